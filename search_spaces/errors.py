@@ -1,0 +1,66 @@
+"""Everything visionsweep raises on purpose.
+
+    VisionsweepError
+    ├── InputError             what the user asked cannot be done; the command line exits with code 2
+    │   ├── ConfigError        a configuration, a search or a name in one of them
+    │   ├── DataError          images, labels, masks, splits
+    │   ├── WeightsError       pretrained weights that cannot be had
+    │   └── RunError           a run directory or an export: exists already, missing, unreadable, unwritable
+    └── TrialEnded             one trial cannot go on; the search does
+        ├── Diverged           the loss is not finite
+        └── Interrupted        asked to stop in the middle of an epoch (budget spent, Ctrl-C)
+
+A message states the rule, the value it got and the next move.
+The tree stands in this room because it is the one that every other room may import.
+"""
+
+from __future__ import annotations
+
+
+class VisionsweepError(Exception):
+    """Root of everything raised on purpose."""
+
+
+class InputError(VisionsweepError):
+    """The request cannot be carried out as it stands."""
+
+
+class ConfigError(InputError):
+    """A configuration, a search, or a name in one of them is wrong."""
+
+
+class DataError(InputError):
+    """The data set is not what it has to be."""
+
+
+class WeightsError(InputError):
+    """Pretrained weights cannot be had here."""
+
+
+class RunError(InputError):
+    """A run directory or an export exists already, is missing, or cannot be read or written."""
+
+
+class TrialEnded(VisionsweepError):
+    """One trial cannot go on; the search does."""
+
+
+class Diverged(TrialEnded):
+    """The loss is not finite.
+
+    `epoch` counts from 1, `step` is the optimizer step within it (from 0), `lr` the learning rate there.
+    """
+
+    def __init__(self, loss: float, epoch: int, step: int, lr: float) -> None:
+        super().__init__(
+            f"the loss became {loss} at epoch {epoch}, step {step}, learning rate {lr:.3g}. "
+            "A lower learning rate, warm-up or gradient clipping may help."
+        )
+        self.loss, self.epoch, self.step, self.lr = loss, epoch, step, lr
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[float, int, int, float]]:
+        return type(self), (self.loss, self.epoch, self.step, self.lr)  # crosses process borders
+
+
+class Interrupted(TrialEnded):
+    """The trial was asked to stop in the middle of an epoch; that epoch is not counted."""

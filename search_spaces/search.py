@@ -1,0 +1,126 @@
+"""A search as frozen data: what may be tried, what is fixed, what counts as better, how long one trial trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from search_spaces.errors import ConfigError
+from search_spaces.grammar import SuggestsValues, draw, encode, merged, set_path
+from search_spaces.names import pick
+
+CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
+
+# What "best" means where a search does not say: (metric, mode) by task.
+DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
+    "binary": ("val/accuracy", "max"),
+    "multiclass": ("val/accuracy", "max"),
+    "multilabel": ("val/f1", "max"),
+}
+
+METRICS = (
+    "val/accuracy", "val/top5", "val/precision", "val/recall", "val/f1", "val/map", "val/auroc", "val/loss",
+    "val/precision_micro", "val/recall_micro", "val/f1_micro",
+    "val/precision_macro", "val/recall_macro", "val/f1_macro",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search, complete but for its data.
+
+    task: `binary`, `multiclass`, `multilabel`, or `classification`: whichever of the three the data is.
+    space: nested dict of ranges (see `search_spaces.grammar`); `space_by_task` adds what only one task has.
+    fixed: laid over the space; what a trial's configuration does not take from the space.
+    metric, mode: what is compared, e.g. `val/f1` and `max`; None takes the task's own (DEFAULT_OBJECTIVE).
+    epochs: what a full trial trains. A trial is pruned at `grace_epochs` at the earliest, then at every
+        `reduction_factor`-fold of it (ASHA, Li et al. 2018, arXiv:1810.05934), where the best
+        1/reduction_factor goes on. Grace of one epoch is measurably harmful on real curves: the early
+        epochs rank learning rates, not models.
+    warm_start: configurations tried first, as far as the space can express them.
+    data, num_trials: used where the command line names none.
+    """
+
+    task: str
+    space: Mapping[str, Any]
+    space_by_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    metric: str | None = None
+    mode: Literal["max", "min"] | None = None
+    epochs: int = 30
+    grace_epochs: int = 4
+    reduction_factor: int = 3
+    warm_start: Sequence[Mapping[str, Any]] = ()
+    data: str | None = None
+    num_trials: int | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        tasks = {name: name for name in (*DEFAULT_OBJECTIVE, "classification")}
+        pick(tasks, self.task, "task")
+        if self.epochs < 1:
+            raise ConfigError(f"epochs must be at least 1, got {self.epochs}. Give every trial at least one epoch.")
+        if self.grace_epochs < 1:
+            raise ConfigError(f"grace_epochs must be at least 1, got {self.grace_epochs}. The default is 4.")
+        if self.reduction_factor < 2:
+            raise ConfigError(f"reduction_factor must be at least 2, got {self.reduction_factor}. The default is 3.")
+        if self.metric is not None:
+            pick({name: name for name in METRICS}, self.metric, "metric")
+        if self.mode not in (None, "max", "min"):
+            raise ConfigError(f"mode must be 'max' or 'min', got {self.mode!r}. Losses take 'min', scores 'max'.")
+
+    def for_task(self, task: str) -> Search:
+        """This search for data whose task is `task`: task, metric and mode settled, the task's own space added."""
+        asked = CLASSIFICATION_TASKS if self.task == "classification" else (self.task,)
+        if task not in asked:
+            raise ConfigError(
+                f"the search is for {' or '.join(asked)} data, and this data is {task}. "
+                "Choose another search (`visionsweep spaces` lists them) or other data."
+            )
+        metric, mode = DEFAULT_OBJECTIVE[task]
+        if self.metric is not None:
+            metric, mode = self.metric, self.mode or ("min" if self.metric.endswith("loss") else "max")
+        return replace(
+            self,
+            task=task,
+            metric=metric,
+            mode=mode,  # type: ignore[arg-type]
+            space=merged(self.space, self.space_by_task.get(task, {})),
+            space_by_task={},
+        )
+
+    def with_set(self, assignments: Mapping[str, Any]) -> Search:
+        """This search with `--set key=value` applied: a field of the search, or a dotted path of the configuration.
+
+        Raises ConfigError for a path that leads through a plain value. A path that no configuration knows
+        is found by `TrialConfig` when the first configuration is drawn.
+        """
+        search = self
+        for key, value in assignments.items():
+            if key in ("epochs", "grace_epochs", "reduction_factor", "metric", "mode"):
+                search = replace(search, **{key: value})
+                continue
+            by_task = {
+                task: set_path(part, key, value) if key.partition(".")[0] in part else part
+                for task, part in search.space_by_task.items()
+            }
+            in_task_only = any(key.partition(".")[0] in part for part in by_task.values())
+            if in_task_only and key.partition(".")[0] not in search.space:
+                search = replace(search, space_by_task=by_task)
+            else:
+                search = replace(search, space=set_path(merged(search.space, search.fixed), key, value), fixed={})
+        return search
+
+    @property
+    def full_space(self) -> dict[str, Any]:
+        """The space with the fixed parts, the task and the epochs laid over it: what `draw` draws from."""
+        return merged(self.space, {**self.fixed, "task": self.task, "epochs": self.epochs})
+
+    def draw(self, trial: SuggestsValues) -> dict[str, Any]:
+        """One configuration, as `trainables.config.TrialConfig` parses it."""
+        return draw(self.full_space, trial)
+
+    def encode(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The flat parameters under which this search would have drawn `config` (see `grammar.encode`)."""
+        return encode(self.full_space, config)

@@ -1,0 +1,202 @@
+"""TrialConfig: the only schema of a configuration.
+
+A drawn dict or a YAML file is parsed once (`config_io.py`) into these frozen objects; inside, everything takes
+typed values.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainables.config_augment import AugmentConfig
+from trainables.config_base import Fraction, Part
+
+# --- model -------------------------------------------------------------------------------------------------
+
+
+class LinearHead(Part):
+    name: Literal["linear"] = "linear"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class MishMlpHead(Part):
+    """Linear, Mish, Dropout, Linear (report "3080Ti", section 2-b: 256 hidden units, dropout 0.5)."""
+
+    name: Literal["mish_mlp"] = "mish_mlp"
+    hidden: Annotated[int, Field(ge=1)] = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class ModelConfig(Part):
+    """`weights`: imagenet, none, or the path of a file. `freeze`: what stays as the weights have it:
+    none, all (everything but the head), or everything up to and including one of the backbone's four stages."""
+
+    backbone: str
+    weights: str = "imagenet"
+    freeze: Literal["none", "stage1", "stage2", "stage3", "stage4", "all"] = "none"
+    head: Annotated[LinearHead | MishMlpHead, Field(discriminator="name")] = LinearHead()
+    aux_weight: Annotated[float, Field(ge=0)] = 0.3
+
+
+# --- optimizer, schedule, loss --------------------------------------------------------------------------------
+
+
+class OptimizerPart(Part):
+    lr: Annotated[float, Field(gt=0, le=100)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
+    backbone_lr_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+class Sgd(OptimizerPart):
+    name: Literal["sgd"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+
+
+class Adam(OptimizerPart):
+    name: Literal["adam"] = "adam"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+
+class AdamW(OptimizerPart):
+    name: Literal["adamw"] = "adamw"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+
+
+class SchedulePart(Part):
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Constant(SchedulePart):
+    name: Literal["constant"] = "constant"
+
+
+class Cosine(SchedulePart):
+    """From lr to final_fraction x lr over `period_epochs` (None: the whole training), and back up after it."""
+
+    name: Literal["cosine"] = "cosine"
+    period_epochs: Annotated[float, Field(gt=0)] | None = None
+    final_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class MultiStep(SchedulePart):
+    """lr x gamma at every milestone: `milestones` in epochs, or by `spacing` as shares of the training:
+    `doubling` at 1/16, 1/8, 1/4, 1/2, 15/16 (the shape of [5, 10, 20, 40, 75]), `late` at 3/5, 4/5, 9/10."""
+
+    name: Literal["multistep"] = "multistep"
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    spacing: Literal["doubling", "late"] = "doubling"
+    milestones: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+
+
+class CosineThenMultiStep(SchedulePart):
+    """Cosine down to final_fraction x lr for the first `switch_fraction` of the epochs, to come close fast;
+    then multistep from there over the rest, each milestone times gamma."""
+
+    name: Literal["cosine_then_multistep"] = "cosine_then_multistep"
+    switch_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    final_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    spacing: Literal["doubling", "late"] = "late"
+
+
+class Piecewise(SchedulePart):
+    """Constant pieces: `fractions[0]` x lr, then `fractions[i + 1]` x lr from epoch `boundaries[i]` on."""
+
+    name: Literal["piecewise"] = "piecewise"
+    boundaries: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    fractions: tuple[Fraction, ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _pieces_fit(self) -> Piecewise:
+        if len(self.fractions) != len(self.boundaries) + 1 or list(self.boundaries) != sorted(set(self.boundaries)):
+            raise ValueError(
+                "piecewise needs rising boundaries and one fraction more than boundaries, "
+                f"got {len(self.boundaries)} boundaries {list(self.boundaries)} and {len(self.fractions)} fractions"
+            )
+        return self
+
+
+class CrossEntropy(Part):
+    name: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "inverse_frequency"] = "none"
+
+
+class Bce(Part):
+    """Binary cross-entropy on logits; pos_weight `balanced` weighs a class's positives by negatives / positives."""
+
+    name: Literal["bce"] = "bce"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    pos_weight: Literal["none", "balanced"] = "none"
+
+
+class Focal(Part):
+    """Focal loss (Lin et al. 2017, arXiv:1708.02002)."""
+
+    name: Literal["focal"] = "focal"
+    gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
+
+
+# --- the whole ------------------------------------------------------------------------------------------------
+
+LOSSES_OF_TASK = {
+    "binary": ("bce", "focal"),
+    "multiclass": ("cross_entropy", "focal"),
+    "multilabel": ("bce", "focal"),
+}
+
+
+class TrialConfig(Part):
+    """Everything that decides how one model is trained; with the data, all that is needed to train it again."""
+
+    task: Literal["binary", "multiclass", "multilabel"]
+    model: ModelConfig
+    optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
+    loss: Annotated[CrossEntropy | Bce | Focal, Field(discriminator="name")]
+    schedule: Annotated[
+        Constant | Cosine | MultiStep | CosineThenMultiStep | Piecewise, Field(discriminator="name")
+    ] = Cosine()
+    augment: AugmentConfig = AugmentConfig()
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    accumulate: Annotated[int, Field(ge=1, le=1024)] = 1
+    image_size: Annotated[int, Field(ge=8, le=4096)] = 224
+    fit_image: Literal["crop", "squash"] = "crop"  # at evaluation: centre crop of the resized image, or all of it
+    eval_crop: Annotated[float, Field(ge=0.5, le=1)] = 0.875  # share of the shorter side that the centre crop keeps
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of a probability, for binary and multilabel decisions
+
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    channels_last: bool = True
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+    early_stopping_metric: str = "val/loss"
+    keep_best: Annotated[int, Field(ge=1, le=100)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_loss(cls, values: Any) -> Any:
+        """The task's own loss where none is named."""
+        if isinstance(values, dict) and "loss" not in values:
+            own = LOSSES_OF_TASK.get(values.get("task", ""), ("cross_entropy",))[0]  # a wrong task has its own message
+            return {**values, "loss": {"name": own}}
+        return values
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> TrialConfig:
+        allowed = LOSSES_OF_TASK[self.task]
+        if self.loss.name not in allowed:
+            raise ValueError(f"task '{self.task}' takes the losses {' and '.join(allowed)}, not '{self.loss.name}'")
+        if self.schedule.warmup_epochs >= self.epochs > 1:
+            raise ValueError(
+                f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be below epochs {self.epochs}"
+            )
+        return self

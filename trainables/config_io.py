@@ -1,0 +1,111 @@
+"""Configurations from dicts and YAML, and pydantic's findings in plain sentences.
+
+Unknown keys, wrong types and values out of bounds are refused with the key, the value and the nearest right name.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from search_spaces.errors import ConfigError
+from search_spaces.names import did_you_mean
+from trainables.config import TrialConfig
+
+
+def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -> TrialConfig:
+    """Parse a drawn dict. Raises ConfigError that names `origin`, the key, the value and the next move."""
+    try:
+        return TrialConfig.model_validate(_as_strict(values))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{origin}: {_in_words(problem, values)}" for problem in error.errors())) from None
+
+
+def load_config(path: Path) -> TrialConfig:
+    """Read a YAML configuration, as a recipe or an export has it."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML configuration.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())}). Mend that line.") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold a mapping of keys to values. `visionsweep export` writes such a file.")
+    return parse_config(values, str(path))
+
+
+def dump_config(config: TrialConfig) -> str:
+    """YAML that `load_config` reads back to an equal configuration."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _as_strict(value: Any) -> Any:
+    """What YAML cannot say but strict parsing asks for: tuples, and numbers like 1e-3 (a string in YAML 1.1)."""
+    if isinstance(value, Mapping):
+        return {key: _as_strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_as_strict(item) for item in value)
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+def _in_words(problem: Any, values: Mapping[str, Any]) -> str:
+    """One sentence for one of pydantic's findings."""
+    location = [str(part) for part in problem["loc"]]
+    # Pydantic puts the arm of a union into the location; the user wrote no such key.
+    shown = [part for i, part in enumerate(location) if not _is_arm(location[:i], part, values)]
+    key, got = ".".join(shown), problem["input"]
+    match problem["type"]:
+        case "extra_forbidden":
+            known = _known_keys(TrialConfig, shown[:-1], values)
+            return f"unknown key '{key}'. {did_you_mean(shown[-1], known)}"
+        case "missing":
+            return f"'{key}' is missing. Add it."
+        case "union_tag_invalid":
+            context = problem["ctx"]
+            known = [name.strip(" '") for name in context["expected_tags"].split(",")]
+            return f"unknown {key} '{context['tag']}'. {did_you_mean(str(context['tag']), known)}"
+        case "union_tag_not_found":
+            return f"'{key}' must say which it is with a 'name'. Add {key}.name."
+        case "literal_error":
+            known = [name.strip(" '") for name in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
+            return f"'{key}' is {got!r}. {did_you_mean(str(got), known)}"
+        case "value_error":
+            return f"{problem['ctx']['error']}. Change one of them."
+        case _:
+            rule = problem["msg"][0].lower() + problem["msg"][1:]
+            return f"'{key}' is {got!r}: {rule}. Change it." if key else f"{rule}, got {got!r}. Change it."
+
+
+def _is_arm(parents: list[str], part: str, values: Mapping[str, Any]) -> bool:
+    node: Any = values
+    for parent in parents:
+        node = node.get(parent, node) if isinstance(node, Mapping) else node
+    return isinstance(node, Mapping) and node.get("name") == part and part not in node
+
+
+def _known_keys(model: Any, path: list[str], values: Any) -> list[str]:
+    """The keys that the schema has at a path, choosing a union's arm by the 'name' that was given."""
+    for part in path:
+        values = values.get(part) if isinstance(values, Mapping) else None
+        name = values.get("name") if isinstance(values, Mapping) else None
+        arms = _models_in(model.model_fields[part].annotation)
+        model = next((arm for arm in arms if _name_of(arm) == name), arms[0])
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+def _name_of(model: Any) -> str | None:
+    return model.model_fields["name"].default if "name" in model.model_fields else None
