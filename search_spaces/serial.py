@@ -1,0 +1,60 @@
+"""A space and a search as JSON, so that a run directory can be resumed without the file that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from search_spaces.grammar import Branch, Float, Int, Maybe, Pick
+from search_spaces.search import Search
+
+
+def to_json(node: Any) -> Any:
+    """Ranges become objects with one `$` key; everything else stands as it is."""
+    match node:
+        case Float(low, high, log, step):
+            return {"$float": {"low": low, "high": high, "log": log, "step": step}}
+        case Int(low, high, log, step):
+            return {"$int": {"low": low, "high": high, "log": log, "step": step}}
+        case Pick(choices=choices):
+            return {"$pick": list(choices)}
+        case Maybe(space):
+            return {"$maybe": to_json(space)}
+        case Branch(arms):
+            return {"$branch": to_json(arms)}
+        case Mapping():
+            return {key: to_json(value) for key, value in node.items()}
+        case list() | tuple():
+            return [to_json(value) for value in node]
+        case _:
+            return node
+
+
+def from_json(node: Any) -> Any:
+    """The inverse of `to_json`; tuples come back as lists."""
+    match node:
+        case {"$float": parts}:
+            return Float(**parts)
+        case {"$int": parts}:
+            return Int(**parts)
+        case {"$pick": choices}:
+            return Pick(*choices)
+        case {"$maybe": space}:
+            return Maybe(from_json(space))
+        case {"$branch": arms}:
+            return Branch(from_json(arms))
+        case dict():
+            return {key: from_json(value) for key, value in node.items()}
+        case list():
+            return [from_json(value) for value in node]
+        case _:
+            return node
+
+
+def search_to_json(search: Search) -> dict[str, Any]:
+    return {field.name: to_json(getattr(search, field.name)) for field in fields(search)}
+
+
+def search_from_json(values: Mapping[str, Any]) -> Search:
+    return Search(**{key: from_json(value) for key, value in values.items()})
