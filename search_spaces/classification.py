@@ -75,7 +75,8 @@ _SCHEDULE = Branch(
         "multistep": {"gamma": Float(0.1, 0.5), "spacing": Pick("doubling", "late")},
         # The "one or two in one" that "3080Ti" proposes as future work.
         "cosine_then_multistep": {"switch_fraction": Float(0.3, 0.8), "gamma": Float(0.1, 0.5)},
-        "piecewise": {"boundaries": (), "fractions": (1.0,)},
+        # Equal pieces, each a fraction of the one before: the stepwise rates of "We need to go deeper" halve twice.
+        "piecewise": {"num_pieces": Int(2, 4), "factor": Float(0.1, 0.7)},
     }
 )
 

@@ -87,9 +87,9 @@ class Pick:
 
 @dataclass(frozen=True)
 class Maybe:
-    """Off (drawn as None) or on, with the parameters that exist only then."""
+    """Off (drawn as None) or on, with the parameters (or the Branch) that exist only then."""
 
-    space: Space
+    space: Space | Branch
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _draw_node(node: Any, trial: SuggestsValues, name: str) -> Any:
         case Maybe(space):
             if not trial.suggest_categorical(name, [False, True]):
                 return None
-            return _draw_node(space, trial, name)
+            return _draw_node(space, trial, _name_inside(space, name))
         case Branch(arms):
             arm = trial.suggest_categorical(name, list(arms))
             return {"name": arm, **draw(arms[arm], trial, f"{name}/{arm}/")}
@@ -143,6 +143,11 @@ def _draw_node(node: Any, trial: SuggestsValues, name: str) -> Any:
             return draw(node, trial, f"{name}/")
         case _:
             return node
+
+
+def _name_inside(space: Any, name: str) -> str:
+    # A Branch inside a Maybe is a parameter of its own and needs its own name.
+    return name if isinstance(space, Mapping) else f"{name}/on"
 
 
 def encode(space: Space, config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -170,7 +175,7 @@ def _encode_node(node: Any, value: Any, name: str) -> dict[str, Any]:
         case Maybe(space):
             if value is None:
                 return {name: False}
-            return {name: True, **_encode_node(space, value, name)}
+            return {name: True, **_encode_node(space, value, _name_inside(space, name))}
         case Branch(arms):
             arm = value.get("name") if isinstance(value, Mapping) else None
             if arm not in arms:
@@ -192,7 +197,7 @@ def _walk_node(node: Any, name: str, when: str) -> Iterator[tuple[str, Any, str]
     match node:
         case Maybe(space):
             yield name, Pick(False, True), when
-            yield from _walk_node(space, name, name)
+            yield from _walk_node(space, _name_inside(space, name), name)
         case Branch(arms):
             yield name, Pick(*arms), when
             for arm, space in arms.items():
@@ -257,7 +262,10 @@ def set_path(space: Space, path: str, value: Any) -> dict[str, Any]:
     if isinstance(below, Branch):
         below = _set_in_branch(below, head, rest, value)
     elif isinstance(below, Maybe):
-        below = set_path(below.space, rest, value)
+        inside = below.space
+        below = (
+            set_path(inside, rest, value) if isinstance(inside, Mapping) else _set_in_branch(inside, head, rest, value)
+        )
     elif below is None or isinstance(below, Mapping):
         below = set_path(below or {}, rest, value)
     else:

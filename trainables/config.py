@@ -106,11 +106,14 @@ class CosineThenMultiStep(SchedulePart):
 
 
 class Piecewise(SchedulePart):
-    """Constant pieces: `fractions[0]` x lr, then `fractions[i + 1]` x lr from epoch `boundaries[i]` on."""
+    """Constant pieces: `fractions[0]` x lr, then `fractions[i + 1]` x lr from epoch `boundaries[i]` on; or, with no
+    boundaries, `num_pieces` pieces of equal length, each `factor` times the one before."""
 
     name: Literal["piecewise"] = "piecewise"
     boundaries: tuple[Annotated[float, Field(gt=0)], ...] = ()
     fractions: tuple[Fraction, ...] = (1.0,)
+    num_pieces: Annotated[int, Field(ge=1, le=100)] = 1
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.5
 
     @model_validator(mode="after")
     def _pieces_fit(self) -> Piecewise:
@@ -119,6 +122,8 @@ class Piecewise(SchedulePart):
                 "piecewise needs rising boundaries and one fraction more than boundaries, "
                 f"got {len(self.boundaries)} boundaries {list(self.boundaries)} and {len(self.fractions)} fractions"
             )
+        if self.boundaries and self.num_pieces > 1:
+            raise ValueError("piecewise takes boundaries or num_pieces, and got both")
         return self
 
 
