@@ -23,25 +23,20 @@ _HEAD = Branch(
     }
 )
 
+_FOCAL = {"gamma": Float(0.5, 3.0)}
+_BCE = {"label_smoothing": Float(0.0, 0.1), "pos_weight": Pick("none", "balanced")}
+_CROSS_ENTROPY = {"label_smoothing": Float(0.0, 0.2), "class_weights": Pick("none", "inverse_frequency")}
+
 _BY_TASK: dict[str, dict[str, Any]] = {
-    "binary": {
-        "loss": Branch({"bce": {"label_smoothing": Float(0.0, 0.2), "pos_weight": Pick("none", "balanced")}, "focal": {"gamma": Float(0.5, 3.0)}})
-    },
-    "multiclass": {
-        "loss": Branch(
-            {
-                "cross_entropy": {"label_smoothing": Float(0.0, 0.2), "class_weights": Pick("none", "inverse_frequency")},
-                "focal": {"gamma": Float(0.5, 3.0)},
-            }
-        )
-    },
+    "binary": {"loss": Branch({"bce": _BCE, "focal": _FOCAL})},
+    "multiclass": {"loss": Branch({"cross_entropy": _CROSS_ENTROPY, "focal": _FOCAL})},
     "multilabel": {
-        "loss": Branch({"bce": {"label_smoothing": Float(0.0, 0.1), "pos_weight": Pick("none", "balanced")}, "focal": {"gamma": Float(0.5, 3.0)}}),
+        "loss": Branch({"bce": _BCE, "focal": _FOCAL}),
         # F1 lives from the threshold: rare tags are seldom predicted above one half.
         "threshold": Float(0.2, 0.6),
         "fit_image": Pick("crop", "squash"),  # tags at the border are lost by a centre crop
     },
-}  # fmt: skip
+}
 
 
 def _optimizer(sgd_lr: tuple[float, float], adam_lr: tuple[float, float]) -> Branch:

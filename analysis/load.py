@@ -1,0 +1,154 @@
+"""A run directory as objects: read while the search runs, after a crash, or long after.
+
+    run = load_run(Path("runs/flowers"))
+    run.trials[0].best(run.metric, run.mode)
+
+`launch/records.py` writes the files; both sides meet in `Trial` and in `take_event` / `take_epoch`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from search_spaces.errors import RunError
+from search_spaces.names import did_you_mean
+
+VERSION = 1
+STATUSES = ("complete", "pruned", "failed", "diverged", "oom", "interrupted")
+
+
+@dataclass
+class Trial:
+    """One trial as its lines tell it. status: one of STATUSES, or running."""
+
+    trial_id: str
+    params: dict[str, Any]  # flat, by the search's parameter names
+    config: dict[str, Any]  # nested, as drawn
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    status: str = "running"
+    reason: str = ""
+
+    def values(self, metric: str) -> dict[int, float]:
+        """The metric by epoch, where it is there and finite."""
+        found = {row["epoch"]: row["metrics"].get(metric) for row in self.epochs}
+        return {epoch: value for epoch, value in found.items() if value is not None and math.isfinite(value)}
+
+    def best(self, metric: str, mode: str) -> tuple[float, int] | None:
+        """(value, epoch) of the best epoch, the earlier one on ties; None where there is none."""
+        sign = 1 if mode == "max" else -1
+        values = [(sign * value, -epoch) for epoch, value in self.values(metric).items()]
+        if not values:
+            return None
+        value, negative_epoch = max(values)
+        return sign * value, -negative_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Training and evaluation, all epochs together."""
+        return float(sum(row["seconds"] for row in self.epochs))
+
+
+Trials = dict[str, Trial]
+
+
+def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
+    """Apply one line of trials.jsonl."""
+    trial_id = row["trial_id"]
+    if row["event"] == "proposed":
+        trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]))
+    elif row["event"] == "started":
+        trials[trial_id].status, trials[trial_id].reason = "running", ""
+    elif row["event"] == "ended":
+        trials[trial_id].status, trials[trial_id].reason = row["status"], row["reason"]
+
+
+def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
+    """Apply one line of epochs.jsonl. An epoch repeated after a crash counts once, as it was trained last."""
+    epochs = trials[row["trial_id"]].epochs
+    epochs[:] = [*(old for old in epochs if old["epoch"] != row["epoch"]), dict(row)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a .jsonl file; a last line without its end, which a crash or a running write leaves, is not
+    one. Raises RunError for a damaged line elsewhere."""
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise RunError(f"{path}, line {number}: is damaged. Delete that line to go on without it.") from None
+    return rows
+
+
+def read_search(run_dir: Path) -> dict[str, Any]:
+    """search.json. Raises RunError where it is missing, damaged or of another format version."""
+    path = run_dir / "search.json"
+    if not path.exists():
+        beside = sorted(other.parent.name for other in run_dir.parent.glob("*/search.json"))
+        hint = did_you_mean(run_dir.name, beside) if beside else "`visionsweep run` makes one."
+        raise RunError(f"{run_dir}: is not a run directory (it has no search.json). {hint}")
+    try:
+        search: dict[str, Any] = json.loads(path.read_text())
+    except ValueError:
+        raise RunError(f"{path}: is damaged. Restore it from a copy.") from None
+    if search.get("version") != VERSION:
+        raise RunError(
+            f"{path}: is in format {search.get('version')}, and this version of visionsweep reads {VERSION}. "
+            "Use the version that wrote it."
+        )
+    return search
+
+
+def read_trials(run_dir: Path) -> Trials:
+    """Every trial of the run with its epochs, by id."""
+    trials: Trials = {}
+    for row in read_lines(run_dir / "trials.jsonl"):
+        take_event(trials, row)
+    for row in read_lines(run_dir / "epochs.jsonl"):
+        take_epoch(trials, row)
+    return trials
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read at one moment."""
+
+    run_dir: Path
+    search: dict[str, Any]  # search.json
+    trials: list[Trial]
+
+    @property
+    def metric(self) -> str:
+        return str(self.search["search"]["metric"])
+
+    @property
+    def mode(self) -> str:
+        return str(self.search["search"]["mode"])
+
+    def curves(self) -> pd.DataFrame:
+        """One row per trial and epoch: trial_id, epoch, seconds, images_per_s, lr and every metric in its column."""
+        rows = [
+            {
+                "trial_id": trial.trial_id,
+                **{key: value for key, value in row.items() if key != "metrics"},
+                **row["metrics"],
+            }
+            for trial in self.trials
+            for row in trial.epochs
+        ]
+        return pd.DataFrame(rows)
+
+
+def load_run(run_dir: Path) -> Run:
+    """Read a run directory. Raises RunError where it is none or cannot be read."""
+    search = read_search(run_dir)
+    return Run(run_dir, search, list(read_trials(run_dir).values()))

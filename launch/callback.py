@@ -1,0 +1,61 @@
+"""What happens in Ray Tune, written to the run directory and shown on the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune import Callback
+
+from analysis.rank import ranked
+from launch.progress import Progress
+from launch.records import Records
+from search_spaces.search import Search
+
+
+class RunCallback(Callback):  # type: ignore[misc]
+    """keep_trials: how many complete trials keep their weights and predictions."""
+
+    def __init__(self, records: Records, search: Search, progress: Progress, keep_trials: int) -> None:
+        self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Ray pickles callbacks for its own restore; a run is resumed from its records instead
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.records.started(trial.config["trial_id"])
+        self.progress.update()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "epoch" not in result:
+            return
+        keys = ("epoch", "metrics", "seconds", "images_per_s", "peak_memory_mb", "lr")
+        row = {key: result[key] for key in keys}
+        where = {"node": result.get("hostname"), "pid": result.get("pid")}
+        self.records.epoch({"trial_id": trial.config["trial_id"], **row, **where})
+        self.progress.update()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        last = trial.last_result or {}
+        status, reason = last.get("status", "interrupted"), last.get("reason", "")
+        if status == "running":
+            status = "pruned"
+            value, share = last[self.search.metric], f"best 1/{self.search.reduction_factor}"
+            reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is not in the {share}"
+        self._ended(trial.config["trial_id"], status, reason)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = (trial.error_file and trial.get_error()) or trial.get_pickled_error() or "the worker process died"
+        self._ended(trial.config["trial_id"], "failed", _last_line(error))
+
+    def _ended(self, trial_id: str, status: str, reason: str) -> None:
+        self.records.ended(trial_id, status, reason)
+        best = ranked(self.records.trials.values(), self.search.metric or "", self.search.mode or "max")
+        self.records.keep_only(trial.trial_id for trial in best[: self.keep_trials])
+        self.progress.ended(trial_id)
+
+
+def _last_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:500] if lines else type(error).__name__

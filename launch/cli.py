@@ -1,0 +1,215 @@
+"""visionsweep's one door: the commands. Heavy libraries are imported inside them, so that --help answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from search_spaces.errors import InputError, VisionsweepError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find the best way to train an image classifier on your photos, within a budget.",
+)
+
+DataOption = Annotated[
+    Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+    typer.Option("--data", help="Folder of classes, CSV, torchvision:NAME or digits."),
+]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
+CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Where decoded images are kept.")]  # noqa: UP045
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
+OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the split, the proposals and the trainings.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def run(
+    search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
+    data: DataOption = None,
+    name: Annotated[Optional[str], typer.Option(help="Name of the run; default: search and time.")] = None,  # noqa: UP045
+    trials: Annotated[Optional[int], typer.Option(min=1, help="How many configurations to try.")] = None,  # noqa: UP045
+    budget: Annotated[Optional[str], typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,  # noqa: UP045
+    assignments: Annotated[Optional[list[str]], typer.Option("--set", help="key=value: fix a part.")] = None,  # noqa: UP045
+    max_concurrent: Annotated[Optional[int], typer.Option(min=1, help="Trials at once.")] = None,  # noqa: UP045
+    cpus_per_trial: Annotated[Optional[float], typer.Option(min=0.01, help="Default 1, or a GPU's share.")] = None,  # noqa: UP045
+    gpus_per_trial: Annotated[Optional[float], typer.Option(min=0, help="Fractions share a GPU.")] = None,  # noqa: UP045
+    seed: Seed = 0,
+    runs_dir: RunsDir = Path("runs"),
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    on_bad_image: OnBadImage = "error",
+) -> None:
+    """Search: try configurations on your data, end the bad ones early, rank the rest."""
+    started = time.time()
+    from launch.loading import load_search, parse_assignments, parse_duration
+    from launch.show import print_outcome
+    from search_spaces.errors import ConfigError
+
+    found = load_search(search).with_set({"seed": seed, **parse_assignments(assignments or [])})
+    budget_s = None if budget is None else parse_duration(budget)
+    data = data or found.data
+    if data is None:
+        raise ConfigError(f"the search '{search}' names no data. Add --data DIR.")
+    from launch.run import RunOptions, check_name, default_name, start
+
+    options = RunOptions(
+        data=data,
+        num_trials=trials,
+        budget_s=budget_s,
+        max_concurrent=max_concurrent,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        seed=seed,
+        cache_dir=_cache(cache_dir, no_cache),
+        on_bad_image=on_bad_image,
+    )
+    console = _console()
+    records = start(found, check_name(name or default_name(search)), runs_dir, options, console, started)
+    print_outcome(records.run_dir, console)
+
+
+@app.command()
+def resume(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    trials: Annotated[str, typer.Option(help="+N: so many configurations more.")] = "+0",
+    budget: Annotated[Optional[str], typer.Option(help="Wall-clock for this sitting, such as 30m.")] = None,  # noqa: UP045
+) -> None:
+    """Go on with a run that was stopped: interrupted trials continue from their last epoch."""
+    started = time.time()
+    from launch.loading import parse_duration
+    from launch.run import resume as resume_run
+    from launch.show import print_outcome
+    from search_spaces.errors import ConfigError
+
+    if not trials.lstrip("+").isdigit():
+        raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
+    console = _console()
+    budget_s = None if budget is None else parse_duration(budget)
+    records = resume_run(run_dir, int(trials.lstrip("+")), budget_s, console, started)
+    print_outcome(records.run_dir, console)
+
+
+@app.command()
+def rank(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    top: Annotated[Optional[int], typer.Option(min=1, help="Only the best N.")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """Rank a run's trials: complete ones first, best first. Works while the search runs."""
+    from analysis.load import load_run
+    from analysis.rank import ranking
+    from launch.show import print_json, print_ranking
+
+    loaded = load_run(run_dir)
+    rows = ranking(loaded)[:top]
+    print_json(rows) if json else print_ranking(loaded, rows, _console())
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A configuration in YAML, such as an export's config.yaml.")],
+    data: Annotated[str, typer.Option("--data", help="Folder of classes, CSV, torchvision:NAME or digits.")],
+    out: Annotated[Optional[Path], typer.Option(help="Where to export the trained model.")] = None,  # noqa: UP045
+    metric: Annotated[Optional[str], typer.Option(help="Which epoch is the best.")] = None,  # noqa: UP045
+    seed: Seed = 0,
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    on_bad_image: OnBadImage = "error",
+) -> None:
+    """Train one configuration in this process, with a progress bar."""
+    from launch.train import train_one
+
+    train_one(config, data, out, metric, seed, _cache(cache_dir, no_cache), on_bad_image, _console())
+
+
+@app.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
+) -> None:
+    """Export a trial: configuration, weights, classes, metrics, data fingerprint."""
+    from analysis.export import export_trial
+    from analysis.load import load_run
+
+    written = export_trial(load_run(run_dir), out, trial)
+    console = _console()
+    console.print(f"Exported trial {written.trial_id} (epoch {written.epoch}) to {out}:", soft_wrap=True)
+    for file in sorted(path.name for path in out.iterdir()):
+        console.print(f"  {out / file}", soft_wrap=True)
+    console.print(f"Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
+
+
+@app.command()
+def predict(
+    export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    json: Json = False,
+) -> None:
+    """Predict the classes of images with an exported model."""
+    from analysis.predict import predict_images
+    from launch.show import print_json, print_predictions
+
+    rows = predict_images(export_dir, images)
+    print_json(rows) if json else print_predictions(rows, _console())
+
+
+@app.command()
+def spaces(
+    name: Annotated[Optional[str], typer.Argument(help="A shipped search or a Python file.")] = None,  # noqa: UP045
+) -> None:
+    """List the shipped searches, or describe one."""
+    from launch.loading import load_search
+    from launch.show import print_search, print_searches
+
+    if name is None:
+        print_searches(_console())
+    else:
+        print_search(name, load_search(name), _console())
+
+
+def _cache(cache_dir: Path | None, no_cache: bool) -> str | None:
+    from trainables.data.cache import default_cache_dir
+
+    return None if no_cache else str(cache_dir or default_cache_dir())
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A pipe has no width; 80 columns would cut the table for whoever reads the log.
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def main() -> None:
+    """Entry point. An InputError is one clear message and exit code 2; anything else is ours to mend."""
+    # Nothing calls out unasked: albumentations asks for a newer version, Ray sends usage statistics.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        app()
+    except InputError as error:
+        print(f"visionsweep: {error}", file=sys.stderr)
+        sys.exit(2)
+    except VisionsweepError as error:  # a single training that ended (`train`): diverged, interrupted
+        print(f"visionsweep: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("visionsweep: stopped. What was recorded is kept; `visionsweep resume RUN` goes on.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What can be known before any time is spent: names, weights, batch sizes, the runs folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import optuna
+
+from search_spaces.errors import ConfigError, DataError, RunError
+from search_spaces.grammar import highest, possible_values
+from search_spaces.search import Search
+from trainables.config import TrialConfig
+from trainables.config_io import parse_config
+from trainables.data.dataset import Dataset
+from trainables.models.classifiers import check_backbone
+from trainables.models.weights import require_weights
+
+# A run of small networks needs about this much for its k best and its running trials.
+MIN_FREE_MB = 200
+
+
+def check_runs_dir(run_dir: Path) -> None:
+    """Raises RunError where the run exists, or its folder cannot be written or is nearly full."""
+    if run_dir.exists():
+        raise RunError(
+            f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "
+            f"or go on with it: `visionsweep resume {run_dir}`."
+        )
+    try:
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=run_dir.parent) as probe:
+            probe.write(b"visionsweep")
+    except OSError as error:
+        raise RunError(f"{run_dir.parent}: cannot be written ({error.strerror}). Choose another --runs-dir.") from None
+    free_mb = shutil.disk_usage(run_dir.parent).free / 2**20
+    if free_mb < MIN_FREE_MB:
+        raise RunError(
+            f"{run_dir.parent}: has {free_mb:.0f} MB free, and a run needs at least {MIN_FREE_MB} MB for its "
+            "checkpoints. Free some space or choose another --runs-dir."
+        )
+
+
+def check_names(search: Search) -> None:
+    """Raises ConfigError for a configuration that the schema refuses, or a backbone that nobody knows.
+
+    Draws at random: what a hundred draws do not find, the searcher finds when it happens.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    problems: list[ConfigError] = []
+    for _ in range(100):
+        config = search.draw(study.ask())
+        try:
+            parse_config(config, "the search")
+        except ConfigError as error:
+            problems.append(error)
+    if len(problems) == 100:  # single contradictions between ranges are drawn again; a wrong key is in all
+        raise problems[0]
+    for backbone in possible_values(search.full_space, "model.backbone"):
+        check_backbone(str(backbone))
+
+
+def check_weights(search: Search) -> None:
+    """Raises WeightsError where ImageNet weights are asked for and cannot be had for a backbone of the space."""
+    space = search.full_space
+    weights = possible_values(space, "model.weights") or [_default_weights()]
+    backbones = [str(name) for name in possible_values(space, "model.backbone")]
+    if "imagenet" in weights:
+        require_weights(backbones)
+    for name in weights:
+        if name not in ("imagenet", "none") and not Path(str(name)).is_file():
+            raise ConfigError(f"model.weights: no such file '{name}'. Give imagenet, none or the path of a file.")
+
+
+def check_data(search: Search, dataset: Dataset) -> None:
+    """Raises DataError where a batch of the space does not fit the training set."""
+    largest, num_train = int(highest(search.full_space, "batch_size")), len(dataset.indices("train"))
+    if largest > num_train:
+        raise DataError(
+            f"the search tries batches of up to {largest} images, and the training set has {num_train}. "
+            f"Fix a smaller one, such as --set batch_size={max(1, min(16, num_train // 4))}, or add images."
+        )
+
+
+def short_side_px(search: Search) -> int:
+    """How large cached images must be: the largest training size, plus what the centre crop at evaluation cuts off."""
+    fields = TrialConfig.model_fields
+    largest = highest(search.full_space, "image_size") or float(fields["image_size"].default)
+    return round(largest / float(fields["eval_crop"].default))
+
+
+def _default_weights() -> str:
+    from trainables.config import ModelConfig
+
+    return str(ModelConfig.model_fields["weights"].default)

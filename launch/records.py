@@ -1,0 +1,132 @@
+"""The run directory: written here, by the driver alone; read by `analysis/load.py`.
+
+    runs/NAME/
+      search.json        what was asked, resolved
+      trials.jsonl       proposed, started, ended(status, reason): one line per event
+      epochs.jsonl       one line per trial and epoch
+      checkpoints/TRIAL/ predictions/TRIAL/    see `trainables/checkpoint.py`
+      best.yaml          the best configuration so far
+
+Lines are appended whole: each is one write to a file opened for appending, so a reader (or a resumed run) meets at
+most one torn line, the last one, after a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.load import STATUSES, VERSION, Trials, read_search, read_trials, take_epoch, take_event
+from search_spaces.errors import RunError
+
+
+class Records:
+    """Appends to a run directory and keeps what it holds in memory."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.trials: Trials = {}
+
+    @classmethod
+    def create(cls, run_dir: Path, search_json: Mapping[str, Any]) -> Records:
+        """Make the directory. Raises RunError where it exists or cannot be written."""
+        if run_dir.exists():
+            raise RunError(
+                f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "
+                f"or go on with it: `visionsweep resume {run_dir}`."
+            )
+        records = cls(run_dir)
+        with _disk_errors(run_dir):
+            run_dir.mkdir(parents=True)
+            records.write_search(search_json)
+            for name in ("trials.jsonl", "epochs.jsonl"):
+                (run_dir / name).touch()
+        return records
+
+    @classmethod
+    def open(cls, run_dir: Path) -> tuple[Records, dict[str, Any]]:
+        """Read a run that was started before; also returns its search.json. A torn last line is cut off."""
+        search_json = read_search(run_dir)
+        for name in ("trials.jsonl", "epochs.jsonl"):
+            _cut_torn_end(run_dir / name)
+        records = cls(run_dir)
+        records.trials = read_trials(run_dir)
+        return records, search_json
+
+    def write_search(self, search_json: Mapping[str, Any]) -> None:
+        text = json.dumps({"version": VERSION, **search_json}, indent=1, default=str)
+        partial = self.run_dir / ".search.json.partial"
+        partial.write_text(text)
+        partial.replace(self.run_dir / "search.json")
+
+    def proposed(self, trial_id: str, params: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
+        self._event({"event": "proposed", "trial_id": trial_id, "params": params, "config": config, "origin": origin})
+
+    def started(self, trial_id: str) -> None:
+        self._event({"event": "started", "trial_id": trial_id})
+
+    def ended(self, trial_id: str, status: str, reason: str) -> None:
+        assert status in STATUSES, status
+        num_epochs = len(self.trials[trial_id].epochs)
+        self._event({"event": "ended", "trial_id": trial_id, "status": status, "reason": reason, "epochs": num_epochs})
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """row: trial_id, epoch, metrics, seconds, images_per_s, peak_memory_mb, lr, node, pid."""
+        whole = {"time": time.time(), **row}
+        self._append("epochs.jsonl", whole)
+        take_epoch(self.trials, whole)
+
+    def keep_only(self, trial_ids: Iterable[str]) -> None:
+        """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt."""
+        kept = set(trial_ids)
+        for trial in self.trials.values():
+            if trial.status in ("running", "interrupted"):
+                continue  # they may go on
+            (self.run_dir / "checkpoints" / trial.trial_id / "last.pt").unlink(missing_ok=True)
+            if trial.trial_id not in kept:
+                for room in ("checkpoints", "predictions"):
+                    shutil.rmtree(self.run_dir / room / trial.trial_id, ignore_errors=True)
+
+    def _event(self, row: Mapping[str, Any]) -> None:
+        whole = {"time": time.time(), **row}
+        self._append("trials.jsonl", whole)
+        take_event(self.trials, whole)
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        line = json.dumps(row, default=str, allow_nan=False) + "\n"
+        with _disk_errors(self.run_dir):
+            descriptor = os.open(self.run_dir / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                written = os.write(descriptor, line.encode())
+                if written != len(line.encode()):
+                    raise OSError(28, "No space left on device")
+            finally:
+                os.close(descriptor)
+
+
+def _cut_torn_end(path: Path) -> None:
+    """Cut off a last line that a crash left unfinished, so that the next one does not join it."""
+    if path.exists():
+        raw = path.read_bytes()
+        os.truncate(path, raw.rfind(b"\n") + 1)
+
+
+class _disk_errors:  # noqa: N801 (reads as a statement)
+    """A full disk or a read-only folder as one sentence."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise RunError(
+                f"{self.run_dir}: cannot be written ({error.strerror or error}). "
+                "Free some space or choose another --runs-dir."
+            ) from None

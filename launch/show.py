@@ -1,0 +1,136 @@
+"""What the commands print: rankings, searches, predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from analysis.load import Run, load_run
+from analysis.rank import ranking
+from launch.progress import duration, in_words
+from search_spaces.grammar import Float, Int, Pick, walk
+from search_spaces.search import DEFAULT_OBJECTIVE, Search
+from search_spaces.shipped import SEARCHES
+
+
+def print_json(rows: list[dict[str, Any]]) -> None:
+    """Plain JSON on standard output, for scripts."""
+    print(json.dumps(rows, indent=1))
+
+
+def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> None:
+    """The ranking as a table; a rule stands between the trials that compete for best and the others."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    left = {"trial", "status", "configuration"}
+    for column in ("rank", "trial", run.metric, "status", "epochs", "time", "configuration"):
+        justify: Literal["left", "right"] = "left" if column in left else "right"
+        table.add_column(column, justify=justify, no_wrap=column != "configuration")  # that one gives way
+    num_competing = sum(row["status"] == "complete" for row in rows)
+    for row in rows:
+        score = row["metrics"].get(run.metric)
+        table.add_row(
+            str(row["rank"]),
+            row["trial_id"],
+            "" if score is None else f"{score:.4f}",
+            row["status"],
+            str(row["epochs"]),
+            duration(row["seconds"]),
+            in_words(row["config"]),
+            end_section=row["rank"] == num_competing,
+            style=None if row["status"] == "complete" else "dim",
+        )
+    console.print(table)
+    if num_competing < len(rows):
+        console.print(
+            f"{num_competing} of {len(rows)} trials shown trained to the full {run.search['search']['epochs']} epochs "
+            "and compete for best; the others follow by score.",
+            style="dim",
+        )
+    for row in rows:
+        if row["status"] in ("failed", "diverged", "oom"):
+            console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
+
+
+def print_outcome(run_dir: Path, console: Console) -> None:
+    """What a finished search found, where it lies, and what to do next."""
+    run = load_run(run_dir)
+    rows = ranking(run)
+    if not any(row["metrics"] for row in rows):
+        console.print(f"No trial has finished an epoch. `visionsweep resume {run_dir}` goes on.", soft_wrap=True)
+        for row in rows[:5]:
+            console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
+        return
+    print_ranking(run, rows[:10], console)
+    best = rows[0]
+    console.print(
+        f"\nBest: trial {best['trial_id']}, {run.metric} {best['metrics'][run.metric]:.4f}", style="bold green"
+    )
+    console.print(yaml.safe_dump(best["config"], sort_keys=False).rstrip(), highlight=False)
+    console.print(f"\nRun directory: {run_dir}  (search.json, trials.jsonl, epochs.jsonl, best.yaml)", soft_wrap=True)
+    unfinished = sum(row["status"] == "interrupted" for row in rows)
+    if unfinished:
+        console.print(f"Go on with {unfinished} interrupted trials: visionsweep resume {run_dir}", soft_wrap=True)
+    console.print(f"Export the model: visionsweep export {run_dir} --out exports/{run_dir.name}", soft_wrap=True)
+
+
+def print_searches(console: Console) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("search", "task", "trials", "epochs", "parameters", "what it is for"):
+        table.add_column(column)
+    for name, search in SEARCHES.items():
+        num_ranges = len(_ranges(search))
+        table.add_row(
+            name, search.task, str(search.num_trials), str(search.epochs), str(num_ranges), search.description
+        )
+    console.print(table)
+    console.print("`visionsweep spaces NAME` describes one; `visionsweep run NAME --data DIR` starts it.", style="dim")
+
+
+def print_search(name: str, search: Search, console: Console) -> None:
+    """A search for people: what it compares, what it may try and when."""
+    console.print(f"{name}: {search.description}", style="bold", soft_wrap=True)
+    objectives = DEFAULT_OBJECTIVE if search.task == "classification" else {search.task: DEFAULT_OBJECTIVE[search.task]}
+    goals = ", ".join(f"{metric} ({task})" for task, (metric, _) in objectives.items())
+    console.print(f"task {search.task}; compares {search.metric or goals}", soft_wrap=True)
+    console.print(
+        f"{search.epochs} epochs a full trial; pruned from epoch {search.grace_epochs} on, the best "
+        f"1/{search.reduction_factor} of each rung goes on; {search.num_trials or 50} trials unless told otherwise\n",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("parameter", "values", "only when"):
+        table.add_column(column, overflow="fold")
+    for parameter, node, when in walk(search.full_space):
+        table.add_row(parameter, _in_range_words(node), when)
+    for task, space in search.space_by_task.items():
+        for parameter, node, when in walk(space):
+            table.add_row(parameter, _in_range_words(node), f"{task} data" + (f", {when}" if when else ""))
+    console.print(table)
+
+
+def print_predictions(rows: list[dict[str, Any]], console: Console) -> None:
+    for row in rows:
+        chosen = row["labels"] if "labels" in row else [row["label"]]
+        named = ", ".join(f"{name} {row['probabilities'][name]:.3f}" for name in chosen) or "none"
+        console.print(f"{row['path']}: {named}", soft_wrap=True, highlight=False)
+
+
+def _ranges(search: Search) -> set[str]:
+    spaces = [search.full_space, *search.space_by_task.values()]
+    return {name for space in spaces for name, node, _ in walk(space) if isinstance(node, (Float, Int, Pick))}
+
+
+def _in_range_words(node: Any) -> str:
+    match node:
+        case Float(low, high, log) | Int(low, high, log):
+            return f"{low:g} to {high:g}{', on a log scale' if log else ''}"
+        case Pick(choices=(False, True)):
+            return "off, on"
+        case Pick(choices=choices):
+            return ", ".join(map(str, choices))
+    return f"always {node}"

@@ -1,0 +1,129 @@
+"""One configuration, trained in this process: no Ray, no search."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from analysis.export import write_export
+from launch.progress import duration
+from search_spaces.errors import ConfigError, RunError
+from search_spaces.names import pick
+from search_spaces.search import DEFAULT_OBJECTIVE, METRICS
+from trainables.checkpoint import TrialFiles, load_state
+from trainables.config import TrialConfig
+from trainables.config_io import dump_config, load_config
+from trainables.data.formats import load_dataset
+from trainables.data.loader import TrialData
+from trainables.loop import EpochResult, fit
+from trainables.models.weights import require_weights
+from trainables.trainable import limit_threads
+
+
+def train_one(
+    config_file: Path,
+    data_spec: str,
+    out: Path | None,
+    metric: str | None,
+    seed: int,
+    cache_dir: str | None,
+    on_bad_image: str,
+    console: Console,
+) -> None:
+    """Train, print every epoch, and write the best epoch to `out` as an export.
+
+    With `out`, a training that was stopped goes on from its last epoch when the command is given again.
+    """
+    config = load_config(config_file)
+    if metric is not None:
+        pick({name: name for name in METRICS}, metric, "metric")
+    default_metric, mode = DEFAULT_OBJECTIVE[config.task]
+    metric = metric or default_metric
+    mode = "min" if metric.endswith("loss") else mode
+    if config.model.weights == "imagenet":
+        require_weights([config.model.backbone])
+    dataset, images = load_dataset(
+        data_spec,
+        task=config.task,
+        seed=seed,
+        on_bad_image=on_bad_image,
+        short_side_px=round(config.image_size / config.eval_crop),
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+    )
+    for note in dataset.notes:
+        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file, and an export is a folder. Choose another --out.")
+    limit_threads(os.cpu_count() or 1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
+    with _work_folder(out, config) as work:
+        files = TrialFiles(work, work, metric, mode, config.keep_best)
+        resume = load_state(files.last) if files.last.exists() else None
+        if resume is not None:
+            console.print(f"Going on from {files.last}.", soft_wrap=True)
+        with _bar(console) as bar:
+            task = bar.add_task("training", total=config.epochs)
+            data = TrialData(dataset, images)
+            for result in fit(config, data, device, resume=resume, num_workers=num_workers):
+                files.save(result, to_go_on=out is not None)
+                bar.update(task, completed=result.epoch)
+                console.print(_line(result, metric), highlight=False)
+                if result.reason:
+                    console.print(result.reason, soft_wrap=True)
+        best = files.best()
+        if best is None:
+            raise ConfigError(f"no epoch has a value of {metric} on this data. Choose another --metric.")
+        epoch, metrics = best
+        console.print(f"Best: {metric} {metrics[metric]:.4f} at epoch {epoch}", style="bold green", highlight=False)
+        if out is None:
+            console.print("Add --out DIR to keep the model.", style="dim")
+            return
+        about = {"epoch": epoch, **metrics}
+        write_export(out, config, dataset.classes, files.files_of(epoch)[0], about, dataset.describe())
+    console.print(f"Exported to {out}. Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _work_folder(out: Path | None, config: TrialConfig) -> Iterator[Path]:
+    """Where the training keeps its checkpoints: beside the export until that is written, or nowhere that lasts.
+
+    What another configuration left there is not gone on with.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder:
+            yield Path(folder)
+        return
+    work = out.with_name(f"{out.name}.training")
+    asked = dump_config(config)
+    if work.exists() and (work / "config.yaml").read_text() != asked:
+        shutil.rmtree(work)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / "config.yaml").write_text(asked)
+    except OSError as error:
+        raise RunError(f"{work}: cannot be written ({error.strerror}). Choose another --out.") from None
+    yield work
+    shutil.rmtree(work)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+
+
+def _line(result: EpochResult, metric: str) -> str:
+    shown = ["train/loss", "val/loss", *([metric] if metric != "val/loss" else [])]
+    values = "  ".join(f"{name} {result.metrics[name]:.4f}" for name in shown if name in result.metrics)
+    speed = f"{duration(result.seconds)}  {result.images_per_s:.0f} images/s"
+    return f"epoch {result.epoch}  {values}  lr {result.lr:.2g}  {speed}"

@@ -1,0 +1,193 @@
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+
+from search_spaces.errors import ConfigError
+from trainables.config import LinearHead, MishMlpHead, ModelConfig
+from trainables.models.classifiers import TORCHVISION_BACKBONES, Classifier, build_classifier, check_backbone
+from trainables.models.heads import HEADS, build_head
+
+BACKBONES = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet10t",
+    "seresnext101_32x4d",
+    "pnasnet5large",
+    "efficientnet_b0",
+    "efficientnet_b2",
+    "tf_efficientnet_b7",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_lite1",
+    "tf_efficientnet_lite2",
+    "tf_efficientnetv2_s",
+    "mobilenetv3_large_100",
+    "convnext_tiny",
+    "regnety_016",
+    "vit_small_patch16_224",
+    "inception_v3",
+    "alexnet",
+]
+SMALL = {
+    "test_resnet": 32,
+    "resnet18": 32,
+    "tf_efficientnet_lite0": 32,
+    "test_vit": 32,
+    "alexnet": 63,
+    "inception_v3": 75,
+}
+LEVELS = ["none", "stage1", "stage2", "stage3", "stage4", "all"]
+HEAD_EXAMPLES = {"linear": LinearHead(dropout=0.1), "mish_mlp": MishMlpHead(hidden=5)}
+
+
+def build(backbone, image_size=32, num_outputs=3, **values) -> Classifier:
+    return build_classifier(ModelConfig(backbone=backbone, weights="none", **values), num_outputs, image_size)
+
+
+def logits_of(output):
+    return output[0] if isinstance(output, tuple) else output
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("image_size", [224, 100])
+def test_every_backbone_of_the_searches_builds_and_runs(backbone, image_size):
+    with torch.device("meta"):
+        model = build(backbone, image_size)
+        output = logits_of(model(torch.empty(2, 3, image_size, image_size)))
+    assert output.shape == (2, 3)
+    assert all(len(colour) == 3 for colour in (model.mean, model.std))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_maps_features_to_logits(name):
+    assert HEAD_EXAMPLES.keys() == HEADS.keys()
+    head = build_head(HEAD_EXAMPLES[name], in_features=7, num_outputs=4)
+    assert head(torch.randn(2, 7)).shape == (2, 4)
+
+
+def test_the_head_works_on_what_features_returns():
+    model = build("test_resnet", head=MishMlpHead(hidden=8)).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model.head(model.features(images)), model(images))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("backbone", SMALL)
+def test_what_is_frozen_stays_through_a_step_of_training_and_the_rest_moves(backbone, level):
+    torch.manual_seed(0)
+    size = SMALL[backbone]
+    model = build(backbone, size, freeze=level)
+    before = copy.deepcopy(model.state_dict())
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+
+    model.eval()
+    model.train()  # the loop goes back and forth; what is frozen stays in evaluation mode
+    output = model(torch.randn(2, 3, size, size))
+    loss = sum(part.square().sum() for part in (output if isinstance(output, tuple) else (output,)))
+    loss.backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.01 * parameter.grad.sign() + 1e-3
+
+    after = model.state_dict()
+    trained = [name for name, parameter in model.named_parameters() if parameter.grad is not None]
+    assert not frozen & set(trained)
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    assert any(name.startswith("head.") for name in trained)
+    still = {name.rpartition(".")[0] for name in frozen}
+    running = [name for name in before if "running_" in name and name.rpartition(".")[0] in still]
+    assert all(torch.equal(before[name], after[name]) for name in running)
+
+
+@pytest.mark.parametrize("backbone", SMALL)
+def test_each_freeze_level_holds_more_of_the_backbone_than_the_one_below(backbone):
+    held = []
+    for level in LEVELS:
+        with torch.device("meta"):
+            model = build(backbone, SMALL[backbone], freeze=level)
+        held.append({name for name, parameter in model.named_parameters() if not parameter.requires_grad})
+    assert all(fewer <= more for fewer, more in pairwise(held))
+    assert [len(names) for names in held[:4]] == sorted({len(names) for names in held[:4]})
+    assert not held[0]
+    assert not any(name.startswith(("head.", "aux_head.")) for name in held[-1])
+    assert all(name in held[-1] for name, _ in model.named_parameters() if name.startswith("backbone."))
+
+
+def test_a_cut_follows_the_stages_of_the_backbone():
+    model = build("resnet18", freeze="stage2")
+    frozen = {name.split(".")[1] for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"conv1", "bn1", "layer1", "layer2"}
+
+
+def test_a_wholly_frozen_backbone_keeps_no_graph_while_its_head_trains():
+    model = build("test_resnet", freeze="all")
+    assert not model.features(torch.randn(2, 3, 32, 32)).requires_grad
+    assert model(torch.randn(2, 3, 32, 32)).requires_grad
+    assert not any(module.training for module in model.backbone.modules())
+    assert model.head.training
+
+
+def test_a_copy_freezes_its_own_modules():
+    copied = copy.deepcopy(build("test_resnet", freeze="all"))
+    copied.train()
+    assert not any(module.training for module in copied.backbone.modules())
+
+
+@pytest.mark.parametrize("image_size", [75, 128])
+def test_inception_gives_auxiliary_logits_in_training_mode_only_at_any_size(image_size):
+    model = build("inception_v3", image_size, num_outputs=4)
+    images = torch.randn(2, 3, image_size, image_size)
+    logits, aux_logits = model(images)
+    assert logits.shape == aux_logits.shape == (2, 4)
+    assert all(parameter.requires_grad for parameter in model.aux_head.parameters())
+    assert model.eval()(images).shape == (2, 4)
+
+
+@pytest.mark.parametrize("values", [{"aux_weight": 0.0}, {"freeze": "all"}])
+def test_inception_has_no_auxiliary_head_where_it_would_train_nothing(values):
+    model = build("inception_v3", 75, **values)
+    assert model.aux_head is None
+    assert isinstance(model(torch.randn(2, 3, 75, 75)), torch.Tensor)
+
+
+def test_torchvisions_backbones_refuse_images_too_small_for_them():
+    for name, entry in TORCHVISION_BACKBONES.items():
+        with pytest.raises(
+            ConfigError, match=rf"'{name}' takes images of {entry.min_image_size} pixels or more, not 32"
+        ):
+            build(name, 32)
+
+
+def test_a_transformer_takes_image_sizes_that_are_no_multiple_of_its_patch():
+    assert build("test_vit", 50)(torch.randn(1, 3, 50, 50)).shape == (1, 3)
+
+
+def test_an_unknown_backbone_is_answered_with_the_nearest_right_name():
+    with pytest.raises(ConfigError, match=r"unknown backbone 'resnet43'\. Did you mean 'resnet34'\?"):
+        check_backbone("resnet43")
+    with pytest.raises(ConfigError, match="Did you mean 'alexnet'"):
+        check_backbone("alex_net")
+    check_backbone("alexnet")
+    check_backbone("resnet18.a1_in1k")
+
+
+def test_freezing_stages_is_refused_where_a_backbone_has_none():
+    with pytest.raises(ConfigError, match=r"no four stages\. Set model\.freeze to none or all"), torch.device("meta"):
+        build("levit_128s", 224, freeze="stage1")
+
+
+def test_normalisation_is_that_of_the_backbones_own_weights():
+    with torch.device("meta"):
+        assert build("resnet18").mean == (0.485, 0.456, 0.406)
+        assert build("tf_efficientnet_lite0").mean == build("tf_efficientnet_lite0").std == (0.5, 0.5, 0.5)
+
+
+def test_the_state_of_a_classifier_loads_into_another():
+    source, target = build("test_resnet"), build("test_resnet")
+    target.load_state_dict(source.state_dict())
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(source.eval()(images), target.eval()(images))

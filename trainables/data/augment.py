@@ -1,0 +1,133 @@
+"""Augmentation: from a configuration to albumentations pipelines, and the mixing of whole batches.
+
+Images go in as (H, W, 3) uint8 of any size and come out as (S, S, 3) uint8; masks (H, W) go along, always by nearest
+neighbour. Pixels are normalised later, per batch on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import torch
+from timm.data import Mixup
+from torch import Tensor
+
+from trainables import config_augment as parts
+from trainables.config import TrialConfig
+from trainables.data.steps import A, ImagePolicy, Pipeline, ShrinkLarge
+
+
+def train_transform(config: TrialConfig) -> A.Compose:
+    """`transform(image=...)["image"]` is the augmented image; `transform.set_random_seed(seed)` makes it repeatable."""
+    # Twice the final size loses nothing that a crop of a quarter of the area could show, and bounds the work on photos.
+    steps = [ShrinkLarge(2 * config.image_size)]
+    for field, build in AUGMENTATIONS.items():
+        part = getattr(config.augment, field)
+        if part is not None:
+            steps.append(build(part, config.image_size))
+        elif field == "random_resized_crop":  # whatever is drawn, the geometric part ends at the final size
+            steps += _fit(config, A.RandomCrop)
+    return Pipeline(steps, mask_interpolation=cv2.INTER_NEAREST)
+
+
+def eval_transform(config: TrialConfig) -> A.Compose:
+    """The centre crop of the resized image, or all of it squashed; nothing random."""
+    return Pipeline(_fit(config, A.CenterCrop, area="image"), mask_interpolation=cv2.INTER_NEAREST)
+
+
+def mix_batch(mix: parts.MixUp | parts.CutMix | None, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mix every image of the batch with its mirror position's; the last of an odd batch stays as it is.
+
+    images (B, 3, H, W) float, targets (B, K) float of any task. Draws from NumPy's global generator, as timm does.
+    """
+    even = len(images) // 2 * 2
+    if mix is None or even == 0:
+        return images, targets
+    alphas = {"cutmix_alpha" if isinstance(mix, parts.CutMix) else "mixup_alpha": mix.alpha}
+    # timm mixes class numbers only. Told that every image is a class of its own, it returns the matrix of the mixture.
+    mixup = Mixup(**({"mixup_alpha": 0.0} | alphas), prob=mix.p, label_smoothing=0.0, num_classes=even)
+    mixed, mixture = mixup(images[:even].clone(), torch.arange(even, device=images.device))  # (even, even)
+    mixed_targets = mixture.to(targets.dtype) @ targets[:even]
+    return torch.cat([mixed, images[even:]]), torch.cat([mixed_targets, targets[even:]])
+
+
+def _fit(config: TrialConfig, crop: Callable[..., Any], area: str | None = None) -> list[Any]:
+    size = config.image_size
+    if config.fit_image == "squash":
+        return [A.Resize(size, size, area_for_downscale=area)]
+    return [A.SmallestMaxSize(round(size / config.eval_crop), area_for_downscale=area), crop(size, size)]
+
+
+def _rescale(part: parts.Rescale, image_size: int) -> A.Affine:
+    # Balanced: as often out as in. A plain draw from 0.5 to 2 would zoom in twice as often.
+    return A.Affine(scale=(part.low, part.high), keep_ratio=True, balanced_scale=part.low < 1 < part.high, p=part.p)
+
+
+def _crop_and_pad(part: parts.CropAndPad, image_size: int) -> A.CropAndPad:
+    return A.CropAndPad(percent=(-part.fraction, part.fraction), keep_size=False, p=part.p)  # resized once, at the end
+
+
+def _rotate(part: parts.Rotate, image_size: int) -> A.Rotate:
+    # Reflected corners: black wedges would tell the network that an image was rotated.
+    return A.Rotate(limit=part.degrees, border_mode=cv2.BORDER_REFLECT_101, p=part.p)
+
+
+def _random_resized_crop(part: parts.RandomResizedCrop, image_size: int) -> A.RandomResizedCrop:
+    return A.RandomResizedCrop((image_size, image_size), scale=(part.scale_min, part.scale_max))
+
+
+def _horizontal_flip(part: parts.Flip, image_size: int) -> A.HorizontalFlip:
+    return A.HorizontalFlip(p=part.p)
+
+
+def _tone(part: parts.Tone, image_size: int) -> A.OneOf:
+    strength = part.strength
+    return A.OneOf(
+        [
+            A.RandomGamma((100 * 0.6**strength, 100 * 1.2**strength), p=1),  # a ratio: strength is its exponent
+            A.HueSaturationValue(10 * strength, 20 * strength, 0, p=1),
+            A.RandomBrightnessContrast(0.2 * strength, 0.2 * strength, p=1),
+        ],
+        p=part.p,
+    )
+
+
+def _color_jitter(part: parts.ColorJitter, image_size: int) -> A.ColorJitter:
+    strength = part.strength
+    return A.ColorJitter(brightness=strength, contrast=strength, saturation=strength, hue=strength, p=part.p)
+
+
+def _blur(part: parts.Blur, image_size: int) -> A.GaussianBlur | A.OneOf:
+    limit = part.limit_px - (part.limit_px + 1) % 2  # kernels have a middle: the largest odd one allowed
+    # Without a sigma, the one that OpenCV takes for a kernel of this size.
+    sigmas = (1e-6, part.sigma_max) if part.sigma_max else (0.5, 0.3 * ((limit - 1) / 2 - 1) + 0.8)
+    gaussian = A.GaussianBlur((3, limit), sigmas, p=part.p if part.kind == "gaussian" else 1)
+    if part.kind == "gaussian":
+        return gaussian
+    return A.OneOf([gaussian, A.MotionBlur((3, limit), p=1), A.MedianBlur((3, limit), p=1)], p=part.p)
+
+
+def _policy(part: parts.AutoAugment | parts.RandAugment, image_size: int) -> ImagePolicy:
+    return ImagePolicy(part)
+
+
+def _coarse_dropout(part: parts.CoarseDropout, image_size: int) -> A.CoarseDropout:
+    side = min(part.hole_px, image_size)
+    return A.CoarseDropout((1, part.num_holes), (side, side), (side, side), fill=0, p=part.p)
+
+
+# A field of AugmentConfig -> what it adds to the pipeline, in the order of application.
+AUGMENTATIONS: dict[str, Callable[[Any, int], Any]] = {
+    "rescale": _rescale,
+    "crop_and_pad": _crop_and_pad,
+    "rotate": _rotate,
+    "random_resized_crop": _random_resized_crop,
+    "horizontal_flip": _horizontal_flip,
+    "tone": _tone,
+    "color_jitter": _color_jitter,
+    "blur": _blur,
+    "policy": _policy,
+    "coarse_dropout": _coarse_dropout,
+}

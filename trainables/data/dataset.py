@@ -1,0 +1,61 @@
+"""What a data set is, whatever format it came in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+TASKS = ("binary", "multiclass", "multilabel")
+SPLITS = ("train", "val", "test", "skipped", "duplicate")
+
+
+class Reader(Protocol):
+    """Decodes one image. Crosses process borders, so it is small and can be pickled."""
+
+    def __call__(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB; a DataError or an OSError where the image cannot be read."""
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no plain equality; compare fingerprints
+class Dataset:
+    """Names, labels and split of a data set of N images and C classes; the pixels are elsewhere (`cache.py`).
+
+    task         binary, multiclass or multilabel
+    classes      C names; binary has exactly two, and the second is the positive one
+    names        N file names relative to the data's root, or names like 'digits/0017'
+    targets      (N,) int64 class index for binary and multiclass; (N, C) uint8 of 0 and 1 for multilabel
+    split        (N,) str: train, val, test, skipped (unreadable) or duplicate (a copy left out of its split)
+    fingerprint  16 hex digits of a sha256 over names, file contents, classes and targets; the split is not in it
+    notes        sentences that a person should hear, such as which images were skipped
+    """
+
+    spec: str
+    task: str
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    targets: np.ndarray
+    split: np.ndarray
+    reader: Reader
+    fingerprint: str
+    split_origin: str
+    notes: tuple[str, ...] = ()
+
+    def indices(self, split: str) -> np.ndarray:
+        """(n,) int64 positions of that split, ascending."""
+        return np.flatnonzero(self.split == split).astype(np.int64)
+
+    def describe(self) -> dict[str, Any]:
+        """The data's part of search.json: plain values only, enough to tell later what was judged on what."""
+        return {
+            "spec": self.spec,
+            "task": self.task,
+            "classes": list(self.classes),
+            "fingerprint": self.fingerprint,
+            "split_origin": self.split_origin,
+            "counts": {split: len(self.indices(split)) for split in SPLITS},
+            "val": [self.names[i] for i in self.indices("val")],
+            "test": [self.names[i] for i in self.indices("test")],
+            "notes": list(self.notes),
+        }

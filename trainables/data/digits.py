@@ -1,0 +1,126 @@
+"""Real handwritten digits that need no download: scikit-learn's 1,797 scans, and scenes drawn from them.
+
+digits              ten classes, 32 x 32 px
+digits:binary       even or odd
+digits:multilabel   1,000 scenes of 64 x 64 px with one to four digits: which ones are there?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trainables.data.scan import Scan, bytes_digest
+
+DIGIT_PX = 32
+SCENE_PX = 64
+NUM_SCENES = 1000
+NUM_TRAIN_SCENES = 800
+MAX_DIGITS = 4
+DIGIT_CLASSES = tuple(str(digit) for digit in range(10))
+
+
+@dataclass(frozen=True)
+class DigitReader:
+    """One digit, enlarged from 8 x 8 to 32 x 32 px."""
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        grey = np.round(_enlarged(_scans()[0][index], DIGIT_PX) * 255).astype(np.uint8)  # (32, 32)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+@dataclass(frozen=True)
+class SceneReader:
+    """Draws scene `index` again from its number: nothing is stored."""
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        return scene(index)[0]
+
+
+def scan_digits() -> Scan:
+    scans, labels = _scans()
+    return Scan(
+        classes=DIGIT_CLASSES,
+        names=tuple(f"digits/{i:04d}" for i in range(len(scans))),
+        targets=labels.copy(),
+        given=np.full(len(scans), ""),
+        digests=tuple(bytes_digest(image.tobytes()) for image in scans),
+        reader=DigitReader(),
+    )
+
+
+def scan_even_odd() -> Scan:
+    digits = scan_digits()
+    return Scan(("even", "odd"), digits.names, digits.targets % 2, digits.given, digits.digests, digits.reader)
+
+
+def scan_scenes() -> Scan:
+    """Val scenes hold other handwriting than train scenes (see `scene`), so the split is part of the data."""
+    drawn = [scene(i) for i in range(NUM_SCENES)]
+    return Scan(
+        classes=DIGIT_CLASSES,
+        names=tuple(f"scenes/{i:04d}" for i in range(NUM_SCENES)),
+        targets=np.stack([present for _, present, _ in drawn]),
+        given=np.array(["train" if i < NUM_TRAIN_SCENES else "val" for i in range(NUM_SCENES)]),
+        digests=tuple(bytes_digest(image.tobytes()) for image, _, _ in drawn),
+        reader=SceneReader(),
+    )
+
+
+def scene(index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Scene `index` of the data set, as `draw_scene` returns it.
+
+    The train scenes take their digits from the first four fifths of the scans, the val scenes from the last fifth:
+    a model that learnt single scans by heart gains nothing from it.
+    """
+    border = len(_scans()[0]) * 4 // 5
+    pool = np.arange(border) if index < NUM_TRAIN_SCENES else np.arange(border, len(_scans()[0]))
+    return draw_scene(np.random.default_rng(index), pool)
+
+
+def draw_scene(
+    rng: np.random.Generator, pool: npt.NDArray[np.int64] | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """One to four real digits at random places, without overlap: `(image, present, mask)`.
+
+    image    (64, 64, 3) uint8
+    present  (10,) uint8: 1 for each digit that is there
+    mask     (64, 64) uint8: 0 background, 1 + digit on its ink
+
+    `pool` holds the positions of the scans to draw from (default: all of them).
+    """
+    scans, labels = _scans()
+    pool = np.arange(len(scans)) if pool is None else pool
+    noise = rng.normal(0, 8, (SCENE_PX, SCENE_PX, 1))
+    canvas = rng.uniform(0, 70, 3) + noise  # (64, 64, 3), dark
+    present = np.zeros(10, np.uint8)
+    mask = np.zeros((SCENE_PX, SCENE_PX), np.uint8)
+    cell = SCENE_PX // 2  # each digit gets a quarter of the scene to itself, so none hides another
+    for quarter in rng.permutation(4)[: rng.integers(1, MAX_DIGITS + 1)]:
+        position = int(rng.choice(pool))
+        side = int(rng.integers(20, cell + 1))
+        top = quarter // 2 * cell + int(rng.integers(0, cell - side + 1))
+        left = quarter % 2 * cell + int(rng.integers(0, cell - side + 1))
+        ink = _enlarged(scans[position], side)  # (side, side), 0 to 1
+        place = np.s_[top : top + side, left : left + side]
+        canvas[place] += (rng.uniform(140, 255, 3) - canvas[place]) * ink[:, :, None]
+        mask[place][ink > 0.4] = 1 + labels[position]
+        present[labels[position]] = 1
+    return canvas.clip(0, 255).astype(np.uint8), present, mask
+
+
+def _enlarged(scan: npt.NDArray[np.float32], side_px: int) -> npt.NDArray[np.float32]:
+    return np.asarray(cv2.resize(scan, (side_px, side_px), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _scans() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """(1797, 8, 8) float32 from 0 to 1, and (1797,) labels."""
+    from sklearn.datasets import load_digits  # a second of import that other data sets need not wait for
+
+    digits = load_digits()
+    return (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)

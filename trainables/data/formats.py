@@ -1,0 +1,131 @@
+"""From what the user named to a data set and its pixels.
+
+    a folder            folders.py            DIR/class/*.jpg, or DIR/train/class and DIR/val/class
+    a table             csv_table.py          file.csv, or a folder that holds labels.csv
+    torchvision:NAME    torchvision_sets.py   downloaded
+    digits              digits.py             real digits that ship with scikit-learn; also :binary and :multilabel
+
+A folder that is called 'digits' is './digits'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from search_spaces.errors import DataError
+from search_spaces.names import did_you_mean
+from trainables.data.cache import DecodedImages, Images, default_cache_dir, open_images
+from trainables.data.csv_table import scan_csv
+from trainables.data.dataset import Dataset
+from trainables.data.digits import scan_digits, scan_even_odd, scan_scenes
+from trainables.data.folders import LAYOUTS, scan_folder
+from trainables.data.reading import read_image
+from trainables.data.scan import Scan
+from trainables.data.split import split_data
+from trainables.data.torchvision_sets import scan_torchvision
+from trainables.data.words import counted, quoted
+
+__all__ = ["load_dataset", "read_image", "reopen_images"]
+
+BUILT_IN = {"digits": scan_digits, "digits:binary": scan_even_odd, "digits:multilabel": scan_scenes}
+ON_BAD_IMAGE = ("error", "skip")
+TABLE_NAME = "labels.csv"
+
+
+def load_dataset(
+    spec: str,
+    *,
+    task: str | None = None,
+    seed: int = 0,
+    val_fraction: float = 0.2,
+    on_bad_image: str = "error",
+    short_side_px: int,
+    cache_dir: Path | None,
+) -> tuple[Dataset, Images]:
+    """The data set that `spec` names, and its images with their shorter side at most `short_side_px`.
+
+    `task` None takes the natural one: binary for two classes, multiclass for more, multilabel where an image can
+    have several labels. `seed` and `val_fraction` matter only where the data gives no val. `on_bad_image` is
+    error, or skip: leave unreadable images out with a note. `cache_dir` None decodes at each access.
+
+    Everything wrong with the data is found here, before any time is spent on training, and raised as DataError.
+    """
+    if on_bad_image not in ON_BAD_IMAGE:
+        raise DataError(f"unknown --on-bad-image '{on_bad_image}'. {did_you_mean(on_bad_image, ON_BAD_IMAGE)}")
+    scan = _scan(spec, on_bad_image, cache_dir)
+    resolved_task = scan.task(task)
+    fingerprint = scan.fingerprint()
+    images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir)
+    if images.bad and on_bad_image == "error":
+        raise DataError(_bad_image(spec, images.bad))
+    split = split_data(scan, list(images.bad), seed, val_fraction)
+    skipped = [scan.names[index] for index in images.bad]
+    dataset = Dataset(
+        spec=spec,
+        task=resolved_task,
+        classes=scan.classes,
+        names=scan.names,
+        targets=scan.targets,
+        split=split.of,
+        reader=scan.reader,
+        fingerprint=fingerprint,
+        split_origin=split.origin,
+        notes=(
+            *scan.notes,
+            *([f"{counted(len(skipped), 'image')} skipped as unreadable: {quoted(skipped)}."] if skipped else []),
+            *split.notes,
+        ),
+    )
+    return dataset, images
+
+
+def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) -> Images:
+    """The images of a data set that came from another process, perhaps of another machine.
+
+    The first process on a machine builds the cache there; the others wait for it and map it.
+    """
+    if cache_dir is None:  # what is unreadable was found when the data was loaded; no second pass over everything
+        bad = {int(i): f"image '{dataset.names[i]}' was skipped as unreadable" for i in dataset.indices("skipped")}
+        return DecodedImages(dataset.reader, len(dataset.names), short_side_px, bad)
+    return open_images(dataset.names, dataset.reader, dataset.fingerprint, short_side_px, cache_dir)
+
+
+def _scan(spec: str, on_bad_image: str, cache_dir: Path | None) -> Scan:
+    if spec in BUILT_IN:
+        return BUILT_IN[spec]()
+    if spec.startswith("torchvision:"):
+        root = (cache_dir or default_cache_dir()).expanduser().absolute() / "torchvision"
+        return scan_torchvision(spec.removeprefix("torchvision:"), root)
+    path = Path(spec).expanduser()
+    try:
+        if path.is_dir():
+            table = path / TABLE_NAME
+            return (
+                scan_csv(str(Path(spec) / TABLE_NAME), table, on_bad_image)
+                if table.is_file()
+                else scan_folder(spec, path)
+            )
+        if path.is_file() and path.suffix.lower() == ".csv":
+            return scan_csv(spec, path, on_bad_image)
+    except OSError as error:
+        raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
+    if path.is_file():
+        raise DataError(f"'{spec}' is a file, but neither a folder nor a .csv table. {LAYOUTS}")
+    raise DataError(f"no data in '{spec}': there is no such folder or table. {_nearest(spec, path)}")
+
+
+def _nearest(spec: str, path: Path) -> str:
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    known = (*BUILT_IN, "torchvision:NAME")
+    guess = did_you_mean(path.name, beside) if beside else ""
+    if guess.startswith("Did"):
+        return guess
+    guess = did_you_mean(spec, [*BUILT_IN, "torchvision:CIFAR10"])
+    return guess if guess.startswith("Did") else f"Name a folder, a .csv table or one of {quoted(known)}."
+
+
+def _bad_image(spec: str, bad: Mapping[int, str]) -> str:
+    first, *rest = bad.values()
+    more = f" ({len(rest)} more like it)" if rest else ""
+    return f"{spec}: {first}{more}. Replace or remove it, or pass --on-bad-image skip to leave out what is unreadable."

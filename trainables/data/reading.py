@@ -1,0 +1,60 @@
+"""One image file in, one (H, W, 3) array out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from search_spaces.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+
+
+def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB as a viewer shows it: EXIF orientation applied, the first frame of an animation.
+
+    A DataError says why where the file cannot be decoded, and calls it `name` (default: its path).
+    """
+    try:
+        with Image.open(path) as image:
+            return to_rgb(ImageOps.exif_transpose(image))
+    except MemoryError:
+        raise  # the machine's trouble, not the file's
+    except Exception as error:  # a broken file breaks decoders in every way: OSError, SyntaxError, struct.error, ...
+        # PIL and the system put the whole path into some messages; the name is enough, and right on every machine.
+        why = "not an image" if isinstance(error, UnidentifiedImageError) else _reason(error)
+        raise DataError(f"image '{name or path}' cannot be read: {why}") from error
+
+
+def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 of a decoded image of any mode."""
+    if image.mode.startswith("I;16"):
+        # PIL's own conversion clips at 255 and turns a 16-bit scan white.
+        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise DataError(f"its pixels are 32-bit (PIL mode '{image.mode}') and have no known range; save it as 8-bit")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB, PIL warns and guesses
+    return np.asarray(image.convert("RGB"))  # (H, W, 3)
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.strip().rstrip(".") or type(error).__name__
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads `root / names[index]`. Shares its names with the Dataset, so that both pickle as one."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        name = self.names[index]
+        return read_image(self.root / name, name)

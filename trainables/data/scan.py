@@ -1,0 +1,96 @@
+"""What every format's scan finds: names, labels and contents, before anything is decoded or split."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from search_spaces.errors import DataError
+from search_spaces.names import did_you_mean
+from trainables.data.dataset import TASKS, Reader
+from trainables.data.words import quoted
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """N images and C classes as the data names them.
+
+    targets  (N,) int64, or (N, C) uint8 where an image can have several labels
+    given    (N,) str: train, val or test; '' where the data does not say
+    digests  N hashes of the images' contents: equal ones are exact copies
+    """
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    targets: np.ndarray
+    given: np.ndarray
+    digests: tuple[str, ...]
+    reader: Reader
+    notes: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when a name, a file's contents, a class or a label does."""
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        for name, content in zip(self.names, self.digests, strict=True):
+            digest.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
+        digest.update(np.ascontiguousarray(self.targets).tobytes())
+        return digest.hexdigest()[:16]
+
+    def task(self, asked: str | None) -> str:
+        """The task that the labels allow: the one asked for, or the natural one. A DataError where they disagree."""
+        if asked is not None and asked not in TASKS:
+            raise DataError(f"unknown task '{asked}'. {did_you_mean(asked, TASKS)}")
+        if len(self.classes) < 2:
+            raise DataError(
+                f"a data set needs at least two classes, got {len(self.classes)} ({quoted(self.classes)}). "
+                "Put each class's images in a folder of its own, or name the classes in labels.csv."
+            )
+        natural = "multilabel" if self.targets.ndim == 2 else "binary" if len(self.classes) == 2 else "multiclass"
+        if asked in (None, natural) or (natural, asked) == ("binary", "multiclass"):
+            return asked or natural
+        if asked == "multilabel":
+            raise DataError(
+                "task 'multilabel' needs several labels per image, but this data gives each image one class. "
+                f"Pass --task {natural}, or write a labels.csv with a `labels` column ('cat|dog') or 0/1 columns."
+            )
+        if natural == "multilabel":
+            raise DataError(
+                f"task '{asked}' needs one class per image, but this data gives each image any number of labels. "
+                "Pass --task multilabel, or write a labels.csv with a `label` column."
+            )
+        raise DataError(
+            f"task 'binary' needs exactly two classes, got {len(self.classes)} ({quoted(self.classes)}). "
+            "Pass --task multiclass."
+        )
+
+
+def class_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Sorted class names; numbers by their value, so that '10' comes after '9'."""
+    names = set(labels)
+    if all(name.isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def content_digests(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The sha1 of each file; a file that cannot be opened gets a digest of its own, and decoding reports it."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return tuple(pool.map(_file_digest, paths))
+
+
+def bytes_digest(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+    except OSError:
+        return f"unreadable:{path.name}"

@@ -1,0 +1,111 @@
+"""Which images are trained on and which are judged on: the data's own split, or a seeded, stratified one.
+
+Exact copies (equal file contents) never stand on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from search_spaces.errors import DataError
+from trainables.data.scan import Scan
+from trainables.data.split_checks import check_enough, check_same_classes, label_notes
+from trainables.data.stratify import stratified_val, stratified_val_multilabel
+from trainables.data.words import counted, quoted
+
+MOST_PAIRS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """`of` is (N,) str: train, val, test, skipped or duplicate."""
+
+    of: np.ndarray
+    origin: str
+    notes: tuple[str, ...]
+
+
+def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float) -> Split:
+    """The same split for the same data and seed, whatever the trial.
+
+    What the data gives is kept. Where it gives no val, val is split off what is to be trained on: `val_fraction`
+    of each class, at least one image and never all of them.
+
+    Raises DataError where a class cannot stand on both sides.
+    """
+    if not 0 < val_fraction < 1:
+        raise DataError(f"the validation share must lie between 0 and 1, got {val_fraction:g}. 0.2 is usual.")
+    split = scan.given.astype("<U9")
+    split[list(bad)] = "skipped"
+    groups = _copies(scan.digests)
+    check_enough(scan, split, groups)
+    notes = _leave_out_copies(split, scan, groups)
+
+    if "val" in scan.given:
+        origin = "given by the data"
+    else:
+        pool = np.flatnonzero((split == "") | (split == "train"))
+        if not len(pool):
+            raise DataError("no image is left to train on: the data gives test images only. Add training images.")
+        in_val = _draw_val(scan, pool, groups, seed, val_fraction)
+        split[pool] = np.where(in_val, "val", "train")
+        origin = f"stratified, {val_fraction:.0%} val, seed {seed}"
+        if "test" in scan.given:
+            origin += " (split off train; test given by the data)"
+        together = len(pool) - len(np.unique(groups[pool]))
+        if together:
+            notes.append(
+                f"{counted(together, 'image')} repeat{'s' if together == 1 else ''} another one exactly; "
+                "copies stand on the same side of the split."
+            )
+    if "train" not in split:
+        raise DataError("no image is left to train on: the split gives none to train. Mark some rows 'train'.")
+    check_same_classes(scan, split)
+    notes += label_notes(scan, split) + _contradictions(scan, split, groups)
+    return Split(split, origin, tuple(notes))
+
+
+def _copies(digests: Sequence[str]) -> np.ndarray:
+    """(N,) int64 group of each image; images with equal contents share one."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(digest, len(number)) for digest in digests], dtype=np.int64)
+
+
+def _leave_out_copies(split: np.ndarray, scan: Scan, groups: np.ndarray) -> list[str]:
+    """Mark, in place, the training copies of val and test images, and the val copies of test images, 'duplicate'."""
+    notes = []
+    for judged, others in (("test", ("", "train", "val")), ("val", ("", "train"))):
+        copies = np.isin(split, others) & np.isin(groups, groups[split == judged])
+        if not copies.any():
+            continue
+        sides = sorted({side or "train" for side in split[copies].tolist()})
+        names = [scan.names[i] for i in np.flatnonzero(copies)]
+        notes.append(
+            f"{counted(len(names), 'image')} left out of {' and '.join(sides)}, "
+            f"as {judged} has an exact copy: {quoted(names)}."
+        )
+        split[copies] = "duplicate"
+    return notes
+
+
+def _draw_val(scan: Scan, pool: np.ndarray, groups: np.ndarray, seed: int, val_fraction: float) -> np.ndarray:
+    """(len(pool),) bool: which of the pool go to val. Drawn over groups of copies, each by its first image."""
+    _, first, group_of = np.unique(groups[pool], return_index=True, return_inverse=True)
+    targets = scan.targets[pool[first]]  # (groups,) or (groups, C)
+    draw = stratified_val_multilabel if targets.ndim == 2 else stratified_val
+    in_val: np.ndarray = draw(targets, val_fraction, seed)[group_of]
+    return in_val
+
+
+def _contradictions(scan: Scan, split: np.ndarray, groups: np.ndarray) -> list[str]:
+    """A note for each of the first few images whose copies carry other labels."""
+    first_of: dict[int, int] = {}
+    pairs: list[tuple[str, str]] = []
+    for i in np.flatnonzero(split != "skipped").tolist():
+        first = first_of.setdefault(int(groups[i]), i)
+        if not np.array_equal(scan.targets[first], scan.targets[i]):
+            pairs.append((scan.names[first], scan.names[i]))
+    return [f"Exact copies with different labels, of which one must be wrong: {quoted(p)}." for p in pairs[:MOST_PAIRS]]

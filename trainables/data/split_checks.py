@@ -1,0 +1,61 @@
+"""What a split must hold before anything is trained on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search_spaces.errors import DataError
+from trainables.data.scan import Scan
+from trainables.data.words import quoted
+
+
+def check_enough(scan: Scan, split: np.ndarray, groups: np.ndarray) -> None:
+    """A DataError where a class has fewer than two distinct images. Rare tags of a multilabel set only get a note."""
+    if scan.targets.ndim == 2:
+        return
+    kept = split != "skipped"
+    for index, name in enumerate(scan.classes):
+        images = np.flatnonzero(kept & (scan.targets == index))
+        distinct = len(np.unique(groups[images]))
+        if distinct < 2:
+            copies = f" ({len(images)} exact copies of it)" if len(images) > 1 else ""
+            raise DataError(
+                f"class '{name}' has {'one' if distinct else 'no readable'} image{copies}; "
+                "a class needs two at least, one to train on and one to judge by. Add images, or remove the class."
+            )
+
+
+def check_same_classes(scan: Scan, split: np.ndarray) -> None:
+    """A DataError where train and val do not hold the same classes, or test holds one that train does not."""
+    if scan.targets.ndim == 2:
+        return
+    train, val, test = (set(scan.targets[split == side].tolist()) for side in ("train", "val", "test"))
+    differing = [
+        f"{quoted([scan.classes[i] for i in sorted(extra)])} only in {side}"
+        for side, extra in (("train", train - val), ("val", val - train))
+        if extra
+    ]
+    if differing:
+        raise DataError(
+            f"train and val hold different classes: {'; '.join(differing)}. "
+            "Move images so that each class stands in both, or give no split and let it be drawn."
+        )
+    if test - train:
+        names = quoted([scan.classes[i] for i in sorted(test - train)])
+        raise DataError(
+            f"test holds classes that train does not: {names}. Move some of their images to train, or remove them."
+        )
+
+
+def label_notes(scan: Scan, split: np.ndarray) -> list[str]:
+    """For multilabel data: which labels a side of the split never shows, so that nobody trusts their scores."""
+    if scan.targets.ndim != 2:
+        return []
+    notes = []
+    for side in ("train", "val"):
+        never = [
+            name for name, count in zip(scan.classes, scan.targets[split == side].sum(0), strict=True) if not count
+        ]
+        if never:
+            notes.append(f"No {side} image has {'these labels' if len(never) > 1 else 'this label'}: {quoted(never)}.")
+    return notes

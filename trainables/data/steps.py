@@ -1,0 +1,65 @@
+"""The steps of a pipeline that albumentations lacks. `A` is albumentations, imported so that it asks no network."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandAugment
+
+from trainables import config_augment as parts
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks the network for a newer version otherwise
+import albumentations as A  # noqa: N812 (its own convention)
+
+__all__ = ["A", "ImagePolicy", "Pipeline", "ShrinkLarge"]
+
+
+class Pipeline(A.Compose):  # type: ignore[misc]
+    """A.Compose whose steps share one random stream.
+
+    With a seed, A.Compose gives every step an equally seeded stream of its own, so that on the first image all of
+    them are applied or none is.
+    """
+
+    def set_random_seed(self, seed: int | None) -> None:
+        super().set_random_seed(seed)
+        self.set_random_state(self.random_generator, self.py_random)
+
+
+class ShrinkLarge(A.SmallestMaxSize):  # type: ignore[misc]
+    """Shrinks an image whose shorter side is above `max_size` to it; leaves a smaller one alone."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        return {"scale": min(1.0, self.max_size / min(params["shape"][:2]))}
+
+    def apply(self, img: np.ndarray, scale: float, **params: Any) -> np.ndarray:
+        # Averaging over areas costs several times as much, and is seen only where more than two pixels become one.
+        self.area_for_downscale = "image" if scale < 0.5 else None
+        shrunk: np.ndarray = super().apply(img, scale, **params)
+        return shrunk
+
+
+class ImagePolicy(A.ImageOnlyTransform):  # type: ignore[misc]
+    """torchvision's AutoAugment (Cubuk et al. 2019, arXiv:1805.09501) or RandAugment (2020, arXiv:1909.13719)."""
+
+    def __init__(self, part: parts.AutoAugment | parts.RandAugment) -> None:
+        super().__init__(p=1)
+        self.policy = (
+            AutoAugment(AutoAugmentPolicy(part.policy))
+            if isinstance(part, parts.AutoAugment)
+            else RandAugment(part.num_ops, part.magnitude)
+        )
+
+    def get_params(self) -> dict[str, Any]:
+        return {"seed": self.py_random.getrandbits(63)}
+
+    def apply(self, img: np.ndarray, seed: int, **params: Any) -> np.ndarray:
+        # torchvision draws from torch's global generator, which is lent for this image and given back. Its operations
+        # are three times as fast on a PIL image as on a tensor.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return np.asarray(self.policy(Image.fromarray(img)))

@@ -1,0 +1,60 @@
+"""Draw a validation side that shows every class as often as the whole does.
+
+Pure functions of targets and a seed. scikit-learn's `train_test_split(stratify=...)` keeps the shares but refuses
+small classes and knows no multilabel targets; these two put every class that has two images on both sides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def stratified_val(targets: np.ndarray, val_fraction: float, seed: int) -> np.ndarray:
+    """(N,) bool, True for val. `targets` is (N,) int; each class gives its share, at least one image, never all."""
+    rng = np.random.default_rng(seed)
+    in_val = np.zeros(len(targets), bool)
+    for index in np.unique(targets):
+        images = np.flatnonzero(targets == index)
+        in_val[rng.permutation(images)[: _share(len(images), val_fraction)]] = True
+    return in_val
+
+
+def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: int) -> np.ndarray:
+    """(N,) bool, True for val. `targets` is (N, C) of 0 and 1.
+
+    Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011, "On the stratification of multi-label data",
+    algorithm 1): the rarest label first, each of its images to the side that still misses that label most.
+    """
+    rng = np.random.default_rng(seed)
+    num_images = len(targets)
+    totals = targets.sum(axis=0, dtype=np.int64)  # (C,)
+    val_labels = np.array([_share(int(total), val_fraction) for total in totals])
+    missing_labels = np.stack([totals - val_labels, val_labels]).astype(float)  # (2, C): train, val
+    val_images = _share(num_images, val_fraction)
+    missing_images = np.array([num_images - val_images, val_images], dtype=float)  # (2,)
+
+    side = np.full(num_images, -1)
+    order = rng.permutation(num_images)  # images are taken in this order, so ties fall differently for every seed
+
+    def place(image: int, wanted: np.ndarray) -> None:
+        # Most wanted side; between equals the one with more room.
+        side[image] = max((0, 1), key=lambda s: (wanted[s], missing_images[s]))
+        missing_images[side[image]] -= 1
+        missing_labels[side[image]] -= targets[image]
+
+    while True:
+        open_images = order[side[order] == -1]
+        left = targets[open_images].sum(axis=0, dtype=np.int64)  # (C,)
+        if not left.any():
+            break
+        label = int(np.argmin(np.where(left > 0, left, num_images + 1)))  # the rarest label that is left
+        for image in open_images[targets[open_images, label] > 0]:
+            place(int(image), missing_labels[:, label])
+    for image in order[side[order] == -1]:  # images without any label fill the sides up
+        place(int(image), missing_images)
+    return np.asarray(side == 1)
+
+
+def _share(count: int, fraction: float) -> int:
+    """How many of `count` go to val: rounded, but one at least and never all, where there are two."""
+    return min(max(round(count * fraction), 1), count - 1) if count > 1 else 0

@@ -1,0 +1,137 @@
+"""Data sets that torchvision knows by name and downloads: `torchvision:CIFAR10`."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from search_spaces.errors import DataError
+from search_spaces.names import did_you_mean
+from trainables.data.reading import to_rgb
+from trainables.data.scan import Scan, bytes_digest, content_digests
+
+Arguments = dict[str, dict[str, Any]]  # our split -> the constructor's arguments for it
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """Where torchvision keeps things: `labels` and `contents` name attributes of its data set object.
+
+    `contents` is an array of pixels, a list of files, or a list of (file, label).
+    """
+
+    splits: Arguments
+    labels: str = "_labels"
+    contents: str = "_image_files"
+    classes: tuple[str, ...] | None = None  # where the object has no `classes`
+
+
+BY_FLAG: Arguments = {"train": {"train": True}, "test": {"train": False}}
+TRAIN_TEST: Arguments = {"train": {"split": "train"}, "test": {"split": "test"}}
+TRAINVAL_TEST: Arguments = {"train": {"split": "trainval"}, "test": {"split": "test"}}
+TRAIN_VAL_TEST: Arguments = {name: {"split": name} for name in ("train", "val", "test")}
+
+NAMED_SETS = {
+    "CIFAR10": NamedSet(BY_FLAG, "targets", "data"),
+    "CIFAR100": NamedSet(BY_FLAG, "targets", "data"),
+    "MNIST": NamedSet(BY_FLAG, "targets", "data"),
+    "FashionMNIST": NamedSet(BY_FLAG, "targets", "data"),
+    "KMNIST": NamedSet(BY_FLAG, "targets", "data"),
+    "SVHN": NamedSet(TRAIN_TEST, "labels", "data", tuple(str(digit) for digit in range(10))),
+    "STL10": NamedSet(TRAIN_TEST, "labels", "data"),
+    "GTSRB": NamedSet(TRAIN_TEST, "", "_samples", tuple(f"sign {number:02d}" for number in range(43))),
+    "DTD": NamedSet(TRAIN_VAL_TEST),
+    "Flowers102": NamedSet(TRAIN_VAL_TEST),
+    "Food101": NamedSet(TRAIN_TEST),
+    "FGVCAircraft": NamedSet(TRAIN_VAL_TEST),
+    "OxfordIIITPet": NamedSet(TRAINVAL_TEST, "_labels", "_images"),
+}
+
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True)
+class TorchvisionReader:
+    """Reads image `index` of the set's parts, one after the other; opens them where it is used."""
+
+    name: str
+    root: Path
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        for part in _parts(self.name, self.root).values():
+            if index < len(part):
+                try:
+                    return to_rgb(part[index][0])
+                except SyntaxError as error:  # PIL's way of saying that a PNG is broken
+                    raise DataError(f"an image of torchvision's {self.name} cannot be read: {error}") from error
+            index -= len(part)
+        raise IndexError(index)
+
+
+def scan_torchvision(name: str, root: Path) -> Scan:
+    """The set `name`, downloaded below `root` where it is not there yet.
+
+    Raises DataError for a name that is not in NAMED_SETS, or where the set cannot be had.
+    """
+    if name not in NAMED_SETS:
+        raise DataError(f"unknown torchvision data set '{name}'. {did_you_mean(name, NAMED_SETS)}")
+    named = NAMED_SETS[name]
+    parts = _parts(name, root)
+    targets, names, given, digests = list[int](), list[str](), list[str](), list[str]()
+    for split, part in parts.items():
+        names += [f"{name}/{split}/{i:06d}" for i in range(len(part))]
+        given += [split] * len(part)
+        targets += _labels(part, named)
+        digests += _digests(part, named)
+    classes = named.classes or tuple(str(label) for label in next(iter(parts.values())).classes)
+    return Scan(
+        classes=classes,
+        names=tuple(names),
+        targets=np.array(targets, dtype=np.int64),
+        given=np.array(given),
+        digests=tuple(digests),
+        reader=TorchvisionReader(name, root),
+    )
+
+
+def _parts(name: str, root: Path) -> dict[str, Any]:
+    with _opening:  # lru_cache alone would let every decoding thread open the set for itself
+        return _open(name, root)
+
+
+@lru_cache(maxsize=2)
+def _open(name: str, root: Path) -> dict[str, Any]:
+    from torchvision import datasets  # seconds of import that other data sets need not wait for
+
+    parts = {}
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{name}.lock"):  # one process downloads, the others find it there
+            for split, arguments in NAMED_SETS[name].splits.items():
+                parts[split] = getattr(datasets, name)(root / name, download=True, **arguments)
+    except (OSError, RuntimeError, ValueError, EOFError) as error:  # no network, a broken archive, a full disk
+        raise DataError(
+            f"torchvision's {name} cannot be had in '{root / name}': {str(error).splitlines()[0]}. "
+            "Where there is no network, download it on another machine and copy that folder here."
+        ) from error
+    return parts
+
+
+def _labels(part: Any, named: NamedSet) -> list[int]:
+    if not named.labels:
+        return [int(label) for _, label in getattr(part, named.contents)]
+    return [int(label) for label in getattr(part, named.labels)]
+
+
+def _digests(part: Any, named: NamedSet) -> list[str]:
+    contents = getattr(part, named.contents)
+    if named.contents == "data":
+        return [bytes_digest(np.ascontiguousarray(image).tobytes()) for image in np.asarray(contents)]
+    return list(content_digests([Path(entry[0] if isinstance(entry, tuple) else entry) for entry in contents]))

@@ -1,0 +1,16 @@
+"""How messages list names and count things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def quoted(names: Sequence[str], most: int = 20) -> str:
+    """'a', 'b' and so on; after `most` names, how many more there are."""
+    listed = ", ".join(f"'{name}'" for name in names[:most])
+    return listed + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def counted(number: int, thing: str) -> str:
+    """'1 image', '2 images'."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -1,0 +1,264 @@
+"""fit(): one readable loop for every task; yields one EpochResult per epoch.
+
+    for result in fit(config, data, torch.device("cpu")):
+        print(result.epoch, result.metrics["val/accuracy"])
+
+It knows no Ray: `list(fit(...))` is a whole training.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from search_spaces.errors import DataError, Diverged
+from trainables.config import TrialConfig
+from trainables.data.augment import eval_transform, mix_batch, train_transform
+from trainables.data.loader import TrialData, batches, num_used
+from trainables.inference import autocast, predict_logits, raise_if_asked, to_input
+from trainables.losses import build_loss
+from trainables.models.classifiers import Classifier, build_classifier
+from trainables.optimizers import build_optimizer
+from trainables.schedules import lr_factor
+from trainables.tasks import TASKS, score
+
+
+@dataclass
+class TrainState:
+    """Everything that the next epoch depends on; `checkpoint.py` stores it exactly. Alive between epochs."""
+
+    model: Classifier
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    ema: ModelEmaV3 | None
+    epoch: int = 0  # epochs trained so far
+    num_steps: int = 0  # optimizer steps so far; the warm-up of the averaged weights counts them
+    best_watched: float | None = None  # of early_stopping_metric
+    epochs_without_gain: int = 0
+
+    @property
+    def weights(self) -> nn.Module:
+        """The module that is evaluated and exported: the averaged weights where there are any."""
+        return self.model if self.ema is None else self.ema.module
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One trained and evaluated epoch.
+
+    epoch counts from 1. metrics: fractions of one (`val/accuracy`) and losses. seconds: training and evaluation.
+    peak_memory_mb: of the GPU in this epoch, else of the process so far. lr: the base rate at the epoch's end.
+    logits (N_val, K) float32: the validation split in its own order. state: live, valid until the next epoch.
+    last: nothing follows; `reason` says why if that came early.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    seconds: float
+    images_per_s: float
+    peak_memory_mb: float
+    lr: float
+    logits: np.ndarray
+    state: TrainState
+    last: bool
+    reason: str = ""
+
+
+def fit(
+    config: TrialConfig,
+    data: TrialData,
+    device: torch.device,
+    *,
+    resume: Callable[[TrainState], None] | None = None,
+    num_workers: int = 0,
+    should_stop: Callable[[], str | None] | None = None,
+) -> Iterator[EpochResult]:
+    """Train `config` on `data` and yield after every epoch.
+
+    resume: fills a freshly built state (see `checkpoint.load_state`); the epochs after it are those of a training
+        that was never stopped. num_workers: loader processes, 0 loads in this one.
+    should_stop: asked before every batch; a reason ends the epoch.
+    Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
+    """
+    task = TASKS[config.task]
+    num_classes = len(data.dataset.classes)
+    targets = task.encode_targets(data.dataset.targets, num_classes)  # (N, K) float
+    train_rows = data.dataset.indices("train")
+    if config.batch_size > len(train_rows):
+        raise DataError(
+            f"batch_size {config.batch_size} is larger than the training set of {len(train_rows)} images. "
+            f"Set batch_size to {len(train_rows)} or less."
+        )
+
+    torch.manual_seed(config.seed)  # the new head's weights
+    state = _build_state(config, task.num_outputs(num_classes), device)
+    if resume is not None:
+        resume(state)
+    train_loss = build_loss(config, data.dataset.targets[train_rows], num_classes).to(device)
+    to_train, to_eval = train_transform(config), eval_transform(config)
+    stop = should_stop or (lambda: None)
+
+    while state.epoch < config.epochs:
+        started = time.perf_counter()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        # A seed anew each epoch, as the reports set it: an epoch's randomness depends on nothing before it,
+        # which makes a resumed training the same training.
+        seed = config.seed + state.epoch
+        _seed_everything(seed)
+        train_batches = batches(
+            data, "train", targets, to_train, config.batch_size,
+            seed=seed, num_workers=num_workers, pin_memory=device.type == "cuda",
+        )  # fmt: skip
+        mean_loss = _train_epoch(config, state, train_batches, len(train_rows), train_loss, device, stop)
+        train_seconds = time.perf_counter() - started
+
+        val_batches = batches(data, "val", targets, to_eval, 2 * config.batch_size, num_workers=num_workers)
+        logits, val_targets = predict_logits(config, state.weights, val_batches, device, stop, state.epoch + 1)
+        state.epoch += 1
+        metrics = {"train/loss": mean_loss}
+        for name, value in score(config.task, logits, val_targets, num_classes, config.threshold).items():
+            metrics[f"val/{name}"] = value
+        if not math.isfinite(metrics["val/loss"]):
+            raise Diverged(metrics["val/loss"], state.epoch, 0, _base_lr(state))
+
+        early = _stop_early(config, state, metrics)
+        yield EpochResult(
+            epoch=state.epoch,
+            metrics=metrics,
+            seconds=time.perf_counter() - started,
+            images_per_s=len(train_rows) / train_seconds,
+            peak_memory_mb=_peak_memory_mb(device),
+            lr=_base_lr(state),
+            logits=logits.cpu().numpy(),
+            state=state,
+            last=bool(early) or state.epoch == config.epochs,
+            reason=early,
+        )
+        if early:
+            return
+
+
+def _build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> TrainState:
+    model = build_classifier(config.model, num_outputs, config.image_size)
+    model = model.to(device)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return TrainState(
+        model=model,
+        optimizer=build_optimizer(config.optimizer, model),
+        # fp16 alone needs loss scaling; bf16 has the exponent range of fp32.
+        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
+        # Warm-up of the decay: a short training would otherwise be evaluated at its random start.
+        ema=None if config.ema_decay is None else ModelEmaV3(model, decay=config.ema_decay, use_warmup=True),
+    )
+
+
+def _train_epoch(
+    config: TrialConfig,
+    state: TrainState,
+    train_batches: Iterator[tuple[Tensor, Tensor]],
+    num_images: int,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    device: torch.device,
+    stop: Callable[[], str | None],
+) -> float:
+    """One pass over the training split; returns the mean loss."""
+    model, scaler = state.model, state.scaler
+    model.train()
+    num_images = num_used(num_images, config.batch_size)
+    effective_batch = config.batch_size * config.accumulate
+    num_steps = math.ceil(num_images / effective_batch)
+    total, seen, pending, step = torch.zeros((), device=device), 0, 0, 0
+    check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
+    for images_u8, targets in train_batches:
+        raise_if_asked(stop, state.epoch + 1)
+        if pending == 0:
+            _set_lr(config, state, state.epoch + step / num_steps)
+            # The last group may be smaller; its gradient is the mean over what it has.
+            group_size = min(effective_batch, num_images - seen)
+        images, targets = to_input(images_u8, model, config, device), targets.to(device, non_blocking=True)
+        images, targets = mix_batch(config.augment.mix, images, targets)
+        with autocast(config, device):
+            output = model(images)
+        loss = _loss_with_aux(output, targets, loss_of, config.model.aux_weight)
+        scaler.scale(loss * (len(images) / group_size)).backward()  # type: ignore[no-untyped-call]
+        total += loss.detach() * len(images)
+        seen, pending = seen + len(images), pending + len(images)
+        if pending == group_size:
+            _optimizer_step(config, state)
+            step, pending = step + 1, 0
+        if (seen // config.batch_size) % check_every == 0 and not math.isfinite(value := float(loss)):
+            raise Diverged(value, state.epoch + 1, step, _base_lr(state))
+    mean = float(total) / seen
+    if not math.isfinite(mean):
+        raise Diverged(mean, state.epoch + 1, step, _base_lr(state))
+    return mean
+
+
+def _optimizer_step(config: TrialConfig, state: TrainState) -> None:
+    if config.clip_grad_norm is not None:
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.num_steps += 1
+    if state.ema is not None:
+        state.ema.update(state.model, step=state.num_steps)
+
+
+def _loss_with_aux(output: Any, targets: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor], weight: float) -> Tensor:
+    if isinstance(output, tuple):
+        logits, aux_logits = output
+        return loss_of(logits.float(), targets) + weight * loss_of(aux_logits.float(), targets)
+    return loss_of(output.float(), targets)
+
+
+def _set_lr(config: TrialConfig, state: TrainState, epoch: float) -> None:
+    lr = config.optimizer.lr * lr_factor(config.schedule, epoch, config.epochs)
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+        group["base_lr"] = lr
+
+
+def _base_lr(state: TrainState) -> float:
+    group = state.optimizer.param_groups[0]
+    return float(group.get("base_lr", group["lr"]))
+
+
+def _stop_early(config: TrialConfig, state: TrainState, metrics: dict[str, float]) -> str:
+    """The reason to stop before config.epochs, or ''."""
+    if config.early_stopping_patience is None:
+        return ""
+    value = metrics.get(config.early_stopping_metric, math.nan)
+    sign = -1 if config.early_stopping_metric.endswith("loss") else 1
+    if state.best_watched is None or sign * value > sign * state.best_watched:
+        state.best_watched, state.epochs_without_gain = value, 0
+        return ""
+    state.epochs_without_gain += 1
+    if state.epochs_without_gain < config.early_stopping_patience:
+        return ""
+    return f"early stopping: no better {config.early_stopping_metric} for {config.early_stopping_patience} epochs"
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # timm's mixup draws from here
+    torch.manual_seed(seed)  # the GPUs too
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

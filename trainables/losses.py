@@ -1,0 +1,114 @@
+"""Losses: functions of logits and targets, both (B, K) float.
+
+Targets are one-hot or soft for multiclass, one column for binary, multi-hot or soft for multilabel, so that mixed
+images (MixUp, CutMix) need no case of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
+from torch import Tensor, nn
+
+from search_spaces.names import pick
+from trainables.config import Bce, CrossEntropy, Focal, TrialConfig
+
+MIN_BASE = 1e-8  # a power below 1 has an infinite gradient at zero
+
+
+class Loss(nn.Module):
+    """A loss and the weights of its classes, which `.to(device)` moves along. Always computed in float32."""
+
+    weight: Tensor | None
+
+    def __init__(self, function: Callable[[Tensor, Tensor, Tensor | None], Tensor], weight: Tensor | None) -> None:
+        super().__init__()
+        self.function = function
+        self.register_buffer("weight", weight)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self.function(logits.float(), targets.float(), self.weight)
+
+
+def build_loss(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
+    """The configured loss, with class weights counted from the training targets.
+
+    `train_targets` is (N,) int64 for binary and multiclass, (N, C) uint8 for multilabel.
+    """
+    return pick(LOSSES, config.loss.name, "loss")(config, train_targets, num_classes)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float) -> Tensor:
+    """Softmax cross-entropy, the weighted mean over the batch."""
+    weights = logits.new_ones(logits.shape[1]) if class_weights is None else class_weights  # (K,)
+    smooth = targets * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    # torch divides soft targets by B, which lets rare classes shrink the loss; its hard ones by their weights, as here.
+    return -(weights * smooth * F.log_softmax(logits, dim=1)).sum() / (weights * targets).sum()
+
+
+def bce(logits: Tensor, targets: Tensor, pos_weight: Tensor | None, label_smoothing: float) -> Tensor:
+    """Binary cross-entropy of every output by itself, the mean over all."""
+    smooth = targets * (1 - label_smoothing) + label_smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=pos_weight)
+
+
+def focal_softmax(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
+    """Focal loss on the softmax probability of the true class (Lin et al. 2017, arXiv:1708.02002, eq. 4)."""
+    log_p = F.log_softmax(logits, dim=1)
+    doubt = (-torch.expm1(log_p)).clamp(min=MIN_BASE)  # 1 - p
+    return -(targets * doubt**gamma * log_p).sum(dim=1).mean()
+
+
+def focal_sigmoid(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
+    """Focal loss of every output by itself (the same equation), without the balancing factor alpha."""
+    missed = torch.sigmoid(-logits).clamp(min=MIN_BASE) ** gamma * F.softplus(-logits)
+    false_alarm = torch.sigmoid(logits).clamp(min=MIN_BASE) ** gamma * F.softplus(logits)
+    return (targets * missed + (1 - targets) * false_alarm).mean()
+
+
+def _cross_entropy(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
+    assert isinstance(config.loss, CrossEntropy)
+    weights = inverse_frequency(train_targets, num_classes) if config.loss.class_weights != "none" else None
+    return Loss(partial(cross_entropy, label_smoothing=config.loss.label_smoothing), weights)
+
+
+def _bce(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
+    assert isinstance(config.loss, Bce)
+    weights = positive_weight(train_targets) if config.loss.pos_weight == "balanced" else None
+    return Loss(partial(bce, label_smoothing=config.loss.label_smoothing), weights)
+
+
+def _focal(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
+    assert isinstance(config.loss, Focal)
+    function = focal_softmax if config.task == "multiclass" else focal_sigmoid
+    return Loss(partial(function, gamma=config.loss.gamma), None)
+
+
+LOSSES: dict[str, Callable[[TrialConfig, np.ndarray, int], Loss]] = {
+    "cross_entropy": _cross_entropy,
+    "bce": _bce,
+    "focal": _focal,
+}
+
+
+def inverse_frequency(train_targets: np.ndarray, num_classes: int) -> Tensor:
+    """(num_classes,) weights inverse to how often a class occurs, with mean 1; 1 where it never does."""
+    counts = np.bincount(train_targets, minlength=num_classes)
+    present = counts > 0
+    weights = np.ones(num_classes)
+    weights[present] = 1 / counts[present]
+    weights[present] /= weights[present].mean()
+    return torch.as_tensor(weights, dtype=torch.float32)
+
+
+def positive_weight(train_targets: np.ndarray) -> Tensor:
+    """(K,) negatives / positives of every output; 1 where there are none of either."""
+    hits = train_targets.reshape(len(train_targets), -1)  # (N, K)
+    positives = hits.sum(axis=0, dtype=np.int64)
+    negatives = len(hits) - positives
+    weights = np.where((positives > 0) & (negatives > 0), negatives / np.maximum(positives, 1), 1.0)
+    return torch.as_tensor(weights, dtype=torch.float32)

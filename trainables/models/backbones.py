@@ -1,0 +1,159 @@
+"""Backbones: images (B, 3, H, W) in, pooled features (B, F) out. All of timm's, and two of torchvision's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import nn
+from torchvision.models import AlexNet_Weights, Inception_V3_Weights, alexnet, inception_v3
+
+from search_spaces.errors import ConfigError
+from search_spaces.names import did_you_mean
+
+Colour = tuple[float, float, float]
+
+IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
+IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
+HALF: Colour = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone without its classifier.
+
+    mean, std: of the images that its weights were trained on. stages: the modules, by name, that end its four stages;
+    empty where it has none.
+    """
+
+    module: nn.Module
+    num_features: int
+    mean: Colour
+    std: Colour
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TorchvisionBackbone:
+    """What timm says of its models, said of one of torchvision's. `build` takes the weights to download, or None."""
+
+    build: Callable[[Any], Any]
+    weights: Any
+    num_features: int
+    mean: Colour
+    std: Colour
+    stages: tuple[str, ...]
+    min_image_size: int
+
+
+def _alexnet(weights: Any) -> Any:
+    model = alexnet(weights=weights, progress=False)
+    model.classifier = model.classifier[:-1]
+    return model
+
+
+def _inception_v3(weights: Any) -> Any:
+    model = inception_v3(weights=weights, progress=False) if weights else inception_v3(init_weights=True)
+    model.transform_input = False  # our images come normalised as its weights want them
+    model.fc = nn.Identity()
+    return model
+
+
+TORCHVISION_BACKBONES = {
+    "alexnet": TorchvisionBackbone(
+        build=_alexnet,
+        weights=AlexNet_Weights.IMAGENET1K_V1,
+        num_features=4096,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        stages=("features.2", "features.5", "features.9", "features.12"),
+        min_image_size=63,
+    ),
+    # Not timm's, for its auxiliary classifier.
+    "inception_v3": TorchvisionBackbone(
+        build=_inception_v3,
+        weights=Inception_V3_Weights.IMAGENET1K_V1,
+        num_features=2048,
+        mean=HALF,
+        std=HALF,
+        stages=("maxpool2", "Mixed_5d", "Mixed_6e", "Mixed_7c"),
+        min_image_size=75,
+    ),
+}
+
+
+def check_backbone(name: str) -> None:
+    """Raises ConfigError with the nearest right name where neither timm nor we have such a backbone."""
+    if name in TORCHVISION_BACKBONES:
+        return
+    known = timm.list_models(include_tags="." in name)  # 'resnet18', or with the tag of its weights 'resnet18.a1_in1k'
+    if name not in known:
+        raise ConfigError(
+            f"unknown backbone '{name}'. {did_you_mean(name, [*TORCHVISION_BACKBONES, *known])} "
+            "`visionsweep spaces classification` lists what the shipped searches use."
+        )
+
+
+def create_backbone(name: str, image_size: int, pretrained: bool = False, cached: Path | None = None) -> Backbone:
+    """A backbone for square images of `image_size` pixels, with the weights of its own hub if `pretrained`.
+
+    cached: the file that the hub's client would end at, where it is known (timm's backbones only).
+
+    Raises ConfigError when there is no such backbone, or when it cannot take images of this size; whatever the hub's
+    client raises when the weights do not come.
+    """
+    check_backbone(name)
+    if name in TORCHVISION_BACKBONES:
+        return _create_torchvision(name, image_size, pretrained)
+    pretrain: dict[str, Any] = {"pretrained": pretrained}
+    if cached:  # `custom_load` describes the file at the original address, not the hub's
+        pretrain["pretrained_cfg_overlay"] = {"file": str(cached), "custom_load": False}
+    module = _create_timm(name, image_size, pretrain)
+    about = module.pretrained_cfg
+    return Backbone(
+        module=module,
+        num_features=getattr(module, "head_hidden_size", module.num_features),
+        mean=tuple(about.get("mean") or IMAGENET_MEAN),
+        std=tuple(about.get("std") or IMAGENET_STD),
+        stages=_stages(getattr(module, "feature_info", None) or []),
+    )
+
+
+def _create_torchvision(name: str, image_size: int, pretrained: bool) -> Backbone:
+    entry = TORCHVISION_BACKBONES[name]
+    if image_size < entry.min_image_size:
+        raise ConfigError(
+            f"backbone '{name}' takes images of {entry.min_image_size} pixels or more, not {image_size}. "
+            "Raise image_size or choose another backbone."
+        )
+    module = entry.build(entry.weights if pretrained else None)
+    return Backbone(module, entry.num_features, entry.mean, entry.std, entry.stages)
+
+
+def _create_timm(name: str, image_size: int, pretrain: dict[str, Any]) -> Any:
+    about = timm.get_pretrained_cfg(name)
+    if about is None or not about.fixed_input_size:
+        return timm.create_model(name, num_classes=0, **pretrain)
+    # Those with a fixed size are told theirs; plain transformers also how to pad to whole patches.
+    pads = {"img_size": image_size, "dynamic_img_size": True, "dynamic_img_pad": True}
+    for arguments in (pads, {"img_size": image_size}):
+        try:
+            return timm.create_model(name, num_classes=0, **pretrain, **arguments)
+        except TypeError:  # timm's own sign that a model has no such argument
+            continue
+    own_size = about.input_size[-1]
+    if image_size != own_size:
+        raise ConfigError(
+            f"backbone '{name}' takes images of {own_size} pixels only, not {image_size}. Set image_size."
+        )
+    return timm.create_model(name, num_classes=0, **pretrain)
+
+
+def _stages(levels: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The last four levels of a pyramid; the quarters of a model whose levels all have one resolution."""
+    if len({level["reduction"] for level in levels}) >= 4:
+        return tuple(level["module"] for level in levels[-4:])
+    return tuple(levels[(stage * len(levels)) // 4 - 1]["module"] for stage in (1, 2, 3, 4)) if len(levels) >= 4 else ()

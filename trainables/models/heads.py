@@ -1,0 +1,36 @@
+"""Heads: features (B, F) in, logits (B, K) out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from search_spaces.names import pick
+from trainables.config import LinearHead, MishMlpHead
+
+
+def build_head(config: LinearHead | MishMlpHead, in_features: int, num_outputs: int) -> nn.Module:
+    """The configured head for features (B, in_features) and logits (B, num_outputs)."""
+    return pick(HEADS, config.name, "head")(config, in_features, num_outputs)
+
+
+def linear(config: LinearHead, in_features: int, num_outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Dropout(config.dropout), nn.Linear(in_features, num_outputs))
+
+
+def mish_mlp(config: MishMlpHead, in_features: int, num_outputs: int) -> nn.Module:
+    """Mish between two linear layers (Misra 2019, arXiv:1908.08681)."""
+    return nn.Sequential(
+        nn.Linear(in_features, config.hidden),
+        nn.Mish(),
+        nn.Dropout(config.dropout),
+        nn.Linear(config.hidden, num_outputs),
+    )
+
+
+HEADS: dict[str, Callable[[Any, int, int], nn.Module]] = {
+    "linear": linear,
+    "mish_mlp": mish_mlp,
+}

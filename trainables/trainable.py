@@ -1,0 +1,181 @@
+"""VisionTrainable: fit() behind Ray Tune's interface, with actors that live on from trial to trial.
+
+Starting an actor imports torch and timm, which costs more than a short trial; a reused one (`reset_config`)
+trains the next configuration at once. The only file of this room that imports ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from ray import tune
+
+from search_spaces.errors import Diverged, Interrupted
+from trainables.checkpoint import TrialFiles, load_state
+from trainables.config_io import parse_config
+from trainables.data.dataset import Dataset
+from trainables.data.formats import reopen_images
+from trainables.data.loader import TrialData
+from trainables.loop import EpochResult, fit
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """What all trials of a run share; crosses process borders once per actor.
+
+    metric, mode: which epochs are a trial's best. cpus, num_workers: threads for arithmetic, loader processes.
+    cache_dir: None decodes at every access. deadline: seconds since the Unix epoch, or None.
+    stop_file: when it exists, trials end after their current batch.
+    """
+
+    run_dir: Path
+    metric: str
+    mode: str
+    short_side_px: int
+    cache_dir: Path | None
+    cpus: int
+    num_workers: int
+    deadline: float | None
+    stop_file: Path
+
+
+class VisionTrainable(tune.Trainable):  # type: ignore[misc]
+    """One trial at a time; `step` trains one epoch and returns it as a flat result.
+
+    config: {"trial_id": str, "config": the drawn dict, "resume": bool}. Every result carries `trial_id`,
+    `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
+    `images_per_s`, `peak_memory_mb`, `lr` and the objective under its own name.
+    """
+
+    def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
+        limit_threads(settings.cpus)
+        self.settings = settings
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.data = TrialData(dataset, reopen_images(dataset, settings.short_side_px, settings.cache_dir))
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._release()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            result = next(self.epochs)
+        except Interrupted as reason:
+            return self._ended("interrupted", reason)
+        except Diverged as reason:
+            return self._ended("diverged", reason)
+        except torch.OutOfMemoryError as reason:
+            return self._ended("oom", reason)
+        except Exception as error:
+            if _poisons_the_process(error):
+                raise  # Ray then drops this actor and starts a new one
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            return self._ended(
+                "failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+            )
+        # A trial that ends here needs no last.pt; one that ASHA may still end does until it is told.
+        self.files.save(result, to_go_on=not result.last)
+        return self._trained(result)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """For schedulers that pause trials; a running search keeps its own files (see `checkpoint.py`)."""
+        Path(checkpoint_dir, "last.pt").write_bytes(self.files.last.read_bytes())
+
+    def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+        if checkpoint_dir is not None:
+            self.epochs = self._fit(Path(checkpoint_dir, "last.pt"))
+
+    def cleanup(self) -> None:
+        self._release()
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        self.trial = config
+        self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
+        self.files = TrialFiles(
+            self.settings.run_dir / "checkpoints" / config["trial_id"],
+            self.settings.run_dir / "predictions" / config["trial_id"],
+            self.settings.metric,
+            self.settings.mode,
+            self.parsed.keep_best,
+        )
+        resume = config.get("resume") and self.files.last.exists()
+        self.epochs = self._fit(self.files.last if resume else None)
+
+    def _fit(self, resume_from: Path | None) -> Iterator[EpochResult]:
+        # A generator: nothing is built before the first step, so every error of a trial appears in `step`.
+        return fit(
+            self.parsed,
+            self.data,
+            self.device,
+            resume=None if resume_from is None else load_state(resume_from),
+            num_workers=self.settings.num_workers,
+            should_stop=StopSignal(self.settings.deadline, self.settings.stop_file),
+        )
+
+    def _trained(self, result: EpochResult) -> dict[str, Any]:
+        return {
+            "trial_id": self.trial["trial_id"],
+            "status": "complete" if result.last else "running",
+            "reason": result.reason,
+            "done": result.last,
+            "epoch": result.epoch,
+            "metrics": result.metrics,
+            "seconds": result.seconds,
+            "images_per_s": result.images_per_s,
+            "peak_memory_mb": result.peak_memory_mb,
+            "lr": result.lr,
+            self.settings.metric: result.metrics.get(self.settings.metric),
+        }
+
+    def _ended(self, status: str, reason: object) -> dict[str, Any]:
+        return {"trial_id": self.trial["trial_id"], "status": status, "reason": str(reason), "done": True}
+
+    def _release(self) -> None:
+        """Free the old model and the GPU's memory before the next one is built."""
+        with contextlib.suppress(Exception):
+            self.epochs.close()  # type: ignore[attr-defined]
+        self.epochs = iter(())
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+@dataclass
+class StopSignal:
+    """Says why a trial should stop now: the budget is spent, or someone asked. Looks at the disk once a second."""
+
+    deadline: float | None
+    stop_file: Path
+    checked_at: float = 0.0
+
+    def __call__(self) -> str | None:
+        now = time.time()
+        if self.deadline is not None and now >= self.deadline:
+            return "the budget is spent"
+        if now - self.checked_at >= 1.0:
+            self.checked_at = now
+            if self.stop_file.exists():
+                return "the search was asked to stop"
+        return None
+
+
+def limit_threads(num_threads: int) -> None:
+    """Trials side by side must not fight for cores: one thread count for arithmetic, none for OpenCV's own pool."""
+    torch.set_num_threads(max(1, num_threads))
+    cv2.setNumThreads(0)
+
+
+def _poisons_the_process(error: Exception) -> bool:
+    # After a device-side assert every later call on this context fails as well.
+    return "CUDA error" in str(error) or isinstance(error, torch.AcceleratorError)
