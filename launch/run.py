@@ -139,7 +139,8 @@ def _load(search: Search, options: RunOptions) -> Dataset:
 def _execute(
     records: Records, search: Search, dataset: Dataset, options: RunOptions, console: Console, started: float
 ) -> None:
-    deadline = None if options.budget_s is None else started + options.budget_s
+    # Ending Ray and printing the ranking take a few seconds, which belong to the budget too.
+    deadline = None if options.budget_s is None else started + options.budget_s - min(4.0, options.budget_s / 10)
     with local_ray():
         have_gpus = ray.cluster_resources().get("GPU", 0.0)
         gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(have_gpus > 0)

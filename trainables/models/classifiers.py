@@ -57,7 +57,7 @@ class Classifier(nn.Module):
     def train(self, mode: bool = True) -> Classifier:
         super().train(mode)
         for module in self._frozen:
-            pass
+            module.training = False
         return self
 
     def _run_backbone(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
