@@ -185,7 +185,13 @@ def _tune(
             max_concurrent_trials=concurrent,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=scratch, verbose=0, callbacks=[callback]),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=[callback],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the trainable keeps its own files
+        ),
     )
     tuner.fit()
 

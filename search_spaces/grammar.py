@@ -229,7 +229,7 @@ def highest(space: Space, path: str) -> float:
         case Float(_, high) | Int(_, high):
             return high
         case Pick(choices=choices):
-            return max(choice for choice in choices if isinstance(choice, (int, float)))
+            return max((choice for choice in choices if isinstance(choice, (int, float))), default=0)
         case bool() | None:
             return 0
         case int() | float():

@@ -101,12 +101,12 @@ class Search:
             if key in ("epochs", "grace_epochs", "reduction_factor", "metric", "mode"):
                 search = replace(search, **{key: value})
                 continue
-            by_task = {
-                task: set_path(part, key, value) if key.partition(".")[0] in part else part
-                for task, part in search.space_by_task.items()
-            }
-            in_task_only = any(key.partition(".")[0] in part for part in by_task.values())
-            if in_task_only and key.partition(".")[0] not in search.space:
+            head = key.partition(".")[0]
+            in_task_only = any(head in part for part in search.space_by_task.values())
+            if in_task_only and head not in search.space:
+                # For every task: a value that is set must not be lost where the data is of another one.
+                parts = {task: search.space_by_task.get(task, {}) for task in DEFAULT_OBJECTIVE}
+                by_task = {task: set_path(part, key, value) for task, part in parts.items()}
                 search = replace(search, space_by_task=by_task)
             else:
                 search = replace(search, space=set_path(merged(search.space, search.fixed), key, value), fixed={})

@@ -181,7 +181,7 @@ def _train_epoch(
     num_steps = math.ceil(num_images / effective_batch)
     total, seen, pending, step = torch.zeros((), device=device), 0, 0, 0
     check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
-    for images_u8, targets in train_batches:
+    for number, (images_u8, targets) in enumerate(train_batches):
         raise_if_asked(stop, state.epoch + 1)
         if pending == 0:
             _set_lr(config, state, state.epoch + step / num_steps)
@@ -198,7 +198,7 @@ def _train_epoch(
         if pending == group_size:
             _optimizer_step(config, state)
             step, pending = step + 1, 0
-        if (seen // config.batch_size) % check_every == 0 and not math.isfinite(value := float(loss)):
+        if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
             raise Diverged(value, state.epoch + 1, step, _base_lr(state))
     mean = float(total) / seen
     if not math.isfinite(mean):

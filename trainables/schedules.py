@@ -54,7 +54,10 @@ def cosine_then_multistep(schedule: CosineThenMultiStep, epoch: float, epochs: i
 
 
 def piecewise(schedule: Piecewise, epoch: float, epochs: int) -> float:
-    return schedule.fractions[bisect_right(schedule.boundaries, epoch)]
+    if schedule.boundaries:
+        return schedule.fractions[bisect_right(schedule.boundaries, epoch)]
+    piece = min(int(epoch * schedule.num_pieces / epochs), schedule.num_pieces - 1)  # the end belongs to the last one
+    return schedule.fractions[0] * schedule.factor**piece
 
 
 SCHEDULES: dict[str, Callable[[Any, float, int], float]] = {

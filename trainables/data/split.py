@@ -62,6 +62,11 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float) -
                 "copies stand on the same side of the split."
             )
     if "train" not in split:
+        if "duplicate" in split:
+            raise DataError(
+                "no image is left to train on: every training image is an exact copy of one to judge by. "
+                "Give train and val different images."
+            )
         raise DataError("no image is left to train on: the split gives none to train. Mark some rows 'train'.")
     check_same_classes(scan, split)
     notes += label_notes(scan, split) + _contradictions(scan, split, groups)

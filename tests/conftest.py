@@ -1,0 +1,77 @@
+"""What every test may use: one Ray for all that need it, the command line in this process, small folders of images."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before any import of theirs: no questions to the network, no statistics.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def visionsweep(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """Run the command line in this process, in an empty folder, with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISIONSWEEP_CACHE_DIR", str(tmp_path / "cache"))
+
+    def call(*arguments: object) -> Outcome:
+        from launch.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["visionsweep", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray for all searches of the session: starting one costs more than most of them."""
+    import ray
+
+    from launch.cluster import local_ray
+
+    with local_ray(num_cpus=2):
+        yield
+    assert not ray.is_initialized()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of two classes that a tiny network can tell apart: 24 reddish and 24 bluish noise images."""
+    return make_photos(tmp_path / "photos", {"red": 24, "blue": 24})
+
+
+def make_photos(folder: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
+    """DIR/class/NN.png; each class has its own dominant colour."""
+    rng = np.random.default_rng(sum(str(folder.name).encode()))  # no two folders hold copies of one image
+    for channel, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 120, (size[1], size[0], 3), dtype=np.uint8)
+            pixels[..., channel % 3] += 120
+            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
+    return folder

@@ -1,0 +1,211 @@
+"""The main job through the command line: search, rank, export, predict, train again, with real Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Outcome
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+CLI = Callable[..., Outcome]
+
+# A user's own search, as small as a search can be.
+TINY = """
+from search_spaces import Branch, Float, Pick, Search
+
+SEARCH = Search(
+    task="classification",
+    space={
+        "model": {"backbone": Pick("test_resnet", "test_efficientnet")},
+        "optimizer": Branch({"sgd": {"lr": Float(1e-2, 0.1, log=True)}, "adam": {"lr": Float(1e-3, 1e-2, log=True)}}),
+        "batch_size": 8,
+    },
+    fixed={"model": {"weights": "none"}, "image_size": 32},
+    epochs=3, grace_epochs=1, reduction_factor=2,
+)
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.py"
+    path.write_text(TINY)
+    return path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
+    visionsweep: CLI, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    ran = visionsweep("run", tiny, "--data", photos, "--trials", 5, "--name", "a")
+    assert ran.code == 0, ran.err
+    run_dir = tmp_path / "runs" / "a"
+    assert "Best: trial" in ran.out
+    assert str(run_dir.name) in ran.out
+    assert {path.name for path in run_dir.iterdir()} == {
+        "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints", "predictions", "best.yaml",
+    }  # fmt: skip
+
+    ranked = visionsweep("rank", run_dir, "--json")
+    rows = json.loads(ranked.out)
+    assert len(rows) == 5
+    assert set(rows[0]) >= {"rank", "trial_id", "status", "reason", "epochs", "metrics", "config", "seconds"}
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[0]["status"] == "complete"
+    assert rows[0]["metrics"]["val/accuracy"] >= 0.9
+    complete = [row["status"] == "complete" for row in rows]
+    assert complete == sorted(complete, reverse=True), "complete trials come first"
+    assert len(json.loads(visionsweep("rank", run_dir, "--json", "--top", 2).out)) == 2
+
+    exported = visionsweep("export", run_dir, "--out", "export")
+    assert exported.code == 0, exported.err
+    export = tmp_path / "export"
+    assert {path.name for path in export.iterdir()} == {
+        "config.yaml", "model.safetensors", "classes.txt", "metrics.json", "data.json",
+    }  # fmt: skip
+    assert (export / "classes.txt").read_text() == "blue\nred\n"
+    fingerprint = json.loads((export / "data.json").read_text())["fingerprint"]
+    assert fingerprint == json.loads((run_dir / "search.json").read_text())["data"]["fingerprint"]
+
+    predicted = visionsweep("predict", export, photos, "--json")
+    guesses = json.loads(predicted.out)
+    assert len(guesses) == 48
+    right = sum(Path(guess["path"]).parent.name == guess["label"] for guess in guesses)
+    assert right / 48 >= 0.9
+    assert sum(guesses[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+    # The exported configuration trains again, to the very score that the search saw.
+    again = visionsweep("train", export / "config.yaml", "--data", photos, "--out", "again")
+    assert again.code == 0, again.err
+    metrics = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    assert metrics["val/accuracy"] == pytest.approx(rows[0]["metrics"]["val/accuracy"], abs=0.11)
+    assert not (tmp_path / "again.training").exists()
+    assert visionsweep("predict", "again", photos / "red" / "00.png").code == 0
+
+
+def test_the_run_directory_tells_every_event_of_every_trial(
+    visionsweep: CLI, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    assert visionsweep("run", tiny, "--data", photos, "--trials", 4, "--name", "b").code == 0
+    run_dir = tmp_path / "runs" / "b"
+    events = lines(run_dir / "trials.jsonl")
+    for trial_id in ("0000", "0001", "0002", "0003"):
+        mine = [event for event in events if event["trial_id"] == trial_id]
+        assert [event["event"] for event in mine] == ["proposed", "started", "ended"]
+        assert mine[-1]["status"] in ("complete", "pruned")
+        epochs = [row for row in lines(run_dir / "epochs.jsonl") if row["trial_id"] == trial_id]
+        assert [row["epoch"] for row in epochs] == list(range(1, mine[-1]["epochs"] + 1))
+        assert (mine[-1]["epochs"] == 3) == (mine[-1]["status"] == "complete")
+        assert all(row["seconds"] > 0 and "val/accuracy" in row["metrics"] for row in epochs)
+    search = json.loads((run_dir / "search.json").read_text())
+    assert search["data"]["split_origin"].startswith("stratified")
+    assert len(search["data"]["val"]) == search["data"]["counts"]["val"]
+    assert search["versions"]["torch"]
+    assert not list(run_dir.glob("checkpoints/*/last.pt")), "ended trials have nothing to go on with"
+
+
+def test_trials_of_one_run_share_their_worker_processes(
+    visionsweep: CLI, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    assert visionsweep("run", tiny, "--data", photos, "--trials", 5, "--name", "c", "--max-concurrent", 1).code == 0
+    assert len({row["pid"] for row in lines(tmp_path / "runs" / "c" / "epochs.jsonl")}) == 1
+
+
+def test_a_diverging_or_failing_trial_ends_alone(visionsweep: CLI, photos: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mixed.py"
+    own.write_text(
+        TINY.replace('Branch({"sgd": {"lr": Float(1e-2, 0.1, log=True)}, ', 'Branch({"sgd": {"lr": 100.0}, ')
+        .replace('Pick("test_resnet", "test_efficientnet")', '"test_resnet"')
+        .replace("epochs=3", 'warm_start=[{"optimizer": {"name": "sgd"}}, {"optimizer": {"name": "adam"}}], epochs=3')
+    )
+    ran = visionsweep("run", own, "--data", photos, "--trials", 2, "--name", "d", "--set", "clip_grad_norm=null")
+    assert ran.code == 0, ran.err
+    by_id = {row["trial_id"]: row for row in json.loads(visionsweep("rank", "runs/d", "--json").out)}
+    assert by_id["0001"]["status"] == "complete"
+    if by_id["0000"]["status"] == "diverged":  # a rate of 100 may also stay finite, and bad
+        assert "learning rate 100" in by_id["0000"]["reason"]
+
+
+def test_a_batch_that_only_some_trials_cannot_take_fails_them_with_a_reason(
+    visionsweep: CLI, photos: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "alexnet.py"
+    own.write_text(TINY.replace('Pick("test_resnet", "test_efficientnet")', '"alexnet"'))  # needs 63 px
+    ran = visionsweep("run", own, "--data", photos, "--trials", 2, "--name", "e")
+    assert ran.code == 0, ran.err
+    rows = json.loads(visionsweep("rank", "runs/e", "--json").out)
+    assert {row["status"] for row in rows} == {"failed"}
+    assert "63" in rows[0]["reason"]
+
+
+def test_set_fixes_a_part_of_every_configuration(visionsweep: CLI, photos: Path, tiny: Path, tmp_path: Path) -> None:
+    ran = visionsweep(
+        "run", tiny, "--data", photos, "--trials", 2, "--name", "f", "--seed", 7,
+        "--set", "optimizer.name=adam", "--set", "epochs=1", "--set", "model.backbone=test_resnet",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    for row in json.loads(visionsweep("rank", "runs/f", "--json").out):
+        assert row["config"]["optimizer"]["name"] == "adam"
+        assert row["config"]["model"]["backbone"] == "test_resnet"
+        assert row["config"]["seed"] == 7
+        assert row["epochs"] == 1
+    assert yaml.safe_load((tmp_path / "runs/f/best.yaml").read_text())["optimizer"]["name"] == "adam"
+
+
+def test_multilabel_scenes_and_no_cache(visionsweep: CLI, tiny: Path, tmp_path: Path) -> None:
+    ran = visionsweep(
+        "run", tiny, "--data", "digits:multilabel", "--trials", 2, "--name", "g", "--no-cache", "--set", "epochs=1",
+        "--set", "batch_size=64",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    rows = json.loads(visionsweep("rank", "runs/g", "--json").out)
+    assert "val/f1_samples" not in rows[0]["metrics"]
+    assert 0 <= rows[0]["metrics"]["val/f1"] <= 1
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_budget_is_kept_and_what_it_cuts_off_goes_on_later(visionsweep: CLI, photos: Path, tmp_path: Path) -> None:
+    own = tmp_path / "long.py"
+    own.write_text(TINY.replace("epochs=3, grace_epochs=1", "epochs=100000, grace_epochs=100000"))
+    import time
+
+    started = time.time()
+    ran = visionsweep("run", own, "--data", photos, "--budget", "10s", "--name", "h")
+    assert time.time() - started < 11.5, "within a few percent and the time to print"
+    assert ran.code == 0, ran.err
+    rows = json.loads(visionsweep("rank", "runs/h", "--json").out)
+    assert rows
+    assert {row["status"] for row in rows} == {"interrupted"}
+    assert all("the budget is spent" in row["reason"] for row in rows)
+    before = {row["trial_id"]: row["epochs"] for row in rows}
+
+    assert visionsweep("resume", "runs/h", "--budget", "20s").code == 0
+    after = {row["trial_id"]: row["epochs"] for row in json.loads(visionsweep("rank", "runs/h", "--json").out)}
+    assert all(after[trial_id] > epochs for trial_id, epochs in before.items())
+    epochs_seen = [(row["trial_id"], row["epoch"]) for row in lines(tmp_path / "runs/h/epochs.jsonl")]
+    assert len(epochs_seen) == len(set(epochs_seen)), "no epoch is trained twice"
+
+
+def test_resume_extends_a_finished_search(visionsweep: CLI, photos: Path, tiny: Path) -> None:
+    assert visionsweep("run", tiny, "--data", photos, "--trials", 2, "--name", "i").code == 0
+    assert visionsweep("resume", "runs/i", "--trials", "+2").code == 0
+    rows = json.loads(visionsweep("rank", "runs/i", "--json").out)
+    assert sorted(row["trial_id"] for row in rows) == ["0000", "0001", "0002", "0003"]
+
+
+def test_resume_refuses_other_data(visionsweep: CLI, photos: Path, tiny: Path) -> None:
+    assert visionsweep("run", tiny, "--data", photos, "--trials", 1, "--name", "j", "--set", "epochs=1").code == 0
+    (photos / "red" / "00.png").unlink()
+    refused = visionsweep("resume", "runs/j", "--trials", "+1")
+    assert refused.code == 2
+    assert "is not the run's data" in refused.err
+    assert "Restore it, or start a new run." in refused.err

@@ -1,0 +1,148 @@
+"""Contracts that every shipped search keeps, for every task it is for."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import optuna
+import pytest
+
+from search_spaces import Branch, Maybe, Pick, Search
+from search_spaces.grammar import merged, walk
+from search_spaces.search import CLASSIFICATION_TASKS
+from search_spaces.shipped import SEARCHES
+from trainables.config import AugmentConfig
+from trainables.config_io import parse_config
+
+NUM_DRAWS = 200
+CASES = [
+    (name, task)
+    for name, search in SEARCHES.items()
+    for task in (CLASSIFICATION_TASKS if search.task == "classification" else (search.task,))
+]
+
+
+@cache
+def draws(name: str, task: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """(configuration, the parameters that the sampler saw)."""
+    search = SEARCHES[name].for_task(task)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trials = [study.ask() for _ in range(NUM_DRAWS)]
+    return [(search.draw(trial), trial.params) for trial in trials]
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_every_shipped_search_draws_valid_configurations(name: str, task: str) -> None:
+    for number, (config, _) in enumerate(draws(name, task)):
+        parsed = parse_config(config, f"draw {number}")
+        assert (parsed.task, parsed.epochs) == (task, SEARCHES[name].epochs)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_encode_is_the_inverse_of_draw_for_every_shipped_search(name: str, task: str) -> None:
+    search = SEARCHES[name].for_task(task)
+    for config, params in draws(name, task):
+        assert search.encode(config) == params
+        assert search.draw(optuna.trial.FixedTrial(params)) == config
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_two_hundred_draws_see_every_parameter_and_every_choice(name: str, task: str) -> None:
+    search = SEARCHES[name].for_task(task)
+    seen: dict[str, set[Any]] = {}
+    for _, params in draws(name, task):
+        for parameter, value in params.items():
+            seen.setdefault(parameter, set()).add(value)
+    for parameter, node, _ in walk(search.full_space):
+        if isinstance(node, Pick):
+            assert seen[parameter] == set(node.choices), parameter
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_warm_start_encodes_to_parameters_and_parses(name: str, task: str) -> None:
+    search = SEARCHES[name].for_task(task)
+    for config in search.warm_start:
+        drawn = search.draw(_Filled(search.encode(config)))
+        # What the warm start says is within the ranges, or a default: nothing of it is lost on the way.
+        assert parse_config(drawn) == parse_config(merged(drawn, config))
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_shipped_search_says_what_it_is_for_and_prunes_no_sooner_than_it_should(name: str) -> None:
+    search = SEARCHES[name]
+    assert search.description.endswith(".")
+    assert search.num_trials
+    assert search.epochs >= search.reduction_factor * search.grace_epochs  # else there is one rung, and no pruning
+    assert search.grace_epochs >= 4  # shorter graces rank learning rates, not models
+
+
+@pytest.mark.parametrize("name", [name for name, search in SEARCHES.items() if search.task == "classification"])
+def test_classification_searches_start_from_a_good_habit(name: str) -> None:
+    assert SEARCHES[name].warm_start
+
+
+def test_the_classification_searches_together_offer_what_the_reports_tried() -> None:
+    searches = [search for search in SEARCHES.values() if search.task == "classification"]
+    offered = _offered(searches)
+    assert offered["model/backbone"] >= {
+        "resnet18", "resnet34", "resnet101", "seresnext101_32x4d", "pnasnet5large", "inception_v3", "alexnet",
+        "efficientnet_b0", "efficientnet_b2", "tf_efficientnet_b7",
+        "tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2",
+    }  # fmt: skip
+    assert offered["optimizer"] == {"sgd", "adam", "adamw"}
+    assert offered["schedule"] == {"cosine", "multistep", "cosine_then_multistep", "piecewise"}
+    assert offered["model/head"] == {"linear", "mish_mlp"}
+    assert offered["model/freeze"] > {"none", "all"}
+    assert offered["loss"] == {"cross_entropy", "bce", "focal"}
+    assert offered["augment/policy/on"] == {"autoaugment", "randaugment"}
+    assert offered["augment/mix/on"] == {"mixup", "cutmix"}
+
+
+@pytest.mark.parametrize("name", [name for name, search in SEARCHES.items() if search.task == "classification"])
+def test_a_classification_search_may_switch_on_every_augmentation_but_colour_jitter(name: str) -> None:
+    """`tone` covers what colour jitter does, over wider ranges."""
+    augment = SEARCHES[name].space["augment"]
+    assert set(augment) == set(AugmentConfig.model_fields) - {"color_jitter"}
+    assert all(isinstance(node, Maybe) for node in augment.values())
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_part_of_a_schedule_changes_the_rates(name: str, task: str) -> None:
+    """A parameter that changes nothing would be a dimension searched in vain."""
+    from trainables.schedules import lr_factor
+
+    rates: dict[str, set[tuple[float, ...]]] = {}
+    for config, _ in draws(name, task):
+        parsed = parse_config(config)
+        curve = tuple(lr_factor(parsed.schedule, epoch / 4, parsed.epochs) for epoch in range(4 * parsed.epochs))
+        rates.setdefault(parsed.schedule.name, set()).add(curve)
+        assert len(set(curve)) > 1, config["schedule"]
+    for arm, space in SEARCHES[name].for_task(task).full_space["schedule"].arms.items():
+        assert len(rates[arm]) > 5 or not space
+
+
+def _offered(searches: list[Search]) -> dict[str, set[Any]]:
+    offered: dict[str, set[Any]] = {}
+    for search in searches:
+        for task in CLASSIFICATION_TASKS:
+            for parameter, node, _ in walk(search.for_task(task).full_space):
+                if isinstance(node, (Pick, Branch)):
+                    offered.setdefault(parameter, set()).update(node.choices if isinstance(node, Pick) else node.arms)
+    return offered
+
+
+class _Filled:
+    """A trial with some parameters given; the others take their first or lowest value."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.params = params
+
+    def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:
+        return self.params.get(name, low)
+
+    def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:
+        return self.params.get(name, low)
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self.params.get(name, choices[0])
