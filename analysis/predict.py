@@ -88,11 +88,11 @@ def _decide(exported: ExportedModel, probabilities: Tensor) -> dict[str, Any]:
     classes, threshold = exported.classes, exported.config.threshold
     if exported.config.task == "binary":
         values = [1 - values[0], values[0]]
-        label: dict[str, Any] = {"label": classes[int(values[1] >= threshold)]}
+        label: dict[str, Any] = {"label": classes[int(values[1] > threshold)]}
     elif exported.config.task == "multiclass":
         label = {"label": classes[int(np.argmax(values))]}
     else:
-        label = {"labels": [name for name, value in zip(classes, values, strict=True) if value >= threshold]}
+        label = {"labels": [name for name, value in zip(classes, values, strict=True) if value > threshold]}
     return {**label, "probabilities": {name: round(value, 6) for name, value in zip(classes, values, strict=True)}}
 
 

@@ -25,7 +25,7 @@ from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
-from trainables.trainable import limit_threads
+from trainables.threads import limit_threads
 
 
 def train_one(

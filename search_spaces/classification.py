@@ -104,7 +104,7 @@ _AUGMENT = {
 
 # What an experienced hand would try first; a search that starts here is never worse than a good habit.
 _FIRST = {
-    "optimizer": {"name": "adamw", "lr": 2e-3, "weight_decay": 0.01, "backbone_lr_scale": 0.1},
+    "optimizer": {"name": "adamw", "lr": 2e-3, "weight_decay": 0.01, "backbone_lr_scale": 0.3},
     "schedule": {"name": "cosine", "final_fraction": 0.01, "warmup_epochs": 0.5},
     "augment": {
         "rescale": None,
@@ -129,14 +129,14 @@ def _first(backbone: str, freeze: str, **more: Any) -> dict[str, Any]:
 
 
 CPU = Search(
-    description="Photos on a laptop without a GPU: EfficientNet-Lite, mostly frozen, small images, short trials.",
+    description="Photos on a laptop without a GPU: EfficientNet-Lite, frozen or not, small images, short trials.",
     task="classification",
     num_trials=40,
     epochs=12,
     space={
         "model": {
             "backbone": Pick("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"),
-            "freeze": Pick("all", "stage3", "stage2"),
+            "freeze": Pick("all", "stage3", "stage2", "none"),
             "head": _HEAD,
         },
         "optimizer": _optimizer(sgd_lr=(1e-3, 0.3), adam_lr=(2e-4, 2e-2)),
@@ -144,11 +144,15 @@ CPU = Search(
         "augment": _AUGMENT,
         "batch_size": Pick(16, 32, 64),
         "accumulate": Pick(1, 2),
-        "image_size": Pick(96, 128, 160),
+        "image_size": Pick(64, 96, 128, 160),
     },
     space_by_task=_BY_TASK,
     fixed={"model": {"weights": "imagenet"}, "precision": "fp32"},
-    warm_start=(_first("tf_efficientnet_lite0", "all", batch_size=32, image_size=128),),
+    # Frozen features are enough for few photos of things that ImageNet knows; for many small ones they are not.
+    warm_start=(
+        _first("tf_efficientnet_lite0", "all", batch_size=32, image_size=128),
+        _first("tf_efficientnet_lite0", "none", batch_size=32, image_size=64),
+    ),
 )
 
 GPU_SMALL = Search(

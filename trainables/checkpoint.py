@@ -63,7 +63,8 @@ class TrialFiles:
             return False
         sign = 1 if self.mode == "max" else -1
         # Ties go to the earlier epoch: it cost less.
-        kept = sorted([*self._kept(), (sign * value, -result.epoch)], reverse=True)
+        others = [entry for entry in self._kept() if entry[1] != -result.epoch]  # trained again after a crash
+        kept = sorted([*others, (sign * value, -result.epoch)], reverse=True)
         for _, negative_epoch in kept[self.keep_best :]:
             for path in self.files_of(-negative_epoch):
                 path.unlink(missing_ok=True)

@@ -192,14 +192,14 @@ def _train_epoch(
         with autocast(config, device):
             output = model(images)
         loss = _loss_with_aux(output, targets, loss_of, config.model.aux_weight)
+        if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
+            raise Diverged(value, state.epoch + 1, step, _base_lr(state))
         scaler.scale(loss * (len(images) / group_size)).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * len(images)
         seen, pending = seen + len(images), pending + len(images)
         if pending == group_size:
             _optimizer_step(config, state)
             step, pending = step + 1, 0
-        if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
-            raise Diverged(value, state.epoch + 1, step, _base_lr(state))
     mean = float(total) / seen
     if not math.isfinite(mean):
         raise Diverged(mean, state.epoch + 1, step, _base_lr(state))

@@ -3,9 +3,9 @@
 The loop works on two shapes only: logits (B, K) and targets (B, K) float, whatever the task.
 
     task        K   targets                         decision
-    binary      1   1 for the second class          sigmoid >= threshold
+    binary      1   1 for the second class          sigmoid > threshold
     multiclass  C   one-hot, soft after mixup       argmax
-    multilabel  C   multi-hot                       sigmoid >= threshold, per class
+    multilabel  C   multi-hot                       sigmoid > threshold, per class
 """
 
 from __future__ import annotations
@@ -164,5 +164,7 @@ def score(task_name: str, logits: Tensor, targets: Tensor, num_classes: int, thr
         values = {
             name: float(value[ranked].mean() if value.ndim else value) for name, value in collection.compute().items()
         }
+    if not ranked.any():  # torchmetrics calls it zero for two classes
+        values = {name: value for name, value in values.items() if name not in ("map", "auroc")}
     values["loss"] = float(task.plain_loss(logits, targets))
     return {name: value for name, value in values.items() if math.isfinite(value) or name == "loss"}

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from ray import tune
 
@@ -26,6 +25,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
+from trainables.threads import limit_threads
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,6 @@ class StopSignal:
             if self.stop_file.exists():
                 return "the search was asked to stop"
         return None
-
-
-def limit_threads(num_threads: int) -> None:
-    """Trials side by side must not fight for cores: one thread count for arithmetic, none for OpenCV's own pool."""
-    torch.set_num_threads(max(1, num_threads))
-    cv2.setNumThreads(0)
 
 
 def _poisons_the_process(error: Exception) -> bool:

@@ -1,0 +1,100 @@
+"""Ctrl-C and worker death on a search in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Outcome
+
+from analysis.load import load_run, read_lines
+
+CLI = Callable[..., Outcome]
+
+SLOW = """
+from search_spaces import Float, Search
+
+SEARCH = Search(
+    task="binary",
+    space={"model": {"backbone": "test_resnet"}, "optimizer": {"name": "sgd", "lr": Float(0.01, 0.1)}, "batch_size": 8},
+    fixed={"model": {"weights": "none"}, "image_size": 32},
+    epochs=80, grace_epochs=80,
+)
+"""
+
+
+@pytest.fixture
+def started(photos: Path, tmp_path: Path) -> subprocess.Popen[str]:
+    (tmp_path / "slow.py").write_text(SLOW)
+    arguments = ["run", "slow.py", "--data", str(photos), "--trials", "3", "--name", "slow", "--max-concurrent", "2"]
+    return subprocess.Popen(
+        [str(Path(sys.executable).with_name("visionsweep")), *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "VISIONSWEEP_CACHE_DIR": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_epochs(path: Path, count: int, process: subprocess.Popen[str]) -> list[dict[str, object]]:
+    deadline = time.time() + 120
+    while time.time() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        rows = read_lines(path)
+        if len(rows) >= count and len({row["trial_id"] for row in rows}) == 2:
+            return rows
+        time.sleep(0.2)
+    process.kill()
+    raise AssertionError("no epochs within two minutes")
+
+
+def test_ctrl_c_ends_cleanly_prints_the_ranking_and_the_run_goes_on_later(
+    started: subprocess.Popen[str], visionsweep: CLI, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "runs" / "slow"
+    wait_for_epochs(run_dir / "epochs.jsonl", 6, started)
+    started.send_signal(signal.SIGINT)
+    said = started.communicate(timeout=60)[0]
+    assert started.returncode == 0, said
+    assert "Traceback" not in said
+    assert "visionsweep resume" in said
+    trials = load_run(run_dir).trials
+    assert {trial.status for trial in trials} == {"interrupted"}
+    assert all(f"{trial.trial_id}" in said for trial in trials)
+    assert all((run_dir / "checkpoints" / trial.trial_id / "last.pt").exists() for trial in trials)
+    assert not (run_dir / "stop").exists()
+    before = {trial.trial_id: len(trial.epochs) for trial in trials}
+
+    assert visionsweep("resume", run_dir).code == 0
+    assert {trial.status for trial in load_run(run_dir).trials} == {"complete"}
+    after = {trial.trial_id: [row["epoch"] for row in trial.epochs] for trial in load_run(run_dir).trials}
+    for trial_id, epochs in before.items():
+        assert 0 < epochs < 80
+        assert after[trial_id] == list(range(1, 81)), "every epoch once, none left out"
+
+
+def test_a_killed_worker_costs_its_trial_and_not_the_search(started: subprocess.Popen[str], tmp_path: Path) -> None:
+    run_dir = tmp_path / "runs" / "slow"
+    rows = wait_for_epochs(run_dir / "epochs.jsonl", 4, started)
+    victim = rows[-1]
+    os.kill(int(str(victim["pid"])), signal.SIGKILL)
+    deadline = time.time() + 90
+    while time.time() < deadline:
+        ended = [row for row in read_lines(run_dir / "trials.jsonl") if row["event"] == "ended"]
+        others = {row["trial_id"] for row in read_lines(run_dir / "epochs.jsonl")}
+        if ended and "0002" in others:
+            break
+        time.sleep(0.5)
+    assert [(row["trial_id"], row["status"]) for row in ended] == [(victim["trial_id"], "failed")]
+    assert ended[0]["reason"], json.dumps(ended)
+    started.send_signal(signal.SIGINT)
+    started.communicate(timeout=60)
+    assert started.returncode == 0

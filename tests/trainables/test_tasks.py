@@ -1,0 +1,191 @@
+"""The metrics against scikit-learn's, computed class by class here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
+
+from trainables.config import LOSSES_OF_TASK
+from trainables.tasks import TASKS, score
+
+N, C = 97, 7
+PRF = ("precision", "recall", "f1")
+
+
+def random_case(task: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """logits (N, K), targets (N, K) float, and the targets as a data set stores them."""
+    rng = np.random.default_rng(seed)
+    if task == "multilabel":
+        stored: Any = (rng.random((N, C)) < rng.uniform(0.1, 0.6, C)).astype(np.uint8)
+    else:
+        stored = rng.integers(0, 2 if task == "binary" else C, N)
+    targets = TASKS[task].encode_targets(stored, C)
+    noise = torch.from_numpy(rng.normal(0, 1.5, targets.shape)).float()
+    return targets * 2 - 1 + noise, targets, stored
+
+
+def prf(average: str, wanted: np.ndarray, decided: np.ndarray) -> dict[str, float]:
+    values = precision_recall_fscore_support(wanted, decided, average=average, zero_division=0)[:3]
+    return dict(zip(PRF, map(float, values), strict=True))
+
+
+def ranking(function: Callable[..., float], wanted: np.ndarray, probabilities: np.ndarray) -> float:
+    """The mean over the classes that have both positives and negatives."""
+    columns = [c for c in range(wanted.shape[1]) if 0 < wanted[:, c].sum() < len(wanted)]
+    return float(np.mean([function(wanted[:, c], probabilities[:, c]) for c in columns]))
+
+
+def close(values: dict[str, float]) -> Any:
+    return pytest.approx(values, abs=1e-5)
+
+
+def test_every_task_of_the_configuration_is_here() -> None:
+    assert TASKS.keys() == LOSSES_OF_TASK.keys()
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
+def test_binary_metrics_are_scikit_learns(threshold: float) -> None:
+    logits, targets, stored = random_case("binary")
+    probabilities = torch.sigmoid(logits)[:, 0].numpy()
+    decided = probabilities >= threshold
+    assert score("binary", logits, targets, 2, threshold) == close(
+        {
+            "accuracy": accuracy_score(stored, decided),
+            **prf("binary", stored, decided),
+            "map": average_precision_score(stored, probabilities),
+            "auroc": roc_auc_score(stored, probabilities),
+            "loss": float(torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)),
+        }
+    )
+
+
+def test_multiclass_metrics_are_scikit_learns() -> None:
+    logits, targets, stored = random_case("multiclass")
+    probabilities, decided = logits.softmax(1).numpy(), logits.argmax(1).numpy()
+    macro, micro = prf("macro", stored, decided), prf("micro", stored, decided)
+    assert score("multiclass", logits, targets, C, 0.5) == close(
+        {
+            "accuracy": accuracy_score(stored, decided),
+            "top5": top_k_accuracy_score(stored, probabilities, k=5, labels=range(C)),
+            **macro,
+            **{f"{name}_macro": value for name, value in macro.items()},
+            **{f"{name}_micro": value for name, value in micro.items()},
+            "map": ranking(average_precision_score, targets.numpy(), probabilities),
+            "auroc": ranking(roc_auc_score, targets.numpy(), probabilities),
+            "loss": float(torch.nn.functional.cross_entropy(logits, torch.as_tensor(stored))),
+        }
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
+def test_multilabel_metrics_are_scikit_learns(threshold: float) -> None:
+    logits, targets, stored = random_case("multilabel")
+    probabilities = torch.sigmoid(logits).numpy()
+    decided = (probabilities >= threshold).astype(np.uint8)
+    expected = {
+        "accuracy": float((decided == stored).mean()),
+        **prf("samples", stored, decided),
+        **{
+            f"{name}_{average}": v
+            for average in ("micro", "macro")
+            for name, v in prf(average, stored, decided).items()
+        },
+        "map": ranking(average_precision_score, stored, probabilities),
+        "auroc": ranking(roc_auc_score, stored, probabilities),
+        "loss": float(torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)),
+    }
+    assert score("multilabel", logits, targets, C, threshold) == close(expected)
+
+
+def test_an_image_without_tags_that_is_given_none_counts_as_zero_in_the_samples_average() -> None:
+    """As scikit-learn's zero_division=0 has it, which the course reports used."""
+    logits, targets = torch.full((2, 3), -5.0), torch.tensor([[0.0, 0, 0], [1, 0, 0]])
+    logits[1, 0] = 5
+    assert score("multilabel", logits, targets, 3, 0.5)["f1"] == 0.5
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_a_lower_threshold_finds_more(task: str) -> None:
+    logits, targets, _ = random_case(task)
+    recalls = [score(task, logits, targets, C, threshold)["recall"] for threshold in (0.8, 0.5, 0.2, 0.01)]
+    assert recalls == sorted(recalls)
+    assert recalls[0] < recalls[-1]
+
+
+def test_a_probability_has_to_be_above_the_threshold() -> None:
+    """As torchmetrics has it; `visionsweep predict` decides the same way."""
+    values = score("binary", torch.tensor([[0.0], [1e-6]]), torch.tensor([[1.0], [1.0]]), 2, 0.5)
+    assert values["recall"] == 0.5
+
+
+def test_a_class_that_the_split_lacks_does_not_lower_the_ranking_metrics() -> None:
+    logits, targets, stored = random_case("multiclass")
+    there = stored != 3
+    logits, targets = logits[there], targets[there]
+    values = score("multiclass", logits, targets, C, 0.5)
+    probabilities = logits.softmax(1).numpy()
+    assert values["map"] == pytest.approx(ranking(average_precision_score, targets.numpy(), probabilities), abs=1e-5)
+    assert values["auroc"] == pytest.approx(ranking(roc_auc_score, targets.numpy(), probabilities), abs=1e-5)
+
+
+def test_a_tag_that_all_or_none_have_does_not_enter_the_ranking_metrics() -> None:
+    logits, targets, _ = random_case("multilabel")
+    targets[:, 0], targets[:, 1] = 0, 1
+    values, probabilities = score("multilabel", logits, targets, C, 0.5), torch.sigmoid(logits).numpy()
+    assert values["map"] == pytest.approx(ranking(average_precision_score, targets.numpy(), probabilities), abs=1e-5)
+    assert values["auroc"] == pytest.approx(ranking(roc_auc_score, targets.numpy(), probabilities), abs=1e-5)
+
+
+def test_a_class_that_is_neither_there_nor_predicted_does_not_enter_the_macro_average() -> None:
+    logits, targets, stored = random_case("multiclass")
+    there = stored != 3
+    logits, targets = logits[there], targets[there]
+    logits[:, 3] = -100
+    values = score("multiclass", logits, targets, C, 0.5)
+    assert values["f1_macro"] == pytest.approx(prf("macro", stored[there], logits.argmax(1).numpy())["f1"], abs=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_metric_that_is_not_defined_on_the_split_is_left_out_and_nothing_warns(task: str) -> None:
+    logits, targets, _ = random_case(task)
+    one = targets[:1] if task == "multiclass" else torch.zeros_like(targets[:1])
+    values = score(task, logits[:4], one.repeat(4, 1), C, 0.5)
+    assert all(math.isfinite(value) for value in values.values())
+    if task != "multiclass":
+        assert "map" not in values
+        assert "auroc" not in values
+    assert {"accuracy", "f1", "loss"} <= values.keys()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_perfect_prediction_scores_one_in_everything_but_the_loss(task: str) -> None:
+    _, targets, _ = random_case(task)
+    targets = targets[targets.sum(1) > 0] if task == "multilabel" else targets  # an image without tags scores zero
+    values = score(task, 20 * (2 * targets - 1), targets, C, 0.5)
+    assert values.pop("loss") < 1e-3
+    assert values == {name: pytest.approx(1) for name in values}
+
+
+def test_a_loss_that_is_not_finite_is_told() -> None:
+    values = score("binary", torch.tensor([[math.nan], [1.0]]), torch.tensor([[1.0], [0.0]]), 2, 0.5)
+    assert math.isnan(values["loss"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_targets_and_outputs_have_one_shape(task: str) -> None:
+    _, targets, _ = random_case(task)
+    num_classes = 2 if task == "binary" else C
+    assert targets.shape == (N, TASKS[task].num_outputs(num_classes))
+    assert targets.dtype == torch.float32
