@@ -21,7 +21,7 @@ def ranked(trials: Iterable[Trial], metric: str, mode: str) -> list[Trial]:
 
 
 def ranking(run: Run) -> list[dict[str, Any]]:
-    """One row per trial: rank, trial_id, status, reason, epochs, best_epoch, metrics (of that epoch), config, seconds."""
+    """A row per trial: rank, trial_id, status, reason, epochs, best_epoch, metrics (of that epoch), config, seconds."""
     rows = []
     for rank, trial in enumerate(ranked(run.trials, run.metric, run.mode), start=1):
         best = trial.best(run.metric, run.mode)

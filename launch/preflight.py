@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 
 from search_spaces.errors import ConfigError, DataError, RunError
-from search_spaces.grammar import highest, possible_values
+from search_spaces.paths import highest, possible_values
 from search_spaces.search import Search
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config

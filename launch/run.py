@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray import tune
@@ -23,10 +18,11 @@ from analysis.rank import ranked
 from launch import preflight
 from launch.callback import RunCallback
 from launch.cluster import local_ray, slots
+from launch.interrupt import ctrl_c
 from launch.progress import Progress
-from launch.pruning import build_scheduler
 from launch.records import Records
 from launch.searcher import StudySearcher
+from launch.tuning import tune_until_done
 from search_spaces.errors import ConfigError, RunError
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
@@ -164,36 +160,13 @@ def _execute(
         trainable = tune.with_resources(
             tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings), {"cpu": cpus, "gpu": gpus}
         )
-        with progress, _ctrl_c(searcher, settings.stop_file, progress), _scratch() as scratch:
+        with progress, ctrl_c(searcher, settings.stop_file, progress):
             try:
-                _tune(trainable, searcher, search, callback, concurrent, scratch)
+                tune_until_done(trainable, searcher, search, callback, concurrent)
             finally:
                 _close(records)
     settings.stop_file.unlink(missing_ok=True)
     write_best(records, search)
-
-
-def _tune(
-    trainable: Any, searcher: StudySearcher, search: Search, callback: RunCallback, concurrent: int, scratch: str
-) -> None:
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=build_scheduler(search),
-            num_samples=-1,  # the searcher says when it is finished
-            max_concurrent_trials=concurrent,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=scratch,
-            verbose=0,
-            callbacks=[callback],
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the trainable keeps its own files
-        ),
-    )
-    tuner.fit()
 
 
 def write_best(records: Records, search: Search) -> None:
@@ -216,49 +189,6 @@ def _close(records: Records) -> None:
     for trial in list(records.trials.values()):
         if trial.status == "running":
             records.ended(trial.trial_id, "interrupted", "the search was stopped")
-
-
-@contextmanager
-def _ctrl_c(searcher: StudySearcher, stop_file: Path, progress: Progress) -> Iterator[None]:
-    """Once: no new trials, the running ones end after their current batch. Twice: at once."""
-
-    def on_signal(number: int, frame: object) -> None:
-        if searcher.stopped:
-            raise KeyboardInterrupt
-        searcher.stopped = True
-        stop_file.touch()
-        progress.say("Stopping: running trials end after their current batch. Ctrl-C again stops at once.")
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _scratch() -> Iterator[str]:
-    """Where Ray Tune may keep its own state: nothing of ours depends on it."""
-    quiet = {
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",  # the other of Ray's two printers prints nothing when told so
-        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that ends without an epoch has no metric to show
-        "TUNE_GLOBAL_CHECKPOINT_S": str(10**6),
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    }
-    before = {key: os.environ.get(key) for key in quiet}
-    os.environ.update(quiet)
-    try:
-        with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder:
-            yield folder
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
 
 
 def default_name(search_name: str) -> str:

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from analysis.export import write_export
 from launch.progress import duration
 from search_spaces.errors import ConfigError, RunError
-from search_spaces.names import pick
-from search_spaces.search import DEFAULT_OBJECTIVE, METRICS
+from search_spaces.names import METRICS, pick
+from search_spaces.search import DEFAULT_OBJECTIVE
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.config import TrialConfig
 from trainables.config_io import dump_config, load_config

@@ -10,6 +10,13 @@ from search_spaces.errors import ConfigError
 
 T = TypeVar("T")
 
+# The metrics of a validated epoch, under the names that scripts may rely on.
+METRICS = (
+    "val/accuracy", "val/top5", "val/precision", "val/recall", "val/f1", "val/map", "val/auroc", "val/loss",
+    "val/precision_micro", "val/recall_micro", "val/f1_micro",
+    "val/precision_macro", "val/recall_macro", "val/f1_macro",
+)  # fmt: skip
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known name, or lists them all where none is near."""

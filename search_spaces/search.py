@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from search_spaces.errors import ConfigError
-from search_spaces.grammar import SuggestsValues, draw, encode, merged, set_path
-from search_spaces.names import pick
+from search_spaces.grammar import Space, SuggestsValues, draw, encode
+from search_spaces.names import METRICS, pick
+from search_spaces.paths import merged, set_path
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
 
@@ -18,12 +19,6 @@ DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
     "multiclass": ("val/accuracy", "max"),
     "multilabel": ("val/f1", "max"),
 }
-
-METRICS = (
-    "val/accuracy", "val/top5", "val/precision", "val/recall", "val/f1", "val/map", "val/auroc", "val/loss",
-    "val/precision_micro", "val/recall_micro", "val/f1_micro",
-    "val/precision_macro", "val/recall_macro", "val/f1_macro",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,12 +54,10 @@ class Search:
     def __post_init__(self) -> None:
         tasks = {name: name for name in (*DEFAULT_OBJECTIVE, "classification")}
         pick(tasks, self.task, "task")
-        if self.epochs < 1:
-            raise ConfigError(f"epochs must be at least 1, got {self.epochs}. Give every trial at least one epoch.")
-        if self.grace_epochs < 1:
-            raise ConfigError(f"grace_epochs must be at least 1, got {self.grace_epochs}. The default is 4.")
-        if self.reduction_factor < 2:
-            raise ConfigError(f"reduction_factor must be at least 2, got {self.reduction_factor}. The default is 3.")
+        for name, least in (("epochs", 1), ("grace_epochs", 1), ("reduction_factor", 2)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}. Change it.")
         if self.metric is not None:
             pick({name: name for name in METRICS}, self.metric, "metric")
         if self.mode not in (None, "max", "min"):
@@ -106,8 +99,7 @@ class Search:
             if in_task_only and head not in search.space:
                 # For every task: a value that is set must not be lost where the data is of another one.
                 parts = {task: search.space_by_task.get(task, {}) for task in DEFAULT_OBJECTIVE}
-                by_task = {task: set_path(part, key, value) for task, part in parts.items()}
-                search = replace(search, space_by_task=by_task)
+                search = replace(search, space_by_task=_set_where_it_fits(parts, key, value))
             else:
                 search = replace(search, space=set_path(merged(search.space, search.fixed), key, value), fixed={})
         return search
@@ -124,3 +116,19 @@ class Search:
     def encode(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The flat parameters under which this search would have drawn `config` (see `grammar.encode`)."""
         return encode(self.full_space, config)
+
+
+def _set_where_it_fits(parts: Mapping[str, Space], key: str, value: Any) -> dict[str, Space]:
+    """`key` set in each task's part. A task whose part refuses it gets the plain value, for the schema to refuse in
+    words should the data be of that task (`loss.name=bce` fits two of three); one that all refuse is refused here."""
+    done: dict[str, Space] = {}
+    problem: ConfigError | None = None
+    for task, part in parts.items():
+        try:
+            done[task] = set_path(part, key, value)
+        except ConfigError as error:
+            problem = error
+    if problem is not None and not any(key.partition(".")[0] in parts[task] for task in done):
+        raise problem
+    head = key.partition(".")[0]
+    return {task: done.get(task) or set_path({**part, head: {}}, key, value) for task, part in parts.items()}

@@ -5,23 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 # Before any import of theirs: no questions to the network, no statistics.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
-import numpy as np
 import pytest
-from PIL import Image
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
+from support import Outcome, make_photos
 
 
 @pytest.fixture
@@ -63,15 +54,3 @@ def ray_session() -> Iterator[None]:
 def photos(tmp_path: Path) -> Path:
     """A folder of two classes that a tiny network can tell apart: 24 reddish and 24 bluish noise images."""
     return make_photos(tmp_path / "photos", {"red": 24, "blue": 24})
-
-
-def make_photos(folder: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
-    """DIR/class/NN.png; each class has its own dominant colour."""
-    rng = np.random.default_rng(sum(str(folder.name).encode()))  # no two folders hold copies of one image
-    for channel, (name, count) in enumerate(counts.items()):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = rng.integers(0, 120, (size[1], size[0], 3), dtype=np.uint8)
-            pixels[..., channel % 3] += 120
-            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
-    return folder

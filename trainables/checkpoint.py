@@ -20,7 +20,8 @@ import torch
 from safetensors.torch import save_file
 
 from search_spaces.errors import RunError
-from trainables.loop import EpochResult, TrainState
+from trainables.loop import EpochResult
+from trainables.state import TrainState
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -65,9 +66,6 @@ class TrialFiles:
         # Ties go to the earlier epoch: it cost less.
         others = [entry for entry in self._kept() if entry[1] != -result.epoch]  # trained again after a crash
         kept = sorted([*others, (sign * value, -result.epoch)], reverse=True)
-        for _, negative_epoch in kept[self.keep_best :]:
-            for path in self.files_of(-negative_epoch):
-                path.unlink(missing_ok=True)
         if (sign * value, -result.epoch) not in kept[: self.keep_best]:
             return False
         weights_file, logits_file = self.files_of(result.epoch)
@@ -75,8 +73,12 @@ class TrialFiles:
             name: tensor.detach().cpu().contiguous() for name, tensor in result.state.weights.state_dict().items()
         }
         about = {"epoch": str(result.epoch), "metrics": json.dumps(result.metrics)}
-        write_whole(logits_file, lambda path: _save_npz(path, result))
+        # The logits are what says that an epoch is kept: written after its weights, and the displaced go last.
         write_whole(weights_file, lambda path: save_file(weights, path, metadata=about))
+        write_whole(logits_file, lambda path: _save_npz(path, result))
+        for _, negative_epoch in kept[self.keep_best :]:
+            for path in reversed(self.files_of(-negative_epoch)):
+                path.unlink(missing_ok=True)
         return True
 
     def best(self) -> tuple[int, dict[str, float]] | None:
@@ -144,18 +146,20 @@ def load_state(path: Path) -> Callable[[TrainState], None]:
         device = next(state.model.parameters()).device
         try:
             stored = torch.load(path, map_location=device, weights_only=True)
+            state.model.load_state_dict(stored["model"])
+            state.optimizer.load_state_dict(stored["optimizer"])
+            state.scaler.load_state_dict(stored["scaler"])
+            if state.ema is not None:
+                state.ema.load_state_dict(stored["ema"])
+            state.epoch, state.num_steps = stored["epoch"], stored["num_steps"]
+            state.best_watched, state.epochs_without_gain = stored["best_watched"], stored["epochs_without_gain"]
         except FileNotFoundError:
             raise
         except Exception as error:
+            why = " ".join(str(error).split())[:200]
             raise RunError(
-                f"{path}: cannot be read as a checkpoint ({error}). Delete it to start the trial anew."
+                f"{path}: cannot be read as a checkpoint of this configuration ({why}). "
+                "Delete it to start the trial anew."
             ) from None
-        state.model.load_state_dict(stored["model"])
-        state.optimizer.load_state_dict(stored["optimizer"])
-        state.scaler.load_state_dict(stored["scaler"])
-        if state.ema is not None:
-            state.ema.load_state_dict(stored["ema"])
-        state.epoch, state.num_steps = stored["epoch"], stored["num_steps"]
-        state.best_watched, state.epochs_without_gain = stored["best_watched"], stored["epochs_without_gain"]
 
     return fill

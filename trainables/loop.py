@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from search_spaces.errors import DataError, Diverged
@@ -27,29 +26,9 @@ from trainables.data.augment import eval_transform, mix_batch, train_transform
 from trainables.data.loader import TrialData, batches, num_used
 from trainables.inference import autocast, predict_logits, raise_if_asked, to_input
 from trainables.losses import build_loss
-from trainables.models.classifiers import Classifier, build_classifier
-from trainables.optimizers import build_optimizer
 from trainables.schedules import lr_factor
+from trainables.state import TrainState, build_state
 from trainables.tasks import TASKS, score
-
-
-@dataclass
-class TrainState:
-    """Everything that the next epoch depends on; `checkpoint.py` stores it exactly. Alive between epochs."""
-
-    model: Classifier
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    ema: ModelEmaV3 | None
-    epoch: int = 0  # epochs trained so far
-    num_steps: int = 0  # optimizer steps so far; the warm-up of the averaged weights counts them
-    best_watched: float | None = None  # of early_stopping_metric
-    epochs_without_gain: int = 0
-
-    @property
-    def weights(self) -> nn.Module:
-        """The module that is evaluated and exported: the averaged weights where there are any."""
-        return self.model if self.ema is None else self.ema.module
 
 
 @dataclass(frozen=True)
@@ -101,7 +80,7 @@ def fit(
         )
 
     torch.manual_seed(config.seed)  # the new head's weights
-    state = _build_state(config, task.num_outputs(num_classes), device)
+    state = build_state(config, task.num_outputs(num_classes), device)
     if resume is not None:
         resume(state)
     train_loss = build_loss(config, data.dataset.targets[train_rows], num_classes).to(device)
@@ -147,21 +126,6 @@ def fit(
         )
         if early:
             return
-
-
-def _build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> TrainState:
-    model = build_classifier(config.model, num_outputs, config.image_size)
-    model = model.to(device)
-    if config.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    return TrainState(
-        model=model,
-        optimizer=build_optimizer(config.optimizer, model),
-        # fp16 alone needs loss scaling; bf16 has the exponent range of fp32.
-        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
-        # Warm-up of the decay: a short training would otherwise be evaluated at its random start.
-        ema=None if config.ema_decay is None else ModelEmaV3(model, decay=config.ema_decay, use_warmup=True),
-    )
 
 
 def _train_epoch(
@@ -247,7 +211,7 @@ def _stop_early(config: TrialConfig, state: TrainState, metrics: dict[str, float
         state.best_watched, state.epochs_without_gain = value, 0
         return ""
     state.epochs_without_gain += 1
-    if state.epochs_without_gain < config.early_stopping_patience:
+    if state.epochs_without_gain < config.early_stopping_patience or state.epoch == config.epochs:
         return ""
     return f"early stopping: no better {config.early_stopping_metric} for {config.early_stopping_patience} epochs"
 

@@ -71,6 +71,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         try:
             result = next(self.epochs)
+        except StopIteration:  # gone on with after its very last epoch
+            return self._ended("complete", "")
         except Interrupted as reason:
             return self._ended("interrupted", reason)
         except Diverged as reason:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_photos
 from safetensors.torch import save_file
+from support import make_photos
 
 from analysis.export import export_trial
 from analysis.load import Run, Trial

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome, make_photos
+from support import Outcome, make_photos
 
 CLI = Callable[..., Outcome]
 
@@ -56,7 +56,7 @@ def refused(outcome: Outcome, *words: str) -> None:
         (["run", "quickstart", "--set", "metric=val/acuracy"], ["unknown metric 'val/acuracy'", "Did you mean 'val/accuracy'?"]),
         (["run", "quickstart", "--set", "batch_size=5000"], ["batches of up to 5000", "the training set has 14"]),
         (["run", "quickstart", "--name", "a/b"], ["a run name is one folder name", "'a/b'", "--runs-dir"]),
-        (["run", "quickstart", "--set", "epochs=0"], ["epochs must be at least 1, got 0"]),
+        (["run", "quickstart", "--set", "epochs=0"], ["epochs must be a whole number of at least 1, got 0"]),
         (["spaces", "clasification-cpu"], ["unknown search", "Did you mean 'classification-cpu'?"]),
         (["rank", "nowhere"], ["is not a run directory"]),
         (["resume", "nowhere"], ["is not a run directory"]),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+from support import Outcome
 
 from analysis.load import load_run, read_lines
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Outcome
+from support import Outcome
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

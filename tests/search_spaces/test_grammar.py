@@ -8,7 +8,8 @@ import pytest
 
 from search_spaces import Branch, Float, Int, Maybe, Pick
 from search_spaces.errors import ConfigError
-from search_spaces.grammar import draw, encode, highest, merged, possible_values, set_path, walk
+from search_spaces.grammar import draw, encode, walk
+from search_spaces.paths import highest, merged, possible_values, set_path
 
 SPACE: dict[str, Any] = {
     "optimizer": Branch(

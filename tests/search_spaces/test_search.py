@@ -11,6 +11,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE
 from search_spaces.serial import from_json, search_from_json, search_to_json, to_json
 from search_spaces.shipped import SEARCHES
+from trainables.config_io import parse_config
 
 SEARCH = Search(
     task="classification",
@@ -82,12 +83,12 @@ def test_a_loss_is_better_when_lower_and_a_score_when_higher(metric: Any, mode: 
         ),
         (
             {"task": "multiclass", "epochs": 0},
-            "epochs must be at least 1, got 0. Give every trial at least one epoch.",
+            "epochs must be a whole number of at least 1, got 0. Change it.",
         ),
-        ({"task": "multiclass", "grace_epochs": 0}, "grace_epochs must be at least 1, got 0. The default is 4."),
+        ({"task": "multiclass", "grace_epochs": 0}, "grace_epochs must be a whole number of at least 1, got 0. Change it."),
         (
             {"task": "multiclass", "reduction_factor": 1},
-            "reduction_factor must be at least 2, got 1. The default is 3.",
+            "reduction_factor must be a whole number of at least 2, got 1. Change it.",
         ),
     ],
 )
@@ -117,7 +118,7 @@ def test_set_reaches_the_fields_of_the_search_itself() -> None:
     search = SEARCH.with_set({"epochs": 3, "metric": "val/loss", "grace_epochs": 2, "reduction_factor": 4})
     assert (search.epochs, search.metric, search.grace_epochs, search.reduction_factor) == (3, "val/loss", 2, 4)
     assert drawn(search.for_task("binary"))["epochs"] == 3
-    with pytest.raises(ConfigError, match=r"^epochs must be at least 1, got 0\."):
+    with pytest.raises(ConfigError, match=r"^epochs must be a whole number of at least 1, got 0\."):
         SEARCH.with_set({"epochs": 0})
 
 
@@ -137,6 +138,21 @@ def test_set_of_what_only_one_task_searches_holds_for_every_task(task: str) -> N
 def test_set_of_a_part_of_a_task_keeps_the_rest_of_that_task() -> None:
     search = SEARCH.with_set({"threshold": 0.3}).for_task("multilabel")
     assert {drawn(search, seed)["fit_image"] for seed in range(20)} == {"crop", "squash"}
+
+
+def test_set_of_a_loss_that_only_some_tasks_take_is_refused_for_the_others_alone() -> None:
+    search = SEARCHES["classification-cpu"].with_set({"loss.name": "bce"})
+    assert drawn(search.for_task("multilabel"))["loss"]["name"] == "bce"
+    with pytest.raises(ConfigError, match="task 'multiclass' takes the losses cross_entropy and focal, not 'bce'"):
+        parse_config(drawn(search.for_task("multiclass")))
+    with pytest.raises(ConfigError, match="'loss' has no arm 'hinge'"):
+        SEARCHES["classification-cpu"].with_set({"loss.name": "hinge"})
+
+
+@pytest.mark.parametrize("value", ["abc", 2.5, True])
+def test_epochs_are_whole_numbers(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"epochs must be a whole number of at least 1, got"):
+        SEARCH.with_set({"epochs": value})
 
 
 def test_set_adds_what_the_search_does_not_name() -> None:

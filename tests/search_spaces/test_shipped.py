@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from search_spaces import Branch, Maybe, Pick, Search
-from search_spaces.grammar import merged, walk
+from search_spaces.grammar import walk
+from search_spaces.paths import merged
 from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
 from trainables.config import AugmentConfig

@@ -217,7 +217,7 @@ def test_a_checkpoint_that_is_cut_short_is_refused_with_its_name(
     trial.last.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(RunError) as caught:
         next(fit(tiny(epochs=2), digits(), CPU, resume=load_state(trial.last)))
-    assert str(caught.value).startswith(f"{trial.last}: cannot be read as a checkpoint (")
+    assert str(caught.value).startswith(f"{trial.last}: cannot be read as a checkpoint of this configuration (")
     assert str(caught.value).endswith("). Delete it to start the trial anew.")
 
 
@@ -235,7 +235,7 @@ def test_a_checkpoint_from_somewhere_else_cannot_run_code(
 ) -> None:
     crafted, made = tmp_path / "last.pt", tmp_path / "made"
     write({"model": _Mischief(made)}, crafted)
-    with pytest.raises(RunError, match="cannot be read as a checkpoint"):
+    with pytest.raises(RunError, match="cannot be read as a checkpoint of this configuration"):
         next(fit(tiny(), digits(), CPU, resume=load_state(crafted)))
     assert not made.exists()
 

@@ -1,0 +1,89 @@
+"""Dotted paths into a space: what can stand there, and another thing set there (`--set optimizer.name=sgd`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.errors import ConfigError
+from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
+from search_spaces.names import did_you_mean
+
+
+def possible_values(space: Space, path: str) -> list[Any]:
+    """The plain values that the dotted `path` of a drawn configuration can take; [] where it is a range or absent."""
+    node: Any = space
+    for part in path.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return []
+        node = node[part]
+    if isinstance(node, Pick):
+        return list(node.choices)
+    return [] if isinstance(node, (Float, Int, Maybe, Branch, Mapping)) else [node]
+
+
+def highest(space: Space, path: str) -> float:
+    """The largest number that the dotted `path` can take, 0 where the space does not name it."""
+    node: Any = space
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    match node:
+        case Float(_, high) | Int(_, high):
+            return high
+        case Pick(choices=choices):
+            return max((choice for choice in choices if isinstance(choice, (int, float))), default=0)
+        case bool() | None:
+            return 0
+        case int() | float():
+            return node
+    return 0
+
+
+def merged(space: Space, fixed: Space) -> dict[str, Any]:
+    """`space` with `fixed` laid over it, dict by dict; a fixed value replaces a range."""
+    result = dict(space)
+    for key, value in fixed.items():
+        below = result.get(key)
+        both_nest = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(below, value) if both_nest else value  # type: ignore[arg-type]
+    return result
+
+
+def set_path(space: Space, path: str, value: Any) -> dict[str, Any]:
+    """`space` with the dotted `path` set to `value`; a ConfigError where the path leads through a plain value.
+
+    A Branch or Maybe on the way is replaced by the value's own dict, so `optimizer.name=sgd` fixes the arm
+    and keeps the arm's ranges.
+    """
+    head, _, rest = path.partition(".")
+    result = dict(space)
+    if not rest:
+        result[head] = value
+        return result
+    below = result.get(head, {})
+    if isinstance(below, Branch):
+        below = _set_in_branch(below, head, rest, value)
+    elif isinstance(below, Maybe):
+        inside = below.space
+        below = (
+            set_path(inside, rest, value) if isinstance(inside, Mapping) else _set_in_branch(inside, head, rest, value)
+        )
+    elif below is None or isinstance(below, Mapping):
+        below = set_path(below or {}, rest, value)
+    else:
+        raise ConfigError(f"'{head}' is the plain value {below!r}; it has no '{rest}'. Set '{head}' itself.")
+    result[head] = below
+    return result
+
+
+def _set_in_branch(branch: Branch, key: str, path: str, value: Any) -> dict[str, Any] | Branch:
+    if path == "name":
+        if value not in branch.arms:
+            raise ConfigError(f"'{key}' has no arm '{value}'. {did_you_mean(str(value), branch.arms)}")
+        return {"name": value, **branch.arms[value]}
+    # A parameter of the arms: fix it in every arm that has it.
+    head = path.partition(".")[0]
+    if not any(head in arm for arm in branch.arms.values()):
+        names = sorted({name for arm in branch.arms.values() for name in arm})
+        raise ConfigError(f"no arm of '{key}' has a parameter '{head}'. {did_you_mean(head, [*names, 'name'])}")
+    return Branch({arm: set_path(space, path, value) if head in space else space for arm, space in branch.arms.items()})

@@ -1,0 +1,48 @@
+"""What one training is made of, alive between its epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from trainables.config import TrialConfig
+from trainables.models.classifiers import Classifier, build_classifier
+from trainables.optimizers import build_optimizer
+
+
+@dataclass
+class TrainState:
+    """Everything that the next epoch depends on; `checkpoint.py` stores it exactly. Alive between epochs."""
+
+    model: Classifier
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    ema: ModelEmaV3 | None
+    epoch: int = 0  # epochs trained so far
+    num_steps: int = 0  # optimizer steps so far; the warm-up of the averaged weights counts them
+    best_watched: float | None = None  # of early_stopping_metric
+    epochs_without_gain: int = 0
+
+    @property
+    def weights(self) -> nn.Module:
+        """The module that is evaluated and exported: the averaged weights where there are any."""
+        return self.model if self.ema is None else self.ema.module
+
+
+def build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> TrainState:
+    """The model that `config` names, fresh, with what trains it. num_outputs: K of the logits (B, K)."""
+    model = build_classifier(config.model, num_outputs, config.image_size)
+    model = model.to(device)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return TrainState(
+        model=model,
+        optimizer=build_optimizer(config.optimizer, model),
+        # fp16 alone needs loss scaling; bf16 has the exponent range of fp32.
+        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
+        # Warm-up of the decay: a short training would otherwise be evaluated at its random start.
+        ema=None if config.ema_decay is None else ModelEmaV3(model, decay=config.ema_decay, use_warmup=True),
+    )
