@@ -85,7 +85,10 @@ def test_a_loss_is_better_when_lower_and_a_score_when_higher(metric: Any, mode: 
             {"task": "multiclass", "epochs": 0},
             "epochs must be a whole number of at least 1, got 0. Change it.",
         ),
-        ({"task": "multiclass", "grace_epochs": 0}, "grace_epochs must be a whole number of at least 1, got 0. Change it."),
+        (
+            {"task": "multiclass", "grace_epochs": 0},
+            "grace_epochs must be a whole number of at least 1, got 0. Change it.",
+        ),
         (
             {"task": "multiclass", "reduction_factor": 1},
             "reduction_factor must be a whole number of at least 2, got 1. Change it.",
