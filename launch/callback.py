@@ -23,7 +23,6 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.records.started(trial.config["trial_id"])
-        self.progress.update()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -34,7 +33,6 @@ class RunCallback(Callback):  # type: ignore[misc]
         row = {key: result[key] for key in keys}
         where = {"node": result.get("hostname"), "pid": result.get("pid")}
         self.records.epoch({"trial_id": trial.config["trial_id"], **row, **where})
-        self.progress.update()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}

@@ -190,7 +190,7 @@ def _console() -> Console:
     from rich.console import Console
 
     # A pipe has no width; 80 columns would cut the table for whoever reads the log.
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=160, highlight=False)
 
 
 def main() -> None:

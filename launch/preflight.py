@@ -8,6 +8,7 @@ from pathlib import Path
 
 import optuna
 
+from launch.records import exists_already
 from search_spaces.errors import ConfigError, DataError, RunError
 from search_spaces.paths import highest, possible_values
 from search_spaces.search import Search
@@ -24,10 +25,7 @@ MIN_FREE_MB = 200
 def check_runs_dir(run_dir: Path) -> None:
     """Raises RunError where the run exists, or its folder cannot be written or is nearly full."""
     if run_dir.exists():
-        raise RunError(
-            f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "
-            f"or go on with it: `visionsweep resume {run_dir}`."
-        )
+        raise exists_already(run_dir)
     try:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=run_dir.parent) as probe:

@@ -43,18 +43,16 @@ class Progress:
     ) -> None:
         self.live.stop()
 
-    def update(self) -> None:
-        """Something happened. The live table looks by itself; plain lines wait for the end of a trial."""
-
     def ended(self, trial_id: str) -> None:
+        """A line where there is no terminal; the live table looks by itself."""
         if not self.console.is_terminal:
-            self.console.print(self._line(self.records.trials[trial_id]), soft_wrap=True, highlight=False)
+            self.console.print(self._line(self.records.trials[trial_id]), soft_wrap=True)
 
     def say(self, notice: str) -> None:
         """A sentence that must be seen now."""
         self.notice = notice
         if not self.console.is_terminal:
-            self.console.print(notice, highlight=False)
+            self.console.print(notice)
 
     def _line(self, trial: Trial) -> str:
         counts = Counter(other.status for other in self.records.trials.values())

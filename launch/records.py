@@ -36,10 +36,7 @@ class Records:
     def create(cls, run_dir: Path, search_json: Mapping[str, Any]) -> Records:
         """Make the directory. Raises RunError where it exists or cannot be written."""
         if run_dir.exists():
-            raise RunError(
-                f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "
-                f"or go on with it: `visionsweep resume {run_dir}`."
-            )
+            raise exists_already(run_dir)
         records = cls(run_dir)
         with _disk_errors(run_dir):
             run_dir.mkdir(parents=True)
@@ -107,6 +104,14 @@ class Records:
                     raise OSError(28, "No space left on device")
             finally:
                 os.close(descriptor)
+
+
+def exists_already(run_dir: Path) -> RunError:
+    """A run is never written over."""
+    return RunError(
+        f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "
+        f"or go on with it: `visionsweep resume {run_dir}`."
+    )
 
 
 def _cut_torn_end(path: Path) -> None:

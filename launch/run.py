@@ -85,7 +85,7 @@ def start(search: Search, name: str, runs_dir: Path, options: RunOptions, consol
         },
     )
     for note in dataset.notes:
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+        console.print(note, style="yellow", soft_wrap=True)
     _execute(records, search, dataset, options, console, started)
     return records
 

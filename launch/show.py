@@ -67,10 +67,10 @@ def print_outcome(run_dir: Path, console: Console) -> None:
         return
     print_ranking(run, rows[:10], console)
     best = rows[0]
-    console.print(
-        f"\nBest: trial {best['trial_id']}, {run.metric} {best['metrics'][run.metric]:.4f}", style="bold green"
-    )
-    console.print(yaml.safe_dump(best["config"], sort_keys=False).rstrip(), highlight=False)
+    so_far = "" if best["status"] == "complete" else f" so far ({best['status']} after {best['epochs']} epochs)"
+    score = f"{run.metric} {best['metrics'][run.metric]:.4f}"
+    console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
+    console.print(yaml.safe_dump(best["config"], sort_keys=False).rstrip())
     console.print(f"\nRun directory: {run_dir}  (search.json, trials.jsonl, epochs.jsonl, best.yaml)", soft_wrap=True)
     unfinished = sum(row["status"] == "interrupted" for row in rows)
     if unfinished:
@@ -117,7 +117,7 @@ def print_predictions(rows: list[dict[str, Any]], console: Console) -> None:
     for row in rows:
         chosen = row["labels"] if "labels" in row else [row["label"]]
         named = ", ".join(f"{name} {row['probabilities'][name]:.3f}" for name in chosen) or "none"
-        console.print(f"{row['path']}: {named}", soft_wrap=True, highlight=False)
+        console.print(f"{row['path']}: {named}", soft_wrap=True)
 
 
 def _ranges(search: Search) -> set[str]:

@@ -59,7 +59,7 @@ def train_one(
         cache_dir=None if cache_dir is None else Path(cache_dir),
     )
     for note in dataset.notes:
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+        console.print(note, style="yellow", soft_wrap=True)
     if out is not None and out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file, and an export is a folder. Choose another --out.")
     limit_threads(os.cpu_count() or 1)
@@ -76,14 +76,14 @@ def train_one(
             for result in fit(config, data, device, resume=resume, num_workers=num_workers):
                 files.save(result, to_go_on=out is not None)
                 bar.update(task, completed=result.epoch)
-                console.print(_line(result, metric), highlight=False)
+                console.print(_line(result, metric))
                 if result.reason:
                     console.print(result.reason, soft_wrap=True)
         best = files.best()
         if best is None:
             raise ConfigError(f"no epoch has a value of {metric} on this data. Choose another --metric.")
         epoch, metrics = best
-        console.print(f"Best: {metric} {metrics[metric]:.4f} at epoch {epoch}", style="bold green", highlight=False)
+        console.print(f"Best: {metric} {metrics[metric]:.4f} at epoch {epoch}", style="bold green")
         if out is None:
             console.print("Add --out DIR to keep the model.", style="dim")
             return
