@@ -190,7 +190,8 @@ def _console() -> Console:
     from rich.console import Console
 
     # A pipe has no width; 80 columns would cut the table for whoever reads the log.
-    return Console(highlight=False) if sys.stdout.isatty() else Console(width=160, highlight=False)
+    width = None if sys.stdout.isatty() else 160
+    return Console(width=width, highlight=False, markup=False)  # a class may be called [red]
 
 
 def main() -> None:
