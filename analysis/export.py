@@ -68,17 +68,22 @@ def write_export(
     data: Mapping[str, Any],
 ) -> None:
     """The folder itself; `train` writes the same. Raises RunError where it cannot be written or holds other things."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.yaml").exists())):
-        raise RunError(f"{out}: holds something that is not an export. Choose another --out.")
+    check_out(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(dump_config(config))
         shutil.copyfile(weights, out / "model.safetensors")
-        (out / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+        (out / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
         (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
         (out / "data.json").write_text(json.dumps(data, indent=1, default=str) + "\n")
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror}). Choose another --out.") from None
+
+
+def check_out(out: Path) -> None:
+    """Raises RunError where `out` holds something that is not an export."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.yaml").exists())):
+        raise RunError(f"{out}: holds something that is not an export. Choose another --out.")
 
 
 def _find(run: Run, trial_id: str | None) -> Trial:

@@ -59,10 +59,12 @@ Trials = dict[str, Trial]
 
 
 def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
-    """Apply one line of trials.jsonl."""
+    """Apply one line of trials.jsonl. One of a trial whose proposal is not there (a deleted line) is passed over."""
     trial_id = row["trial_id"]
     if row["event"] == "proposed":
         trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]))
+    elif trial_id not in trials:
+        return
     elif row["event"] == "started":
         trials[trial_id].status, trials[trial_id].reason = "running", ""
     elif row["event"] == "ended":
@@ -70,7 +72,10 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
 
 
 def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
-    """Apply one line of epochs.jsonl. An epoch repeated after a crash counts once, as it was trained last."""
+    """Apply one line of epochs.jsonl. An epoch repeated after a crash counts once, as it was trained last; one of a
+    trial that is not there is passed over: it may have been proposed since trials.jsonl was read."""
+    if row["trial_id"] not in trials:
+        return
     epochs = trials[row["trial_id"]].epochs
     epochs[:] = [*(old for old in epochs if old["epoch"] != row["epoch"]), dict(row)]
 

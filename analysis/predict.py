@@ -16,12 +16,11 @@ from search_spaces.errors import DataError, RunError
 from trainables.config import TrialConfig
 from trainables.config_io import load_config
 from trainables.data.augment import eval_transform
-from trainables.data.formats import read_image
+from trainables.data.folders import images_below
+from trainables.data.reading import IMAGE_SUFFIXES, read_image
 from trainables.inference import autocast, to_input
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.tasks import TASKS
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,9 @@ def load_export(export_dir: Path, device: torch.device | None = None) -> Exporte
             f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
         )
     config = load_config(export_dir / "config.yaml")
-    classes = tuple((export_dir / "classes.txt").read_text().splitlines())
+    # One class a line, and a line ends at "\n" alone: splitlines() would cut a name at a form feed.
+    text = (export_dir / "classes.txt").read_bytes().decode("utf-8", "surrogateescape")
+    classes = tuple(text.removesuffix("\n").split("\n"))
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Every weight comes from the file: nothing is fetched, whatever the training started from.
     from_scratch = config.model.model_copy(update={"weights": "none"})
@@ -99,10 +100,10 @@ def _decide(exported: ExportedModel, probabilities: Tensor) -> dict[str, Any]:
 def _expand(images: list[Path]) -> Iterator[Path]:
     for path in images:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            found = images_below(path, path)
             if not found:
-                raise DataError(f"{path}: has no images ({', '.join(sorted(SUFFIXES))}). Name another folder or files.")
-            yield from found
+                raise DataError(f"{path}: has no images ({', '.join(IMAGE_SUFFIXES)}). Name another folder or files.")
+            yield from (path / name for name in found)
         elif path.is_file():
             yield path
         else:

@@ -9,13 +9,13 @@ from analysis.load import Run, Trial
 
 
 def ranked(trials: Iterable[Trial], metric: str, mode: str) -> list[Trial]:
-    """Best first. Only trials that trained to the full epoch count compete; the others follow them, best first,
-    then those without a score. Ties go to the earlier trial."""
+    """Best first. Only trials that trained to the full epoch count compete; the others follow them, best first, then
+    all without a score. Ties go to the earlier trial."""
     sign = 1 if mode == "max" else -1
 
     def key(trial: Trial) -> tuple[bool, bool, float, str]:
         best = trial.best(metric, mode)
-        return (trial.status != "complete", best is None, -sign * best[0] if best else 0.0, trial.trial_id)
+        return (best is None, trial.status != "complete", -sign * best[0] if best else 0.0, trial.trial_id)
 
     return sorted(trials, key=key)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray.tune import Callback
@@ -9,6 +11,7 @@ from ray.tune import Callback
 from analysis.rank import ranked
 from launch.progress import Progress
 from launch.records import Records
+from search_spaces.errors import RunError
 from search_spaces.search import Search
 
 
@@ -17,12 +20,14 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def __init__(self, records: Records, search: Search, progress: Progress, keep_trials: int) -> None:
         self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
+        self.error: RunError | None = None  # the run directory could not be written
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Ray pickles callbacks for its own restore; a run is resumed from its records instead
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.records.started(trial.config["trial_id"])
+        with self._remembering_errors():
+            self.records.started(trial.config["trial_id"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -32,26 +37,40 @@ class RunCallback(Callback):  # type: ignore[misc]
         keys = ("epoch", "metrics", "seconds", "images_per_s", "peak_memory_mb", "lr")
         row = {key: result[key] for key in keys}
         where = {"node": result.get("hostname"), "pid": result.get("pid")}
-        self.records.epoch({"trial_id": trial.config["trial_id"], **row, **where})
+        with self._remembering_errors():
+            self.records.epoch({"trial_id": trial.config["trial_id"], **row, **where})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
         status, reason = last.get("status", "interrupted"), last.get("reason", "")
         if status == "running":
             status = "pruned"
-            value, share = last[self.search.metric], f"best 1/{self.search.reduction_factor}"
-            reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is not in the {share}"
+            value, share = last.get(self.search.metric), f"best 1/{self.search.reduction_factor}"
+            reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is not in the {share}" if value else ""
         self._ended(trial.config["trial_id"], status, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = (trial.error_file and trial.get_error()) or trial.get_pickled_error() or "the worker process died"
-        self._ended(trial.config["trial_id"], "failed", _last_line(error))
+        reason = _last_line(trial.get_error() or trial.get_pickled_error() or "the worker process died")
+        # Ray kills a worker that fills the machine's memory, and says so.
+        status = "oom" if "OutOfMemory" in reason else "failed"
+        self._ended(trial.config["trial_id"], status, reason)
 
     def _ended(self, trial_id: str, status: str, reason: str) -> None:
-        self.records.ended(trial_id, status, reason)
-        best = ranked(self.records.trials.values(), self.search.metric or "", self.search.mode or "max")
-        self.records.keep_only(trial.trial_id for trial in best[: self.keep_trials])
+        with self._remembering_errors():
+            self.records.ended(trial_id, status, reason)
+            metric, mode = self.search.metric or "", self.search.mode or "max"
+            best = ranked((trial for trial in self.records.trials.values() if trial.status != "running"), metric, mode)
+            self.records.keep_only(trial.trial_id for trial in best[: self.keep_trials])
+            self.records.write_best(best[0] if best[0].best(metric, mode) else None)
         self.progress.ended(trial_id)
+
+    @contextmanager
+    def _remembering_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RunError as error:
+            self.error = error
+            raise
 
 
 def _last_line(error: object) -> str:

@@ -30,7 +30,7 @@ RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept."
 CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Where decoded images are kept.")]  # noqa: UP045
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the split, the proposals and the trainings.")]
+TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -45,7 +45,9 @@ def run(
     max_concurrent: Annotated[Optional[int], typer.Option(min=1, help="Trials at once.")] = None,  # noqa: UP045
     cpus_per_trial: Annotated[Optional[float], typer.Option(min=0.01, help="Default 1, or a GPU's share.")] = None,  # noqa: UP045
     gpus_per_trial: Annotated[Optional[float], typer.Option(min=0, help="Fractions share a GPU.")] = None,  # noqa: UP045
-    seed: Seed = 0,
+    task: TaskOption = None,
+    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
     runs_dir: RunsDir = Path("runs"),
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
@@ -57,27 +59,32 @@ def run(
     from launch.show import print_outcome
     from search_spaces.errors import ConfigError
 
-    found = load_search(search).with_set({"seed": seed, **parse_assignments(assignments or [])})
+    chosen = {} if task is None else {"task": task}
+    found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
     budget_s = None if budget is None else parse_duration(budget)
     data = data or found.data
-    if data is None:
+    if not data:
         raise ConfigError(f"the search '{search}' names no data. Add --data DIR.")
-    from launch.run import RunOptions, check_name, default_name, start
+    from launch.cluster import local_ray
 
-    options = RunOptions(
-        data=data,
-        num_trials=trials,
-        budget_s=budget_s,
-        max_concurrent=max_concurrent,
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
-        seed=seed,
-        cache_dir=_cache(cache_dir, no_cache),
-        on_bad_image=on_bad_image,
-    )
-    console = _console()
-    records = start(found, check_name(name or default_name(search)), runs_dir, options, console, started)
-    print_outcome(records.run_dir, console)
+    with local_ray():
+        from launch.run import RunOptions, check_name, default_name, start  # imports torch, while Ray starts
+
+        options = RunOptions(
+            data=_absolute(data),
+            num_trials=trials,
+            budget_s=budget_s,
+            max_concurrent=max_concurrent,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            seed=seed,
+            cache_dir=_cache(cache_dir, no_cache),
+            on_bad_image=on_bad_image,
+            keep_trials=keep_trials,
+        )
+        console = _console()
+        records = start(found, check_name(name or default_name(search)), runs_dir, options, console, started)
+        print_outcome(records.run_dir, console)
 
 
 @app.command()
@@ -88,17 +95,22 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped: interrupted trials continue from their last epoch."""
     started = time.time()
+    from analysis.load import read_search
+    from launch.cluster import local_ray
     from launch.loading import parse_duration
-    from launch.run import resume as resume_run
     from launch.show import print_outcome
     from search_spaces.errors import ConfigError
 
     if not trials.lstrip("+").isdigit():
         raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
-    console = _console()
     budget_s = None if budget is None else parse_duration(budget)
-    records = resume_run(run_dir, int(trials.lstrip("+")), budget_s, console, started)
-    print_outcome(records.run_dir, console)
+    read_search(run_dir)  # refuses what is no run, before Ray starts
+    with local_ray():
+        from launch.run import resume as resume_run
+
+        console = _console()
+        records = resume_run(run_dir, int(trials.lstrip("+")), budget_s, console, started)
+        print_outcome(records.run_dir, console)
 
 
 @app.command()
@@ -123,7 +135,7 @@ def train(
     data: Annotated[str, typer.Option("--data", help="Folder of classes, CSV, torchvision:NAME or digits.")],
     out: Annotated[Optional[Path], typer.Option(help="Where to export the trained model.")] = None,  # noqa: UP045
     metric: Annotated[Optional[str], typer.Option(help="Which epoch is the best.")] = None,  # noqa: UP045
-    seed: Seed = 0,
+    seed: Annotated[Optional[int], typer.Option(min=0, help="Of the split and the training.")] = None,  # noqa: UP045
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
@@ -183,7 +195,12 @@ def spaces(
 def _cache(cache_dir: Path | None, no_cache: bool) -> str | None:
     from trainables.data.cache import default_cache_dir
 
-    return None if no_cache else str(cache_dir or default_cache_dir())
+    return None if no_cache else str((cache_dir or default_cache_dir()).resolve())
+
+
+def _absolute(data: str) -> str:
+    """A folder or file by its full path, so that the run can be resumed from anywhere; a name as it is."""
+    return str(Path(data).resolve()) if Path(data).exists() and data.partition(":")[0] != "digits" else data
 
 
 def _console() -> Console:
@@ -208,7 +225,8 @@ def main() -> None:
         print(f"visionsweep: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("visionsweep: stopped. What was recorded is kept; `visionsweep resume RUN` goes on.", file=sys.stderr)
+        again = "`visionsweep resume RUN`, or `train` with the same --out"
+        print(f"visionsweep: stopped. What had begun goes on from its last epoch: {again}.", file=sys.stderr)
         sys.exit(130)
 
 

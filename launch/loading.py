@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def load_search(name: str) -> Search:
     assert spec is not None, path
     assert spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # the file may import its neighbours
     try:
         spec.loader.exec_module(module)
     except ConfigError as error:
@@ -35,6 +37,8 @@ def load_search(name: str) -> Search:
     except Exception as error:
         line = _line_in(error, path)
         raise ConfigError(f"{path}{line}: {type(error).__name__}: {error}. Mend the file.") from None
+    finally:
+        sys.path.pop(0)
     search = getattr(module, "SEARCH", None)
     if not isinstance(search, Search):
         raise ConfigError(f"{path}: must define SEARCH = Search(...), and SEARCH is {search!r}. Add it.")

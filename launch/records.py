@@ -13,16 +13,21 @@ most one torn line, the last one, after a crash.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis.load import STATUSES, VERSION, Trials, read_search, read_trials, take_epoch, take_event
+from analysis.load import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
 from search_spaces.errors import RunError
+from trainables.checkpoint import write_whole
+from trainables.config_io import dump_config, parse_config
 
 
 class Records:
@@ -89,6 +94,29 @@ class Records:
                 for room in ("checkpoints", "predictions"):
                     shutil.rmtree(self.run_dir / room / trial.trial_id, ignore_errors=True)
 
+    def write_best(self, best: Trial | None) -> None:
+        """best.yaml: the configuration of the best trial so far, which `visionsweep train` accepts."""
+        if best is None:
+            return
+        text = dump_config(parse_config(best.config, f"trial {best.trial_id}"))
+        with _disk_errors(self.run_dir):
+            write_whole(
+                self.run_dir / "best.yaml",
+                lambda path: path.write_text(f"# trial {best.trial_id} of run {self.run_dir.name}\n{text}"),
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time works on a run; the lock ends with the process. Raises RunError where it is held."""
+        with (self.run_dir / "trials.jsonl").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{self.run_dir}: another process is working on this run. Wait for it, or stop it with Ctrl-C."
+                ) from None
+            yield
+
     def _event(self, row: Mapping[str, Any]) -> None:
         whole = {"time": time.time(), **row}
         self._append("trials.jsonl", whole)
@@ -100,8 +128,9 @@ class Records:
             descriptor = os.open(self.run_dir / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 written = os.write(descriptor, line.encode())
-                if written != len(line.encode()):
-                    raise OSError(28, "No space left on device")
+                if written != len(line.encode()):  # the disk is full: no torn line for the next one to join
+                    os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(descriptor)
 

@@ -10,14 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import ray
 from ray import tune
 from rich.console import Console
 
-from analysis.rank import ranked
 from launch import preflight
 from launch.callback import RunCallback
-from launch.cluster import local_ray, slots
+from launch.cluster import Share, ready, share_of_machine
 from launch.interrupt import ctrl_c
 from launch.progress import Progress
 from launch.records import Records
@@ -26,7 +24,6 @@ from launch.tuning import tune_until_done
 from search_spaces.errors import ConfigError, RunError
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
-from trainables.config_io import dump_config, parse_config
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.trainable import TrialSettings, VisionTrainable
@@ -71,6 +68,7 @@ def start(search: Search, name: str, runs_dir: Path, options: RunOptions, consol
     preflight.check_data(search, dataset)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
+    plan(options)  # refuses what the machine does not have, before there is a run
     records = Records.create(
         run_dir,
         {
@@ -86,7 +84,8 @@ def start(search: Search, name: str, runs_dir: Path, options: RunOptions, consol
     )
     for note in dataset.notes:
         console.print(note, style="yellow", soft_wrap=True)
-    _execute(records, search, dataset, options, console, started)
+    with records.locked():
+        _execute(records, search, dataset, options, console, started)
     return records
 
 
@@ -97,25 +96,25 @@ def resume(run_dir: Path, more_trials: int, budget_s: float | None, console: Con
     Raises RunError where the data is no longer the run's data.
     """
     records, search_json = Records.open(run_dir)
-    search = search_from_json(search_json["search"])
-    options = RunOptions(**search_json["options"])
-    num_trials = options.num_trials
-    if num_trials is not None:
-        num_trials += more_trials
-    elif budget_s is None:
-        num_trials = len(records.trials) + more_trials
-    options = replace(options, num_trials=num_trials, budget_s=budget_s)
-    dataset = _load(search, options)
-    was = search_json["data"]["fingerprint"]
-    if dataset.fingerprint != was:
-        raise RunError(
-            f"the data at {options.data} is not the run's data (fingerprint {dataset.fingerprint}, was {was}). "
-            "Restore it, or start a new run."
-        )
-    if more_trials:
-        records.write_search({**search_json, "options": {**search_json["options"], "num_trials": num_trials}})
-    (run_dir / "stop").unlink(missing_ok=True)
-    _execute(records, search, dataset, options, console, started)
+    with records.locked():
+        records, search_json = Records.open(run_dir)  # what the last holder of the lock wrote
+        search = search_from_json(search_json["search"])
+        options = RunOptions(**search_json["options"])
+        num_trials = options.num_trials
+        if more_trials or (num_trials is None and budget_s is None):
+            num_trials = (num_trials or len(records.trials)) + more_trials
+        options = replace(options, num_trials=num_trials, budget_s=budget_s)
+        dataset = _load(search, options)
+        was = search_json["data"]["fingerprint"]
+        if dataset.fingerprint != was:
+            raise RunError(
+                f"the data at {options.data} is not the run's data (fingerprint {dataset.fingerprint}, was {was}). "
+                "Restore it, or start a new run."
+            )
+        if more_trials:
+            records.write_search({**search_json, "options": {**search_json["options"], "num_trials": num_trials}})
+        (run_dir / "stop").unlink(missing_ok=True)
+        _execute(records, search, dataset, options, console, started)
     return records
 
 
@@ -137,51 +136,38 @@ def _execute(
 ) -> None:
     # Ending Ray and printing the ranking take a few seconds, which belong to the budget too.
     deadline = None if options.budget_s is None else started + options.budget_s - min(4.0, options.budget_s / 10)
-    with local_ray():
-        have_gpus = ray.cluster_resources().get("GPU", 0.0)
-        gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(have_gpus > 0)
-        cpus = options.cpus_per_trial or _share_of_cpus(have_gpus, gpus)
-        concurrent = min(slots(cpus, gpus), options.max_concurrent or sys.maxsize)
-        settings = TrialSettings(
-            run_dir=records.run_dir.resolve(),
-            metric=search.metric or "",
-            mode=search.mode or "max",
-            short_side_px=preflight.short_side_px(search),
-            cache_dir=None if options.cache_dir is None else Path(options.cache_dir).resolve(),
-            cpus=max(1, int(cpus)),
-            # On a CPU loading and training share the trial's cores; beside a GPU the cores have nothing else to do.
-            num_workers=max(0, int(cpus) - 1) if gpus else 0,
-            deadline=deadline,
-            stop_file=records.run_dir.resolve() / "stop",
-        )
-        searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
-        progress = Progress(records, search, console, options.num_trials, deadline)
-        callback = RunCallback(records, search, progress, options.keep_trials)
-        trainable = tune.with_resources(
-            tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings), {"cpu": cpus, "gpu": gpus}
-        )
-        with progress, ctrl_c(searcher, settings.stop_file, progress):
-            try:
-                tune_until_done(trainable, searcher, search, callback, concurrent)
-            finally:
-                _close(records)
-    settings.stop_file.unlink(missing_ok=True)
-    write_best(records, search)
+    share = plan(options)
+    settings = TrialSettings(
+        run_dir=records.run_dir.resolve(),
+        metric=search.metric or "",
+        mode=search.mode or "max",
+        short_side_px=preflight.short_side_px(search),
+        cache_dir=None if options.cache_dir is None else Path(options.cache_dir),
+        cpus=max(1, int(share.cpus)),
+        use_gpu=share.gpus > 0,
+        num_workers=share.num_workers,
+        deadline=deadline,
+        stop_file=records.run_dir.resolve() / "stop",
+    )
+    searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
+    progress = Progress(records, search, console, options.num_trials, deadline)
+    callback = RunCallback(records, search, progress, options.keep_trials)
+    trainable = tune.with_resources(
+        tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
+        {"cpu": share.cpus, "gpu": share.gpus},
+    )
+    with progress, ctrl_c(searcher, settings.stop_file, progress):
+        try:
+            tune_until_done(trainable, searcher, search, callback, share.concurrent)
+        finally:
+            _close(records)
+            settings.stop_file.unlink(missing_ok=True)
 
 
-def write_best(records: Records, search: Search) -> None:
-    """best.yaml: the best complete trial's configuration, which `visionsweep train` accepts."""
-    best = ranked(records.trials.values(), search.metric or "", search.mode or "max")[:1]
-    for trial in best:
-        text = dump_config(parse_config(trial.config, f"trial {trial.trial_id}"))
-        (records.run_dir / "best.yaml").write_text(f"# trial {trial.trial_id} of run {records.run_dir.name}\n{text}")
-
-
-def _share_of_cpus(have_gpus: float, gpus_per_trial: float) -> float:
-    if not gpus_per_trial:
-        return 1.0
-    cpus = ray.cluster_resources().get("CPU", 1.0)
-    return float(max(1, int(cpus * gpus_per_trial / max(have_gpus, gpus_per_trial))))
+def plan(options: RunOptions) -> Share:
+    """What each trial gets of the machine. Raises ConfigError where it does not have so much."""
+    ready()
+    return share_of_machine(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent)
 
 
 def _close(records: Records) -> None:

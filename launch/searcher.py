@@ -18,11 +18,13 @@ from ray.tune.search import Searcher
 
 from analysis.load import Trial
 from launch.records import Records
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.search import Search
 from trainables.config_io import parse_config
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the user's table
+
+MAX_FAILURES = 10  # in a row from the start; the search ends there
 
 # What a study calls the ways in which a trial can end. `interrupted` trials are not told: they may go on.
 STATES = {
@@ -72,12 +74,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial for Ray, as `VisionTrainable` takes it."""
-        if self.stopped or (self.deadline is not None and time.time() >= self.deadline):
+        if self.stopped or self._hopeless() or (self.deadline is not None and time.time() >= self.deadline):
             return str(Searcher.FINISHED)
         if self.unfinished:
             record = self.unfinished.pop(0)
             self.trial_ids[trial_id] = record.trial_id
-            return {"trial_id": record.trial_id, "config": record.config, "resume": True}
+            recorded = max((row["epoch"] for row in record.epochs), default=0)
+            return {"trial_id": record.trial_id, "config": record.config, "resume": True, "epochs_recorded": recorded}
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         ours = f"{len(self.records.trials):04d}"
@@ -122,15 +125,20 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if value is not None and "epoch" in result and result["epoch"] not in _intermediate(trial):
             trial.report(float(value), step=int(result["epoch"]))
 
+    def _hopeless(self) -> bool:
+        """Nothing but failures: what is wrong is not the configurations."""
+        ended = [trial.status for trial in self.records.trials.values() if trial.status != "running"]
+        return len(ended) >= MAX_FAILURES and set(ended) == {"failed"}
+
     def _ask_valid(self) -> tuple[optuna.Trial, dict[str, Any]]:
         """A proposal that makes a valid configuration; ranges that contradict each other may need several."""
-        problem: ConfigError | None = None
+        problem: Contradiction | None = None
         for _ in range(100):
             trial = self.study.ask()
             config = self.search.draw(trial)
             try:
                 parse_config(config, "a configuration drawn from the search")
-            except ConfigError as error:
+            except Contradiction as error:
                 problem = error
                 self.study.tell(trial, state=TrialState.FAIL)
             else:

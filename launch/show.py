@@ -24,7 +24,7 @@ def print_json(rows: list[dict[str, Any]]) -> None:
 
 
 def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> None:
-    """The ranking as a table; a rule stands between the trials that compete for best and the others."""
+    """The ranking as a table; trials that do not compete for best are dimmed."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     left = {"trial", "status", "configuration"}
     for column in ("rank", "trial", run.metric, "status", "epochs", "time", "configuration"):
@@ -41,7 +41,6 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
             str(row["epochs"]),
             duration(row["seconds"]),
             in_words(row["config"]),
-            end_section=row["rank"] == num_competing,
             style=None if row["status"] == "complete" else "dim",
         )
     console.print(table)
@@ -67,6 +66,9 @@ def print_outcome(run_dir: Path, console: Console) -> None:
         return
     print_ranking(run, rows[:10], console)
     best = rows[0]
+    if run.metric not in best["metrics"]:
+        console.print(f"\nNo trial has a value of {run.metric}. Start a run with another --set metric.", soft_wrap=True)
+        return
     so_far = "" if best["status"] == "complete" else f" so far ({best['status']} after {best['epochs']} epochs)"
     score = f"{run.metric} {best['metrics'][run.metric]:.4f}"
     console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
@@ -127,8 +129,9 @@ def _ranges(search: Search) -> set[str]:
 
 def _in_range_words(node: Any) -> str:
     match node:
-        case Float(low, high, log) | Int(low, high, log):
-            return f"{low:g} to {high:g}{', on a log scale' if log else ''}"
+        case Float(low, high, log, step) | Int(low, high, log, step):
+            grid = "" if step is None or (isinstance(node, Int) and step == 1) else f", in steps of {step:g}"
+            return f"{low:g} to {high:g}{', on a log scale' if log else ''}{grid}"
         case Pick(choices=(False, True)):
             return "off, on"
         case Pick(choices=choices):

@@ -13,13 +13,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analysis.export import write_export
+from analysis.export import check_out, write_export
 from launch.progress import duration
 from search_spaces.errors import ConfigError, RunError
 from search_spaces.names import METRICS, pick
 from search_spaces.search import DEFAULT_OBJECTIVE
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
 from trainables.config_io import dump_config, load_config
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
@@ -33,7 +32,7 @@ def train_one(
     data_spec: str,
     out: Path | None,
     metric: str | None,
-    seed: int,
+    seed: int | None,
     cache_dir: str | None,
     on_bad_image: str,
     console: Console,
@@ -43,6 +42,11 @@ def train_one(
     With `out`, a training that was stopped goes on from its last epoch when the command is given again.
     """
     config = load_config(config_file)
+    if seed is not None:
+        config = config.model_copy(update={"seed": seed})
+    if out is not None:
+        out = out.resolve()
+        check_out(out)
     if metric is not None:
         pick({name: name for name in METRICS}, metric, "metric")
     default_metric, mode = DEFAULT_OBJECTIVE[config.task]
@@ -53,19 +57,19 @@ def train_one(
     dataset, images = load_dataset(
         data_spec,
         task=config.task,
-        seed=seed,
+        seed=config.seed,  # the split that a search with this seed drew
         on_bad_image=on_bad_image,
         short_side_px=round(config.image_size / config.eval_crop),
         cache_dir=None if cache_dir is None else Path(cache_dir),
     )
     for note in dataset.notes:
         console.print(note, style="yellow", soft_wrap=True)
-    if out is not None and out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file, and an export is a folder. Choose another --out.")
     limit_threads(os.cpu_count() or 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
-    with _work_folder(out, config) as work:
+    # What another configuration, or other data, left behind is not gone on with.
+    asked = f"# data {dataset.fingerprint}, {dataset.split_origin}, best by {metric}\n{dump_config(config)}"
+    with _work_folder(out, asked) as work:
         files = TrialFiles(work, work, metric, mode, config.keep_best)
         resume = load_state(files.last) if files.last.exists() else None
         if resume is not None:
@@ -93,22 +97,22 @@ def train_one(
 
 
 @contextlib.contextmanager
-def _work_folder(out: Path | None, config: TrialConfig) -> Iterator[Path]:
+def _work_folder(out: Path | None, asked: str) -> Iterator[Path]:
     """Where the training keeps its checkpoints: beside the export until that is written, or nowhere that lasts.
 
-    What another configuration left there is not gone on with.
+    A folder that is there already is kept only if the same was asked of it.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder:
             yield Path(folder)
         return
     work = out.with_name(f"{out.name}.training")
-    asked = dump_config(config)
-    if work.exists() and (work / "config.yaml").read_text() != asked:
+    marker = work / "asked.yaml"
+    if work.exists() and not (marker.exists() and marker.read_text() == asked):
         shutil.rmtree(work)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        (work / "config.yaml").write_text(asked)
+        marker.write_text(asked)
     except OSError as error:
         raise RunError(f"{work}: cannot be written ({error.strerror}). Choose another --out.") from None
     yield work

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
+from ray.tune import TuneError
 
 from launch.callback import RunCallback
 from launch.pruning import build_scheduler
@@ -25,7 +26,7 @@ def tune_until_done(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=build_scheduler(search),
+                scheduler=build_scheduler(search, list(searcher.records.trials.values())),
                 num_samples=-1,  # the searcher says when it is finished
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,
@@ -38,7 +39,12 @@ def tune_until_done(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the trainable keeps its own files
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except TuneError:
+            if callback.error is not None:  # Ray wraps what a callback raises
+                raise callback.error from None
+            raise
 
 
 @contextmanager

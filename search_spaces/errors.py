@@ -3,6 +3,7 @@
     VisionsweepError
     ├── InputError             what the user asked cannot be done; the command line exits with code 2
     │   ├── ConfigError        a configuration, a search or a name in one of them
+    │   │   └── Contradiction  each value is valid by itself, but they do not go together
     │   ├── DataError          images, labels, masks, splits
     │   ├── WeightsError       pretrained weights that cannot be had
     │   └── RunError           a run directory or an export: exists already, missing, unreadable, unwritable
@@ -27,6 +28,10 @@ class InputError(VisionsweepError):
 
 class ConfigError(InputError):
     """A configuration, a search, or a name in one of them is wrong."""
+
+
+class Contradiction(ConfigError):
+    """Every value of a configuration is valid by itself, but they do not go together: another draw may."""
 
 
 class DataError(InputError):

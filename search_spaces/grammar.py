@@ -39,8 +39,8 @@ class Float:
     step: float | None = None
 
     def __post_init__(self) -> None:
-        _check_range(self, positive_needed=self.log)
-        if self.step is not None and (self.log or self.step <= 0):
+        _check_range(self, (int, float), "numbers. Change them.")
+        if self.step is not None and (self.log or not 0 < self.step < math.inf):
             raise ConfigError(f"{self}: a step must be positive and cannot be combined with log=True. Drop one.")
 
 
@@ -54,7 +54,7 @@ class Int:
     step: int = 1
 
     def __post_init__(self) -> None:
-        _check_range(self, positive_needed=self.log)
+        _check_range(self, int, "whole numbers. Change them, or use Float.")
         if self.step < 1 or (self.log and self.step != 1):
             raise ConfigError(f"{self}: a step must be at least 1 and cannot be combined with log=True. Drop one.")
 
@@ -90,6 +90,12 @@ class Maybe:
 
     space: Space | Branch
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.space, (Mapping, Branch)):
+            raise ConfigError(
+                f"Maybe takes a mapping of parameters or a Branch, got {self.space!r}. Use Pick(None, ...) for a value."
+            )
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -98,8 +104,20 @@ class Branch:
     arms: Mapping[str, Space]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.arms, Mapping):
+            raise ConfigError(
+                f"Branch takes a mapping of arms to their parameters, got {self.arms!r}. Use Pick for plain values."
+            )
         if not self.arms:
             raise ConfigError("Branch({}) has no arms. Give it at least one.")
+        for arm, space in self.arms.items():
+            if not isinstance(arm, str):
+                raise ConfigError(f"an arm of a Branch is named by a string, got {arm!r}. Put it in quotes.")
+            if not isinstance(space, Mapping):
+                raise ConfigError(
+                    f"arm '{arm}' of a Branch must be a mapping of parameters, got {space!r}. "
+                    "Name the parameter, or write {} for an arm without any."
+                )
 
 
 Range: TypeAlias = Float | Int | Pick
@@ -177,9 +195,9 @@ def _encode_node(node: Any, value: Any, name: str) -> dict[str, Any]:
             return {name: True, **_encode_node(space, value, _name_inside(space, name))}
         case Branch(arms):
             arm = value.get("name") if isinstance(value, Mapping) else None
-            if arm not in arms:
+            if not isinstance(arm, str) or arm not in arms:
                 return {}
-            return {name: arm, **encode(arms[str(arm)], value, f"{name}/{arm}/")}
+            return {name: arm, **encode(arms[arm], value, f"{name}/{arm}/")}
         case Mapping() if isinstance(value, Mapping):
             return encode(node, value, f"{name}/")
         case _:
@@ -207,8 +225,25 @@ def _walk_node(node: Any, name: str, when: str) -> Iterator[tuple[str, Any, str]
             yield name, node, when
 
 
-def _check_range(node: Float | Int, positive_needed: bool) -> None:
+def check_names(node: Any, where: str) -> None:
+    """Raises ConfigError for a parameter, at any depth of a space, that is not named by a string."""
+    match node:
+        case Maybe(space):
+            check_names(space, where)
+        case Branch(arms):
+            check_names(arms, where)
+        case Mapping():
+            for key, below in node.items():
+                if not isinstance(key, str):
+                    raise ConfigError(f"{where}: a parameter is named by a string, got {key!r}. Put it in quotes.")
+                check_names(below, f"{where}.{key}")
+
+
+def _check_range(node: Float | Int, kind: type | tuple[type, ...], kind_in_words: str) -> None:
+    for value in (node.low, node.high, 1 if node.step is None else node.step):
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(f"{node}: low, high and step must be {kind_in_words}")
     if not (math.isfinite(node.low) and math.isfinite(node.high) and node.low <= node.high):
         raise ConfigError(f"{node}: low must not be above high, and both must be finite. Swap or mend them.")
-    if positive_needed and node.low <= 0:
+    if node.log and node.low <= 0:
         raise ConfigError(f"{node}: log=True needs low > 0. Raise low or drop log.")

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from search_spaces.errors import ConfigError
 
 T = TypeVar("T")
 
-# The metrics of a validated epoch, under the names that scripts may rely on.
-METRICS = (
-    "val/accuracy", "val/top5", "val/precision", "val/recall", "val/f1", "val/map", "val/auroc", "val/loss",
+_COMMON = ("val/accuracy", "val/precision", "val/recall", "val/f1", "val/map", "val/auroc", "val/loss")
+_AVERAGED = (
     "val/precision_micro", "val/recall_micro", "val/f1_micro",
     "val/precision_macro", "val/recall_macro", "val/f1_macro",
 )  # fmt: skip
 
+# The metrics of a validated epoch, under the names that scripts may rely on.
+METRICS_OF_TASK: dict[str, tuple[str, ...]] = {
+    "binary": _COMMON,
+    "multiclass": (*_COMMON, "val/top5", *_AVERAGED),
+    "multilabel": (*_COMMON, *_AVERAGED),
+}
+METRICS = tuple(dict.fromkeys(name for names in METRICS_OF_TASK.values() for name in names))
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known name, or lists them all where none is near."""
-    names = list(known)
+    names = [str(one) for one in known]
     # Longest common run first: people leave out a prefix ('lite0') more often than they swap letters.
     near = get_close_matches(str(name), names, n=1, cutoff=0.6) or [
         known_name for known_name in names if len(str(name)) > 2 and str(name) in known_name
@@ -33,6 +40,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def pick(table: Mapping[str, T], name: str, kind: str) -> T:
     """`table[name]`; a ConfigError with the nearest right name where there is none."""
-    if name not in table:
+    if not isinstance(name, str) or name not in table:  # what was read from YAML may be a list
         raise ConfigError(f"unknown {kind} '{name}'. {did_you_mean(name, table)}")
     return table[name]
+
+
+def check_metric(metric: str, task: str, kind: str = "metric") -> None:
+    """Raises ConfigError for a metric that nobody knows, or that `task` does not have."""
+    pick({name: name for name in METRICS}, metric, kind)
+    if metric not in METRICS_OF_TASK[task]:
+        raise ConfigError(
+            f"{kind} '{metric}' is not one of task '{task}'. {did_you_mean(metric, METRICS_OF_TASK[task])}"
+        )
+
+
+def mode_of(metric: str) -> Literal["min", "max"]:
+    """Which way a metric is better: losses from below, scores from above."""
+    return "min" if metric.endswith("loss") else "max"

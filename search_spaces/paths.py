@@ -78,7 +78,7 @@ def set_path(space: Space, path: str, value: Any) -> dict[str, Any]:
 
 def _set_in_branch(branch: Branch, key: str, path: str, value: Any) -> dict[str, Any] | Branch:
     if path == "name":
-        if value not in branch.arms:
+        if not isinstance(value, str) or value not in branch.arms:
             raise ConfigError(f"'{key}' has no arm '{value}'. {did_you_mean(str(value), branch.arms)}")
         return {"name": value, **branch.arms[value]}
     # A parameter of the arms: fix it in every arm that has it.

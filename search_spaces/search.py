@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from search_spaces.errors import ConfigError
-from search_spaces.grammar import Space, SuggestsValues, draw, encode
-from search_spaces.names import METRICS, pick
+from search_spaces.grammar import Space, SuggestsValues, check_names, draw, encode
+from search_spaces.names import METRICS, check_metric, mode_of, pick
 from search_spaces.paths import merged, set_path
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
+
+# What `--set` takes for a field of the search; every other key is a path of the configuration.
+SETTABLE = ("task", "epochs", "grace_epochs", "reduction_factor", "metric", "mode")
 
 # What "best" means where a search does not say: (metric, mode) by task.
 DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
@@ -54,17 +58,32 @@ class Search:
     def __post_init__(self) -> None:
         tasks = {name: name for name in (*DEFAULT_OBJECTIVE, "classification")}
         pick(tasks, self.task, "task")
-        for name, least in (("epochs", 1), ("grace_epochs", 1), ("reduction_factor", 2)):
+        _check_shapes(self)
+        for name, least in (("epochs", 1), ("grace_epochs", 1), ("reduction_factor", 2), ("num_trials", 1)):
             value = getattr(self, name)
+            if name == "num_trials" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}. Change it.")
         if self.metric is not None:
             pick({name: name for name in METRICS}, self.metric, "metric")
         if self.mode not in (None, "max", "min"):
             raise ConfigError(f"mode must be 'max' or 'min', got {self.mode!r}. Losses take 'min', scores 'max'.")
+        if self.mode is not None and self.metric is None:
+            raise ConfigError(
+                f"mode '{self.mode}' says which way a metric is better, and no metric is named. "
+                "Set metric too, such as val/loss, or leave mode out."
+            )
+        if isinstance(self.data, os.PathLike):
+            object.__setattr__(self, "data", os.fspath(self.data))
+        if not isinstance(self.data, (str, type(None))):
+            raise ConfigError(f"data must be a path or a name, got {self.data!r}. Put it in quotes.")
 
     def for_task(self, task: str) -> Search:
-        """This search for data whose task is `task`: task, metric and mode settled, the task's own space added."""
+        """This search for data whose task is `task`: task, metric and mode settled, the task's own space added.
+
+        Raises ConfigError where the search is for another task, or compares by a metric that the task does not have.
+        """
         asked = CLASSIFICATION_TASKS if self.task == "classification" else (self.task,)
         if task not in asked:
             raise ConfigError(
@@ -73,7 +92,8 @@ class Search:
             )
         metric, mode = DEFAULT_OBJECTIVE[task]
         if self.metric is not None:
-            metric, mode = self.metric, self.mode or ("min" if self.metric.endswith("loss") else "max")
+            check_metric(self.metric, task)
+            metric, mode = self.metric, self.mode or mode_of(self.metric)
         return replace(
             self,
             task=task,
@@ -89,10 +109,10 @@ class Search:
         Raises ConfigError for a path that leads through a plain value. A path that no configuration knows
         is found by `TrialConfig` when the first configuration is drawn.
         """
-        search = self
+        fields = {key: value for key, value in assignments.items() if key in SETTABLE}
+        search = replace(self, **fields)  # at once: a mode is refused without its metric
         for key, value in assignments.items():
-            if key in ("epochs", "grace_epochs", "reduction_factor", "metric", "mode"):
-                search = replace(search, **{key: value})
+            if key in fields:
                 continue
             head = key.partition(".")[0]
             in_task_only = any(head in part for part in search.space_by_task.values())
@@ -116,6 +136,24 @@ class Search:
     def encode(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The flat parameters under which this search would have drawn `config` (see `grammar.encode`)."""
         return encode(self.full_space, config)
+
+
+def _check_shapes(search: Search) -> None:
+    for name in ("space", "space_by_task", "fixed"):
+        _check_mapping(name, getattr(search, name))
+        check_names(getattr(search, name), name)
+    for task, space in search.space_by_task.items():
+        pick(DEFAULT_OBJECTIVE, task, "task of space_by_task")
+        _check_mapping(f"space_by_task['{task}']", space)
+    if not isinstance(search.warm_start, Sequence) or isinstance(search.warm_start, str):
+        raise ConfigError(f"warm_start must be a list of configurations, got {search.warm_start!r}. Write [{{...}}].")
+    for number, config in enumerate(search.warm_start):
+        _check_mapping(f"warm_start[{number}]", config)
+
+
+def _check_mapping(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} must be a mapping of names to values, got {value!r}. Write a dict: {{...}}.")
 
 
 def _set_where_it_fits(parts: Mapping[str, Space], key: str, value: Any) -> dict[str, Space]:

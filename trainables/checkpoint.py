@@ -55,7 +55,7 @@ class TrialFiles:
         """Store an epoch; returns whether it is among the trial's best. `to_go_on`: write last.pt as well."""
         is_best = self._keep_if_best(result)
         if to_go_on:
-            write_whole(self.last, lambda path: torch.save(_pack(result.state), path))
+            write_whole(self.last, lambda path: torch.save(_pack(result), path))
         return is_best
 
     def _keep_if_best(self, result: EpochResult) -> bool:
@@ -122,9 +122,11 @@ def _save_npz(path: Path, result: EpochResult) -> None:
         np.savez_compressed(file, logits=result.logits.astype(np.float32), metrics=np.array(json.dumps(result.metrics)))
 
 
-def _pack(state: TrainState) -> dict[str, Any]:
+def _pack(result: EpochResult) -> dict[str, Any]:
+    state = result.state
     return {
         "version": 1,
+        "row": result.row(),
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
@@ -134,6 +136,15 @@ def _pack(state: TrainState) -> dict[str, Any]:
         "best_watched": state.best_watched,
         "epochs_without_gain": state.epochs_without_gain,
     }
+
+
+def stored_row(path: Path) -> dict[str, Any] | None:
+    """The result of the epoch that a last.pt was written after; None where it cannot be read: `load_state` says why."""
+    try:
+        row: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["row"]
+    except Exception:
+        return None
+    return row
 
 
 def load_state(path: Path) -> Callable[[TrainState], None]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from search_spaces.names import METRICS, pick
+from search_spaces.names import check_metric
 from trainables.config_augment import AugmentConfig
 from trainables.config_base import Fraction, Part
 
@@ -201,7 +201,7 @@ class TrialConfig(Part):
         allowed = LOSSES_OF_TASK[self.task]
         if self.loss.name not in allowed:
             raise ValueError(f"task '{self.task}' takes the losses {' and '.join(allowed)}, not '{self.loss.name}'")
-        pick({name: name for name in METRICS}, self.early_stopping_metric, "early_stopping_metric")
+        check_metric(self.early_stopping_metric, self.task, "early_stopping_metric")
         if self.schedule.warmup_epochs >= self.epochs > 1:
             raise ValueError(
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be below epochs {self.epochs}"

@@ -14,25 +14,35 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
 
 
 def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -> TrialConfig:
-    """Parse a drawn dict. Raises ConfigError that names `origin`, the key, the value and the next move."""
+    """Parse a drawn dict. Raises ConfigError that names `origin`, the key, the value and the next move; it is a
+    Contradiction where every value is valid by itself."""
     try:
         return TrialConfig.model_validate(_as_strict(values))
+    except ConfigError as error:  # a name that a validator looked up
+        raise ConfigError(f"{origin}: {error}") from None
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{origin}: {_in_words(problem, values)}" for problem in error.errors())) from None
+        problems = error.errors()
+        # Our own validators, which look at several fields at once, are pydantic's only value errors.
+        kind = Contradiction if all(problem["type"] == "value_error" for problem in problems) else ConfigError
+        raise kind("\n".join(f"{origin}: {_in_words(problem, values)}" for problem in problems)) from None
 
 
 def load_config(path: Path) -> TrialConfig:
     """Read a YAML configuration, as a recipe or an export has it."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML configuration.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())}). Mend that line.") from None
     if not isinstance(values, dict):

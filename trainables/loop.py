@@ -52,6 +52,11 @@ class EpochResult:
     last: bool
     reason: str = ""
 
+    def row(self) -> dict[str, Any]:
+        """The result as plain values: a line of epochs.jsonl."""
+        keys = ("epoch", "metrics", "seconds", "images_per_s", "peak_memory_mb", "lr")
+        return {key: getattr(self, key) for key in keys}
+
 
 def fit(
     config: TrialConfig,
@@ -79,13 +84,14 @@ def fit(
             f"Set batch_size to {len(train_rows)} or less."
         )
 
+    stop = should_stop or (lambda: None)
+    raise_if_asked(stop, 1)  # building a large model, or fetching its weights, takes a while
     torch.manual_seed(config.seed)  # the new head's weights
     state = build_state(config, task.num_outputs(num_classes), device)
     if resume is not None:
         resume(state)
     train_loss = build_loss(config, data.dataset.targets[train_rows], num_classes).to(device)
     to_train, to_eval = train_transform(config), eval_transform(config)
-    stop = should_stop or (lambda: None)
 
     while state.epoch < config.epochs:
         started = time.perf_counter()
@@ -102,7 +108,10 @@ def fit(
         mean_loss = _train_epoch(config, state, train_batches, len(train_rows), train_loss, device, stop)
         train_seconds = time.perf_counter() - started
 
-        val_batches = batches(data, "val", targets, to_eval, 2 * config.batch_size, num_workers=num_workers)
+        val_batches = batches(
+            data, "val", targets, to_eval, 2 * config.batch_size,
+            num_workers=num_workers, pin_memory=device.type == "cuda",
+        )  # fmt: skip
         logits, val_targets = predict_logits(config, state.weights, val_batches, device, stop, state.epoch + 1)
         state.epoch += 1
         metrics = {"train/loss": mean_loss}

@@ -19,7 +19,7 @@ import torch
 from ray import tune
 
 from search_spaces.errors import Diverged, Interrupted
-from trainables.checkpoint import TrialFiles, load_state
+from trainables.checkpoint import TrialFiles, load_state, stored_row
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
@@ -43,6 +43,7 @@ class TrialSettings:
     short_side_px: int
     cache_dir: Path | None
     cpus: int
+    use_gpu: bool
     num_workers: int
     deadline: float | None
     stop_file: Path
@@ -56,10 +57,13 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     `images_per_s`, `peak_memory_mb`, `lr` and the objective under its own name.
     """
 
+    unrecorded: dict[str, Any] | None = None  # a result that is stored and not yet reported
+
     def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
         limit_threads(settings.cpus)
         self.settings = settings
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # Not by what is visible: Ray shows all GPUs to an actor that asked for none.
+        self.device = torch.device("cuda" if settings.use_gpu else "cpu")
         self.data = TrialData(dataset, reopen_images(dataset, settings.short_side_px, settings.cache_dir))
         self._begin(config)
 
@@ -69,26 +73,29 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
+        stored, self.unrecorded = self.unrecorded, None
+        if stored is not None:
+            return self._trained(stored, last=False, reason="")
         try:
             result = next(self.epochs)
+            row = result.row()
+            # A trial that ends here needs no last.pt; one that ASHA may still end does until it is told.
+            self.files.save(result, to_go_on=not result.last)
         except StopIteration:  # gone on with after its very last epoch
             return self._ended("complete", "")
         except Interrupted as reason:
             return self._ended("interrupted", reason)
         except Diverged as reason:
             return self._ended("diverged", reason)
-        except torch.OutOfMemoryError as reason:
-            return self._ended("oom", reason)
         except Exception as error:
+            if _is_out_of_memory(error):
+                return self._ended("oom", error)
             if _poisons_the_process(error):
                 raise  # Ray then drops this actor and starts a new one
             where = traceback.extract_tb(error.__traceback__)[-1]
-            return self._ended(
-                "failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-            )
-        # A trial that ends here needs no last.pt; one that ASHA may still end does until it is told.
-        self.files.save(result, to_go_on=not result.last)
-        return self._trained(result)
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            return self._ended("failed", f"{type(error).__name__}: {error} ({place})")
+        return self._trained(row, last=result.last, reason=result.reason)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """For schedulers that pause trials; a running search keeps its own files (see `checkpoint.py`)."""
@@ -113,6 +120,10 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         )
         resume = config.get("resume") and self.files.last.exists()
         self.epochs = self._fit(self.files.last if resume else None)
+        # Stored here, but its result never reached the run directory: the driver died in between.
+        row = stored_row(self.files.last) if resume else None
+        recorded = row is None or row["epoch"] <= config.get("epochs_recorded", 0)
+        self.unrecorded = None if recorded else row
 
     def _fit(self, resume_from: Path | None) -> Iterator[EpochResult]:
         # A generator: nothing is built before the first step, so every error of a trial appears in `step`.
@@ -125,20 +136,17 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             should_stop=StopSignal(self.settings.deadline, self.settings.stop_file),
         )
 
-    def _trained(self, result: EpochResult) -> dict[str, Any]:
-        return {
+    def _trained(self, row: dict[str, Any], last: bool, reason: str) -> dict[str, Any]:
+        result = {
+            **row,
             "trial_id": self.trial["trial_id"],
-            "status": "complete" if result.last else "running",
-            "reason": result.reason,
-            "done": result.last,
-            "epoch": result.epoch,
-            "metrics": result.metrics,
-            "seconds": result.seconds,
-            "images_per_s": result.images_per_s,
-            "peak_memory_mb": result.peak_memory_mb,
-            "lr": result.lr,
-            self.settings.metric: result.metrics.get(self.settings.metric),
+            "status": "complete" if last else "running",
+            "reason": reason,
+            "done": last,
         }
+        value = row["metrics"].get(self.settings.metric)
+        # Where the metric is not defined on this split there is nothing to compare: ASHA lets such a result pass.
+        return result if value is None else {**result, self.settings.metric: value}
 
     def _ended(self, status: str, reason: object) -> dict[str, Any]:
         return {"trial_id": self.trial["trial_id"], "status": status, "reason": str(reason), "done": True}
@@ -172,6 +180,14 @@ class StopSignal:
         return None
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of the GPU, in the words of torch or one of CUDA's libraries, or of this machine."""
+    words = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        said in words for said in ("out of memory", "alloc_failed", "can't allocate memory")
+    )
+
+
 def _poisons_the_process(error: Exception) -> bool:
     # After a device-side assert every later call on this context fails as well.
-    return "CUDA error" in str(error) or isinstance(error, torch.AcceleratorError)
+    return "CUDA error" in str(error)

@@ -29,7 +29,7 @@ def scan_folder(spec: str, root: Path) -> Scan:
     for folder, split in parts.items():
         classes = _subfolders(root / folder)
         for class_name in classes:
-            found = _images_below(root, root / folder / class_name)
+            found = images_below(root, root / folder / class_name)
             if not found and split in ("", "train"):
                 raise DataError(
                     f"class '{class_name}' has no image in '{Path(spec) / folder / class_name}'. "
@@ -80,8 +80,8 @@ def _notes(root: Path, parts: dict[str, str], beside: list[str]) -> tuple[str, .
     return tuple(notes)
 
 
-def _images_below(root: Path, folder: Path) -> list[str]:
-    """Sorted names relative to the root, so that the order is the same on every file system."""
+def images_below(root: Path, folder: Path) -> list[str]:
+    """Images at any depth, but not hidden ones: sorted names relative to the root, the same on every file system."""
     names = []
     for where, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not _hidden(name)]

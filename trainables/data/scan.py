@@ -36,7 +36,7 @@ class Scan:
 
     def fingerprint(self) -> str:
         """16 hex digits that change when a name, a file's contents, a class or a label does."""
-        digest = hashlib.sha256("\0".join(self.classes).encode())
+        digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogateescape"))
         for name, content in zip(self.names, self.digests, strict=True):
             digest.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(self.targets).tobytes())

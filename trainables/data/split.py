@@ -12,7 +12,7 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from trainables.data.scan import Scan
-from trainables.data.split_checks import check_enough, check_same_classes, label_notes
+from trainables.data.split_checks import check_both_sides, check_enough, check_same_classes, label_notes
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
 from trainables.data.words import counted, quoted
 
@@ -34,7 +34,7 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float) -
     What the data gives is kept. Where it gives no val, val is split off what is to be trained on: `val_fraction`
     of each class, at least one image and never all of them.
 
-    Raises DataError where a class cannot stand on both sides.
+    Raises DataError where a side is empty, or a class cannot stand on both.
     """
     if not 0 < val_fraction < 1:
         raise DataError(f"the validation share must lie between 0 and 1, got {val_fraction:g}. 0.2 is usual.")
@@ -61,13 +61,7 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float) -
                 f"{counted(together, 'image')} repeat{'s' if together == 1 else ''} another one exactly; "
                 "copies stand on the same side of the split."
             )
-    if "train" not in split:
-        if "duplicate" in split:
-            raise DataError(
-                "no image is left to train on: every training image is an exact copy of one to judge by. "
-                "Give train and val different images."
-            )
-        raise DataError("no image is left to train on: the split gives none to train. Mark some rows 'train'.")
+    check_both_sides(scan, split)
     check_same_classes(scan, split)
     notes += label_notes(scan, split) + _contradictions(scan, split, groups)
     return Split(split, origin, tuple(notes))

@@ -25,6 +25,26 @@ def check_enough(scan: Scan, split: np.ndarray, groups: np.ndarray) -> None:
             )
 
 
+def check_both_sides(scan: Scan, split: np.ndarray) -> None:
+    """A DataError where train or val is empty."""
+    if "train" not in split:
+        if "duplicate" in split:
+            raise DataError(
+                "no image is left to train on: every training image is an exact copy of one to judge by. "
+                "Give train and val different images."
+            )
+        raise DataError("no image is left to train on: the split gives none to train. Mark some rows 'train'.")
+    if "val" not in split:
+        ended_as = set(split[scan.given == "val"].tolist())
+        if not ended_as:  # val was to be drawn
+            why, move = "there is only one distinct image to draw it from", "Add images."
+        elif "duplicate" in ended_as:
+            why, move = "every validation image is an exact copy of a test image", "Give val and test different images."
+        else:
+            why, move = "no validation image can be read", "Replace them, or give no split and let it be drawn."
+        raise DataError(f"no image is left to judge by: {why}. {move}")
+
+
 def check_same_classes(scan: Scan, split: np.ndarray) -> None:
     """A DataError where train and val do not hold the same classes, or test holds one that train does not."""
     if scan.targets.ndim == 2:

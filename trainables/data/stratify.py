@@ -24,6 +24,7 @@ def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: in
 
     Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011, "On the stratification of multi-label data",
     algorithm 1): the rarest label first, each of its images to the side that still misses that label most.
+    Of two images or more, one at least goes to each side.
     """
     rng = np.random.default_rng(seed)
     num_images = len(targets)
@@ -52,6 +53,11 @@ def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: in
             place(int(image), missing_labels[:, label])
     for image in order[side[order] == -1]:  # images without any label fill the sides up
         place(int(image), missing_images)
+    for empty in (0, 1):
+        if num_images > 1 and not (side == empty).any():
+            # Labels of one image each all go to train: the image that is alone with the fewest crosses over.
+            num_alone = targets[:, totals == 1].sum(axis=1)  # (N,)
+            side[order[np.argmin(num_alone[order])]] = empty
     return np.asarray(side == 1)
 
 

@@ -93,7 +93,7 @@ def check_backbone(name: str) -> None:
     if name not in known:
         raise ConfigError(
             f"unknown backbone '{name}'. {did_you_mean(name, [*TORCHVISION_BACKBONES, *known])} "
-            "`visionsweep spaces classification` lists what the shipped searches use."
+            "`visionsweep spaces classification-gpu-small` lists what a shipped search uses."
         )
 
 

@@ -22,7 +22,13 @@ AUX_MAP_SIZE = 17  # what Inception's auxiliary classifier was made for: the map
 
 
 class Classifier(nn.Module):
-    """Images (B, 3, H, W), normalised with `mean` and `std`, in; logits (B, K) out."""
+    """Images (B, 3, H, W), normalised with `mean` and `std`, in; logits (B, K) out.
+
+    pixel_mean, pixel_std: the same two for pixels in [0, 255], (3, 1, 1) on the model's device.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -39,6 +45,9 @@ class Classifier(nn.Module):
         self.aux_head = aux_head
         self.mean = mean
         self.std = std
+        # Not persistent: they belong to the backbone's name, and stored weights stay what they were.
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
         self._frozen = list(frozen)
         self.train()
 

@@ -60,30 +60,31 @@ def require_weights(backbones: Iterable[str]) -> None:
 def missing_weights(backbones: Iterable[str]) -> dict[str, str]:
     """Backbone -> why its ImageNet weights cannot be had here; empty when all can.
 
-    Installed packages and local caches are looked at first; only then is a hub asked, once per host.
+    Installed packages and local caches are looked at first; only then is a hub asked, and one that does not answer
+    only once.
     """
-    answers: dict[str, str] = {}
-    reasons = {name: _why_missing(name, answers) for name in dict.fromkeys(backbones)}
+    silent: set[str] = set()
+    reasons = {name: _why_missing(name, silent) for name in dict.fromkeys(backbones)}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _why_missing(name: str, answers: dict[str, str]) -> str:
+def _why_missing(name: str, silent: set[str]) -> str:
     check_backbone(name)
     if has_package(name):
         return ""
     if name in TORCHVISION_BACKBONES:
         url: str = TORCHVISION_BACKBONES[name].weights.url
-        return "" if _in_torch_cache(url) else _why_silent(url, answers)
+        return "" if _in_torch_cache(url) else _why_not_there(url, silent)
     about = timm.get_pretrained_cfg(name)
     if about is None or not about.has_weights:
         return "timm has no weights for it"
     if not about.hf_hub_id:
-        return "" if _in_torch_cache(about.url) else _why_silent(about.url, answers)
+        return "" if _in_torch_cache(about.url) else _why_not_there(about.url, silent)
     if _cached_hub_file(name):
         return ""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return "HF_HUB_OFFLINE is set and they are not in the cache"
-    return _why_silent(f"{huggingface_hub.constants.ENDPOINT}/{about.hf_hub_id}/resolve/main/config.json", answers)
+    return _why_not_there(f"{huggingface_hub.constants.ENDPOINT}/{about.hf_hub_id}/resolve/main/config.json", silent)
 
 
 def _in_torch_cache(url: str) -> bool:
@@ -102,19 +103,20 @@ def _cached_hub_file(name: str) -> Path | None:
     return None
 
 
-def _why_silent(url: str, answers: dict[str, str]) -> str:
-    """Empty when the host of `url` answers. `answers` remembers each host's answer."""
+def _why_not_there(url: str, silent: set[str]) -> str:
+    """Empty when the host of `url` has it. `silent` remembers the hosts that do not answer, lest each be waited for
+    again; a host that refuses one address may well have the next."""
     host = urlsplit(url).netloc
-    if host not in answers:
+    if host not in silent:
         try:
             with urlopen(Request(url, method="HEAD"), timeout=HUB_TIMEOUT_S):
-                answers[host] = ""
+                return ""
         except HTTPError as error:
             error.close()
-            answers[host] = f"{host} answers {error.code}"
+            return f"{host} answers {error.code}"
         except OSError:
-            answers[host] = f"{host} does not answer"
-    return answers[host]
+            silent.add(host)
+    return f"{host} does not answer"
 
 
 def _no_weights(missing: dict[str, str], asked: list[str]) -> str:
