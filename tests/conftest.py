@@ -43,9 +43,10 @@ def ray_session() -> Iterator[None]:
     """One local Ray for all searches of the session: starting one costs more than most of them."""
     import ray
 
-    from launch.cluster import local_ray
+    from launch.cluster import local_ray, ready
 
     with local_ray(num_cpus=2):
+        ready()
         yield
     assert not ray.is_initialized()
 

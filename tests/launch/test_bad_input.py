@@ -14,6 +14,9 @@ from support import Outcome, make_photos
 
 CLI = Callable[..., Outcome]
 
+# A search starts Ray while it looks at what it was given; here one is there already.
+pytestmark = pytest.mark.usefixtures("ray_session")
+
 TINY = """
 from search_spaces import Float, Pick, Search
 
@@ -156,3 +159,16 @@ def test_help_answers_in_half_a_second() -> None:
         subprocess.run([Path(sys.executable).with_name("visionsweep"), "--help"], check=True, capture_output=True)
         times.append(time.perf_counter() - started)
     assert min(times) < 0.5, times  # the best of five: other work on the machine must not decide
+
+
+def test_a_mistake_in_one_arm_of_many_is_found_before_the_search(
+    visionsweep: CLI, photos: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "arms.py"
+    own.write_text(
+        TINY.replace(
+            '{"name": "sgd", "lr": Float(0.01, 0.1)}',
+            'Branch({"sgd": {"lr": Float(0.01, 0.1)}, "adam": {"lr": Float(0.001, 0.01), "beta": 0.9}})',
+        ).replace("import Float", "import Branch, Float")
+    )
+    refused(visionsweep("run", own, "--data", photos), "unknown key 'optimizer.beta'", "Did you mean 'beta1'?")

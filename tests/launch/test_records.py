@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import load_run, read_lines
+from analysis.load import Trial, load_run, read_lines
 from launch.records import Records
 from search_spaces.errors import RunError
+from trainables.config_io import load_config
 
 SEARCH = {"search": {"metric": "val/accuracy", "mode": "max", "epochs": 3}, "data": {}}
 
@@ -101,3 +102,28 @@ def test_a_missing_run_offers_its_nearest_neighbour(records: Records) -> None:
 def test_a_run_is_never_written_over(records: Records) -> None:
     with pytest.raises(RunError, match="exists already"):
         Records.create(records.run_dir, SEARCH)
+
+
+def test_one_process_at_a_time_works_on_a_run(records: Records) -> None:
+    with records.locked():
+        other, _ = Records.open(records.run_dir)
+        with pytest.raises(RunError, match="another process is working on this run"), other.locked():
+            pass
+    with records.locked():
+        pass  # the lock was given back
+
+
+def test_the_best_configuration_is_written_whole_and_can_be_trained(records: Records) -> None:
+    config = {
+        "task": "binary",
+        "model": {"backbone": "test_resnet"},
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "epochs": 1,
+        "batch_size": 2,
+    }
+    records.write_best(Trial("0003", {}, config))
+    path = records.run_dir / "best.yaml"
+    assert path.read_text().startswith("# trial 0003 of run run\n")
+    assert load_config(path).optimizer.lr == 0.1
+    records.write_best(None)
+    assert [file.name for file in records.run_dir.glob("*best*")] == ["best.yaml"]

@@ -214,3 +214,35 @@ def test_resume_refuses_other_data(visionsweep: CLI, photos: Path, tiny: Path) -
     assert refused.code == 2
     assert "is not the run's data" in refused.err
     assert "Restore it, or start a new run." in refused.err
+
+
+def test_an_epoch_that_was_stored_and_not_recorded_is_reported_on_resume(
+    visionsweep: CLI, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    """The driver died between the worker's checkpoint and its own line: the line is taken off and comes back."""
+    own = tmp_path / "long.py"
+    own.write_text(TINY.replace("epochs=3, grace_epochs=1", "epochs=300, grace_epochs=300"))
+    ran = visionsweep("run", own, "--data", photos, "--budget", "9s", "--name", "k", "--max-concurrent", 1)
+    assert ran.code == 0, ran.err
+    epochs = tmp_path / "runs" / "k" / "epochs.jsonl"
+    whole = epochs.read_text().splitlines(keepends=True)
+    assert len(whole) >= 2
+    epochs.write_text("".join(whole[:-1]))
+    assert visionsweep("resume", "runs/k", "--budget", "12s").code == 0
+    repeated = lines(epochs)[len(whole) - 1]
+    lost = json.loads(whole[-1])
+    assert (repeated["epoch"], repeated["metrics"]) == (lost["epoch"], lost["metrics"])
+    numbers = [row["epoch"] for row in lines(epochs)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_what_the_machine_does_not_have_is_refused_before_there_is_a_run(
+    visionsweep: CLI, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    refused = visionsweep("run", tiny, "--data", photos, "--name", "l", "--cpus-per-trial", 64)
+    assert refused.code == 2
+    assert "one trial asks for 64 CPUs" in refused.err
+    assert "Lower --cpus-per-trial" in refused.err
+    refused = visionsweep("run", tiny, "--data", photos, "--name", "l", "--gpus-per-trial", 1.5)
+    assert "must be whole, got 1.5" in refused.err
+    assert not (tmp_path / "runs" / "l").exists()

@@ -140,7 +140,33 @@ def test_a_resumed_study_stands_as_if_it_had_never_stopped(tmp_path: Path) -> No
     assert resumed.suggest("g") == Searcher.FINISHED
 
 
-def test_a_space_that_never_makes_a_valid_configuration_is_refused(tmp_path: Path) -> None:
-    search = Search(**{**SEARCH.__dict__, "fixed": {"learning_rate": 1}})
-    with pytest.raises(ConfigError, match=r"a hundred configurations in a row were not valid.*learning_rate"):
+def test_a_space_whose_every_draw_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    search = Search(**{**SEARCH.__dict__, "fixed": {"schedule": {"name": "cosine", "warmup_epochs": 9.0}}})
+    with pytest.raises(ConfigError, match=r"a hundred configurations in a row were not valid.*warmup_epochs"):
         make(tmp_path, search=search).suggest("a")
+
+
+def test_a_plain_mistake_is_refused_at_once(tmp_path: Path) -> None:
+    search = Search(**{**SEARCH.__dict__, "fixed": {"learning_rate": 1}})
+    with pytest.raises(ConfigError, match="unknown key 'learning_rate'"):
+        make(tmp_path, search=search).suggest("a")
+
+
+def test_ten_failures_and_nothing_else_end_the_search(tmp_path: Path) -> None:
+    searcher = make(tmp_path)
+    for number in range(10):
+        assert isinstance(searcher.suggest(str(number)), dict)
+        searcher.records.ended(searcher.trial_ids[str(number)], "failed", "no luck")
+        searcher.on_trial_complete(str(number), None, error=True)
+    assert searcher.suggest("more") == Searcher.FINISHED
+
+
+def test_a_trial_that_goes_on_is_told_which_epochs_are_recorded(tmp_path: Path) -> None:
+    searcher = make(tmp_path)
+    searcher.suggest("a")
+    write(searcher, "a", result(1, 0.5))
+    write(searcher, "a", result(2, 0.6))
+    records, _ = Records.open(searcher.records.run_dir)
+    proposal = make(tmp_path, records=records).suggest("b")
+    assert isinstance(proposal, dict)
+    assert (proposal["resume"], proposal["epochs_recorded"]) == (True, 2)

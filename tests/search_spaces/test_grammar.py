@@ -117,6 +117,7 @@ def test_encode_is_the_inverse_of_draw() -> None:
         ({"optimizer": {"name": "adam", "lr": "fast"}}, {"optimizer": "adam"}),
         ({"optimizer": {"name": "lion", "lr": 1e-3}}, {}),
         ({"optimizer": "sgd"}, {}),
+        ({"optimizer": {"name": ["sgd"]}}, {}),
         ({"augment": None}, {}),
         ({"augment": {"mix": {"name": "blend"}}}, {"augment/mix": True}),
         ({"image_size": 96}, {}),
@@ -200,6 +201,51 @@ def test_walk_names_everything_that_draw_asks_for_and_when() -> None:
             "Pick takes numbers, strings, booleans and None, not [2]. Use Branch for structured arms.",
         ),
         (lambda: Branch({}), "Branch({}) has no arms. Give it at least one."),
+        (
+            lambda: Branch(["sgd", "adam"]),  # type: ignore[arg-type]
+            "Branch takes a mapping of arms to their parameters, got ['sgd', 'adam']. Use Pick for plain values.",
+        ),
+        (
+            lambda: Branch({"sgd": None}),  # type: ignore[dict-item]
+            "arm 'sgd' of a Branch must be a mapping of parameters, got None. "
+            "Name the parameter, or write {} for an arm without any.",
+        ),
+        (
+            lambda: Branch({"sgd": Pick(1)}),  # type: ignore[dict-item]
+            "arm 'sgd' of a Branch must be a mapping of parameters, got Pick(1). "
+            "Name the parameter, or write {} for an arm without any.",
+        ),
+        (
+            lambda: Branch({1: {}}),  # type: ignore[dict-item]
+            "an arm of a Branch is named by a string, got 1. Put it in quotes.",
+        ),
+        (
+            lambda: Maybe(5),  # type: ignore[arg-type]
+            "Maybe takes a mapping of parameters or a Branch, got 5. Use Pick(None, ...) for a value.",
+        ),
+        (
+            lambda: Int(8.5, 16),  # type: ignore[arg-type]
+            "Int(low=8.5, high=16, log=False, step=1): low, high and step must be whole numbers. "
+            "Change them, or use Float.",
+        ),
+        (
+            lambda: Int(1, 9, step=None),  # type: ignore[arg-type]
+            "Int(low=1, high=9, log=False, step=None): low, high and step must be whole numbers. "
+            "Change them, or use Float.",
+        ),
+        (
+            lambda: Float("0", 1),  # type: ignore[arg-type]
+            "Float(low='0', high=1, log=False, step=None): low, high and step must be numbers. Change them.",
+        ),
+        (
+            lambda: Float(0, True),
+            "Float(low=0, high=True, log=False, step=None): low, high and step must be numbers. Change them.",
+        ),
+        (
+            lambda: Float(0, 1, step=math.nan),
+            "Float(low=0, high=1, log=False, step=nan): a step must be positive and cannot be combined with "
+            "log=True. Drop one.",
+        ),
     ],
 )
 def test_a_range_that_cannot_be_is_refused_in_words(make: Any, message: str) -> None:
@@ -283,6 +329,11 @@ def test_a_path_that_leads_nowhere_is_refused_in_words(path: str, message: str) 
     with pytest.raises(ConfigError) as caught:
         set_path(SPACE, path, "x")
     assert str(caught.value) == message
+
+
+def test_an_arm_that_is_no_name_is_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match=r"^'optimizer' has no arm '\[1\]'\. Known: sgd, adam\.$"):
+        set_path(SPACE, "optimizer.name", [1])
 
 
 def test_a_misspelt_arm_is_answered_with_the_nearest_one() -> None:

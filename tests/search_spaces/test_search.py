@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -8,6 +9,7 @@ import pytest
 
 from search_spaces import Branch, Float, Int, Maybe, Pick, Search
 from search_spaces.errors import ConfigError
+from search_spaces.names import METRICS, METRICS_OF_TASK, mode_of
 from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE
 from search_spaces.serial import from_json, search_from_json, search_to_json, to_json
 from search_spaces.shipped import SEARCHES
@@ -99,6 +101,107 @@ def test_a_search_that_cannot_be_is_refused_in_words(values: dict[str, Any], mes
     with pytest.raises(ConfigError) as caught:
         Search(space={}, **values)
     assert str(caught.value) == message
+
+
+DICT = "Write a dict: {...}."
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"space": None}, f"space must be a mapping of names to values, got None. {DICT}"),
+        ({"space": [1]}, f"space must be a mapping of names to values, got [1]. {DICT}"),
+        ({"fixed": None}, f"fixed must be a mapping of names to values, got None. {DICT}"),
+        ({"space_by_task": 3}, f"space_by_task must be a mapping of names to values, got 3. {DICT}"),
+        (
+            {"space_by_task": {"binary": 3}},
+            f"space_by_task['binary'] must be a mapping of names to values, got 3. {DICT}",
+        ),
+        ({"space_by_task": {"binari": {}}}, "unknown task of space_by_task 'binari'. Did you mean 'binary'?"),
+        ({"warm_start": "abc"}, "warm_start must be a list of configurations, got 'abc'. Write [{...}]."),
+        ({"warm_start": {"a": 1}}, "warm_start must be a list of configurations, got {'a': 1}. Write [{...}]."),
+        ({"warm_start": [{}, 3]}, f"warm_start[1] must be a mapping of names to values, got 3. {DICT}"),
+        ({"num_trials": "5"}, "num_trials must be a whole number of at least 1, got '5'. Change it."),
+        ({"num_trials": 0}, "num_trials must be a whole number of at least 1, got 0. Change it."),
+        ({"epochs": None}, "epochs must be a whole number of at least 1, got None. Change it."),
+        ({"data": 3}, "data must be a path or a name, got 3. Put it in quotes."),
+        ({"task": ["binary"]}, "unknown task '['binary']'. Did you mean 'binary'?"),
+        (
+            {"mode": "min"},
+            "mode 'min' says which way a metric is better, and no metric is named. "
+            "Set metric too, such as val/loss, or leave mode out.",
+        ),
+        ({"space": {1: 2}}, "space: a parameter is named by a string, got 1. Put it in quotes."),
+        (
+            {"space": {"a": Branch({"x": {"b": Maybe({True: 1})}})}},
+            "space.a.x.b: a parameter is named by a string, got True. Put it in quotes.",
+        ),
+        ({"fixed": {"a": {None: 1}}}, "fixed.a: a parameter is named by a string, got None. Put it in quotes."),
+    ],
+)
+def test_a_search_made_of_the_wrong_things_is_refused_in_words(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Search(**{"task": "multiclass", "space": {}, **values})
+    assert str(caught.value) == message
+
+
+def test_a_metric_that_is_no_name_is_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown metric '\['val/f1'\]'\. Did you mean 'val/f1'\?$"):
+        Search(task="multiclass", space={}, metric=["val/f1"])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^unknown metric '\[1\]'\."):
+        SEARCH.with_set({"metric": [1]})
+
+
+def test_data_may_be_a_path() -> None:
+    assert Search(task="multiclass", space={}, data=Path("photos")).data == "photos"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "hint"),
+    [("binary", "val/f1_macro", "Did you mean 'val/f1'?"), ("multilabel", "val/top5", "Did you mean")],
+)
+def test_a_metric_of_another_task_is_refused_with_the_nearest_one(task: str, metric: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SEARCH.with_set({"metric": metric}).for_task(task)
+    assert str(caught.value).startswith(f"metric '{metric}' is not one of task '{task}'. {hint}")
+
+
+@pytest.mark.parametrize("task", CLASSIFICATION_TASKS)
+def test_every_metric_of_a_task_may_be_compared_by(task: str) -> None:
+    assert DEFAULT_OBJECTIVE[task][0] in METRICS_OF_TASK[task]
+    for metric in METRICS_OF_TASK[task]:
+        search = SEARCH.with_set({"metric": metric}).for_task(task)
+        assert (search.metric, search.mode) == (metric, mode_of(metric))
+
+
+def test_losses_are_better_from_below_and_scores_from_above() -> None:
+    assert {metric for metric in METRICS if mode_of(metric) == "min"} == {"val/loss"}
+    assert mode_of("train/loss") == "min"
+
+
+def test_set_of_a_mode_needs_a_metric_in_whatever_order() -> None:
+    with pytest.raises(ConfigError, match=r"^mode 'min' says which way a metric is better, and no metric is named\."):
+        SEARCH.with_set({"mode": "min"})
+    search = SEARCH.with_set({"mode": "min", "metric": "val/f1"}).for_task("binary")
+    assert (search.metric, search.mode) == ("val/f1", "min")
+
+
+def test_set_of_the_task_makes_the_search_one_of_that_task() -> None:
+    search = SEARCH.with_set({"task": "multiclass"})
+    assert search.task == "multiclass"
+    assert "task" not in search.space
+    assert drawn(search.for_task("multiclass"))["task"] == "multiclass"
+    with pytest.raises(ConfigError, match=r"^the search is for multiclass data, and this data is binary\."):
+        search.for_task("binary")
+    with pytest.raises(ConfigError, match="unknown task 'multiclas'"):
+        SEARCH.with_set({"task": "multiclas"})
+
+
+def test_set_of_a_name_that_is_no_name_is_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match=r"^'optimizer' has no arm '\[1\]'\."):
+        SEARCH.with_set({"optimizer.name": [1]})
+    with pytest.raises(ConfigError, match=r"^space\.model: a parameter is named by a string, got True\."):
+        SEARCH.with_set({"model": {True: 1}})
 
 
 def test_set_fixes_an_arm_and_keeps_its_ranges() -> None:

@@ -1,10 +1,12 @@
 import copy
+import re
 from itertools import pairwise
 
 import pytest
 import torch
 
 from search_spaces.errors import ConfigError
+from search_spaces.shipped import SEARCHES
 from trainables.config import LinearHead, MishMlpHead, ModelConfig
 from trainables.models.classifiers import TORCHVISION_BACKBONES, Classifier, build_classifier, check_backbone
 from trainables.models.heads import HEADS, build_head
@@ -175,6 +177,14 @@ def test_an_unknown_backbone_is_answered_with_the_nearest_right_name():
     check_backbone("resnet18.a1_in1k")
 
 
+def test_the_search_that_an_unknown_backbone_is_pointed_to_exists():
+    with pytest.raises(ConfigError) as caught:
+        check_backbone("resnet43")
+    named = re.search(r"`visionsweep spaces ([\w-]+)`", str(caught.value))
+    assert named is not None
+    assert named[1] in SEARCHES
+
+
 def test_freezing_stages_is_refused_where_a_backbone_has_none():
     with pytest.raises(ConfigError, match=r"no four stages\. Set model\.freeze to none or all"), torch.device("meta"):
         build("levit_128s", 224, freeze="stage1")
@@ -184,6 +194,15 @@ def test_normalisation_is_that_of_the_backbones_own_weights():
     with torch.device("meta"):
         assert build("resnet18").mean == (0.485, 0.456, 0.406)
         assert build("tf_efficientnet_lite0").mean == build("tf_efficientnet_lite0").std == (0.5, 0.5, 0.5)
+
+
+def test_the_colours_lie_on_the_models_device_and_are_not_stored_with_its_weights():
+    model = build("resnet18")
+    assert not any("pixel" in name for name in model.state_dict())
+    assert torch.equal(model.pixel_mean.flatten(), torch.tensor(model.mean) * 255)
+    assert torch.equal(model.pixel_std.flatten(), torch.tensor(model.std) * 255)
+    moved = copy.deepcopy(model).to("meta")
+    assert moved.pixel_mean.device.type == moved.pixel_std.device.type == "meta"
 
 
 def test_the_state_of_a_classifier_loads_into_another():

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, Contradiction
+from search_spaces.names import METRICS, METRICS_OF_TASK
 from trainables.config import LOSSES_OF_TASK, TrialConfig
 from trainables.config_base import Part
 from trainables.config_io import dump_config, load_config, parse_config
@@ -111,6 +112,12 @@ def message_of(config: dict[str, Any], **origin: str) -> str:
             "'optimizer' is 'sgd': input should be a valid dictionary or object to extract fields from. Change it.",
         ),
         ("model", None, "'model' is None: input should be a valid dictionary or instance of ModelConfig. Change it."),
+        # a metric that nobody knows, or that the task does not have
+        (
+            "early_stopping_metric",
+            "val/acuracy",
+            "unknown early_stopping_metric 'val/acuracy'. Did you mean 'val/accuracy'?",
+        ),
         # what does not fit together
         (
             "loss",
@@ -174,6 +181,37 @@ def test_every_task_takes_its_own_losses_and_no_others(task: str) -> None:
             assert parse_config(config).loss.name == name
         else:
             assert f"not '{name}'" in message_of(config)
+
+
+@pytest.mark.parametrize("task", LOSSES_OF_TASK)
+def test_early_stopping_watches_a_metric_of_the_task(task: str) -> None:
+    for metric in METRICS:
+        config = {**with_value("task", task), "early_stopping_metric": metric}
+        if metric in METRICS_OF_TASK[task]:
+            assert parse_config(config).early_stopping_metric == metric
+        else:
+            assert f"early_stopping_metric '{metric}' is not one of task '{task}'. Did you" in message_of(config)
+
+
+CROSSED = {"scale_min": 0.9, "scale_max": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"loss": {"name": "bce"}}, Contradiction),
+        ({"augment": {"random_resized_crop": CROSSED}}, Contradiction),
+        ({"schedule": {"name": "cosine", "warmup_epochs": 10.0}}, Contradiction),
+        ({"epochs": 0}, ConfigError),
+        ({"bach_size": 3}, ConfigError),
+        ({"augment": {"random_resized_crop": CROSSED}, "bach_size": 3}, ConfigError),
+        ({"early_stopping_metric": "val/acuracy"}, ConfigError),
+    ],
+)
+def test_only_valid_values_that_do_not_go_together_are_a_contradiction(changed: dict[str, Any], kind: type) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**CONFIG, **changed})
+    assert type(caught.value) is kind
 
 
 def test_a_whole_number_passes_for_a_real_one() -> None:
@@ -265,6 +303,10 @@ def test_a_yaml_file_that_holds_no_configuration_is_refused_with_its_name(tmp_pa
     path.write_text("a: [1\nb: 2\n")
     with pytest.raises(ConfigError, match=r"c\.yaml: is not valid YAML \(.*line 2.*\)\. Mend that line\.$"):
         load_config(path)
+    path.write_bytes(b"task: caf\xe9\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value) == (f"{path}: is not UTF-8 text (invalid continuation byte at byte 9). Save it as UTF-8.")
     path.write_text("epochs: 3\n")
     with pytest.raises(ConfigError, match=r"c\.yaml: 'task' is missing\. Add it\."):
         load_config(path)

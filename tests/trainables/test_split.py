@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,61 @@ def test_a_class_that_test_alone_holds_is_refused() -> None:
 def test_a_tag_that_val_never_shows_is_a_note_and_no_refusal() -> None:
     data = scan(np.array([[1, 1], [0, 1], [0, 1]], np.uint8), ["train", "train", "val"])
     assert split_data(data, [], 0, 0.2).notes == ("No val image has this label: 'a'.",)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tags_of_one_image_each_still_leave_an_image_on_both_sides(seed: int) -> None:
+    in_val = stratified_val_multilabel(np.eye(5, dtype=np.uint8), 0.2, seed)
+    assert in_val.sum() == 1
+    assert stratified_val_multilabel(np.ones((2, 3), np.uint8), 0.99, seed).sum() == 1
+    assert stratified_val_multilabel(np.ones((1, 3), np.uint8), 0.2, seed).sum() == 0  # a single one is trained on
+
+
+def test_of_rare_tags_the_image_that_train_can_best_spare_goes_to_val() -> None:
+    tags = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]], np.uint8)
+    assert stratified_val_multilabel(tags, 0.2, 0).tolist() == [False, False, True]
+
+
+def test_five_images_with_five_tags_are_split() -> None:
+    split = split_data(scan(np.eye(5, dtype=np.uint8), num_classes=5), [], 0, 0.2)
+    assert sorted(split.of.tolist()) == ["train"] * 4 + ["val"]
+
+
+TAGS = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("data", "bad", "message"),
+    [
+        (
+            scan(TAGS, ["train", "train", "val", "val"]),
+            [2, 3],
+            "no validation image can be read. Replace them, or give no split and let it be drawn.",
+        ),
+        (
+            scan(TAGS, ["train", "train", "val", "test"], ["p", "q", "r", "r"]),
+            [],
+            "every validation image is an exact copy of a test image. Give val and test different images.",
+        ),
+        (
+            scan(TAGS, digests=["p", "p", "p", "p"]),
+            [],
+            "there is only one distinct image to draw it from. Add images.",
+        ),
+        (
+            scan([0, 1, 0, 1], ["train", "train", "val", "test"], ["p", "q", "r", "r"]),
+            [],
+            "every validation image is an exact copy of a test image. Give val and test different images.",
+        ),
+    ],
+)
+def test_a_split_without_an_image_to_judge_by_is_refused(data: Scan, bad: list[int], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        split_data(data, bad, 0, 0.2)
+    assert str(caught.value) == f"no image is left to judge by: {message}"
+
+
+def test_a_class_whose_name_is_not_utf8_has_a_fingerprint() -> None:
+    odd, even = (dataclasses.replace(scan([0, 1]), classes=("a", name)) for name in ("b\udcff", "b"))
+    assert len(odd.fingerprint()) == 16
+    assert odd.fingerprint() != even.fingerprint()

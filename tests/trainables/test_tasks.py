@@ -17,6 +17,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from search_spaces.names import METRICS_OF_TASK
 from trainables.config import LOSSES_OF_TASK
 from trainables.tasks import TASKS, score
 
@@ -53,6 +54,13 @@ def close(values: dict[str, float]) -> Any:
 
 def test_every_task_of_the_configuration_is_here() -> None:
     assert TASKS.keys() == LOSSES_OF_TASK.keys()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_metrics_that_a_task_is_said_to_have_are_those_that_it_scores(task: str) -> None:
+    logits, targets, _ = random_case(task)
+    scored = score(task, logits, targets, 2 if task == "binary" else C, 0.5)
+    assert {f"val/{name}" for name in scored} == set(METRICS_OF_TASK[task])
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])

@@ -1,3 +1,4 @@
+import dataclasses
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -102,9 +103,31 @@ def test_what_no_hub_gives_is_missing_with_the_reason(isolated):
     assert all("127.0.0.1" in reason and "does not answer" in reason for reason in reasons.values())
 
 
-def test_a_hub_is_asked_once_whatever_the_number_of_backbones(hub):
-    assert missing_weights(["resnet18", "resnet34", "test_resnet"]) == {}
-    assert hub == ["/timm/resnet18.a1_in1k/resolve/main/config.json"]
+def test_a_hub_that_answers_is_asked_for_each_backbone_once(hub):
+    assert missing_weights(["resnet18", "resnet34", "resnet18"]) == {}
+    assert hub == [f"/timm/{name}.a1_in1k/resolve/main/config.json" for name in ("resnet18", "resnet34")]
+
+
+def test_a_hub_that_lacks_one_backbone_may_have_the_next(hub, monkeypatch):
+    about = timm.get_pretrained_cfg("resnet18")
+    gone = dataclasses.replace(about, hf_hub_id="timm/refused")
+    known = timm.get_pretrained_cfg
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: gone if name == "resnet18" else known(name))
+    reasons = missing_weights(["resnet18", "resnet34"])
+    assert reasons.keys() == {"resnet18"}
+    assert "answers 403" in reasons["resnet18"]
+
+
+def test_a_hub_that_does_not_answer_is_waited_for_once(isolated, monkeypatch):
+    asked = []
+
+    def silence(request, timeout):
+        asked.append(request.full_url)
+        raise TimeoutError
+
+    monkeypatch.setattr(weights_module, "urlopen", silence)
+    assert missing_weights(["resnet18", "resnet34", "test_resnet"]).keys() == {"resnet18", "resnet34", "test_resnet"}
+    assert len(asked) == 1
 
 
 def test_a_hub_that_refuses_is_named_with_its_answer(hub, monkeypatch):
