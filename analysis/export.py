@@ -73,7 +73,9 @@ def write_export(
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(dump_config(config))
         shutil.copyfile(weights, out / "model.safetensors")
-        (out / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+        (out / "classes.txt").write_text(
+            "".join(f"{name}\n" for name in classes), encoding="utf-8", errors="surrogateescape"
+        )
         (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
         (out / "data.json").write_text(json.dumps(data, indent=1, default=str) + "\n")
     except OSError as error:

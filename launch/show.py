@@ -59,7 +59,7 @@ def print_outcome(run_dir: Path, console: Console) -> None:
     """What a finished search found, where it lies, and what to do next."""
     run = load_run(run_dir)
     rows = ranking(run)
-    if not any(row["metrics"] for row in rows):
+    if not any(row["epochs"] for row in rows):
         console.print(f"No trial has finished an epoch. `visionsweep resume {run_dir}` goes on.", soft_wrap=True)
         for row in rows[:5]:
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)

@@ -120,9 +120,6 @@ class Branch:
                 )
 
 
-Range: TypeAlias = Float | Int | Pick
-
-
 class SuggestsValues(Protocol):
     """What `draw` needs of a trial; an optuna.Trial has it."""
 
@@ -240,7 +237,8 @@ def check_names(node: Any, where: str) -> None:
 
 
 def _check_range(node: Float | Int, kind: type | tuple[type, ...], kind_in_words: str) -> None:
-    for value in (node.low, node.high, 1 if node.step is None else node.step):
+    no_step = isinstance(node, Float) and node.step is None
+    for value in (node.low, node.high, *(() if no_step else (node.step,))):
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(f"{node}: low, high and step must be {kind_in_words}")
     if not (math.isfinite(node.low) and math.isfinite(node.high) and node.low <= node.high):

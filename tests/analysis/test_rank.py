@@ -36,3 +36,8 @@ def test_ties_go_to_the_earlier_trial_and_the_earlier_epoch() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
 def test_a_value_that_is_not_finite_is_no_score(value: float) -> None:
     assert trial("0000", "complete", value).best("m", "max") is None
+
+
+def test_a_complete_trial_without_a_score_is_not_the_best() -> None:
+    trials = [trial("0000", "complete", float("nan")), trial("0001", "pruned", 0.3), trial("0002", "complete", 0.2)]
+    assert [t.trial_id for t in ranked(trials, "m", "max")] == ["0002", "0001", "0000"]

@@ -1,0 +1,108 @@
+"""The search on the terminal, from records that were made by hand."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from analysis.load import Trial
+from launch.progress import Progress
+from launch.records import Records
+from search_spaces import Search
+
+SEARCH = Search(task="multiclass", space={}, epochs=4).for_task("multiclass")
+
+
+def config(backbone: str, lr: float) -> dict[str, Any]:
+    return {"model": {"backbone": backbone}, "optimizer": {"name": "sgd", "lr": lr}, "schedule": {"name": "cosine"}}
+
+
+def epochs(*scores: float) -> list[dict[str, Any]]:
+    return [{"epoch": i, "metrics": {"val/accuracy": s}, "seconds": 1.5} for i, s in enumerate(scores, start=1)]
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    """One trial complete, one pruned, one failed, two running, of which one has no epoch yet."""
+    records = Records(tmp_path)
+    records.trials = {
+        "0000": Trial("0000", {}, config("resnet18", 0.1), epochs(0.5, 0.8, 0.75, 0.7), "complete"),
+        "0001": Trial("0001", {}, config("resnet34", 0.2), epochs(0.3), "pruned", "not among the best"),
+        "0002": Trial("0002", {}, config("resnet50", 0.3), [], "failed", "ValueError: no"),
+        "0003": Trial("0003", {}, config("alexnet", 0.4), epochs(0.6, 0.4)),
+        "0004": Trial("0004", {}, config("vgg11", 0.5)),
+    }
+    return records
+
+
+def plain() -> Console:
+    return Console(record=True, width=200, file=io.StringIO(), force_terminal=False)
+
+
+def test_where_there_is_no_terminal_a_trial_that_ended_is_one_line(records: Records) -> None:
+    console = plain()
+    with Progress(records, SEARCH, console, 20, None) as progress:
+        for trial_id in ("0000", "0001", "0002"):
+            progress.ended(trial_id)
+        progress.say("Stopping.")
+    best = "best so far 0.8000 (trial 0000: resnet18, sgd 0.1, cosine)"
+    lines = console.export_text().splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith(f"[3/20] trial 0000 complete after 4 epochs, val/accuracy 0.8000; {best}; about ")
+    assert lines[1].startswith(
+        f"[3/20] trial 0001 pruned after 1 epochs, val/accuracy 0.3000 (not among the best); {best}; "
+    )
+    assert lines[2].startswith(f"[3/20] trial 0002 failed after 0 epochs, val/accuracy none (ValueError: no); {best}; ")
+    assert lines[3] == "Stopping."
+
+
+def test_a_search_without_a_number_of_trials_counts_up(records: Records) -> None:
+    console = plain()
+    Progress(records, SEARCH, console, None, None).ended("0000")
+    text = console.export_text()
+    assert text.startswith("[3] trial 0000 complete")
+    assert text.endswith(" so far\n")
+
+
+def test_the_live_table_shows_what_runs_and_the_best_so_far(records: Records) -> None:
+    console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
+    progress = Progress(records, SEARCH, console, 20, time.time() + 3600)
+    console.print(progress._render())
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert lines[0].startswith("5 of 20 trials: 1 complete, 1 pruned, 1 failed, 2 running")
+    assert lines[1] == "best 0.8000 (trial 0000: resnet18, sgd 0.1, cosine)"
+    assert lines[2].split() == ["trial", "epoch", "val/accuracy", "best", "s/epoch", "configuration"]
+    assert lines[3].split(maxsplit=5) == ["0003", "2/4", "0.4000", "0.6000", "1.5", "alexnet, sgd 0.4, cosine"]
+    assert lines[4].split(maxsplit=3) == ["0004", "0/4", "none", "vgg11, sgd 0.5, cosine"]
+    assert "Ctrl-C" in lines[5]
+    progress.say("Stopping after the current batches.")
+    console.print(progress._render())
+    assert "Stopping after the current batches." in console.export_text()
+
+
+def test_a_live_table_on_a_terminal_prints_no_line_per_trial(records: Records) -> None:
+    console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
+    Progress(records, SEARCH, console, 20, None).ended("0000")
+    assert console.export_text() == ""
+
+
+def test_a_loss_is_best_from_below(records: Records) -> None:
+    search = Search(task="multiclass", space={}, epochs=4, metric="val/loss").for_task("multiclass")
+    for trial, loss in zip(records.trials.values(), (0.9, 0.4), strict=False):
+        trial.epochs[0]["metrics"]["val/loss"] = loss
+    console = plain()
+    Progress(records, search, console, 20, None).ended("0000")
+    assert "best so far 0.4000 (trial 0001" in console.export_text()
+
+
+def test_nothing_is_best_before_the_first_epoch(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.trials = {"0000": Trial("0000", {}, config("resnet18", 0.1), [], "failed", "no")}
+    console = plain()
+    Progress(records, SEARCH, console, 20, None).ended("0000")
+    assert "best so far none yet" in console.export_text()
