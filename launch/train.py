@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from analysis.export import check_out, write_export
 from launch.progress import duration
 from search_spaces.errors import ConfigError, RunError
-from search_spaces.names import METRICS, pick
+from search_spaces.names import check_metric, mode_of
 from search_spaces.search import DEFAULT_OBJECTIVE
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.config_io import dump_config, load_config
@@ -47,11 +47,8 @@ def train_one(
     if out is not None:
         out = out.resolve()
         check_out(out)
-    if metric is not None:
-        pick({name: name for name in METRICS}, metric, "metric")
-    default_metric, mode = DEFAULT_OBJECTIVE[config.task]
-    metric = metric or default_metric
-    mode = "min" if metric.endswith("loss") else mode
+    metric = metric or DEFAULT_OBJECTIVE[config.task][0]
+    check_metric(metric, config.task)
     if config.model.weights == "imagenet":
         require_weights([config.model.backbone])
     dataset, images = load_dataset(
@@ -70,7 +67,7 @@ def train_one(
     # What another configuration, or other data, left behind is not gone on with.
     asked = f"# data {dataset.fingerprint}, {dataset.split_origin}, best by {metric}\n{dump_config(config)}"
     with _work_folder(out, asked) as work:
-        files = TrialFiles(work, work, metric, mode, config.keep_best)
+        files = TrialFiles(work, work, metric, mode_of(metric), config.keep_best)
         resume = load_state(files.last) if files.last.exists() else None
         if resume is not None:
             console.print(f"Going on from {files.last}.", soft_wrap=True)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import DataError, Diverged
+from search_spaces.names import mode_of
 from trainables.config import TrialConfig
 from trainables.data.augment import eval_transform, mix_batch, train_transform
 from trainables.data.loader import TrialData, batches, num_used
@@ -215,7 +216,7 @@ def _stop_early(config: TrialConfig, state: TrainState, metrics: dict[str, float
     if config.early_stopping_patience is None:
         return ""
     value = metrics.get(config.early_stopping_metric, math.nan)
-    sign = -1 if config.early_stopping_metric.endswith("loss") else 1
+    sign = 1 if mode_of(config.early_stopping_metric) == "max" else -1
     if state.best_watched is None or sign * value > sign * state.best_watched:
         state.best_watched, state.epochs_without_gain = value, 0
         return ""
