@@ -171,4 +171,4 @@ def test_a_mistake_in_one_arm_of_many_is_found_before_the_search(
             'Branch({"sgd": {"lr": Float(0.01, 0.1)}, "adam": {"lr": Float(0.001, 0.01), "beta": 0.9}})',
         ).replace("import Float", "import Branch, Float")
     )
-    refused(visionsweep("run", own, "--data", photos), "unknown key 'optimizer.beta'", "Did you mean 'beta1'?")
+    refused(visionsweep("run", own, "--data", photos), "unknown key 'optimizer.beta'", "Did you mean 'beta")
