@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,10 +30,10 @@ SEARCH = Search(
 
 
 @pytest.fixture
-def started(photos: Path, tmp_path: Path) -> subprocess.Popen[str]:
+def started(photos: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     (tmp_path / "slow.py").write_text(SLOW)
     arguments = ["run", "slow.py", "--data", str(photos), "--trials", "3", "--name", "slow", "--max-concurrent", "2"]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [str(Path(sys.executable).with_name("visionsweep")), *arguments],
         cwd=tmp_path,
         env={**os.environ, "VISIONSWEEP_CACHE_DIR": str(tmp_path / "cache")},
@@ -42,6 +41,10 @@ def started(photos: Path, tmp_path: Path) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+    yield process
+    if process.poll() is None:
+        process.kill()
+        process.communicate()
 
 
 def wait_for_epochs(path: Path, count: int, process: subprocess.Popen[str]) -> list[dict[str, object]]:
@@ -93,8 +96,10 @@ def test_a_killed_worker_costs_its_trial_and_not_the_search(started: subprocess.
         if ended and "0002" in others:
             break
         time.sleep(0.5)
-    assert [(row["trial_id"], row["status"]) for row in ended] == [(victim["trial_id"], "failed")]
-    assert ended[0]["reason"], json.dumps(ended)
+    statuses = {row["trial_id"]: row["status"] for row in ended}
+    assert statuses.pop(victim["trial_id"]) == "failed"
+    assert "failed" not in statuses.values(), "the others went on"
+    assert all(row["reason"] for row in ended if row["status"] == "failed")
     started.send_signal(signal.SIGINT)
     started.communicate(timeout=60)
     assert started.returncode == 0
