@@ -14,6 +14,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.names import pick
 from search_spaces.search import Search
 from search_spaces.shipped import SEARCHES
+from trainables.config_io import number_from_text
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -56,8 +57,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             value = text
-        is_number = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
-        parsed[key] = float(value) if is_number else value
+        parsed[key] = number_from_text(value)
     return parsed
 
 

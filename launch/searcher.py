@@ -91,7 +91,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return {"trial_id": ours, "config": config, "resume": False}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        self._report(self.trial_ids[trial_id], result)
+        trial = self.asked.get(self.trial_ids[trial_id])
+        if trial is not None:
+            self._report(trial, result)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Tell the study. A trial that Ray ends while it says `running` was pruned."""
@@ -100,7 +102,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if trial is None:
             return
         if result is not None:
-            self._report_to(trial, result)
+            self._report(trial, result)
         status = "failed" if error or result is None else str(result["status"])
         status = "pruned" if status == "running" else status
         if status == "interrupted":
@@ -115,12 +117,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing: the records are the truth."""
 
-    def _report(self, ours: str, result: Mapping[str, Any]) -> None:
-        trial = self.asked.get(ours)
-        if trial is not None:
-            self._report_to(trial, result)
-
-    def _report_to(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
+    def _report(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
         value = result.get(self.search.metric or "")
         if value is not None and "epoch" in result and result["epoch"] not in _intermediate(trial):
             trial.report(float(value), step=int(result["epoch"]))

@@ -61,9 +61,13 @@ def _as_strict(value: Any) -> Any:
         return {key: _as_strict(item) for key, item in value.items()}
     if isinstance(value, list):
         return tuple(_as_strict(item) for item in value)
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    return value
+    return number_from_text(value)
+
+
+def number_from_text(value: Any) -> Any:
+    """1e-3 as a number: YAML 1.1 reads it as a string. Everything else as it is."""
+    is_number = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
+    return float(value) if is_number else value
 
 
 def _in_words(problem: Any, values: Mapping[str, Any]) -> str:
