@@ -1,9 +1,9 @@
 """Hand a trial over: a folder with everything that using or retraining its model takes.
 
 config.yaml          the configuration, which `visionsweep train` accepts
-model.safetensors    the weights of the trial's best epoch
+model.safetensors    the weights of the trial's best epoch; of an ensemble model-1.safetensors and so on
 classes.txt          one class a line, in the order of the outputs
-metrics.json         of that epoch on the validation split
+metrics.json         of that epoch, or of the epochs' mean prediction, on the validation split
 data.json            the fingerprint of data and split
 """
 
@@ -16,54 +16,94 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from analysis.load import Run, Trial
 from analysis.rank import ranked
-from search_spaces.errors import RunError
+from search_spaces.errors import InputError, RunError
 from search_spaces.names import did_you_mean
+from trainables.checkpoint import TrialFiles
 from trainables.config import TrialConfig
 from trainables.config_io import dump_config, parse_config
+from trainables.data.augment import cached_short_side
+from trainables.data.formats import load_dataset
+from trainables.data.loader import TrialData
+from trainables.ensemble import evaluate_files
+from trainables.targets import output_classes
 
 
 @dataclass(frozen=True)
 class Exported:
+    """Which trial was written, and which of its epochs; `note` says what could not be told of an ensemble."""
+
     trial_id: str
-    epoch: int
+    epochs: list[int]
+    note: str = ""
 
 
 def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
     """Write the best trial, or the named one, to the folder `out`. Raises RunError where that cannot be."""
+    check_out(out)
     trial = _find(run, trial_id)
+    config = parse_config(trial.config, f"trial {trial.trial_id}")
+    epochs = _epochs(run, trial, config)
+    rows = {row["epoch"]: row["metrics"] for row in trial.epochs}
+    about = {"run": run.run_dir.name, "trial_id": trial.trial_id, "status": trial.status}
+    weights = [_weights(run, trial, epoch) for epoch in epochs]
+    metrics, note = rows[epochs[0]], ""
+    if len(epochs) > 1:
+        try:
+            metrics = evaluate_files(config, weights, _run_data(run, config), torch.device("cpu"))
+        except InputError as error:
+            metrics, note = {}, f"The mean prediction of epochs {epochs} could not be judged: {error}"
+    which = {"epoch": epochs[0]} if len(epochs) == 1 else {"epochs": epochs}
+    classes = output_classes(config, run.search["data"]["classes"])
+    write_export(out, config, classes, weights, {**about, **which, **metrics}, run.search["data"])
+    return Exported(trial.trial_id, epochs, note)
+
+
+def _epochs(run: Run, trial: Trial, config: TrialConfig) -> list[int]:
+    """The epochs to hand over, best first."""
     best = trial.best(run.metric, run.mode)
-    weights = run.run_dir / "checkpoints" / trial.trial_id / f"epoch-{best[1] if best else 0:04d}.safetensors"
-    if best is None or not weights.is_file():
+    folders = (run.run_dir / "checkpoints" / trial.trial_id, run.run_dir / "predictions" / trial.trial_id)
+    epochs = [] if best is None else [best[1]]
+    if config.ensemble > 1:
+        files = TrialFiles(*folders, run.metric, run.mode, config.keep_best, config.ensemble, config.ensemble_metric)
+        epochs = files.averaged()
+    if not epochs or not all(_weights(run, trial, epoch).is_file() for epoch in epochs):
         having = sorted(
             path.name for path in (run.run_dir / "checkpoints").glob("*") if any(path.glob("*.safetensors"))
         )
         why = "has no finished epoch" if best is None else f"ended {trial.status}, and its weights were not kept"
         raise RunError(f"trial {trial.trial_id} {why}. Trials with weights: {', '.join(having) or 'none yet'}.")
-    row = next(row for row in trial.epochs if row["epoch"] == best[1])
-    write_export(
-        out,
-        parse_config(trial.config, f"trial {trial.trial_id}"),
-        run.search["data"]["classes"],
-        weights,
-        {
-            "run": run.run_dir.name,
-            "trial_id": trial.trial_id,
-            "status": trial.status,
-            "epoch": best[1],
-            **row["metrics"],
-        },
-        run.search["data"],
+    return epochs
+
+
+def _weights(run: Run, trial: Trial, epoch: int) -> Path:
+    return run.run_dir / "checkpoints" / trial.trial_id / f"epoch-{epoch:04d}.safetensors"
+
+
+def _run_data(run: Run, config: TrialConfig) -> TrialData:
+    """The data that the run was judged on. Raises InputError where it is not there, or no longer the same."""
+    options = run.search["options"]
+    dataset, images = load_dataset(
+        options["data"],
+        task=config.task,
+        seed=options["seed"],
+        on_bad_image=options["on_bad_image"],
+        short_side_px=cached_short_side(config),
+        cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
     )
-    return Exported(trial.trial_id, best[1])
+    if dataset.fingerprint != run.search["data"]["fingerprint"]:
+        raise RunError(f"the data at {options['data']} has changed since. Restore it and export again.")
+    return TrialData(dataset, images)
 
 
 def write_export(
     out: Path,
     config: TrialConfig,
     classes: Sequence[str],
-    weights: Path,
+    weights: Sequence[Path],
     metrics: Mapping[str, Any],
     data: Mapping[str, Any],
 ) -> None:
@@ -72,7 +112,11 @@ def write_export(
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(dump_config(config))
-        shutil.copyfile(weights, out / "model.safetensors")
+        for old in weight_files(out):
+            old.unlink()
+        for number, file in enumerate(weights, start=1):
+            name = "model.safetensors" if len(weights) == 1 else f"model-{number}.safetensors"
+            shutil.copyfile(file, out / name)
         (out / "classes.txt").write_text(
             "".join(f"{name}\n" for name in classes), encoding="utf-8", errors="surrogateescape"
         )
@@ -80,6 +124,13 @@ def write_export(
         (out / "data.json").write_text(json.dumps(data, indent=1, default=str) + "\n")
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror}). Choose another --out.") from None
+
+
+def weight_files(export_dir: Path) -> list[Path]:
+    """The files of weights of an export, the best epoch's first."""
+    alone = export_dir / "model.safetensors"
+    several = sorted(export_dir.glob("model-*.safetensors"), key=lambda path: int(path.stem.removeprefix("model-")))
+    return [alone] if alone.is_file() else several
 
 
 def check_out(out: Path) -> None:

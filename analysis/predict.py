@@ -1,4 +1,4 @@
-"""Classes of new images from an exported model."""
+"""Classes of new images, or their masks, from an exported model."""
 
 from __future__ import annotations
 
@@ -8,45 +8,54 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from analysis.export import weight_files
+from analysis.masks import MaskWriter
 from search_spaces.errors import DataError, RunError
 from trainables.config import TrialConfig
 from trainables.config_io import load_config
 from trainables.data.augment import eval_transform
 from trainables.data.folders import images_below
 from trainables.data.reading import IMAGE_SUFFIXES, read_image
-from trainables.inference import autocast, to_input
-from trainables.models.classifiers import Classifier, build_classifier
+from trainables.ensemble import load_models
+from trainables.evaluate import at_size
+from trainables.inference import predict_batch
+from trainables.models.build import Model
 from trainables.tasks import TASKS
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A model from an export, ready to predict on `device`."""
+    """The models of an export, ready to predict on `device`; several are an ensemble of one training's epochs."""
 
     config: TrialConfig
     classes: tuple[str, ...]
-    model: Classifier
+    models: list[Model]
     device: torch.device
 
-    @torch.no_grad()
     def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
         """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU; K is 1 for binary."""
         transform = eval_transform(self.config)
         batch = torch.from_numpy(np.stack([transform(image=image)["image"] for image in images]))
-        with autocast(self.config, self.device):
-            logits = self.model(to_input(batch, self.model, self.config, self.device))
-        return TASKS[self.config.task].probabilities(logits.float()).cpu()
+        logits = predict_batch(self.config, self.models, batch, self.device)
+        return TASKS[self.config.task].probabilities(logits).cpu()
+
+    def mask(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Image (H, W, 3) uint8 -> (H, W) uint8 class numbers, of a segmenter."""
+        small = eval_transform(self.config)(image=image)["image"]
+        logits = predict_batch(self.config, self.models, torch.from_numpy(small[None]), self.device)  # (1, C, h, w)
+        mask: npt.NDArray[np.uint8] = at_size(logits, image.shape[:2]).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+        return mask
 
 
 def load_export(export_dir: Path, device: torch.device | None = None) -> ExportedModel:
     """Load what `visionsweep export` wrote. Raises RunError where it is no export, or its weights do not fit."""
-    missing = [
-        name for name in ("config.yaml", "model.safetensors", "classes.txt") if not (export_dir / name).is_file()
-    ]
+    weights = weight_files(export_dir)
+    missing = [name for name in ("config.yaml", "classes.txt") if not (export_dir / name).is_file()]
+    missing += [] if weights else ["model.safetensors"]
     if missing:
         raise RunError(
             f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
@@ -56,23 +65,20 @@ def load_export(export_dir: Path, device: torch.device | None = None) -> Exporte
     text = (export_dir / "classes.txt").read_bytes().decode("utf-8", "surrogateescape")
     classes = tuple(text.removesuffix("\n").split("\n"))
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # Every weight comes from the file: nothing is fetched, whatever the training started from.
-    from_scratch = config.model.model_copy(update={"weights": "none"})
-    model = build_classifier(from_scratch, TASKS[config.task].num_outputs(len(classes)), config.image_size)
-    try:
-        model.load_state_dict(load_file(export_dir / "model.safetensors"))
-    except Exception as error:
-        first = str(error).splitlines()[0]
-        raise RunError(
-            f"{export_dir}/model.safetensors: does not fit config.yaml ({first}). Export the trial anew."
-        ) from None
-    return ExportedModel(config, classes, model.to(device).eval(), device)
+    return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device)
 
 
-def predict_images(export_dir: Path, images: list[Path], batch_size: int = 32) -> list[dict[str, Any]]:
-    """One row per image: path, and for multilabel `labels`, else `label`; `probabilities` by class."""
+def predict_images(
+    export_dir: Path, images: list[Path], out: Path | None = None, batch_size: int = 32
+) -> list[dict[str, Any]]:
+    """One row per image: path, and for multilabel `labels`, for segmentation the files of its mask below `out` and
+    the `shares` of its pixels, else `label`; `probabilities` by class."""
     exported = load_export(export_dir)
     paths = list(_expand(images))
+    if exported.config.task == "segmentation":
+        return _segment(exported, paths, out or Path("predictions"))
+    if out is not None:
+        raise RunError(f"--out {out}: is for masks, and this model is for {exported.config.task}. Leave it out.")
     rows = []
     for start in range(0, len(paths), batch_size):
         chunk = paths[start : start + batch_size]
@@ -80,6 +86,18 @@ def predict_images(export_dir: Path, images: list[Path], batch_size: int = 32) -
             chunk, exported.probabilities([read_image(path) for path in chunk]), strict=True
         ):
             rows.append({"path": str(path), **_decide(exported, probabilities)})
+    return rows
+
+
+def _segment(exported: ExportedModel, paths: list[Path], out: Path) -> list[dict[str, Any]]:
+    writer = MaskWriter(out, exported.classes)
+    rows = []
+    for path in paths:
+        image = read_image(path)
+        mask = exported.mask(image)
+        counts = np.bincount(mask.reshape(-1), minlength=len(exported.classes)) / mask.size
+        shares = {name: round(float(share), 6) for name, share in zip(exported.classes, counts, strict=True) if share}
+        rows.append({"path": str(path), **writer.write(path, image, mask), "shares": shares})
     return rows
 
 

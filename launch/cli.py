@@ -131,8 +131,10 @@ def rank(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="A configuration in YAML, such as an export's config.yaml.")],
     data: Annotated[str, typer.Option("--data", help="Folder of classes, CSV, torchvision:NAME or digits.")],
+    config: Annotated[Optional[Path], typer.Argument(help="YAML, such as an export's config.yaml.")] = None,  # noqa: UP045
+    recipe: Annotated[Optional[str], typer.Option(help="Instead: a recipe (`visionsweep recipes`).")] = None,  # noqa: UP045
+    assignments: Annotated[Optional[list[str]], typer.Option("--set", help="key=value: change a part.")] = None,  # noqa: UP045
     out: Annotated[Optional[Path], typer.Option(help="Where to export the trained model.")] = None,  # noqa: UP045
     metric: Annotated[Optional[str], typer.Option(help="Which epoch is the best.")] = None,  # noqa: UP045
     seed: Annotated[Optional[int], typer.Option(min=0, help="Of the split and the training.")] = None,  # noqa: UP045
@@ -140,10 +142,13 @@ def train(
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
 ) -> None:
-    """Train one configuration in this process, with a progress bar."""
-    from launch.train import train_one
+    """Train one configuration, of a file or a recipe, in this process, with a progress bar."""
+    from launch.recipes import configuration
 
-    train_one(config, data, out, metric, seed, _cache(cache_dir, no_cache), on_bad_image, _console())
+    parsed = configuration(config, recipe, assignments or [])
+    from launch.train import train_one  # imports torch: a wrong name is answered before
+
+    train_one(parsed, data, out, metric, seed, _cache(cache_dir, no_cache), on_bad_image, _console())
 
 
 @app.command()
@@ -155,26 +160,23 @@ def export(
     """Export a trial: configuration, weights, classes, metrics, data fingerprint."""
     from analysis.export import export_trial
     from analysis.load import load_run
+    from launch.show import print_export
 
-    written = export_trial(load_run(run_dir), out, trial)
-    console = _console()
-    console.print(f"Exported trial {written.trial_id} (epoch {written.epoch}) to {out}:", soft_wrap=True)
-    for file in sorted(path.name for path in out.iterdir()):
-        console.print(f"  {out / file}", soft_wrap=True)
-    console.print(f"Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
+    print_export(export_trial(load_run(run_dir), out, trial), out, _console())
 
 
 @app.command()
 def predict(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    out: Annotated[Optional[Path], typer.Option(help="Where masks are written (predictions).")] = None,  # noqa: UP045
     json: Json = False,
 ) -> None:
-    """Predict the classes of images with an exported model."""
+    """Predict the classes of images, or their masks, with an exported model."""
     from analysis.predict import predict_images
     from launch.show import print_json, print_predictions
 
-    rows = predict_images(export_dir, images)
+    rows = predict_images(export_dir, images, out)
     print_json(rows) if json else print_predictions(rows, _console())
 
 
@@ -190,6 +192,17 @@ def spaces(
         print_searches(_console())
     else:
         print_search(name, load_search(name), _console())
+
+
+@app.command()
+def recipes(
+    name: Annotated[Optional[str], typer.Argument(help="A recipe.")] = None,  # noqa: UP045
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print the YAML alone, for a file.")] = False,
+) -> None:
+    """List the reports' pipelines as recipes, or tell where one comes from and print it."""
+    from launch.recipes import show
+
+    show(name, as_yaml, _console())
 
 
 def _cache(cache_dir: Path | None, no_cache: bool) -> str | None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
 
 from launch.records import exists_already
 from search_spaces.errors import ConfigError, Contradiction, DataError, RunError
+from search_spaces.names import CLASS_IOU, did_you_mean
 from search_spaces.paths import highest, possible_values
 from search_spaces.search import Search
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
+from trainables.config_model import OWN_BACKBONE
 from trainables.data.dataset import Dataset
+from trainables.data.merge import merge_classes
 from trainables.models.classifiers import check_backbone
 from trainables.models.weights import require_weights
 
@@ -53,24 +57,26 @@ def check_names(search: Search) -> None:
         # arm it stands.
         with contextlib.suppress(Contradiction):
             parse_config(search.draw(study.ask()), "the search")
-    for backbone in possible_values(search.full_space, "model.backbone"):
-        check_backbone(str(backbone))
+    for backbone in _backbones(search):
+        check_backbone(backbone)
 
 
 def check_weights(search: Search) -> None:
     """Raises WeightsError where ImageNet weights are asked for and cannot be had for a backbone of the space."""
     space = search.full_space
     weights = possible_values(space, "model.weights") or [_default_weights()]
-    backbones = [str(name) for name in possible_values(space, "model.backbone")]
     if "imagenet" in weights:
-        require_weights(backbones)
+        require_weights(_backbones(search))
     for name in weights:
         if name not in ("imagenet", "none") and not Path(str(name)).is_file():
             raise ConfigError(f"model.weights: no such file '{name}'. Give imagenet, none or the path of a file.")
 
 
 def check_data(search: Search, dataset: Dataset) -> None:
-    """Raises DataError where a batch of the space does not fit the training set."""
+    """Raises DataError where a batch of the space does not fit the training set, ConfigError where classes are
+    merged, or a class's IoU is compared, that the data does not have."""
+    if search.task == "segmentation":
+        _check_classes(search, dataset)
     largest, num_train = int(highest(search.full_space, "batch_size")), len(dataset.indices("train"))
     if largest > num_train:
         raise DataError(
@@ -80,13 +86,40 @@ def check_data(search: Search, dataset: Dataset) -> None:
 
 
 def short_side_px(search: Search) -> int:
-    """How large cached images must be: the largest training size, plus what the centre crop at evaluation cuts off."""
+    """How large cached images must be: the largest training size, plus what the centre crop at evaluation cuts off;
+    for segmentation the largest size at which the network sees them."""
     fields = TrialConfig.model_fields
     largest = highest(search.full_space, "image_size") or float(fields["image_size"].default)
+    if search.task == "segmentation":
+        return round(max(largest, highest(search.full_space, "short_side")))
     return round(largest / float(fields["eval_crop"].default))
 
 
-def _default_weights() -> str:
-    from trainables.config import ModelConfig
+def _backbones(search: Search) -> list[str]:
+    """Every backbone of the space by timm's name, those included that an architecture brings with it."""
+    space = search.full_space
+    named = [str(name) for name in possible_values(space, "model.backbone") if name is not None]
+    architectures = possible_values(space, "model.architecture.name")
+    return [*named, *(own for name in architectures if (own := OWN_BACKBONE.get(str(name))) is not None)]
 
-    return str(ModelConfig.model_fields["weights"].default)
+
+def _check_classes(search: Search, dataset: Dataset) -> None:
+    merge = search.full_space.get("merge", {})
+    if not isinstance(merge, Mapping) or not all(isinstance(old, (list, tuple)) for old in merge.values()):
+        raise ConfigError(
+            f"merge must map each new class to a list of old ones, the same for all trials, got {merge!r}. "
+            "For example --set 'merge={vehicle: [car, truck]}'."
+        )
+    classes = merge_classes(dataset.classes, merge).classes
+    if search.metric is not None and search.metric.startswith(CLASS_IOU):
+        name = search.metric.removeprefix(CLASS_IOU)
+        if name not in classes:
+            raise ConfigError(
+                f"metric '{search.metric}': the data has no class '{name}'. {did_you_mean(name, classes)}"
+            )
+
+
+def _default_weights() -> str:
+    from trainables.config_model import ClassifierConfig
+
+    return str(ClassifierConfig.model_fields["weights"].default)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from rich.console import Console
@@ -14,8 +15,12 @@ from analysis.load import Run, load_run
 from analysis.rank import ranking
 from launch.progress import duration, in_words
 from search_spaces.grammar import Float, Int, Pick, walk
+from search_spaces.names import CLASS_IOU
 from search_spaces.search import DEFAULT_OBJECTIVE, Search
 from search_spaces.shipped import SEARCHES
+
+if TYPE_CHECKING:  # torch, which most of these need not wait for
+    from analysis.export import Exported
 
 
 def print_json(rows: list[dict[str, Any]]) -> None:
@@ -72,12 +77,21 @@ def print_outcome(run_dir: Path, console: Console) -> None:
     so_far = "" if best["status"] == "complete" else f" so far ({best['status']} after {best['epochs']} epochs)"
     score = f"{run.metric} {best['metrics'][run.metric]:.4f}"
     console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
+    print_class_iou(best["metrics"], console)
     console.print(yaml.safe_dump(best["config"], sort_keys=False).rstrip())
     console.print(f"\nRun directory: {run_dir}  (search.json, trials.jsonl, epochs.jsonl, best.yaml)", soft_wrap=True)
     unfinished = sum(row["status"] == "interrupted" for row in rows)
     if unfinished:
         console.print(f"Go on with {unfinished} interrupted trials: visionsweep resume {run_dir}", soft_wrap=True)
     console.print(f"Export the model: visionsweep export {run_dir} --out exports/{run_dir.name}", soft_wrap=True)
+
+
+def print_class_iou(metrics: Mapping[str, float], console: Console) -> None:
+    """The IoU of each class, best first, where the task has them: a mean hides the classes that were never found."""
+    of_class = {name.removeprefix(CLASS_IOU): value for name, value in metrics.items() if name.startswith(CLASS_IOU)}
+    if of_class:
+        listed = ", ".join(f"{name} {value:.3f}" for name, value in sorted(of_class.items(), key=lambda item: -item[1]))
+        console.print(f"IoU by class: {listed}", soft_wrap=True)
 
 
 def print_searches(console: Console) -> None:
@@ -115,8 +129,23 @@ def print_search(name: str, search: Search, console: Console) -> None:
     console.print(table)
 
 
+def print_export(written: Exported, out: Path, console: Console) -> None:
+    epochs = f"epoch {written.epochs[0]}" if len(written.epochs) == 1 else f"mean of epochs {written.epochs}"
+    console.print(f"Exported trial {written.trial_id} ({epochs}) to {out}:", soft_wrap=True)
+    if written.note:
+        console.print(written.note, style="yellow", soft_wrap=True)
+    for file in sorted(path.name for path in out.iterdir()):
+        console.print(f"  {out / file}", soft_wrap=True)
+    console.print(f"Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
+
+
 def print_predictions(rows: list[dict[str, Any]], console: Console) -> None:
     for row in rows:
+        if "mask" in row:
+            shares = sorted(row["shares"].items(), key=lambda item: -item[1])
+            named = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)
+            console.print(f"{row['path']}: {row['mask']}  ({named})", soft_wrap=True)
+            continue
         chosen = row["labels"] if "labels" in row else [row["label"]]
         named = ", ".join(f"{name} {row['probabilities'][name]:.3f}" for name in chosen) or "none"
         console.print(f"{row['path']}: {named}", soft_wrap=True)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -15,20 +16,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from analysis.export import check_out, write_export
 from launch.progress import duration
+from launch.show import print_class_iou
 from search_spaces.errors import ConfigError, RunError
 from search_spaces.names import check_metric, mode_of
 from search_spaces.search import DEFAULT_OBJECTIVE
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config_io import dump_config, load_config
+from trainables.config import TrialConfig
+from trainables.config_io import dump_config
+from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
+from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
+from trainables.targets import output_classes
 from trainables.threads import limit_threads
 
 
 def train_one(
-    config_file: Path,
+    config: TrialConfig,
     data_spec: str,
     out: Path | None,
     metric: str | None,
@@ -41,7 +47,6 @@ def train_one(
 
     With `out`, a training that was stopped goes on from its last epoch when the command is given again.
     """
-    config = load_config(config_file)
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     if out is not None:
@@ -49,14 +54,14 @@ def train_one(
         check_out(out)
     metric = metric or DEFAULT_OBJECTIVE[config.task][0]
     check_metric(metric, config.task)
-    if config.model.weights == "imagenet":
-        require_weights([config.model.backbone])
+    if config.model.weights == "imagenet" and config.model.backbone_name is not None:
+        require_weights([config.model.backbone_name])
     dataset, images = load_dataset(
         data_spec,
         task=config.task,
         seed=config.seed,  # the split that a search with this seed drew
         on_bad_image=on_bad_image,
-        short_side_px=round(config.image_size / config.eval_crop),
+        short_side_px=cached_short_side(config),
         cache_dir=None if cache_dir is None else Path(cache_dir),
     )
     for note in dataset.notes:
@@ -67,13 +72,15 @@ def train_one(
     # What another configuration, or other data, left behind is not gone on with.
     asked = f"# data {dataset.fingerprint}, {dataset.split_origin}, best by {metric}\n{dump_config(config)}"
     with _work_folder(out, asked) as work:
-        files = TrialFiles(work, work, metric, mode_of(metric), config.keep_best)
+        files = TrialFiles(
+            work, work, metric, mode_of(metric), config.keep_best, config.ensemble, config.ensemble_metric
+        )
         resume = load_state(files.last) if files.last.exists() else None
         if resume is not None:
             console.print(f"Going on from {files.last}.", soft_wrap=True)
+        data = TrialData(dataset, images)
         with _bar(console) as bar:
             task = bar.add_task("training", total=config.epochs)
-            data = TrialData(dataset, images)
             for result in fit(config, data, device, resume=resume, num_workers=num_workers):
                 files.save(result, to_go_on=out is not None)
                 bar.update(task, completed=result.epoch)
@@ -85,11 +92,19 @@ def train_one(
             raise ConfigError(f"no epoch has a value of {metric} on this data. Choose another --metric.")
         epoch, metrics = best
         console.print(f"Best: {metric} {metrics[metric]:.4f} at epoch {epoch}", style="bold green")
+        epochs = files.averaged()
+        weights = [files.files_of(kept)[0] for kept in epochs]
+        about: dict[str, Any] = {"epoch": epoch}
+        if len(epochs) > 1:
+            metrics = evaluate_files(config, weights, data, device)
+            about = {"epochs": epochs}
+            console.print(f"Mean of epochs {epochs}: {metric} {metrics[metric]:.4f}", style="bold green")
+        print_class_iou(metrics, console)
         if out is None:
             console.print("Add --out DIR to keep the model.", style="dim")
             return
-        about = {"epoch": epoch, **metrics}
-        write_export(out, config, dataset.classes, files.files_of(epoch)[0], about, dataset.describe())
+        classes = output_classes(config, dataset.classes)
+        write_export(out, config, classes, weights, {**about, **metrics}, dataset.describe())
     console.print(f"Exported to {out}. Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
 
 

@@ -39,7 +39,7 @@ _BY_TASK: dict[str, dict[str, Any]] = {
 }
 
 
-def _optimizer(sgd_lr: tuple[float, float], adam_lr: tuple[float, float]) -> Branch:
+def optimizer_branch(sgd_lr: tuple[float, float], adam_lr: tuple[float, float]) -> Branch:
     """SGD, Adam and AdamW, each with its own range of rates. SGD beat Adam in "3080Ti"; the CV homework took Adam."""
     backbone_lr_scale = Float(0.05, 1.0, log=True)
     return Branch(
@@ -139,7 +139,7 @@ CPU = Search(
             "freeze": Pick("all", "stage3", "stage2", "none"),
             "head": _HEAD,
         },
-        "optimizer": _optimizer(sgd_lr=(1e-3, 0.3), adam_lr=(2e-4, 2e-2)),
+        "optimizer": optimizer_branch(sgd_lr=(1e-3, 0.3), adam_lr=(2e-4, 2e-2)),
         "schedule": _SCHEDULE,
         "augment": _AUGMENT,
         "batch_size": Pick(16, 32, 64),
@@ -171,7 +171,7 @@ GPU_SMALL = Search(
             "freeze": Pick("none", "stage1", "stage2", "stage3", "all"),
             "head": _HEAD,
         },
-        "optimizer": _optimizer(sgd_lr=(1e-4, 0.3), adam_lr=(1e-5, 1e-2)),
+        "optimizer": optimizer_branch(sgd_lr=(1e-4, 0.3), adam_lr=(1e-5, 1e-2)),
         "schedule": _SCHEDULE,
         "augment": _AUGMENT,
         "batch_size": Pick(16, 32, 64),
@@ -200,7 +200,7 @@ GPU_LARGE = Search(
             "head": _HEAD,
             "aux_weight": 0.3,  # of Inception's auxiliary head; the rest have none (report "We need to go deeper")
         },
-        "optimizer": _optimizer(sgd_lr=(1e-4, 0.3), adam_lr=(1e-5, 1e-2)),
+        "optimizer": optimizer_branch(sgd_lr=(1e-4, 0.3), adam_lr=(1e-5, 1e-2)),
         "schedule": _SCHEDULE,
         "augment": _AUGMENT,
         "batch_size": Pick(16, 24, 32, 64, 80),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from search_spaces.errors import ConfigError
@@ -12,21 +12,36 @@ from search_spaces.names import did_you_mean
 
 def possible_values(space: Space, path: str) -> list[Any]:
     """The plain values that the dotted `path` of a drawn configuration can take; [] where it is a range or absent."""
-    node: Any = space
-    for part in path.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return []
-        node = node[part]
-    if isinstance(node, Pick):
-        return list(node.choices)
-    return [] if isinstance(node, (Float, Int, Maybe, Branch, Mapping)) else [node]
+    values: list[Any] = []
+    for node in _nodes(space, path.split(".")):
+        if isinstance(node, Pick):
+            values += node.choices
+        elif not isinstance(node, (Float, Int, Maybe, Branch, Mapping)):
+            values.append(node)
+    return values
 
 
 def highest(space: Space, path: str) -> float:
     """The largest number that the dotted `path` can take, 0 where the space does not name it."""
-    node: Any = space
-    for part in path.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
+    return max((_highest(node) for node in _nodes(space, path.split("."))), default=0)
+
+
+def _nodes(node: Any, parts: Sequence[str]) -> Iterator[Any]:
+    """What can stand at a path: one node, or one for each arm that leads there."""
+    if not parts:
+        yield node
+        return
+    match node:
+        case Maybe(space=inside):
+            yield from _nodes(inside, parts)
+        case Branch(arms=arms):
+            for name, arm in arms.items():
+                yield from _nodes({"name": name, **arm}, parts)
+        case Mapping() if parts[0] in node:
+            yield from _nodes(node[parts[0]], parts[1:])
+
+
+def _highest(node: Any) -> float:
     match node:
         case Float(_, high) | Int(_, high):
             return high

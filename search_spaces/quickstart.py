@@ -1,6 +1,7 @@
 """quickstart: real handwritten digits, tiny networks, a few minutes on a laptop. To see everything work.
 
 visionsweep run quickstart
+visionsweep run quickstart-segmentation
 """
 
 from __future__ import annotations
@@ -34,4 +35,36 @@ QUICKSTART = Search(
     },
     # No flips: a mirrored 2 is not a 2.
     fixed={"model": {"weights": "none"}, "image_size": 32, "fit_image": "squash"},
+)
+
+QUICKSTART_SEGMENTATION = Search(
+    description="Which pixel is which digit, in drawn scenes, with tiny networks: the same for masks.",
+    task="segmentation",
+    data="digits:segmentation",
+    num_trials=16,
+    epochs=12,
+    grace_epochs=4,
+    reduction_factor=3,
+    space={
+        "model": {
+            "architecture": Branch({"unet": {"channels": Pick(32, 64)}, "fpn": {"channels": Pick(32, 64)}}),
+            "backbone": Pick("test_resnet", "test_efficientnet"),
+        },
+        "loss": Branch(
+            {
+                "cross_entropy": {"class_weights": Pick("none", "median_frequency")},
+                "dice": {"ce_weight": Float(0.2, 2.0, log=True)},
+            }
+        ),
+        "optimizer": Branch(
+            {
+                "sgd": {"lr": Float(0.03, 1.0, log=True), "momentum": Float(0.8, 0.97)},
+                "adam": {"lr": Float(1e-3, 3e-2, log=True)},
+            }
+        ),
+        "schedule": Branch({"cosine": {}, "multistep": {"gamma": Float(0.1, 0.5), "spacing": "late"}}),
+        "augment": {"rotate": Maybe({"degrees": Float(3, 12)})},
+        "batch_size": Pick(16, 32),
+    },
+    fixed={"model": {"weights": "none"}, "image_size": 64, "fit_image": "squash"},
 )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from search_spaces.errors import ConfigError
 from search_spaces.grammar import Space, SuggestsValues, check_names, draw, encode
-from search_spaces.names import METRICS, check_metric, mode_of, pick
+from search_spaces.names import CLASS_IOU, METRICS, check_metric, mode_of, pick
 from search_spaces.paths import merged, set_path
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
@@ -22,6 +22,7 @@ DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
     "binary": ("val/accuracy", "max"),
     "multiclass": ("val/accuracy", "max"),
     "multilabel": ("val/f1", "max"),
+    "segmentation": ("val/miou", "max"),
 }
 
 
@@ -29,7 +30,8 @@ DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
 class Search:
     """One search, complete but for its data.
 
-    task: `binary`, `multiclass`, `multilabel`, or `classification`: whichever of the three the data is.
+    task: `binary`, `multiclass`, `multilabel`, `segmentation`, or `classification`: whichever of the first three the
+        data is.
     space: nested dict of ranges (see `search_spaces.grammar`); `space_by_task` adds what only one task has.
     fixed: laid over the space; what a trial's configuration does not take from the space.
     metric, mode: what is compared, e.g. `val/f1` and `max`; None takes the task's own (DEFAULT_OBJECTIVE).
@@ -65,7 +67,7 @@ class Search:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}. Change it.")
-        if self.metric is not None:
+        if self.metric is not None and not str(self.metric).startswith(CLASS_IOU):
             pick({name: name for name in METRICS}, self.metric, "metric")
         if self.mode not in (None, "max", "min"):
             raise ConfigError(f"mode must be 'max' or 'min', got {self.mode!r}. Losses take 'min', scores 'max'.")

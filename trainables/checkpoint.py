@@ -2,7 +2,7 @@
 
 checkpoints/TRIAL/last.pt                what a running trial needs to go on
 checkpoints/TRIAL/epoch-0007.safetensors the weights of one of the trial's k best epochs
-predictions/TRIAL/epoch-0007.npz         the validation logits of that epoch
+predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoch: logits, or masks
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from search_spaces.errors import RunError
+from search_spaces.names import mode_of
 from trainables.loop import EpochResult
 from trainables.state import TrainState
 
@@ -39,66 +40,76 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """The files of one trial; `metric` and `mode` say which epochs are its best, `keep_best` how many are kept."""
+    """The files of one trial.
+
+    metric, mode: which epochs are its best; `keep_best` of them are kept. ensemble, ensemble_metric: so many epochs
+    are kept to be averaged, the best by that metric (None: the same one).
+    """
 
     checkpoints: Path
     predictions: Path
     metric: str
     mode: str
     keep_best: int
+    ensemble: int = 1
+    ensemble_metric: str | None = None
 
     @property
     def last(self) -> Path:
         return self.checkpoints / "last.pt"
 
     def save(self, result: EpochResult, *, to_go_on: bool) -> bool:
-        """Store an epoch; returns whether it is among the trial's best. `to_go_on`: write last.pt as well."""
-        is_best = self._keep_if_best(result)
+        """Store an epoch; returns whether it is among those to keep. `to_go_on`: write last.pt as well."""
+        is_kept = self._keep_if_good(result)
         if to_go_on:
             write_whole(self.last, lambda path: torch.save(_pack(result), path))
-        return is_best
+        return is_kept
 
-    def _keep_if_best(self, result: EpochResult) -> bool:
-        value = result.metrics.get(self.metric)
-        if value is None:
+    def best(self) -> tuple[int, dict[str, float]] | None:
+        """(epoch, metrics) of the best epoch that was kept."""
+        stored = self._stored()
+        epochs = _best_epochs(stored, self.metric, self.mode, 1)
+        return (epochs[0], stored[epochs[0]]) if epochs else None
+
+    def averaged(self) -> list[int]:
+        """The epochs that the trial's exported model averages, best first; one where it is no ensemble."""
+        if self.ensemble == 1:
+            return _best_epochs(self._stored(), self.metric, self.mode, 1)
+        return self._ensemble(self._stored())
+
+    def _keep_if_good(self, result: EpochResult) -> bool:
+        before = self._stored()
+        before.pop(result.epoch, None)  # trained again after a crash
+        after = {**before, result.epoch: result.metrics}
+        kept = {*_best_epochs(after, self.metric, self.mode, self.keep_best), *self._ensemble(after)}
+        if result.epoch not in kept:
             return False
-        sign = 1 if self.mode == "max" else -1
-        # Ties go to the earlier epoch: it cost less.
-        others = [entry for entry in self._kept() if entry[1] != -result.epoch]  # trained again after a crash
-        kept = sorted([*others, (sign * value, -result.epoch)], reverse=True)
-        if (sign * value, -result.epoch) not in kept[: self.keep_best]:
-            return False
-        weights_file, logits_file = self.files_of(result.epoch)
+        weights_file, predictions_file = self.files_of(result.epoch)
         weights = {
             name: tensor.detach().cpu().contiguous() for name, tensor in result.state.weights.state_dict().items()
         }
         about = {"epoch": str(result.epoch), "metrics": json.dumps(result.metrics)}
-        # The logits are what says that an epoch is kept: written after its weights, and the displaced go last.
+        # The predictions are what says that an epoch is kept: written after its weights, and the displaced go last.
         write_whole(weights_file, lambda path: save_file(weights, path, metadata=about))
-        write_whole(logits_file, lambda path: _save_npz(path, result))
-        for _, negative_epoch in kept[self.keep_best :]:
-            for path in reversed(self.files_of(-negative_epoch)):
+        write_whole(predictions_file, lambda path: _save_npz(path, result))
+        for epoch in before.keys() - kept:
+            for path in reversed(self.files_of(epoch)):
                 path.unlink(missing_ok=True)
         return True
 
-    def best(self) -> tuple[int, dict[str, float]] | None:
-        """(epoch, metrics) of the best epoch that was kept."""
-        kept = self._kept()
-        if not kept:
-            return None
-        epoch = -max(kept)[1]
-        return epoch, _stored_metrics(self.files_of(epoch)[1])
+    def _ensemble(self, stored: dict[int, dict[str, float]]) -> list[int]:
+        if self.ensemble == 1:
+            return []
+        metric = self.ensemble_metric or self.metric
+        mode = self.mode if metric == self.metric else mode_of(metric)
+        return _best_epochs(stored, metric, mode, self.ensemble)
 
-    def _kept(self) -> list[tuple[float, int]]:
-        """(signed score, -epoch) of the epochs whose files are here: the files themselves are the memory."""
-        sign = 1 if self.mode == "max" else -1
-        scores = {
-            epoch_of(path): _stored_metrics(path).get(self.metric) for path in self.predictions.glob("epoch-*.npz")
-        }
-        return [(sign * score, -epoch) for epoch, score in scores.items() if score is not None]
+    def _stored(self) -> dict[int, dict[str, float]]:
+        """Epoch -> metrics of the epochs whose files are here: the files themselves are the memory."""
+        return {epoch_of(path): _stored_metrics(path) for path in self.predictions.glob("epoch-*.npz")}
 
     def files_of(self, epoch: int) -> tuple[Path, Path]:
-        """(weights, validation logits) of an epoch."""
+        """(weights, validation predictions) of an epoch."""
         name = f"epoch-{epoch:04d}"
         return self.checkpoints / f"{name}.safetensors", self.predictions / f"{name}.npz"
 
@@ -111,6 +122,14 @@ def epoch_of(path: Path) -> int:
     return int(match.group(1))
 
 
+def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, count: int) -> list[int]:
+    """The `count` best epochs, best first; those without a value of the metric are none."""
+    sign = 1 if mode == "max" else -1
+    having = [epoch for epoch, metrics in stored.items() if metric in metrics]
+    # Ties go to the earlier epoch: it cost less.
+    return sorted(having, key=lambda epoch: (-sign * stored[epoch][metric], epoch))[:count]
+
+
 def _stored_metrics(path: Path) -> dict[str, float]:
     with np.load(path) as stored:
         metrics: dict[str, float] = json.loads(str(stored["metrics"]))
@@ -119,7 +138,8 @@ def _stored_metrics(path: Path) -> dict[str, float]:
 
 def _save_npz(path: Path, result: EpochResult) -> None:
     with path.open("wb") as file:  # given a name, numpy would append .npz to it
-        np.savez_compressed(file, logits=result.logits.astype(np.float32), metrics=np.array(json.dumps(result.metrics)))
+        arrays: dict[str, Any] = {"metrics": np.array(json.dumps(result.metrics)), **result.predictions}
+        np.savez_compressed(file, **arrays)
 
 
 def _pack(result: EpochResult) -> dict[str, Any]:

@@ -13,33 +13,8 @@ from pydantic import Field, model_validator
 from search_spaces.names import check_metric
 from trainables.config_augment import AugmentConfig
 from trainables.config_base import Fraction, Part
-
-# --- model -------------------------------------------------------------------------------------------------
-
-
-class LinearHead(Part):
-    name: Literal["linear"] = "linear"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class MishMlpHead(Part):
-    """Linear, Mish, Dropout, Linear (report "3080Ti", section 2-b: 256 hidden units, dropout 0.5)."""
-
-    name: Literal["mish_mlp"] = "mish_mlp"
-    hidden: Annotated[int, Field(ge=1)] = 256
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-
-
-class ModelConfig(Part):
-    """`weights`: imagenet, none, or the path of a file. `freeze`: what stays as the weights have it:
-    none, all (everything but the head), or everything up to and including one of the backbone's four stages."""
-
-    backbone: str
-    weights: str = "imagenet"
-    freeze: Literal["none", "stage1", "stage2", "stage3", "stage4", "all"] = "none"
-    head: Annotated[LinearHead | MishMlpHead, Field(discriminator="name")] = LinearHead()
-    aux_weight: Annotated[float, Field(ge=0)] = 0.3
-
+from trainables.config_loss import Bce, CrossEntropy, Dice, Focal, Lovasz
+from trainables.config_model import AnyModel, SegmenterConfig
 
 # --- optimizer, schedule, loss --------------------------------------------------------------------------------
 
@@ -128,43 +103,27 @@ class Piecewise(SchedulePart):
         return self
 
 
-class CrossEntropy(Part):
-    name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    class_weights: Literal["none", "inverse_frequency"] = "none"
-
-
-class Bce(Part):
-    """Binary cross-entropy on logits; pos_weight `balanced` weighs a class's positives by negatives / positives."""
-
-    name: Literal["bce"] = "bce"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    pos_weight: Literal["none", "balanced"] = "none"
-
-
-class Focal(Part):
-    """Focal loss (Lin et al. 2017, arXiv:1708.02002)."""
-
-    name: Literal["focal"] = "focal"
-    gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
-
-
 # --- the whole ------------------------------------------------------------------------------------------------
 
 LOSSES_OF_TASK = {
     "binary": ("bce", "focal"),
     "multiclass": ("cross_entropy", "focal"),
     "multilabel": ("bce", "focal"),
+    "segmentation": ("cross_entropy", "dice", "focal", "lovasz"),
 }
+
+# Fields that only one kind of task knows: a value other than the default is refused for the other kind.
+SEGMENTATION_ONLY = ("merge", "short_side", "evaluation", "tile_overlap")
+CLASSIFICATION_ONLY = ("threshold", "eval_crop")
 
 
 class TrialConfig(Part):
     """Everything that decides how one model is trained; with the data, all that is needed to train it again."""
 
-    task: Literal["binary", "multiclass", "multilabel"]
-    model: ModelConfig
+    task: Literal["binary", "multiclass", "multilabel", "segmentation"]
+    model: AnyModel
     optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
-    loss: Annotated[CrossEntropy | Bce | Focal, Field(discriminator="name")]
+    loss: Annotated[CrossEntropy | Bce | Focal | Dice | Lovasz, Field(discriminator="name")]
     schedule: Annotated[
         Constant | Cosine | MultiStep | CosineThenMultiStep | Piecewise, Field(discriminator="name")
     ] = Cosine()
@@ -177,6 +136,15 @@ class TrialConfig(Part):
     fit_image: Literal["crop", "squash"] = "crop"  # at evaluation: centre crop of the resized image, or all of it
     eval_crop: Annotated[float, Field(ge=0.5, le=1)] = 0.875  # share of the shorter side that the centre crop keeps
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of a probability, for binary and multilabel decisions
+    repeat: Annotated[int, Field(ge=1, le=100)] = 1  # how often an epoch goes through the training set
+
+    # Segmentation: `image_size` is the side of the training crops (of the whole image, if that is squashed).
+    short_side: Annotated[int, Field(ge=8, le=8192)] | None = None  # the network sees images at this; None: image_size
+    evaluation: Literal["whole", "tiled"] = "whole"  # the whole image at once, or windows of image_size that overlap
+    tile_overlap: Annotated[float, Field(ge=0, lt=0.9)] = 0.25  # share of a window that the next one covers too
+    merge: Annotated[
+        dict[str, tuple[str, ...]], Field(default_factory=dict)
+    ]  # new class: old classes; what is named `void` is not judged
 
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = True
@@ -185,6 +153,8 @@ class TrialConfig(Part):
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     early_stopping_metric: str = "val/loss"
     keep_best: Annotated[int, Field(ge=1, le=100)] = 1
+    ensemble: Annotated[int, Field(ge=1, le=100)] = 1  # how many epochs' predictions the exported model averages
+    ensemble_metric: str | None = None  # by which those epochs are the best; None: what the search compares
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @model_validator(mode="before")
@@ -202,8 +172,35 @@ class TrialConfig(Part):
         if self.loss.name not in allowed:
             raise ValueError(f"task '{self.task}' takes the losses {' and '.join(allowed)}, not '{self.loss.name}'")
         check_metric(self.early_stopping_metric, self.task, "early_stopping_metric")
+        if self.ensemble_metric is not None:
+            check_metric(self.ensemble_metric, self.task, "ensemble_metric")
         if self.schedule.warmup_epochs >= self.epochs > 1:
             raise ValueError(
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be below epochs {self.epochs}"
             )
+        self._check_kind()
         return self
+
+    def _check_kind(self) -> None:
+        """What a classifier has is not set for a segmenter, and the other way round."""
+        segments = self.task == "segmentation"
+        if segments != isinstance(self.model, SegmenterConfig):
+            needs = "a model.architecture, such as unet" if segments else "a model.backbone and no model.architecture"
+            raise ValueError(f"task '{self.task}' needs {needs}")
+        for name in CLASSIFICATION_ONLY if segments else SEGMENTATION_ONLY:
+            if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"'{name}' means nothing to task '{self.task}', and is {getattr(self, name)!r}")
+        if segments:
+            for name in ("policy", "mix"):  # they move or mix pixels without their labels
+                if getattr(self.augment, name) is not None:
+                    raise ValueError(f"augment.{name} is for classification, and the task is segmentation")
+            if self.augment.foreground_crop and self.augment.random_resized_crop:
+                raise ValueError("augment takes random_resized_crop or foreground_crop, and got both")
+        elif getattr(self.loss, "class_weights", "none") == "median_frequency":
+            raise ValueError(f"class_weights median_frequency counts pixels, and the task is {self.task}")
+        elif self.augment.foreground_crop is not None:
+            raise ValueError(f"augment.foreground_crop is for segmentation, and the task is {self.task}")
+        sources = [name for old in self.merge.values() for name in old]
+        twice = sorted({name for name in sources if sources.count(name) > 1})
+        if twice:
+            raise ValueError(f"merge sends a class to two: {', '.join(twice)}")

@@ -20,6 +20,16 @@ class RandomResizedCrop(Part):
         return self
 
 
+class ForegroundCrop(Part):
+    """A crop of image_size of which at least `min_share` is foreground: neither void nor the class `background`.
+
+    Up to ten places are drawn; where none has so much, the one that has most is taken.
+    """
+
+    p: Probability = 1.0
+    min_share: Fraction = 0.1
+
+
 class CropAndPad(Part):
     """Cut off or add up to `fraction` of the height and width on each side."""
 
@@ -105,6 +115,7 @@ class AugmentConfig(Part):
     crop_and_pad: CropAndPad | None = None
     rotate: Rotate | None = None
     random_resized_crop: RandomResizedCrop | None = None
+    foreground_crop: ForegroundCrop | None = None
     horizontal_flip: Flip | None = None
     tone: Tone | None = None
     color_jitter: ColorJitter | None = None

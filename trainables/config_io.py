@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
+from trainables.config_model import ClassifierConfig, SegmenterConfig, kind_of_model
 
 
 def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -> TrialConfig:
@@ -102,6 +103,8 @@ def _is_arm(parents: list[str], part: str, values: Mapping[str, Any]) -> bool:
     node: Any = values
     for parent in parents:
         node = node.get(parent, node) if isinstance(node, Mapping) else node
+    if parents == ["model"]:
+        return part == kind_of_model(node)
     return isinstance(node, Mapping) and node.get("name") == part and part not in node
 
 
@@ -111,7 +114,10 @@ def _known_keys(model: Any, path: list[str], values: Any) -> list[str]:
         values = values.get(part) if isinstance(values, Mapping) else None
         name = values.get("name") if isinstance(values, Mapping) else None
         arms = _models_in(model.model_fields[part].annotation)
-        model = next((arm for arm in arms if _name_of(arm) == name), arms[0])
+        if part == "model":
+            model = SegmenterConfig if kind_of_model(values) == "segmenter" else ClassifierConfig
+        else:
+            model = next((arm for arm in arms if _name_of(arm) == name), arms[0])
     return list(model.model_fields)
 
 

@@ -23,13 +23,16 @@ from torch import Tensor, nn
 from search_spaces.errors import DataError, Diverged
 from search_spaces.names import mode_of
 from trainables.config import TrialConfig
-from trainables.data.augment import eval_transform, mix_batch, train_transform
+from trainables.data.augment import mix_batch, train_transform
 from trainables.data.loader import TrialData, batches, num_used
-from trainables.inference import autocast, predict_logits, raise_if_asked, to_input
+from trainables.data.merge import Merge
+from trainables.evaluate import evaluate
+from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss
 from trainables.schedules import lr_factor
 from trainables.state import TrainState, build_state
-from trainables.tasks import TASKS, score
+from trainables.targets import what_to_learn
+from trainables.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class EpochResult:
 
     epoch counts from 1. metrics: fractions of one (`val/accuracy`) and losses. seconds: training and evaluation.
     peak_memory_mb: of the GPU in this epoch, else of the process so far. lr: the base rate at the epoch's end.
-    logits (N_val, K) float32: the validation split in its own order. state: live, valid until the next epoch.
+    predictions: of the validation split (see `evaluate.Evaluation`). state: live, valid until the next epoch.
     last: nothing follows; `reason` says why if that came early.
     """
 
@@ -48,7 +51,7 @@ class EpochResult:
     images_per_s: float
     peak_memory_mb: float
     lr: float
-    logits: np.ndarray
+    predictions: dict[str, np.ndarray]
     state: TrainState
     last: bool
     reason: str = ""
@@ -75,10 +78,9 @@ def fit(
     should_stop: asked before every batch; a reason ends the epoch.
     Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
     """
-    task = TASKS[config.task]
-    num_classes = len(data.dataset.classes)
-    targets = task.encode_targets(data.dataset.targets, num_classes)  # (N, K) float
+    classes, labels, train_targets = what_to_learn(config, data)
     train_rows = data.dataset.indices("train")
+    num_images = len(train_rows) * config.repeat
     if config.batch_size > len(train_rows):
         raise DataError(
             f"batch_size {config.batch_size} is larger than the training set of {len(train_rows)} images. "
@@ -88,11 +90,11 @@ def fit(
     stop = should_stop or (lambda: None)
     raise_if_asked(stop, 1)  # building a large model, or fetching its weights, takes a while
     torch.manual_seed(config.seed)  # the new head's weights
-    state = build_state(config, task.num_outputs(num_classes), device)
+    state = build_state(config, TASKS[config.task].num_outputs(len(classes)), device)
     if resume is not None:
         resume(state)
-    train_loss = build_loss(config, data.dataset.targets[train_rows], num_classes).to(device)
-    to_train, to_eval = train_transform(config), eval_transform(config)
+    train_loss = build_loss(config, train_targets, len(classes)).to(device)
+    transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
 
     while state.epoch < config.epochs:
         started = time.perf_counter()
@@ -103,21 +105,18 @@ def fit(
         seed = config.seed + state.epoch
         _seed_everything(seed)
         train_batches = batches(
-            data, "train", targets, to_train, config.batch_size,
-            seed=seed, num_workers=num_workers, pin_memory=device.type == "cuda",
+            data, "train", labels, transform, config.batch_size,
+            seed=seed, repeat=config.repeat, num_workers=num_workers, pin_memory=device.type == "cuda",
         )  # fmt: skip
-        mean_loss = _train_epoch(config, state, train_batches, len(train_rows), train_loss, device, stop)
+        mean_loss = _train_epoch(config, state, train_batches, num_images, train_loss, device, stop)
         train_seconds = time.perf_counter() - started
 
-        val_batches = batches(
-            data, "val", targets, to_eval, 2 * config.batch_size,
-            num_workers=num_workers, pin_memory=device.type == "cuda",
+        judged = evaluate(
+            config, [state.weights], data, labels, device,
+            num_workers=num_workers, stop=stop, epoch=state.epoch + 1,
         )  # fmt: skip
-        logits, val_targets = predict_logits(config, state.weights, val_batches, device, stop, state.epoch + 1)
         state.epoch += 1
-        metrics = {"train/loss": mean_loss}
-        for name, value in score(config.task, logits, val_targets, num_classes, config.threshold).items():
-            metrics[f"val/{name}"] = value
+        metrics = {"train/loss": mean_loss, **judged.metrics}
         if not math.isfinite(metrics["val/loss"]):
             raise Diverged(metrics["val/loss"], state.epoch, 0, _base_lr(state))
 
@@ -126,10 +125,10 @@ def fit(
             epoch=state.epoch,
             metrics=metrics,
             seconds=time.perf_counter() - started,
-            images_per_s=len(train_rows) / train_seconds,
+            images_per_s=num_images / train_seconds,
             peak_memory_mb=_peak_memory_mb(device),
             lr=_base_lr(state),
-            logits=logits.cpu().numpy(),
+            predictions=judged.predictions,
             state=state,
             last=bool(early) or state.epoch == config.epochs,
             reason=early,
@@ -162,7 +161,8 @@ def _train_epoch(
             # The last group may be smaller; its gradient is the mean over what it has.
             group_size = min(effective_batch, num_images - seen)
         images, targets = to_input(images_u8, model, config, device), targets.to(device, non_blocking=True)
-        images, targets = mix_batch(config.augment.mix, images, targets)
+        if config.augment.mix is not None:
+            images, targets = mix_batch(config.augment.mix, images, targets)
         with autocast(config, device):
             output = model(images)
         loss = _loss_with_aux(output, targets, loss_of, config.model.aux_weight)

@@ -1,4 +1,4 @@
-"""Losses: functions of logits and targets, both (B, K) float.
+"""Losses: functions of logits and targets, both (B, K) float; those of segmentation are in `losses_pixel.py`.
 
 Targets are one-hot or soft for multiclass, one column for binary, multi-hot or soft for multilabel, so that mixed
 images (MixUp, CutMix) need no case of their own.
@@ -15,7 +15,9 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
 from search_spaces.names import pick
-from trainables.config import Bce, CrossEntropy, Focal, TrialConfig
+from trainables.config import TrialConfig
+from trainables.config_loss import Bce, CrossEntropy, Focal
+from trainables.losses_pixel import PIXEL_LOSSES, inverse_frequency, median_frequency
 
 MIN_BASE = 1e-8  # a power below 1 has an infinite gradient at zero
 
@@ -31,23 +33,31 @@ class Loss(nn.Module):
         self.register_buffer("weight", weight)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return self.function(logits.float(), targets.float(), self.weight)
+        # Pixels keep their class numbers; everything else may be soft.
+        wanted = targets.float() if targets.ndim == logits.ndim else targets.long()
+        return self.function(logits.float(), wanted, self.weight)
 
 
 def build_loss(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
     """The configured loss, with class weights counted from the training targets.
 
-    `train_targets` is (N,) int64 for binary and multiclass, (N, C) uint8 for multilabel.
+    `train_targets` is (N,) int64 for binary and multiclass, (N, C) uint8 for multilabel; for segmentation the pixels
+    of each class, (N, C) int64.
     """
+    if config.task == "segmentation":
+        return Loss(pick(PIXEL_LOSSES, config.loss.name, "loss")(config.loss), _pixel_weights(config, train_targets))
     return pick(LOSSES, config.loss.name, "loss")(config, train_targets, num_classes)
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float) -> Tensor:
-    """Softmax cross-entropy, the weighted mean over the batch."""
+def cross_entropy(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float, reduction: str = "mean"
+) -> Tensor:
+    """Softmax cross-entropy, the weighted mean over the batch, or its sum."""
     weights = logits.new_ones(logits.shape[1]) if class_weights is None else class_weights  # (K,)
     smooth = targets * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    total = -(weights * smooth * F.log_softmax(logits, dim=1)).sum()
     # torch divides soft targets by B, which lets rare classes shrink the loss; its hard ones by their weights, as here.
-    return -(weights * smooth * F.log_softmax(logits, dim=1)).sum() / (weights * targets).sum()
+    return total if reduction == "sum" else total / (weights * targets).sum()
 
 
 def bce(logits: Tensor, targets: Tensor, pos_weight: Tensor | None, label_smoothing: float) -> Tensor:
@@ -72,8 +82,11 @@ def focal_sigmoid(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: floa
 
 def _cross_entropy(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
     assert isinstance(config.loss, CrossEntropy)
-    weights = inverse_frequency(train_targets, num_classes) if config.loss.class_weights != "none" else None
-    return Loss(partial(cross_entropy, label_smoothing=config.loss.label_smoothing), weights)
+    weights = None
+    if config.loss.class_weights != "none":
+        weights = CLASS_WEIGHTS[config.loss.class_weights](np.eye(num_classes, dtype=np.int64)[train_targets])
+    function = partial(cross_entropy, label_smoothing=config.loss.label_smoothing, reduction=config.loss.reduction)
+    return Loss(function, weights)
 
 
 def _bce(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
@@ -95,14 +108,13 @@ LOSSES: dict[str, Callable[[TrialConfig, np.ndarray, int], Loss]] = {
 }
 
 
-def inverse_frequency(train_targets: np.ndarray, num_classes: int) -> Tensor:
-    """(num_classes,) weights inverse to how often a class occurs, with mean 1; 1 where it never does."""
-    counts = np.bincount(train_targets, minlength=num_classes)
-    present = counts > 0
-    weights = np.ones(num_classes)
-    weights[present] = 1 / counts[present]
-    weights[present] /= weights[present].mean()
-    return torch.as_tensor(weights, dtype=torch.float32)
+# By what the configuration calls them: counts (N, C), of pixels or of images, to weights (C,).
+CLASS_WEIGHTS = {"inverse_frequency": inverse_frequency, "median_frequency": median_frequency}
+
+
+def _pixel_weights(config: TrialConfig, pixel_counts: np.ndarray) -> Tensor | None:
+    kind = getattr(config.loss, "class_weights", "none")
+    return None if kind == "none" else CLASS_WEIGHTS[kind](pixel_counts)
 
 
 def positive_weight(train_targets: np.ndarray) -> Tensor:

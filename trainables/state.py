@@ -9,7 +9,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from trainables.config import TrialConfig
-from trainables.models.classifiers import Classifier, build_classifier
+from trainables.models.build import Model, build_model
 from trainables.optimizers import build_optimizer
 
 
@@ -17,7 +17,7 @@ from trainables.optimizers import build_optimizer
 class TrainState:
     """Everything that the next epoch depends on; `checkpoint.py` stores it exactly. Alive between epochs."""
 
-    model: Classifier
+    model: Model
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None
@@ -34,7 +34,7 @@ class TrainState:
 
 def build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> TrainState:
     """The model that `config` names, fresh, with what trains it. num_outputs: K of the logits (B, K)."""
-    model = build_classifier(config.model, num_outputs, config.image_size)
+    model = build_model(config.model, num_outputs, config.image_size)
     model = model.to(device)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)

@@ -6,6 +6,8 @@ The loop works on two shapes only: logits (B, K) and targets (B, K) float, whate
     binary      1   1 for the second class          sigmoid > threshold
     multiclass  C   one-hot, soft after mixup       argmax
     multilabel  C   multi-hot                       sigmoid > threshold, per class
+
+Segmentation has logits (B, C, H, W) and masks (B, H, W) instead; its metrics are in `pixel_scores.py`.
 """
 
 from __future__ import annotations
@@ -26,11 +28,18 @@ from torchmetrics import classification as tm
 
 @dataclass(frozen=True)
 class Task:
-    """How one task reads its data and judges its output; every function is pure."""
+    """How one task's output is read; every function is pure."""
 
     num_outputs: Callable[[int], int]  # number of classes -> K
-    encode_targets: Callable[[np.ndarray, int], Tensor]  # stored targets, number of classes -> (N, K) float
-    probabilities: Callable[[Tensor], Tensor]  # logits (B, K) -> (B, K) in [0, 1]
+    probabilities: Callable[[Tensor], Tensor]  # logits (B, K, ...) -> (B, K, ...) in [0, 1]
+    to_logits: Callable[[Tensor], Tensor]  # back: logits with these probabilities
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """How the labels of whole images are encoded and judged; every function is pure."""
+
+    encode: Callable[[np.ndarray, int], Tensor]  # stored targets, number of classes -> (N, K) float
     plain_loss: Callable[[Tensor, Tensor], Tensor]  # the loss that every trial is compared by, without its extras
     metrics: Callable[[int, float], dict[str, Metric]]  # number of classes, threshold -> by name
     metric_target: Callable[[Tensor], Tensor]  # (B, K) float -> what torchmetrics wants
@@ -116,27 +125,39 @@ def _one_hot(targets: np.ndarray, num_classes: int) -> Tensor:
     return F.one_hot(torch.as_tensor(targets, dtype=torch.int64), num_classes).float()
 
 
+def _log(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(dim=1)
+
+
+_SIGMOID = {"probabilities": torch.sigmoid, "to_logits": torch.logit}
+_SOFTMAX = {"probabilities": _softmax, "to_logits": _log}
+
 TASKS: dict[str, Task] = {
-    "binary": Task(
-        num_outputs=lambda num_classes: 1,
-        encode_targets=lambda targets, num_classes: torch.as_tensor(targets, dtype=torch.float32).unsqueeze(1),
-        probabilities=torch.sigmoid,
+    "binary": Task(num_outputs=lambda num_classes: 1, **_SIGMOID),
+    "multiclass": Task(num_outputs=lambda num_classes: num_classes, **_SOFTMAX),
+    "multilabel": Task(num_outputs=lambda num_classes: num_classes, **_SIGMOID),
+    "segmentation": Task(num_outputs=lambda num_classes: num_classes, **_SOFTMAX),
+}
+
+LABEL_TASKS: dict[str, LabelTask] = {
+    "binary": LabelTask(
+        encode=lambda targets, num_classes: torch.as_tensor(targets, dtype=torch.float32).unsqueeze(1),
         plain_loss=F.binary_cross_entropy_with_logits,
         metrics=_binary_metrics,
         metric_target=lambda target: target.long(),
     ),
-    "multiclass": Task(
-        num_outputs=lambda num_classes: num_classes,
-        encode_targets=_one_hot,
-        probabilities=lambda logits: logits.softmax(dim=1),
+    "multiclass": LabelTask(
+        encode=_one_hot,
         plain_loss=F.cross_entropy,
         metrics=_multiclass_metrics,
         metric_target=lambda target: target.argmax(dim=1),
     ),
-    "multilabel": Task(
-        num_outputs=lambda num_classes: num_classes,
-        encode_targets=lambda targets, num_classes: torch.as_tensor(targets, dtype=torch.float32),
-        probabilities=torch.sigmoid,
+    "multilabel": LabelTask(
+        encode=lambda targets, num_classes: torch.as_tensor(targets, dtype=torch.float32),
         plain_loss=F.binary_cross_entropy_with_logits,
         metrics=_multilabel_metrics,
         metric_target=lambda target: target.long(),
@@ -150,13 +171,13 @@ def score(task_name: str, logits: Tensor, targets: Tensor, num_classes: int, thr
     logits and targets (N, K) float32 on one device. A metric that is not defined on this split (no positive
     of any class, say) is left out.
     """
-    task = TASKS[task_name]
-    probabilities, wanted = task.probabilities(logits), task.metric_target(targets)
+    labels = LABEL_TASKS[task_name]
+    probabilities, wanted = TASKS[task_name].probabilities(logits), labels.metric_target(targets)
     # Classes that have both positives and negatives here; ranking metrics mean nothing for the others, and
     # torchmetrics' own macro average would count them as zero.
     ranked = (targets > 0.5).any(dim=0) & (targets <= 0.5).any(dim=0)
     # A collection shares the counts among precision, recall and F1.
-    collection = MetricCollection(dict(task.metrics(num_classes, threshold))).to(logits.device)
+    collection = MetricCollection(dict(labels.metrics(num_classes, threshold))).to(logits.device)
     with warnings.catch_warnings():
         # A class that the validation split lacks is worth no warning at every epoch.
         warnings.filterwarnings("ignore", message=".*(No positive|No negative|no positive|Average precision score).*")
@@ -166,5 +187,5 @@ def score(task_name: str, logits: Tensor, targets: Tensor, num_classes: int, thr
         }
     if not ranked.any():  # torchmetrics calls it zero for two classes
         values = {name: value for name, value in values.items() if name not in ("map", "auroc")}
-    values["loss"] = float(task.plain_loss(logits, targets))
+    values["loss"] = float(labels.plain_loss(logits, targets))
     return {name: value for name, value in values.items() if math.isfinite(value) or name == "loss"}

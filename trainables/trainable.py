@@ -117,6 +117,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.settings.metric,
             self.settings.mode,
             self.parsed.keep_best,
+            self.parsed.ensemble,
+            self.parsed.ensemble_metric,
         )
         resume = config.get("resume") and self.files.last.exists()
         self.epochs = self._fit(self.files.last if resume else None)

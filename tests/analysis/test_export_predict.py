@@ -15,7 +15,7 @@ from analysis.export import export_trial
 from analysis.load import Run, Trial
 from analysis.predict import load_export, predict_images
 from search_spaces.errors import DataError, RunError
-from trainables.config import ModelConfig
+from trainables.config_model import ClassifierConfig
 from trainables.models.classifiers import build_classifier
 
 CONFIG = {
@@ -34,7 +34,7 @@ CLASSES = ["bag", "hat", "shoes"]
 def run(tmp_path: Path) -> Run:
     """Trial 0000 complete, with the weights of its better epoch; trial 0001 pruned, its weights gone."""
     torch.manual_seed(0)
-    model = build_classifier(ModelConfig.model_validate(CONFIG["model"]), len(CLASSES), 32)
+    model = build_classifier(ClassifierConfig.model_validate(CONFIG["model"]), len(CLASSES), 32)
     weights = tmp_path / "run" / "checkpoints" / "0000" / "epoch-0002.safetensors"
     weights.parent.mkdir(parents=True)
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)

@@ -11,7 +11,7 @@ from support import make_photos
 
 from analysis.predict import load_export, predict_images
 from search_spaces.errors import DataError
-from trainables.config import ModelConfig
+from trainables.config_model import ClassifierConfig
 from trainables.data.reading import IMAGE_SUFFIXES
 from trainables.models.classifiers import build_classifier
 
@@ -22,7 +22,7 @@ CLASSES = ["café", "two\x0clines", "tail\x85"]
 def export(tmp_path: Path) -> Path:
     """A multilabel model of three classes with uncommon names, as an export's files."""
     torch.manual_seed(0)
-    model = build_classifier(ModelConfig(backbone="test_resnet", weights="none"), len(CLASSES), 32)
+    model = build_classifier(ClassifierConfig(backbone="test_resnet", weights="none"), len(CLASSES), 32)
     folder = tmp_path / "export"
     folder.mkdir()
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")

@@ -15,18 +15,25 @@ import optuna
 import pytest
 import torch
 
+from search_spaces.paths import possible_values
 from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
+from trainables.config_model import SegmenterConfig
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import fit
-from trainables.models.classifiers import build_classifier
+from trainables.models.build import build_model
 from trainables.tasks import TASKS
 
 NUM_DRAWS = 10
-DIGITS_OF_TASK = {"binary": "digits:binary", "multiclass": "digits", "multilabel": "digits:multilabel"}
+DIGITS_OF_TASK = {
+    "binary": "digits:binary",
+    "multiclass": "digits",
+    "multilabel": "digits:multilabel",
+    "segmentation": "digits:segmentation",
+}
 # A backbone's family by the start of its name -> timm's test model with blocks of that kind.
 STAND_INS = {
     "test_": None,  # already tiny
@@ -66,18 +73,38 @@ def draws() -> list[tuple[str, int, TrialConfig]]:
 
 
 DRAWS = draws()
-FIRST_WITH = {config.model.backbone: config for _, _, config in reversed(DRAWS)}
+FIRST_WITH = {config.model.backbone: config for _, _, config in reversed(DRAWS) if config.task != "segmentation"}
 
 
 @pytest.mark.parametrize("backbone", FIRST_WITH)
 def test_every_drawn_backbone_builds_and_runs_at_the_size_it_was_drawn_with(backbone: str) -> None:
     config = FIRST_WITH[backbone]
     with torch.device("meta"):
-        model = build_classifier(config.model.model_copy(update={"weights": "none"}), 3, config.image_size)
+        model = build_model(config.model.model_copy(update={"weights": "none"}), 3, config.image_size)
         output = model(torch.empty(2, 3, config.image_size, config.image_size))
     logits = output[0] if isinstance(output, tuple) else output
     assert logits.shape == (2, 3)
     assert any(parameter.requires_grad for parameter in model.head.parameters())
+
+
+SEGMENTERS = sorted(
+    {
+        (search, decoder, str(backbone))
+        for search in SEARCHES
+        for decoder in map(str, possible_values(SEARCHES[search].space, "model.architecture.name"))
+        for backbone in possible_values(SEARCHES[search].space, "model.backbone")
+    }
+)
+
+
+@pytest.mark.parametrize(("search", "decoder", "backbone"), SEGMENTERS)
+def test_every_decoder_goes_on_every_backbone_of_its_search(search: str, decoder: str, backbone: str) -> None:
+    parsed = SegmenterConfig.model_validate(
+        {"architecture": {"name": decoder, "channels": 64}, "backbone": backbone, "weights": "none"}
+    )
+    with torch.device("meta"):
+        model = build_model(parsed, 3, 64)
+        assert model(torch.empty(2, 3, 65, 96)).shape == (2, 3, 65, 96)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +114,11 @@ def test_every_drawn_configuration_trains_an_epoch(config: TrialConfig) -> None:
     result = next(fit(tiny(config), twelve_images(config.task), torch.device("cpu")))
     assert result.epoch == 1
     assert np.isfinite([*result.metrics.values(), result.lr]).all()
-    assert result.logits.shape == (6, TASKS[config.task].num_outputs(2 if config.task == "binary" else 10))
+    if config.task == "segmentation":
+        assert result.predictions["masks"].shape == (6 * 64 * 64,)
+    else:
+        outputs = TASKS[config.task].num_outputs(2 if config.task == "binary" else 10)
+        assert result.predictions["logits"].shape == (6, outputs)
     assert result.state.num_steps == -(-12 // (4 * config.accumulate))
     assert result.metrics["val/loss"] > 0
 
@@ -100,7 +131,10 @@ def test_every_drawn_backbone_has_a_stand_in() -> None:
 def tiny(config: TrialConfig) -> TrialConfig:
     """The same configuration with a tiny network, tiny images and tiny batches."""
     model = config.model.model_copy(update={"backbone": stand_in(config.model.backbone), "weights": "none"})
-    return config.model_copy(update={"model": model, "image_size": 32, "batch_size": 4})
+    if config.task == "segmentation":
+        architecture = config.model.architecture.model_copy(update={"channels": 16})
+        model = model.model_copy(update={"architecture": architecture})
+    return config.model_copy(update={"model": model, "image_size": 32, "short_side": None, "batch_size": 4})
 
 
 def stand_in(backbone: str) -> str:

@@ -104,7 +104,16 @@ def test_the_classification_searches_together_offer_what_the_reports_tried() -> 
 def test_a_classification_search_may_switch_on_every_augmentation_but_colour_jitter(name: str) -> None:
     """`tone` covers what colour jitter does, over wider ranges."""
     augment = SEARCHES[name].space["augment"]
-    assert set(augment) == set(AugmentConfig.model_fields) - {"color_jitter"}
+    assert set(augment) == set(AugmentConfig.model_fields) - {"color_jitter", "foreground_crop"}
+    assert all(isinstance(node, Maybe) for node in augment.values())
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name.startswith("segmentation")])
+def test_a_segmentation_search_may_switch_on_every_augmentation_that_moves_masks_along(name: str) -> None:
+    """`rescale` and the foreground crop do what the two other crops do, and keep the aspect ratio."""
+    augment = SEARCHES[name].space["augment"]
+    covered = {"color_jitter", "crop_and_pad", "random_resized_crop"}
+    assert set(augment) == set(AugmentConfig.model_fields) - covered - {"policy", "mix"}
     assert all(isinstance(node, Maybe) for node in augment.values())
 
 

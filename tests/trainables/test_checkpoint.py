@@ -86,7 +86,7 @@ def test_a_resumed_training_is_the_training_that_was_never_stopped(
     assert [result.epoch for result in resumed] == [3, 4]
     assert [result.metrics for result in resumed] == [result.metrics for result in straight[2:]]
     assert [result.lr for result in resumed] == [result.lr for result in straight[2:]]
-    assert (resumed[-1].logits == straight[-1].logits).all()
+    assert (resumed[-1].predictions["logits"] == straight[-1].predictions["logits"]).all()
     one, two = straight[-1].state, resumed[-1].state
     assert (one.epoch, one.num_steps) == (two.epoch, two.num_steps)
     for before, after in ((one.model, two.model), (one.weights, two.weights)):
@@ -122,7 +122,7 @@ def test_an_epoch_is_stored_as_weights_and_logits_that_load_without_us(
         about = opened.metadata()
     assert (about["epoch"], json.loads(about["metrics"])) == ("1", result.metrics)
     with np.load(logits_file, allow_pickle=False) as stored:
-        assert (stored["logits"] == result.logits).all()
+        assert (stored["logits"] == result.predictions["logits"]).all()
         assert json.loads(str(stored["metrics"])) == result.metrics
 
 

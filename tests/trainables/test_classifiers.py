@@ -7,7 +7,7 @@ import torch
 
 from search_spaces.errors import ConfigError
 from search_spaces.shipped import SEARCHES
-from trainables.config import LinearHead, MishMlpHead, ModelConfig
+from trainables.config_model import ClassifierConfig, LinearHead, MishMlpHead
 from trainables.models.classifiers import TORCHVISION_BACKBONES, Classifier, build_classifier, check_backbone
 from trainables.models.heads import HEADS, build_head
 
@@ -46,7 +46,7 @@ HEAD_EXAMPLES = {"linear": LinearHead(dropout=0.1), "mish_mlp": MishMlpHead(hidd
 
 
 def build(backbone, image_size=32, num_outputs=3, **values) -> Classifier:
-    return build_classifier(ModelConfig(backbone=backbone, weights="none", **values), num_outputs, image_size)
+    return build_classifier(ClassifierConfig(backbone=backbone, weights="none", **values), num_outputs, image_size)
 
 
 def logits_of(output):
@@ -115,7 +115,7 @@ def test_each_freeze_level_holds_more_of_the_backbone_than_the_one_below(backbon
     assert all(fewer <= more for fewer, more in pairwise(held))
     assert [len(names) for names in held[:4]] == sorted({len(names) for names in held[:4]})
     assert not held[0]
-    assert not any(name.startswith(("head.", "aux_head.")) for name in held[-1])
+    assert not any(name.startswith("head.") for name in held[-1])
     assert all(name in held[-1] for name, _ in model.named_parameters() if name.startswith("backbone."))
 
 
@@ -149,11 +149,39 @@ def test_inception_gives_auxiliary_logits_in_training_mode_only_at_any_size(imag
     assert model.eval()(images).shape == (2, 4)
 
 
-@pytest.mark.parametrize("values", [{"aux_weight": 0.0}, {"freeze": "all"}])
-def test_inception_has_no_auxiliary_head_where_it_would_train_nothing(values):
-    model = build("inception_v3", 75, **values)
+def test_inception_has_no_auxiliary_head_where_its_loss_has_no_weight():
+    model = build("inception_v3", 75, aux_weight=0.0)
     assert model.aux_head is None
     assert isinstance(model(torch.randn(2, 3, 75, 75)), torch.Tensor)
+
+
+def test_both_classifiers_of_a_wholly_frozen_inception_train_and_nothing_else():
+    model = build("inception_v3", 75, freeze="all")
+    logits, aux_logits = model(torch.randn(2, 3, 75, 75))
+    (logits.square().mean() + 0.3 * aux_logits.square().mean()).backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert trained == {
+        f"{layer}.{leaf}" for layer in ("head.1", "aux_head.classifier.fc") for leaf in ("weight", "bias")
+    }
+    frozen = [
+        *model.backbone.modules(),
+        *model.aux_head.classifier.conv0.modules(),
+        *model.aux_head.classifier.conv1.modules(),
+    ]
+    assert not any(module.training for module in frozen)
+    assert not model.features(torch.randn(2, 3, 75, 75)).requires_grad
+    assert isinstance(model.eval()(torch.randn(2, 3, 75, 75)), torch.Tensor)
+
+
+def test_inceptions_auxiliary_head_sees_the_map_that_torchvisions_own_sees():
+    model = build("inception_v3", 75, aux_weight=1.0)
+    torchvisions = copy.deepcopy(model.backbone)
+    torchvisions.AuxLogits, torchvisions.aux_logits = torch.nn.Identity(), True
+    images, seen = torch.randn(2, 3, 75, 75), []
+    copied = copy.deepcopy(model)  # a copy looks into its own backbone
+    copied.aux_head.register_forward_pre_hook(lambda head, maps: seen.append(maps[0]))
+    copied(images)
+    assert torch.equal(seen[0], torchvisions(images).aux_logits)
 
 
 def test_torchvisions_backbones_refuse_images_too_small_for_them():

@@ -40,6 +40,15 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
     return config
 
 
+def of_task(task: str) -> dict[str, Any]:
+    """A configuration of that task; a segmenter has an architecture, and moves pixels only with their labels."""
+    config = with_value("task", task)
+    if task == "segmentation":
+        model = {"architecture": {"name": "unet"}, "backbone": "resnet18"}
+        return {**config, "model": model, "augment": {"rotate": {"degrees": 5.0}}}
+    return config
+
+
 def message_of(config: dict[str, Any], **origin: str) -> str:
     with pytest.raises(ConfigError) as caught:
         parse_config(config, **origin)
@@ -111,7 +120,11 @@ def message_of(config: dict[str, Any], **origin: str) -> str:
             "sgd",
             "'optimizer' is 'sgd': input should be a valid dictionary or object to extract fields from. Change it.",
         ),
-        ("model", None, "'model' is None: input should be a valid dictionary or instance of ModelConfig. Change it."),
+        (
+            "model",
+            None,
+            "'model' is None: input should be a valid dictionary or instance of ClassifierConfig. Change it.",
+        ),
         # a metric that nobody knows, or that the task does not have
         (
             "early_stopping_metric",
@@ -170,13 +183,13 @@ def test_everything_that_is_wrong_is_said_at_once_a_line_each() -> None:
 
 @pytest.mark.parametrize("task", LOSSES_OF_TASK)
 def test_a_configuration_without_a_loss_takes_the_first_of_its_task(task: str) -> None:
-    assert parse_config(with_value("task", task)).loss.name == LOSSES_OF_TASK[task][0]
+    assert parse_config(of_task(task)).loss.name == LOSSES_OF_TASK[task][0]
 
 
 @pytest.mark.parametrize("task", LOSSES_OF_TASK)
 def test_every_task_takes_its_own_losses_and_no_others(task: str) -> None:
     for name in {loss for losses in LOSSES_OF_TASK.values() for loss in losses}:
-        config = {**with_value("task", task), "loss": {"name": name}}
+        config = {**of_task(task), "loss": {"name": name}}
         if name in LOSSES_OF_TASK[task]:
             assert parse_config(config).loss.name == name
         else:
@@ -186,11 +199,11 @@ def test_every_task_takes_its_own_losses_and_no_others(task: str) -> None:
 @pytest.mark.parametrize("task", LOSSES_OF_TASK)
 def test_early_stopping_watches_a_metric_of_the_task(task: str) -> None:
     for metric in METRICS:
-        config = {**with_value("task", task), "early_stopping_metric": metric}
+        config = {**of_task(task), "early_stopping_metric": metric}
         if metric in METRICS_OF_TASK[task]:
             assert parse_config(config).early_stopping_metric == metric
         else:
-            assert f"early_stopping_metric '{metric}' is not one of task '{task}'. Did you" in message_of(config)
+            assert f"early_stopping_metric '{metric}' is not one of task '{task}'." in message_of(config)
 
 
 CROSSED = {"scale_min": 0.9, "scale_max": 0.5}

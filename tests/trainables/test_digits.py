@@ -59,3 +59,15 @@ def test_a_scene_draws_from_the_given_scans_only() -> None:
 def test_a_misspelt_built_in_name_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(DataError, match=r"Did you mean 'digits:multilabel'\?"):
         load_dataset("digits:multilabels", short_side_px=32, cache_dir=None)
+
+
+def test_scenes_come_with_masks_of_their_ink(tmp_path: Path) -> None:
+    dataset, images = load_dataset("digits:segmentation", short_side_px=64, cache_dir=tmp_path)
+    scenes, _ = load_dataset("digits:multilabel", short_side_px=64, cache_dir=None)
+    assert (dataset.task, dataset.classes) == ("segmentation", ("background", *"0123456789"))
+    assert (dataset.split == scenes.split).all()
+    assert dataset.fingerprint != scenes.fingerprint
+    assert (images.mask(5) == scene(5)[2]).all()
+    assert ((dataset.targets[:, 1:] > 0) == scenes.targets).all()
+    assert (dataset.targets.sum(1) == 64 * 64).all()
+    assert len(pickle.dumps(dataset.mask_reader)) < 200

@@ -20,7 +20,7 @@ from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.schedules import lr_factor
-from trainables.tasks import TASKS, score
+from trainables.tasks import LABEL_TASKS, score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -82,8 +82,8 @@ def test_every_epoch_is_yielded_with_all_that_is_known_of_it(digits: Digits, tin
     assert [result.last for result in results] == [False, False, True]
     assert [result.reason for result in results] == ["", "", ""]
     for result in results:
-        assert result.logits.shape == (40, 10)
-        assert result.logits.dtype == np.float32
+        assert result.predictions["logits"].shape == (40, 10)
+        assert result.predictions["logits"].dtype == np.float32
         assert min(result.seconds, result.images_per_s, result.peak_memory_mb) > 0
         # The rate of the epoch's last step: the schedule moves with the steps, four an epoch here.
         assert result.lr == pytest.approx(0.05 * lr_factor(config.schedule, result.epoch - 0.25, 3))
@@ -92,14 +92,14 @@ def test_every_epoch_is_yielded_with_all_that_is_known_of_it(digits: Digits, tin
 def test_the_metrics_are_those_of_the_logits_in_the_order_of_the_split(digits: Digits, tiny: Tiny) -> None:
     data = digits(val=37)  # not a multiple of the batch
     odd = replace(data.dataset, task="binary", classes=("even", "odd"), targets=data.dataset.targets % 2)
-    targets = TASKS["binary"].encode_targets(odd.targets[odd.indices("val")], 2)
+    targets = LABEL_TASKS["binary"].encode(odd.targets[odd.indices("val")], 2)
     threshold, recalls = 0.01, []
     for _ in range(2):
         result = trained(tiny(task="binary", threshold=threshold), TrialData(odd, data.images))[-1]
         values = {name.removeprefix("val/"): v for name, v in result.metrics.items() if name.startswith("val/")}
-        assert values == score("binary", torch.from_numpy(result.logits), targets, 2, threshold)
+        assert values == score("binary", torch.from_numpy(result.predictions["logits"]), targets, 2, threshold)
         recalls.append(values["recall"])
-        threshold = float(np.median(1 / (1 + np.exp(-result.logits))))  # half of the images lie above it
+        threshold = float(np.median(1 / (1 + np.exp(-result.predictions["logits"]))))  # half of the images lie above it
     assert 0 < recalls[1] < recalls[0] == 1
 
 
@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_training_and_another_gives_another(digits:
     changed = {"epochs": 2, "augment": AUGMENT, "model": {"head": {"name": "linear", "dropout": 0.3}}}
     one, two = trained(tiny(**changed), digits()), trained(tiny(**changed), digits())
     assert metrics(one) == metrics(two)
-    assert (one[-1].logits == two[-1].logits).all()
+    assert (one[-1].predictions["logits"] == two[-1].predictions["logits"]).all()
     assert metrics(trained(tiny(**changed, seed=1), digits())) != metrics(one)
 
 
@@ -292,7 +292,7 @@ def test_averaged_weights_are_what_is_evaluated(digits: Digits, tiny: Tiny) -> N
 def test_bf16_trains_with_weights_and_logits_in_fp32(digits: Digits, tiny: Tiny) -> None:
     result = trained(tiny(precision="bf16"), digits())[0]
     assert {parameter.dtype for parameter in result.state.model.parameters()} == {torch.float32}
-    assert result.logits.dtype == np.float32
+    assert result.predictions["logits"].dtype == np.float32
     exact = trained(tiny(), digits())[0].metrics
     assert result.metrics["val/loss"] != exact["val/loss"]
     assert result.metrics["train/loss"] == pytest.approx(exact["train/loss"], rel=0.05)
@@ -339,7 +339,7 @@ def test_data_of_several_tags_trains(digits: Digits, tiny: Tiny) -> None:
     result = trained(
         tiny(task="multilabel", loss={"name": "bce", "pos_weight": "balanced"}), TrialData(several, data.images)
     )[0]
-    assert result.logits.shape == (40, 2)
+    assert result.predictions["logits"].shape == (40, 2)
     assert_fractions(result.metrics)
 
 

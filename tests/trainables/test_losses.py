@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torchvision.ops import sigmoid_focal_loss
 
-from trainables.config import LOSSES_OF_TASK, ModelConfig, Sgd, TrialConfig
+from trainables.config import LOSSES_OF_TASK, Sgd, TrialConfig
+from trainables.config_model import ClassifierConfig
 from trainables.losses import LOSSES, build_loss, inverse_frequency, positive_weight
 
 TRAIN_TARGETS = {
@@ -17,13 +18,15 @@ OPTIONS = {
     "bce": [{}, {"label_smoothing": 0.1}, {"pos_weight": "balanced"}],
     "focal": [{}, {"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 5.0}],
 }
-CASES = [(task, name, options) for task, names in LOSSES_OF_TASK.items() for name in names for options in OPTIONS[name]]
+CASES = [
+    (task, name, options) for task in TRAIN_TARGETS for name in LOSSES_OF_TASK[task] for options in OPTIONS[name]
+]  # those of segmentation are in test_losses_pixel.py
 
 
 def make_loss(task, name, options):
     config = TrialConfig(
         task=task,
-        model=ModelConfig(backbone="resnet18"),
+        model=ClassifierConfig(backbone="resnet18"),
         optimizer=Sgd(lr=0.1),
         loss={"name": name, **options},
         epochs=1,
@@ -82,7 +85,7 @@ def test_every_loss_has_finite_gradients_at_extreme_logits(task, name, options, 
 @pytest.mark.parametrize("options", OPTIONS["cross_entropy"])
 def test_cross_entropy_is_torchs(options):
     logits, targets = make_batch("multiclass")
-    weight = inverse_frequency(TRAIN_TARGETS["multiclass"], 3) if "class_weights" in options else None
+    weight = inverse_frequency(np.eye(3)[TRAIN_TARGETS["multiclass"]]) if "class_weights" in options else None
     expected = F.cross_entropy(
         logits, targets.argmax(dim=1), weight=weight, label_smoothing=options.get("label_smoothing", 0.0)
     )
@@ -129,7 +132,7 @@ def test_focal_of_two_exclusive_classes_is_that_of_their_difference():
 
 
 def test_class_weights_are_inverse_to_frequency_with_mean_one_and_spare_absent_classes():
-    weights = inverse_frequency(np.array([0, 0, 0, 1]), 3)
+    weights = inverse_frequency(np.eye(3)[np.array([0, 0, 0, 1])])
     assert weights[1] / weights[0] == pytest.approx(3)
     assert weights[:2].mean() == pytest.approx(1)
     assert weights[2] == 1

@@ -38,3 +38,24 @@ def test_clothes_carry_33_tags_and_a_training_copy_of_a_val_image_is_left_out() 
     assert (dataset.targets.shape, dataset.targets.dtype) == ((2098, 33), np.uint8)
     assert dataset.describe()["counts"] == {"train": 1678, "val": 419, "test": 0, "skipped": 0, "duplicate": 1}
     assert any("left out of train, as val has an exact copy: 'images/0025.jpg'" in note for note in dataset.notes)
+
+
+def test_streets_come_with_their_split_and_void_is_no_class(tmp_path: Path) -> None:
+    dataset, images = load_dataset(real("camvid"), short_side_px=32, cache_dir=tmp_path)
+    assert (dataset.task, len(dataset.classes)) == ("segmentation", 11)
+    assert "void" not in dataset.classes
+    assert [len(dataset.indices(side)) for side in ("train", "val", "test")] == [367, 101, 233]
+    assert (images.mask(0).shape, images.mask(0).dtype) == ((240, 320), np.uint8)
+    counts = np.bincount(images.mask(0).ravel(), minlength=256)
+    assert counts[:11].tolist() == dataset.targets[0].tolist()
+    assert counts[11:255].sum() == 0
+    assert counts[255] > 0
+
+
+def test_clothes_come_with_masks_where_they_are_asked_for() -> None:
+    dataset, images = load_dataset(real("ccp"), task="segmentation", short_side_px=16, cache_dir=None)
+    assert (dataset.task, len(dataset.classes), dataset.classes[0]) == ("segmentation", 10, "background")
+    assert [len(dataset.indices(side)) for side in ("train", "val", "test")] == [803, 201, 0]
+    assert dataset.split_origin == "given by the data"
+    assert dataset.targets.shape == (1004, 10)
+    assert images.mask(0).max() < 10

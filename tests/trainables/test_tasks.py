@@ -19,7 +19,7 @@ from sklearn.metrics import (
 
 from search_spaces.names import METRICS_OF_TASK
 from trainables.config import LOSSES_OF_TASK
-from trainables.tasks import TASKS, score
+from trainables.tasks import LABEL_TASKS, TASKS, score
 
 N, C = 97, 7
 PRF = ("precision", "recall", "f1")
@@ -32,7 +32,7 @@ def random_case(task: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, n
         stored: Any = (rng.random((N, C)) < rng.uniform(0.1, 0.6, C)).astype(np.uint8)
     else:
         stored = rng.integers(0, 2 if task == "binary" else C, N)
-    targets = TASKS[task].encode_targets(stored, C)
+    targets = LABEL_TASKS[task].encode(stored, C)
     noise = torch.from_numpy(rng.normal(0, 1.5, targets.shape)).float()
     return targets * 2 - 1 + noise, targets, stored
 
@@ -56,7 +56,7 @@ def test_every_task_of_the_configuration_is_here() -> None:
     assert TASKS.keys() == LOSSES_OF_TASK.keys()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", LABEL_TASKS)
 def test_the_metrics_that_a_task_is_said_to_have_are_those_that_it_scores(task: str) -> None:
     logits, targets, _ = random_case(task)
     scored = score(task, logits, targets, 2 if task == "binary" else C, 0.5)
@@ -165,7 +165,7 @@ def test_a_class_that_is_neither_there_nor_predicted_does_not_enter_the_macro_av
     assert values["f1_macro"] == pytest.approx(prf("macro", stored[there], logits.argmax(1).numpy())["f1"], abs=1e-5)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", LABEL_TASKS)
 def test_a_metric_that_is_not_defined_on_the_split_is_left_out_and_nothing_warns(task: str) -> None:
     logits, targets, _ = random_case(task)
     one = targets[:1] if task == "multiclass" else torch.zeros_like(targets[:1])
@@ -177,7 +177,7 @@ def test_a_metric_that_is_not_defined_on_the_split_is_left_out_and_nothing_warns
     assert {"accuracy", "f1", "loss"} <= values.keys()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", LABEL_TASKS)
 def test_a_perfect_prediction_scores_one_in_everything_but_the_loss(task: str) -> None:
     _, targets, _ = random_case(task)
     targets = targets[targets.sum(1) > 0] if task == "multilabel" else targets  # an image without tags scores zero
@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_finite_is_told() -> None:
     assert math.isnan(values["loss"])
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", LABEL_TASKS)
 def test_targets_and_outputs_have_one_shape(task: str) -> None:
     _, targets, _ = random_case(task)
     num_classes = 2 if task == "binary" else C

@@ -82,3 +82,63 @@ def test_torchvision_has_every_set_of_the_table() -> None:
     from torchvision import datasets
 
     assert all(hasattr(datasets, name) for name in NAMED_SETS)
+
+
+def write_voc(root: Path, mask_value: int = 15) -> None:
+    for number, split in enumerate(("train", "val")):
+        stems = [f"2007_{number}{i}" for i in range(3)]
+        (root / "ImageSets" / "Segmentation").mkdir(parents=True, exist_ok=True)
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(stems))
+        for i, stem in enumerate(stems):
+            for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+                (root / folder).mkdir(exist_ok=True)
+                mode, color = ("RGB", (number * 50, i * 50, 0)) if suffix == "jpg" else ("L", mask_value)
+                Image.new(mode, (40, 30), color).save(root / folder / f"{stem}.{suffix}")
+
+
+@pytest.mark.parametrize("task", [None, "segmentation"])
+def test_pascal_voc_comes_with_its_masks(tmp_path: Path, task: str | None) -> None:
+    write_voc(tmp_path / "torchvision" / "VOCSegmentation" / "VOCdevkit" / "VOC2012")
+    dataset, images = load_dataset("torchvision:VOCSegmentation", task=task, short_side_px=15, cache_dir=tmp_path)
+    assert (dataset.task, len(dataset.classes), dataset.classes[15]) == ("segmentation", 21, "person")
+    assert dataset.split.tolist() == ["train"] * 3 + ["val"] * 3
+    assert dataset.names[3] == "VOCSegmentation/val/000000"
+    assert (images[4].shape, images.mask(4).shape) == ((15, 20, 3), (30, 40))
+    assert (images.mask(4) == 15).all()
+    assert len(pickle.dumps(dataset.mask_reader)) < 500
+    assert (pickle.loads(pickle.dumps(dataset.mask_reader))(4) == 15).all()
+
+
+def test_a_wrong_mask_of_a_named_set_is_refused_by_its_file(tmp_path: Path) -> None:
+    write_voc(tmp_path / "torchvision" / "VOCSegmentation" / "VOCdevkit" / "VOC2012", mask_value=77)
+    with pytest.raises(DataError, match=r"SegmentationClass/2007_00\.png' has the value 77, and there are 21 classes"):
+        load_dataset("torchvision:VOCSegmentation", short_side_px=15, cache_dir=tmp_path)
+
+
+def test_labels_of_pascal_voc_are_refused(tmp_path: Path) -> None:
+    write_voc(tmp_path / "torchvision" / "VOCSegmentation" / "VOCdevkit" / "VOC2012")
+    with pytest.raises(DataError, match="task 'multiclass' needs a label for each image"):
+        load_dataset("torchvision:VOCSegmentation", task="multiclass", short_side_px=15, cache_dir=tmp_path)
+
+
+def test_pets_are_labelled_by_breed_or_cut_out_as_asked(tmp_path: Path) -> None:
+    root = tmp_path / "torchvision" / "OxfordIIITPet" / "oxford-iiit-pet"
+    (root / "annotations" / "trimaps").mkdir(parents=True)
+    (root / "images").mkdir()
+    trimap = np.repeat(np.array([1, 2, 3, 2], np.uint8), 5)[:, None].repeat(30, axis=1)  # (20, 30)
+    for number, split in enumerate(("trainval", "test")):
+        lines = [f"{name}_{number}{i} {label} 1 1" for label, name in enumerate(("Bengal", "pug"), 1) for i in range(3)]
+        (root / "annotations" / f"{split}.txt").write_text("\n".join(lines))
+        for i, line in enumerate(lines):
+            Image.new("RGB", (30, 20), (number * 50, i * 40, 0)).save(root / "images" / f"{line.split()[0]}.jpg")
+            Image.fromarray(trimap).save(root / "annotations" / "trimaps" / f"{line.split()[0]}.png")
+    labelled, _ = load_dataset("torchvision:OxfordIIITPet", short_side_px=20, cache_dir=tmp_path)
+    masked, images = load_dataset(
+        "torchvision:OxfordIIITPet", task="segmentation", short_side_px=20, cache_dir=tmp_path
+    )
+    assert (labelled.task, labelled.classes) == ("binary", ("Bengal", "Pug"))
+    assert (masked.task, masked.classes) == ("segmentation", ("background", "pet"))
+    assert masked.fingerprint != labelled.fingerprint
+    assert images.mask(0)[:, 0].tolist() == [1] * 5 + [0] * 5 + [255] * 5 + [0] * 5
+    assert masked.targets[0].tolist() == [300, 150]
+    assert masked.describe()["counts"] == {"train": 5, "val": 1, "test": 6, "skipped": 0, "duplicate": 0}

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from search_spaces.errors import ConfigError, WeightsError
-from trainables.config import ModelConfig
+from trainables.config_model import ClassifierConfig
 from trainables.models import weights as weights_module
 from trainables.models.classifiers import build_classifier
 from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
@@ -93,7 +93,7 @@ def test_packaged_weights_know_ants_from_bees():
 @needs_lite
 def test_packaged_weights_are_used_without_asking_any_hub(isolated):
     assert missing_weights(LITE_PACKAGES) == {}
-    model = build_classifier(ModelConfig(backbone="tf_efficientnet_lite0"), num_outputs=2, image_size=32)
+    model = build_classifier(ClassifierConfig(backbone="tf_efficientnet_lite0"), num_outputs=2, image_size=32)
     assert model.mean == model.std == (0.5, 0.5, 0.5)
 
 

@@ -1,7 +1,7 @@
 """Augmentation: from a configuration to albumentations pipelines, and the mixing of whole batches.
 
 Images go in as (H, W, 3) uint8 of any size and come out as (S, S, 3) uint8; masks (H, W) go along, always by nearest
-neighbour. Pixels are normalised later, per batch on the device.
+neighbour, and what is added to an image is VOID in its mask. Pixels are normalised later, per batch on the device.
 """
 
 from __future__ import annotations
@@ -16,25 +16,47 @@ from torch import Tensor
 
 from trainables import config_augment as parts
 from trainables.config import TrialConfig
-from trainables.data.steps import A, ImagePolicy, Pipeline, ShrinkLarge
+from trainables.data.dataset import VOID
+from trainables.data.steps import A, ForegroundCrop, ImagePolicy, Pipeline, ShrinkLarge
 
 
-def train_transform(config: TrialConfig) -> A.Compose:
-    """`transform(image=...)["image"]` is the augmented image; `transform.set_random_seed(seed)` makes it repeatable."""
+def train_transform(config: TrialConfig, background: int | None = None) -> A.Compose:
+    """`transform(image=...)["image"]` is the augmented image; `transform.set_random_seed(seed)` makes it repeatable.
+
+    With `mask=`, ["mask"] is what became of it. `background`: that class's number, for crops that look for foreground.
+    """
     # Twice the final size loses nothing that a crop of a quarter of the area could show, and bounds the work on photos.
     steps = [ShrinkLarge(2 * config.image_size)]
+    if config.task == "segmentation" and config.fit_image == "crop":
+        steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]  # what evaluation sees
     for field, build in AUGMENTATIONS.items():
         part = getattr(config.augment, field)
         if part is not None:
             steps.append(build(part, config.image_size))
         elif field == "random_resized_crop":  # whatever is drawn, the geometric part ends at the final size
-            steps += _fit(config, A.RandomCrop)
+            steps += _final_crop(config, background)
     return Pipeline(steps, mask_interpolation=cv2.INTER_NEAREST)
 
 
 def eval_transform(config: TrialConfig) -> A.Compose:
-    """The centre crop of the resized image, or all of it squashed; nothing random."""
-    return Pipeline(_fit(config, A.CenterCrop, area="image"), mask_interpolation=cv2.INTER_NEAREST)
+    """The centre crop of the resized image, or all of it squashed; nothing random. For segmentation the whole image
+    at the size at which the network sees it, or squashed; masks are judged at their own size and stay out of it."""
+    steps = _fit(config, A.CenterCrop, area="image")
+    if config.task == "segmentation" and config.fit_image == "crop":
+        steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]
+    return Pipeline(steps, mask_interpolation=cv2.INTER_NEAREST)
+
+
+def cached_short_side(config: TrialConfig) -> int:
+    """How large the decoded images must be: classifiers lose the borders of a centre crop at evaluation."""
+    if config.task == "segmentation":
+        return config.image_size if config.fit_image == "squash" else seen_short_side(config)
+    return round(config.image_size / config.eval_crop)
+
+
+def seen_short_side(config: TrialConfig) -> int:
+    """The shorter side, in pixels, of the images that a segmenter sees before they are cropped."""
+    return config.short_side or config.image_size
 
 
 def mix_batch(mix: parts.MixUp | parts.CutMix | None, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,6 +75,17 @@ def mix_batch(mix: parts.MixUp | parts.CutMix | None, images: Tensor, targets: T
     return torch.cat([mixed, images[even:]]), torch.cat([mixed_targets, targets[even:]])
 
 
+def _final_crop(config: TrialConfig, background: int | None) -> list[Any]:
+    """What brings an image of any size to the size of the batch."""
+    if config.task != "segmentation" or config.fit_image == "squash":
+        return _fit(config, A.RandomCrop)
+    size, foreground = config.image_size, config.augment.foreground_crop
+    pad = A.PadIfNeeded(size, size, position="random", fill_mask=VOID)
+    if foreground is None:
+        return [pad, A.RandomCrop(size, size)]
+    return [pad, ForegroundCrop(size, foreground.min_share, background, foreground.p)]
+
+
 def _fit(config: TrialConfig, crop: Callable[..., Any], area: str | None = None) -> list[Any]:
     size = config.image_size
     if config.fit_image == "squash":
@@ -62,11 +95,15 @@ def _fit(config: TrialConfig, crop: Callable[..., Any], area: str | None = None)
 
 def _rescale(part: parts.Rescale, image_size: int) -> A.Affine:
     # Balanced: as often out as in. A plain draw from 0.5 to 2 would zoom in twice as often.
-    return A.Affine(scale=(part.low, part.high), keep_ratio=True, balanced_scale=part.low < 1 < part.high, p=part.p)
+    return A.Affine(
+        scale=(part.low, part.high), keep_ratio=True, balanced_scale=part.low < 1 < part.high, fill_mask=VOID, p=part.p
+    )
 
 
 def _crop_and_pad(part: parts.CropAndPad, image_size: int) -> A.CropAndPad:
-    return A.CropAndPad(percent=(-part.fraction, part.fraction), keep_size=False, p=part.p)  # resized once, at the end
+    return A.CropAndPad(
+        percent=(-part.fraction, part.fraction), keep_size=False, fill_mask=VOID, p=part.p
+    )  # resized once, at the end
 
 
 def _rotate(part: parts.Rotate, image_size: int) -> A.Rotate:

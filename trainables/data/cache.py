@@ -1,10 +1,15 @@
-"""Decode once: every image of a data set, resized, in one file that all trials of a machine map.
+"""Decode once: every image of a data set, resized, in one file that all trials of a machine map; so its masks.
 
 A cache is the folder `<fingerprint>-<short side>/` with
 
     images.u8   all images one after the other, (H, W, 3) uint8 in C order
     index.npy   (N, 3) int64: offset in bytes, height, width; height 0 where the image could not be read
     meta.json   version, count, and why the unreadable ones are so
+
+and for segmentation, beside them,
+
+    masks.u8, masks_index.npy   the masks likewise, (H, W) uint8, each of its own size: nothing is lost by resizing
+    pixel_counts.npy            (N, 256) int64: how many pixels of each mask have each value
 
 It is built in a folder beside it and renamed when it is whole, so what stands under its name is never half-written.
 """
@@ -22,9 +27,10 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from search_spaces.errors import DataError
-from trainables.data.cache_build import CACHE_VERSION, build, decode_small, unreadable
-from trainables.data.dataset import Reader
+from trainables.data.cache_build import CACHE_VERSION, Source, build, decode_small, inspect
+from trainables.data.dataset import MaskReader, Reader
 
+NO_MASKS = "this data set has no masks"
 NEXT_MOVE = "Name another place with --cache-dir, or pass --no-cache."
 
 
@@ -39,6 +45,12 @@ class Images(Protocol):
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, the caller's own to change; a DataError for a bad one."""
 
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        """(H, W) uint8 class indices and VOID, of the mask's own size, the caller's own to change.
+
+        A DataError for a bad one; a RuntimeError where the data set has no masks.
+        """
+
 
 class CachedImages:
     """Images of a finished cache. Pickles as its path: a process maps the file for itself."""
@@ -47,12 +59,14 @@ class CachedImages:
         meta = json.loads((folder / "meta.json").read_text())
         self._folder = folder
         self._index = np.load(folder / "index.npy")  # (N, 3) offset, height, width
-        size = int((self._index[:, 1] * self._index[:, 2] * 3).sum())
-        stored = (folder / "images.u8").stat().st_size
-        if meta["version"] != CACHE_VERSION or meta["count"] != len(self._index) or size != stored:
+        if meta["version"] != CACHE_VERSION or meta["count"] != len(self._index):
             raise ValueError(f"{folder} is not a whole cache of version {CACHE_VERSION}")
-        # An empty file cannot be mapped: every image may be bad.
-        self._pixels = np.memmap(folder / "images.u8", np.uint8, "r") if size else np.zeros(0, np.uint8)
+        self._pixels = _mapped(folder / "images.u8", self._index, channels=3)
+        self.pixel_counts: npt.NDArray[np.int64] | None = None
+        if meta.get("masks", False):
+            self._mask_index = np.load(folder / "masks_index.npy")  # (N, 3) offset, height, width
+            self._masks = _mapped(folder / "masks.u8", self._mask_index, channels=1)
+            self.pixel_counts = np.load(folder / "pixel_counts.npy", mmap_mode="r")
         self.bad: Mapping[int, str] = {int(index): why for index, why in meta["bad"].items()}
 
     def __len__(self) -> int:
@@ -65,6 +79,14 @@ class CachedImages:
         flat = self._pixels[offset : offset + height * width * 3]
         return np.array(flat).reshape(height, width, 3)  # a copy: torch warns of arrays that it may not write to
 
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        if self.pixel_counts is None:
+            raise RuntimeError(NO_MASKS)
+        if index in self.bad:
+            raise DataError(self.bad[index])
+        offset, height, width = (int(value) for value in self._mask_index[index])
+        return np.array(self._masks[offset : offset + height * width]).reshape(height, width)
+
     def __reduce__(self) -> tuple[type[CachedImages], tuple[Path]]:
         return CachedImages, (self._folder,)  # a memmap would pickle all its pixels
 
@@ -72,18 +94,33 @@ class CachedImages:
 class DecodedImages:
     """Images decoded at each access, for where there is no room for a cache; resized just as a cache's are."""
 
-    def __init__(self, reader: Reader, count: int, short_side_px: int, bad: Mapping[int, str]) -> None:
-        self._reader, self._count, self._short_side_px, self.bad = reader, count, short_side_px, bad
+    def __init__(
+        self,
+        source: Source,
+        short_side_px: int,
+        bad: Mapping[int, str],
+        pixel_counts: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self._source, self._short_side_px, self.bad, self.pixel_counts = source, short_side_px, bad, pixel_counts
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._source.names)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        self._check(index)
+        return decode_small(self._source.reader, index, self._short_side_px).copy()
+
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        if self._source.mask_reader is None:
+            raise RuntimeError(NO_MASKS)
+        self._check(index)
+        return self._source.mask_reader(index).copy()
+
+    def _check(self, index: int) -> None:
         if index in self.bad:
             raise DataError(self.bad[index])
-        if not 0 <= index < self._count:
+        if not 0 <= index < len(self):
             raise IndexError(index)
-        return decode_small(self._reader, index, self._short_side_px).copy()
 
 
 def default_cache_dir() -> Path:
@@ -93,8 +130,13 @@ def default_cache_dir() -> Path:
 
 
 def open_images(
-    names: tuple[str, ...], reader: Reader, fingerprint: str, short_side_px: int, cache_dir: Path | None
-) -> Images:
+    names: tuple[str, ...],
+    reader: Reader,
+    fingerprint: str,
+    short_side_px: int,
+    cache_dir: Path | None,
+    mask_reader: MaskReader | None = None,
+) -> CachedImages | DecodedImages:
     """The images behind `names`, none with a shorter side above `short_side_px`; smaller ones are left as they are.
 
     Maps the cache, building it first where there is none. Of several processes one builds and the others wait.
@@ -102,26 +144,38 @@ def open_images(
 
     Raises DataError where the cache cannot be written.
     """
+    source = Source(names, reader, mask_reader)
     if cache_dir is None:
-        return DecodedImages(reader, len(names), short_side_px, unreadable(reader, names))
+        return DecodedImages(source, short_side_px, *inspect(source))
     folder = cache_dir.absolute() / f"{fingerprint}-{short_side_px}"
-    finished = _open_finished(folder)  # before the lock: a finished cache may lie on a disk that is read-only
+    masked = mask_reader is not None
+    finished = _open_finished(folder, masked)  # before the lock: a finished cache may lie on a disk that is read-only
     if finished is not None:
         return finished
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
-            finished = _open_finished(folder)  # another process may have built it while this one waited
+            finished = _open_finished(folder, masked)  # another process may have built it while this one waited
             if finished is None:
-                build(folder, names, reader, short_side_px)
+                build(folder, source, short_side_px)
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
         raise DataError(f"the image cache '{folder}' cannot be written: {error}. {NEXT_MOVE}") from error
     return finished or CachedImages(folder)
 
 
-def _open_finished(folder: Path) -> CachedImages | None:
+def _mapped(path: Path, index: npt.NDArray[np.int64], channels: int) -> npt.NDArray[np.uint8]:
+    """(bytes,) of the file; a ValueError where it is not as long as its index (N, 3) says."""
+    size = int((index[:, 1] * index[:, 2] * channels).sum())
+    if size != path.stat().st_size:
+        raise ValueError(f"{path} has not the size that its index says")
+    # An empty file cannot be mapped: every image may be bad.
+    return np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
+
+
+def _open_finished(folder: Path, masked: bool) -> CachedImages | None:
     """The cache, or None where there is none, or one that was tampered with or is of another version."""
     try:
-        return CachedImages(folder)
+        images = CachedImages(folder)
+        return images if masked == (images.pixel_counts is not None) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-TASKS = ("binary", "multiclass", "multilabel")
+TASKS = ("binary", "multiclass", "multilabel", "segmentation")
+VOID = 255  # in every mask: a pixel that is neither learnt nor judged
 SPLITS = ("train", "val", "test", "skipped", "duplicate")
 
 
@@ -18,16 +19,30 @@ class Reader(Protocol):
         """(H, W, 3) uint8 RGB; a DataError or an OSError where the image cannot be read."""
 
 
+class MaskReader(Protocol):
+    """Decodes one mask. Crosses process borders, so it is small and can be pickled."""
+
+    def __call__(self, index: int) -> np.ndarray:
+        """(H, W) uint8 class indices and VOID, of the mask's own size; a DataError where it is missing or wrong."""
+
+    def name(self, index: int) -> str:
+        """What messages call the mask: its file, relative to the data's root."""
+
+
 @dataclass(frozen=True, eq=False)  # arrays have no plain equality; compare fingerprints
 class Dataset:
     """Names, labels and split of a data set of N images and C classes; the pixels are elsewhere (`cache.py`).
 
-    task         binary, multiclass or multilabel
-    classes      C names; binary has exactly two, and the second is the positive one
+    task         binary, multiclass, multilabel or segmentation
+    classes      C names; binary has exactly two, and the second is the positive one; segmentation: the names of the
+                 indices in the masks, in their order, without void
     names        N file names relative to the data's root, or names like 'digits/0017'
-    targets      (N,) int64 class index for binary and multiclass; (N, C) uint8 of 0 and 1 for multilabel
+    targets      (N,) int64 class index for binary and multiclass; (N, C) uint8 of 0 and 1 for multilabel;
+                 (N, C) int64 for segmentation: how many pixels of each class a mask has (none for unreadable ones)
     split        (N,) str: train, val, test, skipped (unreadable) or duplicate (a copy left out of its split)
-    fingerprint  16 hex digits of a sha256 over names, file contents, classes and targets; the split is not in it
+    fingerprint  16 hex digits of a sha256 over names, file contents, classes and targets, or the masks and how
+                 they are read; the split is not in it
+    mask_reader  for segmentation only
     notes        sentences that a person should hear, such as which images were skipped
     """
 
@@ -41,6 +56,7 @@ class Dataset:
     fingerprint: str
     split_origin: str
     notes: tuple[str, ...] = ()
+    mask_reader: MaskReader | None = None
 
     def indices(self, split: str) -> np.ndarray:
         """(n,) int64 positions of that split, ascending."""

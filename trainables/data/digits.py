@@ -1,13 +1,14 @@
 """Real handwritten digits that need no download: scikit-learn's 1,797 scans, and scenes drawn from them.
 
-digits              ten classes, 32 x 32 px
-digits:binary       even or odd
-digits:multilabel   1,000 scenes of 64 x 64 px with one to four digits: which ones are there?
+digits               ten classes, 32 x 32 px
+digits:binary        even or odd
+digits:multilabel    1,000 scenes of 64 x 64 px with one to four digits: which ones are there?
+digits:segmentation  the same scenes: which pixels are the ink of which digit?
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -41,6 +42,17 @@ class SceneReader:
         return scene(index)[0]
 
 
+@dataclass(frozen=True)
+class SceneMasks:
+    """Draws the mask of scene `index` again from its number."""
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        return scene(index)[2]
+
+    def name(self, index: int) -> str:
+        return f"scenes/{index:04d} (mask)"
+
+
 def scan_digits() -> Scan:
     scans, labels = _scans()
     return Scan(
@@ -68,6 +80,19 @@ def scan_scenes() -> Scan:
         given=np.array(["train" if i < NUM_TRAIN_SCENES else "val" for i in range(NUM_SCENES)]),
         digests=tuple(bytes_digest(image.tobytes()) for image, _, _ in drawn),
         reader=SceneReader(),
+    )
+
+
+def scan_scene_masks() -> Scan:
+    """The scenes of `scan_scenes`, its split included, with their masks in place of labels."""
+    scenes = scan_scenes()
+    classes = ("background", *DIGIT_CLASSES)
+    return replace(
+        scenes,
+        classes=classes,
+        targets=np.zeros((NUM_SCENES, len(classes)), np.int64),
+        mask_reader=SceneMasks(),
+        mask_digests=tuple(bytes_digest(scene(i)[2].tobytes()) for i in range(NUM_SCENES)),
     )
 
 

@@ -36,7 +36,7 @@ def scan_folder(spec: str, root: Path) -> Scan:
                     "Add its images, or remove the folder."
                 )
             rows += [(name, class_name, split) for name in found]
-    beside = [file.name for file in _entries(root) if file.is_file() and _is_image(file.name)]
+    beside = [file.name for file in _entries(root) if file.is_file() and _has(file.name, IMAGE_SUFFIXES)]
     if not rows:
         where = f"{counted(len(beside), 'image')} found directly in it, but no folders of classes. " if beside else ""
         raise DataError(f"no images found in '{spec}'. {where}{LAYOUTS}")
@@ -70,6 +70,14 @@ def _split_folders(spec: str, root: Path) -> dict[str, str]:
     return found
 
 
+def has_class_folders(root: Path) -> bool:
+    """Whether there is DIR/train/class beside whatever else the folder holds, and 'train' has no masks of its own."""
+    train = root / "train"
+    if not train.is_dir() or (root / "trainannot").is_dir():
+        return False
+    return bool(set(_subfolders(train)) - {"images", "masks"})
+
+
 def _notes(root: Path, parts: dict[str, str], beside: list[str]) -> tuple[str, ...]:
     notes = []
     if beside:
@@ -82,15 +90,20 @@ def _notes(root: Path, parts: dict[str, str], beside: list[str]) -> tuple[str, .
 
 def images_below(root: Path, folder: Path) -> list[str]:
     """Images at any depth, but not hidden ones: sorted names relative to the root, the same on every file system."""
+    return files_below(root, folder, IMAGE_SUFFIXES)
+
+
+def files_below(root: Path, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """As `images_below`, for files of these suffixes."""
     names = []
     for where, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not _hidden(name)]
-        names += [Path(where, name).relative_to(root).as_posix() for name in files if _is_image(name)]
+        names += [Path(where, name).relative_to(root).as_posix() for name in files if _has(name, suffixes)]
     return sorted(names)
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not _hidden(name)
+def _has(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and not _hidden(name)
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -1,9 +1,10 @@
 """From what the user named to a data set and its pixels.
 
     a folder            folders.py            DIR/class/*.jpg, or DIR/train/class and DIR/val/class
+    a folder of masks   mask_folders.py       DIR/images and DIR/masks, or laid out as CamVid or Pascal VOC
     a table             csv_table.py          file.csv, or a folder that holds labels.csv
     torchvision:NAME    torchvision_sets.py   downloaded
-    digits              digits.py             real digits that ship with scikit-learn; also :binary and :multilabel
+    digits              digits.py             real digits that ship with scikit-learn; also :binary and so on
 
 A folder that is called 'digits' is './digits'.
 """
@@ -11,24 +12,34 @@ A folder that is called 'digits' is './digits'.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
 from trainables.data.cache import DecodedImages, Images, default_cache_dir, open_images
+from trainables.data.cache_build import Source
 from trainables.data.csv_table import scan_csv
-from trainables.data.dataset import Dataset
-from trainables.data.digits import scan_digits, scan_even_odd, scan_scenes
-from trainables.data.folders import LAYOUTS, scan_folder
+from trainables.data.dataset import TASKS, Dataset
+from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
+from trainables.data.folders import LAYOUTS, has_class_folders, scan_folder
+from trainables.data.mask_folders import find_layout, scan_masks
 from trainables.data.reading import read_image
-from trainables.data.scan import Scan
+from trainables.data.scan import Scan, check_masks_wanted
 from trainables.data.split import split_data
 from trainables.data.torchvision_sets import scan_torchvision
 from trainables.data.words import counted, quoted
 
 __all__ = ["load_dataset", "read_image", "reopen_images"]
 
-BUILT_IN = {"digits": scan_digits, "digits:binary": scan_even_odd, "digits:multilabel": scan_scenes}
+BUILT_IN = {
+    "digits": scan_digits,
+    "digits:binary": scan_even_odd,
+    "digits:multilabel": scan_scenes,
+    "digits:segmentation": scan_scene_masks,
+}
 ON_BAD_IMAGE = ("error", "skip")
 TABLE_NAME = "labels.csv"
 
@@ -46,20 +57,24 @@ def load_dataset(
     """The data set that `spec` names, and its images with their shorter side at most `short_side_px`.
 
     `task` None takes the natural one: binary for two classes, multiclass for more, multilabel where an image can
-    have several labels. `seed` and `val_fraction` matter only where the data gives no val. `on_bad_image` is
-    error, or skip: leave unreadable images out with a note. `cache_dir` None decodes at each access.
+    have several labels, segmentation where there are masks and no labels. `seed` and `val_fraction` matter only
+    where the data gives no val. `on_bad_image` is error, or skip: leave out with a note what is unreadable or has
+    no mask. `cache_dir` None decodes at each access.
 
     Everything wrong with the data is found here, before any time is spent on training, and raised as DataError.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"unknown --on-bad-image '{on_bad_image}'. {did_you_mean(on_bad_image, ON_BAD_IMAGE)}")
-    scan = _scan(spec, on_bad_image, cache_dir)
+    scan = _scan(spec, task, on_bad_image, cache_dir)
     resolved_task = scan.task(task)
     fingerprint = scan.fingerprint()
-    images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir)
+    images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
     if images.bad and on_bad_image == "error":
         raise DataError(_bad_image(spec, images.bad))
-    split = split_data(scan, list(images.bad), seed, val_fraction)
+    if images.pixel_counts is not None:
+        scan = replace(scan, targets=np.array(images.pixel_counts[:, : len(scan.classes)]))  # (N, C) int64
+    split = split_data(_by_presence(scan), list(images.bad), seed, val_fraction)
+    why_bad = "unreadable" if scan.mask_reader is None else "unreadable, or with a mask that cannot be used"
     skipped = [scan.names[index] for index in images.bad]
     dataset = Dataset(
         spec=spec,
@@ -73,9 +88,10 @@ def load_dataset(
         split_origin=split.origin,
         notes=(
             *scan.notes,
-            *([f"{counted(len(skipped), 'image')} skipped as unreadable: {quoted(skipped)}."] if skipped else []),
+            *([f"{counted(len(skipped), 'image')} skipped as {why_bad}: {quoted(skipped)}."] if skipped else []),
             *split.notes,
         ),
+        mask_reader=scan.mask_reader,
     )
     return dataset, images
 
@@ -86,26 +102,26 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
     The first process on a machine builds the cache there; the others wait for it and map it.
     """
     if cache_dir is None:  # what is unreadable was found when the data was loaded; no second pass over everything
-        bad = {int(i): f"image '{dataset.names[i]}' was skipped as unreadable" for i in dataset.indices("skipped")}
-        return DecodedImages(dataset.reader, len(dataset.names), short_side_px, bad)
-    return open_images(dataset.names, dataset.reader, dataset.fingerprint, short_side_px, cache_dir)
+        bad = {
+            int(i): f"image '{dataset.names[i]}' was skipped when the data was loaded"
+            for i in dataset.indices("skipped")
+        }
+        return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), short_side_px, bad)
+    return open_images(
+        dataset.names, dataset.reader, dataset.fingerprint, short_side_px, cache_dir, dataset.mask_reader
+    )
 
 
-def _scan(spec: str, on_bad_image: str, cache_dir: Path | None) -> Scan:
+def _scan(spec: str, task: str | None, on_bad_image: str, cache_dir: Path | None) -> Scan:
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
     if spec.startswith("torchvision:"):
         root = (cache_dir or default_cache_dir()).expanduser().absolute() / "torchvision"
-        return scan_torchvision(spec.removeprefix("torchvision:"), root)
+        return scan_torchvision(spec.removeprefix("torchvision:"), root, task)
     path = Path(spec).expanduser()
     try:
         if path.is_dir():
-            table = path / TABLE_NAME
-            return (
-                scan_csv(str(Path(spec) / TABLE_NAME), table, on_bad_image)
-                if table.is_file()
-                else scan_folder(spec, path)
-            )
+            return _scan_directory(spec, path, task, on_bad_image)
         if path.is_file() and path.suffix.lower() == ".csv":
             return scan_csv(spec, path, on_bad_image)
     except OSError as error:
@@ -113,6 +129,24 @@ def _scan(spec: str, on_bad_image: str, cache_dir: Path | None) -> Scan:
     if path.is_file():
         raise DataError(f"'{spec}' is a file, but neither a folder nor a .csv table. {LAYOUTS}")
     raise DataError(f"no data in '{spec}': there is no such folder or table. {_nearest(spec, path)}")
+
+
+def _scan_directory(spec: str, path: Path, task: str | None, on_bad_image: str) -> Scan:
+    """Masks where they are asked for, or where there are no labels: a folder may hold both."""
+    if task == "segmentation":
+        return scan_masks(spec, path, on_bad_image)
+    if (path / TABLE_NAME).is_file():
+        return scan_csv(str(Path(spec) / TABLE_NAME), path / TABLE_NAME, on_bad_image)
+    if find_layout(spec, path) is None or has_class_folders(path):
+        return scan_folder(spec, path)
+    if task in TASKS:
+        check_masks_wanted(task)
+    return scan_masks(spec, path, on_bad_image)
+
+
+def _by_presence(scan: Scan) -> Scan:
+    """What the split is drawn by: the labels, or for masks which classes each of them shows."""
+    return scan if scan.mask_reader is None else replace(scan, targets=(scan.targets > 0).astype(np.uint8))
 
 
 def _nearest(spec: str, path: Path) -> str:
@@ -128,4 +162,7 @@ def _nearest(spec: str, path: Path) -> str:
 def _bad_image(spec: str, bad: Mapping[int, str]) -> str:
     first, *rest = bad.values()
     more = f" ({len(rest)} more like it)" if rest else ""
+    if first.startswith("mask "):
+        move = "Correct it, or classes.txt or palette.txt, or pass --on-bad-image skip to leave out such images."
+        return f"{spec}: {first}{more}. {move}"
     return f"{spec}: {first}{more}. Replace or remove it, or pass --on-bad-image skip to leave out what is unreadable."

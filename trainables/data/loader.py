@@ -1,11 +1,13 @@
-"""Batches of one split: cached images through the trial's transform, with their targets."""
+"""Batches of one split: cached images through the trial's transform, with their targets or their masks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,8 +16,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
+from trainables.data.merge import Merge
 
 Transform = Callable[..., dict[str, Any]]  # albumentations' calling convention
+Labels = Tensor | Merge  # (N, K) float targets of the whole data set, or what to make of the masks' classes
 
 
 @dataclass(frozen=True)
@@ -26,18 +30,31 @@ class TrialData:
     images: Images
 
 
-class _Split(TorchDataset[tuple[list[np.ndarray], Tensor]]):
+class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):
     """Whole batches by position: `__getitems__` is torch's own hook for fetching a batch at once."""
 
-    def __init__(self, images: Images, positions: np.ndarray, targets: Tensor, transform: Transform) -> None:
-        self.images, self.positions, self.targets, self.transform = images, positions, targets, transform
+    def __init__(self, images: Images, positions: np.ndarray, labels: Labels, transform: Transform) -> None:
+        self.images, self.positions, self.labels, self.transform = images, positions, labels, transform
 
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitems__(self, rows: list[int]) -> tuple[list[np.ndarray], Tensor]:
-        arrays = [self.transform(image=self.images[int(self.positions[row])])["image"] for row in rows]
-        return arrays, self.targets[torch.as_tensor(rows)]
+    def __getitems__(self, rows: list[int]) -> tuple[list[np.ndarray], Any]:
+        positions = [int(self.positions[row]) for row in rows]
+        if isinstance(self.labels, Tensor):
+            arrays = [self.transform(image=self.images[position])["image"] for position in positions]
+            return arrays, self.labels[torch.as_tensor(positions)]
+        pairs = [self._with_mask(position, self.labels) for position in positions]
+        return [image for image, _ in pairs], torch.from_numpy(np.stack([mask for _, mask in pairs]))
+
+    def _with_mask(self, position: int, merge: Merge) -> tuple[np.ndarray, np.ndarray]:
+        """Image (S, S, 3) and mask (S, S), moved together."""
+        image = self.images[position]
+        mask: np.ndarray = merge.table[self.images.mask(position)]
+        # The cache holds images smaller than their masks. By nearest: between two classes lies no third.
+        mask = cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+        done = self.transform(image=image, mask=mask)
+        return done["image"], done["mask"]
 
     def set_random_seed(self, seed: int) -> None:
         set_seed = getattr(self.transform, "set_random_seed", None)
@@ -45,7 +62,17 @@ class _Split(TorchDataset[tuple[list[np.ndarray], Tensor]]):
             set_seed(seed)
 
 
-def _collate(batch: tuple[list[np.ndarray], Tensor]) -> tuple[Tensor, Tensor]:
+class _Whole(_Split):
+    """Images as the network sees them, of whatever sizes, with their masks untouched."""
+
+    def __getitems__(self, rows: list[int]) -> tuple[list[np.ndarray], Any]:
+        positions = [int(self.positions[row]) for row in rows]
+        assert isinstance(self.labels, Merge)
+        images = [self.transform(image=self.images[position])["image"] for position in positions]
+        return images, [self.labels.table[self.images.mask(position)] for position in positions]
+
+
+def _collate(batch: tuple[list[np.ndarray], Any]) -> tuple[Tensor, Any]:
     arrays, targets = batch
     return torch.from_numpy(np.stack(arrays)), targets
 
@@ -53,36 +80,63 @@ def _collate(batch: tuple[list[np.ndarray], Tensor]) -> tuple[Tensor, Tensor]:
 def batches(
     data: TrialData,
     split: str,
-    targets: Tensor,
+    labels: Labels,
     transform: Transform,
     batch_size: int,
     *,
     seed: int | None = None,
+    repeat: int = 1,
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of (images (B, S, S, 3) uint8, targets (B, K) float) of one split, in order or shuffled by `seed`.
+    """Batches of (images (B, S, S, 3) uint8, targets) of one split, in order or shuffled by `seed`.
 
-    targets (N, K) float of the whole data set. With a seed the order, the transform and every worker are
-    seeded by it, so that an epoch is the same whenever and wherever it is run with the same num_workers.
+    labels: the targets (N, K) float of the whole data set, of which each batch gets its rows (B, K); or, for masks,
+    how their classes are merged, and each batch gets (B, S, S) uint8. With a seed the order, the transform and every
+    worker are seeded by it, so that an epoch is the same whenever and wherever it is run with the same num_workers.
+    `repeat`: how often an epoch goes through the split.
     """
     positions = data.dataset.indices(split)
-    samples = _Split(data.images, positions, targets[torch.as_tensor(positions)], transform)
+    samples = _Split(data.images, positions, labels, transform)
     order: list[int] = list(range(len(positions)))
     if seed is not None:
         samples.set_random_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(positions), generator=generator).tolist()
+        order = (torch.randperm(repeat * len(positions), generator=generator) % len(positions)).tolist()
         order = order[: num_used(len(order), batch_size)]
-    loader = DataLoader(
+    yield from DataLoader(
         samples,
-        batch_sampler=[order[start : start + batch_size] for start in range(0, len(order), batch_size)],
+        batch_sampler=_chunks(order, batch_size),
         num_workers=num_workers,
         collate_fn=_collate,  # type: ignore[arg-type]  # torch types a list of samples; __getitems__ gives a batch
         pin_memory=pin_memory,
         worker_init_fn=None if seed is None else _SeedWorker(seed),
     )
-    yield from loader
+
+
+def whole_images(
+    data: TrialData, split: str, merge: Merge, transform: Transform, batch_size: int, *, num_workers: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(images (B, h, w, 3) uint8, masks (B, H, W) uint8) of one split in order; B varies, as do the sizes.
+
+    A batch holds neighbours of one size: h, w as the network sees them, H, W those of their masks.
+    """
+    positions = data.dataset.indices(split)
+    loader = DataLoader(
+        _Whole(data.images, positions, merge, transform),
+        batch_sampler=_chunks(list(range(len(positions))), batch_size),
+        num_workers=num_workers,
+        collate_fn=list,
+    )
+    for images, masks in loader:
+        pairs = zip(images, masks, strict=True)
+        for _, group in groupby(pairs, key=lambda pair: (pair[0].shape, pair[1].shape)):
+            same_images, same_masks = zip(*group, strict=True)
+            yield torch.from_numpy(np.stack(same_images)), torch.from_numpy(np.stack(same_masks))
+
+
+def _chunks(order: list[int], size: int) -> list[list[int]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def num_used(num_images: int, batch_size: int) -> int:

@@ -25,9 +25,7 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
     except MemoryError:
         raise  # the machine's trouble, not the file's
     except Exception as error:  # a broken file breaks decoders in every way: OSError, SyntaxError, struct.error, ...
-        # PIL and the system put the whole path into some messages; the name is enough, and right on every machine.
-        why = "not an image" if isinstance(error, UnidentifiedImageError) else _reason(error)
-        raise DataError(f"image '{name or path}' cannot be read: {why}") from error
+        raise DataError(f"image '{name or path}' cannot be read: {why_unreadable(error)}") from error
 
 
 def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -43,7 +41,11 @@ def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))  # (H, W, 3)
 
 
-def _reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
+    """What a message says of a file that broke its decoder."""
+    if isinstance(error, UnidentifiedImageError):
+        # PIL and the system put the whole path into some messages; the name is enough, and right on every machine.
+        return "not an image"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.strip().rstrip(".") or type(error).__name__
 

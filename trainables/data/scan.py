@@ -13,17 +13,24 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
-from trainables.data.dataset import TASKS, Reader
+from trainables.data.dataset import TASKS, MaskReader, Reader
 from trainables.data.words import quoted
+
+MASK_LAYOUTS = (
+    "Masks stand in DIR/images with DIR/masks, in DIR/train with DIR/trainannot (as CamVid), or in DIR/JPEGImages with "
+    "DIR/SegmentationClass (as Pascal VOC); 'digits:segmentation' ships with visionsweep."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
     """N images and C classes as the data names them.
 
-    targets  (N,) int64, or (N, C) uint8 where an image can have several labels
+    targets  (N,) int64, or (N, C) uint8 where an image can have several labels; (N, C) zeros where there are masks,
+             as nothing is decoded yet
     given    (N,) str: train, val or test; '' where the data does not say
     digests  N hashes of the images' contents: equal ones are exact copies
+    mask_reader, mask_digests  for segmentation only; the N digests cover the masks' contents and how they are read
     """
 
     classes: tuple[str, ...]
@@ -33,24 +40,38 @@ class Scan:
     digests: tuple[str, ...]
     reader: Reader
     notes: tuple[str, ...] = ()
+    mask_reader: MaskReader | None = None
+    mask_digests: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when a name, a file's contents, a class or a label does."""
+        """16 hex digits that change when a name, a file's contents, a class, a label or a mask does."""
         digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogateescape"))
         for name, content in zip(self.names, self.digests, strict=True):
             digest.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(self.targets).tobytes())
+        if self.mask_reader is not None:  # the same images with labels must not find this cache
+            digest.update(b"\0masks\0" + "\0".join(self.mask_digests).encode())
         return digest.hexdigest()[:16]
 
     def task(self, asked: str | None) -> str:
         """The task that the labels allow: the one asked for, or the natural one. A DataError where they disagree."""
         if asked is not None and asked not in TASKS:
             raise DataError(f"unknown task '{asked}'. {did_you_mean(asked, TASKS)}")
+        masked = self.mask_reader is not None
         if len(self.classes) < 2:
-            raise DataError(
-                f"a data set needs at least two classes, got {len(self.classes)} ({quoted(self.classes)}). "
-                "Put each class's images in a folder of its own, or name the classes in labels.csv."
+            move = (
+                "Name all that the masks can hold in classes.txt, one a line; void does not count."
+                if masked
+                else "Put each class's images in a folder of its own, or name the classes in labels.csv."
             )
+            raise DataError(
+                f"a data set needs at least two classes, got {len(self.classes)} ({quoted(self.classes)}). {move}"
+            )
+        if masked:
+            check_masks_wanted(asked)
+            return "segmentation"
+        if asked == "segmentation":
+            raise DataError(f"task 'segmentation' needs masks, but this data has labels only. {MASK_LAYOUTS}")
         natural = "multilabel" if self.targets.ndim == 2 else "binary" if len(self.classes) == 2 else "multiclass"
         if asked in (None, natural) or (natural, asked) == ("binary", "multiclass"):
             return asked or natural
@@ -67,6 +88,15 @@ class Scan:
         raise DataError(
             f"task 'binary' needs exactly two classes, got {len(self.classes)} ({quoted(self.classes)}). "
             "Pass --task multiclass."
+        )
+
+
+def check_masks_wanted(asked: str | None) -> None:
+    """A DataError where a task that needs labels is asked of data that has masks only."""
+    if asked not in (None, "segmentation"):
+        raise DataError(
+            f"task '{asked}' needs a label for each image, but this data has masks. Pass --task segmentation, or give "
+            "labels: DIR/class/*.jpg, DIR/train/class/*.jpg with DIR/val/class/*.jpg, or a labels.csv in DIR."
         )
 
 

@@ -100,11 +100,17 @@ def _draw_val(scan: Scan, pool: np.ndarray, groups: np.ndarray, seed: int, val_f
 
 
 def _contradictions(scan: Scan, split: np.ndarray, groups: np.ndarray) -> list[str]:
-    """A note for each of the first few images whose copies carry other labels."""
+    """A note for each of the first few images whose copies carry other labels, or other masks."""
+    masked = scan.mask_reader is not None
     first_of: dict[int, int] = {}
     pairs: list[tuple[str, str]] = []
     for i in np.flatnonzero(split != "skipped").tolist():
         first = first_of.setdefault(int(groups[i]), i)
-        if not np.array_equal(scan.targets[first], scan.targets[i]):
+        if (
+            scan.mask_digests[first] != scan.mask_digests[i]
+            if masked
+            else not np.array_equal(scan.targets[first], scan.targets[i])
+        ):
             pairs.append((scan.names[first], scan.names[i]))
-    return [f"Exact copies with different labels, of which one must be wrong: {quoted(p)}." for p in pairs[:MOST_PAIRS]]
+    what = "masks" if masked else "labels"
+    return [f"Exact copies with different {what}, of which one must be wrong: {quoted(p)}." for p in pairs[:MOST_PAIRS]]

@@ -68,14 +68,16 @@ def check_same_classes(scan: Scan, split: np.ndarray) -> None:
 
 
 def label_notes(scan: Scan, split: np.ndarray) -> list[str]:
-    """For multilabel data: which labels a side of the split never shows, so that nobody trusts their scores."""
+    """Which labels of multilabel data, or classes of masks, a side never shows: nobody should trust their scores."""
     if scan.targets.ndim != 2:
         return []
+    where, one, several = ("mask", "class", "classes") if scan.mask_reader is not None else ("image", "label", "labels")
     notes = []
     for side in ("train", "val"):
         never = [
             name for name, count in zip(scan.classes, scan.targets[split == side].sum(0), strict=True) if not count
         ]
         if never:
-            notes.append(f"No {side} image has {'these labels' if len(never) > 1 else 'this label'}: {quoted(never)}.")
+            these = f"these {several}" if len(never) > 1 else f"this {one}"
+            notes.append(f"No {side} {where} has {these}: {quoted(never)}.")
     return notes

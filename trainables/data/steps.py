@@ -11,11 +11,14 @@ from PIL import Image
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandAugment
 
 from trainables import config_augment as parts
+from trainables.data.dataset import VOID
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks the network for a newer version otherwise
 import albumentations as A  # noqa: N812 (its own convention)
 
-__all__ = ["A", "ImagePolicy", "Pipeline", "ShrinkLarge"]
+__all__ = ["A", "ForegroundCrop", "ImagePolicy", "Pipeline", "ShrinkLarge"]
+
+MOST_PLACES = 10  # that a crop with too little foreground is drawn again
 
 
 class Pipeline(A.Compose):  # type: ignore[misc]
@@ -63,3 +66,40 @@ class ImagePolicy(A.ImageOnlyTransform):  # type: ignore[misc]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return np.asarray(self.policy(Image.fromarray(img)))
+
+
+class ForegroundCrop(A.RandomCrop):  # type: ignore[misc]
+    """A random crop of which at least `min_share` is foreground; of ten places the one that has most otherwise.
+
+    Foreground is what is neither void nor the class number `background` (None: nothing else is left out). Without it
+    most crops of photos with small objects would show none of them.
+    """
+
+    def __init__(self, size: int, min_share: float, background: int | None, p: float) -> None:
+        super().__init__(size, size, p=1.0)
+        self.min_share, self.background, self.chance = min_share, background, p
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        return ["mask"]
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        best: dict[str, Any] = super().get_params_dependent_on_data(params, data)
+        if self.py_random.random() >= self.chance:
+            return best
+        mask = data["mask"]
+        foreground = (mask != VOID) & (mask != (VOID if self.background is None else self.background))
+        best_share = _share(foreground, best)
+        for _ in range(MOST_PLACES - 1):
+            if best_share >= self.min_share:
+                break
+            drawn = super().get_params_dependent_on_data(params, data)
+            share = _share(foreground, drawn)
+            if share > best_share:
+                best, best_share = drawn, share
+        return best
+
+
+def _share(foreground: np.ndarray, crop: dict[str, Any]) -> float:
+    left, top, right, bottom = crop["crop_coords"]
+    return float(foreground[top:bottom, left:right].mean())

@@ -14,7 +14,10 @@ from filelock import FileLock
 
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
-from trainables.data.reading import to_rgb
+from trainables.data.dataset import VOID
+from trainables.data.mask_classes import VOC_CLASSES, index_coding
+from trainables.data.masks import Coding, mask_digests, read_mask
+from trainables.data.reading import read_image, to_rgb
 from trainables.data.scan import Scan, bytes_digest, content_digests
 
 Arguments = dict[str, dict[str, Any]]  # our split -> the constructor's arguments for it
@@ -31,6 +34,20 @@ class NamedSet:
     labels: str = "_labels"
     contents: str = "_image_files"
     classes: tuple[str, ...] | None = None  # where the object has no `classes`
+
+
+@dataclass(frozen=True)
+class MaskedSet:
+    """`images` and `masks` name attributes of torchvision's object: lists of files.
+
+    `folder` is where the set lies once it is unpacked, for those that torchvision would unpack again each time.
+    """
+
+    splits: Arguments
+    images: str
+    masks: str
+    coding: Coding
+    folder: str = ""
 
 
 BY_FLAG: Arguments = {"train": {"train": True}, "test": {"train": False}}
@@ -52,6 +69,15 @@ NAMED_SETS = {
     "Food101": NamedSet(TRAIN_TEST),
     "FGVCAircraft": NamedSet(TRAIN_VAL_TEST),
     "OxfordIIITPet": NamedSet(TRAINVAL_TEST, "_labels", "_images"),
+}
+VOC_SPLITS: Arguments = {name: {"image_set": name, "year": "2012"} for name in ("train", "val")}
+
+MASKED_SETS = {
+    "VOCSegmentation": MaskedSet(VOC_SPLITS, "images", "masks", index_coding(VOC_CLASSES), "VOCdevkit/VOC2012"),
+    # Its trimaps: 1 the pet, 2 the background, 3 the outline between them, which nobody classified.
+    "OxfordIIITPet": MaskedSet(
+        TRAINVAL_TEST, "_images", "_segs", Coding(("background", "pet"), ((1, 1), (2, 0), (3, VOID)))
+    ),
 }
 
 _opening = threading.Lock()
@@ -75,13 +101,52 @@ class TorchvisionReader:
         raise IndexError(index)
 
 
-def scan_torchvision(name: str, root: Path) -> Scan:
-    """The set `name`, downloaded below `root` where it is not there yet.
+@dataclass(frozen=True)
+class TorchvisionPhotos:
+    """Reads the file of image `index` of a masked set: torchvision's own way leaves the mask's file open."""
 
-    Raises DataError for a name that is not in NAMED_SETS, or where the set cannot be had.
+    set_name: str
+    root: Path
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        file = _file(self.set_name, self.root, MASKED_SETS[self.set_name].images, index)
+        return read_image(file, file.relative_to(self.root).as_posix())
+
+
+@dataclass(frozen=True)
+class TorchvisionMasks:
+    """Reads the mask of image `index`."""
+
+    set_name: str
+    root: Path
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        return read_mask(self._file(index), self.name(index), MASKED_SETS[self.set_name].coding)
+
+    def name(self, index: int) -> str:
+        return self._file(index).relative_to(self.root).as_posix()
+
+    def _file(self, index: int) -> Path:
+        return _file(self.set_name, self.root, MASKED_SETS[self.set_name].masks, index)
+
+
+def _file(name: str, root: Path, attribute: str, index: int) -> Path:
+    for part in _parts(name, root).values():
+        if index < len(part):
+            return Path(getattr(part, attribute)[index])
+        index -= len(part)
+    raise IndexError(index)
+
+
+def scan_torchvision(name: str, root: Path, task: str | None = None) -> Scan:
+    """The set `name`, downloaded below `root` where it is not there yet; its masks where `task` asks for them.
+
+    Raises DataError for a name that is in neither table, or where the set cannot be had.
     """
+    if name in MASKED_SETS and (task == "segmentation" or name not in NAMED_SETS):
+        return _scan_masks(name, root)
     if name not in NAMED_SETS:
-        raise DataError(f"unknown torchvision data set '{name}'. {did_you_mean(name, NAMED_SETS)}")
+        raise DataError(f"unknown torchvision data set '{name}'. {did_you_mean(name, [*NAMED_SETS, *MASKED_SETS])}")
     named = NAMED_SETS[name]
     parts = _parts(name, root)
     targets, names, given, digests = list[int](), list[str](), list[str](), list[str]()
@@ -101,6 +166,26 @@ def scan_torchvision(name: str, root: Path) -> Scan:
     )
 
 
+def _scan_masks(name: str, root: Path) -> Scan:
+    masked = MASKED_SETS[name]
+    names, given, images, masks = list[str](), list[str](), list[Path](), list[Path]()
+    for split, part in _parts(name, root).items():
+        names += [f"{name}/{split}/{i:06d}" for i in range(len(part))]
+        given += [split] * len(part)
+        images += map(Path, getattr(part, masked.images))
+        masks += map(Path, getattr(part, masked.masks))
+    return Scan(
+        classes=masked.coding.classes,
+        names=tuple(names),
+        targets=np.zeros((len(names), len(masked.coding.classes)), np.int64),
+        given=np.array(given),
+        digests=content_digests(images),
+        reader=TorchvisionPhotos(name, root),
+        mask_reader=TorchvisionMasks(name, root),
+        mask_digests=mask_digests(masks, masked.coding),
+    )
+
+
 def _parts(name: str, root: Path) -> dict[str, Any]:
     with _opening:  # lru_cache alone would let every decoding thread open the set for itself
         return _open(name, root)
@@ -114,8 +199,10 @@ def _open(name: str, root: Path) -> dict[str, Any]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f"{name}.lock"):  # one process downloads, the others find it there
-            for split, arguments in NAMED_SETS[name].splits.items():
-                parts[split] = getattr(datasets, name)(root / name, download=True, **arguments)
+            known = NAMED_SETS.get(name) or MASKED_SETS[name]
+            unpacked = isinstance(known, MaskedSet) and known.folder and (root / name / known.folder).is_dir()
+            for split, arguments in known.splits.items():
+                parts[split] = getattr(datasets, name)(root / name, download=not unpacked, **arguments)
     except (OSError, RuntimeError, ValueError, EOFError) as error:  # no network, a broken archive, a full disk
         raise DataError(
             f"torchvision's {name} cannot be had in '{root / name}': {str(error).splitlines()[0]}. "

@@ -25,8 +25,8 @@ HALF: Colour = (0.5, 0.5, 0.5)
 class Backbone:
     """A backbone without its classifier.
 
-    mean, std: of the images that its weights were trained on. stages: the modules, by name, that end its four stages;
-    empty where it has none.
+    num_features: of what it pools; 0 for a segmenter's, which gives maps. mean, std: of the images that its weights
+    were trained on. stages: the modules, by name, that end its four stages; empty where it has none.
     """
 
     module: nn.Module

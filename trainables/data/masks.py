@@ -1,0 +1,181 @@
+"""One mask file in, one (H, W) array of class indices and VOID out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from search_spaces.errors import DataError
+from trainables.data.dataset import VOID
+from trainables.data.reading import why_unreadable
+from trainables.data.scan import bytes_digest, content_digests
+
+# No JPEG: its compression invents indices and colours that nobody drew.
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What the pixels of a data set's masks mean.
+
+    classes  C names
+    values   (value in the file, class index or VOID)
+    colors   (colour in the file, class index or VOID); empty where there is no palette file
+    palette  how messages call the palette file
+    """
+
+    classes: tuple[str, ...]
+    values: tuple[tuple[int, int], ...]
+    colors: tuple[tuple[Color, int], ...] = ()
+    palette: str = ""
+
+    @property
+    def greys_are_colors(self) -> bool:
+        """Whether a grey mask holds colours, not indices: a palette of nothing but greys can mean nothing else."""
+        return bool(self.colors) and all(red == green == blue for (red, green, blue), _ in self.colors)
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """Reads `root / names[index]`."""
+
+    root: Path
+    names: tuple[str, ...]
+    coding: Coding
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        return read_mask(self.root / self.names[index], self.names[index], self.coding)
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+
+def read_mask(path: Path, name: str, coding: Coding) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 class indices and VOID.
+
+    Raises DataError, in which the file is called `name`, where it cannot be decoded or has a value or a colour that
+    `coding` does not know.
+    """
+    raw = raw_mask(path, name, bool(coding.colors))
+    if raw.ndim == 2 and coding.greys_are_colors:
+        grey = raw * np.uint8(255) if raw.dtype == bool else _as_bytes(raw)
+        raw = np.repeat(grey[:, :, None], 3, axis=2)
+    if coding.colors and raw.ndim == 3:
+        return _by_color(raw, name, coding)
+    return _by_value(without_color(raw, name), name, coding)
+
+
+def raw_mask(path: Path, name: str, as_colors: bool) -> np.ndarray:
+    """What the file stores: (H, W) indices, bool for 1-bit files, or (H, W, 3) uint8 colours.
+
+    The indices of a palette image are what counts, unless `as_colors`. The EXIF orientation is applied, as it is to
+    the image. Raises DataError where the file cannot be decoded.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode in ("LA", "PA") and not (image.mode == "PA" and as_colors):
+                image = image.getchannel(0)  # the alpha channel means nothing in a mask
+            if image.mode == "F":
+                raise DataError("its pixels are fractions (PIL mode 'F'); save class indices")
+            if file.format == "GIF" and image.mode == "P" and not as_colors:
+                return _greys(image)
+            if image.mode in ("1", "L", "I") or image.mode.startswith("I;16") or (image.mode == "P" and not as_colors):
+                return np.asarray(image)  # (H, W)
+            # By way of RGBA: of a palette with transparency PIL warns otherwise.
+            return np.asarray((image.convert("RGBA") if image.mode == "P" else image).convert("RGB"))  # (H, W, 3)
+    except MemoryError:
+        raise  # the machine's trouble, not the file's
+    except Exception as error:  # as read_image: broken files break decoders in every way
+        raise DataError(f"mask '{name}' cannot be read: {why_unreadable(error)}") from error
+
+
+def _greys(image: Image.Image) -> np.ndarray:
+    """(H, W) greys of a GIF that shows nothing but greys, or else its indices.
+
+    A GIF stores greys by way of a palette too, and its writers number that as they like.
+    """
+    indices = np.asarray(image)  # (H, W)
+    colors = np.zeros((256, 3), np.uint8)
+    palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    colors[: len(palette)] = palette
+    used = colors[np.unique(indices)]
+    return colors[:, 0][indices] if (used == used[:, :1]).all() else indices
+
+
+def without_color(raw: np.ndarray, name: str) -> np.ndarray:
+    """(H, W) indices; those of a colour image whose three channels are the same. A DataError for real colours."""
+    if raw.ndim == 2:
+        return raw
+    colored = (raw[:, :, 0] != raw[:, :, 1]) | (raw[:, :, 1] != raw[:, :, 2])  # (H, W)
+    if colored.any():
+        color = tuple(raw[colored][0].tolist())
+        raise DataError(
+            f"mask '{name}' has the colour {color}, and there is no palette.txt to say which class that is "
+            "(a line 'R G B name' for each class)"
+        )
+    return raw[:, :, 0]
+
+
+def check_size(image_shape: tuple[int, ...], mask_shape: tuple[int, ...], name: str, mask_name: str) -> None:
+    """A DataError where the mask is not of the image's size, or a scaled copy of it (to a pixel of rounding)."""
+    (height, width), (mask_height, mask_width) = image_shape[:2], mask_shape[:2]
+    off = abs(height * mask_width - width * mask_height)
+    if (height, width) != (mask_height, mask_width) and off > max(height, width, mask_height, mask_width):
+        raise DataError(
+            f"mask '{mask_name}' is {mask_width} x {mask_height} px, and its image '{name}' {width} x {height} px; "
+            "they must have the same size, or the same shape at another scale"
+        )
+
+
+def mask_digests(paths: Sequence[Path], coding: Coding) -> tuple[str, ...]:
+    """For each mask a hash of its file and of what its pixels mean: the same file can mean something else."""
+    meaning = bytes_digest(repr(coding).encode("utf-8", "surrogateescape"))
+    return tuple(f"{digest} {meaning}" for digest in content_digests(paths))
+
+
+def _by_value(raw: np.ndarray, name: str, coding: Coding) -> npt.NDArray[np.uint8]:
+    class_of = np.full(256, -1, np.int16)
+    for value, index in coding.values:
+        class_of[value] = index
+    wrong = (raw < 0) | (raw > 255)  # of 16-bit and 32-bit files
+    indices = class_of[_as_bytes(raw)]  # (H, W)
+    wrong |= indices < 0
+    if wrong.any():
+        known = [value for value, _ in coding.values if value != VOID]
+        void = f", {VOID} for void" if (VOID, VOID) in coding.values else ""
+        raise DataError(
+            f"mask '{name}' has the value {int(raw[wrong].max())}, and there are {len(coding.classes)} classes "
+            f"(values {min(known)} to {max(known)}{void})"
+        )
+    return indices.astype(np.uint8)
+
+
+def _by_color(raw: np.ndarray, name: str, coding: Coding) -> npt.NDArray[np.uint8]:
+    table = sorted((_code(np.array(color)).item(), index) for color, index in coding.colors)
+    known, classes = np.array([code for code, _ in table]), np.array([index for _, index in table], np.uint8)
+    codes = _code(raw)  # (H, W)
+    place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+    wrong = known[place] != codes
+    if wrong.any():
+        raise DataError(
+            f"mask '{name}' has the colour {tuple(raw[wrong][0].tolist())}, which is not in {coding.palette}"
+        )
+    return np.asarray(classes[place])
+
+
+def _code(colors: np.ndarray) -> npt.NDArray[np.int32]:
+    """(...) one number for each of (..., 3) colours."""
+    red, green, blue = (colors[..., channel].astype(np.int32) for channel in range(3))
+    return red << 16 | green << 8 | blue
+
+
+def _as_bytes(raw: np.ndarray) -> npt.NDArray[np.uint8]:
+    return raw.astype(np.uint8)  # bool becomes 0 and 1; what does not fit is refused by the caller

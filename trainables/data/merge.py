@@ -1,0 +1,58 @@
+"""Fewer classes than the masks have: several become one, or none that is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from search_spaces.errors import ConfigError
+from search_spaces.names import did_you_mean
+from trainables.data.dataset import VOID
+
+VOID_NAME = "void"
+
+
+@dataclass(frozen=True, eq=False)
+class Merge:
+    """`classes`: C new names. `table` (256,) uint8: old mask value -> new one, VOID where it is not judged."""
+
+    classes: tuple[str, ...]
+    table: npt.NDArray[np.uint8]
+
+    def counts(self, pixel_counts: np.ndarray) -> np.ndarray:
+        """(N, old classes) pixel counts -> (N, C)."""
+        merged = np.zeros((len(pixel_counts), len(self.classes)), np.int64)
+        for old in range(pixel_counts.shape[1]):
+            if self.table[old] != VOID:
+                merged[:, self.table[old]] += pixel_counts[:, old]
+        return merged
+
+    @property
+    def background(self) -> int | None:
+        """The class that is called background, where there is one."""
+        return self.classes.index("background") if "background" in self.classes else None
+
+
+def merge_classes(classes: Sequence[str], merge: Mapping[str, Sequence[str]]) -> Merge:
+    """`merge` names new classes and the old ones that become them; classes that it does not name stay.
+
+    A new class stands where the first of its old ones stood. What goes to `void` is neither learnt nor judged.
+    Raises ConfigError for a name that the data does not have, or where fewer than two classes are left.
+    """
+    new_name = {name: name for name in classes}
+    for new, old_names in merge.items():
+        for name in old_names:
+            if name not in new_name:
+                raise ConfigError(f"merge: the data has no class '{name}'. {did_you_mean(name, classes)}")
+            new_name[name] = new
+    kept = tuple(dict.fromkeys(new_name[name] for name in classes if new_name[name] != VOID_NAME))
+    if len(kept) < 2:
+        raise ConfigError(f"merge leaves {len(kept)} classes ({', '.join(kept)}), and two are needed. Merge fewer.")
+    table = np.full(256, VOID, np.uint8)
+    for old, name in enumerate(classes):
+        if new_name[name] != VOID_NAME:
+            table[old] = kept.index(new_name[name])
+    return Merge(kept, table)

@@ -1,0 +1,42 @@
+"""The models that a trial hands over: its best epoch, or several whose predictions are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from search_spaces.errors import RunError
+from trainables.config import TrialConfig
+from trainables.data.loader import TrialData
+from trainables.evaluate import evaluate
+from trainables.models.build import Model, build_model
+from trainables.targets import what_to_learn
+from trainables.tasks import TASKS
+
+
+def load_models(config: TrialConfig, num_classes: int, files: Sequence[Path], device: torch.device) -> list[Model]:
+    """A model per file of weights, ready to predict. Raises RunError where one does not fit the configuration."""
+    models = []
+    for file in files:
+        # Every weight comes from the file: nothing is fetched, whatever the training started from.
+        from_scratch = config.model.model_copy(update={"weights": "none"})
+        model = build_model(from_scratch, TASKS[config.task].num_outputs(num_classes), config.image_size)
+        try:
+            model.load_state_dict(load_file(file))
+        except Exception as error:
+            first = str(error).splitlines()[0]
+            raise RunError(f"{file}: does not fit its configuration ({first}). Export the trial anew.") from None
+        model = model.to(device).eval()
+        models.append(model.to(memory_format=torch.channels_last) if config.channels_last else model)
+    return models
+
+
+def evaluate_files(
+    config: TrialConfig, files: Sequence[Path], data: TrialData, device: torch.device
+) -> dict[str, float]:
+    """The validation metrics of the mean prediction of several epochs' weights (report "DLCV HW1", section 1.2)."""
+    classes, labels, _ = what_to_learn(config, data)
+    return evaluate(config, load_models(config, len(classes), files, device), data, labels, device).metrics

@@ -1,0 +1,113 @@
+"""Losses of segmentation: functions of logits (B, C, H, W) float and targets (B, H, W) int64 with VOID where nobody
+knows. Pixels that are void contribute nothing; a batch that is all void gives zero and no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
+from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss
+from torch import Tensor
+
+from trainables.config_loss import CrossEntropy, Dice, Focal, Lovasz
+from trainables.data.dataset import VOID
+
+PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # logits, targets, class weights (C,) -> scalar
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """Softmax cross-entropy: the weighted mean over the pixels that count, or their sum."""
+    total = F.cross_entropy(
+        logits, targets, class_weights, ignore_index=VOID, reduction="sum", label_smoothing=label_smoothing
+    )
+    if reduction == "sum":
+        return total
+    counts = targets != VOID
+    if class_weights is None:
+        return total / counts.sum().clamp(min=1)
+    padded = F.pad(class_weights, (0, VOID + 1 - len(class_weights)))  # (256,): void weighs nothing
+    return total / padded[targets].sum().clamp(min=1e-12)
+
+
+def focal(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
+    """Focal loss on the softmax probability of the true class (Lin et al. 2017, arXiv:1708.02002, eq. 4)."""
+    log_p = -F.cross_entropy(logits, targets, ignore_index=VOID, reduction="none")  # (B, H, W), zero where void
+    doubt = (-torch.expm1(log_p)).clamp(min=1e-8)  # 1 - p; a power below 1 has an infinite gradient at zero
+    return -(doubt**gamma * log_p).sum() / (targets != VOID).sum().clamp(min=1)
+
+
+def dice(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) -> Tensor:
+    """One minus the soft Dice overlap, over the classes that the batch shows; and some cross-entropy."""
+    overlap: Tensor = _DICE(logits, targets)
+    # The library's mean counts the classes that the batch lacks as perfect.
+    present = ((targets.flatten()[:, None] == torch.arange(logits.shape[1], device=logits.device)).any(dim=0)).sum()
+    loss = overlap * logits.shape[1] / present.clamp(min=1)
+    return loss + ce_weight * cross_entropy(logits, targets, None) if ce_weight else loss
+
+
+def lovasz(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) -> Tensor:
+    """Lovasz-Softmax over the pixels of the batch (Berman et al. 2018, arXiv:1705.08790); and some cross-entropy."""
+    if not (targets != VOID).any():  # the library returns an empty tensor
+        return logits.sum() * 0.0
+    loss: Tensor = _LOVASZ(logits, targets)
+    return loss + ce_weight * cross_entropy(logits, targets, None) if ce_weight else loss
+
+
+_DICE = DiceLoss("multiclass", ignore_index=VOID)
+_LOVASZ = LovaszLoss("multiclass", ignore_index=VOID)
+
+
+def _cross_entropy(config: CrossEntropy) -> PixelLoss:
+    return partial(cross_entropy, label_smoothing=config.label_smoothing, reduction=config.reduction)
+
+
+def _focal(config: Focal) -> PixelLoss:
+    return partial(focal, gamma=config.gamma)
+
+
+def _dice(config: Dice) -> PixelLoss:
+    return partial(dice, ce_weight=config.ce_weight)
+
+
+def _lovasz(config: Lovasz) -> PixelLoss:
+    return partial(lovasz, ce_weight=config.ce_weight)
+
+
+PIXEL_LOSSES: dict[str, Callable[[Any], PixelLoss]] = {
+    "cross_entropy": _cross_entropy,
+    "focal": _focal,
+    "dice": _dice,
+    "lovasz": _lovasz,
+}
+
+
+def inverse_frequency(pixel_counts: np.ndarray) -> Tensor:
+    """(C,) weights inverse to how many pixels a class has, with mean 1 over the classes that have any.
+
+    pixel_counts (N, C): of every training mask. A class that none of them shows weighs 1.
+    """
+    return _over(pixel_counts.sum(axis=0).astype(float), lambda counts: float(1 / np.mean(1 / counts)))
+
+
+def median_frequency(pixel_counts: np.ndarray) -> Tensor:
+    """(C,) weights: the median of the classes' frequencies over each one's (Eigen & Fergus 2015, arXiv:1411.4734,
+    section 6.3.2). A class's frequency is its share of the pixels of those images that show it."""
+    shown = pixel_counts > 0  # (N, C)
+    of_images = (shown * pixel_counts.sum(axis=1, keepdims=True)).sum(axis=0)
+    frequencies = pixel_counts.sum(axis=0) / np.maximum(of_images, 1)
+    return _over(frequencies, lambda present: float(np.median(present)))
+
+
+def _over(shares: np.ndarray, numerator: Callable[[np.ndarray], float]) -> Tensor:
+    """numerator / share for the classes that have one, 1 for the rest."""
+    present = shares > 0
+    weights = np.ones(len(shares))
+    if present.any():
+        weights[present] = numerator(shares[present]) / shares[present]
+    return torch.as_tensor(weights, dtype=torch.float32)

@@ -1,0 +1,45 @@
+"""What classifiers and segmenters have in common: a backbone, the colours it was trained on, and what is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from trainables.models.backbones import Colour
+
+
+class BackboneModel(nn.Module):
+    """A backbone for images (B, 3, H, W) that are normalised with `mean` and `std`.
+
+    pixel_mean, pixel_std: the same two for pixels in [0, 255], (3, 1, 1) on the model's device.
+    frozen: modules that stay in evaluation mode whatever `train` says: batch norm would go on collecting statistics.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, backbone: nn.Module, mean: Colour, std: Colour, frozen: Sequence[nn.Module] = ()) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.mean = mean
+        self.std = std
+        # Not persistent: they belong to the backbone's name, and stored weights stay what they were.
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
+        self._frozen = list(frozen)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self._frozen:
+            module.training = False
+        return self
+
+    def run_backbone(self, images: Tensor) -> Any:
+        """What the backbone makes of images (B, 3, H, W); without a graph where it is frozen as a whole."""
+        frozen_whole = self.training and not self.backbone.training
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen_whole):
+            return self.backbone(images)

@@ -1,0 +1,16 @@
+"""From a configuration to its model, whatever the task."""
+
+from __future__ import annotations
+
+from trainables.config_model import ClassifierConfig, SegmenterConfig
+from trainables.models.classifiers import Classifier, build_classifier
+from trainables.models.segmenters import Segmenter, build_segmenter
+
+Model = Classifier | Segmenter
+
+
+def build_model(config: ClassifierConfig | SegmenterConfig, num_outputs: int, image_size: int) -> Model:
+    """The configured model, fresh, for K = `num_outputs`: logits (B, K), or (B, K, H, W) of a segmenter."""
+    if isinstance(config, SegmenterConfig):
+        return build_segmenter(config, num_outputs, image_size)
+    return build_classifier(config, num_outputs, image_size)

@@ -1,0 +1,86 @@
+"""Decoders on any backbone of timm's that gives a feature pyramid: segmentation-models-pytorch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import segmentation_models_pytorch as smp
+from torch import Tensor, nn
+
+from search_spaces.errors import ConfigError
+from trainables.config_model import DeepLabV3, DeepLabV3Plus, Fpn, PspNet, SegFormer, UNet, UPerNet
+from trainables.models.network import Network
+from trainables.models.pyramids import Source, encoder_arguments, pretrained_encoder
+
+GROUPS = 32  # of the group norm in FPN's segmentation blocks
+
+
+class PyramidDecoder(nn.Module):
+    """Maps at strides 1, 2, 4, 8, 16 and 32 in; logits (B, C, h, w) at the decoder's own resolution out."""
+
+    def __init__(self, decoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.head = head
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        logits: Tensor = self.head(self.decoder(maps))
+        return logits
+
+
+def unet(config: UNet, source: Source, num_classes: int) -> Network:
+    widths = [max(8, config.channels // 2**level) for level in range(5)]
+    return _assemble(smp.Unet, source, num_classes, decoder_channels=widths)
+
+
+def fpn(config: Fpn, source: Source, num_classes: int) -> Network:
+    half = max(1, round(config.channels / 2 / GROUPS)) * GROUPS
+    widths = {"decoder_pyramid_channels": config.channels, "decoder_segmentation_channels": half}
+    return _assemble(smp.FPN, source, num_classes, upsampling=1, **widths)
+
+
+def pspnet(config: PspNet, source: Source, num_classes: int) -> Network:
+    """All of the backbone at an eighth, by dilation, as in section 4.1 of the paper: the library's default is to leave
+    out its last two stages."""
+    deep = {"encoder_depth": 5, "output_stride": 8}
+    return _assemble(smp.PSPNet, source, num_classes, 8, upsampling=1, psp_out_channels=config.channels, **deep)
+
+
+def deeplabv3(config: DeepLabV3, source: Source, num_classes: int) -> Network:
+    """At an eighth of the resolution, the best of the paper (section 4.2)."""
+    stride = 8
+    widths = {"decoder_channels": config.channels, "encoder_output_stride": stride}
+    return _assemble(smp.DeepLabV3, source, num_classes, stride, upsampling=1, **widths)
+
+
+def deeplabv3plus(config: DeepLabV3Plus, source: Source, num_classes: int) -> Network:
+    """At a sixteenth, what the paper settles on (section 4.2)."""
+    stride = 16
+    widths = {"decoder_channels": config.channels, "encoder_output_stride": stride}
+    return _assemble(smp.DeepLabV3Plus, source, num_classes, stride, upsampling=1, **widths)
+
+
+def upernet(config: UPerNet, source: Source, num_classes: int) -> Network:
+    return _assemble(smp.UPerNet, source, num_classes, upsampling=1, decoder_channels=config.channels)
+
+
+def segformer(config: SegFormer, source: Source, num_classes: int) -> Network:
+    return _assemble(smp.Segformer, source, num_classes, upsampling=1, decoder_segmentation_channels=config.channels)
+
+
+def _assemble(kind: Any, source: Source, num_classes: int, stride: int = 32, **arguments: Any) -> Network:
+    """One of the library's models, taken apart: we pad, upsample, freeze and fetch weights ourselves."""
+    name = str(source.name)
+    arguments |= encoder_arguments(name, source.image_size, stride)
+    model = kind(f"tu-{name}", encoder_weights=None, classes=num_classes, **arguments)
+    num_channels = model.encoder.out_channels[-1]
+    if kind is smp.PSPNet and num_channels % 4:
+        raise ConfigError(
+            f"pspnet splits the last map of its backbone in four, and that of '{name}' has {num_channels} channels. "
+            "Set model.backbone to one with a multiple of four, such as resnet34, or choose another architecture."
+        )
+    return Network(
+        backbone=pretrained_encoder(model.encoder, source),
+        decoder=PyramidDecoder(model.decoder, model.segmentation_head),
+        stride=stride,
+    )

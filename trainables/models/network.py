@@ -1,0 +1,23 @@
+"""What the builders of segmenters return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from trainables.models.backbones import Backbone
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone, and the decoder that makes logits (B, C, h, w) of whatever the backbone returns.
+
+    A decoder with an auxiliary classifier returns (logits, auxiliary logits) in training mode. h and w may be fractions
+    of the image's, which is a multiple of `stride` and at least `min_size` pixels high and wide.
+    """
+
+    backbone: Backbone
+    decoder: nn.Module
+    stride: int
+    min_size: int = 1

@@ -1,0 +1,89 @@
+"""Segmenters: a backbone, a decoder, and logits of exactly the image's height and width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
+from torch import Tensor, nn
+
+from search_spaces.names import pick
+from trainables.config_model import SegmenterConfig
+from trainables.models.base import BackboneModel
+from trainables.models.decoders import deeplabv3, deeplabv3plus, fpn, pspnet, segformer, unet, upernet
+from trainables.models.freezing import freeze_backbone
+from trainables.models.network import Network
+from trainables.models.pyramids import Source
+from trainables.models.residual import deeplabv3_resnet101, fcn_resnet50
+from trainables.models.unet_paper import unet_paper
+from trainables.models.vgg import fcn8s, fcn32s, segnet
+from trainables.models.voc import voc_baseline, voc_deeper, voc_resnet18
+
+__all__ = ["SEGMENTERS", "Segmenter", "build_segmenter"]
+
+
+class Segmenter(BackboneModel):
+    """Images (B, 3, H, W), normalised with `mean` and `std`, in; logits (B, C, H, W) out, for any H and W.
+
+    Training takes batches of two images or more: several decoders norm, over the batch, maps that pooling has left a
+    single pixel of.
+    """
+
+    def __init__(self, network: Network, frozen: Sequence[nn.Module] = ()) -> None:
+        super().__init__(network.backbone.module, network.backbone.mean, network.backbone.std, frozen)
+        self.decoder = network.decoder
+        self.stride = network.stride
+        self.min_size = network.min_size
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, C, H, W); in training mode with an auxiliary classifier (logits, auxiliary logits), both so."""
+        height, width = images.shape[-2:]
+        size = self._padded(height), self._padded(width)
+        if size != (height, width):  # on the right and at the bottom, where it is cut off again
+            images = F.pad(images, (0, size[1] - width, 0, size[0] - height), mode="replicate")
+        output = self.decoder(self.run_backbone(images))  # at a fraction of the padded size
+        if isinstance(output, tuple):
+            logits, aux_logits = (_resize(part, size)[..., :height, :width] for part in output)
+            return logits, aux_logits
+        return _resize(output, size)[..., :height, :width]
+
+    def _padded(self, pixels: int) -> int:
+        return -(-max(pixels, self.min_size) // self.stride) * self.stride
+
+
+def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) -> Segmenter:
+    """The configured model for C = `num_classes`; it takes images of any size, and `image_size` pixels best.
+
+    Raises ConfigError for an unknown backbone, one without a feature pyramid or without the stages that `freeze` names,
+    WeightsError when the weights cannot be had.
+    """
+    source = Source(config.backbone_name, config.weights, image_size)
+    network = pick(SEGMENTERS, config.architecture.name, "architecture")(config.architecture, source, num_classes)
+    return Segmenter(network, freeze_backbone(network.backbone, config.freeze))
+
+
+def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+SEGMENTERS: dict[str, Callable[[Any, Source, int], Network]] = {
+    "unet": unet,
+    "fpn": fpn,
+    "pspnet": pspnet,
+    "deeplabv3": deeplabv3,
+    "deeplabv3plus": deeplabv3plus,
+    "upernet": upernet,
+    "segformer": segformer,
+    "fcn32s": fcn32s,
+    "fcn8s": fcn8s,
+    "segnet": segnet,
+    "unet_paper": unet_paper,
+    "deeplabv3_resnet101": deeplabv3_resnet101,
+    "fcn_resnet50": fcn_resnet50,
+    "voc_baseline": voc_baseline,
+    "voc_deeper": voc_deeper,
+    "voc_resnet18": voc_resnet18,
+}

@@ -1,0 +1,67 @@
+"""The metrics of segmentation, all from one confusion matrix that is summed over a whole split.
+
+Means over batches would weigh an image by its neighbours, and a rare class by how often a batch lacks it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from search_spaces.names import CLASS_IOU
+from trainables.data.dataset import VOID
+
+
+class PixelScores:
+    """Fed batch by batch with logits (B, C, H, W) and masks (B, H, W) of one size; void pixels do not count."""
+
+    def __init__(self, classes: Sequence[str], device: torch.device) -> None:
+        self.classes = classes
+        self.matrix = MulticlassConfusionMatrix(len(classes), ignore_index=VOID, validate_args=False).to(device)
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+
+    def update(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Returns the decision (B, H, W) uint8."""
+        decision = logits.argmax(dim=1)
+        self.matrix.update(decision, masks)
+        self.loss += F.cross_entropy(logits, masks, ignore_index=VOID, reduction="sum").double()
+        return decision.to(torch.uint8)
+
+    def compute(self) -> dict[str, float]:
+        """The metrics under their names without `val/`, and the plain loss: the mean over the pixels that count."""
+        matrix = self.matrix.confmat.cpu()  # (C, C) int64: truth, prediction
+        return {"loss": float(self.loss) / max(int(matrix.sum()), 1), **scores_of(matrix, self.classes)}
+
+
+def scores_of(matrix: Tensor, classes: Sequence[str]) -> dict[str, float]:
+    """Metrics from a confusion matrix (C, C) of counts, rows truth and columns prediction (Long et al. 2015,
+    arXiv:1411.4038, section 5).
+
+    miou              mean IoU over the classes that stand in the truth or in the prediction
+    num_classes_iou   how many those are
+    iou/CLASS         of each of them
+    mean_accuracy     mean share of a class's pixels that were found, over the classes of the truth
+    pixel_accuracy    share of all pixels
+    fw_iou            IoU weighted by the classes' share of the truth
+    """
+    counts = matrix.double()
+    total = counts.sum()
+    if total == 0:  # every pixel is void
+        return {}
+    hits, truth, predicted = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
+    iou = hits / (truth + predicted - hits)  # nan where a class is in neither
+    accuracy = hits / truth  # nan where it is not in the truth
+    values = {
+        "miou": iou.nanmean(),
+        "num_classes_iou": (~iou.isnan()).sum(),
+        "pixel_accuracy": hits.sum() / total,
+        "mean_accuracy": accuracy.nanmean(),
+        "fw_iou": (truth / total * iou).nansum(),
+        **{f"{CLASS_IOU.removeprefix('val/')}{name}": value for name, value in zip(classes, iou, strict=True)},
+    }
+    return {name: float(value) for name, value in values.items() if not math.isnan(float(value))}
