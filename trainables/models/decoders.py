@@ -40,21 +40,21 @@ def fpn(config: Fpn, source: Source, num_classes: int) -> Network:
 
 
 def pspnet(config: PspNet, source: Source, num_classes: int) -> Network:
-    """All of the backbone at an eighth, by dilation, as in section 4.1 of the paper: the library's default is to leave
-    out its last two stages."""
+    """All of the backbone, its last maps at an eighth by dilation, as in the paper (Figure 3): the library's default is
+    to leave out its last two stages."""
     deep = {"encoder_depth": 5, "output_stride": 8}
     return _assemble(smp.PSPNet, source, num_classes, 8, upsampling=1, psp_out_channels=config.channels, **deep)
 
 
 def deeplabv3(config: DeepLabV3, source: Source, num_classes: int) -> Network:
-    """At an eighth of the resolution, the best of the paper (section 4.2)."""
+    """At an eighth of the resolution, at which the paper's best results are predicted."""
     stride = 8
     widths = {"decoder_channels": config.channels, "encoder_output_stride": stride}
     return _assemble(smp.DeepLabV3, source, num_classes, stride, upsampling=1, **widths)
 
 
 def deeplabv3plus(config: DeepLabV3Plus, source: Source, num_classes: int) -> Network:
-    """At a sixteenth, what the paper settles on (section 4.2)."""
+    """At a sixteenth, the paper's trade-off between speed and accuracy."""
     stride = 16
     widths = {"decoder_channels": config.channels, "encoder_output_stride": stride}
     return _assemble(smp.DeepLabV3Plus, source, num_classes, stride, upsampling=1, **widths)

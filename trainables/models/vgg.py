@@ -65,7 +65,7 @@ class Fcn32sDecoder(nn.Module):
 
     def __init__(self, num_classes: int, fc_kernel: int) -> None:
         super().__init__()
-        # Padded, so that any image will do; the paper pads the image itself by 100 pixels (its section 4.1).
+        # Padded, so that any image will do; the authors' code pads the image itself, by 100 pixels.
         self.fc1 = nn.Conv2d(512, DENSE, fc_kernel, padding=fc_kernel // 2)
         self.fc2 = nn.Conv2d(DENSE, DENSE, 1)
         self.score = nn.Conv2d(DENSE, num_classes, 1)
@@ -164,7 +164,8 @@ def _initialise(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _make_bilinear(layer: nn.ConvTranspose2d) -> None:
-    """Each class is interpolated for itself (Long et al. 2015, section 4.3); training goes on from there."""
+    """Each class is interpolated for itself (Long et al. 2015, section 4.3, where that is final; here it is learned on,
+    as in report "DLCV HW1")."""
     size, factor = layer.kernel_size[0], layer.stride[0]
     taps = 1 - (torch.arange(size) - (size - 1) / 2).abs() / factor
     layer.weight.zero_()

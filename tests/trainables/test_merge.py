@@ -1,0 +1,48 @@
+"""Several classes become one; what nobody names stays; what goes to void is not judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from search_spaces.errors import ConfigError
+from trainables.data.dataset import VOID
+from trainables.data.merge import merge_classes
+
+CLASSES = ("sky", "road", "car", "bus", "tree")
+
+
+def test_without_a_merge_every_class_and_void_stay_what_they_are() -> None:
+    merge = merge_classes(CLASSES, {})
+    assert merge.classes == CLASSES
+    assert merge.table[:5].tolist() == [0, 1, 2, 3, 4]
+    assert (merge.table[5:] == VOID).all()
+
+
+def test_merged_classes_stand_where_the_first_of_them_stood() -> None:
+    merge = merge_classes(CLASSES, {"vehicle": ["bus", "car"], "void": ["sky"]})
+    assert merge.classes == ("road", "vehicle", "tree")
+    assert merge.table[:5].tolist() == [VOID, 0, 1, 1, 2]
+    assert merge.counts(np.array([[1, 2, 3, 4, 5]])).tolist() == [[2, 7, 5]]
+
+
+def test_a_new_name_may_be_an_old_one() -> None:
+    assert merge_classes(CLASSES, {"car": ["car", "bus"]}).classes == ("sky", "road", "car", "tree")
+
+
+def test_the_background_is_found_by_its_name() -> None:
+    assert merge_classes(CLASSES, {}).background is None
+    assert merge_classes(CLASSES, {"background": ["sky", "tree"]}).background == 0
+
+
+@pytest.mark.parametrize(
+    ("merge", "words"),
+    [
+        ({"vehicle": ["car", "buss"]}, "merge: the data has no class 'buss'. Did you mean 'bus'?"),
+        ({"all": list(CLASSES)}, "merge leaves 1 classes (all), and two are needed."),
+    ],
+)
+def test_a_merge_that_cannot_be_says_why(merge: dict[str, list[str]], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        merge_classes(CLASSES, merge)
+    assert words in str(caught.value)
