@@ -46,7 +46,7 @@ class ExportedModel:
     def mask(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Image (H, W, 3) uint8 -> (H, W) uint8 class numbers, of a segmenter."""
         small = eval_transform(self.config)(image=image)["image"]
-        logits = predict_batch(self.config, self.models, torch.from_numpy(small[None]), self.device)  # (1, C, h, w)
+        logits = predict_batch(self.config, self.models, torch.from_numpy(small[None].copy()), self.device)
         mask: npt.NDArray[np.uint8] = at_size(logits, image.shape[:2]).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         return mask
 

@@ -19,12 +19,12 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Find the best way to train an image classifier on your photos, within a budget.",
+    help="Find the best way to train a classifier or a segmenter on your photos, within a budget.",
 )
 
 DataOption = Annotated[
     Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
-    typer.Option("--data", help="Folder of classes, CSV, torchvision:NAME or digits."),
+    typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits."),
 ]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
 CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Where decoded images are kept.")]  # noqa: UP045
@@ -131,7 +131,7 @@ def rank(
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Option("--data", help="Folder of classes, CSV, torchvision:NAME or digits.")],
+    data: Annotated[str, typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits.")],
     config: Annotated[Optional[Path], typer.Argument(help="YAML, such as an export's config.yaml.")] = None,  # noqa: UP045
     recipe: Annotated[Optional[str], typer.Option(help="Instead: a recipe (`visionsweep recipes`).")] = None,  # noqa: UP045
     assignments: Annotated[Optional[list[str]], typer.Option("--set", help="key=value: change a part.")] = None,  # noqa: UP045

@@ -135,19 +135,22 @@ class Progress:
 
 
 def in_words(config: dict[str, object]) -> str:
-    """A configuration in a few words: backbone, optimizer and rate, schedule."""
+    """A configuration in a few words: architecture, backbone, optimizer and rate, schedule."""
 
     def part(key: str) -> dict[str, object]:
         value = config.get(key)
         return value if isinstance(value, dict) else {}
 
-    words = [str(part("model").get("backbone", "?"))]
+    model = part("model")
+    architecture = model.get("architecture")
+    names = [architecture.get("name") if isinstance(architecture, dict) else None, model.get("backbone")]
+    words = [" on ".join(str(name) for name in names if name is not None) or "?"]
     if part("optimizer"):
         words.append(f"{part('optimizer').get('name')} {part('optimizer').get('lr', 0):.2g}")
     if part("schedule"):
         words.append(str(part("schedule").get("name")))
-    if part("model").get("freeze", "none") != "none":
-        words.append(f"frozen: {part('model')['freeze']}")
+    if model.get("freeze", "none") != "none":
+        words.append(f"frozen: {model['freeze']}")
     return ", ".join(words)
 
 

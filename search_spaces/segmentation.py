@@ -50,27 +50,27 @@ _AUGMENT: dict[str, Any] = {
     "coarse_dropout": Maybe({"p": Float(0.2, 0.8), "num_holes": Int(1, 8), "hole_px": Pick(8, 16)}),
 }
 
-# What an experienced hand would try first.
+# What an experienced hand would try first. On CamVid a U-Net with plain cross-entropy stayed with the frequent classes
+# (mIoU 0.42 after 16 epochs, people and poles at zero); an FPN with dice and cross-entropy, augmented more, did not (0.60).
 _FIRST: dict[str, Any] = {
-    "optimizer": {"name": "adamw", "lr": 2e-3, "weight_decay": 0.01, "backbone_lr_scale": 0.3},
+    "loss": {"name": "dice", "ce_weight": 1.0},
+    "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01, "backbone_lr_scale": 0.5},
     "schedule": {"name": "cosine", "final_fraction": 0.01, "warmup_epochs": 0.5},
     "augment": {
         "rescale": {"p": 1.0, "low": 0.75, "high": 1.5},
         "rotate": None,
         "foreground_crop": None,
         "horizontal_flip": {"p": 0.5},
-        "tone": None,
+        "tone": {"p": 0.5, "strength": 1.0},
         "blur": None,
         "coarse_dropout": None,
     },
 }
-_PLAIN = {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": "none"}
-_WEIGHTED = {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": "median_frequency"}
 
 
-def _first(decoder: str, channels: int, backbone: str, loss: dict[str, Any], **more: Any) -> dict[str, Any]:
+def _first(decoder: str, channels: int, backbone: str, **more: Any) -> dict[str, Any]:
     model = {"architecture": {"name": decoder, "channels": channels}, "backbone": backbone, "freeze": "none"}
-    return {**_FIRST, "model": model, "loss": loss, **more}
+    return {**_FIRST, "model": model, **more}
 
 
 def _decoders(names: tuple[str, ...], channels: Space | Pick) -> Branch:
@@ -98,8 +98,8 @@ CPU = Search(
     },
     fixed={"model": {"weights": "imagenet"}, "precision": "fp32"},
     warm_start=(
-        _first("unet", 128, "tf_efficientnet_lite0", _PLAIN, batch_size=8, image_size=160, short_side=240),
-        _first("unet", 128, "tf_efficientnet_lite0", _WEIGHTED, batch_size=8, image_size=160, short_side=240),
+        _first("fpn", 128, "tf_efficientnet_lite0", batch_size=8, image_size=160, short_side=240),
+        _first("unet", 64, "tf_efficientnet_lite0", batch_size=8, image_size=160, short_side=240),
     ),
 )
 
@@ -130,7 +130,7 @@ GPU_SMALL = Search(
     },
     fixed={"model": {"weights": "imagenet"}, "precision": "bf16", "clip_grad_norm": 5.0},
     warm_start=(
-        _first("unet", 256, "resnet34", _PLAIN, batch_size=16, image_size=320, short_side=384, ema_decay=None),
+        _first("unet", 256, "resnet34", batch_size=16, image_size=320, short_side=384, ema_decay=None),
     ),
 )  # fmt: skip
 
@@ -162,7 +162,7 @@ GPU_LARGE = Search(
     },
     fixed={"model": {"weights": "imagenet"}, "precision": "bf16", "clip_grad_norm": 5.0},
     warm_start=(
-        _first("deeplabv3plus", 256, "resnet101", _PLAIN, batch_size=16, accumulate=1, image_size=512,
+        _first("deeplabv3plus", 256, "resnet101", batch_size=16, accumulate=1, image_size=512,
                short_side=512, ema_decay=None),
     ),
 )  # fmt: skip

@@ -46,7 +46,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_the_best_trial_is_exported_with_its_best_epoch(run: Run, tmp_path: Path) -> None:
     exported = export_trial(run, tmp_path / "out")
-    assert (exported.trial_id, exported.epoch) == ("0000", 2)
+    assert (exported.trial_id, exported.epochs) == ("0000", [2])
     assert (tmp_path / "out" / "classes.txt").read_text().split() == CLASSES
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["val/f1"] == 0.6
     assert json.loads((tmp_path / "out" / "data.json").read_text())["fingerprint"] == "abc"
@@ -99,7 +99,7 @@ def test_images_and_exports_that_are_none_are_named(run: Run, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"notes\.jpg"):
         predict_images(tmp_path / "out", [tmp_path / "notes.jpg"])
     (tmp_path / "out" / "classes.txt").write_text("bag\nhat\n")
-    with pytest.raises(RunError, match=r"does not fit config\.yaml"):
+    with pytest.raises(RunError, match=r"does not fit its configuration"):
         load_export(tmp_path / "out")
     (tmp_path / "out" / "classes.txt").unlink()
     with pytest.raises(RunError, match=r"is not an export \(it has no classes\.txt\)"):

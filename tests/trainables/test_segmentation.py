@@ -264,7 +264,7 @@ def test_merged_classes_are_learnt_and_judged(scenes: Callable[..., TrialData]) 
 
 def test_a_training_that_is_asked_to_stop_stops_while_it_judges(scenes: Callable[..., TrialData]) -> None:
     config, data = tiny(), scenes()
-    classes, labels, _ = what_to_learn(config, data)
+    _, labels, _ = what_to_learn(config, data)
     state = next(fit(config, data, CPU)).state
     with pytest.raises(Interrupted):
         evaluate(config, [state.weights], data, labels, CPU, stop=lambda: "enough")
