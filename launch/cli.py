@@ -131,7 +131,9 @@ def rank(
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits.")],
+    data: Annotated[
+        str, typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits.")
+    ],
     config: Annotated[Optional[Path], typer.Argument(help="YAML, such as an export's config.yaml.")] = None,  # noqa: UP045
     recipe: Annotated[Optional[str], typer.Option(help="Instead: a recipe (`visionsweep recipes`).")] = None,  # noqa: UP045
     assignments: Annotated[Optional[list[str]], typer.Option("--set", help="key=value: change a part.")] = None,  # noqa: UP045
