@@ -21,7 +21,7 @@ from trainables.data.augment import eval_transform
 from trainables.data.folders import images_below
 from trainables.data.reading import IMAGE_SUFFIXES, read_image
 from trainables.ensemble import load_models
-from trainables.evaluate import at_size
+from trainables.evaluate import decide_at_size
 from trainables.inference import predict_batch
 from trainables.models.build import Model
 from trainables.tasks import TASKS
@@ -47,7 +47,7 @@ class ExportedModel:
         """Image (H, W, 3) uint8 -> (H, W) uint8 class numbers, of a segmenter."""
         small = eval_transform(self.config)(image=image)["image"]
         logits = predict_batch(self.config, self.models, torch.from_numpy(small[None].copy()), self.device)
-        mask: npt.NDArray[np.uint8] = at_size(logits, image.shape[:2]).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+        mask: npt.NDArray[np.uint8] = decide_at_size(logits, image.shape[:2]).cpu().numpy()
         return mask
 
 
@@ -72,28 +72,43 @@ def predict_images(
     export_dir: Path, images: list[Path], out: Path | None = None, batch_size: int = 32
 ) -> list[dict[str, Any]]:
     """One row per image: path, and for multilabel `labels`, for segmentation the files of its mask below `out` and
-    the `shares` of its pixels, else `label`; `probabilities` by class."""
+    the `shares` of its pixels, else `label`; `probabilities` by class. Where it cannot be read: path and `error`."""
     exported = load_export(export_dir)
     paths = list(_expand(images))
     if exported.config.task == "segmentation":
         return _segment(exported, paths, out or Path("predictions"))
     if out is not None:
         raise RunError(f"--out {out}: is for masks, and this model is for {exported.config.task}. Leave it out.")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for start in range(0, len(paths), batch_size):
         chunk = paths[start : start + batch_size]
-        for path, probabilities in zip(
-            chunk, exported.probabilities([read_image(path) for path in chunk]), strict=True
-        ):
-            rows.append({"path": str(path), **_decide(exported, probabilities)})
+        read = [_read(path) for path in chunk]
+        images_read = [image for image in read if not isinstance(image, DataError)]
+        decided = iter(exported.probabilities(images_read) if images_read else ())
+        for path, image in zip(chunk, read, strict=True):
+            if isinstance(image, DataError):
+                rows.append({"path": str(path), "error": str(image)})
+            else:
+                rows.append({"path": str(path), **_decide(exported, next(decided))})
     return rows
+
+
+def _read(path: Path) -> npt.NDArray[np.uint8] | DataError:
+    """The image, or why there is none: one broken file must not cost the answers for the others."""
+    try:
+        return read_image(path)
+    except DataError as error:
+        return error
 
 
 def _segment(exported: ExportedModel, paths: list[Path], out: Path) -> list[dict[str, Any]]:
     writer = MaskWriter(out, exported.classes)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in paths:
-        image = read_image(path)
+        image = _read(path)
+        if isinstance(image, DataError):
+            rows.append({"path": str(path), "error": str(image)})
+            continue
         mask = exported.mask(image)
         counts = np.bincount(mask.reshape(-1), minlength=len(exported.classes)) / mask.size
         shares = {name: round(float(share), 6) for name, share in zip(exported.classes, counts, strict=True) if share}

@@ -180,6 +180,7 @@ def predict(
 
     rows = predict_images(export_dir, images, out)
     print_json(rows) if json else print_predictions(rows, _console())
+    raise typer.Exit(int(any("error" in row for row in rows)))
 
 
 @app.command()

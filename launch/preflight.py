@@ -12,16 +12,15 @@ import optuna
 
 from launch.records import exists_already
 from search_spaces.errors import ConfigError, Contradiction, DataError, RunError
-from search_spaces.names import CLASS_IOU, did_you_mean
 from search_spaces.paths import highest, possible_values
 from search_spaces.search import Search
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.config_model import OWN_BACKBONE
 from trainables.data.dataset import Dataset
-from trainables.data.merge import merge_classes
 from trainables.models.classifiers import check_backbone
 from trainables.models.weights import require_weights
+from trainables.targets import check_class_metrics
 
 # A run of small networks needs about this much for its k best and its running trials.
 MIN_FREE_MB = 200
@@ -74,7 +73,7 @@ def check_weights(search: Search) -> None:
 
 def check_data(search: Search, dataset: Dataset) -> None:
     """Raises DataError where a batch of the space does not fit the training set, ConfigError where classes are
-    merged, or a class's IoU is compared, that the data does not have."""
+    merged, or a class's IoU is looked at, that the data does not have."""
     if search.task == "segmentation":
         _check_classes(search, dataset)
     largest, num_train = int(highest(search.full_space, "batch_size")), len(dataset.indices("train"))
@@ -110,13 +109,13 @@ def _check_classes(search: Search, dataset: Dataset) -> None:
             f"merge must map each new class to a list of old ones, the same for all trials, got {merge!r}. "
             "For example --set 'merge={vehicle: [car, truck]}'."
         )
-    classes = merge_classes(dataset.classes, merge).classes
-    if search.metric is not None and search.metric.startswith(CLASS_IOU):
-        name = search.metric.removeprefix(CLASS_IOU)
-        if name not in classes:
-            raise ConfigError(
-                f"metric '{search.metric}': the data has no class '{name}'. {did_you_mean(name, classes)}"
-            )
+    check_class_metrics(
+        dataset,
+        merge,
+        metric=[search.metric],
+        early_stopping_metric=possible_values(search.full_space, "early_stopping_metric"),
+        ensemble_metric=possible_values(search.full_space, "ensemble_metric"),
+    )
 
 
 def _default_weights() -> str:

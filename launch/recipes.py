@@ -19,7 +19,7 @@ from search_spaces.names import pick
 from search_spaces.paths import set_path
 from search_spaces.recipes import RECIPES, recipe
 from trainables.config import TrialConfig
-from trainables.config_io import load_config, parse_config
+from trainables.config_io import load_config, parse_config, without_leftovers
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def about(name: str) -> About:
 def configuration(config_file: Path | None, recipe_name: str | None, assignments: list[str]) -> TrialConfig:
     """The configuration of a file or of a recipe, with `assignments` (path.to.part=value) laid over it.
 
+    Another `name` (optimizer.name=adam) keeps what both kinds have; what only the old kind has is dropped.
     Raises ConfigError unless exactly one of the two is named, and for what the schema refuses.
     """
     if config_file is not None and recipe_name is not None:
@@ -55,8 +56,12 @@ def configuration(config_file: Path | None, recipe_name: str | None, assignments
         values, origin = recipe(recipe_name), f"recipe {recipe_name}"
     else:
         raise ConfigError("train takes a CONFIG or --recipe, got neither. `visionsweep recipes` lists the recipes.")
-    for path, value in parse_assignments(assignments).items():
-        values = set_path(values, path, value)
+    asked = parse_assignments(assignments)
+    for path in sorted(asked, key=lambda path: path.count(".")):  # a whole before its parts, in whatever order
+        values = set_path(values, path, asked[path])
+    for path in asked:
+        if path.endswith(".name"):
+            values = without_leftovers(values, path, asked)
     return parse_config(values, f"{origin} with --set" if assignments else origin)
 
 

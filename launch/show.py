@@ -141,6 +141,9 @@ def print_export(written: Exported, out: Path, console: Console) -> None:
 
 def print_predictions(rows: list[dict[str, Any]], console: Console) -> None:
     for row in rows:
+        if "error" in row:
+            console.print(row["error"], style="yellow", soft_wrap=True)
+            continue
         if "mask" in row:
             shares = sorted(row["shares"].items(), key=lambda item: -item[1])
             named = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)

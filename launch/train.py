@@ -29,7 +29,7 @@ from trainables.data.loader import TrialData
 from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
-from trainables.targets import output_classes
+from trainables.targets import check_class_metrics, output_classes
 from trainables.threads import limit_threads
 
 
@@ -64,6 +64,13 @@ def train_one(
         short_side_px=cached_short_side(config),
         cache_dir=None if cache_dir is None else Path(cache_dir),
     )
+    check_class_metrics(
+        dataset,
+        config.merge,
+        metric=[metric],
+        early_stopping_metric=[config.early_stopping_metric],
+        ensemble_metric=[config.ensemble_metric],
+    )
     for note in dataset.notes:
         console.print(note, style="yellow", soft_wrap=True)
     limit_threads(os.cpu_count() or 1)
@@ -71,7 +78,7 @@ def train_one(
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
     # What another configuration, or other data, left behind is not gone on with.
     asked = f"# data {dataset.fingerprint}, {dataset.split_origin}, best by {metric}\n{dump_config(config)}"
-    with _work_folder(out, asked) as work:
+    with _work_folder(out, asked, console) as work:
         files = TrialFiles(
             work, work, metric, mode_of(metric), config.keep_best, config.ensemble, config.ensemble_metric
         )
@@ -109,10 +116,11 @@ def train_one(
 
 
 @contextlib.contextmanager
-def _work_folder(out: Path | None, asked: str) -> Iterator[Path]:
+def _work_folder(out: Path | None, asked: str, console: Console) -> Iterator[Path]:
     """Where the training keeps its checkpoints: beside the export until that is written, or nowhere that lasts.
 
-    A folder that is there already is kept only if the same was asked of it.
+    A training that is there already is gone on with only if the same was asked of it. Raises RunError where a folder of
+    that name is none of ours: it is not deleted.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder:
@@ -120,11 +128,17 @@ def _work_folder(out: Path | None, asked: str) -> Iterator[Path]:
         return
     work = out.with_name(f"{out.name}.training")
     marker = work / "asked.yaml"
-    if work.exists() and not (marker.exists() and marker.read_text() == asked):
-        shutil.rmtree(work)
+    if work.exists() and not marker.is_file() and not (work.is_dir() and not any(work.iterdir())):
+        raise RunError(
+            f"{work}: is not a training of ours (it has no {marker.name}), and --out {out.name} would keep its "
+            "checkpoints there. Choose another --out."
+        )
     try:
+        if marker.is_file() and marker.read_text(encoding="utf-8", errors="replace") != asked:
+            shutil.rmtree(work)
+            console.print(f"Dropped {work}: an earlier training of something else.", style="yellow", soft_wrap=True)
         work.mkdir(parents=True, exist_ok=True)
-        marker.write_text(asked)
+        marker.write_text(asked, encoding="utf-8")
     except OSError as error:
         raise RunError(f"{work}: cannot be written ({error.strerror}). Choose another --out.") from None
     yield work

@@ -72,10 +72,10 @@ class TrialFiles:
         return (epochs[0], stored[epochs[0]]) if epochs else None
 
     def averaged(self) -> list[int]:
-        """The epochs that the trial's exported model averages, best first; one where it is no ensemble."""
-        if self.ensemble == 1:
-            return _best_epochs(self._stored(), self.metric, self.mode, 1)
-        return self._ensemble(self._stored())
+        """The epochs that the trial's exported model averages, best first; one where it is no ensemble, or where no
+        epoch has a value of the metric that chooses them."""
+        stored = self._stored()
+        return self._ensemble(stored) or _best_epochs(stored, self.metric, self.mode, 1)
 
     def _keep_if_good(self, result: EpochResult) -> bool:
         before = self._stored()

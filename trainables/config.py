@@ -112,6 +112,9 @@ LOSSES_OF_TASK = {
     "segmentation": ("cross_entropy", "dice", "focal", "lovasz"),
 }
 
+# Their pooling leaves one value per channel, and batch norm cannot train on a single one.
+NEED_TWO_IMAGES = ("deeplabv3", "deeplabv3plus", "upernet", "deeplabv3_resnet101")
+
 # Fields that only one kind of task knows: a value other than the default is refused for the other kind.
 SEGMENTATION_ONLY = ("merge", "short_side", "evaluation", "tile_overlap")
 CLASSIFICATION_ONLY = ("threshold", "eval_crop")
@@ -143,8 +146,8 @@ class TrialConfig(Part):
     evaluation: Literal["whole", "tiled"] = "whole"  # the whole image at once, or windows of image_size that overlap
     tile_overlap: Annotated[float, Field(ge=0, lt=0.9)] = 0.25  # share of a window that the next one covers too
     merge: Annotated[
-        dict[str, tuple[str, ...]], Field(default_factory=dict)
-    ]  # new class: old classes; what is named `void` is not judged
+        dict[str, Annotated[tuple[str, ...], Field(min_length=1)]], Field(default_factory=dict)
+    ]  # new class: old classes; what is named `void` (or ignore, unlabeled) is not judged
 
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = True
@@ -190,7 +193,13 @@ class TrialConfig(Part):
         for name in CLASSIFICATION_ONLY if segments else SEGMENTATION_ONLY:
             if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"'{name}' means nothing to task '{self.task}', and is {getattr(self, name)!r}")
-        if segments:
+        if isinstance(self.model, SegmenterConfig):
+            architecture = self.model.architecture.name
+            if self.batch_size == 1 and architecture in NEED_TWO_IMAGES:
+                raise ValueError(
+                    f"architecture '{architecture}' normalises one value per channel over the batch, and batch_size is "
+                    "1: set batch_size=2 or more, or take another architecture"
+                )
             for name in ("policy", "mix"):  # they move or mix pixels without their labels
                 if getattr(self.augment, name) is not None:
                     raise ValueError(f"augment.{name} is for classification, and the task is segmentation")

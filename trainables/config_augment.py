@@ -22,6 +22,7 @@ class RandomResizedCrop(Part):
 
 class ForegroundCrop(Part):
     """A crop of image_size of which at least `min_share` is foreground: neither void nor the class `background`.
+    In data without a class of that name, such as street scenes, every labelled pixel is foreground.
 
     Up to ten places are drawn; where none has so much, the one that has most is taken.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -54,6 +54,28 @@ def load_config(path: Path) -> TrialConfig:
 def dump_config(config: TrialConfig) -> str:
     """YAML that `load_config` reads back to an equal configuration."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def without_leftovers(values: Mapping[str, Any], path: str, asked: Collection[str]) -> dict[str, Any]:
+    """`values` after another arm was chosen at `path` ('optimizer.name'): what only the arm before it knew is gone.
+
+    asked: the dotted paths that were set by hand; what is among them stays, to be refused where it does not fit.
+    """
+    parts = path.split(".")[:-1]
+    node: Any = values
+    for part in parts:
+        node = node.get(part) if isinstance(node, Mapping) else None
+    known = _known_keys(TrialConfig, parts, values)
+    if not known or not isinstance(node, Mapping):  # there is no such part, which parsing says
+        return dict(values)
+    by_hand = {one.split(".")[len(parts)] for one in asked if one.split(".")[: len(parts)] == parts != one.split(".")}
+    return _replaced(values, parts, {key: node[key] for key in node if key in known or key in by_hand})
+
+
+def _replaced(values: Mapping[str, Any], parts: list[str], node: Any) -> dict[str, Any]:
+    """`values` with `node` at the path `parts`, which is there."""
+    head, *rest = parts
+    return {**values, head: _replaced(values[head], rest, node) if rest else node}
 
 
 def _as_strict(value: Any) -> Any:
@@ -109,11 +131,14 @@ def _is_arm(parents: list[str], part: str, values: Mapping[str, Any]) -> bool:
 
 
 def _known_keys(model: Any, path: list[str], values: Any) -> list[str]:
-    """The keys that the schema has at a path, choosing a union's arm by the 'name' that was given."""
+    """The keys that the schema has at a path, choosing a union's arm by the 'name' that was given; [] where the path
+    leads to no part of it."""
     for part in path:
         values = values.get(part) if isinstance(values, Mapping) else None
         name = values.get("name") if isinstance(values, Mapping) else None
-        arms = _models_in(model.model_fields[part].annotation)
+        arms = _models_in(model.model_fields[part].annotation) if part in model.model_fields else []
+        if not arms:
+            return []
         if part == "model":
             model = SegmenterConfig if kind_of_model(values) == "segmenter" else ClassifierConfig
         else:

@@ -88,16 +88,25 @@ def _segmentation(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     assert isinstance(labels, Merge)
     scores = PixelScores(labels.classes, device)
-    masks_of_all, shapes = [], []
+    decided, shapes = bytearray(), []  # bytes that grow in place: joining arrays at the end would hold them twice
+    # Whole images may be many times as large as the crops of training, which are what fits into the memory.
     for images_u8, masks in whole_images(
-        data, split, labels, eval_transform(config), config.batch_size, num_workers=num_workers
-    ):
+        data, split, labels, eval_transform(config), config.batch_size,
+        max_pixels=config.batch_size * config.image_size**2, num_workers=num_workers,
+    ):  # fmt: skip
         raise_if_asked(stop, epoch)
-        logits = at_size(predict_batch(config, models, images_u8, device), masks.shape[-2:])
-        decision = scores.update(logits, masks.to(device).long()).cpu().numpy()
-        masks_of_all.append(decision.reshape(-1))
-        shapes += [decision.shape[1:]] * len(decision)
-    predictions = {"masks": np.concatenate(masks_of_all), "shapes": np.array(shapes, dtype=np.int64)}
+        logits = predict_batch(config, models, images_u8, device)
+        # One by one: at the masks' size the logits of 20 classes take 80 times the bytes of an image's mask.
+        decisions = [
+            scores.update(at_size(logits[i : i + 1], masks.shape[-2:]), masks[i : i + 1].to(device).long())
+            for i in range(len(masks))
+        ]
+        decided.extend(torch.cat(decisions).cpu().numpy().tobytes())
+        shapes += [tuple(masks.shape[-2:])] * len(masks)
+    predictions: dict[str, np.ndarray] = {
+        "masks": np.frombuffer(decided, np.uint8),
+        "shapes": np.array(shapes, dtype=np.int64),
+    }
     return scores.compute(), predictions
 
 
@@ -107,3 +116,18 @@ def at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def decide_at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """The most likely class of each pixel, (H, W) uint8, from logits (1, C, h, w) brought to a size (H, W).
+
+    What `at_size(logits, size).argmax(1)` gives, a class at a time: a photo's C full-size maps need not fit anywhere.
+    """
+    planes = logits.contiguous()
+    best = at_size(planes[:, :1], size)[0, 0].clone()
+    decision = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for number in range(1, planes.shape[1]):
+        plane = at_size(planes[:, number : number + 1], size)[0, 0]
+        decision[plane > best] = number  # the first of equals stays, as argmax has it
+        torch.maximum(best, plane, out=best)
+    return decision

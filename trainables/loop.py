@@ -153,12 +153,13 @@ def _train_epoch(
     effective_batch = config.batch_size * config.accumulate
     num_steps = math.ceil(num_images / effective_batch)
     total, seen, pending, step = torch.zeros((), device=device), 0, 0, 0
+    summed = getattr(config.loss, "reduction", "mean") == "sum"
     check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
     for number, (images_u8, targets) in enumerate(train_batches):
         raise_if_asked(stop, state.epoch + 1)
         if pending == 0:
             _set_lr(config, state, state.epoch + step / num_steps)
-            # The last group may be smaller; its gradient is the mean over what it has.
+            # The last group may be smaller; its gradient is the mean over what it has, or the sum.
             group_size = min(effective_batch, num_images - seen)
         images, targets = to_input(images_u8, model, config, device), targets.to(device, non_blocking=True)
         if config.augment.mix is not None:
@@ -168,7 +169,8 @@ def _train_epoch(
         loss = _loss_with_aux(output, targets, loss_of, config.model.aux_weight)
         if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
             raise Diverged(value, state.epoch + 1, step, _base_lr(state))
-        scaler.scale(loss * (len(images) / group_size)).backward()  # type: ignore[no-untyped-call]
+        share = 1.0 if summed else len(images) / group_size  # sums add up to the group's by themselves
+        scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * len(images)
         seen, pending = seen + len(images), pending + len(images)
         if pending == group_size:
@@ -215,9 +217,12 @@ def _stop_early(config: TrialConfig, state: TrainState, metrics: dict[str, float
     """The reason to stop before config.epochs, or ''."""
     if config.early_stopping_patience is None:
         return ""
-    value = metrics.get(config.early_stopping_metric, math.nan)
+    value, best = metrics.get(config.early_stopping_metric, math.nan), state.best_watched
     sign = 1 if mode_of(config.early_stopping_metric) == "max" else -1
-    if state.best_watched is None or sign * value > sign * state.best_watched:
+    if best is None or math.isnan(best):  # patience begins with the first value: before it nothing can be better
+        state.best_watched, state.epochs_without_gain = None if math.isnan(value) else value, 0
+        return ""
+    if sign * value > sign * best:  # never so for a value that is missing: an epoch without a gain
         state.best_watched, state.epochs_without_gain = value, 0
         return ""
     state.epochs_without_gain += 1

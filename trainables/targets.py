@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from search_spaces.errors import ConfigError
+from search_spaces.names import CLASS_IOU, did_you_mean
 from trainables.config import TrialConfig
+from trainables.data.dataset import Dataset
 from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import merge_classes
 from trainables.tasks import LABEL_TASKS
@@ -15,6 +18,30 @@ from trainables.tasks import LABEL_TASKS
 def output_classes(config: TrialConfig, classes: Sequence[str]) -> tuple[str, ...]:
     """The classes that a model of this configuration predicts, from those that the data has."""
     return merge_classes(classes, config.merge).classes if config.task == "segmentation" else tuple(classes)
+
+
+def check_class_metrics(dataset: Dataset, merge: Mapping[str, Sequence[str]], **metrics: Iterable[str | None]) -> None:
+    """Raises ConfigError where one of `metrics`, under what the configuration calls it, is the IoU of a class that the
+    merged data does not have, or that no validation mask shows: known now, it would be missed after the training."""
+    if dataset.task != "segmentation":
+        return
+    merged = merge_classes(dataset.classes, merge)
+    val_pixels = merged.counts(dataset.targets[dataset.indices("val")]).sum(axis=0)  # (C,)
+    for kind, names in metrics.items():
+        for metric in names:
+            if metric is None or not metric.startswith(CLASS_IOU):
+                continue
+            name = metric.removeprefix(CLASS_IOU)
+            if name not in merged.classes:
+                raise ConfigError(
+                    f"{kind} '{metric}': the data has no class '{name}'. {did_you_mean(name, merged.classes)}"
+                )
+            if not val_pixels[merged.classes.index(name)]:
+                shown = [one for one, count in zip(merged.classes, val_pixels, strict=True) if count]
+                raise ConfigError(
+                    f"{kind} '{metric}': no validation mask has a pixel of class '{name}', so that its IoU says "
+                    f"nothing. Take the IoU of another class ({', '.join(shown[:20])}) or val/miou, or move images."
+                )
 
 
 def what_to_learn(config: TrialConfig, data: TrialData) -> tuple[tuple[str, ...], Labels, np.ndarray]:

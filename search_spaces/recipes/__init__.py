@@ -7,7 +7,8 @@
 
 A recipe is a plain function; its docstring says in five sections where it comes from (Source), what came out (Result),
 what the report says of it (Settings), what it does not say and was chosen here, and why (Chosen), and how to run it
-(Run).
+(Run). In all of them weight decay spares biases and the parameters of norms, which PyTorch's defaults, and so probably
+the reports, do not.
 """
 
 from __future__ import annotations

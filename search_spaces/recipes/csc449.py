@@ -16,7 +16,8 @@ def inception_v3() -> Recipe:
         time).
     Chosen: rate 0.01, halved twice at equal distances, because the report gives no rates here and halves twice in its
         task 2. Crop and pad of a tenth per side stands for the window of 244 px, which depends on the frames' size.
-        Rotation, rescaling, crop and pad every time: no chances are given.
+        Rotation, rescaling, crop and pad every time: no chances are given. The blur's kernel is drawn, 3 or 5 px, where
+        the report has 5.
     Run: visionsweep train --recipe report-deeper/inception-v3 --data DIR
     """
     return {

@@ -53,7 +53,8 @@ def fcn32s() -> Recipe:
         convolution by 32.
     Chosen: ImageNet weights, because only the improved network is said to have none; everything about its training:
         25 epochs, as many as the figure took, Adam with rate 1e-4, cosine, batches of 8, cross-entropy, flips, and
-        512 px.
+        512 px. The report's transposed convolution (7, 7, 64, 32) has no padding, ours pads 16, with which its output
+        has the size of the image.
     Run: visionsweep train --recipe report-dlcv/fcn32s --data DIR
     """
     return _segmentation(segmenter({"name": "fcn32s", "fc_kernel": 1}))

@@ -96,8 +96,8 @@ def test_images_and_exports_that_are_none_are_named(run: Run, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"nowhere\.jpg: no such image"):
         predict_images(tmp_path / "out", [tmp_path / "nowhere.jpg"])
     (tmp_path / "notes.jpg").write_text("not an image")
-    with pytest.raises(DataError, match=r"notes\.jpg"):
-        predict_images(tmp_path / "out", [tmp_path / "notes.jpg"])
+    (row,) = predict_images(tmp_path / "out", [tmp_path / "notes.jpg"])
+    assert row["error"] == f"image '{tmp_path / 'notes.jpg'}' cannot be read: not an image"
     (tmp_path / "out" / "classes.txt").write_text("bag\nhat\n")
     with pytest.raises(RunError, match=r"does not fit its configuration"):
         load_export(tmp_path / "out")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
-from support import make_photos
+from support import Outcome, make_photos
 
 from analysis.predict import load_export, predict_images
 from search_spaces.errors import DataError
@@ -50,3 +53,65 @@ def test_a_folder_without_images_names_the_endings_that_are_read(export: Path, t
     with pytest.raises(DataError) as caught:
         predict_images(export, [tmp_path / "empty"])
     assert ", ".join(IMAGE_SUFFIXES) in str(caught.value)
+
+
+@pytest.fixture
+def one_broken(tmp_path: Path) -> Path:
+    """Three images, the second of which is cut off."""
+    photos = make_photos(tmp_path / "photos", {"seen": 3})
+    whole = (photos / "seen" / "01.png").read_bytes()
+    (photos / "seen" / "01.png").write_bytes(whole[: len(whole) // 2])
+    return photos / "seen"
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_a_broken_image_gets_a_row_of_its_own_and_spoils_no_other(
+    export: Path, one_broken: Path, batch_size: int
+) -> None:
+    first, broken, last = predict_images(export, [one_broken], batch_size=batch_size)
+    assert broken.keys() == {"path", "error"}
+    assert broken["error"].startswith(f"image '{one_broken / '01.png'}' cannot be read: ")
+    for row, name in ((first, "00.png"), (last, "02.png")):
+        (alone,) = predict_images(export, [one_broken / name])
+        assert row["path"] == alone["path"] == str(one_broken / name)
+        assert row["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+
+
+def test_a_broken_image_costs_no_other_its_mask(tmp_path: Path, one_broken: Path) -> None:
+    from trainables.config_io import parse_config
+    from trainables.models.build import build_model
+
+    values = {
+        "task": "segmentation",
+        "model": {"architecture": {"name": "voc_baseline"}, "weights": "none"},
+        "optimizer": {"name": "adam", "lr": 0.01},
+        "epochs": 1,
+        "batch_size": 4,
+        "image_size": 32,
+        "fit_image": "squash",
+    }
+    folder = tmp_path / "segmenter"
+    folder.mkdir()
+    model = build_model(parse_config(values).model, 3, 32)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
+    (folder / "classes.txt").write_text("a\nb\nc\n")
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    first, broken, last = predict_images(folder, [one_broken], tmp_path / "out")
+    assert broken.keys() == {"path", "error"}
+    for row in (first, last):
+        assert Path(row["mask"]).is_file()
+        assert sum(row["shares"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_command_names_the_broken_image_and_ends_with_1(
+    visionsweep: Callable[..., Outcome], export: Path, one_broken: Path
+) -> None:
+    told = visionsweep("predict", export, one_broken)
+    assert told.code == 1
+    lines = told.out.splitlines()
+    assert len(lines) == 3
+    assert "01.png' cannot be read: " in lines[1]
+    as_json = visionsweep("predict", export, one_broken, "--json")
+    assert as_json.code == 1
+    assert ["error" in row for row in json.loads(as_json.out)] == [False, True, False]
+    assert visionsweep("predict", export, one_broken / "00.png").code == 0

@@ -18,6 +18,7 @@ from launch.searcher import StudySearcher
 from search_spaces import Branch, Float, Pick, Search, recipe
 from search_spaces.errors import ConfigError
 from search_spaces.recipes import RECIPES
+from trainables.config import Adam
 from trainables.config_io import load_config, parse_config
 
 CLI = Callable[..., Outcome]
@@ -119,12 +120,52 @@ def test_set_changes_parts_of_a_file_and_names_it_where_it_is_refused(tmp_path: 
         configuration(file, None, ["epochs=0"])
 
 
-def test_another_optimizer_is_set_as_a_whole() -> None:
-    """Its name alone would leave it with the parameters of the one before, and those are refused, not dropped."""
+def test_another_optimizer_keeps_what_both_have_and_drops_what_only_the_old_one_has() -> None:
+    config = configuration(None, "report-cv4/alexnet-scratch", ["optimizer.name=adam"])
+    before = recipe("report-cv4/alexnet-scratch")["optimizer"]
+    assert before["momentum"] == 0.9
+    assert config.optimizer == Adam(lr=before["lr"], weight_decay=before["weight_decay"])
+    whole = configuration(None, "report-cv4/alexnet-scratch", ["optimizer={name: adam, lr: 0.5}"])
+    assert (whole.optimizer.name, whole.optimizer.lr) == ("adam", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "name_of_recipe"),
+    [
+        ("schedule", "constant", "report-deeper/inception-v3"),
+        ("loss", "dice", "report-deeper/fcn32s"),
+        ("model.architecture", "segnet", "report-cv4/fcn8s"),
+        ("model.head", "linear", "report-3080ti/seresnext101-mish"),
+        ("augment.policy", "randaugment", "report-cv4/efficientnet-b2-autoaugment"),
+    ],
+)
+def test_every_part_that_comes_in_kinds_can_be_another_kind(path: str, name: str, name_of_recipe: str) -> None:
+    part: Any = configuration(None, name_of_recipe, [f"{path}.name={name}"])
+    for step in path.split("."):
+        part = getattr(part, step)
+    assert part.name == name
+
+
+@pytest.mark.parametrize("turn", [1, -1], ids=["the name first", "the name last"])
+def test_what_was_set_by_hand_is_refused_where_it_does_not_fit(turn: int) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'optimizer\.momentum'"):
-        configuration(None, "report-cv4/alexnet-scratch", ["optimizer.name=adam"])
-    config = configuration(None, "report-cv4/alexnet-scratch", ["optimizer={name: adam, lr: 1e-3}"])
-    assert (config.optimizer.name, config.optimizer.lr) == ("adam", 1e-3)
+        configuration(None, "report-cv4/alexnet-scratch", ["optimizer.name=adam", "optimizer.momentum=0.5"][::turn])
+    both = ["optimizer={name: sgd, lr: 1}", "optimizer.lr=0.5"][::turn]
+    assert configuration(None, "report-cv4/alexnet-scratch", both).optimizer.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("optimizer.name=adm", r"unknown optimizer 'adm'\. Did you mean 'adam'\?"),
+        ("optimiser.name=adam", r"unknown key 'optimiser'\. Did you mean 'optimizer'\?"),
+        ("epochs.name=adam", r"'epochs' is the plain value 25"),
+        ("merge.name=[a]", r"'merge' means nothing to task 'binary'"),
+    ],
+)
+def test_a_wrong_kind_is_answered_with_the_nearest_right_one(assignment: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        configuration(None, "report-cv4/alexnet-scratch", [assignment])
 
 
 def test_a_recipe_trains_on_photos(visionsweep: CLI, photos: Path) -> None:

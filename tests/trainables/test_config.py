@@ -227,6 +227,36 @@ def test_only_valid_values_that_do_not_go_together_are_a_contradiction(changed: 
     assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize(
+    ("architecture", "fits"),
+    [
+        ("deeplabv3", False),
+        ("deeplabv3plus", False),
+        ("upernet", False),
+        ("deeplabv3_resnet101", False),
+        ("unet", True),
+    ],
+)
+def test_networks_that_normalise_one_value_over_the_batch_need_two_images(architecture: str, fits: bool) -> None:
+    backbone = {} if architecture == "deeplabv3_resnet101" else {"backbone": "resnet18"}
+    model = {"architecture": {"name": architecture}, **backbone}
+    config = {**of_task("segmentation"), "model": model}
+    assert parse_config({**config, "batch_size": 2}).batch_size == 2
+    if fits:
+        assert parse_config({**config, "batch_size": 1}).batch_size == 1
+        return
+    with pytest.raises(Contradiction) as caught:
+        parse_config({**config, "batch_size": 1})
+    assert f"architecture '{architecture}' normalises one value per channel over the batch" in str(caught.value)
+    assert "batch_size is 1: set batch_size=2 or more" in str(caught.value)
+
+
+def test_a_merge_of_nothing_is_refused() -> None:
+    said = message_of({**of_task("segmentation"), "merge": {"vehicle": []}})
+    assert "'merge.vehicle' is ()" in said
+    assert "at least 1 item" in said
+
+
 def test_a_whole_number_passes_for_a_real_one() -> None:
     lr = parse_config(with_value("optimizer.lr", 1)).optimizer.lr
     assert lr == 1.0

@@ -8,6 +8,7 @@ import pytest
 from search_spaces.errors import ConfigError
 from trainables.data.dataset import VOID
 from trainables.data.merge import merge_classes
+from trainables.data.steps import ForegroundCrop, Pipeline
 
 CLASSES = ("sky", "road", "car", "bus", "tree")
 
@@ -33,6 +34,30 @@ def test_a_new_name_may_be_an_old_one() -> None:
 def test_the_background_is_found_by_its_name() -> None:
     assert merge_classes(CLASSES, {}).background is None
     assert merge_classes(CLASSES, {"background": ["sky", "tree"]}).background == 0
+    assert merge_classes(("road", "Background"), {}).background == 1
+
+
+@pytest.mark.parametrize("name", ["void", "Void", "ignore", "unlabelled"])
+def test_every_name_that_files_have_for_void_is_void_in_a_merge(name: str) -> None:
+    assert merge_classes(CLASSES, {name: ["sky"]}).classes == CLASSES[1:]
+
+
+@pytest.mark.parametrize("left", [0, VOID])
+def test_a_crop_looks_for_every_labelled_pixel_where_no_class_is_background(left: int) -> None:
+    mask = np.full((16, 48), 1, np.uint8)
+    mask[:, :24] = left
+
+    def mean_share_of_one(background: int | None) -> float:
+        crop = Pipeline([ForegroundCrop(16, 1.0, background, 1.0)])
+        crop.set_random_seed(0)
+        shown = [crop(image=np.zeros((16, 48, 3), np.uint8), mask=mask)["mask"] for _ in range(40)]
+        return float(np.mean([(one == 1).mean() for one in shown]))
+
+    assert mean_share_of_one(0) > 0.85
+    if left == VOID:
+        assert mean_share_of_one(None) > 0.85
+    else:
+        assert 0.3 < mean_share_of_one(None) < 0.7  # class 0 is as good as class 1
 
 
 @pytest.mark.parametrize(

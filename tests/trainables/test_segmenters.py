@@ -191,6 +191,26 @@ def test_fcn8s_adds_the_maps_of_the_fourth_and_the_third_pooling_if_asked():
         assert torch.equal(plain.decoder(maps), skipping.decoder(maps))
 
 
+def test_a_narrow_fpn_takes_a_single_image_of_one_stride():
+    model = build({"name": "fpn", "channels": 16}, backbone="test_resnet").eval()
+    with torch.no_grad():
+        assert model(images(32, 20, batch=1)).shape == (1, NUM_CLASSES, 32, 20)
+
+
+def test_fcn8s_adds_a_skip_after_the_relu_and_before_the_batch_norm():
+    decoder = build("fcn8s").eval().decoder
+    convolution, relu, norm = decoder.doublings[0]
+    norm.weight.data.uniform_(2, 3)
+    norm.running_mean.fill_(0.5)
+    below, skip = torch.randn(1, 512, 2, 2), torch.randn(1, 512, 4, 4)
+    seen = []
+    decoder.doublings[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    levels = [torch.zeros(1, 64, 32, 32), torch.zeros(1, 128, 16, 16), torch.zeros(1, 256, 8, 8)]
+    with torch.no_grad():
+        decoder([*levels, skip, below])
+        torch.testing.assert_close(seen[0], norm(relu(convolution(below)) + skip))
+
+
 @pytest.mark.parametrize("name", ["segnet", "voc_deeper"])
 def test_unpooling_finds_its_places_in_either_memory_format(name):
     model = build(name).double().eval()

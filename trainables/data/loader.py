@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.merge import Merge
 
 Transform = Callable[..., dict[str, Any]]  # albumentations' calling convention
+T = TypeVar("T")
 Labels = Tensor | Merge  # (N, K) float targets of the whole data set, or what to make of the masks' classes
 
 
@@ -50,10 +51,11 @@ class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):
     def _with_mask(self, position: int, merge: Merge) -> tuple[np.ndarray, np.ndarray]:
         """Image (S, S, 3) and mask (S, S), moved together."""
         image = self.images[position]
-        mask: np.ndarray = merge.table[self.images.mask(position)]
-        # The cache holds images smaller than their masks. By nearest: between two classes lies no third.
-        mask = cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-        done = self.transform(image=image, mask=mask)
+        whole = self.images.mask(position)
+        # The cache holds images smaller than their masks. By nearest: between two classes lies no third. Merged after
+        # it: of a large mask a few pixels are left.
+        mask = cv2.resize(whole, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+        done = self.transform(image=image, mask=merge.table[mask])
         return done["image"], done["mask"]
 
     def set_random_seed(self, seed: int) -> None:
@@ -115,11 +117,19 @@ def batches(
 
 
 def whole_images(
-    data: TrialData, split: str, merge: Merge, transform: Transform, batch_size: int, *, num_workers: int = 0
+    data: TrialData,
+    split: str,
+    merge: Merge,
+    transform: Transform,
+    batch_size: int,
+    *,
+    max_pixels: int | None = None,
+    num_workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(images (B, h, w, 3) uint8, masks (B, H, W) uint8) of one split in order; B varies, as do the sizes.
 
-    A batch holds neighbours of one size: h, w as the network sees them, H, W those of their masks.
+    A batch holds neighbours of one size: h, w as the network sees them, H, W those of their masks. `max_pixels`: B is
+    at most as many images as have so many pixels together, and one at least.
     """
     positions = data.dataset.indices(split)
     loader = DataLoader(
@@ -131,11 +141,15 @@ def whole_images(
     for images, masks in loader:
         pairs = zip(images, masks, strict=True)
         for _, group in groupby(pairs, key=lambda pair: (pair[0].shape, pair[1].shape)):
-            same_images, same_masks = zip(*group, strict=True)
-            yield torch.from_numpy(np.stack(same_images)), torch.from_numpy(np.stack(same_masks))
+            same = list(group)
+            height, width = same[0][0].shape[:2]
+            most = batch_size if max_pixels is None else max(1, max_pixels // (height * width))
+            for chunk in _chunks(same, most):
+                same_images, same_masks = zip(*chunk, strict=True)
+                yield torch.from_numpy(np.stack(same_images)), torch.from_numpy(np.stack(same_masks))
 
 
-def _chunks(order: list[int], size: int) -> list[list[int]]:
+def _chunks(order: list[T], size: int) -> list[list[T]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 

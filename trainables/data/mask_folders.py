@@ -16,10 +16,10 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from trainables.data.mask_classes import VOC_CLASSES, find_coding
-from trainables.data.mask_pairs import Pair, listed, paired
+from trainables.data.mask_pairs import Pair, listed, paired, turned_notes
 from trainables.data.masks import MASK_SUFFIXES, MaskFiles, mask_digests
-from trainables.data.reading import FileReader
-from trainables.data.scan import MASK_LAYOUTS, Scan, content_digests
+from trainables.data.reading import FileReader, is_turned
+from trainables.data.scan import MASK_LAYOUTS, Scan, digests_and
 from trainables.data.words import counted, quoted
 
 SPLITS = ("train", "val", "test")
@@ -78,12 +78,14 @@ def scan_masks(spec: str, root: Path, on_bad_image: str) -> Scan:
 
     names, mask_names = tuple(pair.image for pair in pairs), tuple(pair.mask for pair in pairs)
     coding = find_coding(spec, root, mask_names, layout.classes)
+    looked_at = digests_and(is_turned, [root / name for name in names])
+    notes += turned_notes(root, [pair for pair, (_, turned) in zip(pairs, looked_at, strict=True) if turned])
     return Scan(
         classes=coding.classes,
         names=names,
         targets=np.zeros((len(pairs), len(coding.classes)), np.int64),
         given=np.array([pair.split for pair in pairs]),
-        digests=content_digests([root / name for name in names]),
+        digests=tuple(digest for digest, _ in looked_at),
         reader=FileReader(root.resolve(), names),
         notes=tuple(notes),
         mask_reader=MaskFiles(root.resolve(), mask_names, coding),

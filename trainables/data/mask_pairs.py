@@ -10,7 +10,7 @@ from search_spaces.errors import DataError
 from trainables.data.folders import files_below, images_below
 from trainables.data.mask_classes import read_lines
 from trainables.data.masks import MASK_SUFFIXES
-from trainables.data.reading import IMAGE_SUFFIXES
+from trainables.data.reading import IMAGE_SUFFIXES, is_turned
 from trainables.data.words import counted, quoted
 
 
@@ -80,6 +80,18 @@ def listed(spec: str, folder: Path, pairs: list[Pair], images: str, on_bad_image
             f"{counted(len(unlisted), 'image')} with a mask left out, as no list names it: {quoted(unlisted)}."
         )
     return [pair.on(side_of[pair.stem][0]) for pair in pairs if pair.stem in side_of], notes
+
+
+def turned_notes(root: Path, turned: Sequence[Pair]) -> list[str]:
+    """A note where images that their EXIF orientation turns have masks without one: turned by half, or mirrored, they
+    fit each other in size whichever way the masks were drawn."""
+    lone = [pair.image for pair in turned if not is_turned(root / pair.mask)]
+    if not lone:
+        return []
+    return [
+        f"{counted(len(lone), 'image')} turned by the EXIF orientation, with masks that are not: {quoted(lone)}. Check "
+        "that those masks were drawn on the images as viewers show them."
+    ]
 
 
 def _by_stem(spec: str, names: Sequence[str], folder: str) -> dict[str, str]:

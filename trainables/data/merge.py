@@ -11,8 +11,7 @@ import numpy.typing as npt
 from search_spaces.errors import ConfigError
 from search_spaces.names import did_you_mean
 from trainables.data.dataset import VOID
-
-VOID_NAME = "void"
+from trainables.data.mask_classes import is_void
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +31,15 @@ class Merge:
 
     @property
     def background(self) -> int | None:
-        """The class that is called background, where there is one."""
-        return self.classes.index("background") if "background" in self.classes else None
+        """The class that is called background, in letters of either case, where there is one."""
+        return next((i for i, name in enumerate(self.classes) if name.lower() == "background"), None)
 
 
 def merge_classes(classes: Sequence[str], merge: Mapping[str, Sequence[str]]) -> Merge:
     """`merge` names new classes and the old ones that become them; classes that it does not name stay.
 
-    A new class stands where the first of its old ones stood. What goes to `void` is neither learnt nor judged.
+    A new class stands where the first of its old ones stood. What goes to `void`, or to another name that masks' files
+    have for it, is neither learnt nor judged.
     Raises ConfigError for a name that the data does not have, or where fewer than two classes are left.
     """
     new_name = {name: name for name in classes}
@@ -48,11 +48,11 @@ def merge_classes(classes: Sequence[str], merge: Mapping[str, Sequence[str]]) ->
             if name not in new_name:
                 raise ConfigError(f"merge: the data has no class '{name}'. {did_you_mean(name, classes)}")
             new_name[name] = new
-    kept = tuple(dict.fromkeys(new_name[name] for name in classes if new_name[name] != VOID_NAME))
+    kept = tuple(dict.fromkeys(new_name[name] for name in classes if not is_void(new_name[name])))
     if len(kept) < 2:
         raise ConfigError(f"merge leaves {len(kept)} classes ({', '.join(kept)}), and two are needed. Merge fewer.")
     table = np.full(256, VOID, np.uint8)
     for old, name in enumerate(classes):
-        if new_name[name] != VOID_NAME:
+        if not is_void(new_name[name]):
             table[old] = kept.index(new_name[name])
     return Merge(kept, table)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from search_spaces.errors import DataError
 
@@ -26,6 +27,17 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
         raise  # the machine's trouble, not the file's
     except Exception as error:  # a broken file breaks decoders in every way: OSError, SyntaxError, struct.error, ...
         raise DataError(f"image '{name or path}' cannot be read: {why_unreadable(error)}") from error
+
+
+def is_turned(file: IO[bytes] | Path) -> bool:
+    """Whether an EXIF orientation in an image file's head has it shown turned or mirrored; nothing is decoded."""
+    try:
+        with Image.open(file) as image:
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+            return bool(exif.get(ExifTags.Base.Orientation, 1) != 1)
+    except Exception:  # decoding will say what is wrong with it
+        return False
 
 
 def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
 from trainables.data.dataset import TASKS, MaskReader, Reader
 from trainables.data.words import quoted
+
+T = TypeVar("T")
 
 MASK_LAYOUTS = (
     "Masks stand in DIR/images with DIR/masks, in DIR/train with DIR/trainannot (as CamVid), or in DIR/JPEGImages with "
@@ -110,17 +113,24 @@ def class_order(labels: Iterable[str]) -> tuple[str, ...]:
 
 def content_digests(paths: Sequence[Path]) -> tuple[str, ...]:
     """The sha1 of each file; a file that cannot be opened gets a digest of its own, and decoding reports it."""
+    return tuple(digest for digest, _ in digests_and(lambda _: None, paths))
+
+
+def digests_and(look: Callable[[IO[bytes]], T], paths: Sequence[Path]) -> list[tuple[str, T | None]]:
+    """The same, each with what `look` says of the open file: it is not opened twice for both."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return tuple(pool.map(_file_digest, paths))
+        return list(pool.map(lambda path: _file_digest(path, look), paths))
 
 
 def bytes_digest(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
-def _file_digest(path: Path) -> str:
+def _file_digest(path: Path, look: Callable[[IO[bytes]], T]) -> tuple[str, T | None]:
     try:
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+            digest = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+            file.seek(0)
+            return digest, look(file)
     except OSError:
-        return f"unreadable:{path.name}"
+        return f"unreadable:{path.name}", None

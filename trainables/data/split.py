@@ -12,7 +12,13 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from trainables.data.scan import Scan
-from trainables.data.split_checks import check_both_sides, check_enough, check_same_classes, label_notes
+from trainables.data.split_checks import (
+    check_both_sides,
+    check_enough,
+    check_same_classes,
+    check_something_known,
+    label_notes,
+)
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
 from trainables.data.words import counted, quoted
 
@@ -62,6 +68,7 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float) -
                 "copies stand on the same side of the split."
             )
     check_both_sides(scan, split)
+    check_something_known(scan, split)
     check_same_classes(scan, split)
     notes += label_notes(scan, split) + _contradictions(scan, split, groups)
     return Split(split, origin, tuple(notes))

@@ -6,7 +6,7 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from trainables.data.scan import Scan
-from trainables.data.words import quoted
+from trainables.data.words import counted, quoted
 
 
 def check_enough(scan: Scan, split: np.ndarray, groups: np.ndarray) -> None:
@@ -43,6 +43,20 @@ def check_both_sides(scan: Scan, split: np.ndarray) -> None:
         else:
             why, move = "no validation image can be read", "Replace them, or give no split and let it be drawn."
         raise DataError(f"no image is left to judge by: {why}. {move}")
+
+
+def check_something_known(scan: Scan, split: np.ndarray) -> None:
+    """A DataError where the masks of train, or of val, are void throughout. Those of test may be, where they are kept
+    secret."""
+    if scan.mask_reader is None:
+        return
+    for side, purpose in (("train", "learn"), ("val", "judge by")):
+        if not scan.targets[split == side].any():
+            count = int((split == side).sum())
+            raise DataError(
+                f"there is nothing to {purpose}: every pixel of the {side} masks is void ({counted(count, 'mask')}). "
+                "Correct what classes.txt or the palette calls void, or give masks with classes."
+            )
 
 
 def check_same_classes(scan: Scan, split: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -36,7 +37,9 @@ def unet(config: UNet, source: Source, num_classes: int) -> Network:
 def fpn(config: Fpn, source: Source, num_classes: int) -> Network:
     half = max(1, round(config.channels / 2 / GROUPS)) * GROUPS
     widths = {"decoder_pyramid_channels": config.channels, "decoder_segmentation_channels": half}
-    return _assemble(smp.FPN, source, num_classes, upsampling=1, **widths)
+    network = _assemble(smp.FPN, source, num_classes, upsampling=1, **widths)
+    # Group norm refuses a single value, which is what a group of one channel has of one image's map of one pixel.
+    return replace(network, min_size=network.stride + 1) if half == GROUPS else network
 
 
 def pspnet(config: PspNet, source: Source, num_classes: int) -> Network:

@@ -1,10 +1,10 @@
-"""Upsampling by transposed convolutions, each followed by ReLU and then batch norm."""
+"""Upsampling by transposed convolutions, each followed by ReLU and then batch norm, with room for a skip between."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 WIDTHS = (512, 512, 256, 128, 64, 32)  # channels before and after each of five doublings
 
@@ -15,7 +15,7 @@ def doublings() -> nn.ModuleList:
 
 
 class Double(nn.Sequential):
-    """(B, before, h, w) to (B, after, 2h, 2w)."""
+    """(B, before, h, w) to (B, after, 2h, 2w); `skip`, a map of that shape, is added before the batch norm."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(
@@ -23,3 +23,9 @@ class Double(nn.Sequential):
             nn.ReLU(inplace=True),
             nn.BatchNorm2d(after),
         )
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        convolution, relu, norm = self
+        doubled = relu(convolution(x))
+        out: Tensor = norm(doubled if skip is None else doubled + skip)
+        return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
@@ -83,7 +83,10 @@ class Fcn32sDecoder(nn.Module):
 
 
 class Fcn8sDecoder(nn.Module):
-    """Five doublings; with `skips` the maps after the fourth and the third pooling are added on the way."""
+    """Five doublings; with `skips` the maps after the fourth and the third pooling are added on the way.
+
+    After the convolution and its ReLU, before the batch norm, as github.com/pochih/FCN-pytorch (python/fcn.py) has it.
+    """
 
     def __init__(self, num_classes: int, skips: bool) -> None:
         super().__init__()
@@ -94,10 +97,8 @@ class Fcn8sDecoder(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         *_, x3, x4, x = maps
         skips = [x4, x3] if self.skips else []
-        for i, double in enumerate(self.doublings):
-            x = double(x)
-            if i < len(skips):
-                x = x + skips[i]
+        for double, skip in zip_longest(self.doublings, skips):
+            x = double(x, skip)
         logits: Tensor = self.classifier(x)
         return logits
 
@@ -164,8 +165,8 @@ def _initialise(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _make_bilinear(layer: nn.ConvTranspose2d) -> None:
-    """Each class is interpolated for itself (Long et al. 2015, section 4.3, where that is final; here it is learned on,
-    as in report "DLCV HW1")."""
+    """Each class is interpolated for itself (Long et al. 2015, section 4.3, where that is final; here it is learned on:
+    report "DLCV HW1" lists the layer, and says nothing of its start or of freezing it)."""
     size, factor = layer.kernel_size[0], layer.stride[0]
     taps = 1 - (torch.arange(size) - (size - 1) / 2).abs() / factor
     layer.weight.zero_()
