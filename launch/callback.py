@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from ray.tune import Callback
 from analysis.rank import ranked
 from launch.progress import Progress
 from launch.records import Records
+from launch.replay import ended_as
 from search_spaces.errors import RunError
 from search_spaces.search import Search
 
@@ -36,15 +38,17 @@ class RunCallback(Callback):  # type: ignore[misc]
             return
         keys = ("epoch", "metrics", "seconds", "images_per_s", "peak_memory_mb", "lr")
         row = {key: result[key] for key in keys}
+        row["metrics"] = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
         where = {"node": result.get("hostname"), "pid": result.get("pid")}
         with self._remembering_errors():
             self.records.epoch({"trial_id": trial.config["trial_id"], **row, **where})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
-        status, reason = last.get("status", "interrupted"), last.get("reason", "")
-        if status == "running":
-            status = "pruned"
+        status, reason = ended_as(last, self.search.metric or ""), last.get("reason", "")
+        if status == "diverged" and not reason:
+            reason = f"{self.search.metric} was not a finite number at epoch {last['epoch']}"
+        if status == "pruned":
             value, share = last.get(self.search.metric), f"best 1/{self.search.reduction_factor}"
             reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is not in the {share}" if value else ""
         self._ended(trial.config["trial_id"], status, reason)

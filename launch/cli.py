@@ -10,10 +10,25 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from launch.options import (
+    CacheDir,
+    DataOption,
+    Json,
+    NoCache,
+    OnBadImage,
+    Pruner,
+    RunsDir,
+    Sampler,
+    TaskOption,
+    WarmStart,
+    absolute,
+    cache_folder,
+    new_console,
+)
 from search_spaces.errors import InputError, VisionsweepError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 app = typer.Typer(
     add_completion=False,
@@ -21,17 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the best way to train a classifier or a segmenter on your photos, within a budget.",
 )
-
-DataOption = Annotated[
-    Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
-    typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits."),
-]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
-CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Where decoded images are kept.")]  # noqa: UP045
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
-OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
-TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command()
@@ -46,6 +50,9 @@ def run(
     cpus_per_trial: Annotated[Optional[float], typer.Option(min=0.01, help="Default 1, or a GPU's share.")] = None,  # noqa: UP045
     gpus_per_trial: Annotated[Optional[float], typer.Option(min=0, help="Fractions share a GPU.")] = None,  # noqa: UP045
     task: TaskOption = None,
+    sampler: Sampler = None,
+    pruner: Pruner = None,
+    warm_start: WarmStart = None,
     keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
     runs_dir: RunsDir = Path("runs"),
@@ -57,10 +64,13 @@ def run(
     started = time.time()
     from launch.loading import load_search, parse_assignments, parse_duration
     from launch.show import print_outcome
+    from launch.warm import warm_started
     from search_spaces.errors import ConfigError
 
-    chosen = {} if task is None else {"task": task}
+    named = {"task": task, "sampler": sampler, "pruner": pruner}
+    chosen = {key: value for key, value in named.items() if value is not None}
     found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
+    found = warm_started(found, warm_start or [])
     budget_s = None if budget is None else parse_duration(budget)
     data = data or found.data
     if not data:
@@ -71,18 +81,18 @@ def run(
         from launch.run import RunOptions, check_name, default_name, start  # imports torch, while Ray starts
 
         options = RunOptions(
-            data=_absolute(data),
+            data=absolute(data),
             num_trials=trials,
             budget_s=budget_s,
             max_concurrent=max_concurrent,
             cpus_per_trial=cpus_per_trial,
             gpus_per_trial=gpus_per_trial,
             seed=seed,
-            cache_dir=_cache(cache_dir, no_cache),
+            cache_dir=cache_folder(cache_dir, no_cache),
             on_bad_image=on_bad_image,
             keep_trials=keep_trials,
         )
-        console = _console()
+        console = new_console()
         records = start(found, check_name(name or default_name(search)), runs_dir, options, console, started)
         print_outcome(records.run_dir, console)
 
@@ -108,7 +118,7 @@ def resume(
     with local_ray():
         from launch.run import resume as resume_run
 
-        console = _console()
+        console = new_console()
         records = resume_run(run_dir, int(trials.lstrip("+")), budget_s, console, started)
         print_outcome(records.run_dir, console)
 
@@ -126,7 +136,7 @@ def rank(
 
     loaded = load_run(run_dir)
     rows = ranking(loaded)[:top]
-    print_json(rows) if json else print_ranking(loaded, rows, _console())
+    print_json(rows) if json else print_ranking(loaded, rows, new_console())
 
 
 @app.command()
@@ -150,7 +160,7 @@ def train(
     parsed = configuration(config, recipe, assignments or [])
     from launch.train import train_one  # imports torch: a wrong name is answered before
 
-    train_one(parsed, data, out, metric, seed, _cache(cache_dir, no_cache), on_bad_image, _console())
+    train_one(parsed, data, out, metric, seed, cache_folder(cache_dir, no_cache), on_bad_image, new_console())
 
 
 @app.command()
@@ -164,7 +174,7 @@ def export(
     from analysis.load import load_run
     from launch.show import print_export
 
-    print_export(export_trial(load_run(run_dir), out, trial), out, _console())
+    print_export(export_trial(load_run(run_dir), out, trial), out, new_console())
 
 
 @app.command()
@@ -179,7 +189,7 @@ def predict(
     from launch.show import print_json, print_predictions
 
     rows = predict_images(export_dir, images, out)
-    print_json(rows) if json else print_predictions(rows, _console())
+    print_json(rows) if json else print_predictions(rows, new_console())
     raise typer.Exit(int(any("error" in row for row in rows)))
 
 
@@ -192,9 +202,9 @@ def spaces(
     from launch.show import print_search, print_searches
 
     if name is None:
-        print_searches(_console())
+        print_searches(new_console())
     else:
-        print_search(name, load_search(name), _console())
+        print_search(name, load_search(name), new_console())
 
 
 @app.command()
@@ -205,26 +215,7 @@ def recipes(
     """List the reports' pipelines as recipes, or tell where one comes from and print it."""
     from launch.recipes import show
 
-    show(name, as_yaml, _console())
-
-
-def _cache(cache_dir: Path | None, no_cache: bool) -> str | None:
-    from trainables.data.cache import default_cache_dir
-
-    return None if no_cache else str((cache_dir or default_cache_dir()).resolve())
-
-
-def _absolute(data: str) -> str:
-    """A folder or file by its full path, so that the run can be resumed from anywhere; a name as it is."""
-    return str(Path(data).resolve()) if Path(data).exists() and data.partition(":")[0] != "digits" else data
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # A pipe has no width; 80 columns would cut the table for whoever reads the log.
-    width = None if sys.stdout.isatty() else 160
-    return Console(width=width, highlight=False, markup=False)  # a class may be called [red]
+    show(name, as_yaml, new_console())
 
 
 def main() -> None:

@@ -1,64 +1,154 @@
-"""Which running trials go on: ASHA (Li et al. 2018, arXiv:1810.05934), through Ray's own class."""
+"""Which running trials go on: ASHA with fair rungs, or one of Ray's own schedulers.
+
+Backbones differ by two orders of magnitude in cost, and small ones rise faster. `rungs` says what is alike: the same
+share of a trial's own schedule (`epochs`), the same time (`seconds`), or the same share among trials whose epochs cost
+about the same (`tiers`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from analysis.load import Trial
+from launch.rungs import Rungs, carried_on, milestones
+from search_spaces.names import pick
 from search_spaces.search import Search
+
+TIER = 4.0  # epochs that cost less than so many times as much as each other are of one tier, roughly
+MAX_RUNGS_S = 12  # rungs in seconds have no top: so many, each `reduction_factor` times the one before
 
 
 def build_scheduler(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """Rungs at grace_epochs x reduction_factor^k below the full epochs; the best 1/reduction_factor of each goes on.
-
-    past: trials of a run that is gone on with; they stand in the rungs as if the search had never stopped.
-    """
-    if search.grace_epochs >= search.epochs:
-        return FIFOScheduler()
-    return ResumableAsha(search, past)
+    """The search's pruner. past: trials of a run that is gone on with; they stand in ASHA's rungs as if the search
+    had never stopped (Ray's own schedulers start anew)."""
+    return pick(PRUNERS, search.pruner, "pruner")(search, past)
 
 
-class ResumableAsha(AsyncHyperBandScheduler):  # type: ignore[misc]
-    """Ray's ASHA with the run's own trial ids in its rungs, which outlive Ray's."""
+@dataclass
+class _Course:
+    """A trial's way so far. points: (position, best value so far), higher is better."""
 
-    def __init__(self, search: Search, past: Iterable[Trial]) -> None:
-        super().__init__(
-            time_attr="epoch",
-            metric=search.metric,
-            mode=search.mode,
-            max_t=search.epochs,
-            grace_period=search.grace_epochs,
-            reduction_factor=search.reduction_factor,
-        )
+    scale: float  # positions per epoch
+    points: list[tuple[float, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    next_rung: int = 0
+
+
+class FairAsha(FIFOScheduler):  # type: ignore[misc]
+    """See `launch.rungs` for the rule. Trials are known by the run's own ids, which outlive Ray's."""
+
+    def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
+        super().__init__()
+        self.search = search
+        self.sign = 1 if search.mode == "max" else -1
+        self.objective = search.metric or ""  # Ray keeps `metric` for itself
+        if search.rungs == "seconds":
+            first = search.grace_seconds or 60.0
+            at = [first * search.reduction_factor**power for power in range(MAX_RUNGS_S)]
+        else:
+            at = milestones(search.grace_epochs, search.reduction_factor, search.epochs)
+        self.rungs = Rungs(at, search.reduction_factor)
+        self.courses: dict[str, _Course] = {}
         for trial in past:
-            named = _Named(trial.trial_id)
-            super().on_trial_add(None, named)
-            for epoch, value in sorted(trial.values(search.metric or "").items()):
-                super().on_trial_result(None, named, {"epoch": epoch, search.metric: value})
+            self._course(trial.trial_id, trial.config)
+            for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
+                self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_add(tune_controller, _named(trial))
+        self._course(trial.config["trial_id"], trial.config["config"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
-        return super().on_trial_result(tune_controller, _named(trial), result)
+        goes_on = self._decide(trial.config["trial_id"], result, ask=True)
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def _course(self, trial_id: str, config: dict[str, Any]) -> None:
+        # The same share of its own schedule: half of 30 epochs is compared with half of 90.
+        scale = self.search.epochs / config.get("epochs", self.search.epochs)
+        self.courses.setdefault(trial_id, _Course(scale))
+
+    def _decide(self, trial_id: str, result: dict[str, Any], *, ask: bool) -> bool:
+        """Take an epoch; whether the trial goes on, which is only asked of a trial that runs."""
+        course, value = self.courses[trial_id], result.get(self.objective)
+        if "epoch" not in result or value is None:
+            return True  # where the metric is not defined there is nothing to compare
+        if not math.isfinite(value):
+            return False
+        course.seconds.append(float(result["seconds"]))
+        position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
+        best = max(self.sign * float(value), course.points[-1][1] if course.points else -math.inf)
+        course.points.append((position, best))
+        goes_on = True
+        while course.next_rung < len(self.rungs.milestones):
+            milestone = self.rungs.milestones[course.next_rung]
+            if position < milestone * (1 - 1e-9):
+                break
+            course.next_rung += 1
+            tier = self._tier(course)
+            if ask:
+                rising_to = carried_on(course.points, milestone * self.rungs.factor)
+                goes_on = self.rungs.goes_on(milestone, best, tier, rising_to)
+            else:
+                self.rungs.record(milestone, best, tier)
+        return goes_on
+
+    def _tier(self, course: _Course) -> str:
+        if self.search.rungs != "tiers":
+            return ""
+        return str(round(math.log(max(median(course.seconds), 1e-3)) / math.log(TIER)))
+
+
+def asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+    """ASHA with the rules of `launch.rungs`; nothing is pruned where the first rung is full training."""
+    ends_first = search.rungs != "seconds" and search.grace_epochs >= search.epochs
+    return FIFOScheduler() if ends_first else FairAsha(search, past)
+
+
+def no_pruning(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+    """Every trial trains to its end."""
+    return FIFOScheduler()
+
+
+def stock_asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+    """Ray's ASHA as it comes: grace of one epoch, reduction by four."""
+    return AsyncHyperBandScheduler(time_attr="epoch", metric=search.metric, mode=search.mode, max_t=search.epochs)
+
+
+def hyperband(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+    """Three brackets of Ray's asynchronous Hyperband, the later ones with a longer grace."""
+    return AsyncHyperBandScheduler(
+        time_attr="epoch",
+        metric=search.metric,
+        mode=search.mode,
+        max_t=search.epochs,
+        grace_period=min(search.grace_epochs, search.epochs),
+        reduction_factor=search.reduction_factor,
+        brackets=3,
+    )
+
+
+def median_stopping(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+    """Ray's median rule (Golovin et al. 2017, Vizier): below the median of the others' running means ends a trial."""
+    return _Median(time_attr="epoch", metric=search.metric, mode=search.mode, grace_period=search.grace_epochs)
+
+
+class _Median(MedianStoppingRule):  # type: ignore[misc]
+    """Ray's rule keeps every trial's last result, and fails on those of trials that ended without an epoch."""
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        super().on_trial_complete(tune_controller, _named(trial), result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_remove(tune_controller, _named(trial))
+        if "epoch" in result:
+            super().on_trial_complete(tune_controller, trial, result)
 
 
-@dataclass(frozen=True)
-class _Named:
-    """All that ASHA looks at in a trial."""
-
-    trial_id: str
-
-
-def _named(trial: Any) -> _Named:
-    return _Named(trial.config["trial_id"])
+PRUNERS: dict[str, Callable[[Search, Iterable[Trial]], TrialScheduler]] = {
+    "asha": asha,
+    "stock": stock_asha,
+    "hyperband": hyperband,
+    "median": median_stopping,
+    "none": no_pruning,
+}

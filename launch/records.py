@@ -6,6 +6,7 @@
       epochs.jsonl       one line per trial and epoch
       checkpoints/TRIAL/ predictions/TRIAL/    see `trainables/checkpoint.py`
       best.yaml          the best configuration so far
+      study.journal      a copy for optuna-dashboard, see `launch/journal.py`
 
 Lines are appended whole: each is one write to a file opened for appending, so a reader (or a resumed run) meets at
 most one torn line, the last one, after a crash.
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.load import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
+from launch.journal import Journal
 from search_spaces.errors import RunError
 from trainables.checkpoint import write_whole
 from trainables.config_io import dump_config, parse_config
@@ -36,6 +38,7 @@ class Records:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.trials: Trials = {}
+        self.journal: Journal | None = None  # told of everything that is recorded
 
     @classmethod
     def create(cls, run_dir: Path, search_json: Mapping[str, Any]) -> Records:
@@ -68,6 +71,8 @@ class Records:
 
     def proposed(self, trial_id: str, params: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
         self._event({"event": "proposed", "trial_id": trial_id, "params": params, "config": config, "origin": origin})
+        if self.journal is not None:
+            self.journal.proposed(self.trials[trial_id])
 
     def started(self, trial_id: str) -> None:
         self._event({"event": "started", "trial_id": trial_id})
@@ -76,12 +81,16 @@ class Records:
         assert status in STATUSES, status
         num_epochs = len(self.trials[trial_id].epochs)
         self._event({"event": "ended", "trial_id": trial_id, "status": status, "reason": reason, "epochs": num_epochs})
+        if self.journal is not None:
+            self.journal.ended(self.trials[trial_id])
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """row: trial_id, epoch, metrics, seconds, images_per_s, peak_memory_mb, lr, node, pid."""
         whole = {"time": time.time(), **row}
         self._append("epochs.jsonl", whole)
         take_epoch(self.trials, whole)
+        if self.journal is not None:
+            self.journal.epoch(row["trial_id"], row["epoch"], row["metrics"])
 
     def keep_only(self, trial_ids: Iterable[str]) -> None:
         """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt."""

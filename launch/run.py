@@ -17,6 +17,7 @@ from launch import preflight
 from launch.callback import RunCallback
 from launch.cluster import Share, ready, share_of_machine
 from launch.interrupt import ctrl_c
+from launch.journal import Journal
 from launch.progress import Progress
 from launch.records import Records
 from launch.searcher import StudySearcher
@@ -152,6 +153,7 @@ def _execute(
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
     progress = Progress(records, search, console, options.num_trials, deadline)
     callback = RunCallback(records, search, progress, options.keep_trials)
+    records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
     trainable = tune.with_resources(
         tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
         {"cpu": share.cpus, "gpu": share.gpus},
@@ -161,6 +163,7 @@ def _execute(
             tune_until_done(trainable, searcher, search, callback, share.concurrent)
         finally:
             _close(records)
+            records.journal.close()
             settings.stop_file.unlink(missing_ok=True)
 
 

@@ -6,18 +6,21 @@ one whose value is not a number. This one keeps the study in the state that the 
 
 from __future__ import annotations
 
+import math
 import time
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from analysis.load import Trial
+from launch.cost import TrialCosts
+from launch.fidelity_sampler import FidelitySampler
+from launch.history import EPOCH_SECONDS, INFEASIBLE
 from launch.records import Records
+from launch.replay import INFEASIBLE_STATUSES, STATES, TIMED_EPOCHS, Replay, ended_as, epoch_seconds
+from launch.samplers import build_sampler
 from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.search import Search
 from trainables.config_io import parse_config
@@ -25,24 +28,7 @@ from trainables.config_io import parse_config
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the user's table
 
 MAX_FAILURES = 10  # in a row from the start; the search ends there
-
-# What a study calls the ways in which a trial can end. `interrupted` trials are not told: they may go on.
-STATES = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    "diverged": TrialState.FAIL,
-    "oom": TrialState.FAIL,
-}
-
-
-def build_sampler(seed: int) -> optuna.samplers.BaseSampler:
-    """TPE over the joint conditional space, with running trials taken into account (constant liar)."""
-    # `group` splits a conditional space into the sets of parameters that occur together, which `multivariate`
-    # needs to model them jointly; both are marked experimental in Optuna and have been stable for years.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+MAX_ATTEMPTS = 100  # at a proposal whose parts do not contradict each other
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -51,22 +37,34 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     search: for one task, all settled. records: what was proposed is written there before it is handed out; trials
     found there are told to the study, interrupted ones are proposed again first, to go on where they stopped.
     num_trials: proposals in all, None without end. deadline: seconds since the Unix epoch after which nothing is
-    proposed.
+    proposed. valid: raises Contradiction for a proposal whose parts exclude each other, which is then drawn anew.
+    now: the clock, for simulations.
     """
 
     def __init__(
-        self, search: Search, records: Records, seed: int, num_trials: int | None, deadline: float | None
+        self,
+        search: Search,
+        records: Records,
+        seed: int,
+        num_trials: int | None,
+        deadline: float | None,
+        valid: Callable[[dict[str, Any]], object] | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
         self.search, self.records = search, records
         self.num_trials, self.deadline = num_trials, deadline
+        self.valid = valid or (lambda config: parse_config(config, "a configuration drawn from the search"))
+        self.now = now
+        self.cost = TrialCosts(search.full_space)
         self.stopped = False
         self.study = optuna.create_study(
-            sampler=build_sampler(seed + len(records.trials)),
+            sampler=build_sampler(search, seed, len(records.trials)),
             direction="maximize" if search.mode == "max" else "minimize",
         )
         self.trial_ids: dict[str, str] = {}  # Ray's id -> ours
         self.asked: dict[str, optuna.Trial] = {}  # our id -> the study's open trial
+        self.seconds: dict[str, list[float]] = {}  # our id -> of its first epochs
         self.unfinished = [trial for trial in records.trials.values() if trial.status in ("interrupted", "running")]
         self._retell()
         for config in search.warm_start[len(records.trials) :]:
@@ -74,7 +72,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial for Ray, as `VisionTrainable` takes it."""
-        if self.stopped or self._hopeless() or (self.deadline is not None and time.time() >= self.deadline):
+        if self.stopped or self._hopeless() or (self.deadline is not None and self.now() >= self.deadline):
             return str(Searcher.FINISHED)
         if self.unfinished:
             record = self.unfinished.pop(0)
@@ -84,7 +82,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         ours = f"{len(self.records.trials):04d}"
-        trial, config = self._ask_valid()
+        asked = self._ask_valid(len(self.records.trials))
+        if asked is None:
+            return str(Searcher.FINISHED)
+        trial, config = asked
         origin = "warm_start" if int(ours) < len(self.search.warm_start) else "sampler"
         self.records.proposed(ours, trial.params, config, origin)
         self.trial_ids[trial_id], self.asked[ours] = ours, trial
@@ -96,19 +97,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._report(trial, result)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the study. A trial that Ray ends while it says `running` was pruned."""
+        """Tell the study how the trial truly ended."""
         ours = self.trial_ids.pop(trial_id)
         trial = self.asked.pop(ours, None)
         if trial is None:
             return
         if result is not None:
             self._report(trial, result)
-        status = "failed" if error or result is None else str(result["status"])
-        status = "pruned" if status == "running" else status
-        if status == "interrupted":
-            return
+        status = "failed" if error or result is None else ended_as(result, self.search.metric or "")
+        if status in INFEASIBLE_STATUSES:
+            trial.set_user_attr(INFEASIBLE, True)
         values = [value for _, value in sorted(_intermediate(trial).items())]
-        state = STATES[status] if values or status != "complete" else TrialState.FAIL
+        # Interrupted: the study that goes on is a new one, where the trial runs again.
+        state = STATES.get(status, TrialState.FAIL)
+        if state == TrialState.COMPLETE and not values:  # it never had a value of the metric
+            state = TrialState.FAIL
         self.study.tell(trial, _best(values, self.search.mode) if state == TrialState.COMPLETE else None, state=state)
 
     def __getstate__(self) -> dict[str, object]:
@@ -118,8 +121,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Nothing: the records are the truth."""
 
     def _report(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
-        value = result.get(self.search.metric or "")
-        if value is not None and "epoch" in result and result["epoch"] not in _intermediate(trial):
+        if "epoch" not in result or result["epoch"] in _intermediate(trial):
+            return
+        value, seconds = result.get(self.search.metric or ""), self.seconds.setdefault(trial.user_attrs["trial_id"], [])
+        if len(seconds) < TIMED_EPOCHS:
+            seconds.append(float(result["seconds"]))
+            trial.set_user_attr(EPOCH_SECONDS, epoch_seconds(seconds))
+        if value is not None and math.isfinite(value):
             trial.report(float(value), step=int(result["epoch"]))
 
     def _hopeless(self) -> bool:
@@ -127,75 +135,46 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         ended = [trial.status for trial in self.records.trials.values() if trial.status != "running"]
         return len(ended) >= MAX_FAILURES and set(ended) == {"failed"}
 
-    def _ask_valid(self) -> tuple[optuna.Trial, dict[str, Any]]:
-        """A proposal that makes a valid configuration; ranges that contradict each other may need several."""
+    def _ask_valid(self, number: int) -> tuple[optuna.Trial, dict[str, Any]] | None:
+        """A proposal that makes a valid configuration and still fits into the budget: ranges that contradict each
+        other, or costly arms, may need several. None where nothing fits any more."""
         problem: Contradiction | None = None
-        for _ in range(100):
+        for attempt in range(MAX_ATTEMPTS):
+            if isinstance(self.study.sampler, FidelitySampler):
+                # By what the records know: the study's own numbers count the attempts that a rebuilt one never sees.
+                self.study.sampler.stream = (number, attempt)
             trial = self.study.ask()
             config = self.search.draw(trial)
             try:
-                parse_config(config, "a configuration drawn from the search")
+                self.valid(config)
             except Contradiction as error:
                 problem = error
-                self.study.tell(trial, state=TrialState.FAIL)
             else:
-                return trial, config
-        assert problem is not None
+                if self._fits(trial.params):
+                    trial.set_user_attr("trial_id", f"{number:04d}")
+                    return trial, config
+            self.study.tell(trial, state=TrialState.FAIL)
+        if problem is None:
+            return None
         raise ConfigError(f"a hundred configurations in a row were not valid; the last one: {problem}")
+
+    def _fits(self, params: Mapping[str, Any]) -> bool:
+        """Whether a trial can reach its first rung before the deadline, as far as earlier ones tell what it costs."""
+        if self.deadline is None:
+            return True
+        seconds = self.cost.seconds(params, self.study.get_trials(deepcopy=False))
+        first_rung = min(self.search.grace_epochs, self.search.epochs)
+        return seconds is None or self.now() + seconds * first_rung <= self.deadline
 
     def _retell(self) -> None:
         """The study as it would stand had this process run from the start."""
-        distributions = _Distributions()
+        replay = Replay(self.search)
         for record in self.records.trials.values():
-            self.search.draw(distributions.following(record.params))
-            frozen = self._frozen(record, distributions.found)
-            if frozen is not None:
-                self.study.add_trial(frozen)
-                if record.status in ("interrupted", "running"):
-                    self.asked[record.trial_id] = optuna.Trial(
-                        self.study, self.study.get_trials(deepcopy=False)[-1]._trial_id
-                    )
-
-    def _frozen(self, record: Trial, known: Mapping[str, BaseDistribution]) -> FrozenTrial | None:
-        params = {name: value for name, value in record.params.items() if name in known}
-        values = record.values(self.search.metric or "")
-        best = record.best(self.search.metric or "", self.search.mode or "max")
-        state = STATES.get(record.status, TrialState.RUNNING)
-        if state == TrialState.COMPLETE and best is None:
-            state = TrialState.FAIL
-        return create_trial(
-            state=state,
-            value=best[0] if best and state == TrialState.COMPLETE else None,
-            params=params,
-            distributions={name: known[name] for name in params},
-            intermediate_values=values,
-        )
-
-
-class _Distributions:
-    """A stand-in for a trial that replays recorded values and notes the ranges they came from."""
-
-    def __init__(self) -> None:
-        self.values: Mapping[str, Any] = {}
-        self.found: dict[str, BaseDistribution] = {}
-
-    def following(self, values: Mapping[str, Any]) -> _Distributions:
-        self.values, self.found = values, {}
-        return self
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        self.found[name] = optuna.distributions.FloatDistribution(low, high, log=log, step=step)
-        return float(self.values.get(name, low))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        self.found[name] = optuna.distributions.IntDistribution(low, high, log=log, step=step)
-        return int(self.values.get(name, low))
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        self.found[name] = optuna.distributions.CategoricalDistribution(choices)
-        return self.values.get(name, choices[0])
+            self.study.add_trial(replay.frozen(record))
+            if record.status in ("interrupted", "running"):
+                self.seconds[record.trial_id] = [row["seconds"] for row in record.epochs[:TIMED_EPOCHS]]
+                opened = self.study.get_trials(deepcopy=False)[-1]
+                self.asked[record.trial_id] = optuna.Trial(self.study, opened._trial_id)
 
 
 def _intermediate(trial: optuna.Trial) -> dict[int, float]:

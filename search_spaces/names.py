@@ -26,6 +26,11 @@ METRICS_OF_TASK: dict[str, tuple[str, ...]] = {
 CLASS_IOU = "val/iou/"  # in front of a class's name: whether the data has that class is known with the data
 METRICS = tuple(dict.fromkeys(name for names in METRICS_OF_TASK.values() for name in names))
 
+# What can propose and what can end trials early; `launch/samplers.py` and `launch/pruning.py` say how.
+SAMPLERS = ("fidelity", "tpe", "random", "quasirandom", "gp", "cmaes", "nsga2", "stock")
+PRUNERS = ("asha", "stock", "hyperband", "median", "none")
+RUNGS = ("epochs", "seconds", "tiers")
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known name, or lists them all where none is near."""

@@ -9,13 +9,16 @@ from typing import Any, Literal
 
 from search_spaces.errors import ConfigError
 from search_spaces.grammar import Space, SuggestsValues, check_names, draw, encode
-from search_spaces.names import CLASS_IOU, METRICS, check_metric, mode_of, pick
+from search_spaces.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, check_metric, mode_of, pick
 from search_spaces.paths import merged, set_path
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
 
 # What `--set` takes for a field of the search; every other key is a path of the configuration.
-SETTABLE = ("task", "epochs", "grace_epochs", "reduction_factor", "metric", "mode")
+SETTABLE = (
+    "task", "metric", "mode", "epochs", "grace_epochs", "reduction_factor",
+    "sampler", "pruner", "rungs", "grace_seconds",
+)  # fmt: skip
 
 # What "best" means where a search does not say: (metric, mode) by task.
 DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
@@ -39,6 +42,9 @@ class Search:
         `reduction_factor`-fold of it (ASHA, Li et al. 2018, arXiv:1810.05934), where the best
         1/reduction_factor goes on. Grace of one epoch is measurably harmful on real curves: the early
         epochs rank learning rates, not models.
+    sampler: who proposes, one of SAMPLERS; pruner: who ends trials early, one of PRUNERS.
+    rungs: where trials are compared: at the same share of their epochs (`epochs`), after the same time (`seconds`,
+        from `grace_seconds` on), or at the same share among trials whose epochs cost about the same (`tiers`).
     warm_start: configurations tried first, as far as the space can express them.
     data, num_trials: used where the command line names none.
     """
@@ -52,6 +58,10 @@ class Search:
     epochs: int = 30
     grace_epochs: int = 4
     reduction_factor: int = 3
+    sampler: str = "fidelity"
+    pruner: str = "asha"
+    rungs: Literal["epochs", "seconds", "tiers"] = "epochs"
+    grace_seconds: float = 60.0
     warm_start: Sequence[Mapping[str, Any]] = ()
     data: str | None = None
     num_trials: int | None = None
@@ -67,6 +77,10 @@ class Search:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}. Change it.")
+        for kind, known in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("rungs", RUNGS)):
+            pick({name: name for name in known}, getattr(self, kind), kind)
+        if isinstance(self.grace_seconds, bool) or not 0 < float(self.grace_seconds) < float("inf"):
+            raise ConfigError(f"grace_seconds must be a positive number, got {self.grace_seconds!r}. Change it.")
         if self.metric is not None and not str(self.metric).startswith(CLASS_IOU):
             pick({name: name for name in METRICS}, self.metric, "metric")
         if self.mode not in (None, "max", "min"):

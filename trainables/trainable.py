@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from search_spaces.errors import Diverged, Interrupted
+from search_spaces.errors import ConfigError, Diverged, Interrupted
 from trainables.checkpoint import TrialFiles, load_state, stored_row
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
@@ -89,7 +89,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             return self._ended("diverged", reason)
         except Exception as error:
             if _is_out_of_memory(error):
-                return self._ended("oom", error)
+                return self._smaller_batch(error)
             if _poisons_the_process(error):
                 raise  # Ray then drops this actor and starts a new one
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -109,7 +109,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self._release()
 
     def _begin(self, config: Mapping[str, Any]) -> None:
-        self.trial = config
+        self.trial, self.halved = config, False
         self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
         self.files = TrialFiles(
             self.settings.run_dir / "checkpoints" / config["trial_id"],
@@ -126,6 +126,22 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         row = stored_row(self.files.last) if resume else None
         recorded = row is None or row["epoch"] <= config.get("epochs_recorded", 0)
         self.unrecorded = None if recorded else row
+
+    def _smaller_batch(self, error: Exception) -> dict[str, Any]:
+        """Once, at half the batch and twice the accumulation, which takes the same steps in less memory."""
+        if self.halved or self.parsed.batch_size % 2:
+            return self._ended("oom", error)
+        try:
+            # Through the schema: a network that needs two images at once refuses a batch of one.
+            halves = {"batch_size": self.parsed.batch_size // 2, "accumulate": self.parsed.accumulate * 2}
+            smaller = parse_config({**self.trial["config"], **halves}, f"trial {self.trial['trial_id']}")
+        except ConfigError:
+            return self._ended("oom", error)
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        self._release()
+        self.halved, self.parsed = True, smaller
+        self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
+        return self.step()
 
     def _fit(self, resume_from: Path | None) -> Iterator[EpochResult]:
         # A generator: nothing is built before the first step, so every error of a trial appears in `step`.

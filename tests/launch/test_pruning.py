@@ -2,74 +2,153 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import Any
+import math
 
+import numpy as np
 import pytest
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from scripted_scheduler import ACCURACY, LOSS, Driver, search
 
-from launch.pruning import build_scheduler
-from search_spaces import Search
-
-
-@dataclass
-class Scripted:
-    """What a scheduler looks at in a trial."""
-
-    trial_id: str
-    config: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.config = {"trial_id": self.trial_id}
+from search_spaces import names
 
 
-def search(metric: str = "val/accuracy", **values: Any) -> Search:
-    return Search(task="multiclass", space={}, metric=metric, **values).for_task("multiclass")
-
-
-def rungs(scheduler: TrialScheduler) -> list[int]:
-    return sorted(int(float(epoch)) for epoch in re.findall(r"Iter ([\d.]+):", scheduler.debug_string()))
-
-
-def decisions(scheduler: TrialScheduler, scores: list[float], epoch: int, metric: str = "val/accuracy") -> list[str]:
-    """What each trial is told that reports its score at `epoch`, one after the other."""
-    told = []
-    for number, score in enumerate(scores):
-        trial = Scripted(f"{epoch}-{number:04d}")
-        scheduler.on_trial_add(None, trial)
-        told.append(scheduler.on_trial_result(None, trial, {"epoch": epoch, metric: score, "trial_id": trial.trial_id}))
-    return told
-
-
-@pytest.mark.parametrize(
-    ("grace", "factor", "epochs", "expected"),
-    [(4, 3, 40, [4, 12, 36]), (1, 2, 9, [1, 2, 4, 8]), (5, 4, 19, [5])],
-)
-def test_trials_are_compared_at_the_grace_and_its_multiples(
-    grace: int, factor: int, epochs: int, expected: list[int]
-) -> None:
-    scheduler = build_scheduler(search(grace_epochs=grace, reduction_factor=factor, epochs=epochs))
-    assert isinstance(scheduler, AsyncHyperBandScheduler)
-    assert rungs(scheduler) == expected
-
-
-@pytest.mark.parametrize("epochs", [4, 3])
-def test_a_search_as_short_as_its_grace_prunes_nothing(epochs: int) -> None:
-    scheduler = build_scheduler(search(grace_epochs=4, epochs=epochs))
-    assert isinstance(scheduler, FIFOScheduler)
-    assert not isinstance(scheduler, AsyncHyperBandScheduler)
-
-
-@pytest.mark.parametrize(("metric", "sign"), [("val/accuracy", 1), ("val/loss", -1)])
+@pytest.mark.parametrize(("metric", "sign"), [(ACCURACY, 1), (LOSS, -1)])
 def test_the_best_third_of_a_rung_goes_on(metric: str, sign: int) -> None:
-    scheduler = build_scheduler(search(metric, grace_epochs=4, reduction_factor=3, epochs=40))
+    driver = Driver(search(metric))
     scores = [sign * score for score in (0.5, 0.6, 0.9, 0.1, 0.2, 0.95)]
-    go_on = [told == TrialScheduler.CONTINUE for told in decisions(scheduler, scores, 4, metric)]
-    assert go_on == [True, True, True, False, False, True]  # the first is compared with nobody
+    assert driver.fill(scores, 4) == [True, True, True, False, False, True]
 
 
-def test_nobody_is_stopped_between_the_rungs_and_everybody_at_the_end() -> None:
-    scheduler = build_scheduler(search(grace_epochs=4, reduction_factor=3, epochs=40))
-    assert set(decisions(scheduler, [0.9, 0.1], 3)) == {TrialScheduler.CONTINUE}
-    assert set(decisions(scheduler, [0.9, 0.1], 40)) == {TrialScheduler.STOP}
+def test_nobody_is_stopped_between_the_rungs() -> None:
+    driver = Driver(search())
+    assert all(driver.fill(np.linspace(0.9, 0.1, 9), 3))
+    assert driver.goes_on("late", 4, 0.5)
+    driver.fill(np.linspace(0.6, 0.9, 9), 4, "good")
+    for epoch in range(5, 12):
+        assert driver.goes_on("late", epoch, 0.5)
+
+
+def test_a_trial_is_asked_once_at_each_rung() -> None:
+    driver = Driver(search())
+    driver.fill(np.linspace(0.1, 0.4, 9), 4)
+    assert driver.goes_on("late", 4, 0.5)
+    driver.fill(np.linspace(0.6, 0.9, 9), 12, "long")
+    assert driver.goes_on("late", 11, 0.5)
+    assert not driver.goes_on("late", 12, 0.5)
+
+
+def test_a_trial_is_judged_by_its_best_epoch_so_far() -> None:
+    driver = Driver(search())
+    driver.fill([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 4)
+    assert driver.goes_on("dip", 3, 0.9)
+    assert driver.goes_on("dip", 4, 0.05)
+    assert driver.goes_on("flat", 3, 0.05)
+    assert not driver.goes_on("flat", 4, 0.05)
+
+
+def test_a_trial_of_twice_the_epochs_is_compared_at_the_same_share() -> None:
+    driver = Driver(search())
+    driver.fill(np.linspace(0.5, 0.9, 12), 4)
+    assert driver.goes_on("long", 4, 0.1, epochs=80)  # its twentieth, where the others are at their tenth
+    for epoch in (5, 6, 7):
+        assert driver.goes_on("long", epoch, 0.1)
+    assert not driver.goes_on("long", 8, 0.1)
+
+
+def test_a_long_trial_counts_where_it_was_asked() -> None:
+    driver = Driver(search())
+    for number, value in enumerate(np.linspace(0.5, 0.9, 12)):
+        driver.goes_on(f"long{number}", 8, float(value), epochs=80)
+    assert not driver.goes_on("short", 4, 0.1)
+
+
+def test_in_seconds_trials_are_compared_after_the_same_time() -> None:
+    driver = Driver(search(rungs="seconds", grace_seconds=60.0))
+    for number, value in enumerate(np.linspace(0.5, 0.9, 12)):
+        assert driver.goes_on(f"slow{number}", 1, float(value) - 0.3, seconds=59.0)  # not yet
+        driver.goes_on(f"slow{number}", 2, float(value), seconds=59.0)
+    for epoch in range(1, 6):  # five epochs of ten seconds
+        assert driver.goes_on("fast", epoch, 0.1, seconds=10.0)
+    assert not driver.goes_on("fast", 6, 0.1, seconds=10.0)
+    for epoch in range(1, 6):
+        assert driver.goes_on("better", epoch, 0.1, seconds=10.0)
+    assert driver.goes_on("better", 6, 0.95, seconds=10.0)
+
+
+def test_in_seconds_the_rungs_go_on_beyond_what_anybody_can_name() -> None:
+    driver = Driver(search(rungs="seconds", grace_seconds=60.0))
+    driver.fill(np.linspace(0.5, 0.9, 12), 1, seconds=6000.0)  # past several rungs at once
+    assert not driver.goes_on("bad", 1, 0.1, seconds=6000.0)
+
+
+def told_of_fast_and_slow(rungs: str, num_slow: int) -> Driver:
+    driver = Driver(search(rungs=rungs))
+    driver.fill(np.linspace(0.6, 0.9, 20), 4, "fast", seconds=1.0)
+    driver.fill(np.linspace(0.2, 0.4, num_slow), 4, "slow", seconds=100.0)
+    return driver
+
+
+def test_in_tiers_a_slow_model_is_not_compared_with_fast_ones_once_there_are_enough_of_its_kind() -> None:
+    assert not told_of_fast_and_slow("epochs", 20).goes_on("large", 4, 0.45, seconds=100.0)
+    assert told_of_fast_and_slow("tiers", 20).goes_on("large", 4, 0.45, seconds=100.0)
+    assert not told_of_fast_and_slow("tiers", 20).goes_on("large", 4, 0.21, seconds=100.0)
+    assert not told_of_fast_and_slow("tiers", 1).goes_on("large", 4, 0.45, seconds=100.0)
+
+
+def test_in_tiers_a_fast_model_does_not_profit_from_slow_ones() -> None:
+    driver = told_of_fast_and_slow("tiers", 200)
+    assert not driver.goes_on("small", 4, 0.65, seconds=1.0)
+    assert driver.goes_on("small and good", 4, 0.95, seconds=1.0)
+
+
+@pytest.mark.parametrize("rungs", names.RUNGS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_stops_at_once(bad: float, rungs: str) -> None:
+    driver = Driver(search(rungs=rungs))
+    assert not driver.goes_on("first of all", 1, bad)
+    assert driver.goes_on("other", 1, 0.5)
+    assert not driver.goes_on("other", 2, bad)
+
+
+def test_a_value_that_is_not_finite_does_not_count_at_any_rung() -> None:
+    driver = Driver(search(LOSS, reduction_factor=2))
+    for number in range(8):
+        driver.goes_on(f"bad{number}", 4, math.inf)
+    assert driver.goes_on("a", 4, 0.5)
+    assert not driver.goes_on("b", 4, 0.9)  # half of two: of ten it would be among the best half
+
+
+def test_an_epoch_without_the_metric_passes() -> None:
+    driver = Driver(search())
+    driver.fill(np.linspace(0.6, 0.9, 9), 4)
+    assert driver.goes_on("unmeasured", 4, None)
+    assert not driver.goes_on("unmeasured", 5, 0.1)  # asked when it has a value
+
+
+def test_a_result_without_an_epoch_passes() -> None:
+    driver = Driver(search())
+    trial = driver.add("a")
+    assert driver.scheduler.on_trial_result(None, trial, {"status": "interrupted", "done": True}) == "CONTINUE"
+
+
+def test_a_slow_starter_that_rises_to_the_best_of_the_next_rung_goes_on() -> None:
+    def judged(curve: list[float]) -> bool:
+        driver = Driver(search())
+        driver.fill(np.linspace(0.5, 0.6, 12), 4, "early")
+        driver.fill(np.linspace(0.55, 0.65, 12), 12, "later")
+        return [driver.goes_on("late bloomer", epoch, value) for epoch, value in enumerate(curve, start=1)][-1]
+
+    assert judged([0.0, 0.1, 0.3, 0.48])  # 0.38 more since epoch 2: far beyond 0.65 when it doubles again
+    assert not judged([0.46, 0.47, 0.475, 0.48])
+
+
+@pytest.mark.parametrize("epochs", [4, 3, 1])
+@pytest.mark.parametrize("rungs", ["epochs", "tiers"])
+def test_a_search_as_short_as_its_grace_prunes_nothing(epochs: int, rungs: str) -> None:
+    driver = Driver(search(grace_epochs=4, epochs=epochs, rungs=rungs))
+    assert all(driver.goes_on(f"{number}", epoch, -number) for number in range(9) for epoch in range(1, epochs + 1))
+
+
+def test_without_pruning_everybody_trains_to_the_end() -> None:
+    driver = Driver(search(pruner="none"))
+    assert all(driver.fill(np.linspace(0.9, 0.1, 12), 4))
+    assert all(driver.fill(np.linspace(0.9, 0.1, 12), 36))

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from support import Outcome
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -52,8 +55,11 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert "Best: trial" in ran.out
     assert str(run_dir.name) in ran.out
     assert {path.name for path in run_dir.iterdir()} == {
-        "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints", "predictions", "best.yaml",
+        "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints", "predictions", "best.yaml", "study.journal",
     }  # fmt: skip
+    told = optuna.load_study(study_name="a", storage=JournalStorage(JournalFileBackend(str(run_dir / "study.journal"))))
+    assert len(told.trials) == 5
+    assert all(trial.state.is_finished() and trial.intermediate_values for trial in told.trials)
 
     ranked = visionsweep("rank", run_dir, "--json")
     rows = json.loads(ranked.out)

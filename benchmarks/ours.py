@@ -1,0 +1,56 @@
+"""Our own search for the benchmark: the project's searcher and scheduler, driven through `RayMethod`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from launch.pruning import build_scheduler
+from launch.records import Records
+from launch.searcher import StudySearcher
+from launch.simulate import BlackBox, Clock
+from launch.simulate_ray import RayMethod
+from search_spaces.search import Search
+
+
+def method_ours(black_box: BlackBox, seed: int, workers: int, budget_s: float, clock: Clock) -> RayMethod:
+    """The search that a user gets: defaults for everything but the space, the metric and the epochs.
+
+    It is told neither budget nor workers, as `visionsweep run --trials N` is not. The run directory is a real one and
+    lives as long as the method.
+    """
+    metric = {"max": "val/accuracy", "min": "val/loss"}[black_box.mode]
+    search = Search(task="multiclass", space=black_box.space, metric=metric, epochs=black_box.epochs)
+    search = search.for_task("multiclass")
+    folder = tempfile.TemporaryDirectory(prefix="visionsweep-benchmark-")
+    records = Records.create(Path(folder.name) / "run", {"name": "benchmark"})
+    # A black box's configuration is not one of TrialConfig's.
+    searcher = StudySearcher(search, records, seed, num_trials=None, deadline=None, valid=lambda config: None)
+    return RayMethod(searcher, build_scheduler(search), metric, black_box.epochs, Recorder(records, folder))
+
+
+class Recorder(Callback):  # type: ignore[misc]
+    """What `RunCallback` writes of a run, without a terminal, weights to delete, and the best as a TrialConfig.
+
+    folder: held here, for it goes when nothing holds it.
+    """
+
+    def __init__(self, records: Records, folder: tempfile.TemporaryDirectory[str]) -> None:
+        self.records, self.folder = records, folder
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.records.started(trial.config["trial_id"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "epoch" in result:
+            row = {key: result[key] for key in ("epoch", "metrics", "seconds")}
+            self.records.epoch({"trial_id": trial.config["trial_id"], **row})
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        status = trial.last_result["status"]
+        self.records.ended(trial.config["trial_id"], "pruned" if status == "running" else status, "")

@@ -1,0 +1,220 @@
+"""What else one could search with, behind `launch.simulate.Method`, each called as its own users' loop calls it.
+
+    PEERS["tpe-asha-4"](black_box, seed)
+
+A number at the end of a name is the grace period in epochs; the reduction factor is 3 throughout. Spaces are flat.
+Syne Tune's methods are there where `pip install "syne-tune[basic]==0.16"` was done (SYNE_TUNE says so).
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib
+import importlib.util
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from launch.simulate import BlackBox, Method
+from launch.simulate_ray import RayTrial
+from search_spaces.grammar import Float
+
+METRIC = "objective"
+REDUCTION_FACTOR = 3
+SYNE_TUNE = importlib.util.find_spec("syne_tune") is not None
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+logging.getLogger("ray.tune.search.optuna.optuna_search").setLevel(logging.ERROR)  # one line per diverged trial
+
+
+class Stock:
+    """Ray Tune's own searcher and scheduler around a function that reports every epoch and ends at NaN.
+
+    Such a function's last result is told once more when it returns, through `on_trial_complete` (`TuneController`,
+    RESULT_DUPLICATE): that is how a trial that ASHA stopped, or whose value is NaN, comes to Optuna as COMPLETE.
+    """
+
+    def __init__(self, searcher: Searcher, scheduler: TrialScheduler) -> None:
+        self.searcher, self.scheduler = searcher, scheduler
+        self.trials: dict[str, RayTrial] = {}
+
+    def suggest(self, trial_id: str) -> Mapping[str, Any]:
+        config: Mapping[str, Any] = self.searcher.suggest(trial_id)
+        self.trials[trial_id] = RayTrial(trial_id, config)
+        self.scheduler.on_trial_add(None, self.trials[trial_id])
+        return config
+
+    def on_epoch(self, trial_id: str, epoch: int, value: float, seconds: float) -> bool:
+        trial = self.trials[trial_id]
+        trial.last_result = {"trial_id": trial_id, "training_iteration": epoch, METRIC: value, "time_total_s": seconds}
+        goes_on: bool = self.scheduler.on_trial_result(None, trial, trial.last_result) == TrialScheduler.CONTINUE
+        if goes_on:
+            self.searcher.on_trial_result(trial_id, trial.last_result)
+        return goes_on
+
+    def on_end(self, trial_id: str, status: str) -> None:
+        trial = self.trials.pop(trial_id)
+        if status != "interrupted":
+            self.scheduler.on_trial_complete(None, trial, trial.last_result)
+            self.searcher.on_trial_complete(trial_id, trial.last_result)
+
+
+class OptunaLoop:
+    """Optuna by itself: ask, report, should_prune, tell."""
+
+    def __init__(self, study: optuna.Study, space: Mapping[str, BaseDistribution]) -> None:
+        self.study, self.space = study, dict(space)
+        self.trials: dict[str, optuna.Trial] = {}
+
+    def suggest(self, trial_id: str) -> Mapping[str, Any]:
+        trial = self.trials[trial_id] = self.study.ask(self.space)
+        return trial.params
+
+    def on_epoch(self, trial_id: str, epoch: int, value: float, seconds: float) -> bool:
+        trial = self.trials[trial_id]
+        trial.report(value, epoch)
+        return not trial.should_prune()
+
+    def on_end(self, trial_id: str, status: str) -> None:
+        trial = self.trials.pop(trial_id)
+        if status == "complete":
+            values = self.study.trials[trial.number].intermediate_values
+            self.study.tell(trial, values[max(values)])
+        elif status != "interrupted":  # the pruners prune at NaN
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+
+class SyneTune:
+    """A scheduler of Syne Tune, called as its `Tuner` calls it (`_process_new_results`, 0.16)."""
+
+    def __init__(self, scheduler: Any, mode: str) -> None:
+        self.scheduler = scheduler
+        self.make_trial = importlib.import_module("syne_tune.backend.trial_status").Trial
+        self.worse = max if mode == "min" else min
+        self.worst: float | None = None
+        self.trials: dict[str, tuple[Any, dict[str, Any]]] = {}
+
+    def suggest(self, trial_id: str) -> Mapping[str, Any]:
+        config: Mapping[str, Any] = self.scheduler.suggest().config
+        trial = self.make_trial(int(trial_id), config, datetime.datetime.now())
+        self.trials[trial_id] = trial, {}
+        self.scheduler.on_trial_add(trial)
+        return config
+
+    def on_epoch(self, trial_id: str, epoch: int, value: float, seconds: float) -> bool:
+        trial, result = self.trials[trial_id]
+        if math.isfinite(value):
+            self.worst = value if self.worst is None else self.worse(self.worst, value)
+        else:  # its models refuse NaN; the worst finite value of the search is what serves them best
+            value = 0.0 if self.worst is None else self.worst
+        result.update({METRIC: value, "epoch": epoch, "decision": ""})
+        result["decision"] = self.scheduler.on_trial_result(trial, result)
+        return bool(result["decision"] == "CONTINUE")
+
+    def on_end(self, trial_id: str, status: str) -> None:
+        trial, result = self.trials.pop(trial_id)
+        if status == "interrupted":
+            return
+        if result["decision"] == "STOP":
+            self.scheduler.on_trial_remove(trial)
+        else:
+            self.scheduler.on_trial_complete(trial, result)
+
+
+def asha(black_box: BlackBox, grace: int) -> TrialScheduler:
+    return AsyncHyperBandScheduler(
+        metric=METRIC,
+        mode=black_box.mode,
+        max_t=black_box.epochs,
+        grace_period=grace,
+        reduction_factor=REDUCTION_FACTOR,
+    )
+
+
+def stock(
+    sampler: Callable[[int], optuna.samplers.BaseSampler], grace: int | None, black_box: BlackBox, seed: int
+) -> Method:
+    """Ray's OptunaSearch; with ASHA from `grace` epochs on, or without pruning."""
+    space = distributions(black_box.space)
+    searcher = OptunaSearch(space, metric=METRIC, mode=black_box.mode, sampler=sampler(seed))
+    return Stock(searcher, FIFOScheduler() if grace is None else asha(black_box, grace))
+
+
+def optuna_hyperband(black_box: BlackBox, seed: int) -> Method:
+    """TPE with Optuna's HyperbandPruner, from 1 epoch on."""
+    pruner = optuna.pruners.HyperbandPruner(1, black_box.epochs, REDUCTION_FACTOR)
+    study = optuna.create_study(
+        study_name=f"hyperband-{seed}",  # its hash decides about brackets
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=pruner,
+        direction="maximize" if black_box.mode == "max" else "minimize",
+    )
+    return OptunaLoop(study, distributions(black_box.space))
+
+
+def syne_tune(name: str, grace: int, black_box: BlackBox, seed: int) -> Method:
+    """`name` of syne_tune.optimizer.baselines, with its own defaults but for the rungs."""
+    warnings.filterwarnings("ignore", module="(pandas|statsmodels|syne_tune)")  # its own use of older interfaces
+    syne = importlib.import_module("syne_tune.config_space")
+    baselines = importlib.import_module("syne_tune.optimizer.baselines")
+    logging.getLogger("syne_tune").setLevel(logging.ERROR)
+    # (whether a Float, whether log) -> the kind of range
+    kinds = {
+        (True, True): syne.loguniform,
+        (True, False): syne.uniform,
+        (False, True): syne.lograndint,
+        (False, False): syne.randint,
+    }
+    scheduler = getattr(baselines, name)(
+        config_space={
+            key: kinds[isinstance(node, Float), node.log](node.low, node.high) for key, node in black_box.space.items()
+        },
+        metric=METRIC,
+        time_attr="epoch",
+        max_t=black_box.epochs,
+        do_minimize=black_box.mode == "min",
+        random_seed=seed,
+        grace_period=grace,
+        reduction_factor=REDUCTION_FACTOR,
+    )
+    return SyneTune(scheduler, black_box.mode)
+
+
+def distributions(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+    """A flat space of Float and Int in Optuna's words."""
+    return {
+        name: (FloatDistribution if isinstance(node, Float) else IntDistribution)(node.low, node.high, log=node.log)
+        for name, node in space.items()
+    }
+
+
+def _random(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _tpe(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+PEERS: dict[str, Callable[[BlackBox, int], Method]] = {
+    "random": functools.partial(stock, _random, None),
+    **{f"random-asha-{grace}": functools.partial(stock, _random, grace) for grace in (1, 4)},
+    "tpe": functools.partial(stock, _tpe, None),
+    **{f"tpe-asha-{grace}": functools.partial(stock, _tpe, grace) for grace in (1, 4)},
+    "optuna-hyperband": optuna_hyperband,
+}
+if SYNE_TUNE:
+    PEERS |= {
+        f"syne-{name.lower()}-{grace}": functools.partial(syne_tune, name, grace)
+        for name in ("ASHA", "BOHB", "ASHABORE", "ASHACQR")
+        for grace in (1, 4)
+    }

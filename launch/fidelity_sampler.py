@@ -1,0 +1,164 @@
+"""visionsweep's own sampler: one model of all rungs proposes what should be best at full training.
+
+Trials that ASHA ends early are most of what a search sees. TPE as it is takes their last value as if it were final;
+this sampler tells its model at which fidelity a value was seen (BOHB keeps a model per rung for that, Falkner et al.
+2018), takes running trials as if they had given what is expected of them, and diverged ones as the worst that was seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import qmc
+
+from launch.cost import CostModel
+from launch.history import History, Ladder, Vector
+from launch.surrogate import Observations, Surrogate, doubted, expected_improvement, fit, normal_scores
+from launch.vectors import Rows, Vectors
+from search_spaces.grammar import Space
+
+RANDOM_SHARE = 0.2  # of the proposals, so that no region is given up on a model's word
+MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
+MAX_FITTED = 120  # what its length scales are fitted on
+MAX_RUNNING = 64
+MAX_DISTANCE = 0.36  # see `_nearness`, which takes so much from the logarithm of the gain:
+NEARNESS = 8.0
+COST = 0.5  # how much cheaper epochs count: the gain is divided by (seconds per epoch) to this power
+
+
+class FidelitySampler(optuna.samplers.BaseSampler):
+    """space: what is drawn from. ladder: the rungs. sign: +1 where higher values are better, -1 where lower are.
+
+    A proposal depends on the seed, its number and what the study holds, on nothing else: a study rebuilt from the
+    records goes on as if it had never stopped.
+    """
+
+    def __init__(self, space: Space, ladder: Ladder, sign: int, seed: int) -> None:
+        self.vectors, self.seed = Vectors(space), seed
+        self.history = History(self.vectors, ladder, sign)
+        # Before a model is asked: enough trials that it does not take noise for a slope.
+        self.least_observed = min(24, 2 * len(self.vectors) + 4)
+        self.chosen: dict[int, dict[str, Any]] = {}
+        self._fitted: tuple[int, Vector] | None = None  # on the first so many values, and what came out
+        # The number of the next proposal and of the attempt at it; None counts as the study does.
+        self.stream: tuple[int, int] | None = None
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.chosen[trial.number] = self._propose(study, trial.number) if len(self.vectors) else {}
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self.chosen.pop(trial.number, None)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        chosen = self.chosen.get(trial.number, {})
+        if param_name in chosen:
+            return chosen[param_name]
+        # In an arm that a warm start fixed, and the proposal did not have.
+        number, attempt = self.stream or (trial.number, 0)
+        seed = int(np.random.default_rng([self.seed, number, attempt, len(trial.params)]).integers(2**31))
+        blank = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        return blank.ask({param_name: param_distribution}).params[param_name]
+
+    def cost(self) -> CostModel:
+        """What epochs cost, by what the last proposal knew."""
+        return CostModel(self.vectors, *self.history.costs(MAX_OBSERVED))
+
+    def _propose(self, study: optuna.Study, proposing: int) -> dict[str, Any]:
+        number, attempt = self.stream or (proposing, 0)
+        rng = np.random.default_rng([self.seed, number, attempt])
+        self.history.update(study.get_trials(deepcopy=False), proposing)
+        if self.history.num_observed < self.least_observed:
+            row = self._quasi_random(number + 2**16 * attempt)
+        elif rng.random() < RANDOM_SHARE:
+            row = self.vectors.sample(rng, 1)[0]
+        else:
+            row = self._most_promising(rng)
+        return self.vectors.decode(row)
+
+    def _observations(self, rows: Rows, fidelity: Vector, value: Vector) -> Observations:
+        features, owner = self.vectors.features(rows)
+        return Observations(features, owner, len(self.vectors), fidelity, normal_scores(value))
+
+    def _hyper(self) -> Vector:
+        """Fitted anew when a twentieth more is known, on a beginning of the history that any rebuilt one has too."""
+        total = self.history.num_ended
+        first = max(total - total % max(1, total // 20), 1)
+        if self._fitted is None or self._fitted[0] != first:
+            rng = np.random.default_rng([self.seed, first])
+            observed = self._observations(*self.history.observations(MAX_FITTED, rng, first))
+            self._fitted = first, fit(observed)
+        return self._fitted[1]
+
+    def _quasi_random(self, number: int) -> Rows:
+        """The number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance."""
+        sobol = qmc.Sobol(len(self.vectors), seed=self.seed)
+        if number:  # fast_forward(0) overflows in SciPy 1.17
+            sobol.fast_forward(number)
+        row: Rows = self.vectors.settle(sobol.random(1))[0]
+        return row
+
+    def _most_promising(self, rng: np.random.Generator) -> Rows:
+        rows, *outcomes = self.history.observations(MAX_OBSERVED, rng)
+        observed = self._observations(rows, *outcomes)
+        features = observed.features
+        model = Surrogate(observed, doubted(self._hyper(), len(self.vectors), rng))
+        expected = model.predict(features)[0]
+        running = self.history.running(MAX_RUNNING)
+        running_features = self.vectors.features(running)[0]
+        model.believe(running_features, np.ones(len(running)))
+        tried = np.concatenate([features, running_features])
+        # Drawn anew each time: a small one refines what is good, a large one asks for something else. The distance
+        # between so many points that are spread evenly is the measure; beyond 8 dimensions it hardly changes any more.
+        dimensions = min(len(self.vectors), 8)
+        distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
+        cost = self.cost()
+
+        def worth(candidates: Rows) -> Rows:
+            seen = self.vectors.features(candidates)[0]
+            gain = expected_improvement(*model.predict(seen), float(expected.max())) - COST * cost.log_seconds(seen)
+            return gain - NEARNESS * _nearness(seen, tried, distance)
+
+        rate = min(0.5, 2.5 / len(self.vectors))
+        best = rows[np.argsort(-expected, kind="stable")[:10]]
+        pool = np.concatenate(
+            [
+                self.vectors.sample(rng, 300),
+                self.vectors.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate),
+                self.vectors.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate),
+            ]
+        )
+        gain = worth(pool)
+        for scale in (0.08, 0.02):
+            first = np.argsort(-gain, kind="stable")[:6]
+            near = self.vectors.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate)
+            pool, gain = np.concatenate([pool[first], near]), np.concatenate([gain[first], worth(near)])
+        row: Rows = pool[int(np.argmax(gain))]
+        return row
+
+
+def _nearness(seen: Rows, tried: Rows, distance: float) -> Rows:
+    """(m,) from 0, at `distance` or more from everything tried, to 1, where something tried stands.
+
+    A model that is sure of itself proposes the same again and again, to gain a little; training it once more tells
+    less than training something else.
+    """
+    squared = ((seen**2).sum(1)[:, None] + (tried**2).sum(1)[None] - 2 * seen @ tried.T).min(axis=1)
+    return np.asarray(np.maximum(1 - np.sqrt(np.maximum(squared, 0)) / max(distance, 1e-12), 0))

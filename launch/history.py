@@ -1,0 +1,145 @@
+"""What a study holds, as arrays for a model: rows of parameters, what each gave at each rung, what an epoch cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+
+from launch.vectors import Rows, Vectors
+
+Vector: TypeAlias = NDArray[np.float64]
+
+# User attributes of a study's trials.
+INFEASIBLE = "infeasible"  # it diverged or ran out of memory: the worst that can be, and no value says so
+EPOCH_SECONDS = "epoch_seconds"  # what an epoch took, the median so far
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The epochs at which a value counts for the model: the first, times `factor` each, and the last."""
+
+    grace_epochs: int
+    epochs: int
+    factor: float = 3.0
+
+    @cached_property
+    def rungs(self) -> tuple[int, ...]:
+        found, epoch = [], float(min(self.grace_epochs, self.epochs))
+        while epoch < self.epochs:
+            found.append(round(epoch))
+            epoch *= self.factor
+        return (*found, self.epochs)
+
+    def fidelity(self, epoch: int) -> float:
+        """0 at the first rung, 1 at full training, in proportion to the logarithm between."""
+        low, high = math.log(min(self.grace_epochs, self.epochs)), math.log(self.epochs)
+        return 1.0 if low >= high else (math.log(epoch) - low) / (high - low)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One value: where the trial stands in the space, at which fidelity, and the best so far there.
+
+    value: higher is better; minus infinity for infeasible.
+    """
+
+    row: Rows
+    fidelity: float
+    value: float
+
+
+class History:
+    """Grows with the study: each finished trial is read once, the open ones anew at every update."""
+
+    def __init__(self, vectors: Vectors, ladder: Ladder, sign: int) -> None:
+        self.vectors, self.ladder, self.sign = vectors, ladder, sign
+        self.num_observed = 0  # ended trials that reached a rung or are infeasible
+        self._num_read = 0
+        self._open: dict[int, Rows | None] = {}  # row of parameters by trial number, None before it has any
+        self._seen_open: dict[
+            int, tuple[int, list[Seen]]
+        ] = {}  # by number: how many epochs were read, and what of them
+        self._ended: list[Seen] = []
+        self._costs: list[tuple[Rows, float]] = []
+
+    def update(self, trials: Sequence[FrozenTrial], proposing: int) -> None:
+        """Take in what is new. `proposing`: the number of the trial that has no parameters yet."""
+        self._open.update(dict.fromkeys(range(self._num_read, len(trials))))
+        self._num_read = len(trials)
+        for number in [number for number in self._open if number != proposing]:
+            trial = trials[number]
+            if self._open[number] is None and trial.params:
+                self._open[number] = self.vectors.encode(trial.params)
+            row = self._open[number]
+            if row is not None and self._seen_open.get(number, (0, []))[0] != len(trial.intermediate_values):
+                seen = [Seen(row, *pair) for pair in self._at_rungs(trial.intermediate_values)]
+                self._seen_open[number] = len(trial.intermediate_values), seen
+            if trial.state.is_finished():
+                self._end(number, trial)
+
+    def _end(self, number: int, trial: FrozenTrial) -> None:
+        row, (_, seen) = self._open.pop(number), self._seen_open.pop(number, (0, []))
+        if row is None:
+            return
+        if trial.user_attrs.get(INFEASIBLE):
+            seen = [*seen, Seen(row, 1.0, -math.inf)]
+        self._ended += seen
+        self.num_observed += bool(seen)
+        if trial.user_attrs.get(EPOCH_SECONDS):
+            self._costs.append((row, math.log(trial.user_attrs[EPOCH_SECONDS])))
+
+    def running(self, most: int) -> Rows:
+        """(n, num_parameters) of the trials that run, the latest `most` of them."""
+        rows = [row for row in self._open.values() if row is not None]
+        return np.array(rows[-most:]).reshape(-1, len(self.vectors))
+
+    @property
+    def num_ended(self) -> int:
+        """Values of ended trials: grows, in the order in which trials ended."""
+        return len(self._ended)
+
+    def observations(
+        self, most: int, rng: np.random.Generator, first: int | None = None
+    ) -> tuple[Rows, Vector, Vector]:
+        """Rows (n, num_parameters), fidelities (n,), values (n,), at most so many: a third the best, a third the
+        latest, the others by chance. first: only so many values of ended trials, and none of running ones."""
+        seen = (
+            self._ended[:first]
+            if first is not None
+            else [*self._ended, *(one for _, some in self._seen_open.values() for one in some)]
+        )
+        value = np.array([one.value for one in seen])
+        kept = np.arange(len(seen))
+        if len(seen) > most:
+            best = np.argsort(-value, kind="stable")[: most // 3]
+            kept = np.union1d(best, np.arange(len(seen) - most // 3, len(seen)))
+            others = np.setdiff1d(np.arange(len(seen)), kept)
+            kept = np.union1d(kept, rng.choice(others, most - len(kept), replace=False))
+        fidelity = np.array([seen[index].fidelity for index in kept])
+        return np.array([seen[index].row for index in kept]), fidelity, value[kept]
+
+    def costs(self, most: int) -> tuple[Rows, Vector]:
+        """Rows (n, num_parameters) and the logarithm of their seconds per epoch (n,), the latest `most`."""
+        rows = [row for row, _ in self._costs[-most:]]
+        return np.array(rows).reshape(-1, len(self.vectors)), np.array([cost for _, cost in self._costs[-most:]])
+
+    def _at_rungs(self, values: Mapping[int, float]) -> list[tuple[float, float]]:
+        """(fidelity, best value so far) at each rung that was reached."""
+        if not values:
+            return []
+        found, best, ordered, position = [], -math.inf, sorted(values.items()), 0
+        for rung in self.ladder.rungs:
+            if rung > ordered[-1][0]:
+                break
+            while position < len(ordered) and ordered[position][0] <= rung:
+                best = max(best, self.sign * ordered[position][1])
+                position += 1
+            found.append((self.ladder.fidelity(rung), best))
+        return found

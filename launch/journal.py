@@ -1,0 +1,103 @@
+"""study.journal: the run as an Optuna study, live, for optuna-dashboard.
+
+A copy for looking at: the search never reads it and never waits for it. A thread writes it; a run that is gone on with
+writes it anew from the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from analysis.load import Trial
+from launch.replay import STATES, Replay
+from search_spaces.search import Search
+
+_log = logging.getLogger(__name__)
+
+Message = tuple[str, tuple[Any, ...]]
+
+
+class Journal:
+    """Written from `records`' events. Everything here returns at once; `close` waits until all is on the disk.
+
+    path: replaced where it exists. past: trials of a run that is gone on with.
+    """
+
+    def __init__(self, path: Path, name: str, search: Search, past: Iterable[Trial] = ()) -> None:
+        self.path, self.name, self.search = path, name, search
+        self.replay = Replay(search)
+        self.queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(
+            target=self._write, args=([_copy(trial) for trial in past],), name="study-journal", daemon=True
+        )
+        self.thread.start()
+
+    def proposed(self, trial: Trial) -> None:
+        self.queue.put(("_add", (_copy(trial),)))
+
+    def epoch(self, trial_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        value = metrics.get(self.search.metric or "")
+        if value is not None:
+            self.queue.put(("_report", (trial_id, epoch, value)))
+
+    def ended(self, trial: Trial) -> None:
+        self.queue.put(("_end", (_copy(trial),)))
+
+    def close(self) -> None:
+        """Raises nothing: a journal that could not be written is a line in the log, not the end of a search."""
+        self.queue.put(None)
+        self.thread.join()
+
+    def _write(self, past: list[Trial]) -> None:
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
+            self.storage = JournalStorage(JournalFileBackend(str(self.path)))
+            study = optuna.create_study(
+                storage=self.storage,
+                study_name=self.name,
+                direction="maximize" if self.search.mode == "max" else "minimize",
+            )
+            study.set_user_attr("metric", self.search.metric)
+            self.study_id, self.numbers = study._study_id, dict[str, int]()
+            for trial in past:
+                self._add(trial)
+            while (message := self.queue.get()) is not None:
+                getattr(self, message[0])(*message[1])
+        except Exception as error:
+            _log.warning("%s: cannot be written any more (%s); the search goes on without it", self.path, error)
+
+    def _add(self, trial: Trial) -> None:
+        self.numbers[trial.trial_id] = self.storage.create_new_trial(
+            self.study_id, template_trial=self.replay.frozen(trial)
+        )
+
+    def _report(self, trial_id: str, epoch: int, value: float) -> None:
+        self.storage.set_trial_intermediate_value(self.numbers[trial_id], epoch, value)
+
+    def _end(self, trial: Trial) -> None:
+        number = self.numbers[trial.trial_id]
+        for key, value in self.replay.attributes(trial).items():
+            self.storage.set_trial_user_attr(number, key, value)
+        # A study has no word for interrupted; the journal of the run that goes on is a new one.
+        state = STATES.get(trial.status, TrialState.FAIL)
+        best = trial.best(self.search.metric or "", self.search.mode or "max")
+        if state == TrialState.COMPLETE and best is None:
+            state = TrialState.FAIL
+        self.storage.set_trial_state_values(number, state, [best[0]] if best and state == TrialState.COMPLETE else None)
+
+
+def _copy(trial: Trial) -> Trial:
+    """As it is now: the records go on changing theirs."""
+    return Trial(trial.trial_id, trial.params, trial.config, list(trial.epochs), trial.status, trial.reason)

@@ -1,0 +1,48 @@
+"""Options that several commands take, and what is made of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DataOption = Annotated[
+    Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+    typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits."),
+]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
+CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Where decoded images are kept.")]  # noqa: UP045
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
+OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
+TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Sampler = Annotated[Optional[str], typer.Option("--sampler", help="Who proposes; default: the search's (fidelity).")]  # noqa: UP045
+Pruner = Annotated[Optional[str], typer.Option("--pruner", help="Who ends trials early; default: the search's (asha).")]  # noqa: UP045
+WarmStart = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--warm-start", help="A run or a recipe whose best is tried first (repeatable)."),
+]
+
+
+def cache_folder(cache_dir: Path | None, no_cache: bool) -> str | None:
+    from trainables.data.cache import default_cache_dir
+
+    return None if no_cache else str((cache_dir or default_cache_dir()).resolve())
+
+
+def absolute(data: str) -> str:
+    """A folder or file by its full path, so that the run can be resumed from anywhere; a name as it is."""
+    return str(Path(data).resolve()) if Path(data).exists() and data.partition(":")[0] != "digits" else data
+
+
+def new_console() -> Console:
+    from rich.console import Console
+
+    # A pipe has no width; 80 columns would cut the table for whoever reads the log.
+    width = None if sys.stdout.isatty() else 160
+    return Console(width=width, highlight=False, markup=False)  # a class may be called [red]

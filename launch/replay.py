@@ -1,0 +1,101 @@
+"""Recorded trials as Optuna's, so that a study can be rebuilt from a run directory at any time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from analysis.load import Trial
+from launch.history import EPOCH_SECONDS, INFEASIBLE
+from search_spaces.search import Search
+
+# What a study calls the ways in which a trial can end. `interrupted` trials go on, and run as far as it knows.
+STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "diverged": TrialState.FAIL,
+    "oom": TrialState.FAIL,
+}
+INFEASIBLE_STATUSES = ("diverged", "oom")
+TIMED_EPOCHS = 3  # what an epoch of a trial costs is the median of its first ones
+
+
+class Replay:
+    """Knows the ranges of a search's parameters, which records do not hold."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+
+    def frozen(self, record: Trial) -> FrozenTrial:
+        """A record as a trial of a study, in the state that it truly has."""
+        ranges = _Ranges(record.params)
+        self.search.draw(ranges)
+        metric, mode = self.search.metric or "", self.search.mode or "max"
+        best, state = record.best(metric, mode), STATES.get(record.status, TrialState.RUNNING)
+        if state == TrialState.COMPLETE and best is None:  # it never had a value of the metric
+            state = TrialState.FAIL
+        return create_trial(
+            state=state,
+            value=best[0] if best and state == TrialState.COMPLETE else None,
+            params={name: value for name, value in record.params.items() if name in ranges.found},
+            distributions={name: ranges.found[name] for name in record.params if name in ranges.found},
+            intermediate_values=record.values(metric),
+            user_attrs=self.attributes(record),
+        )
+
+    def attributes(self, record: Trial) -> dict[str, Any]:
+        """What a study keeps of a trial beside its values."""
+        found: dict[str, Any] = {"trial_id": record.trial_id}
+        if record.status != "running":
+            found["status"] = record.status
+        if record.reason:
+            found["reason"] = record.reason
+        if record.status in INFEASIBLE_STATUSES:
+            found[INFEASIBLE] = True
+        if record.epochs:
+            found[EPOCH_SECONDS] = epoch_seconds([row["seconds"] for row in record.epochs])
+        return found
+
+
+def epoch_seconds(seconds: list[float]) -> float:
+    """What an epoch of a trial takes, from those that it had so far, in their order."""
+    return max(median(seconds[:TIMED_EPOCHS]), 1e-6)
+
+
+def ended_as(last_result: Mapping[str, Any], metric: str) -> str:
+    """How a trial ended, by its last result. One that Ray ends while it says `running` was pruned, or ended because
+    its value was not a number."""
+    status = str(last_result.get("status", "interrupted"))
+    if status != "running":
+        return status
+    value = last_result.get(metric)
+    return "pruned" if value is None or math.isfinite(value) else "diverged"
+
+
+class _Ranges:
+    """A stand-in for a trial that gives recorded values and notes the ranges they came from."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+        self.found: dict[str, BaseDistribution] = {}
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        self.found[name] = optuna.distributions.FloatDistribution(low, high, log=log, step=step)
+        return float(self.values.get(name, low))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        self.found[name] = optuna.distributions.IntDistribution(low, high, log=log, step=step)
+        return int(self.values.get(name, low))
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        self.found[name] = optuna.distributions.CategoricalDistribution(choices)
+        return self.values.get(name, choices[0])

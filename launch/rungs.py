@@ -1,0 +1,80 @@
+"""The rungs of ASHA as a pure table: scripted values in, decisions out (Li et al. 2018, arXiv:1810.05934).
+
+What ASHA leaves open is settled here:
+- a trial is among the values that it is compared with, so the first to arrive goes on;
+- trials of equal value go on together;
+- a trial is compared within its stratum (such as models of like cost), and with all as long as that is small;
+- one that would stop goes on when its curve, carried on as it rises, would be among the best of the next rung.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Rungs:
+    """A trial stops at a rung unless it is among the best 1/factor of those that came there.
+
+    milestones: rising; in epochs, seconds or whatever the caller counts. factor: above 1. Values: higher is better.
+    """
+
+    milestones: Sequence[float]
+    factor: float
+    values: dict[tuple[float, str], list[float]] = field(default_factory=dict)  # by (milestone, stratum), rising
+
+    def record(self, milestone: float, value: float, stratum: str = "") -> None:
+        """Take down what a trial had at a milestone, without asking: of a run that is gone on with."""
+        for group in {stratum, ""}:
+            bisect.insort(self.values.setdefault((milestone, group), []), value)
+
+    def goes_on(self, milestone: float, value: float, stratum: str = "", rising_to: float | None = None) -> bool:
+        """Record the value and decide. rising_to: what it would have at the next milestone, carried on as it rises."""
+        self.record(milestone, value, stratum)
+        if self._among_best(milestone, value, stratum):
+            return True
+        later = [at for at in self.milestones if at > milestone]
+        if rising_to is None or not later or len(self._group(later[0], stratum)) < self.factor:
+            return False
+        return self._among_best(later[0], rising_to, stratum)
+
+    def worst_that_goes_on(self, milestone: float, stratum: str = "") -> float | None:
+        """The value that has to be reached there by now; None where nobody came yet."""
+        group = self._group(milestone, stratum)
+        return group[-math.ceil(len(group) / self.factor)] if group else None
+
+    def _among_best(self, milestone: float, value: float, stratum: str) -> bool:
+        least = self.worst_that_goes_on(milestone, stratum)
+        return least is None or value >= least
+
+    def _group(self, milestone: float, stratum: str) -> list[float]:
+        own = self.values.get((milestone, stratum), [])
+        return own if len(own) >= 2 * self.factor else self.values.get((milestone, ""), [])
+
+
+def milestones(grace: float, factor: float, top: float) -> list[float]:
+    """grace, grace x factor, ... below top: at full training there is nothing left to decide."""
+    found, at = [], grace
+    while at < top * (1 - 1e-9):
+        found.append(at)
+        at *= factor
+    return found
+
+
+def carried_on(values: Sequence[tuple[float, float]], to: float) -> float | None:
+    """Where a curve of (position, value) would be at `to`, if it went on per doubling as since half of its position.
+
+    Learning curves rise with the logarithm of their length for a while, then less (Domhan et al. 2015 fit such
+    families): this is generous, once. None for a curve that is too short to say, or falls.
+    """
+    if len(values) < 2:
+        return None
+    now, value = values[-1]
+    before = [pair for pair in values if pair[0] <= now / 2] or [values[0]]
+    then, old = before[-1]
+    if not 0 < then < now or value <= old:
+        return None
+    return value + (value - old) * math.log(to / now) / math.log(now / then)

@@ -1,0 +1,173 @@
+"""A conditional search space as rows of numbers in [0, 1], for a model to learn from.
+
+One column a parameter, in the order of `draw`; not a number where the parameter does not exist, because another arm was
+drawn. The model sees `features`: numbers as they are, choices as one column each, what does not exist in the middle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
+
+Rows: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """name: as `draw` names it. parent: the column that decides whether it exists, -1 for none; arm: at which value."""
+
+    name: str
+    range: Float | Int | Pick
+    parent: int = -1
+    arm: int = 0
+
+    @property
+    def num_choices(self) -> int:
+        """0 for a number."""
+        return len(self.range.choices) if isinstance(self.range, Pick) else 0
+
+
+def parameters(space: Space) -> list[Parameter]:
+    """Every parameter of a space that leaves a choice, parents before children."""
+    found: list[Parameter] = []
+    _collect(space, "", -1, 0, found)
+    return found
+
+
+def _collect(node: Any, name: str, parent: int, arm: int, found: list[Parameter]) -> None:
+    match node:
+        case Float() | Int() | Pick():
+            found.append(Parameter(name, node, parent, arm))
+        case Maybe(space):
+            found.append(Parameter(name, Pick(False, True), parent, arm))
+            _collect(space, name if isinstance(space, Mapping) else f"{name}/on", len(found) - 1, 1, found)
+        case Branch(arms):
+            found.append(Parameter(name, Pick(*arms), parent, arm))
+            column = len(found) - 1
+            for number, (key, below) in enumerate(arms.items()):
+                _collect(below, f"{name}/{key}", column, number, found)
+        case Mapping():
+            for key, below in node.items():
+                _collect(below, f"{name}/{key}" if name else key, parent, arm, found)
+
+
+class Vectors:
+    """Rows (n, num_parameters) for a space. A choice number k of m stands at (k + 0.5) / m."""
+
+    def __init__(self, space: Space) -> None:
+        self.parameters = parameters(space)
+        self.column = {parameter.name: number for number, parameter in enumerate(self.parameters)}
+        self.parents = np.array([parameter.parent for parameter in self.parameters], dtype=int)
+        self.arms = np.array([parameter.arm for parameter in self.parameters], dtype=int)
+        self.choices = np.array([parameter.num_choices for parameter in self.parameters], dtype=int)
+        self.grid = np.array([_grid_size(parameter.range) for parameter in self.parameters])
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def encode(self, params: Mapping[str, Any]) -> Rows:
+        """(num_parameters,) of flat parameters; what they lack, or hold outside the range, is not a number."""
+        row = np.full(len(self), np.nan)
+        for name, value in params.items():
+            if name in self.column:
+                row[self.column[name]] = _to_unit(self.parameters[self.column[name]].range, value)
+        return row
+
+    def decode(self, row: Rows) -> dict[str, Any]:
+        """The flat parameters that exist in a row."""
+        return {
+            parameter.name: _from_unit(parameter.range, float(value))
+            for parameter, value in zip(self.parameters, row, strict=True)
+            if not math.isnan(value)
+        }
+
+    def sample(self, rng: np.random.Generator, num: int) -> Rows:
+        """(num, num_parameters) drawn as the space says: uniformly in each range, arms with equal chances."""
+        return self.settle(rng.random((num, len(self))))
+
+    def settle(self, rows: Rows) -> Rows:
+        """Onto the grids of whole numbers and choices, and not a number where the parent says so; in place."""
+        for column, size in enumerate(self.grid):
+            if size:
+                rows[:, column] = (np.minimum(np.floor(rows[:, column] * size), size - 1) + 0.5) / size
+        for column, (parent, arm) in enumerate(zip(self.parents, self.arms, strict=True)):
+            if parent >= 0:
+                drawn = rows[:, parent] * self.choices[parent]
+                rows[~(np.floor(drawn) == arm), column] = np.nan
+        return rows
+
+    def perturb(self, rows: Rows, rng: np.random.Generator, scale: float, rate: float) -> Rows:
+        """Neighbours of rows: each parameter is moved with chance `rate` (one at least); a number by a normal step
+        of `scale`, cut off at the ends, a choice to any. What comes to exist by a new arm is drawn afresh."""
+        new = np.where(np.isnan(rows), rng.random(rows.shape), rows)
+        moved = rng.random(rows.shape) < rate
+        moved[np.arange(len(rows)), rng.integers(0, len(self), len(rows))] = True
+        stepped = new + rng.normal(0, scale, rows.shape)
+        # Cut off at the ends, not folded back: the best is often at an end, and nothing else leads there.
+        stepped = np.clip(stepped, 0, 1 - 1e-9)
+        fresh = np.where(self.choices > 0, rng.random(rows.shape), stepped)
+        return self.settle(np.where(moved, fresh, new))
+
+    def features(self, rows: Rows) -> tuple[Rows, NDArray[np.int_]]:
+        """What a kernel measures distances in, (n, F), and the parameter of each column, (F,).
+
+        Two different choices stand at distance 1. A parameter that does not exist is put in the middle of its range,
+        as SMAC does: it adds nothing between two rows that lack it.
+        """
+        blocks, owner = [], []
+        for column, count in enumerate(self.choices):
+            values = rows[:, column]
+            if count == 0:
+                blocks.append(np.where(np.isnan(values), 0.5, values)[:, None])
+                owner.append(column)
+            elif count > 1:
+                chosen = np.floor(np.nan_to_num(values, nan=-1.0) * count)
+                blocks.append((chosen[:, None] == np.arange(count)) / math.sqrt(2))
+                owner.extend([column] * count)
+        return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(rows), 0)), np.array(owner, dtype=int)
+
+
+def _grid_size(range_: Float | Int | Pick) -> int:
+    """How many equally likely values a unit interval is cut into; 0 for none."""
+    return len(range_.choices) if isinstance(range_, Pick) else 0
+
+
+def _bounds(range_: Float | Int) -> tuple[float, float]:
+    # A value on a grid owns the half step on either side of it, as in Optuna.
+    half = (range_.step or 0) / 2
+    low, high = range_.low - half, range_.high + half
+    return (math.log(low), math.log(high)) if range_.log else (low, high)
+
+
+def _to_unit(range_: Float | Int | Pick, value: Any) -> float:
+    if isinstance(range_, Pick):
+        # 1 == True == 1.0 in Python; a space may hold both.
+        found = [number for number, choice in enumerate(range_.choices) if choice == value]
+        typed = [number for number in found if type(range_.choices[number]) is type(value)]
+        return (((typed or found)[0]) + 0.5) / len(range_.choices) if found else math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not range_.low <= value <= range_.high:
+        return math.nan
+    low, high = _bounds(range_)
+    return 0.5 if high <= low else ((math.log(value) if range_.log else value) - low) / (high - low)
+
+
+def _from_unit(range_: Float | Int | Pick, unit: float) -> Any:
+    if isinstance(range_, Pick):
+        return range_.choices[min(int(unit * len(range_.choices)), len(range_.choices) - 1)]
+    low, high = _bounds(range_)
+    value = low + unit * (high - low)
+    value = math.exp(value) if range_.log else value
+    if isinstance(range_, Int) or range_.step is not None:
+        step = range_.step or 1
+        value = range_.low + round((value - range_.low) / step) * step
+        top = range_.low + math.floor((range_.high - range_.low) / step + 1e-9) * step
+        value = min(max(value, range_.low), top)
+        return int(value) if isinstance(range_, Int) else float(value)
+    return float(min(max(value, range_.low), range_.high))

@@ -1,0 +1,69 @@
+"""A scheduler told of scripted results, trial by trial, as Ray tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
+
+from analysis.load import Trial
+from launch.pruning import build_scheduler
+from search_spaces import Search
+
+ACCURACY, LOSS = "val/accuracy", "val/loss"
+
+
+@dataclass(eq=False)
+class Scripted:
+    """What a scheduler looks at in a trial of ours."""
+
+    trial_id: str
+    config: dict[str, Any]
+
+
+def search(metric: str = ACCURACY, **values: Any) -> Search:
+    settings = {"grace_epochs": 4, "reduction_factor": 3, "epochs": 40, **values}
+    return Search(task="multiclass", space={}, metric=metric, **settings).for_task("multiclass")
+
+
+class Controller:
+    """What Ray's own schedulers ask of Ray: which trials wait. None does here."""
+
+    def get_live_trials(self) -> list[Any]:
+        return []
+
+
+class Driver:
+    """Tells a scheduler of trials by our ids, and keeps what the run directory would have of them."""
+
+    def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
+        self.search, self.scheduler = search, build_scheduler(search, past)
+        self.trials: dict[str, Scripted] = {}
+        self.recorded: dict[str, Trial] = {}
+
+    def add(self, name: str, epochs: int | None = None) -> Scripted:
+        config = {"epochs": epochs or self.search.epochs}
+        # Ray's own id is never ours.
+        self.trials[name] = Scripted(f"ray-{id(self)}-{name}", {"trial_id": name, "config": config})
+        self.recorded.setdefault(name, Trial(name, {}, config))
+        self.scheduler.on_trial_add(Controller(), self.trials[name])
+        return self.trials[name]
+
+    def goes_on(
+        self, name: str, epoch: int, value: float | None, seconds: float = 1.0, epochs: int | None = None
+    ) -> bool:
+        trial = self.trials.get(name) or self.add(name, epochs)
+        metric = self.search.metric or ""
+        metrics = {} if value is None else {metric: value}
+        row = {"trial_id": name, "epoch": epoch, "metrics": metrics, "seconds": seconds}
+        result = {**row, **metrics, "trial_id": trial.trial_id, "training_iteration": epoch, "status": "running"}
+        decision = self.scheduler.on_trial_result(Controller(), trial, result)
+        assert decision in (TrialScheduler.CONTINUE, TrialScheduler.STOP)
+        self.recorded[name].epochs.append(row)
+        return bool(decision == TrialScheduler.CONTINUE)
+
+    def fill(self, values: Iterable[float], epoch: int, prefix: str = "other", **more: Any) -> list[bool]:
+        """One trial for each value, seen at `epoch` only: whether it goes on."""
+        return [self.goes_on(f"{prefix}{number}", epoch, value, **more) for number, value in enumerate(values)]

@@ -1,0 +1,105 @@
+"""A whole search by one worker on functions instead of trainings, with pruning, into a real run directory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launch.pruning import build_scheduler
+from launch.records import Records
+from launch.searcher import StudySearcher
+from launch.simulate_ray import RayTrial
+from search_spaces.errors import Contradiction
+from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
+from search_spaces.search import Search
+
+EPOCHS, METRIC = 9, "val/accuracy"
+Curve = Callable[[dict[str, Any]], list[float]]
+
+CONDITIONAL: Space = {
+    "optimizer": Branch(
+        {"sgd": {"lr": Float(1e-3, 0.3, log=True), "nesterov": Pick(True, False)}, "adam": {"lr": Float(0, 1)}}
+    ),
+    "rotate": Maybe({"degrees": Float(5, 30)}),
+    "depth": Int(1, 5),
+}
+SQUARE: Space = {"a": Float(0, 1), "b": Float(0, 1)}
+
+
+def search(space: Space, **values: Any) -> Search:
+    settings = {"epochs": EPOCHS, "grace_epochs": 1, "reduction_factor": 3, **values}
+    return Search(task="multiclass", space=space, metric=METRIC, **settings).for_task("multiclass")
+
+
+def rising(final: float, bias: float = 0.0) -> list[float]:
+    """To `final` in the last epoch; `bias` is what the first shows too much, and less and less from there."""
+    return [final + bias * (1 - epoch / EPOCHS) - 1.0 * (1 - epoch / EPOCHS) for epoch in range(1, EPOCHS + 1)]
+
+
+class Searching:
+    """One worker: proposals are trained one after the other, with pruning, into a run directory."""
+
+    def __init__(self, folder: Path, chosen: Search, curve: Curve, seed: int = 0, valid: Any = None) -> None:
+        self.folder, self.search, self.curve = folder, chosen, curve
+        self.seed, self.valid = seed, valid or (lambda config: None)
+        exists = (folder / "search.json").exists()
+        self.records = Records.open(folder)[0] if exists else Records.create(folder, {"search": {}})
+        past = list(self.records.trials.values())
+        self.searcher = StudySearcher(chosen, self.records, seed, num_trials=None, deadline=None, valid=self.valid)
+        self.scheduler = build_scheduler(chosen, past)
+
+    def propose(self, name: str) -> dict[str, Any]:
+        proposal = self.searcher.suggest(name)
+        assert isinstance(proposal, dict)
+        return proposal
+
+    def step(self) -> dict[str, Any]:
+        """The configuration of one more trial, trained to its end."""
+        name = f"ray-{len(self.records.trials)}"
+        proposal = self.propose(name)
+        ours, config = proposal["trial_id"], proposal["config"]
+        trial = RayTrial(name, proposal)
+        self.scheduler.on_trial_add(None, trial)
+        self.records.started(ours)
+        status, last = "complete", {}
+        for epoch, value in enumerate(self.curve(config), start=1):
+            if not math.isfinite(value):
+                status, last = "diverged", {"status": "diverged", "reason": "", "done": True}
+                break
+            row = {"epoch": epoch, "metrics": {METRIC: value}, "seconds": 1.0}
+            last = {**row, METRIC: value, "status": "complete" if epoch == EPOCHS else "running"}
+            self.records.epoch({"trial_id": ours, **row})
+            if epoch == EPOCHS:
+                break
+            if self.scheduler.on_trial_result(None, trial, last) == "STOP":
+                status = "pruned"
+                break
+            self.searcher.on_trial_result(name, last)
+        self.searcher.on_trial_complete(name, last)
+        self.records.ended(ours, status, "")
+        return dict(config)
+
+    def best(self) -> float:
+        """The best last value of a trial that was trained to the full."""
+        found = [trial.values(METRIC).get(EPOCHS, -math.inf) for trial in self.records.trials.values()]
+        return max(found)
+
+
+def bumpy(config: dict[str, Any]) -> list[float]:
+    """Of CONDITIONAL: adam with depth 3 is best; a high rate of SGD diverges after two epochs."""
+    lr, sgd = config["optimizer"]["lr"], config["optimizer"]["name"] == "sgd"
+    if sgd and lr > 0.15:
+        return [0.1, 0.1, math.nan]
+    off = (math.log10(lr) + 1.5) ** 2 / 4 if sgd else (lr - 0.4) ** 2
+    return rising(0.9 - off - 0.05 * abs(config["depth"] - 3) - (0.1 if config["rotate"] else 0) - 0.1 * sgd)
+
+
+def no_deep_sgd(config: dict[str, Any]) -> None:
+    if config["optimizer"]["name"] == "sgd" and config["depth"] >= 2:
+        raise Contradiction("sgd is for flat ones")
+
+
+def quadratic(config: dict[str, Any]) -> list[float]:
+    return rising(1 - 4 * (config["a"] - 0.7) ** 2 - 4 * (config["b"] - 0.2) ** 2)

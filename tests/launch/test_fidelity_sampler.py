@@ -1,0 +1,162 @@
+"""visionsweep's own sampler through the searcher, on functions whose best is known."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+import pytest
+from scripted_search import CONDITIONAL, EPOCHS, METRIC, SQUARE, Searching, bumpy, quadratic, rising, search
+
+from analysis.load import Trial
+from launch.records import Records
+from launch.searcher import StudySearcher
+from search_spaces.grammar import Float, Pick
+from search_spaces.search import Search
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in the first epoch", "later"])
+def test_proposals_stay_out_of_where_trials_diverge(tmp_path: Path, at_once: bool) -> None:
+    def half_diverges(config: dict[str, Any]) -> list[float]:
+        if config["a"] > 0.5:
+            return [math.nan] if at_once else [0.3, 0.5, math.nan]
+        return rising(1 - 4 * (config["a"] - 0.2) ** 2 - 4 * (config["b"] - 0.3) ** 2)
+
+    inside: list[bool] = []
+    for seed in range(2):
+        running = Searching(tmp_path / str(seed), search(SQUARE), half_diverges, seed=seed)
+        assert any(config["a"] > 0.5 for config in [running.step() for _ in range(10)])
+        for _ in range(30):
+            running.step()
+        inside += [running.step()["a"] > 0.5 for _ in range(40)]
+    by_chance = 0.5 * 0.2  # of proposals that no model makes, half fall in there: up to a fifth are such
+    assert np.mean(inside) < by_chance + 0.15
+
+
+def test_out_of_memory_counts_as_divergence_does_and_a_plain_failure_does_not(tmp_path: Path) -> None:
+    def share_inside(status: str) -> float:
+        running = Searching(tmp_path / status, search(SQUARE), quadratic)
+        inside = []
+        for number in range(60):
+            name = str(number)
+            config = running.propose(name)["config"]
+            if config["a"] > 0.5:
+                running.searcher.on_trial_complete(name, {"status": status, "reason": "", "done": True})
+            else:
+                for epoch, value in enumerate(quadratic(config), start=1):
+                    row = {"epoch": epoch, METRIC: value, "seconds": 1.0}
+                    running.searcher.on_trial_result(name, {**row, "status": "running"})
+                running.searcher.on_trial_complete(name, {**row, "status": "complete"})
+            inside.append(config["a"] > 0.5)
+        return float(np.mean(inside[30:]))
+
+    assert share_inside("oom") < 0.4
+    assert share_inside("failed") > 0.4  # the best is in there, and what failed for another reason says nothing
+
+
+def test_with_biased_early_values_it_still_beats_chance(tmp_path: Path) -> None:
+    def biased(config: dict[str, Any]) -> list[float]:
+        final = quadratic(config)[-1]
+        return rising(final, bias=0.3 * config["a"])  # early epochs flatter a large `a`
+
+    def bests(sampler: str) -> list[float]:
+        found = []
+        for seed in range(4):
+            running = Searching(tmp_path / f"{sampler}{seed}", search(SQUARE, sampler=sampler), biased, seed=seed)
+            for _ in range(40):
+                running.step()
+            found.append(running.best())
+        return found
+
+    own, chance = bests("fidelity"), bests("random")
+    assert min(own) > mean(chance)
+    assert 1 - mean(own) < 0.5 * (1 - mean(chance))
+
+
+@pytest.mark.parametrize("num_before", [0, 40])
+def test_eight_proposals_in_a_row_without_results_differ(tmp_path: Path, num_before: int) -> None:
+    running = Searching(tmp_path / "run", search(SQUARE), quadratic)
+    for _ in range(num_before):
+        running.step()
+    points = [running.propose(f"open-{number}")["config"] for number in range(8)]
+    apart = [
+        math.dist((one["a"], one["b"]), (other["a"], other["b"]))
+        for number, one in enumerate(points)
+        for other in points[:number]
+    ]
+    assert min(apart) > 1e-3
+
+
+def test_a_warm_start_that_fixes_an_arm_gets_the_rest_of_it(tmp_path: Path) -> None:
+    warm = ({"optimizer": {"name": "sgd"}}, {"optimizer": {"name": "adam"}, "depth": 2})
+    running = Searching(tmp_path / "run", search(CONDITIONAL, warm_start=warm), bumpy)
+    first, second = running.step(), running.step()
+    assert first["optimizer"].keys() == {"name", "lr", "nesterov"}
+    assert first["optimizer"]["name"] == "sgd"
+    assert (second["optimizer"]["name"], second["depth"]) == ("adam", 2)
+    again = Searching(tmp_path / "again", search(CONDITIONAL, warm_start=warm), bumpy)
+    assert [again.step(), again.step()] == [first, second]
+
+
+def test_cheaper_epochs_are_preferred_among_equals(tmp_path: Path) -> None:
+    """Two backbones of the same worth, one of which costs ten times as much: the cheap one is tried more often."""
+
+    def last_backbones(seed: int) -> list[str]:
+        chosen = search({**SQUARE, "backbone": Pick("cheap", "dear")})
+        records = Records.create(tmp_path / str(seed), {"search": {}})
+        searcher = StudySearcher(chosen, records, seed, num_trials=None, deadline=None, valid=lambda config: None)
+        drawn = []
+        for number in range(60):
+            proposal = searcher.suggest(str(number))
+            assert isinstance(proposal, dict)
+            config = proposal["config"]
+            seconds = 1.0 if config["backbone"] == "cheap" else 10.0
+            for epoch, value in enumerate(quadratic(config), start=1):
+                row = {"epoch": epoch, METRIC: value, "seconds": seconds}
+                searcher.on_trial_result(str(number), {**row, "status": "running"})
+            searcher.on_trial_complete(str(number), {**row, "status": "complete"})
+            drawn.append(config["backbone"])
+        return drawn[30:]
+
+    drawn = [*last_backbones(0), *last_backbones(1)]
+    assert drawn.count("cheap") > 1.25 * drawn.count("dear")
+
+
+def recorded(num: int, chosen: Search) -> dict[str, Trial]:
+    rng = np.random.default_rng(0)
+    trials = {}
+    for number in range(num):
+        params = {name: float(rng.random()) for name in chosen.space}
+        config = {**params, "task": chosen.task, "epochs": chosen.epochs}
+        values = rising(1 - sum((value - 0.5) ** 2 for value in params.values()))
+        epochs = int(rng.choice([1, 3, 9], p=[0.6, 0.3, 0.1]))
+        rows = [
+            {"epoch": epoch, "metrics": {METRIC: values[epoch - 1]}, "seconds": 1.0} for epoch in range(1, epochs + 1)
+        ]
+        trial_id = f"{number:04d}"
+        trials[trial_id] = Trial(trial_id, params, config, rows, "complete" if epochs == EPOCHS else "pruned")
+    return trials
+
+
+def test_a_proposal_costs_about_the_same_however_long_the_history(tmp_path: Path) -> None:
+    chosen = search({f"x{number}": Float(0, 1) for number in range(8)})
+
+    def searcher_after(num: int) -> StudySearcher:
+        records = Records.create(tmp_path / str(num), {"search": {}})
+        records.trials = recorded(num, chosen)
+        return StudySearcher(chosen, records, 0, num_trials=None, deadline=None, valid=lambda config: None)
+
+    short, long = searcher_after(300), searcher_after(3000)
+    for searcher in (short, long):
+        searcher.suggest("first")  # reads the history
+    times: dict[StudySearcher, list[float]] = {short: [], long: []}
+    for number in range(25):  # in turns: what else the machine does hits both
+        for searcher, taken in times.items():
+            started = time.process_time()
+            searcher.suggest(str(number))
+            taken.append(time.process_time() - started)
+    assert median(times[long]) < 3 * median(times[short])

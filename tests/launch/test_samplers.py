@@ -1,0 +1,102 @@
+"""Every sampler that can be named, through the searcher, with scripted results."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from launch.records import Records
+from launch.samplers import SAMPLERS
+from launch.searcher import StudySearcher
+from search_spaces import names
+from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
+from search_spaces.search import Search
+
+SPACE: Space = {
+    "optimizer": Branch(
+        {
+            "sgd": {"lr": Float(1e-3, 0.3, log=True), "momentum": Float(0.8, 0.99)},
+            "adam": {"lr": Float(1e-5, 1e-2, log=True)},
+        }
+    ),
+    "rotate": Maybe({"degrees": Float(5, 30, step=5)}),
+    "depth": Int(1, 5),
+    "batch_size": Pick(16, 32),
+}
+ENDS = ("complete", "pruned", "complete", "diverged", "complete", "failed", "running")
+
+
+def configs(folder: Path, sampler: str, num: int, space: Space = SPACE, seed: int = 0) -> list[dict[str, Any]]:
+    """`num` proposals in a row, each but every seventh having ended before the next."""
+    search = Search(task="multiclass", space=space, epochs=4, sampler=sampler).for_task("multiclass")
+    records = Records.create(folder, {"search": {}})
+    searcher = StudySearcher(search, records, seed, num_trials=None, deadline=None, valid=lambda config: None)
+    proposed = []
+    for number in range(num):
+        name, status = f"ray-{number}", ENDS[number % len(ENDS)]
+        proposal = searcher.suggest(name)
+        assert isinstance(proposal, dict)
+        proposed.append(proposal["config"])
+        if status == "running":
+            continue
+        for epoch in range(1, 5 if status == "complete" else 3):
+            last = {"status": "complete" if epoch == 4 else "running", "seconds": 1.0}
+            result = {"epoch": epoch, "val/accuracy": 1 - 1 / (epoch + number % 5 + 1), **last}
+            if epoch < 4:
+                searcher.on_trial_result(name, result)
+        ended = {"complete": result, "pruned": result}.get(status, {"status": status, "reason": "", "done": True})
+        searcher.on_trial_complete(name, ended)
+    return proposed
+
+
+def test_every_sampler_that_can_be_named_can_be_built_and_none_is_hidden() -> None:
+    assert set(SAMPLERS) == set(names.SAMPLERS)
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS)
+def test_every_sampler_proposes_configurations_of_a_conditional_space(tmp_path: Path, sampler: str) -> None:
+    search = Search(task="multiclass", space=SPACE, epochs=4).for_task("multiclass")
+    drawn = configs(tmp_path / "run", sampler, 12)
+    assert len(drawn) == 12
+    for config in drawn:
+        params = search.encode(config)
+        assert search.draw(optuna.trial.FixedTrial(params)) == config  # warns for a value outside its range
+    assert len({repr(config) for config in drawn}) > 8
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS)
+def test_every_sampler_proposes_the_same_for_the_same_seed(tmp_path: Path, sampler: str) -> None:
+    first = configs(tmp_path / "a", sampler, 12)
+    assert configs(tmp_path / "b", sampler, 12) == first
+    assert configs(tmp_path / "c", sampler, 12, seed=1) != first
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS)
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"batch_size": 16},
+        {"batch_size": Pick(16)},
+        {"lr": Float(0.1, 0.1), "depth": Int(3, 3)},
+    ],
+    ids=["nothing", "one choice", "ranges of one value"],
+)
+def test_every_sampler_copes_with_a_space_that_leaves_no_choice(tmp_path: Path, sampler: str, space: Space) -> None:
+    drawn = configs(tmp_path / "run", sampler, 12, space)
+    assert all(config == drawn[0] for config in drawn)
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS)
+def test_every_sampler_copes_with_nothing_but_diverged_trials(tmp_path: Path, sampler: str) -> None:
+    search = Search(task="multiclass", space=SPACE, epochs=4, sampler=sampler).for_task("multiclass")
+    records = Records.create(tmp_path / "run", {"search": {}})
+    searcher = StudySearcher(search, records, 0, num_trials=None, deadline=None, valid=lambda config: None)
+    for number in range(30):
+        proposal = searcher.suggest(str(number))
+        assert isinstance(proposal, dict)
+        assert math.isfinite(proposal["config"]["optimizer"]["lr"])
+        searcher.on_trial_complete(str(number), {"status": "diverged", "reason": "", "done": True})

@@ -1,0 +1,58 @@
+"""The contract of benchmarks/searcher_contract.py: ours keeps all of it, and the table says what the others keep."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def module() -> ModuleType:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import searcher_contract
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return searcher_contract
+
+
+CONTRACT = module()
+
+
+@pytest.mark.parametrize("sentence", CONTRACT.SCENARIOS)
+def test_our_searcher_keeps_the_contract(sentence: str, tmp_path: Path) -> None:
+    CONTRACT.SCENARIOS[sentence](CONTRACT.Ours(tmp_path))
+
+
+@pytest.mark.parametrize("stock", ["stock", "stock, stored"])
+def test_the_scenarios_can_be_passed_and_can_be_failed(stock: str) -> None:
+    """What every searcher must do is passed by Ray's own too; what it is known to do wrong is found."""
+
+    def why_not(sentence: str) -> str:
+        return str(CONTRACT.outcome(CONTRACT.SCENARIOS[sentence], CONTRACT.ADAPTERS[stock]))
+
+    assert why_not("a trial with an error is FAIL") == ""
+    assert why_not("a killed driver is restored from its last word") == ""
+    assert "COMPLETE" in why_not("a trial that the scheduler stopped is PRUNED")
+    assert "RUNNING" in why_not("a trial that came to NaN is closed")
+
+
+def test_the_command_prints_a_row_for_every_scenario_and_ours_passes_each(capsys: pytest.CaptureFixture[str]) -> None:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        runpy.run_path(str(BENCHMARKS / "searcher_contract.py"), run_name="__main__")
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["visionsweep", "stock", "stock,", "stored"]
+    for sentence, row in zip(CONTRACT.SCENARIOS, lines, strict=False):
+        assert row.startswith(sentence)
+        ours, *others = row.removeprefix(sentence).split()
+        assert ours == "yes", row
+        assert len(others) == 2
+        assert set(others) <= {"yes", "no"}
