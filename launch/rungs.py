@@ -4,7 +4,7 @@ What ASHA leaves open is settled here:
 - a trial is among the values that it is compared with, so the first to arrive goes on;
 - trials of equal value go on together;
 - a trial is compared within its stratum (such as models of like cost), and with all as long as that is small;
-- one that would stop goes on when its curve, carried on as it rises, would be among the best of the next rung.
+- one that would stop goes on when its curve, carried on as it rises, would be the best of the next rung.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+FADING = 0.5
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Rungs:
         later = [at for at in self.milestones if at > milestone]
         if rising_to is None or not later or len(self._group(later[0], stratum)) < self.factor:
             return False
-        return self._among_best(later[0], rising_to, stratum)
+        return rising_to > self._group(later[0], stratum)[-1]
 
     def worst_that_goes_on(self, milestone: float, stratum: str = "") -> float | None:
         """The value that has to be reached there by now; None where nobody came yet."""
@@ -65,10 +67,10 @@ def milestones(grace: float, factor: float, top: float) -> list[float]:
 
 
 def carried_on(values: Sequence[tuple[float, float]], to: float) -> float | None:
-    """Where a curve of (position, value) would be at `to`, if it went on per doubling as since half of its position.
+    """Where a curve of (position, value) would be at `to`, if each doubling brought half of what the last one did.
 
-    Learning curves rise with the logarithm of their length for a while, then less (Domhan et al. 2015 fit such
-    families): this is generous, once. None for a curve that is too short to say, or falls.
+    Learning curves rise with the logarithm of their length for a while, then less (Domhan et al. 2015 fit families of
+    them). None for a curve that is too short to say, or falls.
     """
     if len(values) < 2:
         return None
@@ -77,4 +79,4 @@ def carried_on(values: Sequence[tuple[float, float]], to: float) -> float | None
     then, old = before[-1]
     if not 0 < then < now or value <= old:
         return None
-    return value + (value - old) * math.log(to / now) / math.log(now / then)
+    return value + FADING * (value - old) * math.log(to / now) / math.log(now / then)
