@@ -1,0 +1,111 @@
+"""VisionTrainable's own methods, called as Ray's actor would call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainables import trainable as module
+from trainables.config import TrialConfig
+from trainables.data.loader import TrialData
+from trainables.loop import EpochResult, fit
+from trainables.trainable import TrialSettings, VisionTrainable
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CONFIG = {
+    "task": "multiclass",
+    "model": {"backbone": "test_resnet", "weights": "none"},
+    "optimizer": {"name": "sgd", "lr": 0.05},
+    "epochs": 2,
+    "batch_size": 16,
+    "image_size": 32,
+    "fit_image": "squash",
+}
+Started = Callable[..., VisionTrainable]
+
+
+@pytest.fixture
+def started(digits: Callable[..., TrialData], tmp_path: Path) -> Iterator[Started]:
+    running: list[VisionTrainable] = []
+
+    def start(**changed: Any) -> VisionTrainable:
+        settings = TrialSettings(
+            run_dir=tmp_path, metric="val/accuracy", mode="max", short_side_px=32, cache_dir=None, cpus=1, use_gpu=False,
+            num_workers=0, deadline=None, stop_file=tmp_path / "stop",
+        )  # fmt: skip
+        actor = VisionTrainable.__new__(VisionTrainable)  # Ray's __init__ wants a session
+        actor.setup({"trial_id": "0000", "config": {**CONFIG, **changed}, "resume": False}, digits().dataset, settings)
+        running.append(actor)
+        return actor
+
+    yield start
+    for actor in running:
+        actor.cleanup()
+
+
+def memory_for(most: int, asked: list[TrialConfig], from_epoch: int = 1) -> Callable[..., Iterator[EpochResult]]:
+    """fit() on a device that holds batches of `most` images, from an epoch on."""
+
+    def limited(config: TrialConfig, *arguments: Any, **options: Any) -> Iterator[EpochResult]:
+        asked.append(config)
+        for result in fit(config, *arguments, **options):
+            if config.batch_size > most and result.epoch >= from_epoch:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            yield result
+
+    return limited
+
+
+def test_out_of_memory_is_tried_again_at_half_the_batch_and_twice_the_accumulation(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TrialConfig] = []
+    monkeypatch.setattr(module, "fit", memory_for(8, asked))
+    trial = started()
+    results = [trial.step(), trial.step()]
+    assert [(config.batch_size, config.accumulate) for config in asked] == [(16, 1), (8, 2)]
+    assert [result["epoch"] for result in results] == [1, 2]
+    assert results[-1]["status"] == "complete"
+
+
+def test_what_was_trained_before_the_memory_ran_out_is_kept(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[TrialConfig] = []
+    monkeypatch.setattr(module, "fit", memory_for(8, asked, from_epoch=2))
+    trial = started()
+    assert trial.step()["epoch"] == 1
+    second = trial.step()
+    assert (second["epoch"], second["status"]) == (2, "complete")
+    assert len(asked) == 2, "one training at the full batch, one that goes on at half of it"
+
+
+def test_out_of_memory_at_half_the_batch_too_ends_the_trial(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[TrialConfig] = []
+    monkeypatch.setattr(module, "fit", memory_for(4, asked))
+    last = started().step()
+    assert (last["status"], last["done"]) == ("oom", True)
+    assert "out of memory" in last["reason"]
+    assert [config.batch_size for config in asked] == [16, 8]
+
+
+def test_a_batch_that_cannot_be_halved_ends_the_trial_at_once(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TrialConfig] = []
+    monkeypatch.setattr(module, "fit", memory_for(4, asked))
+    assert started(batch_size=15).step()["status"] == "oom"
+    assert len(asked) == 1
+
+
+def test_the_next_trial_of_an_actor_starts_at_its_own_batch(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[TrialConfig] = []
+    monkeypatch.setattr(module, "fit", memory_for(8, asked))
+    actor = started()
+    actor.step()
+    actor.reset_config({"trial_id": "0001", "config": {**CONFIG, "batch_size": 16}, "resume": False})
+    assert actor.step()["epoch"] == 1
+    assert [config.batch_size for config in asked] == [16, 8, 16, 8]
