@@ -38,6 +38,7 @@ class _Course:
     points: list[tuple[float, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     next_rung: int = 0
+    epoch: int = 0
 
 
 class FairAsha(FIFOScheduler):  # type: ignore[misc]
@@ -79,6 +80,9 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             return True  # where the metric is not defined there is nothing to compare
         if not math.isfinite(value):
             return False
+        if result["epoch"] <= course.epoch:
+            return True  # told again by a process that took over from one that died
+        course.epoch = result["epoch"]
         course.seconds.append(float(result["seconds"]))
         position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
         best = max(self.sign * float(value), course.points[-1][1] if course.points else -math.inf)

@@ -16,6 +16,8 @@ from launch.pruning import build_scheduler
 from launch.searcher import StudySearcher
 from search_spaces.search import Search
 
+MAX_RETRIES = 2
+
 
 def tune_until_done(
     trainable: Any, searcher: StudySearcher, search: Search, callback: RunCallback, concurrent: int
@@ -36,6 +38,9 @@ def tune_until_done(
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[callback],
+                # A process that dies (killed, or by its configuration) is replaced, and the trial goes on from its last
+                # epoch; one that dies every time is `failed`.
+                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the trainable keeps its own files
             ),
         )

@@ -52,7 +52,8 @@ class TrialSettings:
 class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     """One trial at a time; `step` trains one epoch and returns it as a flat result.
 
-    config: {"trial_id": str, "config": the drawn dict, "resume": bool}. Every result carries `trial_id`,
+    config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with "epochs_recorded".
+    A trial goes on from its last.pt, where it has one. Every result carries `trial_id`,
     `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
     `images_per_s`, `peak_memory_mb`, `lr` and the objective under its own name.
     """
@@ -120,7 +121,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.parsed.ensemble,
             self.parsed.ensemble_metric,
         )
-        resume = config.get("resume") and self.files.last.exists()
+        # Also where Ray starts the trial again by itself, after its process died: the folder is this trial's alone.
+        resume = self.files.last.exists()
         self.epochs = self._fit(self.files.last if resume else None)
         # Stored here, but its result never reached the run directory: the driver died in between.
         row = stored_row(self.files.last) if resume else None

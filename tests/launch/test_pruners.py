@@ -91,9 +91,10 @@ def test_rays_own_schedulers_compare_the_searchs_metric_in_its_direction(pruner:
     assert isinstance(scheduler, kind)
     assert scheduler.metric == LOSS
     driver = Driver(search(LOSS, pruner=pruner))
-    first = [driver.goes_on(f"{number}", epoch, 0.5) for number in range(8) for epoch in range(1, 13)]
-    assert all(first)
-    assert not all(driver.goes_on("bad", epoch, 0.9) for epoch in range(1, 13))
+    assert all(driver.goes_on(f"{number}", epoch, 0.5) for number in range(12) for epoch in range(1, 13))
+    # Hyperband puts a trial into a bracket by chance, and one of its brackets stops nobody so early.
+    went_on = [all(driver.goes_on(f"bad{number}", epoch, 0.9) for epoch in range(1, 13)) for number in range(12)]
+    assert not all(went_on)
 
 
 @pytest.mark.parametrize("pruner", names.PRUNERS)

@@ -1,0 +1,208 @@
+"""What a search loses when it is killed: kill -9 of the driver, a worker or the raylet at random moments, then resume.
+
+    python benchmarks/kills.py [--kills 20] [--trials 12] [--seed 0]
+
+A small search of real trainings on drawn digits is killed until so many kills have hit it, and resumed each time; then
+it runs to its end. Prints one line a kill, then what was lost (a trial that had ended and is gone, or has another end),
+repeated (an epoch trained twice: at most one of each running trial and kill is allowed) and whether every trial ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TARGETS = ("driver", "worker", "raylet")
+
+SEARCH = """
+from search_spaces import Branch, Float, Search
+
+SEARCH = Search(
+    task="multiclass",
+    space={
+        "model": {"backbone": "test_resnet", "weights": "none", "head": Branch({"linear": {}, "mish_mlp": {}})},
+        "optimizer": Branch({"sgd": {"lr": Float(1e-3, 0.3, log=True)}, "adam": {"lr": Float(1e-4, 1e-2, log=True)}}),
+    },
+    fixed={"batch_size": 64, "image_size": 32, "fit_image": "squash"},
+    epochs=12,
+    grace_epochs=3,
+)
+"""
+
+
+@dataclass
+class Outcome:
+    """kills: by target. lost: sentences. repeated: epochs trained twice. statuses: how the trials ended."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+    repeated: int = 0
+    allowed: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="visionsweep-kills-") as folder:
+        outcome = search_under_kills(Path(folder), arguments.kills, arguments.trials, arguments.seed, print)
+    print(f"{sum(outcome.kills.values())} kills ({', '.join(f'{n} {who}' for who, n in outcome.kills.items())})")
+    print(f"lost: {outcome.lost or 'nothing'}")
+    print(f"epochs trained twice: {outcome.repeated} (at most {outcome.allowed} allowed)")
+    print(f"trials: {', '.join(f'{count} {status}' for status, count in outcome.statuses.items())}")
+
+
+def search_under_kills(
+    folder: Path, kills: int, trials: int, seed: int, say: Callable[[str], object] = lambda line: None
+) -> Outcome:
+    """Run the search in `folder`, kill it `kills` times, and look at what the run directory holds at the end."""
+    rng, outcome = random.Random(seed), Outcome()
+    (folder / "search.py").write_text(SEARCH)
+    run_dir = folder / "runs" / "killed"
+    process = _start(["run", "search.py", "--data", "digits", "--trials", str(trials), "--name", "killed"], folder)
+    ended: dict[str, str] = {}
+    while sum(outcome.kills.values()) < kills:
+        if not _next_epoch(run_dir, process):
+            outcome.lost.append("no epoch for two minutes")
+            break
+        time.sleep(rng.uniform(0, 1.5))
+        if process.poll() is None:
+            target = rng.choice(TARGETS)
+            running = _statuses(run_dir).count("running")
+            if _kill(process, target, rng):
+                outcome.kills[target] += 1
+                outcome.allowed += running
+                say(f"kill {sum(outcome.kills.values())}: {target}, {_epochs(run_dir)} epochs recorded")
+            if target == "worker" and not _ends(process, 1.0):
+                continue  # the search replaces it by itself
+            if not _ends(process, 30):
+                os.killpg(process.pid, signal.SIGKILL)  # a driver that lost its raylet and has not noticed
+        process.wait()
+        ended = _still_ended(run_dir, ended, outcome)
+        statuses = _statuses(run_dir)
+        more = 4 if "running" not in statuses and len(statuses) >= trials and process.returncode == 0 else 0
+        trials += more
+        process = _start(["resume", str(run_dir), "--trials", f"+{more}"], folder)
+    process.wait()
+    if process.returncode != 0:
+        _start(["resume", str(run_dir)], folder).wait()
+    _still_ended(run_dir, ended, outcome)
+    _judge(run_dir, trials, outcome)
+    return outcome
+
+
+def _judge(run_dir: Path, trials: int, outcome: Outcome) -> None:
+    rows = [(row["trial_id"], row["epoch"]) for row in _lines(run_dir / "epochs.jsonl")]
+    outcome.repeated = len(rows) - len(set(rows))
+    for trial_id in sorted({trial_id for trial_id, _ in rows}):
+        epochs = sorted({epoch for one, epoch in rows if one == trial_id})
+        if epochs != list(range(1, len(epochs) + 1)):
+            outcome.lost.append(f"trial {trial_id} has epochs {epochs}")
+    proposed = [row["trial_id"] for row in _lines(run_dir / "trials.jsonl") if row["event"] == "proposed"]
+    if len(proposed) != len(set(proposed)) or len(proposed) != trials:
+        outcome.lost.append(f"{len(proposed)} proposals of {len(set(proposed))} trials, {trials} asked for")
+    outcome.statuses = Counter(_statuses(run_dir))
+
+
+def _next_epoch(run_dir: Path, process: subprocess.Popen[bytes]) -> bool:
+    before = _epochs(run_dir)
+    return _wait(lambda: _epochs(run_dir) > before or process.poll() is not None, 120)
+
+
+def _ends(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    return _wait(lambda: process.poll() is not None, timeout_s)
+
+
+def _start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    command = [str(Path(sys.executable).with_name("visionsweep")), *arguments]
+    log = (folder / "log.txt").open("ab")
+    quiet = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=quiet)
+
+
+def _kill(process: subprocess.Popen[bytes], target: str, rng: random.Random) -> bool:
+    if target == "driver":
+        process.kill()
+        return True
+    names = {"worker": "ray::", "raylet": "raylet"}[target]
+    found = [pid for pid, name in _descendants(process.pid) if names in name and "IDLE" not in name]
+    if not found:
+        return False
+    os.kill(rng.choice(found), signal.SIGKILL)
+    return True
+
+
+def _descendants(root: int) -> list[tuple[int, str]]:
+    """(pid, first word of the command line) of all processes below one, from /proc."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                names[int(entry.name)] = (entry / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+            except (OSError, IndexError):
+                continue
+    below, found = {root}, []
+    for pid in sorted(parents):
+        if parents[pid] in below:
+            below.add(pid)
+            found.append((pid, Path(names[pid]).name if "/" in names[pid] else names[pid]))
+    return found
+
+
+def _still_ended(run_dir: Path, before: dict[str, str], outcome: Outcome) -> dict[str, str]:
+    """How each trial that has ended did; what had ended before must have kept its end."""
+    now: dict[str, str] = {}
+    for row in _lines(run_dir / "trials.jsonl"):
+        if row["event"] == "ended" and row["status"] != "interrupted":
+            now[row["trial_id"]] = row["status"]
+        elif row["event"] == "started":
+            now.pop(row["trial_id"], None)
+    outcome.lost += [
+        f"trial {one} was {status} and is {now.get(one)}" for one, status in before.items() if now.get(one) != status
+    ]
+    return now
+
+
+def _statuses(run_dir: Path) -> list[str]:
+    last: dict[str, str] = {}
+    for row in _lines(run_dir / "trials.jsonl"):
+        last[row["trial_id"]] = row["status"] if row["event"] == "ended" else "running"
+    return list(last.values())
+
+
+def _epochs(run_dir: Path) -> int:
+    return len(_lines(run_dir / "epochs.jsonl"))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+if __name__ == "__main__":
+    main()
