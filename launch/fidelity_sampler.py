@@ -43,7 +43,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.vectors, self.seed = Vectors(space), seed
         self.history = History(self.vectors, ladder, sign)
         # Before a model is asked: enough trials that it does not take noise for a slope.
-        self.least_observed = min(24, 2 * len(self.vectors) + 4)
+        self.least_observed = min(16, 2 * len(self.vectors) + 2)
         self.chosen: dict[int, dict[str, Any]] = {}
         self._fitted: tuple[int, Vector] | None = None  # on the first so many values, and what came out
         # The number of the next proposal and of the attempt at it; None counts as the study does.

@@ -89,7 +89,8 @@ class History:
         if row is None:
             return
         if trial.user_attrs.get(INFEASIBLE):
-            seen = [*seen, Seen(row, 1.0, -math.inf)]
+            # What it showed before it diverged was no promise: such trainings often look best just then.
+            seen = [Seen(row, fidelity, -math.inf) for fidelity in {*(one.fidelity for one in seen), 1.0}]
         self._ended += seen
         self.num_observed += bool(seen)
         if trial.user_attrs.get(EPOCH_SECONDS):

@@ -68,6 +68,9 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         goes_on = self._decide(trial.config["trial_id"], result, ask=True)
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._decide(trial.config["trial_id"], result, ask=False)  # Ray does not ask about a trial's last epoch
+
     def _course(self, trial_id: str, config: dict[str, Any]) -> None:
         # The same share of its own schedule: half of 30 epochs is compared with half of 90.
         scale = self.search.epochs / config.get("epochs", self.search.epochs)
@@ -87,19 +90,17 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
         best = max(self.sign * float(value), course.points[-1][1] if course.points else -math.inf)
         course.points.append((position, best))
-        goes_on = True
-        while course.next_rung < len(self.rungs.milestones):
-            milestone = self.rungs.milestones[course.next_rung]
-            if position < milestone * (1 - 1e-9):
-                break
-            course.next_rung += 1
-            tier = self._tier(course)
-            if ask:
-                rising_to = carried_on(course.points, milestone * self.rungs.factor)
-                goes_on = self.rungs.goes_on(milestone, best, tier, rising_to)
-            else:
-                self.rungs.record(milestone, best, tier)
-        return goes_on
+        reached = [at for at in self.rungs.milestones[course.next_rung :] if position >= at * (1 - 1e-9)]
+        if not reached:
+            return True
+        course.next_rung += len(reached)
+        # One long epoch may pass several rungs: what the trial had at the earlier ones, nobody knows.
+        milestone, tier = reached[-1], self._tier(course)
+        if ask:
+            rising_to = carried_on(course.points, milestone * self.rungs.factor)
+            return self.rungs.goes_on(milestone, best, tier, rising_to)
+        self.rungs.record(milestone, best, tier)
+        return True
 
     def _tier(self, course: _Course) -> str:
         if self.search.rungs != "tiers":

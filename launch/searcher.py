@@ -132,8 +132,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _hopeless(self) -> bool:
         """Nothing but failures: what is wrong is not the configurations."""
-        ended = [trial.status for trial in self.records.trials.values() if trial.status != "running"]
-        return len(ended) >= MAX_FAILURES and set(ended) == {"failed"}
+        trials = self.records.trials.values()
+        if any(trial.status not in ("failed", "running") for trial in trials):  # the first trial tells, mostly
+            return False
+        return sum(trial.status == "failed" for trial in trials) >= MAX_FAILURES
 
     def _ask_valid(self, number: int) -> tuple[optuna.Trial, dict[str, Any]] | None:
         """A proposal that makes a valid configuration and still fits into the budget: ranges that contradict each

@@ -142,8 +142,15 @@ def _grid_size(range_: Float | Int | Pick) -> int:
 def _bounds(range_: Float | Int) -> tuple[float, float]:
     # A value on a grid owns the half step on either side of it, as in Optuna.
     half = (range_.step or 0) / 2
-    low, high = range_.low - half, range_.high + half
+    low, high = range_.low - half, _top(range_) + half
     return (math.log(low), math.log(high)) if range_.log else (low, high)
+
+
+def _top(range_: Float | Int) -> float:
+    """The highest value that the range gives: `high`, or the last one on the grid below it."""
+    if range_.step is None:
+        return range_.high
+    return range_.low + math.floor((range_.high - range_.low) / range_.step + 1e-9) * range_.step
 
 
 def _to_unit(range_: Float | Int | Pick, value: Any) -> float:
@@ -167,7 +174,6 @@ def _from_unit(range_: Float | Int | Pick, unit: float) -> Any:
     if isinstance(range_, Int) or range_.step is not None:
         step = range_.step or 1
         value = range_.low + round((value - range_.low) / step) * step
-        top = range_.low + math.floor((range_.high - range_.low) / step + 1e-9) * step
-        value = min(max(value, range_.low), top)
+        value = min(max(value, range_.low), _top(range_))
         return int(value) if isinstance(range_, Int) else float(value)
     return float(min(max(value, range_.low), range_.high))
