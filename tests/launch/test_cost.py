@@ -1,0 +1,73 @@
+"""What an epoch costs, learned; and what the budget makes of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ray.tune.search import Searcher
+
+from launch.cost import CostModel
+from launch.records import Records
+from launch.searcher import StudySearcher
+from launch.vectors import Vectors
+from search_spaces import Float, Pick, Search
+
+SPACE = {"backbone": Pick("small", "large"), "size": Float(32, 256, log=True), "lr": Float(0, 1)}
+
+
+def seconds(params: dict[str, object]) -> float:
+    return (20.0 if params["backbone"] == "large" else 1.0) * float(params["size"]) / 32  # type: ignore[arg-type]
+
+
+def model(num: int) -> tuple[CostModel, Vectors]:
+    vectors = Vectors(SPACE)
+    rows = vectors.sample(np.random.default_rng(0), num)
+    return CostModel(vectors, rows, np.log([seconds(vectors.decode(row)) for row in rows])), vectors
+
+
+def test_costs_that_multiply_are_learned_from_a_few_trials() -> None:
+    learned, vectors = model(20)
+    for row in vectors.sample(np.random.default_rng(1), 50):
+        params = vectors.decode(row)
+        assert learned.seconds(params) == pytest.approx(seconds(params), rel=0.35)
+
+
+def test_nothing_is_said_before_a_trial_has_told() -> None:
+    vectors = Vectors(SPACE)
+    assert CostModel(vectors, np.zeros((0, 3)), np.zeros(0)).seconds({"backbone": "small", "size": 32.0}) is None
+
+
+def test_one_trial_tells_of_all_what_it_cost_itself() -> None:
+    learned, _ = model(1)
+    assert learned.known == 1
+    assert math.isfinite(learned.seconds({"backbone": "large", "size": 64.0, "lr": 0.5}) or math.nan)
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_with_a_budget_only_what_still_reaches_its_first_rung_is_proposed(tmp_path: Path) -> None:
+    search = Search(task="multiclass", space=SPACE, epochs=8, grace_epochs=2, metric="val/accuracy")
+    clock = Clock()
+    searcher = StudySearcher(
+        search.for_task("multiclass"), Records.create(tmp_path / "run", {}), 0, None, 1000.0, lambda config: None, clock
+    )
+    for number in range(30):  # all costs are seen
+        proposal = searcher.suggest(str(number))
+        assert isinstance(proposal, dict)
+        row = {"epoch": 1, "seconds": seconds(proposal["config"]), "val/accuracy": 0.5, "status": "running"}
+        searcher.on_trial_complete(str(number), row)
+    clock.now_s = 980.0  # 20 seconds left, and a first rung is two epochs: large ones no longer fit
+    late = [searcher.suggest(f"late {number}") for number in range(10)]
+    configs = [one["config"] for one in late if isinstance(one, dict)]
+    assert configs
+    assert all(2 * seconds(config) < 20 * 1.35 for config in configs)
+    clock.now_s = 999.9  # not even the cheapest does
+    assert searcher.suggest("last") == Searcher.FINISHED
