@@ -95,7 +95,7 @@ class Surrogate:
         self._seen, self._fidelity = self._scaled(features), fidelity
         covariance = self.hyper.kernel(self._seen, fidelity, self._seen, fidelity)
         covariance[np.diag_indices_from(covariance)] += self.hyper.noise
-        self._cholesky = np.linalg.cholesky(covariance)
+        self._cholesky = _cholesky(covariance)
         self._alpha = cho_solve((self._cholesky, True), value, check_finite=False)
 
     def _scaled(self, features: Rows) -> Rows:
@@ -155,6 +155,16 @@ def _matern(squared: Rows) -> tuple[Rows, Rows]:
 
 def _trend(fidelity_a: Vector, fidelity_b: Vector) -> Rows:
     return CONSTANT + LINEAR * fidelity_a[:, None] * fidelity_b[None]
+
+
+def _cholesky(covariance: Rows) -> Rows:
+    """Rows that are nearly the same make it singular in floating point: then with a little more noise."""
+    for noise in (0.0, 1e-6, 1e-4, 1e-2):
+        try:
+            return np.asarray(np.linalg.cholesky(covariance + noise * np.eye(len(covariance))), dtype=np.float64)
+        except np.linalg.LinAlgError:
+            continue
+    raise AssertionError("a covariance with noise on its diagonal is positive definite")
 
 
 def _squares(observed: Observations) -> Rows:

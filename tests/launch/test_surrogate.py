@@ -236,3 +236,13 @@ def test_minus_infinity_is_the_worst_and_has_a_finite_score() -> None:
 
 def test_an_outlier_does_not_matter() -> None:
     assert np.array_equal(normal_scores(np.array([1.0, 2.0, 3.0])), normal_scores(np.array([1.0, 2.0, 1e19])))
+
+
+def test_a_hundred_copies_of_one_row_are_still_conditioned_on() -> None:
+    rows = np.full((100, 3), 0.5)
+    observed = observations(rows, np.linspace(-1, 1, 100), np.ones(100))
+    noiseless = Prior(3).mean.copy()
+    noiseless[-1] = -40.0
+    mean, deviation = Surrogate(observed, noiseless).predict(rows[:1])
+    assert abs(mean[0]) < 0.1
+    assert np.isfinite(deviation).all()
