@@ -130,9 +130,9 @@ def _ends(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
 
 def _start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
     command = [str(Path(sys.executable).with_name("visionsweep")), *arguments]
-    log = (folder / "log.txt").open("ab")
-    quiet = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
-    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=quiet)
+    own = {**os.environ, "VISIONSWEEP_CACHE_DIR": str(folder / "cache")}
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=own)
 
 
 def _kill(process: subprocess.Popen[bytes], target: str, rng: random.Random) -> bool:

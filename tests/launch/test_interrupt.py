@@ -84,22 +84,22 @@ def test_ctrl_c_ends_cleanly_prints_the_ranking_and_the_run_goes_on_later(
         assert after[trial_id] == list(range(1, 81)), "every epoch once, none left out"
 
 
-def test_a_killed_worker_costs_its_trial_and_not_the_search(started: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_trial_goes_on(started: subprocess.Popen[str], tmp_path: Path) -> None:
     run_dir = tmp_path / "runs" / "slow"
     rows = wait_for_epochs(run_dir / "epochs.jsonl", 4, started)
     victim = rows[-1]
     os.kill(int(str(victim["pid"])), signal.SIGKILL)
-    deadline = time.time() + 90
-    while time.time() < deadline:
-        ended = [row for row in read_lines(run_dir / "trials.jsonl") if row["event"] == "ended"]
-        others = {row["trial_id"] for row in read_lines(run_dir / "epochs.jsonl")}
-        if ended and "0002" in others:
-            break
+    deadline = time.time() + 120
+    after: list[dict[str, object]] = []
+    while time.time() < deadline and len(after) < 2:
+        rows = [row for row in read_lines(run_dir / "epochs.jsonl") if row["trial_id"] == victim["trial_id"]]
+        after = [row for row in rows if row["pid"] != victim["pid"]]
         time.sleep(0.5)
-    statuses = {row["trial_id"]: row["status"] for row in ended}
-    assert statuses.pop(victim["trial_id"]) == "failed"
-    assert "failed" not in statuses.values(), "the others went on"
-    assert all(row["reason"] for row in ended if row["status"] == "failed")
+    assert len(after) >= 2, "another process trains it"
+    numbers = [row["epoch"] for row in rows]
+    assert sorted(set(numbers)) == list(range(1, len(set(numbers)) + 1)), "no epoch is lost"
+    assert len(numbers) - len(set(numbers)) <= 1, "at most one is told again"
+    assert not [row for row in read_lines(run_dir / "trials.jsonl") if row.get("status") == "failed"]
     started.send_signal(signal.SIGINT)
     started.communicate(timeout=60)
     assert started.returncode == 0
