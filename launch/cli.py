@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -26,9 +26,6 @@ from launch.options import (
     new_console,
 )
 from search_spaces.errors import InputError, VisionsweepError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     add_completion=False,

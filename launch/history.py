@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
+from launch.rungs import milestones
 from launch.vectors import Rows, Vectors
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -31,11 +32,7 @@ class Ladder:
 
     @cached_property
     def rungs(self) -> tuple[int, ...]:
-        found, epoch = [], float(min(self.grace_epochs, self.epochs))
-        while epoch < self.epochs:
-            found.append(round(epoch))
-            epoch *= self.factor
-        return (*found, self.epochs)
+        return (*(round(epoch) for epoch in milestones(self.grace_epochs, self.factor, self.epochs)), self.epochs)
 
     def fidelity(self, epoch: int) -> float:
         """0 at the first rung, 1 at full training, in proportion to the logarithm between."""
