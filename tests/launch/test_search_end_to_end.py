@@ -227,7 +227,7 @@ def test_an_epoch_that_was_stored_and_not_recorded_is_reported_on_resume(
 ) -> None:
     """The driver died between the worker's checkpoint and its own line: the line is taken off and comes back."""
     own = tmp_path / "long.py"
-    own.write_text(TINY.replace("epochs=3, grace_epochs=1", "epochs=300, grace_epochs=300"))
+    own.write_text(TINY.replace("epochs=3, grace_epochs=1", "epochs=100000, grace_epochs=100000"))
     ran = visionsweep("run", own, "--data", photos, "--budget", "25s", "--name", "k", "--max-concurrent", 1)
     assert ran.code == 0, ran.err
     epochs = tmp_path / "runs" / "k" / "epochs.jsonl"
