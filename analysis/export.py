@@ -143,7 +143,7 @@ def _find(run: Run, trial_id: str | None) -> Trial:
     if not run.trials:
         raise RunError(f"{run.run_dir}: has no trials yet. Wait for the first one, or resume the run.")
     if trial_id is None:
-        return ranked(run.trials, run.metric, run.mode)[0]
+        return ranked(run.trials, run.objectives)[0]
     wanted = trial_id.zfill(4)  # 7 is 0007
     for trial in run.trials:
         if trial.trial_id == wanted:

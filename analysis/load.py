@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pandas as pd
 
 from search_spaces.errors import RunError
 from search_spaces.names import did_you_mean
+from search_spaces.objectives import Objective, outcome, parse_objectives, value_of
 
 VERSION = 1
 STATUSES = ("complete", "pruned", "failed", "diverged", "oom", "interrupted")
@@ -36,8 +37,8 @@ class Trial:
     reason: str = ""
 
     def values(self, metric: str) -> dict[int, float]:
-        """The metric by epoch, where it is there and finite."""
-        found = {row["epoch"]: row["metrics"].get(metric) for row in self.epochs}
+        """The metric, or a cost such as latency_ms, by epoch, where it is there and finite."""
+        found = {row["epoch"]: value_of(row, metric) for row in self.epochs}
         return {epoch: value for epoch, value in found.items() if value is not None and math.isfinite(value)}
 
     def best(self, metric: str, mode: str) -> tuple[float, int] | None:
@@ -48,6 +49,17 @@ class Trial:
             return None
         value, negative_epoch = max(values)
         return sign * value, -negative_epoch
+
+    def outcome(self, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
+        """What it gave in each objective at its best epoch by the first one, higher is better; None where it has no
+        such epoch, or one without a value of another objective."""
+        row = self.best_row(objectives[0])
+        return None if row is None else outcome(row, objectives)
+
+    def best_row(self, objective: Objective) -> dict[str, Any] | None:
+        """The line of its best epoch."""
+        best = self.best(objective.name, objective.mode)
+        return next((row for row in self.epochs if best and row["epoch"] == best[1]), None)
 
     @property
     def seconds(self) -> float:
@@ -138,6 +150,14 @@ class Run:
     @property
     def mode(self) -> str:
         return str(self.search["search"]["mode"])
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What its trials are compared by, the metric first."""
+        several = self.search["search"].get("objectives")
+        if several:
+            return parse_objectives(several, self.search["search"]["task"])
+        return (Objective(self.metric, "max" if self.mode == "max" else "min"),)
 
     def curves(self) -> pd.DataFrame:
         """One row per trial and epoch: trial_id, epoch, seconds, images_per_s, lr and every metric in its column."""

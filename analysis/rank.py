@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from analysis.load import Run, Trial
+from analysis.pareto import fronts
+from search_spaces.objectives import Objective, value_of
 
 
-def ranked(trials: Iterable[Trial], metric: str, mode: str) -> list[Trial]:
+def ranked(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list[Trial]:
     """Best first. Only trials that trained to the full epoch count compete; the others follow them, best first, then
-    all without a score. Ties go to the earlier trial."""
-    sign = 1 if mode == "max" else -1
+    all without a score. Ties go to the earlier trial.
 
-    def key(trial: Trial) -> tuple[bool, bool, float, str]:
-        best = trial.best(metric, mode)
-        return (best is None, trial.status != "complete", -sign * best[0] if best else 0.0, trial.trial_id)
+    By several objectives: by Pareto front (`pareto.fronts`), within one by the first objective.
+    """
+    return [trial for trial, _ in with_fronts(trials, objectives)]
 
-    return sorted(trials, key=key)
+
+def with_fronts(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list[tuple[Trial, int | None]]:
+    """As `ranked`, each with its front: 1 is the Pareto front of those that compete; None for the others."""
+    listed = list(trials)
+    outcomes = {trial.trial_id: trial.outcome(objectives) for trial in listed}
+    front: dict[str, int] = {}
+    for competing in (True, False):
+        alike = [trial for trial in listed if (trial.status == "complete") == competing]
+        some = [trial for trial in alike if outcomes[trial.trial_id] is not None]
+        if len(objectives) == 1:
+            front |= dict.fromkeys((trial.trial_id for trial in some), 1)
+        else:
+            numbers = fronts([outcomes[trial.trial_id] or () for trial in some])
+            front |= {trial.trial_id: int(number) for trial, number in zip(some, numbers, strict=True)}
+
+    def key(trial: Trial) -> tuple[bool, bool, int, float, str]:
+        values = outcomes[trial.trial_id]
+        first = -values[0] if values else 0.0
+        return values is None, trial.status != "complete", front.get(trial.trial_id, 0), first, trial.trial_id
+
+    return [
+        (trial, front.get(trial.trial_id) if trial.status == "complete" else None) for trial in sorted(listed, key=key)
+    ]
 
 
 def ranking(run: Run) -> list[dict[str, Any]]:
-    """A row per trial: rank, trial_id, status, reason, epochs, best_epoch, metrics (of that epoch), config, seconds."""
+    """A row per trial: rank, trial_id, status, reason, epochs, best_epoch, metrics (of that epoch), config, seconds;
+    of a run with several objectives also front (1 is the Pareto front; None where a trial does not compete) and
+    objectives (their values at that epoch)."""
     rows = []
-    for rank, trial in enumerate(ranked(run.trials, run.metric, run.mode), start=1):
-        best = trial.best(run.metric, run.mode)
-        best_epoch = best[1] if best else None
-        rows.append(
-            {
-                "rank": rank,
-                "trial_id": trial.trial_id,
-                "status": trial.status,
-                "reason": trial.reason,
-                "epochs": len(trial.epochs),
-                "best_epoch": best_epoch,
-                "metrics": next((row["metrics"] for row in trial.epochs if row["epoch"] == best_epoch), {}),
-                "config": trial.config,
-                "seconds": round(trial.seconds, 3),
-            }
-        )
+    for rank, (trial, front) in enumerate(with_fronts(run.trials, run.objectives), start=1):
+        best_row = trial.best_row(run.objectives[0])
+        row = {
+            "rank": rank,
+            "trial_id": trial.trial_id,
+            "status": trial.status,
+            "reason": trial.reason,
+            "epochs": len(trial.epochs),
+            "best_epoch": best_row["epoch"] if best_row else None,
+            "metrics": best_row["metrics"] if best_row else {},
+            "config": trial.config,
+            "seconds": round(trial.seconds, 3),
+        }
+        if len(run.objectives) > 1:
+            values = {one.name: value_of(best_row, one.name) if best_row else None for one in run.objectives}
+            row |= {"front": front, "objectives": values}
+        rows.append(row)
     return rows

@@ -41,7 +41,7 @@ def main() -> None:
 
 def row(run_dir: Path, started: float, wall_s: float, budget: str) -> str:
     run = load_run(run_dir)
-    best = ranked(run.trials, run.metric, run.mode)[0]
+    best = ranked(run.trials, run.objectives)[0]
     scored = best.best(run.metric, run.mode)
     assert scored is not None, f"{run_dir}: no trial finished an epoch"
     value, epoch = scored

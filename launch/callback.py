@@ -14,6 +14,7 @@ from launch.progress import Progress
 from launch.records import Records
 from launch.replay import ended_as
 from search_spaces.errors import RunError
+from search_spaces.names import COSTS
 from search_spaces.search import Search
 
 
@@ -36,7 +37,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     ) -> None:
         if "epoch" not in result:
             return
-        keys = ("epoch", "metrics", "seconds", "images_per_s", "peak_memory_mb", "lr")
+        keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
         row = {key: result[key] for key in keys}
         row["metrics"] = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
         where = {"node": result.get("hostname"), "pid": result.get("pid")}
@@ -50,6 +51,7 @@ class RunCallback(Callback):  # type: ignore[misc]
             reason = f"{self.search.metric} was not a finite number at epoch {last['epoch']}"
         if status == "pruned":
             value, share = last.get(self.search.metric), f"best 1/{self.search.reduction_factor}"
+            share += " by Pareto front" if len(self.search.compared) > 1 else ""
             reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is not in the {share}" if value else ""
         self._ended(trial.config["trial_id"], status, reason)
 
@@ -62,10 +64,10 @@ class RunCallback(Callback):  # type: ignore[misc]
     def _ended(self, trial_id: str, status: str, reason: str) -> None:
         with self._remembering_errors():
             self.records.ended(trial_id, status, reason)
-            metric, mode = self.search.metric or "", self.search.mode or "max"
-            best = ranked((trial for trial in self.records.trials.values() if trial.status != "running"), metric, mode)
+            ended = (trial for trial in self.records.trials.values() if trial.status != "running")
+            best = ranked(ended, self.search.compared)
             self.records.keep_only(trial.trial_id for trial in best[: self.keep_trials])
-            self.records.write_best(best[0] if best[0].best(metric, mode) else None)
+            self.records.write_best(best[0] if best[0].outcome(self.search.compared) else None)
         self.progress.ended(trial_id)
 
     @contextmanager

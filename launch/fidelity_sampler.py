@@ -7,6 +7,7 @@ this sampler tells its model at which fidelity a value was seen (BOHB keeps a mo
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +18,13 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
+from launch.compromise import Compromise, by_ranks
 from launch.cost import CostModel
 from launch.history import History, Ladder, Vector
 from launch.surrogate import Observations, Surrogate, doubted, expected_improvement, fit, normal_scores
 from launch.vectors import Rows, Vectors
 from search_spaces.grammar import Space
+from search_spaces.objectives import Objective
 
 RANDOM_SHARE = 0.2  # of the proposals, so that no region is given up on a model's word
 MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
@@ -33,19 +36,21 @@ COST = 0.5  # how much cheaper epochs count: the gain is divided by (seconds per
 
 
 class FidelitySampler(optuna.samplers.BaseSampler):
-    """space: what is drawn from. ladder: the rungs. sign: +1 where higher values are better, -1 where lower are.
+    """space: what is drawn from. ladder: the rungs. objectives: what is compared; of several, each proposal weighs them
+    by chance, so that the search walks along the whole Pareto front.
 
     A proposal depends on the seed, its number and what the study holds, on nothing else: a study rebuilt from the
     records goes on as if it had never stopped.
     """
 
-    def __init__(self, space: Space, ladder: Ladder, sign: int, seed: int) -> None:
+    def __init__(self, space: Space, ladder: Ladder, objectives: Sequence[Objective], seed: int) -> None:
         self.vectors, self.seed = Vectors(space), seed
-        self.history = History(self.vectors, ladder, sign)
+        self.history = History(self.vectors, ladder, objectives)
+        self.num_objectives = len(objectives)
         # Before a model is asked: enough trials that it does not take noise for a slope.
         self.least_observed = min(16, 2 * len(self.vectors) + 2)
         self.chosen: dict[int, dict[str, Any]] = {}
-        self._fitted: tuple[int, Vector] | None = None  # on the first so many values, and what came out
+        self._fitted: tuple[int, list[Vector]] | None = None  # on the first so many values, and what came out
         # The number of the next proposal and of the attempt at it; None counts as the study does.
         self.stream: tuple[int, int] | None = None
 
@@ -93,18 +98,22 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             row = self._most_promising(rng)
         return self.vectors.decode(row)
 
-    def _observations(self, rows: Rows, fidelity: Vector, value: Vector) -> Observations:
+    def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
+        """For each objective."""
         features, owner = self.vectors.features(rows)
-        return Observations(features, owner, len(self.vectors), fidelity, normal_scores(value))
+        return [
+            Observations(features, owner, len(self.vectors), fidelity, normal_scores(column)) for column in values.T
+        ]
 
-    def _hyper(self) -> Vector:
+    def _hyper(self) -> list[Vector]:
         """Fitted anew when a twentieth more is known, on a beginning of the history that any rebuilt one has too."""
         total = self.history.num_ended
         first = max(total - total % max(1, total // 20), 1)
         if self._fitted is None or self._fitted[0] != first:
             rng = np.random.default_rng([self.seed, first])
-            observed = self._observations(*self.history.observations(MAX_FITTED, rng, first))
-            self._fitted = first, fit(observed)
+            alike = functools.partial(by_ranks, weights=np.ones(self.num_objectives))
+            observed = self._observations(*self.history.observations(MAX_FITTED, rng, alike, first))
+            self._fitted = first, [fit(one) for one in observed]
         return self._fitted[1]
 
     def _quasi_random(self, number: int) -> Rows:
@@ -116,14 +125,23 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         return row
 
     def _most_promising(self, rng: np.random.Generator) -> Rows:
-        rows, *outcomes = self.history.observations(MAX_OBSERVED, rng)
+        several = self.num_objectives > 1
+        weights = rng.dirichlet(np.ones(self.num_objectives)) if several else np.ones(1)
+        good = functools.partial(by_ranks, weights=weights)
+        rows, *outcomes = self.history.observations(MAX_OBSERVED, rng, good)
         observed = self._observations(rows, *outcomes)
-        features = observed.features
-        model = Surrogate(observed, doubted(self._hyper(), len(self.vectors), rng))
-        expected = model.predict(features)[0]
+        features = observed[0].features
+        models = [
+            Surrogate(one, doubted(hyper, len(self.vectors), rng))
+            for one, hyper in zip(observed, self._hyper(), strict=True)
+        ]
+        expectations = np.stack([model.predict(features)[0] for model in models], axis=1)
         running = self.history.running(MAX_RUNNING)
         running_features = self.vectors.features(running)[0]
-        model.believe(running_features, np.ones(len(running)))
+        for model in models:
+            model.believe(running_features, np.ones(len(running)))
+        compromise = Compromise(models, expectations, weights, rng) if several else None
+        expected = expectations[:, 0] if compromise is None else compromise.seen
         tried = np.concatenate([features, running_features])
         # Drawn anew each time: a small one refines what is good, a large one asks for something else. The distance
         # between so many points that are spread evenly is the measure; beyond 8 dimensions it hardly changes any more.
@@ -133,8 +151,11 @@ class FidelitySampler(optuna.samplers.BaseSampler):
 
         def worth(candidates: Rows) -> Rows:
             seen = self.vectors.features(candidates)[0]
-            gain = expected_improvement(*model.predict(seen), float(expected.max())) - COST * cost.log_seconds(seen)
-            return gain - NEARNESS * _nearness(seen, tried, distance)
+            if compromise is None:
+                gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
+            else:
+                gain = compromise.gain(seen)
+            return gain - COST * cost.log_seconds(seen) - NEARNESS * _nearness(seen, tried, distance)
 
         rate = min(0.5, 2.5 / len(self.vectors))
         best = rows[np.argsort(-expected, kind="stable")[:10]]

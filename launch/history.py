@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -14,12 +14,14 @@ from optuna.trial import FrozenTrial
 
 from launch.rungs import milestones
 from launch.vectors import Rows, Vectors
+from search_spaces.objectives import Objective
 
 Vector: TypeAlias = NDArray[np.float64]
 
 # User attributes of a study's trials.
 INFEASIBLE = "infeasible"  # it diverged or ran out of memory: the worst that can be, and no value says so
 EPOCH_SECONDS = "epoch_seconds"  # what an epoch took, the median so far
+OUTCOME = "outcome:"  # in front of an epoch: what it gave in each of several objectives, as measured
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,20 @@ class Ladder:
 class Seen:
     """One value: where the trial stands in the space, at which fidelity, and the best so far there.
 
-    value: higher is better; minus infinity for infeasible.
+    values: in each objective, higher is better; minus infinity for infeasible.
     """
 
     row: Rows
     fidelity: float
-    value: float
+    values: tuple[float, ...]
 
 
 class History:
     """Grows with the study: each finished trial is read once, the open ones anew at every update."""
 
-    def __init__(self, vectors: Vectors, ladder: Ladder, sign: int) -> None:
-        self.vectors, self.ladder, self.sign = vectors, ladder, sign
+    def __init__(self, vectors: Vectors, ladder: Ladder, objectives: Sequence[Objective]) -> None:
+        self.vectors, self.ladder = vectors, ladder
+        self.signs = np.array([objective.sign for objective in objectives])
         self.num_observed = 0  # ended trials that reached a rung or are infeasible
         self._num_read = 0
         self._open: dict[int, Rows | None] = {}  # row of parameters by trial number, None before it has any
@@ -75,9 +78,10 @@ class History:
             if self._open[number] is None and trial.params:
                 self._open[number] = self.vectors.encode(trial.params)
             row = self._open[number]
-            if row is not None and self._seen_open.get(number, (0, []))[0] != len(trial.intermediate_values):
-                seen = [Seen(row, *pair) for pair in self._at_rungs(trial.intermediate_values)]
-                self._seen_open[number] = len(trial.intermediate_values), seen
+            epochs = by_epoch(trial)
+            if row is not None and self._seen_open.get(number, (0, []))[0] != len(epochs):
+                seen = [Seen(row, *pair) for pair in self._at_rungs(epochs)]
+                self._seen_open[number] = len(epochs), seen
             if trial.state.is_finished():
                 self._end(number, trial)
 
@@ -87,7 +91,8 @@ class History:
             return
         if trial.user_attrs.get(INFEASIBLE):
             # What it showed before it diverged was no promise: such trainings often look best just then.
-            seen = [Seen(row, fidelity, -math.inf) for fidelity in {*(one.fidelity for one in seen), 1.0}]
+            worst = (-math.inf,) * len(self.signs)
+            seen = [Seen(row, fidelity, worst) for fidelity in {*(one.fidelity for one in seen), 1.0}]
         self._ended += seen
         self.num_observed += bool(seen)
         if trial.user_attrs.get(EPOCH_SECONDS):
@@ -104,40 +109,52 @@ class History:
         return len(self._ended)
 
     def observations(
-        self, most: int, rng: np.random.Generator, first: int | None = None
-    ) -> tuple[Rows, Vector, Vector]:
-        """Rows (n, num_parameters), fidelities (n,), values (n,), at most so many: a third the best, a third the
-        latest, the others by chance. first: only so many values of ended trials, and none of running ones."""
+        self, most: int, rng: np.random.Generator, good: Callable[[Rows], Vector], first: int | None = None
+    ) -> tuple[Rows, Vector, Rows]:
+        """Rows (n, num_parameters), fidelities (n,), values (n, num_objectives), at most so many: a third the best, a
+        third the latest, the others by chance. good: (n,) of values (n, num_objectives), by which some are the best.
+        first: only so many values of ended trials, and none of running ones."""
         seen = (
             self._ended[:first]
             if first is not None
             else [*self._ended, *(one for _, some in self._seen_open.values() for one in some)]
         )
-        value = np.array([one.value for one in seen])
+        values = np.array([one.values for one in seen]).reshape(len(seen), len(self.signs))
         kept = np.arange(len(seen))
         if len(seen) > most:
-            best = np.argsort(-value, kind="stable")[: most // 3]
+            best = np.argsort(-good(values), kind="stable")[: most // 3]
             kept = np.union1d(best, np.arange(len(seen) - most // 3, len(seen)))
             others = np.setdiff1d(np.arange(len(seen)), kept)
             kept = np.union1d(kept, rng.choice(others, most - len(kept), replace=False))
         fidelity = np.array([seen[index].fidelity for index in kept])
-        return np.array([seen[index].row for index in kept]), fidelity, value[kept]
+        return np.array([seen[index].row for index in kept]), fidelity, values[kept]
 
     def costs(self, most: int) -> tuple[Rows, Vector]:
         """Rows (n, num_parameters) and the logarithm of their seconds per epoch (n,), the latest `most`."""
         rows = [row for row, _ in self._costs[-most:]]
         return np.array(rows).reshape(-1, len(self.vectors)), np.array([cost for _, cost in self._costs[-most:]])
 
-    def _at_rungs(self, values: Mapping[int, float]) -> list[tuple[float, float]]:
-        """(fidelity, best value so far) at each rung that was reached."""
-        if not values:
+    def _at_rungs(self, epochs: Mapping[int, Sequence[float]]) -> list[tuple[float, tuple[float, ...]]]:
+        """(fidelity, values) at each rung that was reached: the best so far in the first objective, the latest in the
+        others."""
+        if not epochs:
             return []
-        found, best, ordered, position = [], -math.inf, sorted(values.items()), 0
+        found: list[tuple[float, tuple[float, ...]]] = []
+        ordered, position = sorted(epochs.items()), 0
+        best, others = -math.inf, list[float]()
         for rung in self.ladder.rungs:
             if rung > ordered[-1][0]:
                 break
             while position < len(ordered) and ordered[position][0] <= rung:
-                best = max(best, self.sign * ordered[position][1])
+                value, *others = (self.signs * ordered[position][1]).tolist()
+                best = max(best, value)
                 position += 1
-            found.append((self.ladder.fidelity(rung), best))
+            found.append((self.ladder.fidelity(rung), (best, *others)))
         return found
+
+
+def by_epoch(trial: FrozenTrial) -> dict[int, Sequence[float]]:
+    """What each epoch of a trial gave, as measured: (1,) its metric, or (m,) of several objectives, for which Optuna's
+    trials have no intermediate values."""
+    several = {int(key.removeprefix(OUTCOME)): of for key, of in trial.user_attrs.items() if key.startswith(OUTCOME)}
+    return several or {epoch: (value,) for epoch, value in trial.intermediate_values.items()}

@@ -20,7 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from analysis.load import Trial
-from launch.replay import STATES, Replay
+from launch.replay import DIRECTIONS, STATES, Replay
 from search_spaces.search import Search
 
 _log = logging.getLogger(__name__)
@@ -67,9 +67,10 @@ class Journal:
             study = optuna.create_study(
                 storage=self.storage,
                 study_name=self.name,
-                direction="maximize" if self.search.mode == "max" else "minimize",
+                directions=[DIRECTIONS[objective.mode] for objective in self.search.compared],
             )
             study.set_user_attr("metric", self.search.metric)
+            study.set_user_attr("objectives", [objective.name for objective in self.search.compared])
             self.study_id, self.numbers = study._study_id, dict[str, int]()
             for trial in past:
                 self._add(trial)
@@ -92,10 +93,10 @@ class Journal:
             self.storage.set_trial_user_attr(number, key, value)
         # A study has no word for interrupted; the journal of the run that goes on is a new one.
         state = STATES.get(trial.status, TrialState.FAIL)
-        best = trial.best(self.search.metric or "", self.search.mode or "max")
-        if state == TrialState.COMPLETE and best is None:
+        values = self.replay.values(trial)
+        if state == TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
-        self.storage.set_trial_state_values(number, state, [best[0]] if best and state == TrialState.COMPLETE else None)
+        self.storage.set_trial_state_values(number, state, values if state == TrialState.COMPLETE else None)
 
 
 def _copy(trial: Trial) -> Trial:

@@ -112,7 +112,7 @@ def _check_classes(search: Search, dataset: Dataset) -> None:
     check_class_metrics(
         dataset,
         merge,
-        metric=[search.metric],
+        metric=[objective.name for objective in search.compared],
         early_stopping_metric=possible_values(search.full_space, "early_stopping_metric"),
         ensemble_metric=possible_values(search.full_space, "ensemble_metric"),
     )

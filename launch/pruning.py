@@ -16,8 +16,9 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from analysis.load import Trial
-from launch.rungs import Rungs, carried_on, milestones
+from launch.rungs import ParetoRungs, Rungs, carried_on, milestones
 from search_spaces.names import pick
+from search_spaces.objectives import outcome
 from search_spaces.search import Search
 
 TIER = 4.0  # epochs that cost less than so many times as much as each other are of one tier, roughly
@@ -47,14 +48,14 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
         super().__init__()
         self.search = search
-        self.sign = 1 if search.mode == "max" else -1
-        self.objective = search.metric or ""  # Ray keeps `metric` for itself
+        self.objectives = search.compared  # Ray keeps `metric` for itself
         if search.rungs == "seconds":
             first = search.grace_seconds or 60.0
             at = [first * search.reduction_factor**power for power in range(MAX_RUNGS_S)]
         else:
             at = milestones(search.grace_epochs, search.reduction_factor, search.epochs)
-        self.rungs = Rungs(at, search.reduction_factor)
+        several = len(self.objectives) > 1
+        self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
         self.courses: dict[str, _Course] = {}
         for trial in past:
             self._course(trial.trial_id, trial.config)
@@ -78,17 +79,18 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
 
     def _decide(self, trial_id: str, result: dict[str, Any], *, ask: bool) -> bool:
         """Take an epoch; whether the trial goes on, which is only asked of a trial that runs."""
-        course, value = self.courses[trial_id], result.get(self.objective)
-        if "epoch" not in result or value is None:
-            return True  # where the metric is not defined there is nothing to compare
-        if not math.isfinite(value):
+        course, value = self.courses[trial_id], result.get(self.objectives[0].name)
+        if value is not None and not math.isfinite(value):
             return False
+        values = outcome(result, self.objectives)
+        if "epoch" not in result or values is None:
+            return True  # where the metric is not defined there is nothing to compare
         if result["epoch"] <= course.epoch:
             return True  # told again by a process that took over from one that died
         course.epoch = result["epoch"]
         course.seconds.append(float(result["seconds"]))
         position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
-        best = max(self.sign * float(value), course.points[-1][1] if course.points else -math.inf)
+        best = max(values[0], course.points[-1][1] if course.points else -math.inf)
         course.points.append((position, best))
         reached = [at for at in self.rungs.milestones[course.next_rung :] if position >= at * (1 - 1e-9)]
         if not reached:
@@ -96,6 +98,9 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         course.next_rung += len(reached)
         # One long epoch may pass several rungs: what the trial had at the earlier ones, nobody knows.
         milestone, tier = reached[-1], self._tier(course)
+        if isinstance(self.rungs, ParetoRungs):
+            standing = (best, *values[1:])
+            return self.rungs.goes_on(milestone, standing, tier) or not ask
         if ask:
             rising_to = carried_on(course.points, milestone * self.rungs.factor)
             return self.rungs.goes_on(milestone, best, tier, rising_to)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.load import Trial
-from launch.history import EPOCH_SECONDS, INFEASIBLE
+from launch.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME
+from search_spaces.objectives import Objective, outcome
 from search_spaces.search import Search
 
 # What a study calls the ways in which a trial can end. `interrupted` trials go on, and run as far as it knows.
@@ -23,6 +25,7 @@ STATES = {
     "diverged": TrialState.FAIL,
     "oom": TrialState.FAIL,
 }
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 INFEASIBLE_STATUSES = ("diverged", "oom")
 TIMED_EPOCHS = 3  # what an epoch of a trial costs is the median of its first ones
 
@@ -31,24 +34,36 @@ class Replay:
     """Knows the ranges of a search's parameters, which records do not hold."""
 
     def __init__(self, search: Search) -> None:
-        self.search = search
+        self.search, self.objectives = search, search.compared
 
     def frozen(self, record: Trial) -> FrozenTrial:
         """A record as a trial of a study, in the state that it truly has."""
         ranges = _Ranges(record.params)
         self.search.draw(ranges)
-        metric, mode = self.search.metric or "", self.search.mode or "max"
-        best, state = record.best(metric, mode), STATES.get(record.status, TrialState.RUNNING)
-        if state == TrialState.COMPLETE and best is None:  # it never had a value of the metric
+        values, state = self.values(record), STATES.get(record.status, TrialState.RUNNING)
+        if state == TrialState.COMPLETE and values is None:  # it never had a value of the metric
             state = TrialState.FAIL
         return create_trial(
             state=state,
-            value=best[0] if best and state == TrialState.COMPLETE else None,
+            values=values if state == TrialState.COMPLETE else None,
             params={name: value for name, value in record.params.items() if name in ranges.found},
             distributions={name: ranges.found[name] for name in record.params if name in ranges.found},
-            intermediate_values=record.values(metric),
-            user_attrs=self.attributes(record),
+            # Optuna's trials of several objectives have none.
+            intermediate_values={} if len(self.objectives) > 1 else record.values(self.objectives[0].name),
+            user_attrs={**self.attributes(record), **self._outcomes(record)},
         )
+
+    def values(self, record: Trial) -> list[float] | None:
+        """What a study takes for the value, or the values, of a trial; None where it has none."""
+        row = record.best_row(self.objectives[0])
+        return None if row is None else measured(row, self.objectives)
+
+    def _outcomes(self, record: Trial) -> dict[str, list[float]]:
+        if len(self.objectives) == 1:
+            return {}
+        return {
+            f"{OUTCOME}{row['epoch']}": values for row in record.epochs if (values := measured(row, self.objectives))
+        }
 
     def attributes(self, record: Trial) -> dict[str, Any]:
         """What a study keeps of a trial beside its values."""
@@ -62,6 +77,12 @@ class Replay:
         if record.epochs:
             found[EPOCH_SECONDS] = epoch_seconds([row["seconds"] for row in record.epochs])
         return found
+
+
+def measured(row: Mapping[str, Any], objectives: Sequence[Objective]) -> list[float] | None:
+    """What an epoch gave in each objective, in its own sense; None where one of them is missing."""
+    values = outcome(row, objectives)
+    return None if values is None else [one.sign * value for one, value in zip(objectives, values, strict=True)]
 
 
 def epoch_seconds(seconds: list[float]) -> float:

@@ -145,7 +145,7 @@ def _execute(
         short_side_px=preflight.short_side_px(search),
         cache_dir=None if options.cache_dir is None else Path(options.cache_dir),
         cpus=max(1, int(share.cpus)),
-        use_gpu=share.gpus > 0,
+        gpu_share=share.gpus,
         num_workers=share.num_workers,
         deadline=deadline,
         stop_file=records.run_dir.resolve() / "stop",

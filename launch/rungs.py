@@ -14,7 +14,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from analysis.pareto import fronts
+
 FADING = 0.5
+MAX_COMPARED = 300  # of several objectives: keeps a decision at some milliseconds
 
 
 @dataclass
@@ -55,6 +60,27 @@ class Rungs:
     def _group(self, milestone: float, stratum: str) -> list[float]:
         own = self.values.get((milestone, stratum), [])
         return own if len(own) >= 2 * self.factor else self.values.get((milestone, ""), [])
+
+
+@dataclass
+class ParetoRungs:
+    """The same by several objectives: a trial stops unless its Pareto front is among those that the best 1/factor are
+    of. Trials of one front go on together, as equals do: at equal epochs that found better fronts than to choose among
+    them by how alone they stand. Late bloomers are not looked for. Values: (m,), higher is better.
+    """
+
+    milestones: Sequence[float]
+    factor: float
+    values: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)  # in the order of arrival
+
+    def goes_on(self, milestone: float, values: Sequence[float], stratum: str = "") -> bool:
+        """Record the values and decide, among the latest MAX_COMPARED that came there."""
+        for group in {stratum, ""}:
+            self.values.setdefault((milestone, group), []).append(values)
+        in_stratum = self.values[milestone, stratum]
+        group_values = in_stratum if len(in_stratum) >= 2 * self.factor else self.values[milestone, ""]
+        front = fronts(group_values[-MAX_COMPARED:])
+        return bool(front[-1] <= np.sort(front)[math.ceil(len(front) / self.factor) - 1])
 
 
 def milestones(grace: float, factor: float, top: float) -> list[float]:

@@ -30,7 +30,7 @@ def build_sampler(search: Search, seed: int, num_before: int) -> BaseSampler:
 def fidelity(search: Search, seed: int, num_before: int) -> BaseSampler:
     """See `launch.fidelity_sampler`."""
     ladder = Ladder(search.grace_epochs, search.epochs, search.reduction_factor)
-    return FidelitySampler(search.full_space, ladder, 1 if search.mode == "max" else -1, seed)
+    return FidelitySampler(search.full_space, ladder, search.compared, seed)
 
 
 def tpe(search: Search, seed: int, num_before: int) -> BaseSampler:

@@ -6,20 +6,28 @@ one whose value is not a number. This one keeps the study in the state that the 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from launch.cost import TrialCosts
 from launch.fidelity_sampler import FidelitySampler
-from launch.history import EPOCH_SECONDS, INFEASIBLE
+from launch.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
 from launch.records import Records
-from launch.replay import INFEASIBLE_STATUSES, STATES, TIMED_EPOCHS, Replay, ended_as, epoch_seconds
+from launch.replay import (
+    DIRECTIONS,
+    INFEASIBLE_STATUSES,
+    STATES,
+    TIMED_EPOCHS,
+    Replay,
+    ended_as,
+    epoch_seconds,
+    measured,
+)
 from launch.samplers import build_sampler
 from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.search import Search
@@ -52,7 +60,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
-        self.search, self.records = search, records
+        self.search, self.records, self.objectives = search, records, search.compared
         self.num_trials, self.deadline = num_trials, deadline
         self.valid = valid or (lambda config: parse_config(config, "a configuration drawn from the search"))
         self.now = now
@@ -60,7 +68,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.stopped = False
         self.study = optuna.create_study(
             sampler=build_sampler(search, seed, len(records.trials)),
-            direction="maximize" if search.mode == "max" else "minimize",
+            directions=[DIRECTIONS[objective.mode] for objective in search.compared],
         )
         self.trial_ids: dict[str, str] = {}  # Ray's id -> ours
         self.asked: dict[str, optuna.Trial] = {}  # our id -> the study's open trial
@@ -107,12 +115,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         status = "failed" if error or result is None else ended_as(result, self.search.metric or "")
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
-        values = [value for _, value in sorted(_intermediate(trial).items())]
+        epochs, first = by_epoch(_frozen(trial)), self.objectives[0]
         # Interrupted: the study that goes on is a new one, where the trial runs again.
         state = STATES.get(status, TrialState.FAIL)
-        if state == TrialState.COMPLETE and not values:  # it never had a value of the metric
+        if state == TrialState.COMPLETE and not epochs:  # it never had a value of the metric
             state = TrialState.FAIL
-        self.study.tell(trial, _best(values, self.search.mode) if state == TrialState.COMPLETE else None, state=state)
+        # Of its best epoch by the first objective, the earlier one on ties.
+        values = max((of for _, of in sorted(epochs.items())), key=lambda of: first.sign * of[0], default=None)
+        self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Ray pickles searchers for its own restore; a run is resumed from its records instead
@@ -121,14 +131,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Nothing: the records are the truth."""
 
     def _report(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
-        if "epoch" not in result or result["epoch"] in _intermediate(trial):
+        if "epoch" not in result or result["epoch"] in by_epoch(_frozen(trial)):
             return
-        value, seconds = result.get(self.search.metric or ""), self.seconds.setdefault(trial.user_attrs["trial_id"], [])
+        seconds = self.seconds.setdefault(trial.user_attrs["trial_id"], [])
         if len(seconds) < TIMED_EPOCHS:
             seconds.append(float(result["seconds"]))
             trial.set_user_attr(EPOCH_SECONDS, epoch_seconds(seconds))
-        if value is not None and math.isfinite(value):
-            trial.report(float(value), step=int(result["epoch"]))
+        values = measured(result, self.objectives)
+        if values is None:
+            return
+        if len(values) > 1:  # Optuna's trials of several objectives take no reports
+            trial.set_user_attr(f"{OUTCOME}{result['epoch']}", values)
+        else:
+            trial.report(values[0], step=int(result["epoch"]))
 
     def _hopeless(self) -> bool:
         """Nothing but failures: what is wrong is not the configurations."""
@@ -179,9 +194,5 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 self.asked[record.trial_id] = optuna.Trial(self.study, opened._trial_id)
 
 
-def _intermediate(trial: optuna.Trial) -> dict[int, float]:
-    return trial.study._storage.get_trial(trial._trial_id).intermediate_values
-
-
-def _best(values: list[float], mode: str | None) -> float:
-    return max(values) if mode == "max" else min(values)
+def _frozen(trial: optuna.Trial) -> FrozenTrial:
+    return trial.study._storage.get_trial(trial._trial_id)

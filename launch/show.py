@@ -32,7 +32,9 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
     """The ranking as a table; trials that do not compete for best are dimmed."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     left = {"trial", "status", "configuration"}
-    for column in ("rank", "trial", run.metric, "status", "epochs", "time", "configuration"):
+    others = [objective.name for objective in run.objectives[1:]]
+    columns = ("rank", *(("front",) if others else ()), "trial", run.metric, *others)
+    for column in (*columns, "status", "epochs", "time", "configuration"):
         justify: Literal["left", "right"] = "left" if column in left else "right"
         table.add_column(column, justify=justify, no_wrap=column != "configuration")  # that one gives way
     num_competing = sum(row["status"] == "complete" for row in rows)
@@ -40,8 +42,10 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
         score = row["metrics"].get(run.metric)
         table.add_row(
             str(row["rank"]),
+            *((str(row["front"] or ""),) if others else ()),
             row["trial_id"],
             "" if score is None else f"{score:.4f}",
+            *("" if row["objectives"][name] is None else _amount(row["objectives"][name]) for name in others),
             row["status"],
             str(row["epochs"]),
             duration(row["seconds"]),
@@ -55,9 +59,22 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
             "and compete for best; the others follow by score.",
             style="dim",
         )
+    if others:
+        best = [row["trial_id"] for row in ranking(run) if row["front"] == 1]
+        console.print(
+            f"Pareto front of {', '.join([run.metric, *others])}: trials {', '.join(best) or 'none yet'}. "
+            "Export one of them with --trial ID.",
+            style="dim",
+            soft_wrap=True,
+        )
     for row in rows:
         if row["status"] in ("failed", "diverged", "oom"):
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
+
+
+def _amount(value: float) -> str:
+    """Four digits that count, without powers of ten: 0.8312, 14.25, 4030000."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def print_outcome(run_dir: Path, console: Console) -> None:
@@ -76,6 +93,7 @@ def print_outcome(run_dir: Path, console: Console) -> None:
         return
     so_far = "" if best["status"] == "complete" else f" so far ({best['status']} after {best['epochs']} epochs)"
     score = f"{run.metric} {best['metrics'][run.metric]:.4f}"
+    score += "".join(f", {name} {_amount(value)}" for name, value in list(best.get("objectives", {}).items())[1:])
     console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
     print_class_iou(best["metrics"], console)
     console.print(yaml.safe_dump(best["config"], sort_keys=False).rstrip())
@@ -112,7 +130,8 @@ def print_search(name: str, search: Search, console: Console) -> None:
     console.print(f"{name}: {search.description}", style="bold", soft_wrap=True)
     objectives = DEFAULT_OBJECTIVE if search.task == "classification" else {search.task: DEFAULT_OBJECTIVE[search.task]}
     goals = ", ".join(f"{metric} ({task})" for task, (metric, _) in objectives.items())
-    console.print(f"task {search.task}; compares {search.metric or goals}", soft_wrap=True)
+    compared = ", ".join(search.objectives) or search.metric or goals
+    console.print(f"task {search.task}; compares {compared}", soft_wrap=True)
     console.print(
         f"{search.epochs} epochs a full trial; pruned from epoch {search.grace_epochs} on, the best "
         f"1/{search.reduction_factor} of each rung goes on; {search.num_trials or 50} trials unless told otherwise\n",

@@ -17,6 +17,8 @@ from ray.tune import Callback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from search_spaces.names import COSTS
+
 
 class RayMethod:
     """A `launch.simulate.Method` made of Ray Tune's parts, without Ray's runtime.
@@ -128,4 +130,4 @@ class RayTrial:
 def _nested(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """A result as callbacks see it; what only real training has is None."""
     flat = {key: value for key, value in result.items() if not key.startswith("metrics/")}
-    return {**flat, "metrics": {metric: result[metric]}, "images_per_s": None, "peak_memory_mb": None, "lr": None}
+    return {**flat, "metrics": {metric: result[metric]}, "images_per_s": None, "lr": None, **dict.fromkeys(COSTS)}

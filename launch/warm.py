@@ -41,7 +41,7 @@ def _configs(search: Search, source: str) -> list[dict[str, Any]]:
     elif Path(source).exists():
         run = load_run(Path(source))
         task = run.search["search"]["task"]
-        scored = [trial for trial in ranked(run.trials, run.metric, run.mode) if trial.best(run.metric, run.mode)]
+        scored = [trial for trial in ranked(run.trials, run.objectives) if trial.best(run.metric, run.mode)]
         configs = [trial.config for trial in scored[:TOP]]
         if not configs:
             raise ConfigError(f"--warm-start {source}: no trial of that run finished an epoch. Leave it out.")

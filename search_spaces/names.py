@@ -24,10 +24,13 @@ METRICS_OF_TASK: dict[str, tuple[str, ...]] = {
     "segmentation": ("val/miou", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_iou", "val/loss"),
 }
 CLASS_IOU = "val/iou/"  # in front of a class's name: whether the data has that class is known with the data
+# What a trial costs, measured for every one: milliseconds for one image, weights, MB, seconds times the share of a GPU.
+COSTS = ("latency_ms", "parameters", "peak_memory_mb", "gpu_seconds")
 METRICS = tuple(dict.fromkeys(name for names in METRICS_OF_TASK.values() for name in names))
 
 # What can propose and what can end trials early; `launch/samplers.py` and `launch/pruning.py` say how.
 SAMPLERS = ("fidelity", "tpe", "random", "quasirandom", "gp", "cmaes", "nsga2", "stock")
+SEVERAL = ("fidelity", "tpe", "random", "quasirandom", "nsga2", "stock")  # take several objectives
 PRUNERS = ("asha", "stock", "hyperband", "median", "none")
 RUNGS = ("epochs", "seconds", "tiers")
 
@@ -64,5 +67,5 @@ def check_metric(metric: str, task: str, kind: str = "metric") -> None:
 
 
 def mode_of(metric: str) -> Literal["min", "max"]:
-    """Which way a metric is better: losses from below, scores from above."""
-    return "min" if metric.endswith("loss") else "max"
+    """Which way a metric is better: losses and costs from below, scores from above."""
+    return "min" if metric.endswith("loss") or metric in COSTS else "max"

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from search_spaces.errors import ConfigError
 from search_spaces.grammar import Space, SuggestsValues, check_names, draw, encode
-from search_spaces.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, check_metric, mode_of, pick
+from search_spaces.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, SEVERAL, check_metric, mode_of, pick
+from search_spaces.objectives import Objective, parse_objectives
 from search_spaces.paths import merged, set_path
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
 
 # What `--set` takes for a field of the search; every other key is a path of the configuration.
 SETTABLE = (
-    "task", "metric", "mode", "epochs", "grace_epochs", "reduction_factor",
+    "task", "metric", "mode", "objectives", "epochs", "grace_epochs", "reduction_factor",
     "sampler", "pruner", "rungs", "grace_seconds",
 )  # fmt: skip
 
@@ -38,6 +39,8 @@ class Search:
     space: nested dict of ranges (see `search_spaces.grammar`); `space_by_task` adds what only one task has.
     fixed: laid over the space; what a trial's configuration does not take from the space.
     metric, mode: what is compared, e.g. `val/f1` and `max`; None takes the task's own (DEFAULT_OBJECTIVE).
+    objectives: several instead, such as ["val/f1", "-latency_ms"] (see `objectives.parse_objectives`); the first one
+        is then the metric.
     epochs: what a full trial trains. A trial is pruned at `grace_epochs` at the earliest, then at every
         `reduction_factor`-fold of it (ASHA, Li et al. 2018, arXiv:1810.05934), where the best
         1/reduction_factor goes on. Grace of one epoch is measurably harmful on real curves: the early
@@ -55,6 +58,7 @@ class Search:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     metric: str | None = None
     mode: Literal["max", "min"] | None = None
+    objectives: Sequence[str] = ()
     epochs: int = 30
     grace_epochs: int = 4
     reduction_factor: int = 3
@@ -90,6 +94,7 @@ class Search:
                 f"mode '{self.mode}' says which way a metric is better, and no metric is named. "
                 "Set metric too, such as val/loss, or leave mode out."
             )
+        _check_objectives(self)
         if isinstance(self.data, os.PathLike):
             object.__setattr__(self, "data", os.fspath(self.data))
         if not isinstance(self.data, (str, type(None))):
@@ -107,7 +112,10 @@ class Search:
                 "Choose another search (`visionsweep spaces` lists them) or other data."
             )
         metric, mode = DEFAULT_OBJECTIVE[task]
-        if self.metric is not None:
+        if self.objectives:
+            first = parse_objectives(self.objectives, task)[0]
+            metric, mode = first.name, first.mode
+        elif self.metric is not None:
             check_metric(self.metric, task)
             metric, mode = self.metric, self.mode or mode_of(self.metric)
         return replace(
@@ -141,6 +149,13 @@ class Search:
         return search
 
     @property
+    def compared(self) -> tuple[Objective, ...]:
+        """What trials are compared by, of a search `for_task`: its metric, or all of its objectives."""
+        if self.objectives:
+            return parse_objectives(self.objectives, self.task)
+        return (Objective(self.metric or "", self.mode or "max"),)
+
+    @property
     def full_space(self) -> dict[str, Any]:
         """The space with the fixed parts, the task and the epochs laid over it: what `draw` draws from."""
         return merged(self.space, {**self.fixed, "task": self.task, "epochs": self.epochs})
@@ -165,6 +180,23 @@ def _check_shapes(search: Search) -> None:
         raise ConfigError(f"warm_start must be a list of configurations, got {search.warm_start!r}. Write [{{...}}].")
     for number, config in enumerate(search.warm_start):
         _check_mapping(f"warm_start[{number}]", config)
+
+
+def _check_objectives(search: Search) -> None:
+    texts = search.objectives
+    if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"objectives must be a list of names, got {texts!r}. Write [val/f1, -latency_ms].")
+    if search.task in DEFAULT_OBJECTIVE and texts:  # else the task is known with the data, and they are read then
+        metric = parse_objectives(texts, search.task)[0].name
+        if search.metric not in (None, metric):
+            raise ConfigError(
+                f"metric '{search.metric}' and objectives whose first is '{metric}' contradict each other. Name one."
+            )
+    if len(texts) > 1 and search.sampler not in SEVERAL:
+        raise ConfigError(
+            f"sampler '{search.sampler}' knows one objective, and {len(texts)} are asked for. "
+            f"Take one of {', '.join(SEVERAL)}."
+        )
 
 
 def _check_mapping(name: str, value: Any) -> None:

@@ -155,6 +155,7 @@ def _pack(result: EpochResult) -> dict[str, Any]:
         "num_steps": state.num_steps,
         "best_watched": state.best_watched,
         "epochs_without_gain": state.epochs_without_gain,
+        "gpu_seconds": state.gpu_seconds,
     }
 
 
@@ -184,6 +185,7 @@ def load_state(path: Path) -> Callable[[TrainState], None]:
                 state.ema.load_state_dict(stored["ema"])
             state.epoch, state.num_steps = stored["epoch"], stored["num_steps"]
             state.best_watched, state.epochs_without_gain = stored["best_watched"], stored["epochs_without_gain"]
+            state.gpu_seconds = stored.get("gpu_seconds", 0.0)  # not in those of before 0.4
         except FileNotFoundError:
             raise
         except Exception as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import random
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import DataError, Diverged
-from search_spaces.names import mode_of
+from search_spaces.names import COSTS, mode_of
 from trainables.config import TrialConfig
+from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
 from trainables.data.augment import mix_batch, train_transform
 from trainables.data.loader import TrialData, batches, num_used
 from trainables.data.merge import Merge
@@ -40,7 +40,9 @@ class EpochResult:
     """One trained and evaluated epoch.
 
     epoch counts from 1. metrics: fractions of one (`val/accuracy`) and losses. seconds: training and evaluation.
-    peak_memory_mb: of the GPU in this epoch, else of the process so far. lr: the base rate at the epoch's end.
+    lr: the base rate at the epoch's end. latency_ms: of one image; parameters: weights of the model; peak_memory_mb: of
+    this training so far, on the GPU or else of its process; gpu_seconds: of all epochs so far, times the share of the
+    GPU that the training has (without a GPU, plain seconds).
     predictions: of the validation split (see `evaluate.Evaluation`). state: live, valid until the next epoch.
     last: nothing follows; `reason` says why if that came early.
     """
@@ -49,8 +51,11 @@ class EpochResult:
     metrics: dict[str, float]
     seconds: float
     images_per_s: float
-    peak_memory_mb: float
     lr: float
+    latency_ms: float
+    parameters: int
+    peak_memory_mb: float
+    gpu_seconds: float
     predictions: dict[str, np.ndarray]
     state: TrainState
     last: bool
@@ -58,7 +63,7 @@ class EpochResult:
 
     def row(self) -> dict[str, Any]:
         """The result as plain values: a line of epochs.jsonl."""
-        keys = ("epoch", "metrics", "seconds", "images_per_s", "peak_memory_mb", "lr")
+        keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
         return {key: getattr(self, key) for key in keys}
 
 
@@ -69,12 +74,13 @@ def fit(
     *,
     resume: Callable[[TrainState], None] | None = None,
     num_workers: int = 0,
+    gpu_share: float = 1.0,
     should_stop: Callable[[], str | None] | None = None,
 ) -> Iterator[EpochResult]:
     """Train `config` on `data` and yield after every epoch.
 
     resume: fills a freshly built state (see `checkpoint.load_state`); the epochs after it are those of a training
-        that was never stopped. num_workers: loader processes, 0 loads in this one.
+        that was never stopped. num_workers: loader processes, 0 loads in this one. gpu_share: for `gpu_seconds`.
     should_stop: asked before every batch; a reason ends the epoch.
     Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
     """
@@ -89,17 +95,17 @@ def fit(
 
     stop = should_stop or (lambda: None)
     raise_if_asked(stop, 1)  # building a large model, or fetching its weights, takes a while
+    reset_peak_memory(device)
     torch.manual_seed(config.seed)  # the new head's weights
     state = build_state(config, TASKS[config.task].num_outputs(len(classes)), device)
     if resume is not None:
         resume(state)
     train_loss = build_loss(config, train_targets, len(classes)).to(device)
     transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
+    latency: float | None = None
 
     while state.epoch < config.epochs:
         started = time.perf_counter()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
         # A seed anew each epoch, as the reports set it: an epoch's randomness depends on nothing before it,
         # which makes a resumed training the same training.
         seed = config.seed + state.epoch
@@ -121,13 +127,20 @@ def fit(
             raise Diverged(metrics["val/loss"], state.epoch, 0, _base_lr(state))
 
         early = _stop_early(config, state, metrics)
+        if latency is None:
+            latency = latency_ms(state.weights, config, device)
+        seconds = time.perf_counter() - started
+        state.gpu_seconds += seconds * gpu_share
         yield EpochResult(
             epoch=state.epoch,
             metrics=metrics,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
             images_per_s=num_images / train_seconds,
-            peak_memory_mb=_peak_memory_mb(device),
             lr=_base_lr(state),
+            latency_ms=latency,
+            parameters=num_parameters(state.model),
+            peak_memory_mb=peak_memory_mb(device),
+            gpu_seconds=state.gpu_seconds,
             predictions=judged.predictions,
             state=state,
             last=bool(early) or state.epoch == config.epochs,
@@ -235,9 +248,3 @@ def _seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # timm's mixup draws from here
     torch.manual_seed(seed)  # the GPUs too
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

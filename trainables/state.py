@@ -25,6 +25,7 @@ class TrainState:
     num_steps: int = 0  # optimizer steps so far; the warm-up of the averaged weights counts them
     best_watched: float | None = None  # of early_stopping_metric
     epochs_without_gain: int = 0
+    gpu_seconds: float = 0.0  # spent so far
 
     @property
     def weights(self) -> nn.Module:

@@ -33,7 +33,8 @@ class TrialSettings:
     """What all trials of a run share; crosses process borders once per actor.
 
     metric, mode: which epochs are a trial's best. cpus, num_workers: threads for arithmetic, loader processes.
-    cache_dir: None decodes at every access. deadline: seconds since the Unix epoch, or None.
+    gpu_share: of one GPU (more than 1: so many), 0 without. cache_dir: None decodes at every access. deadline: seconds
+    since the Unix epoch, or None.
     stop_file: when it exists, trials end after their current batch.
     """
 
@@ -43,7 +44,7 @@ class TrialSettings:
     short_side_px: int
     cache_dir: Path | None
     cpus: int
-    use_gpu: bool
+    gpu_share: float
     num_workers: int
     deadline: float | None
     stop_file: Path
@@ -55,7 +56,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with "epochs_recorded".
     A trial goes on from its last.pt, where it has one. Every result carries `trial_id`,
     `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
-    `images_per_s`, `peak_memory_mb`, `lr` and the objective under its own name.
+    `images_per_s`, `lr`, what it costs (COSTS of `search_spaces.names`) and the metric under its own name.
     """
 
     unrecorded: dict[str, Any] | None = None  # a result that is stored and not yet reported
@@ -64,7 +65,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         limit_threads(settings.cpus)
         self.settings = settings
         # Not by what is visible: Ray shows all GPUs to an actor that asked for none.
-        self.device = torch.device("cuda" if settings.use_gpu else "cpu")
+        self.device = torch.device("cuda" if settings.gpu_share else "cpu")
         self.data = TrialData(dataset, reopen_images(dataset, settings.short_side_px, settings.cache_dir))
         self._begin(config)
 
@@ -153,6 +154,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.device,
             resume=None if resume_from is None else load_state(resume_from),
             num_workers=self.settings.num_workers,
+            gpu_share=self.settings.gpu_share or 1.0,
             should_stop=StopSignal(self.settings.deadline, self.settings.stop_file),
         )
 

@@ -4,6 +4,7 @@ import pytest
 
 from analysis.load import Trial
 from analysis.rank import ranked
+from search_spaces.objectives import Objective
 
 
 def trial(trial_id: str, status: str, *scores: float) -> Trial:
@@ -19,17 +20,17 @@ def test_only_complete_trials_compete_for_best() -> None:
         trial("0003", "complete", 0.8),
         trial("0004", "diverged", 0.3),
     ]
-    assert [t.trial_id for t in ranked(trials, "m", "max")] == ["0003", "0001", "0000", "0004", "0002"]
+    assert [t.trial_id for t in ranked(trials, [Objective("m", "max")])] == ["0003", "0001", "0000", "0004", "0002"]
 
 
 def test_a_loss_is_ranked_from_below() -> None:
     trials = [trial("0000", "complete", 0.5), trial("0001", "complete", 0.9, 0.2), trial("0002", "complete", 0.4)]
-    assert [t.trial_id for t in ranked(trials, "m", "min")] == ["0001", "0002", "0000"]
+    assert [t.trial_id for t in ranked(trials, [Objective("m", "min")])] == ["0001", "0002", "0000"]
 
 
 def test_ties_go_to_the_earlier_trial_and_the_earlier_epoch() -> None:
     trials = [trial("0001", "complete", 0.5, 0.5), trial("0000", "complete", 0.5)]
-    assert [t.trial_id for t in ranked(trials, "m", "max")] == ["0000", "0001"]
+    assert [t.trial_id for t in ranked(trials, [Objective("m", "max")])] == ["0000", "0001"]
     assert trials[0].best("m", "max") == (0.5, 1)
 
 
@@ -40,4 +41,4 @@ def test_a_value_that_is_not_finite_is_no_score(value: float) -> None:
 
 def test_a_complete_trial_without_a_score_is_not_the_best() -> None:
     trials = [trial("0000", "complete", float("nan")), trial("0001", "pruned", 0.3), trial("0002", "complete", 0.2)]
-    assert [t.trial_id for t in ranked(trials, "m", "max")] == ["0002", "0001", "0000"]
+    assert [t.trial_id for t in ranked(trials, [Objective("m", "max")])] == ["0002", "0001", "0000"]

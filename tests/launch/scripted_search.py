@@ -17,6 +17,7 @@ from search_spaces.search import Search
 
 EPOCHS, METRIC = 9, "val/accuracy"
 Curve = Callable[[dict[str, Any]], list[float]]
+Costs = Callable[[dict[str, Any]], dict[str, float]]
 
 CONDITIONAL: Space = {
     "optimizer": Branch(
@@ -41,8 +42,10 @@ def rising(final: float, bias: float = 0.0) -> list[float]:
 class Searching:
     """One worker: proposals are trained one after the other, with pruning, into a run directory."""
 
-    def __init__(self, folder: Path, chosen: Search, curve: Curve, seed: int = 0, valid: Any = None) -> None:
-        self.folder, self.search, self.curve = folder, chosen, curve
+    def __init__(
+        self, folder: Path, chosen: Search, curve: Curve, seed: int = 0, valid: Any = None, costs: Costs | None = None
+    ) -> None:
+        self.folder, self.search, self.curve, self.costs = folder, chosen, curve, costs or (lambda config: {})
         self.seed, self.valid = seed, valid or (lambda config: None)
         exists = (folder / "search.json").exists()
         self.records = Records.open(folder)[0] if exists else Records.create(folder, {"search": {}})
@@ -68,7 +71,7 @@ class Searching:
             if not math.isfinite(value):
                 status, last = "diverged", {"status": "diverged", "reason": "", "done": True}
                 break
-            row = {"epoch": epoch, "metrics": {METRIC: value}, "seconds": 1.0}
+            row = {"epoch": epoch, "metrics": {METRIC: value}, "seconds": 1.0, **self.costs(config)}
             last = {**row, METRIC: value, "status": "complete" if epoch == EPOCHS else "running"}
             self.records.epoch({"trial_id": ours, **row})
             if epoch == EPOCHS:

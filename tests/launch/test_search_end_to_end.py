@@ -213,6 +213,37 @@ def test_resume_extends_a_finished_search(visionsweep: CLI, photos: Path, tiny: 
     assert sorted(row["trial_id"] for row in rows) == ["0000", "0001", "0002", "0003"]
 
 
+def test_a_search_with_several_objectives_shows_its_pareto_front_and_any_trial_of_it_can_be_exported(
+    visionsweep: CLI, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    both = "objectives=[val/accuracy, -latency_ms, parameters]"
+    ran = visionsweep("run", tiny, "--data", photos, "--trials", 4, "--name", "o", "--set", both)
+    assert ran.code == 0, ran.err
+    assert "Pareto front of val/accuracy, latency_ms, parameters: trials 00" in ran.out
+    rows = json.loads(visionsweep("rank", "runs/o", "--json").out)
+    assert all(set(row["objectives"]) == {"val/accuracy", "latency_ms", "parameters"} for row in rows)
+    best = [row for row in rows if row["front"] == 1]
+    assert best
+    for row in best:
+        assert row["objectives"]["latency_ms"] > 0
+        assert not any(
+            other["objectives"]["val/accuracy"] >= row["objectives"]["val/accuracy"]
+            and other["objectives"]["latency_ms"] < row["objectives"]["latency_ms"]
+            and other["objectives"]["parameters"] <= row["objectives"]["parameters"]
+            for other in rows
+            if other["front"] is not None
+        )
+    chosen = best[-1]["trial_id"]
+    assert visionsweep("export", "runs/o", "--trial", chosen, "--out", "small").code == 0
+    again = visionsweep("resume", "runs/o", "--trials", "+1")
+    assert again.code == 0, again.err
+    journal = JournalStorage(JournalFileBackend(str(tmp_path / "runs/o/study.journal")))
+    study = optuna.load_study(study_name="o", storage=journal)
+    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    assert len(study.trials) == 5
+    assert all(len(trial.values) == 3 for trial in complete)
+
+
 def test_resume_refuses_other_data(visionsweep: CLI, photos: Path, tiny: Path) -> None:
     assert visionsweep("run", tiny, "--data", photos, "--trials", 1, "--name", "j", "--set", "epochs=1").code == 0
     (photos / "red" / "00.png").unlink()

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from search_spaces.errors import ConfigError, DataError, Diverged, Interrupted
+from search_spaces.names import COSTS
 from trainables import loop
 from trainables.config import TrialConfig
 from trainables.data.loader import TrialData
@@ -84,7 +85,9 @@ def test_every_epoch_is_yielded_with_all_that_is_known_of_it(digits: Digits, tin
     for result in results:
         assert result.predictions["logits"].shape == (40, 10)
         assert result.predictions["logits"].dtype == np.float32
-        assert min(result.seconds, result.images_per_s, result.peak_memory_mb) > 0
+        assert min(result.seconds, result.images_per_s, result.peak_memory_mb, result.latency_ms) > 0
+        assert result.parameters == sum(weights.numel() for weights in result.state.model.parameters())
+        assert set(result.row()) == {"epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS}
         # The rate of the epoch's last step: the schedule moves with the steps, four an epoch here.
         assert result.lr == pytest.approx(0.05 * lr_factor(config.schedule, result.epoch - 0.25, 3))
 

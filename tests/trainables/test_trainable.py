@@ -35,7 +35,7 @@ def started(digits: Callable[..., TrialData], tmp_path: Path) -> Iterator[Starte
 
     def start(**changed: Any) -> VisionTrainable:
         settings = TrialSettings(
-            run_dir=tmp_path, metric="val/accuracy", mode="max", short_side_px=32, cache_dir=None, cpus=1, use_gpu=False,
+            run_dir=tmp_path, metric="val/accuracy", mode="max", short_side_px=32, cache_dir=None, cpus=1, gpu_share=0.0,
             num_workers=0, deadline=None, stop_file=tmp_path / "stop",
         )  # fmt: skip
         actor = VisionTrainable.__new__(VisionTrainable)  # Ray's __init__ wants a session

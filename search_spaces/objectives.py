@@ -1,0 +1,68 @@
+"""What a search compares trials by: one metric, or several objectives at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from search_spaces.errors import ConfigError
+from search_spaces.names import COSTS, check_metric, did_you_mean, mode_of
+
+
+@dataclass(frozen=True)
+class Objective:
+    """name: a metric of a validated epoch (`val/f1`), or a cost of the trial (`latency_ms`)."""
+
+    name: str
+    mode: Literal["max", "min"]
+
+    @property
+    def sign(self) -> int:
+        """+1 where higher is better, -1 where lower is."""
+        return 1 if self.mode == "max" else -1
+
+
+def value_of(row: Mapping[str, Any], name: str) -> float | None:
+    """A metric or a cost out of an epoch's row: metrics lie in a dict of their own, nested or as Ray flattens it."""
+    if name in row:
+        return row[name]  # type: ignore[no-any-return]
+    value: float | None = row.get("metrics", {}).get(name, row.get(f"metrics/{name}"))
+    return value
+
+
+def outcome(row: Mapping[str, Any], objectives: Sequence[Objective]) -> tuple[float, ...] | None:
+    """What an epoch gave in each objective, higher is better; None where one of them is missing or not finite."""
+    values = []
+    for objective in objectives:
+        value = value_of(row, objective.name)
+        if value is None or not math.isfinite(value):
+            return None
+        values.append(objective.sign * float(value))
+    return tuple(values)
+
+
+def parse_objectives(texts: Sequence[str], task: str) -> tuple[Objective, ...]:
+    """`["val/f1", "-latency_ms"]`: a minus says that lower is better, which losses and costs are anyway.
+
+    The first one is a metric: it says which epoch of a trial is its best. Raises ConfigError for a name that nobody
+    knows or that `task` does not have, one named twice, a cost in front.
+    """
+    found = []
+    for text in texts:
+        name = text.removeprefix("-")
+        if name not in COSTS:
+            if not name.startswith("val/"):
+                raise ConfigError(f"unknown objective '{text}'. {did_you_mean(name, (*COSTS, 'val/...'))}")
+            check_metric(name, task, "objective")
+        found.append(Objective(name, "min" if text.startswith("-") else mode_of(name)))
+    names = [objective.name for objective in found]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"an objective counts once, got {', '.join(texts)}. Leave the second one out.")
+    if names[0] in COSTS:
+        raise ConfigError(
+            f"the first objective says which epoch of a trial is its best, and '{texts[0]}' is a cost. "
+            "Put a metric first, such as val/f1."
+        )
+    return tuple(found)

@@ -1,0 +1,114 @@
+"""Searches that compare by several objectives: pruning, proposals, the study and the resumed run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+from scripted_search import METRIC, SQUARE, Searching, rising, search
+
+from launch.rungs import ParetoRungs
+from search_spaces.names import SEVERAL
+from search_spaces.search import Search
+
+
+def trade(config: dict[str, Any]) -> list[float]:
+    """The better the dearer along `a`; `b` off 0.3 is worse and gives nothing."""
+    return rising(0.9 * config["a"] - 2 * (config["b"] - 0.3) ** 2)
+
+
+def latency(config: dict[str, Any]) -> dict[str, float]:
+    return {"latency_ms": 1 + 9 * config["a"] ** 2, "parameters": 10.0}
+
+
+def comparing(sampler: str = "fidelity", **values: Any) -> Search:
+    chosen = {"sampler": sampler, "objectives": [METRIC, "-latency_ms"], **values}
+    return search(SQUARE, **chosen)
+
+
+def hypervolume(running: Searching) -> float:
+    """Of what the complete trials dominate, above accuracy 0 and below 10 ms."""
+    pairs = [trial.outcome(running.search.compared) for trial in running.records.trials.values()]
+    statuses = [trial.status for trial in running.records.trials.values()]
+    points = sorted(pair for pair, status in zip(pairs, statuses, strict=True) if pair and status == "complete")
+    area, best = 0.0, -10.0
+    for value, negative_ms in reversed(points):  # from the most accurate
+        if value > 0 and negative_ms > best:
+            area += value * (negative_ms - best)
+            best = negative_ms
+    return area
+
+
+def test_dominated_trials_stop_and_compromises_go_on() -> None:
+    rungs = ParetoRungs([4], 3)
+    assert rungs.goes_on(4, (0.5, -5.0))
+    assert not rungs.goes_on(4, (0.4, -6.0))  # behind in both
+    assert not rungs.goes_on(4, (0.3, -7.0))
+    assert rungs.goes_on(4, (0.9, -9.0))  # the most accurate
+    assert rungs.goes_on(4, (0.1, -1.0))  # the fastest
+    assert rungs.goes_on(4, (0.3, -2.0))  # neither, and nothing is better in both
+    assert not rungs.goes_on(4, (0.45, -5.5))
+
+
+def test_rungs_of_one_dimension_keep_about_one_in_factor() -> None:
+    rng, rungs = np.random.default_rng(0), ParetoRungs([4], 3)
+    values = rng.random(400)
+    kept = [rungs.goes_on(4, (float(value), float(value))) for value in values]  # no conflict: fronts of one
+    assert 0.28 < np.mean(kept) < 0.4
+
+
+def test_a_small_stratum_of_several_objectives_is_compared_with_all() -> None:
+    rungs = ParetoRungs([4], 3)
+    for value in np.linspace(0.6, 0.9, 12):
+        rungs.goes_on(4, (float(value), -1.0), "fast")
+    assert not rungs.goes_on(4, (0.5, -9.0), "slow")
+    for value in np.linspace(0.1, 0.4, 12):
+        rungs.goes_on(4, (float(value), -9.0), "slow")
+    assert rungs.goes_on(4, (0.55, -9.0), "slow")
+
+
+def test_proposals_cover_the_pareto_front_better_than_chance(tmp_path: Path) -> None:
+    area: dict[str, list[float]] = {"fidelity": [], "random": []}
+    for sampler in area:
+        for seed in range(3):
+            chosen = comparing(sampler, pruner="none")
+            running = Searching(tmp_path / f"{sampler}{seed}", chosen, trade, seed, costs=latency)
+            for _ in range(45):
+                running.step()
+            area[sampler].append(hypervolume(running))
+    assert np.mean(area["fidelity"]) > np.mean(area["random"]) + 0.1, area
+
+
+@pytest.mark.parametrize("sampler", SEVERAL)
+def test_the_study_has_both_values_of_what_is_complete_and_every_state(tmp_path: Path, sampler: str) -> None:
+    running = Searching(tmp_path / "run", comparing(sampler), trade, costs=latency)
+    for _ in range(24):
+        running.step()
+    study, records = running.searcher.study, running.records.trials.values()
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+    assert [trial.state for trial in study.trials] == [states[record.status] for record in records]
+    assert {record.status for record in records} == {"complete", "pruned"}
+    for trial, record in zip(study.trials, records, strict=True):
+        last = record.epochs[-1]
+        if record.status == "complete":
+            assert trial.values == [last["metrics"][METRIC], last["latency_ms"]]
+    assert study.best_trials
+
+
+def test_a_killed_search_of_several_objectives_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    steady = Searching(tmp_path / "steady", comparing(), trade, costs=latency)
+    expected = [steady.step() for _ in range(30)]
+    found: list[dict[str, Any]] = []
+    for upto in (9, 20, 30):
+        again = Searching(tmp_path / "killed", comparing(), trade, costs=latency)
+        found += [again.step() for _ in range(upto - len(found))]
+    assert found == expected
+
+
+def test_a_trial_without_a_value_of_the_second_objective_is_no_value_for_the_study(tmp_path: Path) -> None:
+    running = Searching(tmp_path / "run", comparing(pruner="none"), trade, costs=lambda config: {})
+    running.step()
+    assert running.searcher.study.trials[0].state == TrialState.FAIL

@@ -1,0 +1,62 @@
+"""What a trial costs is measured, not made up: it grows with the model, and goes on where a training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainables.checkpoint import TrialFiles, load_state
+from trainables.config import TrialConfig
+from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
+from trainables.data.loader import TrialData
+from trainables.loop import fit
+from trainables.models.build import build_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = torch.device("cpu")
+
+
+def test_a_larger_image_takes_longer_and_the_weights_are_counted(tiny: Callable[..., TrialConfig]) -> None:
+    small, large = tiny(image_size=32), tiny(image_size=256)
+    model = build_model(small.model, 10, 32)
+    model.train()
+    assert 0 < latency_ms(model, small, CPU) * 2 < latency_ms(model, large, CPU)
+    assert num_parameters(model) == sum(weights.numel() for weights in model.parameters()) > 1000
+
+
+def test_measuring_changes_nothing_that_is_trained(tiny: Callable[..., TrialConfig]) -> None:
+    config = tiny()
+    model = build_model(config.model, 10, 32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    latency_ms(model, config, CPU)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(random, torch.get_rng_state())
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can start the peak anew")
+def test_the_peak_of_memory_starts_anew_with_each_training() -> None:
+    reset_peak_memory(CPU)
+    block = torch.ones(64 * 2**20)  # 256 MB
+    high = peak_memory_mb(CPU)
+    del block
+    reset_peak_memory(CPU)
+    low = peak_memory_mb(CPU)
+    assert low > 10
+    assert high - low > 200
+
+
+def test_seconds_add_up_over_a_training_that_was_stopped_and_a_share_counts_as_one(
+    digits: Callable[..., TrialData], tiny: Callable[..., TrialConfig], tmp_path: Path
+) -> None:
+    files = TrialFiles(tmp_path / "c", tmp_path / "p", "val/accuracy", "max", 1)
+    first = next(fit(tiny(epochs=3), digits(), CPU, gpu_share=0.5))
+    files.save(first, to_go_on=True)
+    assert first.gpu_seconds == pytest.approx(first.seconds / 2)
+    again = list(fit(tiny(epochs=3), digits(), CPU, gpu_share=0.5, resume=load_state(files.last)))
+    spent = first.seconds + sum(result.seconds for result in again)
+    assert again[-1].gpu_seconds == pytest.approx(spent / 2)
