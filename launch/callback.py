@@ -52,7 +52,8 @@ class RunCallback(Callback):  # type: ignore[misc]
         if status == "pruned":
             value, share = last.get(self.search.metric), f"best 1/{self.search.reduction_factor}"
             share += " by Pareto front" if len(self.search.compared) > 1 else ""
-            reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is not in the {share}" if value else ""
+            place = "in the lowest quarter alive" if self.search.pruner == "pbt" else f"not in the {share}"
+            reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is {place}" if value else ""
         self._ended(trial.config["trial_id"], status, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

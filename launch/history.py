@@ -149,7 +149,8 @@ class History:
                 value, *others = (self.signs * ordered[position][1]).tolist()
                 best = max(best, value)
                 position += 1
-            found.append((self.ladder.fidelity(rung), (best, *others)))
+            if position:  # a copy of another trial begins where that one stood
+                found.append((self.ladder.fidelity(rung), (best, *others)))
         return found
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from analysis.load import Trial
+from launch.population import Population
 from launch.rungs import ParetoRungs, Rungs, carried_on, milestones
 from search_spaces.names import pick
 from search_spaces.objectives import outcome
@@ -160,5 +161,6 @@ PRUNERS: dict[str, Callable[[Search, Iterable[Trial]], TrialScheduler]] = {
     "stock": stock_asha,
     "hyperband": hyperband,
     "median": median_stopping,
+    "pbt": Population,
     "none": no_pruning,
 }

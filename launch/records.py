@@ -28,7 +28,7 @@ from typing import Any
 from analysis.load import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
 from launch.journal import Journal
 from search_spaces.errors import RunError
-from trainables.checkpoint import write_whole
+from trainables.checkpoint import stored_row, write_whole
 from trainables.config_io import dump_config, parse_config
 
 
@@ -102,6 +102,24 @@ class Records:
             if trial.trial_id not in kept:
                 for room in ("checkpoints", "predictions"):
                     shutil.rmtree(self.run_dir / room / trial.trial_id, ignore_errors=True)
+
+    def copy_state(self, donor: str, heir: str) -> int | None:
+        """Let a trial that is still to be proposed begin where another one stands: after which epoch; None where that
+        one has ended, and left nothing to copy."""
+        source, target = (self.run_dir / "checkpoints" / name / "last.pt" for name in (donor, heir))
+        try:
+            with _disk_errors(self.run_dir):
+                write_whole(target, lambda path: shutil.copyfile(source, path))
+        except RunError:
+            if source.exists():
+                raise
+            return None
+        row = stored_row(target)
+        return None if row is None else int(row["epoch"])
+
+    def drop_state(self, trial_id: str) -> None:
+        """Of a trial that was not proposed after all."""
+        (self.run_dir / "checkpoints" / trial_id / "last.pt").unlink(missing_ok=True)
 
     def write_best(self, best: Trial | None) -> None:
         """best.yaml: the configuration of the best trial so far, which `visionsweep train` accepts."""

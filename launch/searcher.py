@@ -6,8 +6,11 @@ one whose value is not a number. This one keeps the study in the state that the 
 
 from __future__ import annotations
 
+import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -17,6 +20,7 @@ from ray.tune.search import Searcher
 from launch.cost import TrialCosts
 from launch.fidelity_sampler import FidelitySampler
 from launch.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.population import mutated
 from launch.records import Records
 from launch.replay import (
     DIRECTIONS,
@@ -37,6 +41,15 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the 
 
 MAX_FAILURES = 10  # in a row from the start; the search ends there
 MAX_ATTEMPTS = 100  # at a proposal whose parts do not contradict each other
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """epoch: the last one of the donor that the copied state has."""
+
+    donor: str
+    epoch: int
+    params: dict[str, Any]
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -66,6 +79,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.now = now
         self.cost = TrialCosts(search.full_space)
         self.stopped = False
+        self.seed, self.heirs = seed, deque[str]()  # trials of which copies are to be proposed (`population.py`)
         self.study = optuna.create_study(
             sampler=build_sampler(search, seed, len(records.trials)),
             directions=[DIRECTIONS[objective.mode] for objective in search.compared],
@@ -90,14 +104,31 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         ours = f"{len(self.records.trials):04d}"
+        copied = self._heir(ours)
         asked = self._ask_valid(len(self.records.trials))
+        if copied is not None and (asked is None or asked[0].params != copied.params):  # it would not fit any more
+            self.records.drop_state(ours)
+            copied = None
         if asked is None:
             return str(Searcher.FINISHED)
         trial, config = asked
         origin = "warm_start" if int(ours) < len(self.search.warm_start) else "sampler"
-        self.records.proposed(ours, trial.params, config, origin)
+        self.records.proposed(ours, trial.params, config, f"copy of {copied.donor}" if copied else origin)
         self.trial_ids[trial_id], self.asked[ours] = ours, trial
-        return {"trial_id": ours, "config": config, "resume": False}
+        proposal = {"trial_id": ours, "config": config, "resume": False}
+        return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
+
+    def _heir(self, ours: str) -> _Copied | None:
+        """What this trial is to copy, where a trial is waiting for one: that one's state is given to it, and its
+        parameters, with other rates, are what the study proposes next."""
+        while self.heirs:
+            donor = self.records.trials[self.heirs.popleft()]
+            epoch = self.records.copy_state(donor.trial_id, ours)
+            if epoch is not None:  # else it has ended since
+                params = mutated(self.search, donor.params, random.Random(f"{self.seed} {ours}"))
+                self.study.enqueue_trial(params)
+                return _Copied(donor.trial_id, epoch, params)
+        return None
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         trial = self.asked.get(self.trial_ids[trial_id])

@@ -12,6 +12,7 @@ from ray import tune
 from ray.tune import TuneError
 
 from launch.callback import RunCallback
+from launch.population import SIZE, Population
 from launch.pruning import build_scheduler
 from launch.searcher import StudySearcher
 from search_spaces.search import Search
@@ -23,12 +24,16 @@ def tune_until_done(
     trainable: Any, searcher: StudySearcher, search: Search, callback: RunCallback, concurrent: int
 ) -> None:
     """Run trials until the searcher says that it is finished and the last one has ended."""
+    scheduler = build_scheduler(search, list(searcher.records.trials.values()))
+    if isinstance(scheduler, Population):
+        searcher.heirs, scheduler.running = scheduler.heirs, concurrent
+        concurrent = max(concurrent, SIZE)  # alive at a time
     with _scratch() as scratch:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=build_scheduler(search, list(searcher.records.trials.values())),
+                scheduler=scheduler,
                 num_samples=-1,  # the searcher says when it is finished
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,

@@ -31,7 +31,7 @@ METRICS = tuple(dict.fromkeys(name for names in METRICS_OF_TASK.values() for nam
 # What can propose and what can end trials early; `launch/samplers.py` and `launch/pruning.py` say how.
 SAMPLERS = ("fidelity", "tpe", "random", "quasirandom", "gp", "cmaes", "nsga2", "stock")
 SEVERAL = ("fidelity", "tpe", "random", "quasirandom", "nsga2", "stock")  # take several objectives
-PRUNERS = ("asha", "stock", "hyperband", "median", "none")
+PRUNERS = ("asha", "stock", "hyperband", "median", "pbt", "none")
 RUNGS = ("epochs", "seconds", "tiers")
 
 

@@ -168,6 +168,9 @@ def stored_row(path: Path) -> dict[str, Any] | None:
     return row
 
 
+_OPTIONS = {"weight_decay", "momentum", "betas"}  # the rate is set anew at every step
+
+
 def load_state(path: Path) -> Callable[[TrainState], None]:
     """What `fit(resume=...)` takes: fills a freshly built state with the one stored at `path`.
 
@@ -179,7 +182,10 @@ def load_state(path: Path) -> Callable[[TrainState], None]:
         try:
             stored = torch.load(path, map_location=device, weights_only=True)
             state.model.load_state_dict(stored["model"])
+            asked = [{key: group[key] for key in _OPTIONS & group.keys()} for group in state.optimizer.param_groups]
             state.optimizer.load_state_dict(stored["optimizer"])
+            for group, options in zip(state.optimizer.param_groups, asked, strict=True):
+                group.update(options)  # the configuration's own, which a copy of another trial has changed
             state.scaler.load_state_dict(stored["scaler"])
             if state.ema is not None:
                 state.ema.load_state_dict(stored["ema"])

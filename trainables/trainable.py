@@ -105,6 +105,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint_dir: str | None) -> None:
         if checkpoint_dir is not None:
+            self.unrecorded = None  # paused, not killed: all of it was reported
             self.epochs = self._fit(Path(checkpoint_dir, "last.pt"))
 
     def cleanup(self) -> None:

@@ -34,6 +34,9 @@ class Controller:
     def get_live_trials(self) -> list[Any]:
         return []
 
+    def get_trials(self) -> list[Any]:
+        return []
+
 
 class Driver:
     """Tells a scheduler of trials by our ids, and keeps what the run directory would have of them."""
