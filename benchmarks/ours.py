@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,23 @@ from launch.simulate_ray import RayMethod
 from search_spaces.search import Search
 
 
-def method_ours(black_box: BlackBox, seed: int, workers: int, budget_s: float, clock: Clock) -> RayMethod:
+def method_ours(
+    black_box: BlackBox,
+    seed: int,
+    workers: int,
+    budget_s: float,
+    clock: Clock,
+    warm_start: Sequence[Mapping[str, Any]] = (),
+) -> RayMethod:
     """The search that a user gets: defaults for everything but the space, the metric and the epochs.
 
     It is told neither budget nor workers, as `visionsweep run --trials N` is not. The run directory is a real one and
     lives as long as the method.
     """
     metric = {"max": "val/accuracy", "min": "val/loss"}[black_box.mode]
-    search = Search(task="multiclass", space=black_box.space, metric=metric, epochs=black_box.epochs)
+    search = Search(
+        task="multiclass", space=black_box.space, metric=metric, epochs=black_box.epochs, warm_start=warm_start
+    )
     search = search.for_task("multiclass")
     folder = tempfile.TemporaryDirectory(prefix="visionsweep-benchmark-")
     records = Records.create(Path(folder.name) / "run", {"name": "benchmark"})

@@ -1,0 +1,118 @@
+"""What a warm start is worth, and what a bad one costs, on real learning curves under a virtual clock.
+
+    python benchmarks/warm_start.py [--tasks lcbench-126026 ...] [--seeds 5] [--workers 8] [--budget 30] [--jobs 2]
+
+Three searches of each task, seed by seed: plain; with the worst three of a hundred random configurations of that task
+tried first; and with the best three of another task. What the bad one costs is how much longer it takes until its mean
+regret is the plain search's at the end of the budget (`search.py` says what regret and budget are).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from blackboxes import DATA, TASKS, scale
+from ours import method_ours
+from regrets import regret_at
+
+from launch.simulate import BlackBox, Clock, incumbent, simulate
+from search_spaces.grammar import draw
+
+LONGER = 1.5  # the searches go on for so many budgets, to see when the bad start has caught up
+NUM_RANDOM, NUM_TRIED = 100, 3
+STARTS = ("plain", "bad start", "another task's best")
+EIGHT = (126026, 146212, 167104, 167152, 167184, 168330, 168868, 189354)
+
+
+class Run(NamedTuple):
+    """budget: in full trainings."""
+
+    task: str
+    other: str
+    start: str
+    seed: int
+    workers: int
+    budget: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", default=[f"lcbench-{number}" for number in EIGHT])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--budget", type=float, default=30.0)
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    if not DATA.is_dir():
+        parser.error(f"the learning curves are not at {DATA}. Put the folder hpo/ of the shared data there.")
+    if len(options.tasks) < 2 or not set(options.tasks) <= set(TASKS):
+        parser.error(f"--tasks takes two or more of {', '.join(list(TASKS)[:5])}, ..., got {options.tasks}.")
+    others = [*options.tasks[1:], options.tasks[0]]
+    runs = [
+        Run(task, other, start, seed, options.workers, options.budget)
+        for task, other in zip(options.tasks, others, strict=True)
+        for seed in range(options.seeds)
+        for start in STARTS
+    ]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread each: there are `jobs` of them
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        results = []
+        for number, result in enumerate(pool.imap_unordered(run_one, runs), start=1):
+            results.append(result)
+            print(f"[{number}/{len(runs)}] {result['start']} on {result['task']}, seed {result['seed']}", flush=True)
+    print(summary(results, options.budget))
+
+
+def run_one(run: Run) -> dict[str, Any]:
+    """`spent` (full trainings) and `regret` are the steps of the incumbent."""
+    task, black_box, clock = scale(run.task), TASKS[run.task](), Clock()
+    budget_s = LONGER * run.budget * task.mean_full_s / run.workers
+    warm_start = {
+        "plain": list[Mapping[str, Any]](),
+        "bad start": by_last_value(black_box, run.seed)[-NUM_TRIED:],
+        "another task's best": by_last_value(TASKS[run.other](), run.seed)[:NUM_TRIED],
+    }[run.start]
+    method = method_ours(black_box, run.seed, run.workers, budget_s, clock, warm_start)
+    simulation = simulate(method, black_box, workers=run.workers, budget_s=budget_s, clock=clock)
+    times, values = incumbent(simulation, black_box.mode)
+    return {
+        **run._asdict(),
+        "spent": [0.0, *(times * run.workers / task.mean_full_s).tolist()],
+        "regret": [1.0, *(task.regret(value) for value in values)],
+    }
+
+
+def by_last_value(black_box: BlackBox, seed: int) -> list[Mapping[str, Any]]:
+    """A hundred random configurations, best first; those that diverge last."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=10_000 + seed))
+    configs = [draw(black_box.space, study.ask()) for _ in range(NUM_RANDOM)]
+    last = np.array([black_box.curve(config)[-1] for config in configs])
+    sign = 1.0 if black_box.mode == "max" else -1.0
+    worth = np.where(np.isfinite(last), sign * last, -np.inf)
+    return [configs[index] for index in np.argsort(-worth, kind="stable")]
+
+
+def summary(results: Sequence[Mapping[str, Any]], budget: float) -> str:
+    """Mean regrets over time, and when each start was where the plain search is at the end of the budget."""
+    times = np.linspace(0, LONGER * budget, 181)
+    curves = {
+        start: np.mean([[regret_at(one, t) for t in times] for one in results if one["start"] == start], axis=0)
+        for start in STARTS
+    }
+    at = [int(np.argmin(np.abs(times - share * budget))) for share in (0.25, 0.5, 1.0)]
+    lines = [f"{'mean regret':<22}" + "".join(f"{f'at {times[index]:g}':>10}" for index in at)]
+    for start, curve in curves.items():
+        reached = times[curve <= curves["plain"][at[-1]]]
+        when = f"{reached[0] / budget:.0%} of the budget" if len(reached) else f"later than {LONGER:.0%}"
+        lines.append(f"{start:<22}" + "".join(f"{curve[index]:>10.4f}" for index in at) + f"   there after {when}")
+    return "\n".join(["", *lines, "there: where the plain search is at the end of its budget"])
+
+
+if __name__ == "__main__":
+    main()
