@@ -16,7 +16,7 @@ from analysis.rank import ranking
 from launch.progress import duration, in_words
 from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.names import CLASS_IOU
-from search_spaces.search import DEFAULT_OBJECTIVE, Search
+from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE, Search
 from search_spaces.shipped import SEARCHES
 
 if TYPE_CHECKING:  # torch, which most of these need not wait for
@@ -128,13 +128,14 @@ def print_searches(console: Console) -> None:
 def print_search(name: str, search: Search, console: Console) -> None:
     """A search for people: what it compares, what it may try and when."""
     console.print(f"{name}: {search.description}", style="bold", soft_wrap=True)
-    objectives = DEFAULT_OBJECTIVE if search.task == "classification" else {search.task: DEFAULT_OBJECTIVE[search.task]}
-    goals = ", ".join(f"{metric} ({task})" for task, (metric, _) in objectives.items())
+    tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
+    goals = ", ".join(f"{DEFAULT_OBJECTIVE[task][0]} ({task})" for task in tasks)
     compared = ", ".join(search.objectives) or search.metric or goals
     console.print(f"task {search.task}; compares {compared}", soft_wrap=True)
     console.print(
         f"{search.epochs} epochs a full trial; pruned from epoch {search.grace_epochs} on, the best "
-        f"1/{search.reduction_factor} of each rung goes on; {search.num_trials or 50} trials unless told otherwise\n",
+        f"1/{search.reduction_factor} of each rung goes on; {search.num_trials or 50} trials unless told otherwise; "
+        f"sampler {search.sampler}, pruner {search.pruner}\n",
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
