@@ -1,6 +1,7 @@
 """Does the search find more on real images, too? Ours against OptunaSearch's TPE with Ray's ASHA, seed by seed.
 
-    python benchmarks/against_stock.py FOLDER [--search classification-cpu] [--budget 20m] [--seeds 3] [--set key=value]
+    python benchmarks/against_stock.py FOLDER [--search classification-cpu] [--budget 20m] [--seeds 3] [--images 400]
+                                       [--set key=value ...] [--runs-dir runs]
 
 Both searches of a seed run at the same time, one trial at a time each, so that whatever else the machine does meets
 both alike; on two cores each has one. Printed is the best score of a trial that trained to the end (what a user
@@ -16,6 +17,8 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
+from curves import linked
+
 from analysis.load import Run, load_run
 from analysis.rank import ranked
 
@@ -28,9 +31,13 @@ def main() -> None:
     parser.add_argument("--search", default="classification-cpu")
     parser.add_argument("--budget", default="20m")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int, help="train on so many photos, judge on as many others")
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
+    if options.images is not None:
+        links = options.runs_dir / f"{options.folder.name}-{options.images}-data"
+        options.folder = linked(options.folder, options.images, links)
     found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
     for seed in range(options.seeds):
         names = {arm: f"against-{options.folder.name}-{arm}-{seed}" for arm in ARMS}

@@ -1,8 +1,8 @@
-"""Training tasks whose every outcome is known, read from ../shared/data/hpo: LCBench's surrogate and TaskSet's tables.
+"""Training tasks whose every outcome is known, read from ../shared/data/hpo and from benchmarks/curves.
 
 LCBench (Zimmer et al. 2021, "Auto-PyTorch Tabular") as the surrogate of YAHPO Gym (Pfisterer et al. 2022): multilayer
 perceptrons on tabular data, 52 epochs, with times. TaskSet (Metz et al. 2020): Adam's eight hyperparameters on
-recurrent text classifiers, 1,000 configurations each, many of which diverge.
+recurrent text classifiers, 1,000 configurations each, many of which diverge. OwnCurves: photos, a conditional space.
 
 Develop on DEVELOPMENT, judge on JUDGING: what was tuned on a task says little about it.
 """
@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from curves import read_curves
 
 from launch.simulate import Floats
+from launch.vectors import Vectors
 from search_spaces.grammar import Float, Int
+from search_spaces.serial import search_from_json
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "hpo"
 CACHE = Path(__file__).resolve().parent / ".cache"  # named in .gitignore
+OWN = Path(__file__).resolve().parent / "curves"
 
 NUM_SAMPLE = 2000  # random configurations by which a task's scale is known
 
@@ -112,7 +116,7 @@ class TaskSet:
 
     def curve(self, config: Mapping[str, Any]) -> Floats:
         point = (np.log([config[name] for name in self.space]) - self.low) / self.width
-        return self.losses[int(((self.points - point) ** 2).sum(1).argmin())]  # type: ignore[no-any-return]
+        return self.losses[_nearest(self.points, point)]  # type: ignore[no-any-return]
 
     def seconds_per_epoch(self, config: Mapping[str, Any]) -> float:
         return 1.0
@@ -120,6 +124,51 @@ class TaskSet:
     def sample(self, num: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """The table itself, of `num` at most: curves and seconds of a full training."""
         return self.losses[:num], np.full(len(self.losses[:num]), float(self.epochs))
+
+
+class OwnCurves:
+    """Trainings of one of our searches, recorded by `curves.py`, in its whole conditional space.
+
+    An approximation: a proposal is answered by the recorded training nearest to it, of the same backbone where there is
+    one, so that some dozens stand for the whole space. Distances are Euclidean over `Vectors.features`, scaled so that
+    two random values of a parameter are equally far apart on average, numbers and choices alike."""
+
+    def __init__(self, path: Path) -> None:
+        table = read_curves(path)
+        self.search, trials = search_from_json(table["search"]), table["trials"]
+        self.space: Mapping[str, Any] = self.search.full_space
+        self.mode, self.epochs, self.vectors = str(self.search.mode), self.search.epochs, Vectors(self.space)
+        self.points = self._points(np.stack([self.vectors.encode(trial["params"]) for trial in trials]))
+        nothing = [math.nan] * self.epochs
+        self.curves: Floats = np.array([(trial["values"] + nothing)[: self.epochs] for trial in trials])
+        timed = np.flatnonzero([len(trial["seconds"]) > 0 for trial in trials])  # not one that diverged at once
+        known = [timed[_nearest(self.points[timed], point)] for point in self.points]
+        self.seconds = np.array([np.median(trials[number]["seconds"]) for number in known])
+
+    def curve(self, config: Mapping[str, Any]) -> Floats:
+        return self.curves[self._recorded(config)]  # type: ignore[no-any-return]
+
+    def seconds_per_epoch(self, config: Mapping[str, Any]) -> float:
+        return float(self.seconds[self._recorded(config)])
+
+    def sample(self, num: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """The recorded trainings themselves, `num` at most; drawn at random, but for the search's own first."""
+        return self.curves[:num], self.seconds[:num] * self.epochs
+
+    def _recorded(self, config: Mapping[str, Any]) -> int:
+        return _nearest(self.points, self._points(self.vectors.encode(self.search.encode(config))[None]))
+
+    def _points(self, rows: Floats) -> Floats:
+        features, owner = self.vectors.features(rows)
+        # The mean squared distance of two uniform numbers is 1/6, of two uniform choices out of m 1 - 1/m.
+        weights = np.array([m / (m - 1) if m > 1 else 6.0 for m in self.vectors.choices])
+        if "model/backbone" in self.vectors.column:
+            weights[self.vectors.column["model/backbone"]] = weights.sum()  # farther apart than all else together
+        return features * np.sqrt(weights[owner])  # type: ignore[no-any-return]
+
+
+def _nearest(points: Floats, point: Floats) -> int:
+    return int(((points - point) ** 2).sum(1).argmin())
 
 
 @dataclass(frozen=True)
@@ -141,20 +190,25 @@ class Scale:
 
 
 def scale(name: str) -> Scale:
-    """Of a task by its name in TASKS. Kept in CACHE: LCBench's takes seconds."""
+    """Of a task by its name in TASKS. Kept in CACHE (LCBench's takes seconds); not our own, whose files change."""
+    if name in OWN_TASKS:
+        return measured(TASKS[name]())
     path = CACHE / f"{name}-{NUM_SAMPLE}.json"
     if not path.exists():
-        black_box = TASKS[name]()
-        curves, full_s = black_box.sample(NUM_SAMPLE, np.random.default_rng(0))
-        worst, best = (-np.inf, np.nanmax) if black_box.mode == "max" else (np.inf, np.nanmin)
-        last = np.where(np.isfinite(curves[:, -1]), curves[:, -1], worst)
-        median = min(float(np.median(last)), math.inf if black_box.mode == "max" else math.log(2))
-        found = Scale(black_box.mode, float(best(curves)), median, float(full_s.mean()))
+        found = measured(TASKS[name]())
         CACHE.mkdir(exist_ok=True)
         partial = path.with_suffix(f".{np.random.default_rng().integers(2**32)}")  # several processes may ask at once
         partial.write_text(json.dumps(vars(found)))
         partial.replace(path)
     return Scale(**json.loads(path.read_text()))
+
+
+def measured(black_box: LCBench | TaskSet | OwnCurves) -> Scale:
+    curves, full_s = black_box.sample(NUM_SAMPLE, np.random.default_rng(0))
+    worst, best = (-np.inf, np.nanmax) if black_box.mode == "max" else (np.inf, np.nanmin)
+    last = np.where(np.isfinite(curves[:, -1]), curves[:, -1], worst)
+    median = min(float(np.median(last)), math.log(2) if isinstance(black_box, TaskSet) else math.inf)
+    return Scale(black_box.mode, float(best(curves)), median, float(full_s.mean()))
 
 
 def random_config(space: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float | int]:
@@ -186,9 +240,11 @@ LCBENCH_JUDGING = (
 TASKSET_DEVELOPMENT = ("patch32_LSTM128_bs128", "patch32_IRNN64_relu_last_bs128", "patch128_LSTM128_avg_bs64")
 TASKSET_JUDGING = ("patch32_GRU64_avg_bs128", "patch32_VRNN64_relu_avg_bs128", "patch128_LSTM128_embed128_bs64")
 
-TASKS: dict[str, Callable[[], LCBench | TaskSet]] = {
+TASKS: dict[str, Callable[[], LCBench | TaskSet | OwnCurves]] = {
     **{f"lcbench-{task}": functools.partial(LCBench, task) for task in (*LCBENCH_DEVELOPMENT, *LCBENCH_JUDGING)},
     **{f"taskset-{name}": functools.partial(TaskSet, name) for name in (*TASKSET_DEVELOPMENT, *TASKSET_JUDGING)},
+    **{f"own-{p.name.partition('.')[0]}": functools.partial(OwnCurves, p) for p in sorted(OWN.glob("*.json.gz"))},
 }
 DEVELOPMENT = (*(f"lcbench-{t}" for t in LCBENCH_DEVELOPMENT), *(f"taskset-{t}" for t in TASKSET_DEVELOPMENT))
 JUDGING = (*(f"lcbench-{t}" for t in LCBENCH_JUDGING), *(f"taskset-{t}" for t in TASKSET_JUDGING))
+OWN_TASKS = tuple(task for task in TASKS if task.startswith("own-"))

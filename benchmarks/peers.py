@@ -2,7 +2,7 @@
 
     PEERS["tpe-asha-4"](black_box, seed)
 
-A number at the end of a name is the grace period in epochs; the reduction factor is 3 throughout. Spaces are flat.
+A number at the end of a name is the grace period in epochs; the reduction factor is 3. Nested spaces: see Flat.
 Syne Tune's methods are there where `pip install "syne-tune[basic]==0.16"` was done (SYNE_TUNE says so).
 """
 
@@ -19,14 +19,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from launch.simulate import BlackBox, Method
 from launch.simulate_ray import RayTrial
-from search_spaces.grammar import Float
+from launch.vectors import Parameter, parameters
+from search_spaces.grammar import Float, Int, Pick, draw
 
 METRIC = "objective"
 REDUCTION_FACTOR = 3
@@ -130,6 +131,21 @@ class SyneTune:
             self.scheduler.on_trial_complete(trial, result)
 
 
+class Flat:
+    """A method that searches `flat(space)`: of what it proposes, a configuration holds what exists in the drawn arms.
+    The method learns from the rest too; Optuna, drawing define-by-run, could spare TPE that, Syne Tune could not."""
+
+    def __init__(self, method: Method, space: Mapping[str, Any]) -> None:
+        self.method, self.space = method, space
+        self.parameters = flat(space)
+        self.on_epoch, self.on_end = method.on_epoch, method.on_end
+
+    def suggest(self, trial_id: str) -> Mapping[str, Any]:
+        proposed = self.method.suggest(trial_id) or {}
+        params = {parameter.name: proposed[key] for key, parameter in self.parameters.items()}
+        return draw(self.space, optuna.trial.FixedTrial(params))
+
+
 def asha(black_box: BlackBox, grace: int) -> TrialScheduler:
     return AsyncHyperBandScheduler(
         metric=METRIC,
@@ -146,7 +162,7 @@ def stock(
     """Ray's OptunaSearch; with ASHA from `grace` epochs on, or without pruning."""
     space = distributions(black_box.space)
     searcher = OptunaSearch(space, metric=METRIC, mode=black_box.mode, sampler=sampler(seed))
-    return Stock(searcher, FIFOScheduler() if grace is None else asha(black_box, grace))
+    return Flat(Stock(searcher, FIFOScheduler() if grace is None else asha(black_box, grace)), black_box.space)
 
 
 def optuna_hyperband(black_box: BlackBox, seed: int) -> Method:
@@ -158,7 +174,7 @@ def optuna_hyperband(black_box: BlackBox, seed: int) -> Method:
         pruner=pruner,
         direction="maximize" if black_box.mode == "max" else "minimize",
     )
-    return OptunaLoop(study, distributions(black_box.space))
+    return Flat(OptunaLoop(study, distributions(black_box.space)), black_box.space)
 
 
 def syne_tune(name: str, grace: int, black_box: BlackBox, seed: int) -> Method:
@@ -174,10 +190,14 @@ def syne_tune(name: str, grace: int, black_box: BlackBox, seed: int) -> Method:
         (False, True): syne.lograndint,
         (False, False): syne.randint,
     }
+
+    def in_its_words(node: Float | Int | Pick) -> Any:
+        if isinstance(node, Pick):
+            return syne.choice(list(node.choices))
+        return kinds[isinstance(node, Float), node.log](node.low, node.high)
+
     scheduler = getattr(baselines, name)(
-        config_space={
-            key: kinds[isinstance(node, Float), node.log](node.low, node.high) for key, node in black_box.space.items()
-        },
+        config_space={name: in_its_words(parameter.range) for name, parameter in flat(black_box.space).items()},
         metric=METRIC,
         time_attr="epoch",
         max_t=black_box.epochs,
@@ -186,15 +206,25 @@ def syne_tune(name: str, grace: int, black_box: BlackBox, seed: int) -> Method:
         grace_period=grace,
         reduction_factor=REDUCTION_FACTOR,
     )
-    return SyneTune(scheduler, black_box.mode)
+    return Flat(SyneTune(scheduler, black_box.mode), black_box.space)
+
+
+def flat(space: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Every parameter of every arm of a space, by a name that Ray's OptunaSearch does not take for a path."""
+    return {parameter.name.replace("/", "."): parameter for parameter in parameters(space)}
 
 
 def distributions(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-    """A flat space of Float and Int in Optuna's words."""
-    return {
-        name: (FloatDistribution if isinstance(node, Float) else IntDistribution)(node.low, node.high, log=node.log)
-        for name, node in space.items()
-    }
+    """`flat(space)` in Optuna's words."""
+    return {name: _distribution(parameter.range) for name, parameter in flat(space).items()}
+
+
+def _distribution(node: Float | Int | Pick) -> BaseDistribution:
+    if isinstance(node, Pick):
+        return CategoricalDistribution(node.choices)
+    if isinstance(node, Int):
+        return IntDistribution(node.low, node.high, node.log, node.step)
+    return FloatDistribution(node.low, node.high, node.log, node.step)
 
 
 def _random(seed: int) -> optuna.samplers.BaseSampler:

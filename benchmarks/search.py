@@ -1,6 +1,6 @@
 """How good is the search itself? Ours against what else there is, on real learning curves under a virtual clock.
 
-    python benchmarks/search.py [--tasks development|judging|all|NAME...] [--methods NAME...] [--workers 8 64]
+    python benchmarks/search.py [--tasks development|judging|all|own|NAME...] [--methods NAME...] [--workers 8 64]
                                 [--budgets 15 30 60] [--seeds 10] [--out runs/search-benchmark] [--jobs 2]
 
 A budget counts full trainings of a mean random configuration, shared out over the workers: with 8 workers and a budget
@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from blackboxes import DATA, DEVELOPMENT, JUDGING, TASKS, scale
+from blackboxes import DATA, DEVELOPMENT, JUDGING, OWN_TASKS, TASKS, scale
 from peers import PEERS, SYNE_TUNE
 from regrets import plot, tables
 
 from launch.simulate import Clock, incumbent, p50_p99, simulate
-from search_spaces.errors import ConfigError
+from search_spaces.errors import InputError
 from search_spaces.names import pick
 
-GROUPS = {"development": DEVELOPMENT, "judging": JUDGING, "all": (*DEVELOPMENT, *JUDGING)}
+GROUPS = {"development": DEVELOPMENT, "judging": JUDGING, "all": (*DEVELOPMENT, *JUDGING), "own": OWN_TASKS}
 METHODS = ("ours", *PEERS)
 
 
@@ -57,15 +57,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/search-benchmark"))
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f"the learning curves are not at {DATA}. Put the folder hpo/ of the shared data there.")
     tasks = [task for name in options.tasks for task in GROUPS.get(name, (name,))]
+    if not tasks:
+        parser.error("there is no file in benchmarks/curves. Make one with benchmarks/curves.py.")
+    if not DATA.is_dir() and not set(tasks) <= set(OWN_TASKS):
+        parser.error(f"the learning curves are not at {DATA}. Put the folder hpo/ of the shared data there.")
     try:
         for task in tasks:
             pick(TASKS, task, "task")
+            if task in OWN_TASKS:
+                TASKS[task]()  # refuses a damaged file
         for method in options.methods:
             pick(dict.fromkeys(METHODS), method, "method")
-    except ConfigError as error:
+    except InputError as error:
         parser.error(str(error))
     if not SYNE_TUNE:
         print("Syne Tune is not installed: its methods are left out.")

@@ -29,7 +29,7 @@ class Progress:
         self.records, self.search, self.console = records, search, console
         self.num_trials, self.deadline = num_trials, deadline
         self.started = time.time()
-        self.epochs_before = self._num_epochs()
+        self.epochs_before, self.done_before = self._num_epochs(), self._num_done()
         self.notice = ""
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
@@ -125,10 +125,13 @@ class Progress:
         now = time.time()
         if self.deadline is not None:
             estimates.append(self.deadline - now)
-        done = sum(trial.status not in ("running", "interrupted") for trial in self.records.trials.values())
+        done = self._num_done() - self.done_before  # in this sitting
         if self.num_trials and done >= 3:
-            estimates.append((now - self.started) / done * (self.num_trials - done))
+            estimates.append((now - self.started) / done * (self.num_trials - done - self.done_before))
         return f"about {duration(min(estimates))} left" if estimates else f"{duration(now - self.started)} so far"
+
+    def _num_done(self) -> int:
+        return sum(trial.status not in ("running", "interrupted") for trial in list(self.records.trials.values()))
 
     def _num_epochs(self) -> int:
         return sum(len(trial.epochs) for trial in list(self.records.trials.values()))
