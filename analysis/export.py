@@ -129,7 +129,8 @@ def write_export(
 def weight_files(export_dir: Path) -> list[Path]:
     """The files of weights of an export, the best epoch's first."""
     alone = export_dir / "model.safetensors"
-    several = sorted(export_dir.glob("model-*.safetensors"), key=lambda path: int(path.stem.removeprefix("model-")))
+    numbers = {path.stem.removeprefix("model-"): path for path in export_dir.glob("model-*.safetensors")}
+    several = [numbers[number] for number in sorted(filter(str.isdecimal, numbers), key=int)]
     return [alone] if alone.is_file() else several
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,8 @@ Trials = dict[str, Trial]
 def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
     """Apply one line of trials.jsonl. One of a trial whose proposal is not there (a deleted line) is passed over."""
     trial_id = row["trial_id"]
+    if not re.fullmatch(r"\d{4,}", str(trial_id)):  # folders are named by it
+        raise RunError(f"trials.jsonl: a trial_id is four digits or more, got '{trial_id}'. Restore it from a copy.")
     if row["event"] == "proposed":
         trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]))
     elif trial_id not in trials:

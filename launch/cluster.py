@@ -1,6 +1,6 @@
-"""The Ray that a search runs on: a local one, started for the search and ended with it.
+"""The Ray that a search runs on: a local one, started for the search and ended with it, or a cluster that is there.
 
-Starting Ray and importing torch take seconds each, on different processes: `local_ray` does the first in a thread while
+Starting Ray and importing torch take seconds each, on different processes: `some_ray` does the first in a thread while
 the caller does the second, and `ready` waits for it.
 """
 
@@ -9,50 +9,77 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import stat
+import re
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import ray
+from ray._private import ray_constants
 
+from launch.token import close_token_file, make_token
 from search_spaces.errors import ConfigError
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
+ANSWER_S = 10.0  # for a cluster to take a connection
 MAX_TRIALS = 10_000  # at once; a bound for a cluster whose trials need no GPU
 
 _starting: list[_Start] = []
 
 
 class _Start(threading.Thread):
-    """Starts Ray; keeps the error, if there is one, for `ready`."""
+    """Starts Ray, or joins one; keeps the error, if there is one, for `ready`."""
 
-    def __init__(self, num_cpus: int | None) -> None:
+    def __init__(self, address: str, options: dict[str, Any]) -> None:
         super().__init__(name="start-ray", daemon=True)
-        self.num_cpus = num_cpus
+        self.address, self.options = address, options
         self.error: BaseException | None = None
         self.up, self.done = threading.Event(), threading.Event()
 
     def run(self) -> None:
         try:
-            ray.init(
-                address="local",
-                num_cpus=self.num_cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
             close_token_file()
+            if self.address == "local":
+                make_token()
+                # Ray's own switch for machines that are no cluster: its ports then listen on 127.0.0.1 alone.
+                ray_constants.ENABLE_RAY_CLUSTER = False
+            elif self.address != "auto":
+                host, _, port = self.address.rpartition(":")
+                socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **self.options)
+        except OSError as error:  # ConnectionError among them
+            self.error = _no_answer(self.address, error)
         except BaseException as error:
             self.error = error
         self.up.set()
         self.done.wait()  # Linux ends Ray's processes with the thread, not the process, that started them
 
 
-@contextlib.contextmanager
-def local_ray(num_cpus: int | None = None) -> Iterator[None]:
+def local_ray(num_cpus: int | None = None) -> contextlib.AbstractContextManager[None]:
     """Start a local Ray beside the body, and shut it down after; or use the one that this process is connected to."""
+    return some_ray("local", num_cpus=num_cpus, include_dashboard=False)
+
+
+def ray_at(address: str | None) -> contextlib.AbstractContextManager[None]:
+    """The cluster at `auto` (the one that this machine is part of) or HOST:PORT; None starts a local Ray.
+
+    Raises ConfigError for an address that is neither.
+    """
+    if address is None:
+        return local_ray()
+    if address != "auto" and not re.fullmatch(r"[^:/\s]+:\d{1,5}", address):
+        raise ConfigError(
+            f"--address takes auto or HOST:PORT, got '{address}'. Run the command on a machine of the cluster, "
+            "with --address auto."
+        )
+    return some_ray(address)
+
+
+@contextlib.contextmanager
+def some_ray(address: str, **options: Any) -> Iterator[None]:
+    """Start or join a Ray beside the body, and leave it after; or use the one that this process is connected to."""
     if ray.is_initialized():
         yield
         return
@@ -62,7 +89,7 @@ def local_ray(num_cpus: int | None = None) -> Iterator[None]:
     )  # a relative path means the same in a trial as on the command line
     # One metrics agent less: on two cores it would compete with the trials.
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
-    start = _Start(num_cpus)
+    start = _Start(address, options)
     _starting.append(start)
     start.start()
     try:
@@ -82,11 +109,13 @@ def ready() -> None:
             raise start.error
 
 
-def close_token_file() -> None:
-    """Ray writes its authentication token readable for all; it is the key to running code here."""
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-    if token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
-        token.chmod(0o600)
+def _no_answer(address: str, error: OSError) -> ConfigError:
+    why = " ".join(str(error).split())[:200]
+    return ConfigError(
+        f"no Ray answers at --address {address} ({why}). Start one with `ray start --head`, give the address that it "
+        "prints, or leave --address out for this machine alone. A cluster that asks for a token wants its own in "
+        "~/.ray/auth_token."
+    )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,14 @@ CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Where dec
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
 TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045
+SetOption = Annotated[Optional[list[str]], typer.Option("--set", help="key=value: fix or change a part.")]  # noqa: UP045
+Address = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="auto or HOST:PORT: a Ray cluster that runs; default: this machine alone."),
+]
+MaxConcurrent = Annotated[Optional[int], typer.Option(min=1, help="Trials at once.")]  # noqa: UP045
+CpusPerTrial = Annotated[Optional[float], typer.Option(min=0.01, help="Default 1, or a GPU's share.")]  # noqa: UP045
+GpusPerTrial = Annotated[Optional[float], typer.Option(min=0, help="Fractions share a GPU.")]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Sampler = Annotated[Optional[str], typer.Option("--sampler", help="Who proposes; default: the search's (fidelity).")]  # noqa: UP045
 Pruner = Annotated[Optional[str], typer.Option("--pruner", help="Who ends trials early; default: the search's (asha).")]  # noqa: UP045

@@ -14,6 +14,7 @@ from ray import tune
 from rich.console import Console
 
 from launch import preflight
+from launch.agreement import require_shared
 from launch.callback import RunCallback
 from launch.cluster import Share, ready, share_of_machine
 from launch.interrupt import ctrl_c
@@ -60,16 +61,11 @@ def start(search: Search, name: str, runs_dir: Path, options: RunOptions, consol
     """
     run_dir = runs_dir / name
     preflight.check_runs_dir(run_dir)
-    preflight.check_weights(search)
-    if search.task != "classification":  # else the task is known with the data, and checked then
-        preflight.check_names(search.for_task(search.task))
-    dataset = _load(search, options)
-    search = search.for_task(dataset.task)
-    preflight.check_names(search)
-    preflight.check_data(search, dataset)
+    search, dataset = prepared(search, options)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
     plan(options)  # refuses what the machine does not have, before there is a run
+    require_shared(dataset, run_dir.resolve().parent, _path(options.cache_dir))
     records = Records.create(
         run_dir,
         {
@@ -112,11 +108,28 @@ def resume(run_dir: Path, more_trials: int, budget_s: float | None, console: Con
                 f"the data at {options.data} is not the run's data (fingerprint {dataset.fingerprint}, was {was}). "
                 "Restore it, or start a new run."
             )
+        require_shared(dataset, run_dir.resolve().parent, _path(options.cache_dir))
         if more_trials:
             records.write_search({**search_json, "options": {**search_json["options"], "num_trials": num_trials}})
         (run_dir / "stop").unlink(missing_ok=True)
         _execute(records, search, dataset, options, console, started)
     return records
+
+
+def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
+    """The search for the data's task, and the data. Raises InputError for everything that is wrong with either."""
+    preflight.check_weights(search)
+    if search.task != "classification":  # else the task is known with the data, and checked then
+        preflight.check_names(search.for_task(search.task))
+    dataset = _load(search, options)
+    search = search.for_task(dataset.task)
+    preflight.check_names(search)
+    preflight.check_data(search, dataset)
+    return search, dataset
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _load(search: Search, options: RunOptions) -> Dataset:
@@ -127,7 +140,7 @@ def _load(search: Search, options: RunOptions) -> Dataset:
         seed=options.seed,
         on_bad_image=options.on_bad_image,
         short_side_px=preflight.short_side_px(search),
-        cache_dir=None if options.cache_dir is None else Path(options.cache_dir),
+        cache_dir=_path(options.cache_dir),
     )
     return dataset
 
@@ -143,7 +156,7 @@ def _execute(
         metric=search.metric or "",
         mode=search.mode or "max",
         short_side_px=preflight.short_side_px(search),
-        cache_dir=None if options.cache_dir is None else Path(options.cache_dir),
+        cache_dir=_path(options.cache_dir),
         cpus=max(1, int(share.cpus)),
         gpu_share=share.gpus,
         num_workers=share.num_workers,

@@ -131,8 +131,11 @@ def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, co
 
 
 def _stored_metrics(path: Path) -> dict[str, float]:
-    with np.load(path) as stored:
-        metrics: dict[str, float] = json.loads(str(stored["metrics"]))
+    try:
+        with np.load(path) as stored:
+            metrics: dict[str, float] = json.loads(str(stored["metrics"]))
+    except (ValueError, KeyError, OSError) as error:
+        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}). Delete it.") from None
     return metrics
 
 

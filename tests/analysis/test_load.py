@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from analysis.load import VERSION, load_run
+import pytest
+
+from analysis.load import VERSION, load_run, read_trials
+from search_spaces.errors import RunError
 
 PROPOSED = [{"event": "proposed", "trial_id": name, "params": {}, "config": {}} for name in ("0000", "0001")]
 STARTED = [{"event": "started", "trial_id": name} for name in ("0000", "0001")]
@@ -31,3 +34,13 @@ def test_a_trial_whose_proposal_was_deleted_is_passed_over(tmp_path: Path) -> No
 def test_an_epoch_that_was_written_after_the_trials_were_read_is_passed_over(tmp_path: Path) -> None:
     run = load_run(write_run(tmp_path / "run", [PROPOSED[0], STARTED[0]], EPOCHS))
     assert [(trial.trial_id, trial.status, len(trial.epochs)) for trial in run.trials] == [("0000", "running", 1)]
+
+
+@pytest.mark.parametrize("trial_id", ["../../../precious", "/home/me", "a", "", None, "1e5"])
+def test_a_record_names_no_folder_but_one_of_its_run(tmp_path: Path, trial_id: object) -> None:
+    """`resume` deletes what ended trials leave in folders of their names."""
+    (tmp_path / "search.json").write_text('{"version": 1}')
+    row = {"event": "proposed", "trial_id": trial_id, "params": {}, "config": {}}
+    (tmp_path / "trials.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(RunError, match="a trial_id is four digits or more"):
+        read_trials(tmp_path)

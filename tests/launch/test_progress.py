@@ -46,7 +46,9 @@ def plain() -> Console:
 
 def test_where_there_is_no_terminal_a_trial_that_ended_is_one_line(records: Records) -> None:
     console = plain()
+    ended, records.trials = records.trials, {}
     with Progress(records, SEARCH, console, 20, None) as progress:
+        records.trials = ended
         for trial_id in ("0000", "0001", "0002"):
             progress.ended(trial_id)
         progress.say("Stopping.")
@@ -106,3 +108,17 @@ def test_nothing_is_best_before_the_first_epoch(tmp_path: Path) -> None:
     console = plain()
     Progress(records, SEARCH, console, 20, None).ended("0000")
     assert "best so far none yet" in console.export_text()
+
+
+def test_what_an_earlier_sitting_has_done_does_not_make_the_rest_look_short(records: Records) -> None:
+    console = plain()
+    with Progress(records, SEARCH, console, 6, None) as progress:
+        progress.started -= 100  # seconds, in which none of the three trials that have ended was trained
+        progress.ended("0000")
+        for number in range(5, 8):
+            records.trials[f"{number:04d}"] = Trial(f"{number:04d}", {}, config("vgg11", 0.5), epochs(0.5), "complete")
+        progress.num_trials = 9
+        progress.ended("0007")
+    first, last = console.export_text().splitlines()
+    assert first.endswith("1m40s so far")
+    assert last.endswith("about 1m40s left"), "three in 100 s, three are left"

@@ -1,8 +1,10 @@
 import dataclasses
+import os
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import cv2
 import huggingface_hub
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 from search_spaces.errors import ConfigError, WeightsError
 from trainables.config_model import ClassifierConfig
 from trainables.models import weights as weights_module
+from trainables.models.backbones import TORCHVISION_BACKBONES
 from trainables.models.classifiers import build_classifier
 from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
 from trainables.models.weights import load_weights, missing_weights, require_weights
@@ -225,3 +228,26 @@ def test_a_file_that_could_run_code_is_refused(tmp_path):
 def test_weights_that_are_no_file_are_answered_with_what_there_is():
     with pytest.raises(WeightsError, match="'imagnet' is neither imagenet, none nor a file"):
         load_weights("test_resnet", "imagnet", 32)
+
+
+class Crafted:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("name", sorted(TORCHVISION_BACKBONES))
+def test_weights_that_somebody_put_into_torchvisions_cache_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    url = TORCHVISION_BACKBONES[name].weights.url
+    torch.save({"features": Crafted(tmp_path / "ran")}, tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2])
+    with pytest.raises(WeightsError):
+        load_weights(name, "imagenet", 96)
+    assert not (tmp_path / "ran").exists()

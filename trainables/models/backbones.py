@@ -49,14 +49,24 @@ class TorchvisionBackbone:
     min_image_size: int
 
 
+def _stored(weights: Any) -> Any:
+    """The state dict, downloaded once. Given `weights` themselves, torchvision would run what a crafted file in its
+    cache says, and would not look at its hash."""
+    return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+
+
 def _alexnet(weights: Any) -> Any:
-    model = alexnet(weights=weights, progress=False)
+    model = alexnet()
+    if weights is not None:
+        model.load_state_dict(_stored(weights))
     model.classifier = model.classifier[:-1]
     return model
 
 
 def _inception_v3(weights: Any) -> Any:
-    model = inception_v3(weights=weights, progress=False) if weights else inception_v3(init_weights=True)
+    model = inception_v3(init_weights=weights is None)
+    if weights is not None:
+        model.load_state_dict(_stored(weights))
     model.transform_input = False  # our images come normalised as its weights want them
     model.fc = nn.Identity()
     return model

@@ -1,0 +1,87 @@
+"""Whether the machines of a cluster fit together: the same versions, the same data, one runs folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from launch.cluster import ready
+from launch.nodes import Node, looks, survey
+from search_spaces.errors import RunError
+from trainables.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of the report. advice: what to do, of a finding that is not good. fatal: a search would not start."""
+
+    text: str
+    advice: str = ""
+    fatal: bool = False
+
+    @property
+    def good(self) -> bool:
+        return not self.advice
+
+
+def data_paths(dataset: Dataset) -> list[Path]:
+    """What every machine must see of the data; nothing of what is built in or downloaded."""
+    path = Path(dataset.spec).expanduser()
+    if not path.exists():
+        return []
+    return (
+        [path.resolve(), *sorted(one.resolve() for one in path.iterdir() if one.is_dir())] if path.is_dir() else [path]
+    )
+
+
+def look_at_nodes(nodes: Sequence[Node]) -> list[Finding]:
+    """One line per machine, and those that say what is wrong with it."""
+    driver = next(node for node in nodes if node.is_driver)
+    found = []
+    for node in nodes:
+        who = f"{node.address}{' (this machine)' if node.is_driver else ''}"
+        if node.problem:
+            advice = "See that visionsweep is installed there, in the Python that Ray was started with."
+            found.append(Finding(f"{who}: {node.problem}", advice, fatal=True))
+            continue
+        found.append(Finding(f"{who}: {_means(node)}"))
+        differing = [
+            f"{name} {node.versions.get(name, 'missing')} (here {mine})"
+            for name, mine in driver.versions.items()
+            if node.versions.get(name) != mine
+        ]
+        if differing:
+            advice = "Install the same ones there, with constraints.txt."
+            found.append(Finding(f"{who}: has {', '.join(differing)}", advice, fatal=True))
+        for path, how in node.not_seen.items():
+            advice = "Put it on a folder that all machines share, under the same path, or give one that is shared."
+            found.append(Finding(f"{who}: {path} is {how}; here it is {looks(Path(path))}", advice, fatal=True))
+    return found
+
+
+def _means(node: Node) -> str:
+    parts = [f"{node.cpus:g} CPUs", f"{node.memory_gb:.0f} GB memory"]
+    if node.gpus:
+        names = ", ".join(sorted(set(node.gpu_names))) or "which torch does not see"
+        parts.append(f"{node.gpus:g} GPUs ({names}, {node.gpu_memory_gb:.0f} GB)")
+    return ", ".join(parts)
+
+
+def require_shared(dataset: Dataset, runs_dir: Path, cache_dir: Path | None) -> None:
+    """Before a search on several machines: all see the data and the runs folder, with the same versions.
+
+    Raises RunError with everything that does not hold.
+    """
+    ready()
+    if sum(node["Alive"] for node in ray.nodes()) < 2:
+        return
+    fatal = [finding for finding in look_at_nodes(survey(data_paths(dataset), runs_dir, cache_dir)) if finding.fatal]
+    if fatal:
+        raise RunError("the machines of the cluster do not fit together.\n" + "\n".join(map(in_words, fatal)))
+
+
+def in_words(finding: Finding) -> str:
+    return f"  {finding.text}. {finding.advice}" if finding.advice else f"  {finding.text}"

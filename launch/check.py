@@ -1,0 +1,94 @@
+"""`visionsweep check`: what would stand in the way of a search, before anything is spent. `run` asks the fatal part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from launch import preflight
+from launch.agreement import Finding, data_paths, look_at_nodes
+from launch.cluster import Share
+from launch.needs import NUM_DRAWS, costliest, measure
+from launch.nodes import Node, survey
+from launch.progress import in_words
+from launch.run import RunOptions, plan, prepared
+from launch.token import token_is_on
+from search_spaces.search import Search
+from trainables.data.cache_build import SAMPLE, decode_small
+from trainables.data.dataset import Dataset
+from trainables.tasks import TASKS
+
+
+def check_search(search: Search, options: RunOptions, runs_dir: Path) -> list[Finding]:
+    """Everything, in the order in which it would go wrong. runs_dir: absolute. Raises InputError as `run` does for
+    what is wrong with the search or the data themselves."""
+    search, dataset = prepared(search, options)
+    preflight.check_runs_dir(runs_dir / "visionsweep-check")
+    cache_dir = None if options.cache_dir is None else Path(options.cache_dir)
+    train, val = (len(dataset.indices(name)) for name in ("train", "val"))
+    found = [Finding(f"data {dataset.spec}: {dataset.task}, {train} images to train on, {val} to judge by")]
+    nodes = survey(data_paths(dataset), runs_dir, cache_dir)
+    found += look_at_nodes(nodes)
+    if any(finding.fatal for finding in found):
+        return found
+    if len(nodes) > 1:
+        found.append(Finding(f"data and runs folder {runs_dir}: seen alike by all {len(nodes)} machines"))
+    found += look_at_cache(nodes, cache_gb(dataset, preflight.short_side_px(search)), cache_dir)
+    found += look_at_trials(search, dataset, plan(options), nodes)
+    found.append(_tokens())
+    return found
+
+
+def look_at_trials(search: Search, dataset: Dataset, share: Share, nodes: Sequence[Node]) -> list[Finding]:
+    """What the costliest trial needs, and how many run at once."""
+    outputs = TASKS[search.task].num_outputs(len(dataset.classes))
+    need = measure(costliest(search, outputs), dataset, share)
+    words = in_words(need.config)
+    if need.problem:
+        advice = "Fix what it shows with --set, such as a smaller image_size or batch_size, or other weights."
+        return [Finding(f"the costliest of {NUM_DRAWS} configurations ({words}) fails: {need.problem}", advice, True)]
+    gb, device = need.peak_memory_mb * 2**20 / 1e9, "GPU memory" if share.gpus else "memory"
+    per_trial = f"--cpus-per-trial {share.cpus:g}" + (f" --gpus-per-trial {share.gpus:g}" if share.gpus else "")
+    found = [
+        Finding(
+            f"a trial: {per_trial}, up to about {gb:.1f} GB of {device} and {need.step_seconds:.1f} s for a first "
+            f"batch ({words}); {share.concurrent} at once"
+        )
+    ]
+    have = [node.gpu_memory_gb if share.gpus else node.memory_gb for node in nodes if not share.gpus or node.gpus]
+    each = max(1, int(1 / share.gpus)) if share.gpus else max(1, round(share.concurrent / len(nodes)))
+    if have and gb * each > min(have):
+        advice = "Give each more with --gpus-per-trial or --cpus-per-trial, or fix a smaller batch_size or image_size."
+        found.append(Finding(f"{each} such trials on one machine would not fit into its {min(have):.0f} GB", advice))
+    return found
+
+
+def cache_gb(dataset: Dataset, short_side_px: int) -> float:
+    """What the decoded images take, guessed from a few of them."""
+    indices = np.flatnonzero(~np.isin(dataset.split, ("skipped", "duplicate")))
+    sample = indices[np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices)), dtype=int)]
+    sizes = [decode_small(dataset.reader, int(index), short_side_px).nbytes for index in sample]
+    if dataset.mask_reader is not None:
+        sizes = [size + dataset.mask_reader(int(i)).nbytes for size, i in zip(sizes, sample, strict=True)]
+    return float(np.mean(sizes)) * len(dataset.names) / 1e9
+
+
+def _tokens() -> Finding:
+    if token_is_on():
+        return Finding("Ray asks for a token")
+    advice = "Start Ray with RAY_AUTH_MODE=token on every machine (SECURITY.md)."
+    return Finding("Ray asks for no token: whoever reaches its ports can run code", advice)
+
+
+def look_at_cache(nodes: Sequence[Node], cache_gb: float, cache_dir: Path | None) -> list[Finding]:
+    """Whether the decoded images have room on every machine."""
+    if cache_dir is None:
+        return [Finding("images are decoded at every access (--no-cache)")]
+    found = [Finding(f"decoded images: about {cache_gb:.2f} GB on each machine, in {cache_dir}")]
+    for node in nodes:
+        if not node.problem and node.free_gb < 1.1 * cache_gb:
+            advice = "Free some space there, name another --cache-dir, or pass --no-cache."
+            found.append(Finding(f"{node.address}: {node.free_gb:.1f} GB are free for them", advice, fatal=True))
+    return found

@@ -1,0 +1,160 @@
+"""The commands that search: run, resume, check. Heavy libraries are imported inside them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from launch.options import (
+    Address,
+    CacheDir,
+    CpusPerTrial,
+    DataOption,
+    GpusPerTrial,
+    MaxConcurrent,
+    NoCache,
+    OnBadImage,
+    Pruner,
+    RunsDir,
+    Sampler,
+    SetOption,
+    TaskOption,
+    WarmStart,
+    absolute,
+    cache_folder,
+    new_console,
+)
+
+
+def run(
+    search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
+    data: DataOption = None,
+    name: Annotated[Optional[str], typer.Option(help="Name of the run; default: search and time.")] = None,  # noqa: UP045
+    trials: Annotated[Optional[int], typer.Option(min=1, help="How many configurations to try.")] = None,  # noqa: UP045
+    budget: Annotated[Optional[str], typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,  # noqa: UP045
+    assignments: SetOption = None,
+    max_concurrent: MaxConcurrent = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    address: Address = None,
+    task: TaskOption = None,
+    sampler: Sampler = None,
+    pruner: Pruner = None,
+    warm_start: WarmStart = None,
+    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
+    runs_dir: RunsDir = Path("runs"),
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    on_bad_image: OnBadImage = "error",
+) -> None:
+    """Search: try configurations on your data, end the bad ones early, rank the rest."""
+    started = time.time()
+    from launch.loading import load_search, parse_assignments, parse_duration
+    from launch.show import print_outcome
+    from launch.warm import warm_started
+    from search_spaces.errors import ConfigError
+
+    named = {"task": task, "sampler": sampler, "pruner": pruner}
+    chosen = {key: value for key, value in named.items() if value is not None}
+    found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
+    found = warm_started(found, warm_start or [])
+    budget_s = None if budget is None else parse_duration(budget)
+    data = data or found.data
+    if not data:
+        raise ConfigError(f"the search '{search}' names no data. Add --data DIR.")
+    from launch.cluster import ray_at
+
+    with ray_at(address):
+        from launch.run import RunOptions, check_name, default_name, start  # imports torch, while Ray starts
+
+        options = RunOptions(
+            data=absolute(data),
+            num_trials=trials,
+            budget_s=budget_s,
+            max_concurrent=max_concurrent,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            seed=seed,
+            cache_dir=cache_folder(cache_dir, no_cache),
+            on_bad_image=on_bad_image,
+            keep_trials=keep_trials,
+        )
+        console = new_console()
+        records = start(found, check_name(name or default_name(search)), runs_dir, options, console, started)
+        print_outcome(records.run_dir, console)
+
+
+def resume(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    trials: Annotated[str, typer.Option(help="+N: so many configurations more.")] = "+0",
+    budget: Annotated[Optional[str], typer.Option(help="Wall-clock for this sitting, such as 30m.")] = None,  # noqa: UP045
+    address: Address = None,
+) -> None:
+    """Go on with a run that was stopped: interrupted trials continue from their last epoch."""
+    started = time.time()
+    from analysis.load import read_search
+    from launch.cluster import ray_at
+    from launch.loading import parse_duration
+    from launch.show import print_outcome
+    from search_spaces.errors import ConfigError
+
+    if not trials.lstrip("+").isdigit():
+        raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
+    budget_s = None if budget is None else parse_duration(budget)
+    read_search(run_dir)  # refuses what is no run, before Ray starts
+    with ray_at(address):
+        from launch.run import resume as resume_run
+
+        console = new_console()
+        records = resume_run(run_dir, int(trials.lstrip("+")), budget_s, console, started)
+        print_outcome(records.run_dir, console)
+
+
+def check(
+    search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
+    data: DataOption = None,
+    assignments: SetOption = None,
+    max_concurrent: MaxConcurrent = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    address: Address = None,
+    task: TaskOption = None,
+    runs_dir: RunsDir = Path("runs"),
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    on_bad_image: OnBadImage = "error",
+) -> None:
+    """Say what would stand in the way of a search, on every machine, before anything is spent."""
+    from launch.loading import load_search, parse_assignments
+    from search_spaces.errors import ConfigError
+
+    found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
+    data = data or found.data
+    if not data:
+        raise ConfigError(f"the search '{search}' names no data. Add --data DIR.")
+    from launch.cluster import ray_at
+
+    with ray_at(address):
+        from launch.check import check_search
+        from launch.run import RunOptions
+
+        options = RunOptions(
+            data=absolute(data),
+            max_concurrent=max_concurrent,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            cache_dir=cache_folder(cache_dir, no_cache),
+            on_bad_image=on_bad_image,
+        )
+        console = new_console()
+        findings = check_search(found, options, runs_dir.resolve())
+        for finding in findings:
+            mark, style = ("ok", "green") if finding.good else ("NO", "red") if finding.fatal else ("..", "yellow")
+            console.print(f"{mark}  {finding.text}", style=None if finding.good else style, soft_wrap=True)
+            if finding.advice:
+                console.print(f"    {finding.advice}", soft_wrap=True)
+    raise typer.Exit(int(any(finding.fatal for finding in findings)))

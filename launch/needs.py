@@ -1,0 +1,99 @@
+"""What one trial of a search needs: its costliest configuration takes one real step, where a trial would run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import optuna
+import ray
+
+from launch.cluster import Share
+from search_spaces.errors import Contradiction
+from search_spaces.search import Search
+from trainables.config import TrialConfig
+from trainables.config_io import parse_config
+from trainables.costs import num_parameters
+from trainables.data.dataset import Dataset
+
+NUM_DRAWS = 48
+PROBE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Need:
+    """Of the costliest configuration that was drawn. problem: how its step failed, or ''."""
+
+    config: dict[str, Any]
+    peak_memory_mb: float = 0.0
+    step_seconds: float = 0.0
+    problem: str = ""
+
+
+def costliest(search: Search, num_outputs: int) -> dict[str, Any]:
+    """Of NUM_DRAWS random configurations the one whose weights times pixels are most: what a step's memory and time
+    grow with. Weights are counted on torch's meta device, where they take no room."""
+    import torch
+
+    from trainables.models.build import build_model
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    weights: dict[str, int] = {}
+    best: tuple[float, dict[str, Any]] | None = None
+    for _ in range(NUM_DRAWS):
+        drawn = search.draw(study.ask())
+        try:
+            config = parse_config(drawn, "the search")
+        except Contradiction:
+            continue
+        key = repr(config.model)
+        if key not in weights:
+            with torch.device("meta"):
+                untrained = config.model.model_copy(update={"weights": "none"})
+                weights[key] = num_parameters(build_model(untrained, num_outputs, config.image_size))
+        cost = float(weights[key]) * config.batch_size * config.image_size**2
+        if best is None or cost > best[0]:
+            best = cost, drawn
+    assert best is not None, "a space without a valid configuration was refused before"
+    return best[1]
+
+
+def measure(drawn: dict[str, Any], dataset: Dataset, share: Share) -> Need:
+    """One batch of the data, trained and judged in a task with a trial's share of a machine."""
+    task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, max_calls=1)(_step)
+    try:
+        peak_memory_mb, seconds = ray.get(
+            task.remote(drawn, dataset, share.gpus > 0, max(1, int(share.cpus))), timeout=PROBE_S
+        )
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return Need(drawn, problem=(lines[-1] if lines else type(error).__name__)[:300])
+    return Need(drawn, peak_memory_mb, seconds)
+
+
+def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> tuple[float, float]:
+    """(peak memory in MB, seconds of an epoch of one batch)."""
+    import torch
+
+    from trainables.data.augment import cached_short_side
+    from trainables.data.formats import reopen_images
+    from trainables.data.loader import TrialData
+    from trainables.loop import fit
+    from trainables.threads import limit_threads
+
+    limit_threads(cpus)
+    config: TrialConfig = parse_config(drawn, "the search").model_copy(update={"epochs": 1, "repeat": 1})
+    small = replace(dataset, split=first_of_each(dataset.split, config.batch_size))
+    images = reopen_images(small, cached_short_side(config), None)  # a batch: not worth a cache
+    result = next(fit(config, TrialData(small, images), torch.device("cuda" if use_gpu else "cpu")))
+    return result.peak_memory_mb, result.seconds
+
+
+def first_of_each(split: np.ndarray, batch_size: int) -> np.ndarray:
+    """(N,) the split with one batch of train and of val left, the rest skipped."""
+    kept = np.full_like(split, "skipped")
+    for name in ("train", "val"):
+        chosen = np.flatnonzero(split == name)[:batch_size]
+        kept[chosen] = name
+    return kept

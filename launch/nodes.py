@@ -1,0 +1,149 @@
+"""The machines of a cluster: what each has, and whether it sees the same files. Each is asked by a task of its own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+ANSWER_S = 60.0  # a machine may have to import torch first
+COMPARED = ("visionsweep", "torch", "ray")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine. cpus, gpus: as Ray counts them. problem: why it could not be asked, or ''.
+
+    gpu_names, gpu_memory_gb: of its first GPU where they differ. not_seen: by path, how what it sees differs from what
+    the driver sees. free_gb: where decoded images are kept.
+    """
+
+    address: str
+    cpus: float
+    gpus: float
+    memory_gb: float
+    is_driver: bool = False
+    name: str = ""
+    gpu_names: tuple[str, ...] = ()
+    gpu_memory_gb: float = 0.0
+    free_gb: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    not_seen: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+def survey(data: Sequence[Path], runs_dir: Path | None, cache_dir: Path | None) -> list[Node]:
+    """Ask every machine of the Ray that this process is connected to, the driver's own first.
+
+    data: files and folders that all must see alike. runs_dir: a folder that all must be able to write.
+    """
+    expected = {str(path): looks(path) for path in data}
+    mark = None if runs_dir is None else runs_dir / f".visionsweep-probe-{uuid.uuid4().hex}"
+    here = ray.get_runtime_context().get_node_id()
+    alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != here)
+    try:
+        if mark is not None:
+            mark.write_text("visionsweep")
+        asked = [_ask(node["NodeID"], expected, mark, cache_dir) for node in alive]
+        ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
+        return [_node(node, task, node["NodeID"] == here) for node, task in zip(alive, asked, strict=True)]
+    finally:
+        if mark is not None:
+            for probe in mark.parent.glob(f"{mark.name}*"):
+                probe.unlink(missing_ok=True)
+
+
+def looks(path: Path) -> str:
+    """What a path is, in words that can be compared between machines."""
+    try:
+        if path.is_dir():
+            return f"a folder of {len(os.listdir(path))} entries"
+        return f"a file of {path.stat().st_size} bytes"
+    except OSError as error:
+        return f"not there ({error.strerror})"
+
+
+def _ask(node_id: str, expected: Mapping[str, str], mark: Path | None, cache_dir: Path | None) -> Any:
+    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    remote = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_answer)
+    return remote.remote(dict(expected), mark, cache_dir)
+
+
+def _answer(expected: dict[str, str], mark: Path | None, cache_dir: Path | None) -> dict[str, Any]:
+    """On the machine itself."""
+    not_seen = {path: found for path, was in expected.items() if (found := looks(Path(path))) != was}
+    if mark is not None:
+        not_seen |= _runs_dir_problem(mark)
+    names, gpu_memory_gb = _gpus()
+    free_gb = 0.0
+    if cache_dir is not None:
+        there = next(folder for folder in (cache_dir, *cache_dir.parents) if folder.exists())
+        free_gb = shutil.disk_usage(there).free / 1e9
+    return {
+        "name": socket.gethostname(),
+        "gpu_names": names,
+        "gpu_memory_gb": gpu_memory_gb,
+        "free_gb": free_gb,
+        "versions": versions(),
+        "not_seen": not_seen,
+    }
+
+
+def _runs_dir_problem(mark: Path) -> dict[str, str]:
+    """Whether what the driver wrote is here, and can be written beside."""
+    if not mark.exists():
+        return {str(mark.parent): "not the driver's folder (a file that it wrote is not there)"}
+    try:
+        mark.with_name(f"{mark.name}-{uuid.uuid4().hex}").write_text("visionsweep")
+    except OSError as error:
+        return {str(mark.parent): f"cannot be written ({error.strerror})"}
+    return {}
+
+
+def _gpus() -> tuple[tuple[str, ...], float]:
+    """Names, and the memory of the smallest in GB."""
+    with suppress(Exception):  # no driver, or none that torch can use
+        import torch
+
+        found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        if found:
+            return tuple(one.name for one in found), min(one.total_memory for one in found) / 1e9
+    return (), 0.0
+
+
+def versions() -> dict[str, str]:
+    """Of what must agree between machines."""
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for library in COMPARED:
+        with suppress(PackageNotFoundError):
+            found[library] = version(library)
+    return found
+
+
+def _node(node: Mapping[str, Any], task: Any, is_driver: bool) -> Node:
+    resources = node["Resources"]
+    basics: dict[str, Any] = {
+        "address": node["NodeManagerAddress"],
+        "cpus": resources.get("CPU", 0.0),
+        "gpus": resources.get("GPU", 0.0),
+        "memory_gb": resources.get("memory", 0.0) / 1e9,
+        "is_driver": is_driver,
+    }
+    try:
+        return Node(**basics, **ray.get(task, timeout=0.1))
+    except ray.exceptions.GetTimeoutError:
+        return Node(**basics, problem=f"did not answer within {ANSWER_S:.0f} s")
+    except Exception as error:
+        last = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        return Node(**basics, problem=last[:300])
