@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from curves import read_curves
 
+from launch.engine.vectors import Vectors
 from launch.simulate import Floats
-from launch.vectors import Vectors
 from search_spaces.grammar import Float, Int
 from search_spaces.serial import search_from_json
 

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from ray.tune.schedulers import TrialScheduler
 
-from launch.history import INFEASIBLE
+from launch.engine.history import INFEASIBLE
 from launch.pruning import build_scheduler
 from launch.records import Records
 from launch.replay import ended_as

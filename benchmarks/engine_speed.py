@@ -27,13 +27,13 @@ import optuna
 from ours import Recorder
 
 from analysis.load import Trial
+from launch.engine.vectors import Vectors
 from launch.pruning import build_scheduler
 from launch.records import Records
 from launch.replay import Replay
 from launch.searcher import StudySearcher
 from launch.simulate import Floats, p50_p99, simulate
 from launch.simulate_ray import RayMethod
-from launch.vectors import Vectors
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick
 from search_spaces.search import Search
 

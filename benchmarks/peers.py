@@ -24,9 +24,9 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from launch.engine.vectors import Parameter, parameters
 from launch.simulate import BlackBox, Method
 from launch.simulate_ray import RayTrial
-from launch.vectors import Parameter, parameters
 from search_spaces.grammar import Float, Int, Pick, draw
 
 METRIC = "objective"

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from launch import preflight
-from launch.agreement import Finding, data_paths, look_at_nodes
-from launch.cluster import Share
-from launch.needs import NUM_DRAWS, costliest, measure
-from launch.nodes import Node, survey
+from launch.machines.agreement import Finding, data_paths, look_at_nodes
+from launch.machines.cluster import Share
+from launch.machines.needs import NUM_DRAWS, costliest, measure
+from launch.machines.nodes import Node, survey
+from launch.machines.token import token_is_on
 from launch.progress import in_words
 from launch.run import RunOptions, plan, prepared
-from launch.token import token_is_on
 from search_spaces.search import Search
 from trainables.data.cache_build import SAMPLE, decode_small
 from trainables.data.dataset import Dataset

@@ -10,7 +10,7 @@ import typer
 from launch.cli_models import export, predict, train
 from launch.cli_search import check, resume, run
 from launch.cli_show import rank, recipes, spaces
-from launch.token import use_token
+from launch.machines.token import use_token
 from search_spaces.errors import InputError, VisionsweepError
 
 app = typer.Typer(

@@ -66,7 +66,7 @@ def run(
     data = data or found.data
     if not data:
         raise ConfigError(f"the search '{search}' names no data. Add --data DIR.")
-    from launch.cluster import ray_at
+    from launch.machines.cluster import ray_at
 
     with ray_at(address):
         from launch.run import RunOptions, check_name, default_name, start  # imports torch, while Ray starts
@@ -97,8 +97,8 @@ def resume(
     """Go on with a run that was stopped: interrupted trials continue from their last epoch."""
     started = time.time()
     from analysis.load import read_search
-    from launch.cluster import ray_at
     from launch.loading import parse_duration
+    from launch.machines.cluster import ray_at
     from launch.show import print_outcome
     from search_spaces.errors import ConfigError
 
@@ -136,7 +136,7 @@ def check(
     data = data or found.data
     if not data:
         raise ConfigError(f"the search '{search}' names no data. Add --data DIR.")
-    from launch.cluster import ray_at
+    from launch.machines.cluster import ray_at
 
     with ray_at(address):
         from launch.check import check_search

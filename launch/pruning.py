@@ -16,8 +16,8 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from analysis.load import Trial
+from launch.engine.rungs import ParetoRungs, Rungs, carried_on, milestones
 from launch.population import Population
-from launch.rungs import ParetoRungs, Rungs, carried_on, milestones
 from search_spaces.names import pick
 from search_spaces.objectives import outcome
 from search_spaces.search import Search
@@ -44,7 +44,7 @@ class _Course:
 
 
 class FairAsha(FIFOScheduler):  # type: ignore[misc]
-    """See `launch.rungs` for the rule. Trials are known by the run's own ids, which outlive Ray's."""
+    """See `launch.engine.rungs` for the rule. Trials are known by the run's own ids, which outlive Ray's."""
 
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
 
 
 def asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """ASHA with the rules of `launch.rungs`; nothing is pruned where the first rung is full training."""
+    """ASHA with the rules of `launch.engine.rungs`; nothing is pruned where the first rung is full training."""
     ends_first = search.rungs != "seconds" and search.grace_epochs >= search.epochs
     return FIFOScheduler() if ends_first else FairAsha(search, past)
 

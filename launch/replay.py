@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.load import Trial
-from launch.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME
+from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME
 from search_spaces.objectives import Objective, outcome
 from search_spaces.search import Search
 

@@ -14,11 +14,11 @@ from ray import tune
 from rich.console import Console
 
 from launch import preflight
-from launch.agreement import require_shared
 from launch.callback import RunCallback
-from launch.cluster import Share, ready, share_of_machine
 from launch.interrupt import ctrl_c
 from launch.journal import Journal
+from launch.machines.agreement import require_shared
+from launch.machines.cluster import Share, ready, share_of_machine
 from launch.progress import Progress
 from launch.records import Records
 from launch.searcher import StudySearcher

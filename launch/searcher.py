@@ -17,9 +17,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from launch.cost import TrialCosts
-from launch.fidelity_sampler import FidelitySampler
-from launch.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.engine.cost import TrialCosts
+from launch.engine.fidelity_sampler import FidelitySampler
+from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.engine.samplers import build_sampler
 from launch.population import mutated
 from launch.records import Records
 from launch.replay import (
@@ -32,7 +33,6 @@ from launch.replay import (
     epoch_seconds,
     measured,
 )
-from launch.samplers import build_sampler
 from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.search import Search
 from trainables.config_io import parse_config

@@ -28,7 +28,7 @@ CLASS_IOU = "val/iou/"  # in front of a class's name: whether the data has that 
 COSTS = ("latency_ms", "parameters", "peak_memory_mb", "gpu_seconds")
 METRICS = tuple(dict.fromkeys(name for names in METRICS_OF_TASK.values() for name in names))
 
-# What can propose and what can end trials early; `launch/samplers.py` and `launch/pruning.py` say how.
+# What can propose and what can end trials early; `launch/engine/samplers.py` and `launch/pruning.py` say how.
 SAMPLERS = ("fidelity", "tpe", "random", "quasirandom", "gp", "cmaes", "nsga2", "stock")
 SEVERAL = ("fidelity", "tpe", "random", "quasirandom", "nsga2", "stock")  # take several objectives
 PRUNERS = ("asha", "stock", "hyperband", "median", "pbt", "none")

@@ -43,7 +43,7 @@ def ray_session() -> Iterator[None]:
     """One local Ray for all searches of the session: starting one costs more than most of them."""
     import ray
 
-    from launch.cluster import local_ray, ready
+    from launch.machines.cluster import local_ray, ready
 
     with local_ray(num_cpus=2):
         ready()

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from support import Outcome, make_photos
 
-from launch.token import close_token_file
+from launch.machines.token import close_token_file
 from search_spaces.errors import DataError, RunError
 from trainables.checkpoint import TrialFiles, load_state, stored_row
 from trainables.config_io import parse_config

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from ray.tune.search import Searcher
 
-from launch.cost import CostModel
+from launch.engine.cost import CostModel
+from launch.engine.vectors import Vectors
 from launch.records import Records
 from launch.searcher import StudySearcher
-from launch.vectors import Vectors
 from search_spaces import Float, Pick, Search
 
 SPACE = {"backbone": Pick("small", "large"), "size": Float(32, 256, log=True), "lr": Float(0, 1)}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from launch.rungs import Rungs, carried_on, milestones
+from launch.engine.rungs import Rungs, carried_on, milestones
 
 
 def told(rungs: Rungs, *values: float, milestone: float = 4, stratum: str = "") -> list[bool]:

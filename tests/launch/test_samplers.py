@@ -9,8 +9,8 @@ from typing import Any
 import optuna
 import pytest
 
+from launch.engine.samplers import SAMPLERS
 from launch.records import Records
-from launch.samplers import SAMPLERS
 from launch.searcher import StudySearcher
 from search_spaces import names
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from scripted_search import METRIC, SQUARE, Searching, rising, search
 
-from launch.rungs import ParetoRungs
+from launch.engine.rungs import ParetoRungs
 from search_spaces.names import SEVERAL
 from search_spaces.search import Search
 

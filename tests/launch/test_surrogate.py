@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from launch.surrogate import (
+from launch.engine.surrogate import (
     Observations,
     Prior,
     Surrogate,
@@ -19,7 +19,7 @@ from launch.surrogate import (
     fit,
     normal_scores,
 )
-from launch.vectors import Rows
+from launch.engine.vectors import Rows
 
 
 def rng(seed: int = 0) -> np.random.Generator:

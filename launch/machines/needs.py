@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 import ray
 
-from launch.cluster import Share
+from launch.machines.cluster import Share
 from search_spaces.errors import Contradiction
 from search_spaces.search import Search
 from trainables.config import TrialConfig

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import optuna
 from optuna.samplers import BaseSampler
 
-from launch.fidelity_sampler import FidelitySampler
-from launch.history import Ladder
+from launch.engine.fidelity_sampler import FidelitySampler
+from launch.engine.history import Ladder
 from search_spaces.names import pick
 from search_spaces.search import Search
 
@@ -28,9 +28,9 @@ def build_sampler(search: Search, seed: int, num_before: int) -> BaseSampler:
 
 
 def fidelity(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """See `launch.fidelity_sampler`."""
+    """See `launch.engine.fidelity_sampler`."""
     ladder = Ladder(search.grace_epochs, search.epochs, search.reduction_factor)
-    return FidelitySampler(search.full_space, ladder, search.compared, seed)
+    return FidelitySampler(search.full_space, ladder, search.compared, seed, len(search.warm_start))
 
 
 def tpe(search: Search, seed: int, num_before: int) -> BaseSampler:

@@ -17,7 +17,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import ndtr, ndtri
 
-from launch.vectors import Rows
+from launch.engine.vectors import Rows
 
 Vector = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from launch.history import EPOCH_SECONDS, Vector
-from launch.vectors import Rows, Vectors
+from launch.engine.history import EPOCH_SECONDS, Vector
+from launch.engine.vectors import Rows, Vectors
 from search_spaces.grammar import Space
 
 MAX_TRIALS = 240  # the latest that a model is fitted on

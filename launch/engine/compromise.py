@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from launch.history import Vector
-from launch.surrogate import Surrogate
-from launch.vectors import Rows
+from launch.engine.history import Vector
+from launch.engine.surrogate import Surrogate
+from launch.engine.vectors import Rows
 
 AUGMENTED = 0.05  # of the plain sum, so that nothing is given away where the worst objective does not change
 DRAWS = 64

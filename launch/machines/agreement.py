@@ -8,8 +8,8 @@ from pathlib import Path
 
 import ray
 
-from launch.cluster import ready
-from launch.nodes import Node, looks, survey
+from launch.machines.cluster import ready
+from launch.machines.nodes import Node, looks, survey
 from search_spaces.errors import RunError
 from trainables.data.dataset import Dataset
 

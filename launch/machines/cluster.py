@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
-from launch.token import close_token_file, make_token
+from launch.machines.token import close_token_file, make_token
 from search_spaces.errors import ConfigError
 
 MAX_LOADERS = 8  # per trial; more only wait for each other

@@ -18,11 +18,11 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
-from launch.compromise import Compromise, by_ranks
-from launch.cost import CostModel
-from launch.history import History, Ladder, Vector
-from launch.surrogate import Observations, Surrogate, doubted, expected_improvement, fit, normal_scores
-from launch.vectors import Rows, Vectors
+from launch.engine.compromise import Compromise, by_ranks
+from launch.engine.cost import CostModel
+from launch.engine.history import History, Ladder, Vector
+from launch.engine.surrogate import Observations, Surrogate, doubted, expected_improvement, fit, normal_scores
+from launch.engine.vectors import Rows, Vectors
 from search_spaces.grammar import Space
 from search_spaces.objectives import Objective
 
@@ -37,18 +37,23 @@ COST = 0.5  # how much cheaper epochs count: the gain is divided by (seconds per
 
 class FidelitySampler(optuna.samplers.BaseSampler):
     """space: what is drawn from. ladder: the rungs. objectives: what is compared; of several, each proposal weighs them
-    by chance, so that the search walks along the whole Pareto front.
+    by chance, so that the search walks along the whole Pareto front. num_given: so many first trials come from
+    elsewhere (a warm start). They are learned from and replace none of those that the sampler begins with: bad ones
+    must not cost a search its view of the space.
 
     A proposal depends on the seed, its number and what the study holds, on nothing else: a study rebuilt from the
     records goes on as if it had never stopped.
     """
 
-    def __init__(self, space: Space, ladder: Ladder, objectives: Sequence[Objective], seed: int) -> None:
+    def __init__(
+        self, space: Space, ladder: Ladder, objectives: Sequence[Objective], seed: int, num_given: int = 0
+    ) -> None:
         self.vectors, self.seed = Vectors(space), seed
         self.history = History(self.vectors, ladder, objectives)
         self.num_objectives = len(objectives)
         # Before a model is asked: enough trials that it does not take noise for a slope.
-        self.least_observed = min(16, 2 * len(self.vectors) + 2)
+        self.num_given = num_given
+        self.least_observed = num_given + min(16, 2 * len(self.vectors) + 2)
         self.chosen: dict[int, dict[str, Any]] = {}
         self._fitted: tuple[int, list[Vector]] | None = None  # on the first so many values, and what came out
         # The number of the next proposal and of the attempt at it; None counts as the study does.
@@ -91,7 +96,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         rng = np.random.default_rng([self.seed, number, attempt])
         self.history.update(study.get_trials(deepcopy=False), proposing)
         if self.history.num_observed < self.least_observed:
-            row = self._quasi_random(number + 2**16 * attempt)
+            row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt)
         elif rng.random() < RANDOM_SHARE:
             row = self.vectors.sample(rng, 1)[0]
         else:

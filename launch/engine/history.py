@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
-from launch.rungs import milestones
-from launch.vectors import Rows, Vectors
+from launch.engine.rungs import milestones
+from launch.engine.vectors import Rows, Vectors
 from search_spaces.objectives import Objective
 
 Vector: TypeAlias = NDArray[np.float64]
