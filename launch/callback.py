@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,10 +19,14 @@ from search_spaces.search import Search
 
 
 class RunCallback(Callback):  # type: ignore[misc]
-    """keep_trials: how many complete trials keep their weights and predictions."""
+    """keep_trials: how many complete trials keep their weights and predictions. reasons: by trial, why it was given up,
+    where its process cannot say so."""
 
-    def __init__(self, records: Records, search: Search, progress: Progress, keep_trials: int) -> None:
+    def __init__(
+        self, records: Records, search: Search, progress: Progress, keep_trials: int, reasons: Mapping[str, str]
+    ) -> None:
         self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
+        self.reasons = reasons
         self.error: RunError | None = None  # the run directory could not be written
 
     def __getstate__(self) -> dict[str, object]:
@@ -57,7 +61,8 @@ class RunCallback(Callback):  # type: ignore[misc]
         self._ended(trial.config["trial_id"], status, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = _last_line(trial.get_error() or trial.get_pickled_error() or "the worker process died")
+        last_words = trial.get_error() or trial.get_pickled_error() or "the worker process died"
+        reason = self.reasons.get(trial.config["trial_id"]) or _last_line(last_words)
         # Ray kills a worker that fills the machine's memory, and says so.
         status = "oom" if "OutOfMemory" in reason else "failed"
         self._ended(trial.config["trial_id"], status, reason)

@@ -28,7 +28,7 @@ from typing import Any
 from analysis.load import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
 from launch.journal import Journal
 from search_spaces.errors import RunError
-from trainables.checkpoint import stored_row, write_whole
+from trainables.checkpoint import PROCESS_FILE, stored_row, write_whole
 from trainables.config_io import dump_config, parse_config
 
 
@@ -98,7 +98,8 @@ class Records:
         for trial in self.trials.values():
             if trial.status in ("running", "interrupted"):
                 continue  # they may go on
-            (self.run_dir / "checkpoints" / trial.trial_id / "last.pt").unlink(missing_ok=True)
+            for name in ("last.pt", PROCESS_FILE):
+                (self.run_dir / "checkpoints" / trial.trial_id / name).unlink(missing_ok=True)
             if trial.trial_id not in kept:
                 for room in ("checkpoints", "predictions"):
                     shutil.rmtree(self.run_dir / room / trial.trial_id, ignore_errors=True)

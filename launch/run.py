@@ -22,7 +22,8 @@ from launch.machines.cluster import Share, ready, share_of_machine
 from launch.progress import Progress
 from launch.records import Records
 from launch.searcher import StudySearcher
-from launch.tuning import tune_until_done
+from launch.tuning import MAX_RETRIES, tune_until_done
+from launch.watch import Watch
 from search_spaces.errors import ConfigError, RunError
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
@@ -165,7 +166,8 @@ def _execute(
     )
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
     progress = Progress(records, search, console, options.num_trials, deadline)
-    callback = RunCallback(records, search, progress, options.keep_trials)
+    watch = Watch(settings.run_dir, MAX_RETRIES)
+    callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
     records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
     trainable = tune.with_resources(
         tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
@@ -173,7 +175,7 @@ def _execute(
     )
     with progress, ctrl_c(searcher, settings.stop_file, progress):
         try:
-            tune_until_done(trainable, searcher, search, callback, share.concurrent)
+            tune_until_done(trainable, searcher, search, [callback, watch], share.concurrent)
         finally:
             _close(records)
             records.journal.close()

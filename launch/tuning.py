@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
-from ray.tune import TuneError
+from ray.tune import Callback, TuneError
 
 from launch.callback import RunCallback
 from launch.population import SIZE, Population
@@ -21,7 +21,7 @@ MAX_RETRIES = 2
 
 
 def tune_until_done(
-    trainable: Any, searcher: StudySearcher, search: Search, callback: RunCallback, concurrent: int
+    trainable: Any, searcher: StudySearcher, search: Search, callbacks: Sequence[Callback], concurrent: int
 ) -> None:
     """Run trials until the searcher says that it is finished and the last one has ended."""
     scheduler = build_scheduler(search, list(searcher.records.trials.values()))
@@ -42,7 +42,7 @@ def tune_until_done(
                 name="tune",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[callback],
+                callbacks=list(callbacks),
                 # A process that dies (killed, or by its configuration) is replaced, and the trial goes on from its last
                 # epoch; one that dies every time is `failed`.
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
@@ -52,8 +52,9 @@ def tune_until_done(
         try:
             tuner.fit()
         except TuneError:
-            if callback.error is not None:  # Ray wraps what a callback raises
-                raise callback.error from None
+            for callback in callbacks:  # Ray wraps what a callback raises
+                if isinstance(callback, RunCallback) and callback.error is not None:
+                    raise callback.error from None
             raise
 
 

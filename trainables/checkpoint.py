@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, resumed exactly, and no more of them than asked for.
 
 checkpoints/TRIAL/last.pt                what a running trial needs to go on
+checkpoints/TRIAL/process.json           where a running trial runs: node_id (Ray's) and pid
 checkpoints/TRIAL/epoch-0007.safetensors the weights of one of the trial's k best epochs
 predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoch: logits, or masks
 """
@@ -23,6 +24,8 @@ from search_spaces.errors import RunError
 from search_spaces.names import mode_of
 from trainables.loop import EpochResult
 from trainables.state import TrainState
+
+PROCESS_FILE = "process.json"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

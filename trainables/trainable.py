@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
+import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -15,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
 from search_spaces.errors import ConfigError, Diverged, Interrupted
-from trainables.checkpoint import TrialFiles, load_state, stored_row
+from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state, stored_row
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
@@ -123,6 +126,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.parsed.ensemble,
             self.parsed.ensemble_metric,
         )
+        self._note_process()
         # Also where Ray starts the trial again by itself, after its process died: the folder is this trial's alone.
         resume = self.files.last.exists()
         self.epochs = self._fit(self.files.last if resume else None)
@@ -130,6 +134,13 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         row = stored_row(self.files.last) if resume else None
         recorded = row is None or row["epoch"] <= config.get("epochs_recorded", 0)
         self.unrecorded = None if recorded else row
+
+    def _note_process(self) -> None:
+        """For whoever has to end it from outside, should it hang."""
+        if ray.is_initialized():
+            self.files.checkpoints.mkdir(parents=True, exist_ok=True)
+            where = {"node_id": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}
+            (self.files.checkpoints / PROCESS_FILE).write_text(json.dumps(where))
 
     def _smaller_batch(self, error: Exception) -> dict[str, Any]:
         """Once, at half the batch and twice the accumulation, which takes the same steps in less memory."""

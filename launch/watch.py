@@ -1,0 +1,112 @@
+"""Trials that hang: one that shows no epoch for longer than its own history allows loses its process, and goes on from
+its last epoch; one that hangs a second time has failed.
+
+A stuck process cannot end itself, so the driver has it killed, by a task on the machine where it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Callback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainables.checkpoint import PROCESS_FILE
+
+LEAST_S = 120.0  # no silence shorter than this is a hang: disks and hubs have bad minutes
+FIRST_S = 1800.0  # in a process that has shown none yet: weights may be on their way, and images be decoded
+FACTOR = 10.0  # times the longest epoch so far
+LOOK_EVERY_S = 1.0
+
+
+@dataclass
+class _Silence:
+    """since: of time.monotonic, which stands still while a laptop sleeps. begun: whether this process has shown an
+    epoch. longest_s: of all of the trial's epochs so far."""
+
+    since: float = field(default_factory=time.monotonic)
+    begun: bool = False
+    longest_s: float = 0.0
+    hangs: int = 0
+
+
+class Watch(Callback):  # type: ignore[misc]
+    """run_dir: where trials say which process they run in. retries: after how many failures Ray gives a trial up."""
+
+    def __init__(self, run_dir: Path, retries: int) -> None:
+        self.run_dir, self.retries = run_dir, retries
+        self.silences: dict[str, _Silence] = {}
+        self.reasons: dict[str, str] = {}  # of trials that were given up
+        self.looked = 0.0
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Ray pickles callbacks for its own restore; a run is resumed from its records instead
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._heard(trial)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._heard(trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        silence = self._heard(trial, begun=True)
+        silence.longest_s = max(silence.longest_s, float(result.get("seconds", 0.0)))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.silences.pop(trial.config["trial_id"], None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.silences.pop(trial.config["trial_id"], None)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        now = time.monotonic()
+        if now - self.looked < LOOK_EVERY_S:
+            return
+        self.looked = now
+        for trial in trials:
+            silence = self.silences.get(trial.config["trial_id"])
+            if silence is not None and trial.status == "RUNNING":
+                self._look(trial, silence, now)
+
+    def _heard(self, trial: Any, begun: bool = False) -> _Silence:
+        silence = self.silences.setdefault(trial.config["trial_id"], _Silence())
+        silence.since, silence.begun = time.monotonic(), begun
+        return silence
+
+    def _look(self, trial: Any, silence: _Silence, now: float) -> None:
+        allowed_s = max(LEAST_S if silence.begun else FIRST_S, FACTOR * silence.longest_s)
+        if now - silence.since < allowed_s:
+            return
+        silence.since, silence.begun, silence.hangs = now, False, silence.hangs + 1
+        if silence.hangs > 1:
+            trial.run_metadata.num_failures = self.retries  # the next one is its last
+            self.reasons[trial.config["trial_id"]] = (
+                f"hung twice: no epoch for {allowed_s:.0f} s, where its longest took {silence.longest_s:.0f} s"
+            )
+        kill_trial(self.run_dir, trial.config["trial_id"])
+
+
+def kill_trial(run_dir: Path, trial_id: str) -> None:
+    """End the process that a trial runs in; nothing where it is gone, or where its machine is."""
+    with suppress(OSError, ValueError, KeyError):
+        where = json.loads((run_dir / "checkpoints" / trial_id / PROCESS_FILE).read_text())
+        there = NodeAffinitySchedulingStrategy(where["node_id"], soft=False)
+        ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_kill).remote(where["pid"])
+
+
+def _kill(pid: int) -> None:
+    """On the machine itself: one of Ray's workers, and nothing else that may have its number by now."""
+    said = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)
+    if said.stdout.startswith("ray::"):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,154 @@
+"""Trials that hang: a stopped process (SIGSTOP) is one that shows no epoch and cannot end itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support import Outcome
+
+from launch import watch as module
+from launch.watch import Watch
+from trainables.checkpoint import PROCESS_FILE
+
+TINY = """
+from search_spaces import Float, Search
+
+SEARCH = Search(
+    task="classification",
+    space={"model": {"backbone": "test_resnet", "weights": "none"}, "image_size": 32, "batch_size": 8,
+           "optimizer": {"name": "sgd", "lr": Float(1e-3, 0.1, log=True)}},
+    epochs=40, grace_epochs=40,
+)
+"""
+
+
+@dataclass
+class Running:
+    trial_id: str
+    status: str = "RUNNING"
+    run_metadata: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(num_failures=0))
+
+    @property
+    def config(self) -> dict[str, str]:
+        return {"trial_id": self.trial_id}
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Watch, list[str], Callable[[float], None]]:
+    """A watch, the trials that it has had killed, and a clock to be moved on."""
+    killed: list[str] = []
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(module, "kill_trial", lambda run_dir, trial_id: killed.append(trial_id))
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock.now)
+    found = Watch(tmp_path, retries=2)
+
+    def wait(seconds: float) -> None:
+        clock.now += seconds
+
+    return found, killed, wait
+
+
+def test_a_trial_is_allowed_ten_times_its_longest_epoch_and_two_minutes_at_least(watched: Any) -> None:
+    watch, killed, wait = watched
+    slow, quick = Running("0000"), Running("0001")
+    for trial, seconds in ((slow, 60.0), (quick, 0.5)):
+        watch.on_trial_start(1, [], trial)
+        for one in (seconds, seconds / 2):
+            watch.on_trial_result(1, [], trial, {"seconds": one})
+    wait(119)
+    watch.on_step_end(1, [slow, quick])
+    assert killed == []
+    wait(2)
+    watch.on_step_end(1, [slow, quick])
+    assert killed == ["0001"]
+    wait(480)
+    watch.on_step_end(1, [slow, quick])
+    assert "0000" in killed
+
+
+def test_a_first_epoch_may_take_long_and_a_trial_that_waits_is_not_looked_at(watched: Any) -> None:
+    watch, killed, wait = watched
+    fresh, paused = Running("0000"), Running("0001", "PAUSED")
+    for trial in (fresh, paused):
+        watch.on_trial_start(1, [], trial)
+    wait(1700)
+    watch.on_step_end(1, [fresh, paused])
+    assert killed == []
+    wait(200)
+    watch.on_step_end(1, [fresh, paused])
+    assert killed == ["0000"]
+
+
+def test_the_second_hang_is_the_last_and_says_why(watched: Any) -> None:
+    watch, killed, wait = watched
+    trial = Running("0000")
+    watch.on_trial_start(1, [], trial)
+    watch.on_trial_result(1, [], trial, {"seconds": 20.0})
+    wait(201)
+    watch.on_step_end(1, [trial])
+    assert trial.run_metadata.num_failures == 0
+    assert watch.reasons == {}
+    watch.on_trial_recover(1, [], trial)
+    wait(201)
+    watch.on_step_end(1, [trial])
+    assert watch.reasons == {}, "a new process may take its time"
+    watch.on_trial_result(1, [], trial, {"seconds": 19.0})
+    wait(201)
+    watch.on_step_end(1, [trial])
+    assert trial.run_metadata.num_failures == 2
+    assert watch.reasons == {"0000": "hung twice: no epoch for 200 s, where its longest took 20 s"}
+    assert killed == ["0000", "0000"]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def stop_twice(run_dir: Path, stopped_at: list[int]) -> None:
+    """Stop the process of trial 0000, and again once its successor has shown an epoch."""
+    last_pid = 0
+    for _ in range(2):
+        before = len(rows(run_dir / "epochs.jsonl"))
+        for _ in range(1200):
+            time.sleep(0.05)
+            found = [row for row in rows(run_dir / "epochs.jsonl") if row["trial_id"] == "0000"]
+            if len(found) > before + 1 and found[-1]["pid"] != last_pid:
+                last_pid = json.loads((run_dir / "checkpoints" / "0000" / PROCESS_FILE).read_text())["pid"]
+                os.kill(last_pid, signal.SIGSTOP)
+                stopped_at.append(found[-1]["epoch"])
+                break
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_hung_trial_goes_on_in_another_process_once_and_the_search_goes_on_without_it(
+    visionsweep: Callable[..., Outcome], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAST_S", 8.0)
+    monkeypatch.setattr(module, "FACTOR", 2.0)
+    (tmp_path / "tiny.py").write_text(TINY)
+    stopped_at: list[int] = []
+    stopper = threading.Thread(target=stop_twice, args=(tmp_path / "runs" / "w", stopped_at))
+    stopper.start()
+    ran = visionsweep("run", "tiny.py", "--data", photos, "--trials", 2, "--max-concurrent", 1, "--name", "w")
+    stopper.join()
+    assert ran.code == 0, ran.err
+    assert len(stopped_at) == 2
+    assert stopped_at[1] > stopped_at[0], "the first time it went on from its last epoch"
+    ended = {row["trial_id"]: row for row in rows(tmp_path / "runs/w/trials.jsonl") if row["event"] == "ended"}
+    assert (ended["0000"]["status"], ended["0001"]["status"]) == ("failed", "complete")
+    assert ended["0000"]["reason"].startswith("hung twice: no epoch for 8 s")
+    numbers = [row["epoch"] for row in rows(tmp_path / "runs/w/epochs.jsonl") if row["trial_id"] == "0000"]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+    assert len(numbers) - len(set(numbers)) <= 1
