@@ -60,11 +60,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="visionsweep-kills-") as folder:
-        outcome = search_under_kills(Path(folder), arguments.kills, arguments.trials, arguments.seed, print)
+        outcome = search_under_kills(Path(folder), arguments.kills, arguments.trials, arguments.seed, _say)
     print(f"{sum(outcome.kills.values())} kills ({', '.join(f'{n} {who}' for who, n in outcome.kills.items())})")
     print(f"lost: {outcome.lost or 'nothing'}")
     print(f"epochs trained twice: {outcome.repeated} (at most {outcome.allowed} allowed)")
     print(f"trials: {', '.join(f'{count} {status}' for status, count in outcome.statuses.items())}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def search_under_kills(
@@ -91,7 +95,8 @@ def search_under_kills(
             if target == "worker" and not _ends(process, 1.0):
                 continue  # the search replaces it by itself
             if not _ends(process, 30):
-                os.killpg(process.pid, signal.SIGKILL)  # a driver that lost its raylet and has not noticed
+                outcome.lost.append("a driver that lost its raylet, and has not noticed")
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         ended = _still_ended(run_dir, ended, outcome)
         statuses = _statuses(run_dir)

@@ -19,6 +19,7 @@ from launch.interrupt import ctrl_c
 from launch.journal import Journal
 from launch.machines.agreement import require_shared
 from launch.machines.cluster import Share, ready, share_of_machine
+from launch.machines.lost import watched_ray
 from launch.progress import Progress
 from launch.records import Records
 from launch.searcher import StudySearcher
@@ -173,7 +174,8 @@ def _execute(
         tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
         {"cpu": share.cpus, "gpu": share.gpus},
     )
-    with progress, ctrl_c(searcher, settings.stop_file, progress):
+    next_move = f"`visionsweep resume {records.run_dir}` goes on."
+    with progress, ctrl_c(searcher, settings.stop_file, progress), watched_ray(next_move, progress.live.stop):
         try:
             tune_until_done(trainable, searcher, search, [callback, watch], share.concurrent)
         finally:

@@ -11,7 +11,6 @@ from typing import Any
 from ray import tune
 from ray.tune import Callback, TuneError
 
-from launch.callback import RunCallback
 from launch.population import SIZE, Population
 from launch.pruning import build_scheduler
 from launch.searcher import StudySearcher
@@ -53,8 +52,8 @@ def tune_until_done(
             tuner.fit()
         except TuneError:
             for callback in callbacks:  # Ray wraps what a callback raises
-                if isinstance(callback, RunCallback) and callback.error is not None:
-                    raise callback.error from None
+                if (error := getattr(callback, "error", None)) is not None:
+                    raise error from None
             raise
 
 

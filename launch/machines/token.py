@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
+import sys
 from pathlib import Path
 
 
@@ -14,6 +15,8 @@ def use_token() -> None:
 
     Ray 2.60 turns tokens on for what it starts, and shows none to what it joins unless told so before it is imported.
     """
+    if "ray" in sys.modules:
+        return  # too late: it has read the environment, and would now contradict itself
     if "RAY_AUTH_TOKEN" in os.environ or token_path().is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 

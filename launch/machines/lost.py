@@ -1,0 +1,59 @@
+"""Ray's own end, which a search would wait through forever: its processes killed, its head gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import ray
+
+LOOK_EVERY_S = 5.0
+LOST = 2  # exit code, as of every sentence that tells the next move
+
+
+@contextlib.contextmanager
+def watched_ray(next_move: str, before_exit: Callable[[], object]) -> Iterator[None]:
+    """Beside the body, a thread that ends this process with a sentence when Ray is gone: the main thread then waits in
+    Ray's own code and cannot be woken. Nothing is lost by it, as everything was written when it happened.
+
+    before_exit: such as giving the terminal back.
+    """
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_EVERY_S):
+            why = ray_is_gone()
+            if why and not done.is_set():
+                with contextlib.suppress(Exception):
+                    before_exit()
+                print(f"visionsweep: Ray has ended ({why}). {next_move}", file=sys.stderr, flush=True)
+                os._exit(LOST)
+
+    watcher = threading.Thread(target=look, name="watch-ray", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def ray_is_gone() -> str:
+    """Why this process has no Ray any more; '' while it has one."""
+    node = ray._private.worker._global_node  # of a Ray that this process has started
+    if node is not None:
+        for name, started in node.all_processes.items():
+            if name in ("raylet", "gcs_server") and any(one.process.poll() is not None for one in started):
+                return f"its process {name} on this machine is gone"
+        if "raylet" in node.all_processes:
+            return ""
+    try:
+        here = ray.get_runtime_context().get_node_id()
+        if any(one["NodeID"] == here and one["Alive"] for one in ray.nodes()):
+            return ""
+    except Exception as error:  # the head does not answer
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return "this machine is no longer part of the cluster"
