@@ -73,7 +73,7 @@ def test_a_small_stratum_of_several_objectives_is_compared_with_all() -> None:
 def test_proposals_cover_the_pareto_front_better_than_chance(tmp_path: Path) -> None:
     area: dict[str, list[float]] = {"fidelity": [], "random": []}
     for sampler in area:
-        for seed in range(3):
+        for seed in range(2):
             chosen = comparing(sampler, pruner="none")
             running = Searching(tmp_path / f"{sampler}{seed}", chosen, trade, seed, costs=latency)
             for _ in range(45):
@@ -85,7 +85,7 @@ def test_proposals_cover_the_pareto_front_better_than_chance(tmp_path: Path) -> 
 @pytest.mark.parametrize("sampler", SEVERAL)
 def test_the_study_has_both_values_of_what_is_complete_and_every_state(tmp_path: Path, sampler: str) -> None:
     running = Searching(tmp_path / "run", comparing(sampler), trade, costs=latency)
-    for _ in range(24):
+    for _ in range(20):
         running.step()
     study, records = running.searcher.study, running.records.trials.values()
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -100,9 +100,9 @@ def test_the_study_has_both_values_of_what_is_complete_and_every_state(tmp_path:
 
 def test_a_killed_search_of_several_objectives_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     steady = Searching(tmp_path / "steady", comparing(), trade, costs=latency)
-    expected = [steady.step() for _ in range(30)]
+    expected = [steady.step() for _ in range(24)]
     found: list[dict[str, Any]] = []
-    for upto in (9, 20, 30):
+    for upto in (9, 24):
         again = Searching(tmp_path / "killed", comparing(), trade, costs=latency)
         found += [again.step() for _ in range(upto - len(found))]
     assert found == expected
