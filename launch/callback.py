@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune import Callback
 
 from analysis.rank import ranked
+from launch.machines.lost import ray_is_gone
 from launch.progress import Progress
 from launch.records import Records
 from launch.replay import ended_as
@@ -61,6 +62,8 @@ class RunCallback(Callback):  # type: ignore[misc]
         self._ended(trial.config["trial_id"], status, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if ray_is_gone():
+            return  # not the trial's doing: it goes on with the run
         last_words = trial.get_error() or trial.get_pickled_error() or "the worker process died"
         reason = self.reasons.get(trial.config["trial_id"]) or _last_line(last_words)
         # Ray kills a worker that fills the machine's memory, and says so.
