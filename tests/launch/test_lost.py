@@ -23,7 +23,8 @@ class Progress:
 
 
 class Failed:
-    config = {"trial_id": "0000"}
+    def __init__(self) -> None:
+        self.config = {"trial_id": "0000"}
 
     def get_error(self) -> str:
         return "the actor died"
