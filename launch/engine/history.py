@@ -78,10 +78,11 @@ class History:
             if self._open[number] is None and trial.params:
                 self._open[number] = self.vectors.encode(trial.params)
             row = self._open[number]
-            epochs = by_epoch(trial)
-            if row is not None and self._seen_open.get(number, (0, []))[0] != len(epochs):
-                seen = [Seen(row, *pair) for pair in self._at_rungs(epochs)]
-                self._seen_open[number] = len(epochs), seen
+            # Counted before they are gathered: with a thousand trials running, few have a new one at a proposal.
+            num_epochs = len(trial.intermediate_values) or sum(key.startswith(OUTCOME) for key in trial.user_attrs)
+            if row is not None and self._seen_open.get(number, (0, []))[0] != num_epochs:
+                seen = [Seen(row, *pair) for pair in self._at_rungs(by_epoch(trial))]
+                self._seen_open[number] = num_epochs, seen
             if trial.state.is_finished():
                 self._end(number, trial)
 
