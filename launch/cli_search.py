@@ -53,19 +53,16 @@ def run(
 ) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
     started = time.time()
-    from launch.loading import load_search, parse_assignments, parse_duration
+    from launch.loading import data_of, load_search, parse_assignments, parse_duration
     from launch.show import print_outcome
     from launch.warm import warm_started
-    from search_spaces.errors import ConfigError
 
     named = {"task": task, "sampler": sampler, "pruner": pruner}
     chosen = {key: value for key, value in named.items() if value is not None}
     found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
     found = warm_started(found, warm_start or [])
     budget_s = None if budget is None else parse_duration(budget)
-    data = data or found.data
-    if not data:
-        raise ConfigError(f"the search '{search}' names no data. Add --data DIR.")
+    data = data_of(search, found, data)
     from launch.machines.cluster import ray_at
 
     with ray_at(address):
@@ -129,13 +126,10 @@ def check(
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
-    from launch.loading import load_search, parse_assignments
-    from search_spaces.errors import ConfigError
+    from launch.loading import data_of, load_search, parse_assignments
 
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
-    data = data or found.data
-    if not data:
-        raise ConfigError(f"the search '{search}' names no data. Add --data DIR.")
+    data = data_of(search, found, data)
     from launch.machines.cluster import ray_at
 
     with ray_at(address):

@@ -46,6 +46,14 @@ def load_search(name: str) -> Search:
     return search
 
 
+def data_of(name: str, search: Search, data: str | None) -> str:
+    """What the command line names, else what the search itself does. Raises ConfigError where neither does."""
+    chosen = data or search.data
+    if not chosen:
+        raise ConfigError(f"the search '{name}' names no data. Add --data DIR.")
+    return chosen
+
+
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     """`--set key=value` pairs; values are read as YAML: 3, 1e-3, true, none-like strings stay strings."""
     parsed = {}
