@@ -47,9 +47,9 @@ def ranking(run: Run) -> list[dict[str, Any]]:
     """A row per trial: rank, trial_id, status, reason, epochs, best_epoch, metrics (of that epoch), config, seconds;
     of a run with several objectives also front (1 is the Pareto front; None where a trial does not compete) and
     objectives (their values at that epoch)."""
-    rows = []
-    for rank, (trial, front) in enumerate(with_fronts(run.trials, run.objectives), start=1):
-        best_row = trial.best_row(run.objectives[0])
+    rows, objectives = [], run.objectives
+    for rank, (trial, front) in enumerate(with_fronts(run.trials, objectives), start=1):
+        best_row = trial.best_row(objectives[0])
         row = {
             "rank": rank,
             "trial_id": trial.trial_id,
@@ -61,8 +61,8 @@ def ranking(run: Run) -> list[dict[str, Any]]:
             "config": trial.config,
             "seconds": round(trial.seconds, 3),
         }
-        if len(run.objectives) > 1:
-            values = {one.name: value_of(best_row, one.name) if best_row else None for one in run.objectives}
+        if len(objectives) > 1:
+            values = {one.name: value_of(best_row, one.name) if best_row else None for one in objectives}
             row |= {"front": front, "objectives": values}
         rows.append(row)
     return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.load import Trial
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME
-from search_spaces.objectives import Objective, outcome
+from search_spaces.objectives import measured
 from search_spaces.search import Search
 
 # What a study calls the ways in which a trial can end. `interrupted` trials go on, and run as far as it knows.
@@ -77,12 +77,6 @@ class Replay:
         if record.epochs:
             found[EPOCH_SECONDS] = epoch_seconds([row["seconds"] for row in record.epochs])
         return found
-
-
-def measured(row: Mapping[str, Any], objectives: Sequence[Objective]) -> list[float] | None:
-    """What an epoch gave in each objective, in its own sense; None where one of them is missing."""
-    values = outcome(row, objectives)
-    return None if values is None else [one.sign * value for one, value in zip(objectives, values, strict=True)]
 
 
 def epoch_seconds(seconds: list[float]) -> float:

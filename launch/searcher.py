@@ -31,9 +31,9 @@ from launch.replay import (
     Replay,
     ended_as,
     epoch_seconds,
-    measured,
 )
 from search_spaces.errors import ConfigError, Contradiction
+from search_spaces.objectives import measured
 from search_spaces.search import Search
 from trainables.config_io import parse_config
 

@@ -32,15 +32,21 @@ def value_of(row: Mapping[str, Any], name: str) -> float | None:
     return value
 
 
-def outcome(row: Mapping[str, Any], objectives: Sequence[Objective]) -> tuple[float, ...] | None:
-    """What an epoch gave in each objective, higher is better; None where one of them is missing or not finite."""
+def measured(row: Mapping[str, Any], objectives: Sequence[Objective]) -> list[float] | None:
+    """What an epoch gave in each objective, in its own sense; None where one of them is missing or not finite."""
     values = []
     for objective in objectives:
         value = value_of(row, objective.name)
         if value is None or not math.isfinite(value):
             return None
-        values.append(objective.sign * float(value))
-    return tuple(values)
+        values.append(float(value))
+    return values
+
+
+def outcome(row: Mapping[str, Any], objectives: Sequence[Objective]) -> tuple[float, ...] | None:
+    """The same with higher better in each."""
+    values = measured(row, objectives)
+    return None if values is None else tuple(one.sign * value for one, value in zip(objectives, values, strict=True))
 
 
 def parse_objectives(texts: Sequence[str], task: str) -> tuple[Objective, ...]:
