@@ -50,7 +50,7 @@ class _Start(threading.Thread):
                 socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
             ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **self.options)
         except OSError as error:  # ConnectionError among them
-            self.error = _no_answer(self.address, error)
+            self.error = error if self.address == "local" else _no_answer(self.address, error)
         except BaseException as error:
             self.error = error
         self.up.set()
