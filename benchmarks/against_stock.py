@@ -5,7 +5,9 @@
 
 Both searches of a seed run at the same time, one trial at a time each, so that whatever else the machine does meets
 both alike; on two cores each has one. Printed is the best score of a trial that trained to the end (what a user
-exports), and the best that any trial showed. The runs stay in --runs-dir; one that is there already is only read.
+exports), and the best that any trial showed; with --images also the accuracy of the exported winner on all photos
+that neither its training nor its choice has seen (those of a folder per class). The runs stay in --runs-dir; one that
+is there already is only read.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from curves import linked
 
 from analysis.load import Run, load_run
 from analysis.rank import ranked
+from trainables.data.reading import IMAGE_SUFFIXES
 
+COLUMNS = ("trained", "shown", "unseen")
 ARMS: dict[str, list[str]] = {"ours": [], "stock": ["--sampler", "stock", "--pruner", "stock"]}
 
 
@@ -35,10 +39,14 @@ def main() -> None:
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
+    unseen: list[Path] = []
     if options.images is not None:
         links = options.runs_dir / f"{options.folder.name}-{options.images}-data"
+        everything = photos_below(options.folder)
         options.folder = linked(options.folder, options.images, links)
-    found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
+        used = {link.resolve() for link in photos_below(links)}
+        unseen = [photo for photo in everything if photo.resolve() not in used]
+    found: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
     for seed in range(options.seeds):
         names = {arm: f"against-{options.folder.name}-{arm}-{seed}" for arm in ARMS}
         started = {
@@ -51,16 +59,17 @@ def main() -> None:
                 sys.exit(f"the run of {arm} with seed {seed} ended with {process.returncode}; it has said why.")
         for arm, name in names.items():
             run = load_run(options.runs_dir / name)
-            found[arm].append(scores(run))
+            found[arm].append([*scores(run), *([accuracy(run, unseen)] if unseen else [])])
             ends = {trial.status for trial in run.trials}
             counts = ", ".join(f"{sum(t.status == end for t in run.trials)} {end}" for end in sorted(ends))
-            print(f"seed {seed}, {arm}: trained {found[arm][-1][0]:.4f}, shown {found[arm][-1][1]:.4f} ({counts})")
-    for arm, pairs in found.items():
-        columns = [list(column) for column in zip(*pairs, strict=True)]
+            said = ", ".join(f"{what} {score:.4f}" for what, score in zip(COLUMNS, found[arm][-1], strict=False))
+            print(f"seed {seed}, {arm}: {said} ({counts})", flush=True)
+    for arm, rows in found.items():
+        columns = [list(column) for column in zip(*rows, strict=True)]
         words = [
             f"{mean(column):.4f} ± {stdev(column) / len(column) ** 0.5:.4f}" for column in columns if len(column) > 1
         ]
-        print(f"{arm}: " + ", ".join(f"{what} {word}" for what, word in zip(("trained", "shown"), words, strict=False)))
+        print(f"{arm}: " + ", ".join(f"{what} {word}" for what, word in zip(COLUMNS, words, strict=False)))
 
 
 def command(options: argparse.Namespace, arm: str, seed: int, name: str) -> list[str]:
@@ -82,6 +91,22 @@ def scores(run: Run) -> tuple[float, float]:
     last = complete[0].best(run.metric, run.mode) if complete else None
     shown = [best[0] for trial in run.trials if (best := trial.best(run.metric, run.mode))]
     return last[0] if last else 0.0, max(shown, default=0.0)
+
+
+def photos_below(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def accuracy(run: Run, photos: list[Path]) -> float:
+    """Share of the photos that the run's exported winner puts into the class whose folder they are in."""
+    from analysis.export import export_trial
+    from analysis.predict import predict_images
+
+    out = run.run_dir.with_name(f"{run.run_dir.name}-export")
+    if not out.exists():
+        export_trial(run, out)
+    rows = predict_images(out, photos)
+    return mean(row.get("label") == photo.parent.name for photo, row in zip(photos, rows, strict=True))
 
 
 if __name__ == "__main__":

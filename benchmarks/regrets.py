@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import ttest_ind
 
 from launch.simulate import Floats
 
 GRID = 120  # points of time in the plot and in the search for the time of being even
 STOCK = ("tpe-asha-1", "tpe-asha-4")
+PLAIN = ("random-asha-1", "random-asha-4")  # what a search with a model should never lose against
 
 Result = Mapping[str, Any]
 
@@ -51,6 +53,7 @@ def tables(results: Sequence[Result], budgets: Sequence[float]) -> str:
         for family in _families(results):
             blocks.append(_table(frames, workers, family))
             blocks[-1] += _even(results, workers, family, max(budgets))
+        blocks[-1] += "".join(_worse(frames, workers, plain) for plain in PLAIN)
     return "\n\n".join(blocks)
 
 
@@ -89,6 +92,27 @@ def _even(results: Sequence[Result], workers: int, family: str, budget: float) -
         reached = times[ours[0] <= theirs[0][-1]]
         when = f"after {reached[0] / budget:.0%} of the budget" if len(reached) else "not within the budget"
         lines += f"\nours was where {stock} ended {when}"
+    return lines
+
+
+def _worse(frames: Mapping[float, pd.DataFrame], workers: int, plain: str) -> str:
+    """The tasks on which ours is worse than `plain` by Welch's test over the seeds, at 5% each, budget by budget."""
+    lines = ""
+    for budget, table in frames.items():
+        here = table[table["workers"] == workers]
+        worse: list[str] = []
+        tested = 0
+        for task, runs in here.groupby("task"):
+            ours, theirs = (runs.loc[runs["method"] == method, "regret"] for method in ("ours", plain))
+            if min(len(ours), len(theirs)) < 2:
+                continue
+            tested += 1
+            test = ttest_ind(ours, theirs, equal_var=False, alternative="greater")
+            if test.pvalue < 0.05:
+                worse.append(f"{task} ({ours.mean():.3f} against {theirs.mean():.3f}, p {test.pvalue:.3f})")
+        if tested:
+            named = ", ".join(worse) or "none"
+            lines += f"\nours significantly worse than {plain} at {budget:g}, of {tested} tasks: {named}"
     return lines
 
 

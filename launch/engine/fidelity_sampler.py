@@ -51,9 +51,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.vectors, self.seed = Vectors(space), seed
         self.history = History(self.vectors, ladder, objectives)
         self.num_objectives = len(objectives)
-        # Before a model is asked: enough trials that it does not take noise for a slope.
+        # Before a model is asked: enough trials that it does not take noise for a slope, few enough for a small budget.
         self.num_given = num_given
-        self.least_observed = num_given + min(16, 2 * len(self.vectors) + 2)
+        self.least_observed = num_given + min(12, 2 * len(self.vectors) + 2)
         self.chosen: dict[int, dict[str, Any]] = {}
         self._fitted: tuple[int, list[Vector]] | None = None  # on the first so many values, and what came out
         # The number of the next proposal and of the attempt at it; None counts as the study does.
