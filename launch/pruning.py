@@ -16,6 +16,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from analysis.load import Trial
+from launch.engine.early import Beginnings
 from launch.engine.rungs import ParetoRungs, Rungs, carried_on, milestones
 from launch.population import Population
 from search_spaces.names import pick
@@ -44,7 +45,10 @@ class _Course:
 
 
 class FairAsha(FIFOScheduler):  # type: ignore[misc]
-    """See `launch.engine.rungs` for the rule. Trials are known by the run's own ids, which outlive Ray's."""
+    """See `launch.engine.rungs` and `launch.engine.early` for the rules.
+
+    Trials are known by the run's own ids, which outlive Ray's.
+    """
 
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
         super().__init__()
@@ -57,11 +61,14 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             at = milestones(search.grace_epochs, search.reduction_factor, search.epochs)
         several = len(self.objectives) > 1
         self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
+        self.beginnings = Beginnings(search.reduction_factor)
         self.courses: dict[str, _Course] = {}
         for trial in past:
-            self._course(trial.trial_id, trial.config)
+            course = self._course(trial.trial_id, trial.config)
             for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
                 self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
+            if trial.status == "pruned" and course.next_rung == 0:
+                self._end_early(course)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         self._course(trial.config["trial_id"], trial.config["config"])
@@ -73,10 +80,10 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._decide(trial.config["trial_id"], result, ask=False)  # Ray does not ask about a trial's last epoch
 
-    def _course(self, trial_id: str, config: dict[str, Any]) -> None:
+    def _course(self, trial_id: str, config: dict[str, Any]) -> _Course:
         # The same share of its own schedule: half of 30 epochs is compared with half of 90.
         scale = self.search.epochs / config.get("epochs", self.search.epochs)
-        self.courses.setdefault(trial_id, _Course(scale))
+        return self.courses.setdefault(trial_id, _Course(scale))
 
     def _decide(self, trial_id: str, result: dict[str, Any], *, ask: bool) -> bool:
         """Take an epoch; whether the trial goes on, which is only asked of a trial that runs."""
@@ -95,7 +102,12 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         course.points.append((position, best))
         reached = [at for at in self.rungs.milestones[course.next_rung :] if position >= at * (1 - 1e-9)]
         if not reached:
-            return True
+            if course.next_rung or not ask or not self.beginnings.hopeless(course.points, self._tier(course)):
+                return True
+            self._end_early(course)
+            return False
+        if course.next_rung == 0 and isinstance(self.rungs, Rungs):  # by several objectives nothing ends early
+            self.beginnings.arrive(course.points, self._tier(course))
         course.next_rung += len(reached)
         # One long epoch may pass several rungs: what the trial had at the earlier ones, nobody knows.
         milestone, tier = reached[-1], self._tier(course)
@@ -107,6 +119,12 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             return self.rungs.goes_on(milestone, best, tier, rising_to)
         self.rungs.record(milestone, best, tier)
         return True
+
+    def _end_early(self, course: _Course) -> None:
+        """At the first rung it counts as one that came there with what it had."""
+        if course.points and isinstance(self.rungs, Rungs):
+            self.beginnings.end(self._tier(course))
+            self.rungs.record(self.rungs.milestones[0], course.points[-1][1], self._tier(course))
 
     def _tier(self, course: _Course) -> str:
         if self.search.rungs != "tiers":

@@ -133,7 +133,7 @@ def print_search(name: str, search: Search, console: Console) -> None:
     compared = ", ".join(search.objectives) or search.metric or goals
     console.print(f"task {search.task}; compares {compared}", soft_wrap=True)
     console.print(
-        f"{search.epochs} epochs a full trial; pruned from epoch {search.grace_epochs} on, the best "
+        f"{search.epochs} epochs a full trial; compared from epoch {search.grace_epochs} on, the best "
         f"1/{search.reduction_factor} of each rung goes on; {search.num_trials or 50} trials unless told otherwise; "
         f"sampler {search.sampler}, pruner {search.pruner}\n",
         soft_wrap=True,

@@ -41,10 +41,10 @@ class Search:
     metric, mode: what is compared, e.g. `val/f1` and `max`; None takes the task's own (DEFAULT_OBJECTIVE).
     objectives: several instead, such as ["val/f1", "-latency_ms"] (see `objectives.parse_objectives`); the first one
         is then the metric.
-    epochs: what a full trial trains. A trial is pruned at `grace_epochs` at the earliest, then at every
-        `reduction_factor`-fold of it (ASHA, Li et al. 2018, arXiv:1810.05934), where the best
-        1/reduction_factor goes on. Grace of one epoch is measurably harmful on real curves: the early
-        epochs rank learning rates, not models.
+    epochs: what a full trial trains. A trial is compared at `grace_epochs`, then at every `reduction_factor`-fold of
+        it (ASHA, Li et al. 2018, arXiv:1810.05934), where the best 1/reduction_factor goes on. Grace of one epoch is
+        measurably harmful on real curves: the early epochs rank learning rates, not models. Before `grace_epochs`
+        a trial ends only where it is worse than everything that went on later (`launch.engine.early`).
     sampler: who proposes, one of SAMPLERS; pruner: who ends trials early, one of PRUNERS.
     rungs: where trials are compared: at the same share of their epochs (`epochs`), after the same time (`seconds`,
         from `grace_seconds` on), or at the same share among trials whose epochs cost about the same (`tiers`).

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from launch.engine.rungs import milestones
 from launch.engine.vectors import Rows, Vectors
@@ -37,9 +37,9 @@ class Ladder:
         return (*(round(epoch) for epoch in milestones(self.grace_epochs, self.factor, self.epochs)), self.epochs)
 
     def fidelity(self, epoch: int) -> float:
-        """0 at the first rung, 1 at full training, in proportion to the logarithm between."""
+        """0 at the first rung, 1 at full training, in proportion to the logarithm between; below 0 before."""
         low, high = math.log(min(self.grace_epochs, self.epochs)), math.log(self.epochs)
-        return 1.0 if low >= high else (math.log(epoch) - low) / (high - low)
+        return 1.0 + math.log(epoch / self.epochs) if low >= high else (math.log(epoch) - low) / (high - low)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class History:
     def __init__(self, vectors: Vectors, ladder: Ladder, objectives: Sequence[Objective]) -> None:
         self.vectors, self.ladder = vectors, ladder
         self.signs = np.array([objective.sign for objective in objectives])
-        self.num_observed = 0  # ended trials that reached a rung or are infeasible
+        self.num_observed = 0  # ended trials that reached a rung, were ended before the first, or are infeasible
         self._num_read = 0
         self._open: dict[int, Rows | None] = {}  # row of parameters by trial number, None before it has any
         self._seen_open: dict[
@@ -94,6 +94,8 @@ class History:
             # What it showed before it diverged was no promise: such trainings often look best just then.
             worst = (-math.inf,) * len(self.signs)
             seen = [Seen(row, fidelity, worst) for fidelity in {*(one.fidelity for one in seen), 1.0}]
+        elif not seen and trial.state == TrialState.PRUNED:
+            seen = [Seen(row, *pair) for pair in self._before_rungs(by_epoch(trial))]
         self._ended += seen
         self.num_observed += bool(seen)
         if trial.user_attrs.get(EPOCH_SECONDS):
@@ -134,6 +136,11 @@ class History:
         """Rows (n, num_parameters) and the logarithm of their seconds per epoch (n,), the latest `most`."""
         rows = [row for row, _ in self._costs[-most:]]
         return np.array(rows).reshape(-1, len(self.vectors)), np.array([cost for _, cost in self._costs[-most:]])
+
+    def _before_rungs(self, epochs: Mapping[int, Sequence[float]]) -> list[tuple[float, tuple[float, ...]]]:
+        """The same of a trial that was ended before the first rung: what it had, at the fidelity where it ended."""
+        of = [tuple((self.signs * values).tolist()) for _, values in sorted(epochs.items())]
+        return [(self.ladder.fidelity(max(epochs)), (max(values[0] for values in of), *of[-1][1:]))] if of else []
 
     def _at_rungs(self, epochs: Mapping[int, Sequence[float]]) -> list[tuple[float, tuple[float, ...]]]:
         """(fidelity, values) at each rung that was reached: the best so far in the first objective, the latest in the

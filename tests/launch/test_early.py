@@ -1,0 +1,147 @@
+"""Trials that end before the first rung: only those that began worse than everything that ever passed it."""
+
+from __future__ import annotations
+
+import itertools
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+from scripted_scheduler import ACCURACY, Driver, search
+
+from analysis.load import Trial
+from launch.engine.early import LEAST_PASSED, Beginnings
+from launch.engine.history import History, Ladder
+from launch.engine.vectors import Vectors
+from search_spaces import Float
+from search_spaces.objectives import parse_objectives
+
+FACTOR = 3
+
+
+def rising_to(value: float) -> list[tuple[float, float]]:
+    """A course of four epochs that shows a quarter more of its value at each."""
+    return [(float(epoch), value * epoch / 4) for epoch in range(1, 5)]
+
+
+def after(*values: float, stratum: str = "") -> Beginnings:
+    beginnings = Beginnings(FACTOR)
+    for value in values:
+        beginnings.arrive(rising_to(value), stratum)
+    return beginnings
+
+
+TWELVE = [0.1 * number for number in range(1, 13)]  # the best third: 0.9, 1.0, 1.1, 1.2
+
+
+def test_a_trial_ends_where_it_is_worse_than_all_that_passed_at_its_epoch() -> None:
+    beginnings = after(*TWELVE)
+    assert beginnings.hopeless(rising_to(0.8)[:1])
+    assert beginnings.hopeless(rising_to(0.8)[:3])
+    assert not beginnings.hopeless(rising_to(0.95)[:1])
+
+
+def test_a_trial_as_good_as_the_worst_that_passed_goes_on() -> None:
+    assert not after(*TWELVE).hopeless(rising_to(0.9)[:2])
+
+
+def test_nothing_ends_before_enough_have_passed() -> None:
+    values = TWELVE[: FACTOR * (LEAST_PASSED - 1)]
+    assert not after(*values).hopeless([(1.0, -9.0)])
+    assert after(*values, 0.05).hopeless([(1.0, -9.0)])
+
+
+def test_a_late_bloomer_that_passed_protects_those_that_begin_like_it() -> None:
+    beginnings = after(*TWELVE)
+    assert beginnings.hopeless([(1.0, 0.05)])
+    beginnings.arrive([(1.0, 0.01), (2.0, 0.02), (3.0, 0.5), (4.0, 1.5)])
+    assert not beginnings.hopeless([(1.0, 0.05)])
+
+
+def test_a_trial_that_passed_and_has_shown_nothing_so_early_protects_everybody() -> None:
+    beginnings = after(*TWELVE)
+    beginnings.arrive([(3.0, 0.5), (4.0, 1.5)])
+    assert not beginnings.hopeless([(1.0, -9.0)])
+
+
+def test_every_trial_that_ended_early_lets_more_count_as_passed() -> None:
+    beginnings = after(*TWELVE)
+    course = rising_to(0.75)[:1]
+    assert beginnings.hopeless(course)
+    for _ in range(6):  # the best sixth of eighteen and more: 0.7 has passed, too
+        beginnings.end()
+    assert not beginnings.hopeless(course)
+
+
+def test_strata_do_not_mix() -> None:
+    beginnings = after(*TWELVE, stratum="slow")
+    assert beginnings.hopeless([(1.0, 0.05)], "slow")
+    assert not beginnings.hopeless([(1.0, 0.05)], "fast")
+
+
+def driver_after_twelve(rungs: str = "epochs") -> Driver:
+    driver = Driver(search(rungs=rungs))
+    for number, value in enumerate(TWELVE):
+        for epoch, best in rising_to(value):
+            driver.goes_on(f"one{number}", int(epoch), best)
+    return driver
+
+
+@pytest.mark.parametrize("rungs", ["epochs", "tiers"])
+def test_the_scheduler_ends_a_hopeless_trial_at_its_first_epoch_and_lets_others_come_to_the_rung(rungs: str) -> None:
+    driver = driver_after_twelve(rungs)
+    assert not driver.goes_on("hopeless", 1, 0.01)
+    assert driver.goes_on("hopeful", 1, 0.3)
+    assert not driver.goes_on("hopeful", 2, 0.31)  # falls behind on the way
+
+
+def test_a_trial_that_ended_early_counts_at_the_first_rung() -> None:
+    few, many = driver_after_twelve(), driver_after_twelve()
+    for number in range(9):
+        assert not many.goes_on(f"hopeless{number}", 1, 0.01)
+    for driver in (few, many):
+        driver.scheduler.beginnings = Beginnings(FACTOR)  # what is asked here is the rung
+    assert not few.goes_on("middling", 4, 0.75)
+    assert many.goes_on("middling", 4, 0.75)
+
+
+def test_a_search_that_goes_on_ends_the_same_trials_early() -> None:
+    driver = driver_after_twelve()
+    assert not driver.goes_on("hopeless", 1, 0.01)
+    for trial in driver.recorded.values():
+        trial.status = "pruned" if trial.trial_id == "hopeless" else "running"
+    later = Driver(driver.search, driver.recorded.values())
+    assert later.scheduler.beginnings == driver.scheduler.beginnings
+    for driver_, (name, value) in itertools.product((driver, later), {"a": 0.15, "b": 0.3}.items()):
+        assert driver_.goes_on(name, 1, value) == (name == "b")
+
+
+def test_with_several_objectives_nothing_ends_before_the_first_rung() -> None:
+    driver = Driver(search(metric=None, objectives=(ACCURACY, "-parameters")))
+    for number in range(12):
+        for epoch in range(1, 5):
+            row = {"trial_id": f"{number}", "epoch": epoch, "metrics": {ACCURACY: 0.1 * number}, "seconds": 1.0}
+            driver.recorded[f"{number}"] = driver.recorded.get(f"{number}", Trial(f"{number}", {}, {}))
+            driver.recorded[f"{number}"].epochs.append({**row, "parameters": 10})
+    later = Driver(driver.search, driver.recorded.values())
+    trial = later.add("hopeless")
+    result = {"trial_id": trial.trial_id, "epoch": 1, "seconds": 1.0, ACCURACY: 0.0, "parameters": 99}
+    assert later.scheduler.on_trial_result(None, trial, result) == "CONTINUE"
+
+
+def test_the_model_learns_from_a_trial_that_ended_before_the_first_rung() -> None:
+    vectors = Vectors({"x": Float(0.0, 1.0)})
+    objectives = parse_objectives((ACCURACY,), "multiclass")
+    history = History(vectors, Ladder(grace_epochs=4, epochs=36), objectives)
+    trial = create_trial(
+        state=TrialState.PRUNED, value=None, params={"x": 0.5}, distributions={"x": FloatDistribution(0.0, 1.0)},
+        intermediate_values={1: 0.2, 2: 0.1},
+    )  # fmt: skip
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(trial)
+    history.update(study.get_trials(deepcopy=False), proposing=1)
+    assert history.num_observed == history.num_ended == 1
+    (seen,) = history._ended
+    assert seen.values == (0.2,)  # the best so far
+    assert -1 < seen.fidelity == Ladder(4, 36).fidelity(2) < 0
