@@ -50,14 +50,14 @@ def export(
 
 def predict(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    images: Annotated[list[str], typer.Argument(help="Image files or folders, here or at s3://BUCKET/...")],
     out: Annotated[Optional[Path], typer.Option(help="Where masks are written (predictions).")] = None,  # noqa: UP045
     json: Json = False,
 ) -> None:
     """Predict the classes of images, or their masks, with an exported model."""
-    from analysis.predict import predict_images
+    from launch.remote.images import predict_at
     from launch.show import print_json, print_predictions
 
-    rows = predict_images(export_dir, images, out)
+    rows = predict_at(export_dir, images, out)
     print_json(rows) if json else print_predictions(rows, new_console())
     raise typer.Exit(int(any("error" in row for row in rows)))

@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 import tempfile
-import time
 import uuid
 from dataclasses import asdict, dataclass, replace
 from functools import partial

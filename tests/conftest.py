@@ -56,9 +56,9 @@ def ray_session() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server on this machine, for all tests that need one."""
-    with S3Server() as server:
+    with S3Server(tmp_path_factory.mktemp("s3") / "requests.log") as server:
         yield server
 
 

@@ -30,15 +30,18 @@ def point_to_port() -> None:
 
 
 class S3Server:
-    """In a process of its own: the search's processes and the tests all talk to it."""
+    """In a process of its own: the search's processes and the tests all talk to it. It notes every request."""
+
+    def __init__(self, log: Path) -> None:
+        self.log, self.num_buckets = log, 0
 
     def __enter__(self) -> S3Server:
         self.address = os.environ["AWS_ENDPOINT_URL"]
         port = self.address.rpartition(":")[2]
         code = "import sys; from moto.server import main; main(sys.argv[1:])"
         command = [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", port]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.num_buckets = 0
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
         end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
@@ -58,6 +61,10 @@ class S3Server:
         client().create_bucket(Bucket=name)
         return name
 
+    def num_requests(self, words: str) -> int:
+        """How many requests had these words in their line, such as 'GET /bucket/photos/'."""
+        return self.log.read_text().count(words)
+
 
 def client() -> Any:
     """boto3's own, with nothing of ours between."""
@@ -69,7 +76,7 @@ def client() -> Any:
 def upload_folder(folder: Path, bucket: str, prefix: str) -> None:
     s3 = client()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder).as_posix()}")
+        s3.put_object(Bucket=bucket, Key=f"{prefix}/{path.relative_to(folder).as_posix()}", Body=path.read_bytes())
 
 
 def keys(bucket: str, prefix: str = "") -> set[str]:

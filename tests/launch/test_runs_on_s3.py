@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from s3_server import client, keys, upload_folder
+from s3_server import keys, upload_folder
 from support import Outcome
 
 CLI = Callable[..., Outcome]

@@ -48,6 +48,21 @@ def bring(spec: str, cache_dir: Path | None) -> RemoteCopy:
     return RemoteCopy(source.uri, folder, folder / table)
 
 
+def bring_images(spec: str) -> RemoteCopy:
+    """One image, or all in a folder, into the default cache folder. Raises as `bring`."""
+    named = parse_remote(spec)
+    source, listing, name = named, _listing(named), ""
+    if not listing:
+        source, name = named.parent, named.name
+        listing = {found: one for found, one in source.listing(name).items() if found == name}
+    if not listing:
+        raise DataError(f"no images in '{spec}': the bucket has no such image or folder. Check its name.")
+    folder = _folder(default_cache_dir().absolute() / "s3", source, listing)
+    if not folder.is_dir():
+        _bring(source, listing, folder)
+    return RemoteCopy(source.uri, folder, folder / name)
+
+
 def bring_again(copy: RemoteCopy) -> None:
     """On another machine, or after the cache was emptied. Raises DataError where it is no longer the same."""
     if copy.folder.is_dir():
