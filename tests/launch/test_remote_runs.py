@@ -87,17 +87,19 @@ def test_a_run_whose_driver_was_killed_on_this_machine_is_free_at_once(run: Remo
 
 def test_a_driver_that_was_taken_over_records_nothing_more(quick: None, run: Remote, tmp_path: Path) -> None:
     place = place_of(run.uri, tmp_path)
-    with (
-        pytest.raises(RunError, match=r"process 7 on far is working on this run"),
-        mirrored(place, silent, new=True) as m,
-    ):
-        records = Records.create(place.folder, SEARCH)
-        records.mirror = m
-        records.proposed("0000", {}, {}, "sampler")
-        wait_until(lambda: "runs/a/trials.jsonl" in keys(run.bucket))
-        run.write("lock.json", json.dumps({"owner": "x", "pid": 7, "node": "far"}).encode())
-        wait_until(lambda: bool(m and m.lock.lost))
+    mirroring = mirrored(place, silent, new=True)
+    mirror = mirroring.__enter__()
+    assert mirror is not None
+    records = Records.create(place.folder, SEARCH)
+    records.mirror = mirror
+    records.proposed("0000", {}, {}, "sampler")
+    wait_until(lambda: "runs/a/trials.jsonl" in keys(run.bucket))
+    run.write("lock.json", json.dumps({"owner": "x", "pid": 7, "node": "far"}).encode())
+    wait_until(lambda: bool(mirror.lock.lost))
+    with pytest.raises(RunError, match=r"process 7 on far is working on this run"):
         records.started("0000")
+    with pytest.raises(RunError, match=r"process 7 on far is working on this run"):
+        mirroring.__exit__(None, None, None)
     assert "started" not in stored(run, "trials.jsonl")
     assert json.loads(stored(run, "lock.json"))["owner"] == "x", "the other one's"
 
