@@ -37,11 +37,16 @@ def ctrl_c(searcher: StudySearcher, stop: Callable[[], object], progress: Progre
 def stop_everywhere(stop_file: Path) -> None:
     """Make the file on every machine, where they share no folder; returns at once."""
     stop_file.touch()
-    threading.Thread(target=_touch_on_others, args=(stop_file,), name="stop", daemon=True).start()
+    threading.Thread(target=touch_on_machines, args=(stop_file,), name="stop", daemon=True).start()
 
 
-def _touch_on_others(stop_file: Path) -> None:
-    here = ray.get_runtime_context().get_node_id()
-    for node_id in (node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here):
-        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(stop_file.touch).remote()
+def touch_on_machines(path: Path) -> None:
+    """By a task on each of them."""
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_touch).remote(path)
+
+
+def _touch(path: Path) -> None:
+    path.touch()

@@ -82,3 +82,7 @@ def upload_folder(folder: Path, bucket: str, prefix: str) -> None:
 def keys(bucket: str, prefix: str = "") -> set[str]:
     pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+
+
+def stored(bucket: str, key: str) -> str:
+    return str(client().get_object(Bucket=bucket, Key=key)["Body"].read().decode())

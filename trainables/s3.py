@@ -153,6 +153,13 @@ class Remote:
             with self._said(name, NOT_FOUND):
                 self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
 
+    def forget_unfinished(self) -> None:
+        """Uploads that were killed in the middle: nobody sees them, and yet their parts are stored."""
+        with self._said("", NOT_FOUND):
+            found = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=self._key(""))
+            for one in found.get("Uploads", []):
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=one["Key"], UploadId=one["UploadId"])
+
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 

@@ -121,6 +121,8 @@ class Mirror:
         self.thread.join()
         self.swept = None  # a process that was given up may have sent something since
         self._send()
+        with suppress(StorageError):  # not every server knows of them
+            self.run.forget_unfinished()
 
     def _send_when_changed(self) -> None:
         took_s, silent = 0.0, False

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from s3_server import client, keys
+from s3_server import client, keys, stored
 
 import launch.remote.lock as lock_module
 import launch.remote.mirror as mirror_module
@@ -100,8 +100,8 @@ def test_a_driver_that_was_taken_over_records_nothing_more(quick: None, run: Rem
         records.started("0000")
     with pytest.raises(RunError, match=r"process 7 on far is working on this run"):
         mirroring.__exit__(None, None, None)
-    assert "started" not in stored(run, "trials.jsonl")
-    assert json.loads(stored(run, "lock.json"))["owner"] == "x", "the other one's"
+    assert "started" not in content(run, "trials.jsonl")
+    assert json.loads(content(run, "lock.json"))["owner"] == "x", "the other one's"
 
 
 def test_a_run_is_never_written_over_and_its_leftovers_here_are(quick: None, run: Remote, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_run_is_never_written_over_and_its_leftovers_here_are(quick: None, run
     run.delete(keys_of(run))
     with mirrored(place, silent, new=True):
         Records.create(place.folder, {**SEARCH, "started": 2.0})
-    assert json.loads(stored(run, "search.json"))["started"] == 2.0
+    assert json.loads(content(run, "search.json"))["started"] == 2.0
 
 
 def test_what_a_killed_driver_had_not_sent_comes_from_the_trials_and_what_nobody_knows_goes(
@@ -144,11 +144,13 @@ def test_what_a_killed_driver_had_not_sent_comes_from_the_trials_and_what_nobody
         assert [epoch["epoch"] for epoch in records.trials["0000"].epochs] == [1]
         assert "0002" not in (place.folder / "epochs.jsonl").read_text()
         assert "checkpoints/0002/last.pt" not in keys_of(run)
+        client().create_multipart_upload(Bucket=run.bucket, Key="runs/a/checkpoints/0001/last.pt")  # and was killed
+    assert "Uploads" not in client().list_multipart_uploads(Bucket=run.bucket)
     assert keys_of(run) == {
         "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints/0001/last.pt", "checkpoints/0001/epochs.jsonl",
         "checkpoints/0000/epoch-0001.safetensors", "predictions/0000/epoch-0001.npz",
     }  # fmt: skip
-    assert stored(run, "epochs.jsonl") == (place.folder / "epochs.jsonl").read_text()
+    assert content(run, "epochs.jsonl") == (place.folder / "epochs.jsonl").read_text()
 
 
 def test_a_driver_that_was_killed_here_has_its_own_records_and_a_stale_copy_gives_way(
@@ -207,7 +209,7 @@ def test_a_trial_that_goes_on_elsewhere_keeps_its_best_epochs_and_s3_holds_no_ot
     save(there, 4, 0.7, drop=3)
     other.send({"epoch": 4, **ROW})
     assert keys_of(run) == names | of_epochs({2, 4}), "epoch 3 goes, whose weights were never here"
-    rows = [json.loads(line) for line in stored(run, "checkpoints/0003/epochs.jsonl").splitlines()]
+    rows = [json.loads(line) for line in content(run, "checkpoints/0003/epochs.jsonl").splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert rows[0]["metrics"] == {"val/accuracy": 0.1}
     assert {"time", "trial_id", "node", "pid"} <= rows[0].keys()
@@ -231,7 +233,7 @@ def test_a_search_sends_its_records_while_it_runs_and_deletes_after_them(
             records.ended(trial_id, "complete", "")
         records.keep_only(["0001"])
         wait_until(lambda: "checkpoints/0000/last.pt" not in keys_of(run))
-        assert '"status": "complete"' in stored(run, "trials.jsonl")
+        assert '"status": "complete"' in content(run, "trials.jsonl")
         wait_until(lambda: "checkpoints/0001/epochs.jsonl" not in keys_of(run))
         left = {name for name in keys_of(run) if "/" in name}
         assert left == of_epochs({1}, "0001") | of_epochs({1}, "0002") | {"checkpoints/0003/last.pt"} | {
@@ -249,8 +251,8 @@ def keys_of(run: Remote) -> set[str]:
     return found - {"lock.json"}
 
 
-def stored(run: Remote, name: str) -> str:
-    return str(client().get_object(Bucket=run.bucket, Key=f"{run.prefix}/{name}")["Body"].read().decode())
+def content(run: Remote, name: str) -> str:
+    return stored(run.bucket, f"{run.prefix}/{name}")
 
 
 def wait_until(holds: Any, seconds: float = 30) -> None:

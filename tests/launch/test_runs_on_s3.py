@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import client, keys, upload_folder
+from s3_server import client, keys, stored, upload_folder
 from support import Outcome
+
+from launch.interrupt import touch_on_machines
+from launch.loading import load_search
+from launch.warm import warm_started
 
 CLI = Callable[..., Outcome]
 
@@ -78,6 +82,11 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     kept = {key.split("/")[3] for key in keys(bucket, "runs/") if key.count("/") == 4}
     assert kept == {row["trial_id"] for row in again[:2]}
 
+    warm = warm_started(load_search(str(tmp_path / "tiny.py")).for_task("binary"), [f"{runs}/a"])
+    assert [config["optimizer"]["lr"] for config in warm.warm_start] == [
+        row["config"]["optimizer"]["lr"] for row in again[:3]
+    ]
+
     assert visionsweep("export", f"{runs}/a", "--out", "export").code == 0
     assert json.loads((tmp_path / "export" / "metrics.json").read_text())["run"] == "a"
     rest = visionsweep("export", f"{runs}/a", "--out", "rest", "--trial", again[-1]["trial_id"])
@@ -121,12 +130,21 @@ def test_a_search_that_is_killed_goes_on_on_another_machine_with_nothing_finishe
     assert not [name for name in left if name.endswith((".pt", ".json", "/epochs.jsonl")) and "/" in name]
     trials = json.loads(visionsweep("rank", run, "--json").out)
     assert {row["trial_id"]: row["status"] for row in trials} == {f"{number:04d}": "complete" for number in range(6)}
-    rows = [json.loads(line) for line in body(bucket, "runs/b/epochs.jsonl").splitlines()]
+    rows = [json.loads(line) for line in stored(bucket, "runs/b/epochs.jsonl").splitlines()]
     now = {(row["trial_id"], row["epoch"]): row["metrics"] for row in rows}
     assert set(now) == {(f"{number:04d}", epoch) for number in range(6) for epoch in range(1, 13)}
     lost = [one for one, metrics in recorded.items() if now[one] != metrics]
     assert lost == [], "an epoch that was trained is not another one"
     assert len(rows) - len(now) <= 2, "at most one epoch of each running trial is trained twice"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_machines_that_share_no_folder_are_told_to_stop_by_a_task_on_each(tmp_path: Path) -> None:
+    touch_on_machines(tmp_path / "stop")
+    end = time.monotonic() + 60
+    while not (tmp_path / "stop").exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_run_or_a_place_for_it_that_cannot_be_had_is_one_sentence(
@@ -165,10 +183,6 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def ended(path: Path) -> list[dict[str, Any]]:
     return [row for row in lines(path) if row["event"] == "ended"]
-
-
-def body(bucket: str, key: str) -> str:
-    return str(client().get_object(Bucket=bucket, Key=key)["Body"].read().decode())
 
 
 def wait_until(holds: Callable[[], bool], running: subprocess.Popen[bytes], seconds: float = 150) -> None:
