@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from launch import preflight
-from launch.machines.agreement import Finding, data_paths, look_at_nodes
+from launch.machines.agreement import Finding, look_at_nodes, survey_for
 from launch.machines.cluster import Share
 from launch.machines.needs import NUM_DRAWS, costliest, measure
-from launch.machines.nodes import Node, survey
+from launch.machines.nodes import Node
 from launch.machines.token import token_is_on
 from launch.progress import in_words
+from launch.remote.places import new_place
+from launch.remote.sitting import check_new
 from launch.run import RunOptions, plan, prepared
 from search_spaces.search import Search
 from trainables.data.cache_build import SAMPLE, decode_small
@@ -21,20 +23,25 @@ from trainables.data.dataset import Dataset
 from trainables.tasks import TASKS
 
 
-def check_search(search: Search, options: RunOptions, runs_dir: Path) -> list[Finding]:
-    """Everything, in the order in which it would go wrong. runs_dir: absolute. Raises InputError as `run` does for
-    what is wrong with the search or the data themselves."""
+def check_search(search: Search, options: RunOptions, runs_dir: str) -> list[Finding]:
+    """Everything, in the order in which it would go wrong. runs_dir: a folder, or an address on S3.
+
+    Raises InputError as `run` does for what is wrong with the search or the data themselves.
+    """
     search, dataset = prepared(search, options)
-    preflight.check_runs_dir(runs_dir / "visionsweep-check")
     cache_dir = None if options.cache_dir is None else Path(options.cache_dir)
+    place = new_place(runs_dir, "visionsweep-check", cache_dir)
+    check_new(place)
     train, val = (len(dataset.indices(name)) for name in ("train", "val"))
     found = [Finding(f"data {dataset.spec}: {dataset.task}, {train} images to train on, {val} to judge by")]
-    nodes = survey(data_paths(dataset), runs_dir, cache_dir)
+    nodes = survey_for(dataset, place, cache_dir)
     found += look_at_nodes(nodes)
     if any(finding.fatal for finding in found):
         return found
     if len(nodes) > 1:
-        found.append(Finding(f"data and runs folder {runs_dir}: seen alike by all {len(nodes)} machines"))
+        seen = f"seen alike by all {len(nodes)} machines"
+        runs = Path(runs_dir).resolve() if place.remote is None else f"{place.remote.parent}, which all can write to"
+        found.append(Finding(f"data and runs folder {runs}: {seen}"))
     found += look_at_cache(nodes, cache_gb(dataset, preflight.short_side_px(search)), cache_dir)
     found += look_at_trials(search, dataset, plan(options), nodes)
     found.append(_tokens())

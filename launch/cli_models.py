@@ -7,12 +7,13 @@ from typing import Annotated, Optional
 
 import typer
 
-from launch.options import CacheDir, Json, NoCache, OnBadImage, SetOption, cache_folder, new_console
+from launch.options import CacheDir, Json, NoCache, OnBadImage, RunArgument, SetOption, cache_folder, new_console
 
 
 def train(
     data: Annotated[
-        str, typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits.")
+        str,
+        typer.Option("--data", help="Folder of classes or of masks, CSV, s3://..., torchvision:NAME or digits."),
     ],
     config: Annotated[Optional[Path], typer.Argument(help="YAML, such as an export's config.yaml.")] = None,  # noqa: UP045
     recipe: Annotated[Optional[str], typer.Option(help="Instead: a recipe (`visionsweep recipes`).")] = None,  # noqa: UP045
@@ -34,28 +35,29 @@ def train(
 
 
 def export(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    run_dir: RunArgument,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
 ) -> None:
     """Export a trial: configuration, weights, classes, metrics, data fingerprint."""
     from analysis.export import export_trial
-    from analysis.load import load_run
+    from launch.remote.views import run_at
     from launch.show import print_export
 
-    print_export(export_trial(load_run(run_dir), out, trial), out, new_console())
+    with run_at(run_dir, weights_of=trial) as loaded:
+        print_export(export_trial(loaded, out, trial), out, new_console())
 
 
 def predict(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    images: Annotated[list[str], typer.Argument(help="Image files or folders, here or at s3://BUCKET/...")],
     out: Annotated[Optional[Path], typer.Option(help="Where masks are written (predictions).")] = None,  # noqa: UP045
     json: Json = False,
 ) -> None:
     """Predict the classes of images, or their masks, with an exported model."""
-    from analysis.predict import predict_images
+    from launch.remote.images import predict_at
     from launch.show import print_json, print_predictions
 
-    rows = predict_images(export_dir, images, out)
+    rows = predict_at(export_dir, images, out)
     print_json(rows) if json else print_predictions(rows, new_console())
     raise typer.Exit(int(any("error" in row for row in rows)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -18,6 +17,7 @@ from launch.options import (
     NoCache,
     OnBadImage,
     Pruner,
+    RunArgument,
     RunsDir,
     Sampler,
     SetOption,
@@ -46,14 +46,14 @@ def run(
     warm_start: WarmStart = None,
     keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDir = "runs",
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
     started = time.time()
-    from launch.loading import data_of, load_search, parse_assignments, parse_duration
+    from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
     from launch.show import print_outcome
     from launch.warm import warm_started
 
@@ -66,7 +66,7 @@ def run(
     from launch.machines.cluster import ray_at
 
     with ray_at(address):
-        from launch.run import RunOptions, check_name, default_name, start  # imports torch, while Ray starts
+        from launch.run import RunOptions, start  # imports torch, while Ray starts
 
         options = RunOptions(
             data=absolute(data),
@@ -82,33 +82,34 @@ def run(
         )
         console = new_console()
         records = start(found, check_name(name or default_name(search)), runs_dir, options, console, started)
-        print_outcome(records.run_dir, console)
+        print_outcome(records.run_dir, console, records.place)
 
 
 def resume(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    run_dir: RunArgument,
     trials: Annotated[str, typer.Option(help="+N: so many configurations more.")] = "+0",
     budget: Annotated[Optional[str], typer.Option(help="Wall-clock for this sitting, such as 30m.")] = None,  # noqa: UP045
     address: Address = None,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Go on with a run that was stopped: interrupted trials continue from their last epoch."""
     started = time.time()
-    from analysis.load import read_search
     from launch.loading import parse_duration
     from launch.machines.cluster import ray_at
+    from launch.remote.places import require_run
     from launch.show import print_outcome
     from search_spaces.errors import ConfigError
 
     if not trials.lstrip("+").isdigit():
         raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
     budget_s = None if budget is None else parse_duration(budget)
-    read_search(run_dir)  # refuses what is no run, before Ray starts
+    require_run(run_dir)  # refuses what is no run, before Ray starts
     with ray_at(address):
         from launch.run import resume as resume_run
 
         console = new_console()
-        records = resume_run(run_dir, int(trials.lstrip("+")), budget_s, console, started)
-        print_outcome(records.run_dir, console)
+        records = resume_run(run_dir, int(trials.lstrip("+")), budget_s, cache_dir, console, started)
+        print_outcome(records.run_dir, console, records.place)
 
 
 def check(
@@ -120,7 +121,7 @@ def check(
     gpus_per_trial: GpusPerTrial = None,
     address: Address = None,
     task: TaskOption = None,
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDir = "runs",
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
@@ -145,7 +146,7 @@ def check(
             on_bad_image=on_bad_image,
         )
         console = new_console()
-        findings = check_search(found, options, runs_dir.resolve())
+        findings = check_search(found, options, runs_dir)
         for finding in findings:
             mark, style = ("ok", "green") if finding.good else ("NO", "red") if finding.fatal else ("..", "yellow")
             console.print(f"{mark}  {finding.text}", style=None if finding.good else style, soft_wrap=True)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from launch.options import Json, new_console
+from launch.options import Json, RunArgument, new_console
 
 
 def rank(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    run_dir: RunArgument,
     top: Annotated[Optional[int], typer.Option(min=1, help="Only the best N.")] = None,  # noqa: UP045
     json: Json = False,
 ) -> None:
     """Rank a run's trials: complete ones first, best first. Works while the search runs."""
-    from analysis.load import load_run
     from analysis.rank import ranking
+    from launch.remote.views import run_at
     from launch.show import print_json, print_ranking
 
-    loaded = load_run(run_dir)
-    rows = ranking(loaded)[:top]
-    print_json(rows) if json else print_ranking(loaded, rows, new_console())
+    with run_at(run_dir) as loaded:
+        rows = ranking(loaded)[:top]
+        print_json(rows) if json else print_ranking(loaded, rows, new_console())
 
 
 def spaces(

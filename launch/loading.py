@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def parse_duration(text: str) -> float:
     if seconds <= 0:
         raise ConfigError(f"a budget must be longer than nothing, got '{text}'. For example 30m.")
     return seconds
+
+
+def default_name(search_name: str) -> str:
+    """The search and the time: `classification-cpu-20260131-101500`."""
+    return f"{Path(search_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def check_name(name: str) -> str:
+    """A run name is one folder name."""
+    if not name or name in (".", "..") or "/" in name or "\\" in name:
+        raise ConfigError(
+            f"a run name is one folder name without slashes, got '{name}'. Use --runs-dir for the folder."
+        )
+    return name
 
 
 def _line_in(error: Exception, path: Path) -> str:

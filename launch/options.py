@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 DataOption = Annotated[
     Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
-    typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits."),
+    typer.Option("--data", help="Folder of classes or of masks, CSV, s3://..., torchvision:NAME or digits."),
 ]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
-CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="Where decoded images are kept.")]  # noqa: UP045
+RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are kept: a folder, or s3://BUCKET/FOLDER.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or s3://BUCKET/FOLDER/NAME.")]
+CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="For decoded images, and what S3 has.")]  # noqa: UP045
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
 TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045

@@ -30,16 +30,21 @@ def check_runs_dir(run_dir: Path) -> None:
     """Raises RunError where the run exists, or its folder cannot be written or is nearly full."""
     if run_dir.exists():
         raise exists_already(run_dir)
+    check_room(run_dir.parent)
+
+
+def check_room(folder: Path) -> None:
+    """Raises RunError where a folder for runs cannot be written or is nearly full."""
     try:
-        run_dir.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=run_dir.parent) as probe:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"visionsweep")
     except OSError as error:
-        raise RunError(f"{run_dir.parent}: cannot be written ({error.strerror}). Choose another --runs-dir.") from None
-    free_mb = shutil.disk_usage(run_dir.parent).free / 2**20
+        raise RunError(f"{folder}: cannot be written ({error.strerror}). Choose another --runs-dir.") from None
+    free_mb = shutil.disk_usage(folder).free / 2**20
     if free_mb < MIN_FREE_MB:
         raise RunError(
-            f"{run_dir.parent}: has {free_mb:.0f} MB free, and a run needs at least {MIN_FREE_MB} MB for its "
+            f"{folder}: has {free_mb:.0f} MB free, and a run needs at least {MIN_FREE_MB} MB for its "
             "checkpoints. Free some space or choose another --runs-dir."
         )
 

@@ -27,9 +27,11 @@ from typing import Any
 
 from analysis.load import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
 from launch.journal import Journal
+from launch.remote.mirror import Mirror
 from search_spaces.errors import RunError
 from trainables.checkpoint import PROCESS_FILE, stored_row, write_whole
 from trainables.config_io import dump_config, parse_config
+from trainables.s3 import Remote
 
 
 class Records:
@@ -39,6 +41,12 @@ class Records:
         self.run_dir = run_dir
         self.trials: Trials = {}
         self.journal: Journal | None = None  # told of everything that is recorded
+        self.mirror: Mirror | None = None  # of a run that is kept on S3
+
+    @property
+    def place(self) -> str:
+        """What commands take for RUN."""
+        return str(self.run_dir) if self.mirror is None else self.mirror.uri
 
     @classmethod
     def create(cls, run_dir: Path, search_json: Mapping[str, Any]) -> Records:
@@ -103,10 +111,15 @@ class Records:
             if trial.trial_id not in kept:
                 for room in ("checkpoints", "predictions"):
                     shutil.rmtree(self.run_dir / room / trial.trial_id, ignore_errors=True)
+        if self.mirror is not None:
+            unfinished = [one.trial_id for one in self.trials.values() if one.status in ("running", "interrupted")]
+            self.mirror.keep_only(kept, unfinished, self.trials)
 
     def copy_state(self, donor: str, heir: str) -> int | None:
         """Let a trial that is still to be proposed begin where another one stands: after which epoch; None where that
         one has ended, and left nothing to copy."""
+        if self.mirror is not None:
+            return self.mirror.copy_state(donor, heir)
         source, target = (self.run_dir / "checkpoints" / name / "last.pt" for name in (donor, heir))
         try:
             with _disk_errors(self.run_dir):
@@ -121,6 +134,8 @@ class Records:
     def drop_state(self, trial_id: str) -> None:
         """Of a trial that was not proposed after all."""
         (self.run_dir / "checkpoints" / trial_id / "last.pt").unlink(missing_ok=True)
+        if self.mirror is not None:
+            self.mirror.drop_state(trial_id)
 
     def write_best(self, best: Trial | None) -> None:
         """best.yaml: the configuration of the best trial so far, which `visionsweep train` accepts."""
@@ -151,6 +166,8 @@ class Records:
         take_event(self.trials, whole)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        if self.mirror is not None:
+            self.mirror.check()
         line = json.dumps(row, default=str, allow_nan=False) + "\n"
         with _disk_errors(self.run_dir):
             descriptor = os.open(self.run_dir / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -163,7 +180,7 @@ class Records:
                 os.close(descriptor)
 
 
-def exists_already(run_dir: Path) -> RunError:
+def exists_already(run_dir: Path | Remote) -> RunError:
     """A run is never written over."""
     return RunError(
         f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "

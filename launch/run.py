@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
+import tempfile
+import uuid
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,19 +17,23 @@ from rich.console import Console
 
 from launch import preflight
 from launch.callback import RunCallback
-from launch.interrupt import ctrl_c
+from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
 from launch.machines.agreement import require_shared
 from launch.machines.cluster import Share, ready, share_of_machine
 from launch.machines.lost import watched_ray
 from launch.progress import Progress
 from launch.records import Records
+from launch.remote.mirror import Mirror
+from launch.remote.places import Place, new_place, place_of
+from launch.remote.sitting import check_new, mirrored
 from launch.searcher import StudySearcher
 from launch.tuning import MAX_RETRIES, tune_until_done
 from launch.watch import Watch
-from search_spaces.errors import ConfigError, RunError
+from search_spaces.errors import RunError
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
+from trainables.data.cache import default_cache_dir
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.trainable import TrialSettings, VisionTrainable
@@ -56,49 +62,73 @@ class RunOptions:
     keep_trials: int = 5
 
 
-def start(search: Search, name: str, runs_dir: Path, options: RunOptions, console: Console, started: float) -> Records:
+def start(search: Search, name: str, runs_dir: str, options: RunOptions, console: Console, started: float) -> Records:
     """Run a new search; `started` is when the command was (the budget counts from there).
+
+    runs_dir: a folder, or an address on S3.
 
     Raises InputError for everything that can be known before any training.
     """
-    run_dir = runs_dir / name
-    preflight.check_runs_dir(run_dir)
+    place = new_place(runs_dir, name, _path(options.cache_dir))
+    check_new(place)
     search, dataset = prepared(search, options)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
     plan(options)  # refuses what the machine does not have, before there is a run
-    require_shared(dataset, run_dir.resolve().parent, _path(options.cache_dir))
-    records = Records.create(
-        run_dir,
-        {
-            "name": name,
-            "search": search_to_json(search),
-            "data": dataset.describe(),
-            "options": asdict(options),
-            "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
-            "machine": {"node": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()},
-            "command": sys.argv[1:],
-            "started": started,
-        },
-    )
-    for note in dataset.notes:
-        console.print(note, style="yellow", soft_wrap=True)
-    with records.locked():
-        _execute(records, search, dataset, options, console, started)
+    require_shared(dataset, place, _path(options.cache_dir))
+    about = {
+        "name": name,
+        "search": search_to_json(search),
+        "data": dataset.describe(),
+        "options": asdict(options),
+        "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
+        "machine": {"node": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()},
+        "command": sys.argv[1:],
+        "started": started,
+    }
+    with mirrored(place, console.print, new=True) as mirror:
+        records = Records.create(place.folder, about)
+        for note in dataset.notes:
+            console.print(note, style="yellow", soft_wrap=True)
+        with records.locked():
+            records.mirror = mirror
+            _execute(records, search, dataset, options, console, started)
     return records
 
 
-def resume(run_dir: Path, more_trials: int, budget_s: float | None, console: Console, started: float) -> Records:
+def resume(
+    run: str, more_trials: int, budget_s: float | None, cache_dir: Path | None, console: Console, started: float
+) -> Records:
     """Go on with a run: interrupted trials first, from their last epoch, then new proposals.
 
-    budget_s: wall-clock for this sitting; None goes on without one.
+    run: a folder, or an address on S3. budget_s: wall-clock for this sitting; None goes on without one. cache_dir: for
+    this sitting; None takes the run's own, or this machine's for a run on S3.
     Raises RunError where the data is no longer the run's data.
     """
-    records, search_json = Records.open(run_dir)
+    place = place_of(run, cache_dir)
+    if place.remote is not None and cache_dir is None:
+        cache_dir = default_cache_dir()
+    with mirrored(place, console.print) as mirror:
+        return _go_on(place, mirror, more_trials, budget_s, cache_dir, console, started)
+
+
+def _go_on(
+    place: Place,
+    mirror: Mirror | None,
+    more_trials: int,
+    budget_s: float | None,
+    cache_dir: Path | None,
+    console: Console,
+    started: float,
+) -> Records:
+    records, search_json = Records.open(place.folder)
     with records.locked():
-        records, search_json = Records.open(run_dir)  # what the last holder of the lock wrote
+        records, search_json = Records.open(place.folder)  # what the last holder of the lock wrote
+        records.mirror = mirror
         search = search_from_json(search_json["search"])
         options = RunOptions(**search_json["options"])
+        if options.cache_dir is not None and cache_dir is not None:
+            options = replace(options, cache_dir=str(cache_dir.resolve()))
         num_trials = options.num_trials
         if more_trials or (num_trials is None and budget_s is None):
             num_trials = (num_trials or len(records.trials)) + more_trials
@@ -110,10 +140,10 @@ def resume(run_dir: Path, more_trials: int, budget_s: float | None, console: Con
                 f"the data at {options.data} is not the run's data (fingerprint {dataset.fingerprint}, was {was}). "
                 "Restore it, or start a new run."
             )
-        require_shared(dataset, run_dir.resolve().parent, _path(options.cache_dir))
+        require_shared(dataset, place, _path(options.cache_dir))
         if more_trials:
             records.write_search({**search_json, "options": {**search_json["options"], "num_trials": num_trials}})
-        (run_dir / "stop").unlink(missing_ok=True)
+        (place.folder / "stop").unlink(missing_ok=True)
         _execute(records, search, dataset, options, console, started)
     return records
 
@@ -153,6 +183,9 @@ def _execute(
     # Ending Ray and printing the ranking take a few seconds, which belong to the budget too.
     deadline = None if options.budget_s is None else started + options.budget_s - min(4.0, options.budget_s / 10)
     share = plan(options)
+    mirror, stop_file = records.mirror, records.run_dir.resolve() / "stop"
+    if mirror is not None:  # machines share no folder: each has the file, or not, in its own
+        stop_file = Path(tempfile.gettempdir()) / f"visionsweep-stop-{uuid.uuid4().hex}"
     settings = TrialSettings(
         run_dir=records.run_dir.resolve(),
         metric=search.metric or "",
@@ -163,19 +196,21 @@ def _execute(
         gpu_share=share.gpus,
         num_workers=share.num_workers,
         deadline=deadline,
-        stop_file=records.run_dir.resolve() / "stop",
+        stop_file=stop_file,
+        run_uri=None if mirror is None else mirror.uri,
     )
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
     progress = Progress(records, search, console, options.num_trials, deadline)
-    watch = Watch(settings.run_dir, MAX_RETRIES)
+    watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
     callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
     records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
     trainable = tune.with_resources(
         tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
         {"cpu": share.cpus, "gpu": share.gpus},
     )
-    next_move = f"`visionsweep resume {records.run_dir}` goes on."
-    with progress, ctrl_c(searcher, settings.stop_file, progress), watched_ray(next_move, progress.live.stop):
+    next_move = f"`visionsweep resume {records.place}` goes on."
+    stop = stop_file.touch if mirror is None else partial(stop_everywhere, stop_file)
+    with progress, ctrl_c(searcher, stop, progress), watched_ray(next_move, progress.live.stop):
         try:
             tune_until_done(trainable, searcher, search, [callback, watch], share.concurrent)
         finally:
@@ -195,17 +230,3 @@ def _close(records: Records) -> None:
     for trial in list(records.trials.values()):
         if trial.status == "running":
             records.ended(trial.trial_id, "interrupted", "the search was stopped")
-
-
-def default_name(search_name: str) -> str:
-    """The search and the time: `classification-cpu-20260131-101500`."""
-    return f"{Path(search_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def check_name(name: str) -> str:
-    """A run name is one folder name."""
-    if not name or name in (".", "..") or "/" in name or "\\" in name:
-        raise ConfigError(
-            f"a run name is one folder name without slashes, got '{name}'. Use --runs-dir for the folder."
-        )
-    return name

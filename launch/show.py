@@ -77,12 +77,14 @@ def _amount(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def print_outcome(run_dir: Path, console: Console) -> None:
-    """What a finished search found, where it lies, and what to do next."""
+def print_outcome(run_dir: Path, console: Console, place: str | None = None) -> None:
+    """What a finished search found, where it lies, and what to do next. place: what commands take for it, if not the
+    folder."""
     run = load_run(run_dir)
+    place = place or str(run_dir)
     rows = ranking(run)
     if not any(row["epochs"] for row in rows):
-        console.print(f"No trial has finished an epoch. `visionsweep resume {run_dir}` goes on.", soft_wrap=True)
+        console.print(f"No trial has finished an epoch. `visionsweep resume {place}` goes on.", soft_wrap=True)
         for row in rows[:5]:
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
         return
@@ -97,11 +99,11 @@ def print_outcome(run_dir: Path, console: Console) -> None:
     console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
     print_class_iou(best["metrics"], console)
     console.print(yaml.safe_dump(best["config"], sort_keys=False).rstrip())
-    console.print(f"\nRun directory: {run_dir}  (search.json, trials.jsonl, epochs.jsonl, best.yaml)", soft_wrap=True)
+    console.print(f"\nRun directory: {place}  (search.json, trials.jsonl, epochs.jsonl, best.yaml)", soft_wrap=True)
     unfinished = sum(row["status"] == "interrupted" for row in rows)
     if unfinished:
-        console.print(f"Go on with {unfinished} interrupted trials: visionsweep resume {run_dir}", soft_wrap=True)
-    console.print(f"Export the model: visionsweep export {run_dir} --out exports/{run_dir.name}", soft_wrap=True)
+        console.print(f"Go on with {unfinished} interrupted trials: visionsweep resume {place}", soft_wrap=True)
+    console.print(f"Export the model: visionsweep export {place} --out exports/{run_dir.name}", soft_wrap=True)
 
 
 def print_class_iou(metrics: Mapping[str, float], console: Console) -> None:

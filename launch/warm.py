@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.load import load_run
 from analysis.rank import ranked
+from launch.remote.views import run_at
 from search_spaces.errors import ConfigError
 from search_spaces.recipes import RECIPES, recipe
 from search_spaces.search import CLASSIFICATION_TASKS, Search
+from trainables.s3 import is_remote
 
 TOP = 3  # of a run: a bad one then costs a few trials that are pruned at the first rung
 
@@ -38,10 +39,10 @@ def warm_started(search: Search, sources: Sequence[str]) -> Search:
 def _configs(search: Search, source: str) -> list[dict[str, Any]]:
     if source in RECIPES:
         task, configs = recipe(source)["task"], [recipe(source)]
-    elif Path(source).exists():
-        run = load_run(Path(source))
-        task = run.search["search"]["task"]
-        scored = [trial for trial in ranked(run.trials, run.objectives) if trial.best(run.metric, run.mode)]
+    elif is_remote(source) or Path(source).exists():
+        with run_at(source) as run:
+            task = run.search["search"]["task"]
+            scored = [trial for trial in ranked(run.trials, run.objectives) if trial.best(run.metric, run.mode)]
         configs = [trial.config for trial in scored[:TOP]]
         if not configs:
             raise ConfigError(f"--warm-start {source}: no trial of that run finished an epoch. Leave it out.")

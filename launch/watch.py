@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,10 +41,11 @@ class _Silence:
 
 
 class Watch(Callback):  # type: ignore[misc]
-    """run_dir: where trials say which process they run in. retries: after how many failures Ray gives a trial up."""
+    """run_dir: where trials say which process they run in. retries: after how many failures Ray gives a trial up.
+    bring: gets a file of a run that is kept elsewhere into run_dir."""
 
-    def __init__(self, run_dir: Path, retries: int) -> None:
-        self.run_dir, self.retries = run_dir, retries
+    def __init__(self, run_dir: Path, retries: int, bring: Callable[[str], object] | None = None) -> None:
+        self.run_dir, self.retries, self.bring = run_dir, retries, bring
         self.silences: dict[str, _Silence] = {}
         self.reasons: dict[str, str] = {}  # of trials that were given up
         self.looked = 0.0
@@ -94,6 +96,8 @@ class Watch(Callback):  # type: ignore[misc]
             self.reasons[trial.config["trial_id"]] = (
                 f"hung twice: no epoch for {allowed_s:.0f} s, where its longest took {silence.longest_s:.0f} s"
             )
+        if self.bring is not None:
+            self.bring(f"checkpoints/{trial.config['trial_id']}/{PROCESS_FILE}")
         kill_trial(self.run_dir, trial.config["trial_id"])
 
 

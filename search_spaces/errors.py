@@ -6,7 +6,8 @@
     │   │   └── Contradiction  each value is valid by itself, but they do not go together
     │   ├── DataError          images, labels, masks, splits
     │   ├── WeightsError       pretrained weights that cannot be had
-    │   └── RunError           a run directory or an export: exists already, missing, unreadable, unwritable
+    │   ├── RunError           a run directory or an export: exists already, missing, unreadable, unwritable
+    │   └── StorageError       a bucket that cannot be reached, read or written
     └── TrialEnded             one trial cannot go on; the search does
         ├── Diverged           the loss is not finite
         └── Interrupted        asked to stop in the middle of an epoch (budget spent, Ctrl-C)
@@ -44,6 +45,10 @@ class WeightsError(InputError):
 
 class RunError(InputError):
     """A run directory or an export exists already, is missing, or cannot be read or written."""
+
+
+class StorageError(InputError):
+    """Remote storage cannot be reached, read or written."""
 
 
 class TrialEnded(VisionsweepError):

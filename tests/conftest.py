@@ -12,7 +12,11 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import pytest
+from s3_server import S3Server, point_to_port
 from support import Outcome, make_photos
+
+# Before any Ray starts, whose workers inherit it: S3 is a server of the tests' own, and Amazon's is never asked.
+point_to_port()
 
 
 @pytest.fixture
@@ -49,6 +53,19 @@ def ray_session() -> Iterator[None]:
         ready()
         yield
     assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server on this machine, for all tests that need one."""
+    with S3Server(tmp_path_factory.mktemp("s3") / "requests.log") as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """A new bucket's name."""
+    return s3_server.new_bucket()
 
 
 @pytest.fixture

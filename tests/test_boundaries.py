@@ -18,17 +18,19 @@ MAX_LINES = 250  # past it a file is two ideas
 TORCH = {"torch", "torchvision", "torchmetrics", "timm", "albumentations", "cv2", "segmentation_models_pytorch"}
 PLOTS = {"plotly", "matplotlib"}
 TERMINAL = {"typer", "rich"}
+BUCKETS = {"boto3", "botocore"}
 
 # What a room never imports: top-level packages, or modules of ours.
 FORBIDDEN = {
-    "trainables": {"optuna", "ray", "launch", "analysis", "search_spaces", *PLOTS, *TERMINAL},
-    "launch": {"torchmetrics", "trainables.losses", *PLOTS},
-    "analysis": {"ray", "optuna", "launch", "trainables", *TORCH},
+    "trainables": {"optuna", "ray", "launch", "analysis", "search_spaces", *PLOTS, *TERMINAL, *BUCKETS},
+    "launch": {"torchmetrics", "trainables.losses", *PLOTS, *BUCKETS},
+    "analysis": {"ray", "optuna", "launch", "trainables", *TORCH, *BUCKETS},
 }
 # And what it does import in spite of that: everywhere (*), or in one file only.
 ALLOWED = {
     "trainables/*": {"search_spaces.errors", "search_spaces.names"},
     "trainables/trainable.py": {"ray"},
+    "trainables/s3_client.py": BUCKETS,
     **{
         f"analysis/{name}.py": {"trainables", *TORCH}
         for name in ("export", "predict", "ensemble", "embeddings", "overlays")
@@ -102,6 +104,9 @@ def test_a_file_imports_only_what_its_room_knows(path: Path) -> None:
         ("trainables/trainable.py", "import optuna", ["optuna"]),
         ("trainables/data/cache.py", "from launch.run import start", ["launch.run.start"]),
         ("trainables/data/cache.py", "from analysis import load", ["analysis.load"]),
+        ("trainables/s3.py", "import boto3", ["boto3"]),
+        ("trainables/s3_client.py", "from botocore.config import Config", []),
+        ("launch/remote/mirror.py", "import boto3", ["boto3"]),
         ("trainables/tasks.py", "from search_spaces.search import METRICS", ["search_spaces.search.METRICS"]),
         ("trainables/tasks.py", "from search_spaces import search", ["search_spaces.search"]),
         ("trainables/tasks.py", "from search_spaces.names import pick\nfrom search_spaces import errors", []),
@@ -165,7 +170,7 @@ def run():
 
 
 def test_importing_the_command_line_loads_no_heavy_library_in_a_roundabout_way() -> None:
-    heavy = sorted({*TORCH, *PLOTS, "ray", "optuna", "pandas", "numpy", "sklearn", "pydantic"})
+    heavy = sorted({*TORCH, *PLOTS, *BUCKETS, "ray", "optuna", "pandas", "numpy", "sklearn", "pydantic"})
     code = f"import sys, launch.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

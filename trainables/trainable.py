@@ -21,7 +21,7 @@ import ray
 import torch
 from ray import tune
 
-from search_spaces.errors import ConfigError, Diverged, Interrupted
+from search_spaces.errors import ConfigError, Diverged, Interrupted, StorageError
 from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state, stored_row
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
@@ -29,6 +29,7 @@ from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.threads import limit_threads
+from trainables.trial_mirror import TrialMirror, scratch
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class TrialSettings:
 
     metric, mode: which epochs are a trial's best. cpus, num_workers: threads for arithmetic, loader processes.
     gpu_share: of one GPU (more than 1: so many), 0 without. cache_dir: None decodes at every access. deadline: seconds
-    since the Unix epoch, or None.
-    stop_file: when it exists, trials end after their current batch.
+    since the Unix epoch, or None. stop_file: when it exists, trials end after their current batch.
+    run_uri: where the run is, if on S3; run_dir is then each machine's own.
     """
 
     run_dir: Path
@@ -51,6 +52,7 @@ class TrialSettings:
     num_workers: int
     deadline: float | None
     stop_file: Path
+    run_uri: str | None = None
 
 
 class VisionTrainable(tune.Trainable):  # type: ignore[misc]
@@ -63,6 +65,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     """
 
     unrecorded: dict[str, Any] | None = None  # a result that is stored and not yet reported
+    mirror: TrialMirror | None = None
 
     def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
         limit_threads(settings.cpus)
@@ -73,7 +76,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._release()
+        self.cleanup()
         self._begin(new_config)
         return True
 
@@ -86,9 +89,11 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             row = result.row()
             # A trial that ends here needs no last.pt; one that ASHA may still end does until it is told.
             self.files.save(result, to_go_on=not result.last)
+            if self.mirror is not None:
+                self.mirror.send(row)
         except StopIteration:  # gone on with after its very last epoch
             return self._ended("complete", "")
-        except Interrupted as reason:
+        except (Interrupted, StorageError) as reason:  # where S3 does not answer, the trial can go on another time
             return self._ended("interrupted", reason)
         except Diverged as reason:
             return self._ended("diverged", reason)
@@ -113,20 +118,27 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         self._release()
+        if self.mirror is not None:
+            self.mirror.leave()
 
     def _begin(self, config: Mapping[str, Any]) -> None:
         self.trial, self.halved = config, False
         self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
+        root = self.settings.run_dir if self.settings.run_uri is None else scratch(self.settings.run_dir)
         self.files = TrialFiles(
-            self.settings.run_dir / "checkpoints" / config["trial_id"],
-            self.settings.run_dir / "predictions" / config["trial_id"],
+            root / "checkpoints" / config["trial_id"],
+            root / "predictions" / config["trial_id"],
             self.settings.metric,
             self.settings.mode,
             self.parsed.keep_best,
             self.parsed.ensemble,
             self.parsed.ensemble_metric,
         )
-        self._note_process()
+        try:
+            self._open_files()
+        except StorageError as error:
+            self.epochs, self.unrecorded = _failing(error), None
+            return
         # Also where Ray starts the trial again by itself, after its process died: the folder is this trial's alone.
         resume = self.files.last.exists()
         self.epochs = self._fit(self.files.last if resume else None)
@@ -135,12 +147,17 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         recorded = row is None or row["epoch"] <= config.get("epochs_recorded", 0)
         self.unrecorded = None if recorded else row
 
-    def _note_process(self) -> None:
-        """For whoever has to end it from outside, should it hang."""
+    def _open_files(self) -> None:
+        """Bring what another machine left, and note the process for whoever has to end it, should it hang."""
+        if self.settings.run_uri is not None:
+            self.mirror = TrialMirror(self.settings.run_uri, self.trial["trial_id"], self.files)
+            self.mirror.bring()
         if ray.is_initialized():
             self.files.checkpoints.mkdir(parents=True, exist_ok=True)
             where = {"node_id": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}
             (self.files.checkpoints / PROCESS_FILE).write_text(json.dumps(where))
+        if self.mirror is not None:
+            self.mirror.send()
 
     def _smaller_batch(self, error: Exception) -> dict[str, Any]:
         """Once, at half the batch and twice the accumulation, which takes the same steps in less memory."""
@@ -212,6 +229,11 @@ class StopSignal:
             if self.stop_file.exists():
                 return "the search was asked to stop"
         return None
+
+
+def _failing(error: Exception) -> Iterator[EpochResult]:
+    raise error  # of a trial that could not begin: it appears in `step`, as every other one
+    yield
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -10,6 +10,8 @@ import ray
 
 from launch.machines.cluster import ready
 from launch.machines.nodes import Node, looks, survey
+from launch.remote.places import Place
+from launch.remote.probe import storage_of
 from search_spaces.errors import RunError
 from trainables.data.dataset import Dataset
 
@@ -28,7 +30,7 @@ class Finding:
 
 
 def data_paths(dataset: Dataset) -> list[Path]:
-    """What every machine must see of the data; nothing of what is built in or downloaded."""
+    """What every machine must see of the data; nothing of what is built in, downloaded or on S3."""
     path = Path(dataset.spec).expanduser()
     if not path.exists():
         return []
@@ -59,6 +61,9 @@ def look_at_nodes(nodes: Sequence[Node]) -> list[Finding]:
         for path, how in node.not_seen.items():
             advice = "Put it on a folder that all machines share, under the same path, or give one that is shared."
             found.append(Finding(f"{who}: {path} is {how}; here it is {looks(Path(path))}", advice, fatal=True))
+        for problem in node.out_of_reach:
+            advice = "Every machine needs this, for data and runs on S3."
+            found.append(Finding(f"{who}: {problem.rstrip('.')}", advice, fatal=True))
     return found
 
 
@@ -70,15 +75,22 @@ def _means(node: Node) -> str:
     return ", ".join(parts)
 
 
-def require_shared(dataset: Dataset, runs_dir: Path, cache_dir: Path | None) -> None:
-    """Before a search on several machines: all see the data and the runs folder, with the same versions.
+def survey_for(dataset: Dataset, place: Place, cache_dir: Path | None) -> list[Node]:
+    """Every machine, asked what a run at this place needs of it."""
+    runs_dir = place.folder.resolve().parent if place.remote is None else None
+    return survey(data_paths(dataset), runs_dir, cache_dir, storage_of(dataset, place))
+
+
+def require_shared(dataset: Dataset, place: Place, cache_dir: Path | None) -> None:
+    """Before a search on several machines: all see the data and the runs folder, or reach them on S3, with the same
+    versions.
 
     Raises RunError with everything that does not hold.
     """
     ready()
     if sum(node["Alive"] for node in ray.nodes()) < 2:
         return
-    fatal = [finding for finding in look_at_nodes(survey(data_paths(dataset), runs_dir, cache_dir)) if finding.fatal]
+    fatal = [finding for finding in look_at_nodes(survey_for(dataset, place, cache_dir)) if finding.fatal]
     if fatal:
         raise RunError("the machines of the cluster do not fit together.\n" + "\n".join(map(in_words, fatal)))
 

@@ -17,6 +17,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from launch.remote.probe import Storage, problems
+
 ANSWER_S = 60.0  # a machine may have to import torch first
 COMPARED = ("visionsweep", "torch", "ray")
 
@@ -26,7 +28,7 @@ class Node:
     """One machine. cpus, gpus: as Ray counts them. problem: why it could not be asked, or ''.
 
     gpu_names, gpu_memory_gb: of its first GPU where they differ. not_seen: by path, how what it sees differs from what
-    the driver sees. free_gb: where decoded images are kept.
+    the driver sees. out_of_reach: what it cannot do on S3, in sentences. free_gb: where decoded images are kept.
     """
 
     address: str
@@ -40,13 +42,15 @@ class Node:
     free_gb: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     not_seen: Mapping[str, str] = field(default_factory=dict)
+    out_of_reach: tuple[str, ...] = ()
     problem: str = ""
 
 
-def survey(data: Sequence[Path], runs_dir: Path | None, cache_dir: Path | None) -> list[Node]:
+def survey(data: Sequence[Path], runs_dir: Path | None, cache_dir: Path | None, storage: Storage) -> list[Node]:
     """Ask every machine of the Ray that this process is connected to, the driver's own first.
 
     data: files and folders that all must see alike. runs_dir: a folder that all must be able to write.
+    storage: what all must be able to do on S3.
     """
     expected = {str(path): looks(path) for path in data}
     mark = None if runs_dir is None else runs_dir / f".visionsweep-probe-{uuid.uuid4().hex}"
@@ -55,7 +59,7 @@ def survey(data: Sequence[Path], runs_dir: Path | None, cache_dir: Path | None) 
     try:
         if mark is not None:
             mark.write_text("visionsweep")
-        asked = [_ask(node["NodeID"], expected, mark, cache_dir) for node in alive]
+        asked = [_ask(node["NodeID"], expected, mark, cache_dir, storage) for node in alive]
         ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
         return [_node(node, task, node["NodeID"] == here) for node, task in zip(alive, asked, strict=True)]
     finally:
@@ -74,13 +78,13 @@ def looks(path: Path) -> str:
         return f"not there ({error.strerror})"
 
 
-def _ask(node_id: str, expected: Mapping[str, str], mark: Path | None, cache_dir: Path | None) -> Any:
+def _ask(node_id: str, expected: Mapping[str, str], mark: Path | None, cache_dir: Path | None, storage: Storage) -> Any:
     there = NodeAffinitySchedulingStrategy(node_id, soft=False)
     remote = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_answer)
-    return remote.remote(dict(expected), mark, cache_dir)
+    return remote.remote(dict(expected), mark, cache_dir, storage)
 
 
-def _answer(expected: dict[str, str], mark: Path | None, cache_dir: Path | None) -> dict[str, Any]:
+def _answer(expected: dict[str, str], mark: Path | None, cache_dir: Path | None, storage: Storage) -> dict[str, Any]:
     """On the machine itself."""
     not_seen = {path: found for path, was in expected.items() if (found := looks(Path(path))) != was}
     if mark is not None:
@@ -97,6 +101,7 @@ def _answer(expected: dict[str, str], mark: Path | None, cache_dir: Path | None)
         "free_gb": free_gb,
         "versions": versions(),
         "not_seen": not_seen,
+        "out_of_reach": problems(storage),
     }
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from s3_server import S3Server, keys, stored, upload_folder
 from support import Outcome, make_photos
 
 BIN = Path(sys.executable).parent
@@ -141,26 +142,62 @@ def test_check_says_what_every_machine_has_and_what_a_trial_needs(cluster: Clust
     assert not list((work / "runs").glob("*")), "nothing is left behind"
 
 
-def test_a_folder_that_one_machine_does_not_share_is_refused_before_there_is_a_run(work: Path) -> None:
-    hidden = ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {work} && exec "$@"', "sh")
+@dataclass
+class Apart:
+    """A cluster whose second node has another `folder` than the first one: empty, and its own."""
+
+    cluster: Cluster
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    folder = tmp_path_factory.mktemp("apart")
+    hidden = ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {folder} && exec "$@"', "sh")
     if subprocess.run([*hidden, "true"], capture_output=True, check=False).returncode:
         pytest.skip("mounts of a node's own need rights that this machine does not give")
+    make_photos(folder / "photos", {"red": 24, "blue": 24})
     alone = Cluster(Path("/tmp") / f"vs-{os.getpid()}-hidden")
     alone.folder.mkdir()
     try:
         alone.head()
         alone.join(before=hidden)
-        search = tiny(work, 1)
-        refused = alone.visionsweep(work, "run", search, "--data", "photos", "--name", "b", "--address", alone.address)
-        assert refused.code == 2, refused.out + refused.err
-        assert "the machines of the cluster do not fit together" in refused.err
-        assert "photos is not there" in refused.err
-        assert "not the driver's folder" in refused.err
-        assert "Put it on a folder that all machines share" in refused.err
-        assert not (work / "runs" / "b").exists()
+        yield Apart(alone, folder)
     finally:
         alone.stop()
         shutil.rmtree(alone.folder, ignore_errors=True)
+
+
+def test_a_folder_that_one_machine_does_not_share_is_refused_before_there_is_a_run(apart: Apart) -> None:
+    search, address = tiny(apart.folder, 1), apart.cluster.address
+    refused = apart.cluster.visionsweep(
+        apart.folder, "run", search, "--data", "photos", "--name", "b", "--address", address
+    )
+    assert refused.code == 2, refused.out + refused.err
+    assert "the machines of the cluster do not fit together" in refused.err
+    assert "photos is not there" in refused.err
+    assert "not the driver's folder" in refused.err
+    assert "Put it on a folder that all machines share" in refused.err
+    assert not (apart.folder / "runs" / "b").exists()
+
+
+def test_machines_that_share_no_folder_search_together_with_data_and_run_on_s3(
+    apart: Apart, bucket: str, s3_server: S3Server
+) -> None:
+    upload_folder(apart.folder / "photos", bucket, "photos")
+    ran = apart.cluster.visionsweep(
+        apart.folder, "run", tiny(apart.folder, 4), "--data", f"s3://{bucket}/photos", "--trials", 4, "--name", "d",
+        "--runs-dir", f"s3://{bucket}/runs", "--address", apart.cluster.address,
+    )  # fmt: skip
+    assert ran.code == 0, ran.out + ran.err
+    assert s3_server.num_requests(f"GET /{bucket}/photos/") == 2 * 48, "once on each machine"
+    told = [json.loads(line) for line in stored(bucket, "runs/d/epochs.jsonl").splitlines()]
+    assert {(row["trial_id"], row["epoch"]) for row in told} == {
+        (f"000{n}", epoch) for n in range(4) for epoch in (1, 2, 3, 4)
+    }
+    assert len({row["pid"] for row in told}) >= 2
+    weights = {key.split("/")[3] for key in keys(bucket, "runs/d/checkpoints") if key.endswith(".safetensors")}
+    assert weights == {"0000", "0001", "0002", "0003"}
 
 
 def test_the_trials_of_a_machine_that_is_lost_go_on_elsewhere(cluster: Cluster, work: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,15 @@ class MaskReader(Protocol):
         """What messages call the mask: its file, relative to the data's root."""
 
 
+@dataclass(frozen=True)
+class RemoteCopy:
+    """uri: a folder on S3. folder: where it is on each machine that has brought it. path: what the user named in it."""
+
+    uri: str
+    folder: Path
+    path: Path
+
+
 @dataclass(frozen=True, eq=False)  # arrays have no plain equality; compare fingerprints
 class Dataset:
     """Names, labels and split of a data set of N images and C classes; the pixels are elsewhere (`cache.py`).
@@ -43,6 +53,7 @@ class Dataset:
     fingerprint  16 hex digits of a sha256 over names, file contents, classes and targets, or the masks and how
                  they are read; the split is not in it
     mask_reader  for segmentation only
+    copy         of data on S3: where it is on this machine, and so on every other one
     notes        sentences that a person should hear, such as which images were skipped
     """
 
@@ -57,6 +68,7 @@ class Dataset:
     split_origin: str
     notes: tuple[str, ...] = ()
     mask_reader: MaskReader | None = None
+    copy: RemoteCopy | None = None
 
     def indices(self, split: str) -> np.ndarray:
         """(n,) int64 positions of that split, ascending."""

@@ -10,7 +10,7 @@ import numpy as np
 from search_spaces.errors import DataError
 from trainables.data.reading import IMAGE_SUFFIXES, FileReader
 from trainables.data.scan import Scan, class_order, content_digests
-from trainables.data.words import counted, quoted
+from trainables.data.words import below, counted, quoted
 
 # What people call the folder -> which split it is.
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -32,7 +32,7 @@ def scan_folder(spec: str, root: Path) -> Scan:
             found = images_below(root, root / folder / class_name)
             if not found and split in ("", "train"):
                 raise DataError(
-                    f"class '{class_name}' has no image in '{Path(spec) / folder / class_name}'. "
+                    f"class '{class_name}' has no image in '{below(spec, folder, class_name)}'. "
                     "Add its images, or remove the folder."
                 )
             rows += [(name, class_name, split) for name in found]

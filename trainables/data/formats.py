@@ -4,6 +4,7 @@
     a folder of masks   mask_folders.py       DIR/images and DIR/masks, or laid out as CamVid or Pascal VOC
     a table             csv_table.py          file.csv, or a folder that holds labels.csv
     torchvision:NAME    torchvision_sets.py   downloaded
+    s3://BUCKET/FOLDER  remote.py             any of the folders and tables, brought to this machine
     digits              digits.py             real digits that ship with scikit-learn; also :binary and so on
 
 A folder that is called 'digits' is './digits'.
@@ -27,10 +28,12 @@ from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks,
 from trainables.data.folders import LAYOUTS, has_class_folders, scan_folder
 from trainables.data.mask_folders import find_layout, scan_masks
 from trainables.data.reading import read_image
+from trainables.data.remote import bring, bring_again
 from trainables.data.scan import Scan, check_masks_wanted
 from trainables.data.split import split_data
 from trainables.data.torchvision_sets import scan_torchvision
-from trainables.data.words import counted, quoted
+from trainables.data.words import below, counted, quoted
+from trainables.s3 import is_remote
 
 __all__ = ["load_dataset", "read_image", "reopen_images"]
 
@@ -65,7 +68,9 @@ def load_dataset(
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"unknown --on-bad-image '{on_bad_image}'. {did_you_mean(on_bad_image, ON_BAD_IMAGE)}")
-    scan = _scan(spec, task, on_bad_image, cache_dir)
+    copy = bring(spec, cache_dir) if is_remote(spec) else None
+    path = Path(spec).expanduser() if copy is None else copy.path
+    scan = _scan(spec, path, task, on_bad_image, cache_dir)
     resolved_task = scan.task(task)
     fingerprint = scan.fingerprint()
     images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
@@ -92,6 +97,7 @@ def load_dataset(
             *split.notes,
         ),
         mask_reader=scan.mask_reader,
+        copy=copy,
     )
     return dataset, images
 
@@ -99,8 +105,11 @@ def load_dataset(
 def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) -> Images:
     """The images of a data set that came from another process, perhaps of another machine.
 
-    The first process on a machine builds the cache there; the others wait for it and map it.
+    The first process on a machine builds the cache there; the others wait for it and map it. So with data that is
+    remote: it is brought here before.
     """
+    if dataset.copy is not None:
+        bring_again(dataset.copy)
     if cache_dir is None:  # what is unreadable was found when the data was loaded; no second pass over everything
         bad = {
             int(i): f"image '{dataset.names[i]}' was skipped when the data was loaded"
@@ -112,13 +121,12 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
     )
 
 
-def _scan(spec: str, task: str | None, on_bad_image: str, cache_dir: Path | None) -> Scan:
+def _scan(spec: str, path: Path, task: str | None, on_bad_image: str, cache_dir: Path | None) -> Scan:
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
     if spec.startswith("torchvision:"):
         root = (cache_dir or default_cache_dir()).expanduser().absolute() / "torchvision"
         return scan_torchvision(spec.removeprefix("torchvision:"), root, task)
-    path = Path(spec).expanduser()
     try:
         if path.is_dir():
             return _scan_directory(spec, path, task, on_bad_image)
@@ -136,7 +144,7 @@ def _scan_directory(spec: str, path: Path, task: str | None, on_bad_image: str) 
     if task == "segmentation":
         return scan_masks(spec, path, on_bad_image)
     if (path / TABLE_NAME).is_file():
-        return scan_csv(str(Path(spec) / TABLE_NAME), path / TABLE_NAME, on_bad_image)
+        return scan_csv(below(spec, TABLE_NAME), path / TABLE_NAME, on_bad_image)
     if find_layout(spec, path) is None or has_class_folders(path):
         return scan_folder(spec, path)
     if task in TASKS:

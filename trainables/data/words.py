@@ -14,3 +14,8 @@ def quoted(names: Sequence[str], most: int = 20) -> str:
 def counted(number: int, thing: str) -> str:
     """'1 image', '2 images'."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def below(spec: str, *parts: str) -> str:
+    """What messages call a file of the data: `spec` is a folder here or an address."""
+    return "/".join([spec.rstrip("/"), *filter(None, parts)])

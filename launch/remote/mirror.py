@@ -1,0 +1,204 @@
+"""A run that is kept on S3: the driver works in a folder of this machine as always, and what must survive is sent.
+
+    search.json  trials.jsonl  epochs.jsonl  best.yaml  study.journal   sent by a thread here, when they have changed
+    checkpoints/TRIAL/  predictions/TRIAL/                               sent by the trials (`trial_mirror.py`)
+
+A driver that is killed loses what it recorded in the last few seconds. Whoever goes on gets the epochs of them back
+from the trials themselves. epochs.jsonl is read after trials.jsonl and sent before it: no trial has ended in the one
+whose epochs are not in the other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.load import read_lines, read_trials
+from launch.remote.lock import RemoteLock
+from launch.remote.views import read_records
+from search_spaces.errors import RunError, StorageError
+from trainables.checkpoint import PROCESS_FILE, stored_row, write_whole
+from trainables.s3 import Remote
+from trainables.trial_mirror import ROWS_FILE
+
+READ_ORDER = ("trials.jsonl", "epochs.jsonl", "search.json", "best.yaml", "study.journal")
+SEND_ORDER = ("search.json", "epochs.jsonl", "trials.jsonl", "best.yaml", "study.journal")
+ROOMS = ("checkpoints/", "predictions/")
+NEEDED_TO_GO_ON = ("last.pt", PROCESS_FILE, ROWS_FILE)
+
+SEND_EVERY_S = 3.0
+LONGEST_SHARE = 0.2  # of the time is spent on sending: a large file is sent less often
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Ids of the trials that keep their weights, of those that may go on, and of all."""
+
+    best: frozenset[str]
+    unfinished: frozenset[str]
+    known: frozenset[str]
+
+
+class Mirror:
+    """run: on S3. folder: the working copy here. The lock is the caller's, and held."""
+
+    def __init__(self, run: Remote, folder: Path, lock: RemoteLock) -> None:
+        self.run, self.folder, self.lock = run, folder, lock
+        self.sent: dict[str, tuple[int, int]] = {}
+        self.kept: _Kept | None = None
+        self.swept: _Kept | None = None  # which of them was carried out
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._send_when_changed, name="run-mirror", daemon=True)
+
+    @property
+    def uri(self) -> str:
+        return self.run.uri
+
+    def check(self) -> None:
+        """Raises RunError where another process has taken the run over: nothing may be recorded any more."""
+        if self.lock.lost:
+            raise RunError(self.lock.lost)
+
+    def fetch(self) -> None:
+        """The records, with what killed processes left undone put right. Raises RunError where there is no such run."""
+        records = read_records(self.run)
+        if not self._is_ahead(records):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in READ_ORDER:
+                (self.folder / name).unlink(missing_ok=True)
+            for name in ("trials.jsonl", "epochs.jsonl"):
+                (self.folder / name).write_bytes(records[name])
+        write_whole(self.folder / "search.json", lambda path: path.write_bytes(records["search.json"]))
+        known = frozenset(read_trials(self.folder))
+        # Of a trial whose proposal was not sent: another one will have its number.
+        self._sweep(lambda trial_id, name: trial_id in known)
+        self._repair_epochs()
+
+    def keep_only(self, best: Iterable[str], unfinished: Iterable[str], known: Iterable[str]) -> None:
+        """As of `Records`; carried out after the records that say so were sent."""
+        self.kept = _Kept(frozenset(best), frozenset(unfinished), frozenset(known))
+
+    def bring(self, name: str) -> None:
+        """A file of a trial into the working copy, if there is one and S3 answers."""
+        with suppress(StorageError):
+            self.run.download(name, self.folder / name)
+
+    def copy_state(self, donor: str, heir: str) -> int | None:
+        """As of `Records`; None also where S3 does not answer."""
+        name = "checkpoints/{}/last.pt"
+        here = self.folder / name.format(heir)
+        try:
+            if not self.run.download(name.format(donor), here):
+                return None
+            self.run.upload(here, name.format(heir))
+            row = stored_row(here)
+            return None if row is None else int(row["epoch"])
+        except StorageError as error:
+            _log.warning("%s; trial %s is not copied", error, donor)
+            return None
+        finally:
+            here.unlink(missing_ok=True)
+
+    def drop_state(self, trial_id: str) -> None:
+        """As of `Records`."""
+        self.run.delete([f"checkpoints/{trial_id}/last.pt"])
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def close(self) -> None:
+        """Send the rest. Raises StorageError or RunError where that is not possible; the working copy has it all."""
+        self.ended.set()
+        self.thread.join()
+        self.swept = None  # a process that was given up may have sent something since
+        self._send()
+        with suppress(StorageError):  # not every server knows of them
+            self.run.forget_unfinished()
+
+    def _send_when_changed(self) -> None:
+        took_s, silent = 0.0, False
+        while not self.ended.wait(max(SEND_EVERY_S, took_s * (1 / LONGEST_SHARE - 1))):
+            began = time.monotonic()
+            try:
+                self._send()
+                silent = False
+            except (StorageError, OSError) as error:  # the next round tries again
+                if not silent:
+                    _log.warning("%s; the search goes on, and sends its records when it can", error)
+                silent = True
+            except RunError:  # taken over by another process, which `check` tells the search
+                return
+            took_s = time.monotonic() - began
+
+    def _send(self) -> None:
+        kept, contents = self.kept, {}
+        for name in READ_ORDER:
+            path = self.folder / name
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                looks = (stat.st_size, stat.st_mtime_ns)  # before reading: what is written meanwhile is sent again
+                if self.sent.get(name) != looks:
+                    contents[name] = (path.read_bytes(), looks)
+        for name in SEND_ORDER:
+            if name in contents:
+                self.lock.require()
+                content, looks = contents[name]
+                self.run.write(name, content)
+                self.sent[name] = looks
+        if kept is not None and kept is not self.swept:
+            self.lock.require()
+            self._sweep(lambda trial_id, name: _belongs(kept, trial_id, name))
+            self.swept = kept
+
+    def _sweep(self, belongs: Callable[[str, str], bool]) -> None:
+        """Delete the files of trials, by id and file name, that do not belong."""
+        for room in ROOMS:
+            names = [name for name in self.run.listing(room) if name.count("/") == 2]
+            self.run.delete(name for name in names if not belongs(*name.split("/")[1:]))
+
+    def _is_ahead(self, records: dict[str, bytes]) -> bool:
+        """Whether the working copy is this run's, and has all that S3 has: its driver was killed on this machine."""
+        with suppress(OSError, ValueError):
+            mine = json.loads((self.folder / "search.json").read_bytes())
+            if mine.get("started") != json.loads(records["search.json"]).get("started"):
+                return False
+            names = ("trials.jsonl", "epochs.jsonl")
+            return all((self.folder / name).read_bytes().startswith(records[name]) for name in names)
+        return False
+
+    def _repair_epochs(self) -> None:
+        """Leave out epochs of trials that nobody knows, and add those that only the trials themselves have told."""
+        trials = read_trials(self.folder)
+        path = self.folder / "epochs.jsonl"
+        rows = [row for row in read_lines(path) if row["trial_id"] in trials]
+        for trial in trials.values():
+            if trial.status in ("running", "interrupted"):
+                recorded = {row["epoch"] for row in trial.epochs}
+                told = self.run.read(f"checkpoints/{trial.trial_id}/{ROWS_FILE}")
+                rows += [row for row in _lines(told.content if told else b"") if row["epoch"] not in recorded]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_whole(path, lambda partial: partial.write_text(text))
+
+
+def _belongs(kept: _Kept, trial_id: str, name: str) -> bool:
+    if trial_id in kept.unfinished or trial_id not in kept.known:  # a copy may lie there before its trial is proposed
+        return True
+    return trial_id in kept.best and name not in NEEDED_TO_GO_ON
+
+
+def _lines(content: bytes) -> list[dict[str, Any]]:
+    """Those of a trial's own file; a damaged one is none."""
+    rows = []
+    for line in content.splitlines():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows

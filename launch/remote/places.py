@@ -1,0 +1,61 @@
+"""Where a run is: a folder, or a folder on S3 with a working copy in the cache folder of this machine.
+
+CACHE/runs/<address>/NAME/    the working copy: the records, and below scratch/ what a trial here is writing
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.load import read_search
+from search_spaces.errors import RunError, StorageError
+from search_spaces.names import did_you_mean
+from trainables.s3 import Remote, is_remote, parse_remote
+from trainables.s3_client import endpoint
+
+
+@dataclass(frozen=True)
+class Place:
+    """folder: where the driver works. remote: what is kept on S3; None where the folder itself is the run."""
+
+    folder: Path
+    remote: Remote | None = None
+
+
+def place_of(run: str, cache_dir: Path | None) -> Place:
+    """The place of a run that is named by its folder or its address. Raises StorageError where it is none."""
+    if not is_remote(run):
+        return Place(Path(run))
+    remote = parse_remote(run)
+    if remote.name in (".", "..") or not remote.prefix:
+        raise StorageError(
+            f"a run on S3 is s3://BUCKET/FOLDER/NAME, got '{run}'. For example s3://my-bucket/runs/mine."
+        )
+    address = hashlib.sha256(f"{endpoint()} {remote.parent.uri}".encode()).hexdigest()[:16]
+    return Place(home(cache_dir) / address / remote.name, remote)
+
+
+def new_place(runs_dir: str, name: str, cache_dir: Path | None) -> Place:
+    return place_of(f"{runs_dir.rstrip('/')}/{name}" if is_remote(runs_dir) else str(Path(runs_dir) / name), cache_dir)
+
+
+def require_run(run: str) -> None:
+    """Raises RunError or StorageError where there is no such run."""
+    place = place_of(run, None)
+    if place.remote is None:
+        read_search(place.folder)
+        return
+    remote = place.remote.hurried()
+    names = remote.parent.folders()  # also says that there is no such bucket, where `exists` finds nothing
+    if not remote.exists("search.json"):
+        hint = did_you_mean(remote.name, names) if names else "`visionsweep run --runs-dir` makes one."
+        raise RunError(f"{remote}: is not a run (it has no search.json). {hint}")
+
+
+def home(cache_dir: Path | None) -> Path:
+    """Where runs that are on S3 are worked with, and looked at."""
+    from trainables.data.cache import default_cache_dir  # and with it OpenCV, for which a local run need not wait
+
+    return (cache_dir or default_cache_dir()).expanduser().absolute() / "runs"

@@ -1,0 +1,60 @@
+"""Whether a machine of a cluster can do what data and runs on S3 ask of it. Runs there, in a task of Ray."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.remote.places import Place
+from search_spaces.errors import StorageError
+from trainables.data.dataset import Dataset
+from trainables.s3 import Remote, parse_remote
+
+
+@dataclass(frozen=True)
+class Storage:
+    """read, write: addresses of folders on S3. folders: of each machine's own, where what is on S3 is worked with."""
+
+    read: Sequence[str] = ()
+    write: Sequence[str] = ()
+    folders: Sequence[Path] = ()
+
+
+def storage_of(dataset: Dataset, place: Place) -> Storage:
+    read = [] if dataset.copy is None else [dataset.copy.uri]
+    write = [] if place.remote is None else [place.remote.parent.uri]
+    folders = [] if dataset.copy is None else [dataset.copy.folder.parent]
+    folders += [] if place.remote is None else [place.folder.parent]
+    return Storage(read, write, folders)
+
+
+def problems(storage: Storage) -> tuple[str, ...]:
+    """What this machine cannot do of it, in sentences."""
+    found = []
+    asked = [(uri, list_in) for uri in storage.read] + [(uri, probe_writing) for uri in storage.write]
+    for uri, look in asked:
+        try:
+            look(parse_remote(uri).hurried())
+        except StorageError as error:
+            found.append(str(error))
+    for path in storage.folders:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            found.append(f"{path}: cannot be written ({error.strerror}). Name another place with --cache-dir.")
+    return tuple(found)
+
+
+def list_in(folder: Remote) -> None:
+    """Raises StorageError where this machine cannot look into a folder on S3."""
+    folder.folders()
+
+
+def probe_writing(folder: Remote) -> None:
+    """Raises StorageError where this machine cannot write to a folder on S3, read it, and delete."""
+    probe = f".visionsweep-probe-{uuid.uuid4().hex}"
+    folder.write(probe, b"visionsweep")
+    folder.read(probe)
+    folder.delete([probe])

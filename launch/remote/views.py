@@ -1,0 +1,67 @@
+"""Runs to look at, wherever they are."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from analysis.load import Run, load_run
+from launch.remote.places import home, place_of, require_run
+from search_spaces.errors import InputError, RunError
+from trainables.s3 import Remote
+
+
+@contextmanager
+def run_at(run: str, *, weights_of: str | None = "") -> Iterator[Run]:
+    """A run to look at; from S3 its records are fetched, and with them the weights and predictions of one trial:
+    weights_of its id, None for the best one, '' for none.
+
+    Raises RunError or StorageError where that cannot be.
+    """
+    place = place_of(run, None)
+    if place.remote is None:
+        yield load_run(place.folder)
+        return
+    require_run(run)
+    home(None).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home(None), prefix="view-") as scratch:
+        folder = Path(scratch) / place.remote.name
+        folder.mkdir()
+        for name, content in read_records(place.remote).items():
+            (folder / name).write_bytes(content)
+        try:
+            loaded = load_run(folder)
+            if weights_of != "":
+                from analysis.export import find_trial  # imports torch
+
+                _bring_weights(place.remote, folder, find_trial(loaded, weights_of).trial_id)
+            options = loaded.search["options"]
+            cache_dir = None if options["cache_dir"] is None else str(home(None).parent)  # that of this machine
+            yield replace(loaded, search={**loaded.search, "options": {**options, "cache_dir": cache_dir}})
+        except InputError as error:
+            raise type(error)(str(error).replace(str(folder), place.remote.uri)) from None
+
+
+def _bring_weights(run: Remote, folder: Path, trial_id: str) -> None:
+    stored = [name for room in ("checkpoints/", "predictions/") for name in run.listing(room)]
+    having = {name.split("/")[1] for name in stored if name.endswith(".safetensors")}
+    if trial_id not in having:
+        listed = ", ".join(sorted(having)) or "none yet"
+        raise RunError(f"{run}: has no weights of trial {trial_id}. Trials with weights: {listed}.")
+    for name in stored:
+        if name.split("/")[1] == trial_id and name.endswith((".safetensors", ".npz")):
+            run.download(name, folder / name)
+
+
+def read_records(run: Remote) -> dict[str, bytes]:
+    """search.json, trials.jsonl, epochs.jsonl, in this order: no trial has ended whose epochs are not there yet.
+
+    Raises RunError where there is no such run.
+    """
+    found = {name: run.read(name) for name in ("search.json", "trials.jsonl", "epochs.jsonl")}
+    if found["search.json"] is None:
+        raise RunError(f"{run.uri}: is not a run (it has no search.json). `visionsweep run --runs-dir` makes one.")
+    return {name: b"" if stored is None else stored.content for name, stored in found.items()}

@@ -1,0 +1,139 @@
+"""Data on S3, brought once per machine into the cache folder, where it is a folder like any other.
+
+    CACHE/s3/photos-<address>-<listing>/     all files, in the folders that their keys name; there when it is whole
+    CACHE/s3/photos-<address>-<listing>.partial/    a download that runs, or was killed and will go on
+
+<listing> is a hash of names, sizes and etags: what has changed remotely is another folder. Whoever comes first
+downloads under a lock, the others wait. Older folders stay: a search may still be reading them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from filelock import FileLock
+
+from search_spaces.errors import DataError
+from trainables.data.cache import NEXT_MOVE, default_cache_dir
+from trainables.data.dataset import RemoteCopy
+from trainables.s3 import Listed, Remote, parse_remote
+
+NUM_CONNECTIONS = 16
+RESERVE_BYTES = 200 * 2**20  # left free on the disk
+
+
+def bring(spec: str, cache_dir: Path | None) -> RemoteCopy:
+    """The folder, or the table with its folder, that `spec` (s3://BUCKET/FOLDER) names, on this machine.
+
+    cache_dir None: images are not to be cached, and yet the files must lie somewhere: in the default cache folder.
+    Raises StorageError where S3 cannot be asked, DataError where there is nothing, or no room for it.
+    """
+    named = parse_remote(spec)
+    table = named.name if named.name.lower().endswith(".csv") else ""
+    source = named.parent if table else named
+    listing = _listing(source)
+    if not listing or (table and table not in listing):
+        raise DataError(
+            f"no data in '{spec}': the bucket has no such {'table' if table else 'folder'}. Check its name."
+        )
+    folder = _folder((cache_dir or default_cache_dir()).expanduser().absolute() / "s3", source, listing)
+    if not folder.is_dir():
+        _bring(source, listing, folder)
+    return RemoteCopy(source.uri, folder, folder / table)
+
+
+def bring_images(spec: str) -> RemoteCopy:
+    """One image, or all in a folder, into the default cache folder. Raises as `bring`."""
+    named = parse_remote(spec)
+    source, listing, name = named, _listing(named), ""
+    if not listing:
+        source, name = named.parent, named.name
+        listing = {found: one for found, one in source.listing(name).items() if found == name}
+    if not listing:
+        raise DataError(f"no images in '{spec}': the bucket has no such image or folder. Check its name.")
+    folder = _folder(default_cache_dir().absolute() / "s3", source, listing)
+    if not folder.is_dir():
+        _bring(source, listing, folder)
+    return RemoteCopy(source.uri, folder, folder / name)
+
+
+def bring_again(copy: RemoteCopy) -> None:
+    """On another machine, or after the cache was emptied. Raises DataError where it is no longer the same."""
+    if copy.folder.is_dir():
+        return
+    source = parse_remote(copy.uri)
+    listing = _listing(source)
+    if _folder(copy.folder.parent, source, listing) != copy.folder:
+        raise DataError(f"{copy.uri} has changed since the search read it. Restore it, or start a new run.")
+    _bring(source, listing, copy.folder)
+
+
+def _listing(source: Remote) -> dict[str, Listed]:
+    """Raises DataError for names that cannot be files below a folder."""
+    listing = source.hurried().listing()
+    for name in listing:
+        parts = name.removesuffix("/").split("/")
+        if "\0" in name or any(part in ("", ".", "..") for part in parts):
+            raise DataError(f"{source.uri}: an object is called '{name}', which no file can be. Rename or remove it.")
+        above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+        if (clash := next((one for one in above if one in listing), None)) is not None:
+            raise DataError(f"{source.uri}: '{clash}' is a file and a folder at once. Rename or remove one of them.")
+    return listing
+
+
+def _folder(home: Path, source: Remote, listing: Mapping[str, Listed]) -> Path:
+    lines = (f"{name}\0{one.size}\0{one.etag}\n" for name, one in sorted(listing.items()))
+    contents = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", source.name)[:40]
+    return home / f"{readable}-{hashlib.sha256(source.uri.encode()).hexdigest()[:8]}-{contents}"
+
+
+def _bring(source: Remote, listing: Mapping[str, Listed], folder: Path) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if folder.is_dir():  # another process brought it while this one waited
+                return
+            for leftover in partial.rglob(".*.partial"):
+                leftover.unlink()
+            # A file here is whole, and of this very listing: its folder is named by it.
+            missing = {name: one for name, one in listing.items() if not (partial / name).exists()}
+            _check_space(source, folder, sum(one.size for one in missing.values()))
+            _download(source, missing, partial)
+            os.sync()
+            partial.rename(folder)
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        raise DataError(f"{source.uri} cannot be stored in '{folder.parent}': {error}. {NEXT_MOVE}") from error
+
+
+def _download(source: Remote, wanted: Mapping[str, Listed], partial: Path) -> None:
+    def one(name: str) -> None:
+        if name.endswith("/"):  # stands for a folder that may be empty
+            (partial / name).mkdir(parents=True, exist_ok=True)
+        elif not source.download(name, partial / name, wanted[name].etag):
+            raise DataError(f"{source.uri}: '{name}' has changed while it was downloaded. Try again when it is still.")
+
+    partial.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
+        try:
+            for _ in pool.map(one, wanted):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _check_space(source: Remote, folder: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(folder.parent).free - RESERVE_BYTES
+    if num_bytes > free:
+        raise DataError(
+            f"{source.uri} takes {num_bytes / 1e9:.2f} GB, and '{folder.parent}' has {max(0, free) / 1e9:.2f} GB to "
+            f"spare. Free some space, or name another place with --cache-dir."
+        )
