@@ -34,5 +34,4 @@ def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
     finally:
         with suppress(Exception):  # the parcel is here, or the error that counts is on its way
             jobs.stop(client, url, job)
-            client.delete_job(job)
     return target

@@ -8,16 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch import preflight
 from launch.loading import data_of, load_search, parse_assignments, parse_duration
 from launch.machines import jobs
-from launch.run import check_name, default_name
 from launch.warm import warm_started
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.names import did_you_mean
 from search_spaces.recipes import RECIPES
 from search_spaces.search import CLASSIFICATION_TASKS, Search
-from trainables.data.formats import ON_BAD_IMAGE
 
 # What names data by itself, wherever the search runs: built in, downloaded, or in a store that all machines reach.
 BY_NAME = re.compile(r"digits(:.*)?$|torchvision:|[a-z][a-z0-9+.-]*://")
@@ -36,8 +33,10 @@ def submit_search(search: str, options: Mapping[str, object], cluster: str | Non
 
     Raises InputError for everything that can be known before anything is sent.
     """
+    from launch.run import check_name, default_name  # imports torch, which `submit_resume` need not wait for
+
     url = jobs.cluster_url(cluster)
-    given = {name: value for name, value in options.items() if value not in (None, [], False)}
+    given = {name: value for name, value in options.items() if not (value is None or value is False or value == [])}
     _check(search, given)
     name = check_name(str(given.setdefault("--name", default_name(search))))
     run_dir = f"{str(given['--runs-dir']).rstrip('/')}/{name}"
@@ -86,6 +85,8 @@ def carried(search: str) -> dict[str, Path]:
 
 def _check(search: str, given: Mapping[str, object]) -> None:
     """Raises InputError for what would not do there either, and for paths that mean something only here."""
+    from trainables.data.formats import ON_BAD_IMAGE
+
     parts = {key: given[f"--{key}"] for key in ("task", "sampler", "pruner", "seed") if f"--{key}" in given}
     found = load_search(search).with_set({**parts, **parse_assignments(_several(given, "--set"))})
     if "--budget" in given:
@@ -109,6 +110,8 @@ def _check(search: str, given: Mapping[str, object]) -> None:
 
 def _check_names(search: Search) -> None:
     """Of an image classifier the data says which task it is: one that does is enough."""
+    from launch import preflight
+
     tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
     for task in tasks:
         try:
