@@ -33,12 +33,13 @@ def submit_search(search: str, options: Mapping[str, object], cluster: str | Non
 
     Raises InputError for everything that can be known before anything is sent.
     """
-    from launch.run import check_name, default_name  # imports torch, which `submit_resume` need not wait for
-
     url = jobs.cluster_url(cluster)
     given = {name: value for name, value in options.items() if not (value is None or value is False or value == [])}
-    _check(search, given)
+    found = _checked(search, given)
+    from launch.run import check_name, default_name  # imports torch: what is wrong with the rest is answered before
+
     name = check_name(str(given.setdefault("--name", default_name(search))))
+    _check_names(found, given)
     run_dir = f"{str(given['--runs-dir']).rstrip('/')}/{name}"
     files = carried(search) if search.endswith(".py") else {}
     command = ["launch.cli", "run", Path(search).name if files else search, *as_arguments(given), "--address=auto"]
@@ -83,17 +84,12 @@ def carried(search: str) -> dict[str, Path]:
     return files
 
 
-def _check(search: str, given: Mapping[str, object]) -> None:
+def _checked(search: str, given: Mapping[str, object]) -> Search:
     """Raises InputError for what would not do there either, and for paths that mean something only here."""
-    from trainables.data.formats import ON_BAD_IMAGE
-
     parts = {key: given[f"--{key}"] for key in ("task", "sampler", "pruner", "seed") if f"--{key}" in given}
     found = load_search(search).with_set({**parts, **parse_assignments(_several(given, "--set"))})
     if "--budget" in given:
         parse_duration(str(given["--budget"]))
-    if given.get("--on-bad-image", "error") not in ON_BAD_IMAGE:
-        wrong = str(given["--on-bad-image"])
-        raise DataError(f"unknown --on-bad-image '{wrong}'. {did_you_mean(wrong, ON_BAD_IMAGE)}")
     data = data_of(search, found, None if "--data" not in given else str(given["--data"]))
     if not BY_NAME.match(data):
         _must_be_absolute("--data", data, "/shared/photos")
@@ -105,13 +101,17 @@ def _check(search: str, given: Mapping[str, object]) -> None:
     for source in sources:
         if source not in RECIPES:
             _must_be_absolute("--warm-start", source, "/shared/runs/earlier, or a recipe (`visionsweep recipes`)")
-    _check_names(found)
+    return found
 
 
-def _check_names(search: Search) -> None:
-    """Of an image classifier the data says which task it is: one that does is enough."""
+def _check_names(search: Search, given: Mapping[str, object]) -> None:
+    """Of what the data decides, such as whether there are two classes or more, one answer that does is enough."""
     from launch import preflight
+    from trainables.data.formats import ON_BAD_IMAGE
 
+    if given.get("--on-bad-image", "error") not in ON_BAD_IMAGE:
+        wrong = str(given["--on-bad-image"])
+        raise DataError(f"unknown --on-bad-image '{wrong}'. {did_you_mean(wrong, ON_BAD_IMAGE)}")
     tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
     for task in tasks:
         try:
