@@ -73,7 +73,7 @@ def job_view(client: Any, url: str, job_id: str, console: Console) -> View:
         below, _ = run_view(run_dir, console)
     else:
         with jobs.asking(url):
-            lines = client.get_job_logs(job_id).splitlines()
+            lines = (client.get_job_logs(job_id) or job.message or "").splitlines()
         below = Text("\n".join(lines[-LAST_LINES:]))
     return Group(head, below), state not in jobs.ENDED
 

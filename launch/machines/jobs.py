@@ -37,9 +37,9 @@ STOP_WAIT_S = 120
 # A job's command is for a shell, whose `python` need not be the one that Ray itself was started with. That one is where
 # the shell's parent, a process of Ray, has its library from.
 PYTHON = r"""
-libraries=$(sed -n 's|.* \(/.*\)/ray/_raylet.so$|\1|p' /proc/$PPID/maps | head -n 1)
-python=${libraries%/lib*/python3*/site-packages}/bin/python
-[ -x "$python" ] || python=python
+libraries=$(sed -n 's|.* \(/.*\)/ray/_raylet.so$|\1|p' /proc/$PPID/maps 2>/dev/null | head -n 1)
+python=${libraries%/lib*/python3*}/bin/python
+[ -n "$libraries" ] && [ -x "$python" ] || python=$(command -v python || command -v python3)
 exec "$python" "$@"
 """
 
@@ -91,7 +91,7 @@ def connect(url: str) -> Any:
             f"the cluster at {url} asks for its token, and {what} ({str(error).splitlines()[0]}). "
             f"Copy the head's ~/.ray/auth_token to {token_path()} and close it to others (chmod 600)."
         ) from None
-    except (RuntimeError, ConnectionError, ValueError) as error:
+    except Exception as error:
         raise _no_ray(url, error) from None
 
 
