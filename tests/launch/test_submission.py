@@ -166,3 +166,21 @@ def test_a_search_file_travels_with_the_modules_beside_it_and_nothing_else(tmp_p
         for name in ("beside", "pack", "pack.rates"):
             sys.modules.pop(name, None)
     assert files == {name: tmp_path / name for name in ("mine.py", "beside.py", "pack/__init__.py", "pack/rates.py")}
+
+
+def test_a_job_runs_on_the_python_of_its_ray_and_else_on_the_one_of_the_shell(tmp_path: Path) -> None:
+    import ray
+
+    assert Path(ray.__file__).is_relative_to(sys.prefix)
+    (tmp_path / "python.sh").write_text(jobs.PYTHON)
+    (tmp_path / "python").write_text("#!/bin/sh\necho the shell\n")
+    (tmp_path / "python").chmod(0o755)
+
+    def said(command: str) -> str:
+        path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        return subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=path, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert said("exec sh python.sh -c 'import sys; print(sys.prefix)'") == sys.prefix
+    assert said("sh python.sh; true") == "the shell", "whose parent has no Ray"
