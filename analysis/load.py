@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import re
@@ -136,6 +137,18 @@ def read_trials(run_dir: Path) -> Trials:
     for row in read_lines(run_dir / "epochs.jsonl"):
         take_epoch(trials, row)
     return trials
+
+
+def in_use(run_dir: Path) -> bool:
+    """Whether a process works on the run, on this machine or on another one that shares the folder."""
+    try:
+        with (run_dir / "trials.jsonl").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ def resume(
     budget: Annotated[Optional[str], typer.Option(help="Wall-clock for this sitting, such as 30m.")] = None,  # noqa: UP045
     address: Address = None,
     cache_dir: CacheDir = None,
+    cluster: Annotated[Optional[str], typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,  # noqa: UP045
 ) -> None:
     """Go on with a run that was stopped: interrupted trials continue from their last epoch."""
     started = time.time()
@@ -103,6 +104,12 @@ def resume(
     if not trials.lstrip("+").isdigit():
         raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
     budget_s = None if budget is None else parse_duration(budget)
+    if cluster is not None:
+        from launch.cli_jobs import tell
+        from launch.submission import submit_resume
+
+        tell(submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster), cluster)
+        return
     require_run(run_dir)  # refuses what is no run, before Ray starts
     with ray_at(address):
         from launch.run import resume as resume_run

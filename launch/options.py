@@ -26,6 +26,10 @@ Address = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="auto or HOST:PORT: a Ray cluster that runs; default: this machine alone."),
 ]
+Cluster = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="http://HEAD:8265: a cluster's dashboard; default: $RAY_API_SERVER_ADDRESS."),
+]
 MaxConcurrent = Annotated[Optional[int], typer.Option(min=1, help="Trials at once.")]  # noqa: UP045
 CpusPerTrial = Annotated[Optional[float], typer.Option(min=0.01, help="Default 1, or a GPU's share.")]  # noqa: UP045
 GpusPerTrial = Annotated[Optional[float], typer.Option(min=0, help="Fractions share a GPU.")]  # noqa: UP045

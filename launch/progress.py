@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from collections import Counter
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.load import Trial
-from launch.records import Records
+from analysis.load import Trial, Trials
 from search_spaces.search import Search
+
+
+class Recorded(Protocol):
+    """What a run holds so far: the records of the one that goes on here, or what has been read of another."""
+
+    trials: Trials
 
 
 class Progress:
@@ -24,7 +29,7 @@ class Progress:
     """
 
     def __init__(
-        self, records: Records, search: Search, console: Console, num_trials: int | None, deadline: float | None
+        self, records: Recorded, search: Search, console: Console, num_trials: int | None, deadline: float | None
     ) -> None:
         self.records, self.search, self.console = records, search, console
         self.num_trials, self.deadline = num_trials, deadline
@@ -66,6 +71,12 @@ class Progress:
         )
 
     def _render(self) -> Group:
+        rate = (self._num_epochs() - self.epochs_before) / max(1e-9, time.time() - self.started)
+        notice = self.notice or "Ctrl-C ends the search cleanly; it can go on later."
+        return self.render(f"{rate:.2f} epochs/s · {self._left()}", notice)
+
+    def render(self, pace: str, notice: str) -> Group:
+        """How many trials there are of each status, the best, and what runs."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("trial", "epoch", self.search.metric or "", "best", "s/epoch", "configuration"):
             justify: Literal["left", "right"] = "left" if column in ("trial", "configuration") else "right"
@@ -90,15 +101,10 @@ class Progress:
             if counts[name]
         ]
         of = f" of {self.num_trials}" if self.num_trials else ""
-        rate = (self._num_epochs() - self.epochs_before) / max(1e-9, time.time() - self.started)
-        summary = Text(f"{sum(counts.values())}{of} trials: {', '.join(parts)} · {rate:.2f} epochs/s · {self._left()}")
+        summary = Text(f"{sum(counts.values())}{of} trials: {', '.join(parts)} · {pace}")
         best = Text(f"best {self._best_text()}", style="bold green")
-        return Group(
-            summary,
-            best,
-            table,
-            Text(self.notice or "Ctrl-C ends the search cleanly; it can go on later.", style="dim"),
-        )
+        running = [table] if table.row_count else []
+        return Group(summary, best, *running, Text(notice, style="dim"))
 
     def _best(self) -> Trial | None:
         metric, mode = self.search.metric or "", self.search.mode or "max"

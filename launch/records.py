@@ -151,13 +151,18 @@ class Records:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time works on a run; the lock ends with the process. Raises RunError where it is held."""
-        with (self.run_dir / "trials.jsonl").open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.run_dir}: another process is working on this run. Wait for it, or stop it with Ctrl-C."
-                ) from None
+        with (self.run_dir / "trials.jsonl").open("r+b") as file:  # NFS locks only what may be written
+            for attempt in range(5):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if attempt == 4:
+                        raise RunError(
+                            f"{self.run_dir}: another process is working on this run. "
+                            "Wait for it, or stop it with Ctrl-C."
+                        ) from None
+                    time.sleep(0.1)  # somebody may only look: `in_use`
             yield
 
     def _event(self, row: Mapping[str, Any]) -> None:

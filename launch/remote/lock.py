@@ -108,6 +108,12 @@ class RemoteLock:
         return RunError(f"{self.run.uri}: {who} is working on this run. Wait for it, or stop it with Ctrl-C.")
 
 
+def at_work(run: Remote) -> bool:
+    """Whether a process holds the lock of a run. Raises StorageError where S3 does not say."""
+    held = run.read(LOCK_FILE)
+    return held is not None and held.age_s <= STALE_S and not _has_ended(_holder(held.content))
+
+
 def _holder(content: bytes) -> dict[str, Any]:
     with suppress(ValueError):
         found = json.loads(content)

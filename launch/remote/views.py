@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.load import Run, load_run
+from analysis.load import Run, in_use, load_run
+from launch.remote.lock import LOCK_FILE, at_work
 from launch.remote.places import home, place_of, require_run
 from search_spaces.errors import InputError, RunError
 from trainables.s3 import Remote
@@ -43,6 +44,31 @@ def run_at(run: str, *, weights_of: str | None = "") -> Iterator[Run]:
             yield replace(loaded, search={**loaded.search, "options": {**options, "cache_dir": cache_dir}})
         except InputError as error:
             raise type(error)(str(error).replace(str(folder), place.remote.uri)) from None
+
+
+@contextmanager
+def records_at(run: str) -> Iterator[tuple[Path, bool]]:
+    """A folder with the records of a run, wherever that is, and whether a process works on it.
+
+    Raises RunError or StorageError where there is none.
+    """
+    place = place_of(run, None)
+    if place.remote is None:
+        yield place.folder, in_use(place.folder)
+        return
+    works = at_work(place.remote)  # asked first: what it sends meanwhile is then in the records
+    with tempfile.TemporaryDirectory(prefix="visionsweep-view-") as scratch:
+        for name, content in read_records(place.remote).items():
+            Path(scratch, name).write_bytes(content)
+        yield Path(scratch), works
+
+
+def bring_run(run: Remote, folder: Path) -> None:
+    """All files of a run into a new folder. Raises RunError or StorageError."""
+    require_run(run.uri)
+    for name in run.listing():
+        if name != LOCK_FILE:
+            run.download(name, folder / name)
 
 
 def _bring_weights(run: Remote, folder: Path, trial_id: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,11 +47,16 @@ class Cluster:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    dashboard: int = field(default_factory=free_port)
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard}"
 
     def start(self, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         log = self.folder / f"node{len(self.nodes)}.log"
@@ -59,7 +67,10 @@ class Cluster:
         return process
 
     def head(self) -> None:
-        self.start("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder / 'ray'}")
+        self.start(
+            "--head", f"--port={self.port}", f"--temp-dir={self.folder / 'ray'}", "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={self.dashboard}", f"--ray-client-server-port={free_port()}",
+        )  # fmt: skip
         self.wait_for(1)
 
     def join(self, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
@@ -86,10 +97,11 @@ class Cluster:
             time.sleep(0.5)
         raise AssertionError(done.stderr.decode()[-2000:])
 
-    def visionsweep(self, folder: Path, *arguments: object) -> Outcome:
+    def visionsweep(self, folder: Path, *arguments: object, own: Mapping[str, str] | None = None) -> Outcome:
+        environment = {**self.environment(), "VISIONSWEEP_CACHE_DIR": str(folder / "cache"), **(own or {})}
         ended = subprocess.run(
             [str(BIN / "visionsweep"), *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=180,
-            env={**self.environment(), "VISIONSWEEP_CACHE_DIR": str(folder / "cache")}, check=False,
+            env={key: value for key, value in environment.items() if value}, check=False,
         )  # fmt: skip
         return Outcome(ended.returncode, ended.stdout, ended.stderr)
 
@@ -200,29 +212,9 @@ def test_machines_that_share_no_folder_search_together_with_data_and_run_on_s3(
     assert weights == {"0000", "0001", "0002", "0003"}
 
 
-def test_the_trials_of_a_machine_that_is_lost_go_on_elsewhere(cluster: Cluster, work: Path) -> None:
-    """Last: it takes the second machine away."""
-    command = [
-        str(BIN / "visionsweep"), "run", str(tiny(work, 10)), "--data", "photos", "--trials", "4", "--name", "c",
-        "--address", cluster.address,
-    ]  # fmt: skip
-    environment = {**cluster.environment(), "VISIONSWEEP_CACHE_DIR": str(work / "cache")}
-    running = subprocess.Popen(command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    epochs = work / "runs" / "c" / "epochs.jsonl"
-    wait_until(lambda: epochs.exists() and len({row["trial_id"] for row in rows(epochs)}) == 2)
-    kill(cluster.nodes[1])
-    out, _ = running.communicate(timeout=240)
-    assert running.returncode == 0, out.decode()[-3000:]
-    ended = [row for row in rows(work / "runs" / "c" / "trials.jsonl") if row["event"] == "ended"]
-    assert sorted(row["trial_id"] for row in ended) == ["0000", "0001", "0002", "0003"]
-    assert {row["status"] for row in ended} == {"complete"}
-    numbers = [(row["trial_id"], row["epoch"]) for row in rows(epochs)]
-    assert len(set(numbers)) == 4 * 10
-    assert len(numbers) - len(set(numbers)) <= 1, "at most one epoch of the one trial that lost its machine"
-
-
 def rows(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:
@@ -232,6 +224,63 @@ def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.1)
 
 
+def test_a_search_is_handed_over_stopped_brought_home_and_goes_on(cluster: Cluster, work: Path) -> None:
+    there = ("--cluster", cluster.url)
+    (work / "rates.py").write_text("from search_spaces import Float\nLR = Float(1e-3, 0.1, log=True)\n")
+    search = tiny(work, 40)
+    search.write_text(
+        search.read_text()
+        .replace("Float(1e-3, 0.1, log=True)", "LR")
+        .replace("\nfrom", "from rates import LR\nfrom", 1)
+    )
+    arguments = ["--data", work / "photos", "--runs-dir", work / "shared", "--name", "d", "--trials", 2, "--no-cache"]
+    sent = cluster.visionsweep(work, "submit", search, *arguments, *there)
+    assert sent.code == 0, sent.err
+    run_dir = work / "shared" / "d"
+    found = re.search(r"Job (d-[0-9a-f]{6}) has been sent", sent.out)
+    assert found, sent.out
+    assert f"Run directory on the cluster: {run_dir}" in sent.out
+    try:
+        wait_until(lambda: len(rows(run_dir / "epochs.jsonl")) >= 4)
+    except AssertionError as error:
+        raise AssertionError(cluster.visionsweep(work, "logs", "d", *there).out) from error
+    said = cluster.visionsweep(work, "status", found[1], *there)
+    assert f"job {found[1]}: running" in said.out, said.out + said.err
+    assert "2 of 2 trials: 2 running" in said.out
+
+    stopped = cluster.visionsweep(work, "stop", "d", *there)
+    assert f"job {found[1]}: stopped" in stopped.out, stopped.out + stopped.err
+    ended = [row for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
+    assert [row["status"] for row in ended] == ["interrupted", "interrupted"]
+
+    fetched = cluster.visionsweep(work, "fetch", found[1], "--to", "home", *there)
+    assert fetched.code == 0, fetched.err
+    brought = {path.relative_to(run_dir): path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    assert {path: (work / "home" / "d" / path).read_bytes() for path in brought} == brought
+    (log,) = (cluster.folder / "ray" / "session_latest" / "logs").glob("job-driver-fetch-d-*.log")
+    assert log.stat().st_size < 10_000, "the parcel does not stay on the head"
+
+    assert cluster.visionsweep(work, "resume", run_dir, *there).code == 0
+    followed = cluster.visionsweep(work, "logs", "d", "--follow", *there)
+    assert followed.code == 0, followed.out + followed.err
+    assert "Best: trial" in followed.out
+    numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
+    assert sorted(numbers) == [(name, epoch) for name in ("0000", "0001") for epoch in range(1, 41)]
+
+
+def test_nobody_sends_or_sees_a_job_without_the_token(cluster: Cluster, tmp_path: Path) -> None:
+    body = json.dumps({"entrypoint": f"touch {tmp_path}/sent"}).encode()
+    for request in (f"{cluster.url}/api/jobs/", urllib.request.Request(f"{cluster.url}/api/jobs/", data=body)):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(request)
+    for token, why in (("", "this machine has none"), ("1" * 64, "the one of this machine is not its own")):
+        own = {"RAY_AUTH_TOKEN": token, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")}
+        refused = cluster.visionsweep(tmp_path, "logs", "d", "--cluster", cluster.url, own=own)
+        assert refused.code == 2, refused.out
+        assert f"the cluster at {cluster.url} asks for its token, and {why}" in refused.err
+        assert "Traceback" not in refused.err
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_an_address_that_is_none_is_refused_with_the_next_move(
     visionsweep: Callable[..., Outcome], photos: Path, tmp_path: Path
@@ -239,6 +288,7 @@ def test_an_address_that_is_none_is_refused_with_the_next_move(
     refused = visionsweep("run", tiny(tmp_path, 1), "--data", photos, "--address", "ray://head:10001")
     assert refused.code == 2
     assert "--address takes auto or HOST:PORT, got 'ray://head:10001'" in refused.err
+    assert "hand the search over with `visionsweep submit`" in refused.err
 
 
 def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, cluster: Cluster) -> None:
@@ -249,3 +299,24 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, cluster: Cluste
     assert refused.code == 2, refused.out + refused.err
     assert f"no Ray answers at --address {nobody}" in refused.err
     assert "Traceback" not in refused.err
+
+
+def test_the_trials_of_a_machine_that_is_lost_go_on_elsewhere(cluster: Cluster, work: Path) -> None:
+    """Last: it takes the second machine away."""
+    command = [
+        str(BIN / "visionsweep"), "run", str(tiny(work, 10)), "--data", "photos", "--trials", "4", "--name", "c",
+        "--address", cluster.address,
+    ]  # fmt: skip
+    environment = {**cluster.environment(), "VISIONSWEEP_CACHE_DIR": str(work / "cache")}
+    running = subprocess.Popen(command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    epochs = work / "runs" / "c" / "epochs.jsonl"
+    wait_until(lambda: len({row["trial_id"] for row in rows(epochs)}) == 2)
+    kill(cluster.nodes[1])
+    out, _ = running.communicate(timeout=240)
+    assert running.returncode == 0, out.decode()[-3000:]
+    ended = [row for row in rows(work / "runs" / "c" / "trials.jsonl") if row["event"] == "ended"]
+    assert sorted(row["trial_id"] for row in ended) == ["0000", "0001", "0002", "0003"]
+    assert {row["status"] for row in ended} == {"complete"}
+    numbers = [(row["trial_id"], row["epoch"]) for row in rows(epochs)]
+    assert len(set(numbers)) == 4 * 10
+    assert len(numbers) - len(set(numbers)) <= 1, "at most one epoch of the one trial that lost its machine"

@@ -87,6 +87,14 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
         row["config"]["optimizer"]["lr"] for row in again[:3]
     ]
 
+    seen = visionsweep("status", f"{runs}/a")
+    assert seen.code == 0, seen.err
+    assert f"{runs}/a: has ended. `visionsweep rank {runs}/a` ranks its trials." in " ".join(seen.out.split())
+    assert visionsweep("fetch", f"{runs}/a", "--to", "home").code == 0
+    assert json.loads(visionsweep("rank", "home/a", "--json").out) == again
+    assert visionsweep("export", "home/a", "--out", "from-home").code == 0
+    assert "exists already" in visionsweep("fetch", f"{runs}/a", "--to", "home").err
+
     assert visionsweep("export", f"{runs}/a", "--out", "export").code == 0
     assert json.loads((tmp_path / "export" / "metrics.json").read_text())["run"] == "a"
     rest = visionsweep("export", f"{runs}/a", "--out", "rest", "--trial", again[-1]["trial_id"])

@@ -1,0 +1,163 @@
+"""The commands for searches that run elsewhere: submit, status, logs, stop, fetch. Heavy libraries are imported inside
+them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from launch.options import (
+    Cluster,
+    CpusPerTrial,
+    DataOption,
+    GpusPerTrial,
+    MaxConcurrent,
+    NoCache,
+    OnBadImage,
+    Pruner,
+    Sampler,
+    SetOption,
+    TaskOption,
+    WarmStart,
+    new_console,
+)
+
+if TYPE_CHECKING:
+    from launch.submission import Submitted
+
+Job = Annotated[str, typer.Argument(metavar="JOB", help="What `submit` printed, or the name of the run.")]
+
+
+def submit(
+    search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
+    data: DataOption = None,
+    cluster: Cluster = None,
+    runs_dir: Annotated[Optional[str], typer.Option(help="Where runs are kept: a folder of the cluster.")] = None,  # noqa: UP045
+    name: Annotated[Optional[str], typer.Option(help="Name of the run; default: search and time.")] = None,  # noqa: UP045
+    trials: Annotated[Optional[int], typer.Option(min=1, help="How many configurations to try.")] = None,  # noqa: UP045
+    budget: Annotated[Optional[str], typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,  # noqa: UP045
+    assignments: SetOption = None,
+    max_concurrent: MaxConcurrent = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    task: TaskOption = None,
+    sampler: Sampler = None,
+    pruner: Pruner = None,
+    warm_start: WarmStart = None,
+    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
+    cache_dir: Annotated[Optional[str], typer.Option(help="Where each machine keeps decoded images.")] = None,  # noqa: UP045
+    no_cache: NoCache = False,
+    on_bad_image: OnBadImage = "error",
+) -> None:
+    """Hand a search to a cluster, which goes on with it when this machine is switched off."""
+    from launch.submission import submit_search
+
+    options = {
+        "--data": data,
+        "--runs-dir": runs_dir,
+        "--name": name,
+        "--trials": trials,
+        "--budget": budget,
+        "--set": assignments,
+        "--max-concurrent": max_concurrent,
+        "--cpus-per-trial": cpus_per_trial,
+        "--gpus-per-trial": gpus_per_trial,
+        "--task": task,
+        "--sampler": sampler,
+        "--pruner": pruner,
+        "--warm-start": warm_start,
+        "--keep-trials": keep_trials,
+        "--seed": seed,
+        "--cache-dir": cache_dir,
+        "--no-cache": no_cache,
+        "--on-bad-image": on_bad_image,
+    }
+    tell(submit_search(search, options, cluster), cluster)
+
+
+def status(
+    run: Annotated[str, typer.Argument(metavar="JOB|RUN", help="A job, or a run directory.")],
+    cluster: Cluster = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until it ends.")] = False,
+) -> None:
+    """How far a search is: its trials by status, the best of them, what runs."""
+    from launch.machines import jobs
+    from launch.status import View, job_view, run_view
+    from launch.status import watch as watch_view
+
+    console = new_console()
+    if cluster is None and ("/" in run or (Path(run) / "search.json").is_file()):
+
+        def look() -> View:
+            return run_view(run, console)
+    else:
+        url = jobs.cluster_url(cluster)
+        client = jobs.connect(url)
+        job_id = str(jobs.find(client, url, run).submission_id)
+
+        def look() -> View:
+            return job_view(client, url, job_id, console)
+
+    watch_view(look, console) if watch else console.print(look()[0], soft_wrap=True)
+
+
+def logs(
+    job: Job,
+    cluster: Cluster = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
+) -> None:
+    """What a job has printed. With --follow the exit code is 1 where the job failed."""
+    from launch.machines import jobs
+
+    url = jobs.cluster_url(cluster)
+    client = jobs.connect(url)
+    job_id = str(jobs.find(client, url, job).submission_id)
+    with jobs.asking(url):
+        if not follow:
+            print(client.get_job_logs(job_id), end="")
+            return
+        for piece in jobs.follow(client, job_id):
+            print(piece, end="", flush=True)
+        ended = jobs.state(client.get_job_info(job_id))
+    print(f"job {job_id}: {ended.lower()}")
+    raise typer.Exit(int(ended == "FAILED"))
+
+
+def stop(job: Job, cluster: Cluster = None) -> None:
+    """End a job as Ctrl-C would: its trials are kept as interrupted, and the run can go on later."""
+    from launch.machines import jobs
+
+    url = jobs.cluster_url(cluster)
+    client = jobs.connect(url)
+    found = jobs.find(client, url, job)
+    if jobs.state(found) in jobs.ENDED:
+        print(f"job {found.submission_id}: {jobs.state(found).lower()} already")
+        return
+    print("Stopping: running trials end after their current batch.", flush=True)
+    ended = jobs.stop(client, url, found.submission_id)
+    print(f"job {found.submission_id}: {ended.lower()}")
+    print(f"It goes on with: visionsweep resume {found.metadata.get(jobs.RUN_DIR, 'RUN')} --cluster {url}")
+
+
+def fetch(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory; of a cluster, or the job that wrote it.")],
+    cluster: Cluster = None,
+    to: Annotated[Path, typer.Option(help="The folder that it is brought to, under its own name.")] = Path("runs"),
+) -> None:
+    """Bring a run directory home."""
+    from launch.fetch import fetch_run
+
+    target = fetch_run(run, cluster, to)
+    print(f"Fetched {target}. Next: visionsweep rank {target}")
+
+
+def tell(submitted: Submitted, cluster: str | None) -> None:
+    """What has been sent, and how it can be followed."""
+    where = "" if cluster is None else f" --cluster {cluster}"
+    print(f"Job {submitted.job} has been sent: it does not need this machine any more.")
+    print(f"Run directory on the cluster: {submitted.run_dir}")
+    for command in ("status {} --watch", "logs {} --follow", "stop {}", "fetch {}"):
+        print(f"  visionsweep {command.format(submitted.job)}{where}")

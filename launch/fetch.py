@@ -1,0 +1,53 @@
+"""Bringing a run directory home: from a folder that is readable here, from S3, or through a cluster's dashboard."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from launch.machines import jobs, parcel
+from launch.remote.views import bring_run
+from trainables.s3 import is_remote, parse_remote
+
+
+def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
+    """Copy a run directory into `folder`, under its own name. Returns where it is.
+
+    run: a directory or an address on S3; with a cluster a directory on it, or the job that wrote it.
+    Raises InputError.
+    """
+    if is_remote(run):
+        return _fetch_from_s3(run, folder)
+    if cluster is None and (Path(run) / "search.json").is_file():
+        target = folder / Path(run).resolve().name
+        parcel.copy(Path(run), target)
+        return target
+    url = jobs.cluster_url(cluster)
+    if Path(run).is_absolute():
+        parcel.check_target(folder / Path(run).name)  # before anything is asked for
+    client = jobs.connect(url)
+    run_dir = run if Path(run).is_absolute() else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
+    target = folder / Path(run_dir).name
+    parcel.check_target(target)
+    job = jobs.send(client, url, f"fetch-{target.name}", ["launch.machines.parcel", run_dir], {}, {})
+    try:
+        with tempfile.TemporaryFile() as file, jobs.asking(url):
+            parcel.receive(jobs.follow(client, job), file)
+            file.seek(0)
+            parcel.unpack(file, target)
+    finally:
+        with suppress(Exception):  # the parcel is here, or the error that counts is on its way
+            jobs.stop(client, url, job)
+    return target
+
+
+def _fetch_from_s3(run: str, folder: Path) -> Path:
+    remote = parse_remote(run)
+    target = folder / remote.name
+    parcel.check_target(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as half:
+        bring_run(remote, Path(half) / target.name)
+        (Path(half) / target.name).rename(target)
+    return target

@@ -1,0 +1,157 @@
+"""A run directory on its way home, where only the dashboard's port of a cluster is open.
+
+The one thing that comes out of that port, as large as need be and piece by piece, is a job's log. So a job on the head,
+`python -m launch.machines.parcel RUN`, writes the directory there as lines of base64, with a checksum at the end, and
+empties its log when it has been read.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import signal
+import stat
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, cast
+
+from search_spaces.errors import RunError
+
+BEGIN, END = "visionsweep-parcel-begins", "visionsweep-parcel-ends"
+LINE = 12_288  # bytes of a line, 16,384 letters of base64: Ray passes on about so many at a time
+MAX_BYTES = 2 * 10**9  # of a run directory: its log lies on the head's disk, a third larger, until it is read
+READ_S = 3600  # how long a parcel waits there to be read
+
+
+def pack(run_dir: Path, out: IO[bytes]) -> None:
+    """Write the directory as a tar: its folders and plain files, no links. It may grow while it is read.
+
+    Raises RunError where it is no run directory, or too large.
+    """
+    if not (run_dir / "search.json").is_file():
+        raise RunError(f"{run_dir}: is not a run directory (it has no search.json).")
+    files = [path for path in sorted(run_dir.rglob("*")) if path.is_file() and not path.is_symlink()]
+    total = sum(path.stat().st_size for path in files)
+    if total > MAX_BYTES:
+        raise RunError(
+            f"{run_dir}: takes {total / 1e9:.1f} GB, and at most {MAX_BYTES / 1e9:.1f} GB go through a dashboard. "
+            "Copy it with rsync, or `visionsweep export` what you need on the cluster."
+        )
+    with tarfile.open(fileobj=out, mode="w|") as tar:
+        for path in files:
+            try:
+                with path.open("rb") as file:
+                    member = tar.gettarinfo(arcname=str(path.relative_to(run_dir)), fileobj=file)
+                    tar.addfile(member, file)
+            except FileNotFoundError:
+                continue  # a checkpoint that the search has just let go of
+
+
+def unpack(file: IO[bytes], target: Path) -> None:
+    """Write a packed directory to `target`, which must not exist, whole or not at all. Raises RunError."""
+    check_target(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+            half = Path(folder) / target.name
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                tar.extractall(half, filter="data")  # nothing outside of it, no links to there, no devices
+            if not (half / "search.json").is_file():
+                raise RunError(f"{target}: what came is not a run directory. Fetch it again.")
+            half.rename(target)
+    except (OSError, tarfile.TarError) as error:
+        raise RunError(f"{target}: cannot be written ({error}). Choose another --to.") from None
+
+
+def check_target(target: Path) -> None:
+    if target.exists():
+        raise RunError(f"{target}: exists already, and is not written over. Choose another --to, or move it away.")
+
+
+def copy(run_dir: Path, target: Path) -> None:
+    """A run that is readable from here."""
+    check_target(target)
+    with tempfile.TemporaryFile() as file:
+        pack(run_dir, file)
+        file.seek(0)
+        unpack(file, target)
+
+
+def receive(pieces: Iterable[str], out: IO[bytes]) -> None:
+    """Read a parcel out of a job's log, and write the tar that is in it.
+
+    pieces: the log, cut anywhere. Raises RunError, with what the job said, where it ends early or its checksum is
+    another.
+    """
+    checksum, inside, said, rest = hashlib.sha256(), False, [], ""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        for line in lines:
+            if line.startswith(f"{END} "):
+                if line.split()[1] != checksum.hexdigest():
+                    raise RunError("the run directory arrived damaged: its checksum is another. Fetch it again.")
+                return
+            if inside:
+                raw = base64.b64decode(line, validate=False)
+                checksum.update(raw)
+                out.write(raw)
+            else:
+                inside = line == BEGIN
+                said.append(line)
+    why = said[-1] if said and not inside else "its log ended too soon"
+    raise RunError(f"the run directory did not arrive: {why.removeprefix('visionsweep: ')}")
+
+
+class _Lines:
+    """A file that writes what it is given as lines of base64, and the checksum after them."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self.out, self.checksum, self.rest, self.begun = out, hashlib.sha256(), bytearray(), False
+
+    def write(self, raw: bytes) -> int:
+        if not self.begun:
+            self.begun = True
+            self.out.write(f"{BEGIN}\n")
+        self.rest += raw
+        whole = len(self.rest) // LINE * LINE
+        for start in range(0, whole, LINE):
+            self._line(bytes(self.rest[start : start + LINE]))
+        del self.rest[:whole]
+        return len(raw)
+
+    def end(self) -> None:
+        self._line(bytes(self.rest))
+        self.out.write(f"{END} {self.checksum.hexdigest()}\n")
+        self.out.flush()
+
+    def _line(self, raw: bytes) -> None:
+        self.checksum.update(raw)
+        self.out.write(base64.b64encode(raw).decode() + "\n")
+
+
+def main() -> None:
+    """The job: write the parcel, wait until it has been read, leave nothing behind."""
+    lines = _Lines(sys.stdout)
+    # Stopped (it has been read), or not read in time: either way the waiting ends.
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    signal.alarm(READ_S)
+    try:
+        pack(Path(sys.argv[1]), cast(IO[bytes], lines))
+        lines.end()
+        while True:
+            signal.pause()
+    except RunError as error:
+        print(f"visionsweep: {error}", flush=True)
+        sys.exit(2)
+    finally:
+        if lines.begun and stat.S_ISREG(os.fstat(1).st_mode):  # the log, to which Ray lets a job write by itself
+            os.ftruncate(1, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""How far a run is, from its files alone: of a search that runs here, on a cluster, or no more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from analysis.load import Trial, Trials, read_lines, read_search, read_trials
+from launch.machines import jobs
+from launch.progress import Progress, duration
+from launch.remote.views import records_at
+from search_spaces.errors import InputError
+from search_spaces.serial import search_from_json
+
+WINDOW_S = 1800.0  # the pace is that of the last half hour
+LAST_LINES = 6  # of a job's log
+LOOK_EVERY_S = 2.0
+
+View = tuple[RenderableType, bool]  # what to show, and whether there is more to come
+
+
+@dataclass
+class _Read:
+    trials: Trials
+
+
+def watch(look: Callable[[], View], console: Console) -> None:
+    """Show a view until there is no more to come: in place on a terminal, as lines where there is none."""
+    view, goes_on = look()
+    if not console.is_terminal:
+        console.print(view)
+    with Live(view, console=console, auto_refresh=False, transient=True) as live:
+        while goes_on:
+            time.sleep(LOOK_EVERY_S)
+            view, goes_on = look()
+            live.update(view, refresh=True)
+    console.print(view)
+
+
+def run_view(run: str, console: Console) -> View:
+    """The table that the search itself shows while it runs, of a folder or an address on S3.
+
+    Raises RunError where it is no run directory, StorageError.
+    """
+    with records_at(run) as (folder, goes_on):
+        return _records_view(run, folder, goes_on, console)
+
+
+def _records_view(run_dir: str, folder: Path, goes_on: bool, console: Console) -> View:
+    search_json = read_search(folder)
+    run = _Read(read_trials(folder))
+    num_trials = search_json["options"]["num_trials"]
+    progress = Progress(run, search_from_json(search_json["search"]), console, num_trials, None)
+    now = time.time()
+    ends = {row["trial_id"]: row["time"] for row in read_lines(folder / "trials.jsonl") if row["event"] == "ended"}
+    times = [row["time"] for row in read_lines(folder / "epochs.jsonl")]
+    if goes_on:
+        pace = _pace(search_json, run.trials.values(), ends, times, now)
+        notice = f"{run_dir}: runs."
+    else:
+        pace = f"last epoch {time.strftime('%Y-%m-%d %H:%M', time.localtime(max(times)))}" if times else "no epoch"
+        notice = f"{run_dir}: {_ended(run_dir, list(run.trials.values()))}"
+    return progress.render(pace, notice), goes_on
+
+
+def job_view(client: Any, url: str, job_id: str, console: Console) -> View:
+    """A job, and its run where the run's folder can be read here; else the last lines of its log."""
+    with jobs.asking(url):
+        job = client.get_job_info(job_id)
+    state = jobs.state(job)
+    run_dir = (job.metadata or {}).get(jobs.RUN_DIR, "")
+    spent = ((job.end_time or time.time() * 1000) - (job.start_time or job.end_time or 0)) / 1000
+    head = Text(f"job {job_id}: {state.lower()}, {duration(spent)}; run directory there: {run_dir}", style="bold")
+    try:
+        below, _ = run_view(run_dir, console)
+    except InputError:  # its folder cannot be read here, or is not there yet
+        with jobs.asking(url):
+            lines = (client.get_job_logs(job_id) or job.message or "").splitlines()
+        below = Text("\n".join(lines[-LAST_LINES:]))
+    return Group(head, below), state not in jobs.ENDED
+
+
+def _pace(
+    search_json: dict[str, Any], trials: Iterable[Trial], ends: dict[str, float], times: list[float], now: float
+) -> str:
+    begun = search_json["started"]
+    since = max(begun, now - WINDOW_S)
+    rate = sum(at > since for at in times) / max(1.0, now - since)
+    parts = [f"{rate:.2f} epochs/s", f"begun {duration(now - begun)} ago"]
+    estimates = []
+    if (budget_s := search_json["options"]["budget_s"]) and begun + budget_s > now:
+        estimates.append(begun + budget_s - now)
+    done = {trial.trial_id for trial in trials if trial.status not in ("running", "interrupted")}
+    lately = sum(ends[trial_id] > since for trial_id in done)
+    if lately >= 3 and (num_trials := search_json["options"]["num_trials"]):
+        estimates.append((now - since) / lately * max(0, num_trials - len(done)))
+    return " · ".join([*parts, *([f"about {duration(min(estimates))} left"] if estimates else [])])
+
+
+def _ended(run_dir: str, trials: list[Trial]) -> str:
+    cut_off = sum(trial.status == "running" for trial in trials)
+    interrupted = sum(trial.status == "interrupted" for trial in trials)
+    if cut_off:
+        return (
+            f"was cut off with {cut_off} trials running. `visionsweep resume {run_dir}` goes on from their last epochs."
+        )
+    if interrupted:
+        return f"has stopped. `visionsweep resume {run_dir}` goes on with {interrupted} interrupted trials."
+    return f"has ended. `visionsweep rank {run_dir}` ranks its trials."

@@ -1,0 +1,135 @@
+"""A search for a cluster: looked over here, where a mistake costs a second, then sent as the `run` that it is there."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+from launch.machines import jobs
+from launch.warm import warm_started
+from search_spaces.errors import ConfigError, DataError
+from search_spaces.names import did_you_mean
+from search_spaces.recipes import RECIPES
+from search_spaces.search import CLASSIFICATION_TASKS, Search
+from trainables.s3 import is_remote
+
+# What names data by itself, wherever the search runs: built in, downloaded, or in a store that all machines reach.
+BY_NAME = re.compile(r"digits(:.*)?$|torchvision:|[a-z][a-z0-9+.-]*://")
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """job: its id. run_dir: on the cluster."""
+
+    job: str
+    run_dir: str
+
+
+def submit_search(search: str, options: Mapping[str, object], cluster: str | None) -> Submitted:
+    """Have a cluster run a search. options: those of `run` by their names there, None or [] where not given.
+
+    Raises InputError for everything that can be known before anything is sent.
+    """
+    url = jobs.cluster_url(cluster)
+    given = {name: value for name, value in options.items() if not (value is None or value is False or value == [])}
+    found = _checked(search, given)
+    name = check_name(str(given.setdefault("--name", default_name(search))))
+    _check_names(found, given)
+    run_dir = f"{str(given['--runs-dir']).rstrip('/')}/{name}"
+    files = carried(search) if search.endswith(".py") else {}
+    command = ["launch.cli", "run", Path(search).name if files else search, *as_arguments(given), "--address=auto"]
+    client = jobs.connect(url)
+    return Submitted(jobs.send(client, url, name, command, files, {jobs.RUN_DIR: run_dir}), run_dir)
+
+
+def submit_resume(run: str, more_trials: int, budget: str | None, cluster: str | None) -> Submitted:
+    """Have a cluster go on with a run. run: its directory there or on S3, or the job (or its name) that wrote it."""
+    url = jobs.cluster_url(cluster)
+    client = jobs.connect(url)
+    named = Path(run).is_absolute() or is_remote(run)
+    run_dir = run.rstrip("/") if named else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
+    options = as_arguments({"--trials": f"+{more_trials}", "--budget": budget})
+    command = ["launch.cli", "resume", run_dir, *options, "--address=auto"]
+    return Submitted(jobs.send(client, url, Path(run_dir).name, command, {}, {jobs.RUN_DIR: run_dir}), run_dir)
+
+
+def as_arguments(options: Mapping[str, object]) -> list[str]:
+    """Options as a command line has them; those without a value are left out."""
+    arguments: list[str] = []
+    for name, value in options.items():
+        if value is True:
+            arguments.append(name)
+        elif isinstance(value, list):
+            arguments += [f"{name}={one}" for one in value]
+        elif value is not None and value is not False:
+            arguments.append(f"{name}={value}")
+    return arguments
+
+
+def carried(search: str) -> dict[str, Path]:
+    """A search file and the modules beside it that it imports (it has been loaded), by their names on the cluster."""
+    folder = Path(search).resolve().parent
+    files = {Path(search).name: Path(search).resolve()}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in jobs.ROOMS or not getattr(module, "__file__", None):
+            continue
+        file = Path(str(module.__file__)).resolve()
+        place = name.replace(".", "/")
+        if file in (folder / f"{place}.py", folder / place / "__init__.py"):
+            files[str(file.relative_to(folder))] = file
+    return files
+
+
+def _checked(search: str, given: Mapping[str, object]) -> Search:
+    """Raises InputError for what would not do there either, and for paths that mean something only here."""
+    parts = {key: given[f"--{key}"] for key in ("task", "sampler", "pruner", "seed") if f"--{key}" in given}
+    found = load_search(search).with_set({**parts, **parse_assignments(_several(given, "--set"))})
+    if "--budget" in given:
+        parse_duration(str(given["--budget"]))
+    data = data_of(search, found, None if "--data" not in given else str(given["--data"]))
+    if not BY_NAME.match(data):
+        _must_be_absolute("--data", data, "/shared/photos")
+    _must_be_absolute("--runs-dir", str(given.get("--runs-dir", "runs")), "/shared/runs")
+    if "--cache-dir" in given:
+        _must_be_absolute("--cache-dir", str(given["--cache-dir"]), "/var/cache/visionsweep")
+    sources = _several(given, "--warm-start")
+    found = warm_started(found, [source for source in sources if source in RECIPES])
+    for source in sources:
+        if source not in RECIPES:
+            _must_be_absolute("--warm-start", source, "/shared/runs/earlier, or a recipe (`visionsweep recipes`)")
+    return found
+
+
+def _check_names(search: Search, given: Mapping[str, object]) -> None:
+    """Of what the data decides, such as whether there are two classes or more, one answer that does is enough."""
+    from launch import preflight
+    from trainables.data.formats import ON_BAD_IMAGE
+
+    if given.get("--on-bad-image", "error") not in ON_BAD_IMAGE:
+        wrong = str(given["--on-bad-image"])
+        raise DataError(f"unknown --on-bad-image '{wrong}'. {did_you_mean(wrong, ON_BAD_IMAGE)}")
+    tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
+    for task in tasks:
+        try:
+            return preflight.check_names(search.for_task(task))
+        except ConfigError:
+            if task == tasks[-1]:
+                raise
+    return None
+
+
+def _several(given: Mapping[str, object], name: str) -> list[str]:
+    values = given.get(name, [])
+    return [str(value) for value in values] if isinstance(values, list) else []
+
+
+def _must_be_absolute(option: str, path: str, example: str) -> None:
+    if not (path.startswith("/") or is_remote(path)):
+        raise ConfigError(
+            f"{option} of a search that runs on a cluster is a path there, in a folder that all its machines share: an "
+            f"absolute one, or on S3, got '{path}'. For example {option} {example}."
+        )
