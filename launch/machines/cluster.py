@@ -122,7 +122,10 @@ def _no_answer(address: str, error: OSError) -> ConfigError:
 
 @dataclass(frozen=True)
 class Share:
-    """What one trial gets, how many run at once, and how many loader processes each has."""
+    """What one trial gets, how many run at once, and how many loader processes each has.
+
+    Where trials are packed (`room.py`) that is what one of which nothing is known gets, and how many small ones run.
+    """
 
     cpus: float
     gpus: float
