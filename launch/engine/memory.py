@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import ndtr
 
 from launch.engine.history import Vector
-from launch.engine.vectors import Parameter, parameters
+from launch.engine.vectors import Parameter, Rows, parameters
 from search_spaces.grammar import Float, Int, Pick, Space
 
-MAX_TRIALS = 240  # the latest that a model is fitted on
-QUANTILE_95 = 1.645  # standard deviations above the mean of a normal distribution
+MAX_TRIALS = 120  # the latest that a model is fitted on
+CAREFUL = 0.95  # the quantile that counts as an upper bound
+NEGLIGIBLE = 6.0  # in log evidence below the best fit
 # How much a parameter may change memory, as standard deviations of its logarithm.
 ANY_CHOICE = 0.7  # another arm: a backbone, a head, an optimizer
 PER_DOUBLING = 0.8  # of a whole number: a batch size doubles memory, an image size takes it times four
@@ -40,8 +42,23 @@ class Estimate:
     upper_mb: float
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """One choice of the constant part and the noise. chol: Cholesky factor (n, n) of the covariance; weights: (n,)."""
+
+    log_evidence: float
+    constant_mb: float
+    noise: float
+    middle: float
+    chol: Rows
+    weights: Vector
+
+
 class MemoryModel:
-    """params: flat parameters of each trial; mb: (n,) what it took. Raises ValueError without any."""
+    """params: flat parameters of each trial; mb: (n,) what it took. Raises ValueError without any.
+
+    All that is plausible counts, not only what fits best: three equal values do not tell how much of them is constant.
+    """
 
     def __init__(self, space: Space, params: Sequence[Mapping[str, Any]], mb: Sequence[float]) -> None:
         if not params:
@@ -49,33 +66,44 @@ class MemoryModel:
         self.parameters = parameters(space)
         self.features = np.array([_features(self.parameters, one) for one in params[-MAX_TRIALS:]])  # (n, F)
         values = np.asarray(mb[-MAX_TRIALS:], dtype=float)
-        parts = sorted({part * float(values.min()) for part in CONSTANT_PARTS})
-        fits = [self._fit(values, part, noise) for part in parts for noise in NOISES]
-        _, self.constant_mb, self.noise, self.middle, self.chol, self.weights = max(fits, key=lambda fit: fit[0])
+        constants = [part * float(values.min()) for part in CONSTANT_PARTS]
+        fits = [self._fit(values, constant_mb, noise) for constant_mb in constants for noise in NOISES]
+        best = max(fit.log_evidence for fit in fits)
+        self.fits = [fit for fit in fits if fit.log_evidence > best - NEGLIGIBLE]
+        chances = np.exp([fit.log_evidence - best for fit in self.fits])
+        self.chances = chances / chances.sum()  # (fits,)
 
     def estimate(self, params: Mapping[str, Any]) -> Estimate:
         row = np.array(_features(self.parameters, params))
         across = self.features @ row  # (n,) covariance with what was measured
-        mean = self.middle + float(across @ self.weights)
-        explained = np.linalg.solve(self.chol, across)
-        spread = math.sqrt(max(0.0, float(row @ row - explained @ explained)) + self.noise**2)
-        return Estimate(
-            self.constant_mb + math.exp(mean), self.constant_mb + math.exp(min(mean + QUANTILE_95 * spread, 700.0))
-        )
+        means, spreads = [], []
+        for fit in self.fits:
+            explained = np.linalg.solve(fit.chol, across)
+            means.append(fit.middle + float(across @ fit.weights))
+            spreads.append(math.sqrt(max(0.0, float(row @ row - explained @ explained)) + fit.noise**2))
+        return Estimate(self._quantile(0.5, means, spreads), self._quantile(CAREFUL, means, spreads))
 
-    def _fit(
-        self, values: Vector, constant_mb: float, noise: float
-    ) -> tuple[float, float, float, float, NDArray[np.float64], Vector]:
-        """(log evidence, constant part, noise, mean, Cholesky factor (n, n), weights (n,)) of one choice of both."""
+    def _quantile(self, share: float, means: Sequence[float], spreads: Sequence[float]) -> float:
+        """MB that so large a share of the mixture of all fits stays under."""
+        constants = np.array([fit.constant_mb for fit in self.fits])
+
+        def above(mb: float) -> float:
+            z = (np.log(np.maximum(mb - constants, 1e-9)) - np.array(means)) / np.array(spreads)
+            return float(self.chances @ ndtr(z)) - share
+
+        ends = [constants + np.exp(np.array(means) + side * 4 * np.array(spreads)) for side in (-1, 1)]
+        return float(brentq(above, float(ends[0].min()), float(ends[1].max()), rtol=1e-4))
+
+    def _fit(self, values: Vector, constant_mb: float, noise: float) -> _Fit:
         logs = np.log(values - constant_mb)
         middle = float(logs.mean())
-        covariance = self.features @ self.features.T + noise**2 * np.eye(len(values))
-        chol = np.linalg.cholesky(covariance)
+        chol = np.linalg.cholesky(self.features @ self.features.T + noise**2 * np.eye(len(values)))
         half = np.linalg.solve(chol, logs - middle)
-        evidence = -0.5 * float(half @ half) - float(np.log(np.diag(chol)).sum())
-        evidence -= float(logs.sum())  # of the values themselves, not of their logarithms
-        evidence -= 0.5 * math.log(noise / USUAL_NOISE) ** 2
-        return evidence, constant_mb, noise, middle, chol, np.linalg.solve(chol.T, half)
+        log_evidence = -0.5 * float(half @ half) - float(np.log(np.diag(chol)).sum())
+        # Of the values themselves, not of their logarithms; the first one only tells the scale.
+        log_evidence -= float(logs.sum()) - middle
+        log_evidence -= 0.5 * math.log(noise / USUAL_NOISE) ** 2
+        return _Fit(log_evidence, constant_mb, noise, middle, chol, np.linalg.solve(chol.T, half))
 
 
 def _features(found: Sequence[Parameter], params: Mapping[str, Any]) -> list[float]:
