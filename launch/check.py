@@ -73,7 +73,7 @@ def look_at_trials(
 def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Finding]:
     """With `auto`: the share that the costliest trial would get. details: of that trial."""
     level, of = room.level_for(peak_memory_mb), "a GPU" if room.on_gpus else "a machine"
-    part = f"1/{round(1 / level)} of {of}'s memory ({room.share(level).memory_mb * 2**20 / 1e9:.1f} GB)"
+    part = f"{'all' if level == 1 else f'1/{round(1 / level)}'} of {of}'s memory ({room.share(level).memory_mb * 2**20 / 1e9:.1f} GB)"
     each = min(room.most, int(room.units / level + 1e-9))
     found = [
         Finding(

@@ -134,6 +134,9 @@ class PackedTrials(TrialScheduler):  # type: ignore[misc]
         self.base, self.packer = base, packer
         self.moving: dict[Any, TrialShare] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Ray pickles schedulers for its own restore; a run is resumed from its records instead
+
     @property
     def metric(self) -> Any:
         return self.base.metric
