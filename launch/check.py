@@ -73,12 +73,12 @@ def look_at_trials(
 def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Finding]:
     """With `auto`: the share that the costliest trial would get. details: of that trial."""
     level, of = room.level_for(peak_memory_mb), "a GPU" if room.on_gpus else "a machine"
-    part = f"{'all' if level == 1 else f'1/{round(1 / level)}'} of {of}'s memory ({room.share(level).memory_mb * 2**20 / 1e9:.1f} GB)"
+    part, part_gb = "all" if level == 1 else f"1/{round(1 / level)}", room.share(level).memory_mb * 2**20 / 1e9
     each = min(room.most, int(room.units / level + 1e-9))
     found = [
         Finding(
-            f"a trial: up to about {peak_memory_mb * 2**20 / 1e9:.1f} GB and {details}, for which it gets {part}; "
-            f"{each} of the costliest at once, up to {room.most} of the smallest"
+            f"a trial: up to about {peak_memory_mb * 2**20 / 1e9:.1f} GB and {details}, for which it gets {part} "
+            f"of {of}'s memory ({part_gb:.1f} GB); {each} of the costliest at once, up to {room.most} of the smallest"
         )
     ]
     if peak_memory_mb > room.unit_mb:

@@ -37,7 +37,9 @@ SEARCH = Search(
 def main() -> None:
     folder, console = Path(sys.argv[1]), Console(width=160)
     runs = folder / "runs"
-    options = RunOptions(str(folder / "photos"), num_trials=7, cpus_per_trial="auto", cache_dir=str(folder / "cache"))
+    options = RunOptions(
+        str(folder / "photos"), num_trials=7, cpus_per_trial="auto", seed=2, cache_dir=str(folder / "cache")
+    )
     search, dataset = prepared(SEARCH, options)
     drawn = {**search.fixed, "task": "binary", "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}, "epochs": 1}
     small_mb, _ = _step(drawn, dataset, use_gpu=False, cpus=1)
