@@ -27,7 +27,7 @@ LARGE = 128
 SEARCH = Search(
     task="binary",
     space={"batch_size": Pick(4, 8, LARGE), "optimizer": {"name": "sgd", "lr": Float(1e-3, 1e-1, log=True)}},
-    fixed={"model": {"backbone": "test_resnet", "weights": "none"}, "image_size": 128},
+    fixed={"model": {"backbone": "test_resnet", "weights": "none"}, "image_size": 96},
     epochs=2,
     grace_epochs=2,
     sampler="random",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from scripted_search import CONDITIONAL, EPOCHS, Searching, bumpy, search
+from support import Outcome
 
+from launch.check import look_at_room
 from launch.machines.packing import PackedTrials, Packer, resources_of
 from launch.machines.room import Room, Unit, room_of
 from launch.records import Records
@@ -236,3 +239,32 @@ def test_nothing_is_proposed_before_it_could_start(tmp_path: Path) -> None:
     assert isinstance(searcher.suggest("b"), dict)
     searcher.on_trial_complete("a", {"status": "complete"})
     assert first["trial_id"] not in searcher.packer.live
+
+
+def test_check_says_which_part_the_costliest_trial_would_get() -> None:
+    (found,) = look_at_room(MACHINE, 5000.0, "1.0 s for a first batch")
+    assert "up to about 5.2 GB and 1.0 s" in found.text
+    assert "gets 1/2 of a machine's memory (8.4 GB); 2 of the costliest at once, up to 8 of the smallest" in found.text
+    fits, too_large = look_at_room(GPU, 25_000.0, "2.0 s for a first batch")
+    assert "gets all of a GPU's memory" in fits.text
+    assert "more than all of a GPU's 25.2 GB" in too_large.text
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--gpus-per-trial", "auto"), "shares GPUs, and there are none. Give --cpus-per-trial auto."),
+        (("--cpus-per-trial", "auto", "--gpus-per-trial", "1"), "Give --gpus-per-trial auto to share the GPUs"),
+        (("--cpus-per-trial", "auto", "--pruner", "pbt"), "--pruner pbt has trials take turns"),
+        (("--cpus-per-trial", "some"), "takes auto, or a number of 0.01 or more, got 'some'"),
+        (("--gpus-per-trial", "-1"), "takes auto, or a number of 0 or more, got '-1'"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused_with_the_next_move(
+    visionsweep: Callable[..., Outcome], tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    refused = visionsweep("run", "quickstart", "--name", "a", *options)
+    assert refused.code == 2
+    assert said in " ".join(refused.err.replace("│", " ").split())
+    assert not (tmp_path / "runs" / "a").exists()
