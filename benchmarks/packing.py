@@ -24,7 +24,7 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
-from launch.machines.cluster import ready, some_ray
+from launch.machines.cluster import local_ray, ready
 from launch.machines.needs import measure
 from launch.machines.room import MARGIN, Unit, room_of
 from launch.run import RunOptions, plan, prepared, start
@@ -112,7 +112,7 @@ def main() -> None:
         took: dict[str, float] = {}
         for name, chosen in options.items():
             memory = int(memory_mb * 2**20)
-            with some_ray("local", num_cpus=arguments.cpus, _memory=memory, include_dashboard=False):
+            with local_ray(num_cpus=arguments.cpus, memory=memory):
                 ready()
                 run_dir, started = Path(folder) / name.replace(" ", "-"), time.perf_counter()
                 with watched(run_dir) as seen:
@@ -133,7 +133,7 @@ def main() -> None:
 def needs(search: Search, dataset: Dataset, options: RunOptions, cpus: int) -> tuple[float, float]:
     """MB of the smallest and of the largest configuration, each in a process of its own."""
     found = []
-    with some_ray("local", num_cpus=cpus, include_dashboard=False):
+    with local_ray(num_cpus=cpus):
         share, _ = plan(options)
         for params in (SMALLEST, LARGEST):
             config = search.draw(_Given(params))

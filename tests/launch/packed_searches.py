@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from launch.machines.cluster import ready, some_ray
+from launch.machines.cluster import local_ray, ready
 from launch.machines.needs import _step
 from launch.machines.room import MARGIN
 from launch.run import RunOptions, prepared, resume, start
@@ -45,7 +45,7 @@ def main() -> None:
     small_mb, _ = _step(drawn, dataset, use_gpu=False, cpus=1)
     memory = int(4 * 1.12 * MARGIN * small_mb * 2**20)
     print("small", small_mb, "in all", memory / 2**20)
-    with some_ray("local", num_cpus=4, _memory=memory, include_dashboard=False):
+    with local_ray(num_cpus=4, memory=memory):
         ready()
         start(SEARCH, "a", runs, options, console, time.time())
         resume(runs / "a", 2, None, console, time.time())
