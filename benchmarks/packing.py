@@ -2,8 +2,8 @@
 
     python benchmarks/packing.py [--trials 24] [--cpus 2] [--seed 0]
 
-Random configurations of mixed sizes (360 drawn images, batches of 16 to 256 at 32 to 96 px) on a Ray that has as much
-memory as the largest of them needs with its margin, or two of the smallest. First with `--cpus-per-trial auto`,
+Random configurations of mixed sizes (360 drawn images, batches of 8 to 256 at 32 or 64 px) on a Ray that has as much
+memory as the largest of them needs with its margin, or two small ones with some air. First with `--cpus-per-trial auto`,
 from knowing nothing; then as many at once as would fit if all were the largest. Both in one run, one after the other.
 The peak is that of the summed resident memory of the trials' processes, sampled twice a second: libraries that they
 share are counted in each.
@@ -39,16 +39,16 @@ SEARCH = Search(
     space={
         "model": {"backbone": Pick("test_resnet", "test_efficientnet", "resnet18")},
         "optimizer": {"name": "sgd", "lr": Float(1e-3, 1e-1, log=True)},
-        "batch_size": Pick(16, 32, 64, 256),
-        "image_size": Pick(32, 64, 96),
+        "batch_size": Pick(8, 16, 32, 256),
+        "image_size": Pick(32, 64),
     },
     fixed={"model": {"weights": "none"}, "fit_image": "squash"},
-    epochs=2,
-    grace_epochs=2,
+    epochs=4,
+    grace_epochs=4,
     sampler="random",
 )
-SMALLEST = {"model/backbone": "test_resnet", "batch_size": 16, "image_size": 32}
-LARGEST = {"model/backbone": "resnet18", "batch_size": 256, "image_size": 96}
+SMALLEST = {"model/backbone": "test_resnet", "batch_size": 8, "image_size": 32}
+LARGEST = {"model/backbone": "resnet18", "batch_size": 256, "image_size": 64}
 
 
 @dataclass
@@ -103,7 +103,7 @@ def main() -> None:
         )
         search, dataset = prepared(SEARCH, whole)
         smallest_mb, largest_mb = needs(search, dataset, whole, arguments.cpus)
-        memory_mb = MARGIN * max(largest_mb, 2 * 1.03 * smallest_mb)
+        memory_mb = MARGIN * max(largest_mb, 2.3 * smallest_mb)
         at_once = min(arguments.cpus, int(memory_mb / largest_mb / MARGIN + 1e-9))
         print(f"smallest {smallest_mb:.0f} MB, largest {largest_mb:.0f} MB, {memory_mb:.0f} MB in all")
         options = {
