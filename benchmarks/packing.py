@@ -3,10 +3,10 @@
     python benchmarks/packing.py [--trials 24] [--cpus 2] [--seed 0]
 
 Random configurations of mixed sizes (360 drawn images, batches of 8 to 256 at 32 or 64 px) on a Ray that has as much
-memory as the largest of them needs with its margin, or two small ones with some air. First with `--cpus-per-trial auto`,
-from knowing nothing; then as many at once as would fit if all were the largest. Both in one run, one after the other.
-The peak is that of the summed resident memory of the trials' processes, sampled twice a second: libraries that they
-share are counted in each.
+memory as the largest of them needs with its margin, or two small ones with some air. First with `--cpus-per-trial
+auto`, from knowing nothing; then as many at once as would fit if all were the largest. Both in one run, one after the
+other. The peak is that of the summed resident memory of the trials' processes, sampled twice a second: libraries that
+they share are counted in each.
 """
 
 from __future__ import annotations
