@@ -1,4 +1,4 @@
-"""Searches with `--cpus-per-trial auto` on a Ray of four cores and a little memory, in a process of their own.
+"""Searches with `--cpus-per-trial auto` on a Ray of three cores and a little memory, in a process of their own.
 
     python packed_searches.py FOLDER
 
@@ -38,19 +38,19 @@ def main() -> None:
     folder, console = Path(sys.argv[1]), Console(width=160)
     runs = folder / "runs"
     options = RunOptions(
-        str(folder / "photos"), num_trials=7, cpus_per_trial="auto", seed=2, cache_dir=str(folder / "cache")
+        str(folder / "photos"), num_trials=6, cpus_per_trial="auto", seed=2, cache_dir=str(folder / "cache")
     )
     search, dataset = prepared(SEARCH, options)
     drawn = {**search.fixed, "task": "binary", "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}, "epochs": 1}
     small_mb, _ = _step(drawn, dataset, use_gpu=False, cpus=1)
     memory = int(4 * 1.12 * MARGIN * small_mb * 2**20)
     print("small", small_mb, "in all", memory / 2**20)
-    with local_ray(num_cpus=4, memory=memory):
+    with local_ray(num_cpus=3, memory=memory):
         ready()
         start(SEARCH, "a", runs, options, console, time.time())
-        resume(runs / "a", 2, None, console, time.time())
+        resume(runs / "a", 1, None, console, time.time())
         forge(runs / "a", runs / "b", small_mb)
-        resume(runs / "b", 2, None, console, time.time())
+        resume(runs / "b", 1, None, console, time.time())
 
 
 def forge(old: Path, new: Path, peak_memory_mb: float) -> None:

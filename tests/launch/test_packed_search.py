@@ -62,15 +62,15 @@ def running(folder: Path, run: str) -> list[tuple[int, int]]:
 
 def test_every_trial_is_trained_once_and_to_its_end(folder: Path) -> None:
     ended = rows(folder, "a", "trials.jsonl", "ended")
-    assert [row["status"] for row in ended] == ["complete"] * 9
+    assert [row["status"] for row in ended] == ["complete"] * 7
     epochs = Counter((row["trial_id"], row["epoch"]) for row in rows(folder, "a", "epochs.jsonl"))
-    assert len(epochs) == 9 * SEARCH.epochs
+    assert len(epochs) == 7 * SEARCH.epochs
     assert set(epochs.values()) == {1}
 
 
 def test_more_small_trials_than_large_ones_run_at_once(folder: Path) -> None:
     moments = running(folder, "a")
-    assert max(small for small, large in moments if not large) >= 3
+    assert max(small for small, large in moments if not large) == 3, "as many as there are cores"
     assert max(large for _, large in moments) == 2
     assert all(small <= 2 for small, large in moments if large), "a large one takes the room of two"
 
@@ -96,30 +96,22 @@ def test_a_process_is_reused_by_trials_of_the_same_share_alone(folder: Path) -> 
 def test_a_run_that_is_gone_on_with_knows_what_was_measured(folder: Path) -> None:
     first = shares(folder, "a", "0000")[0]
     assert (first["of_one"], first["measure"]) == (0.5, True)
-    gone_on = {row["trial_id"]: batch_size(row) for row in rows(folder, "a", "trials.jsonl", "proposed")[7:]}
-    assert set(gone_on.values()) == {4, LARGE}
-    for name, size in gone_on.items():
-        found = shares(folder, "a", name)
-        assert [share["of_one"] for share in found] == [0.5 if size == LARGE else 0.25]
-        assert not found[0]["measure"]
+    (gone_on,) = shares(folder, "a", "0006")
+    assert (gone_on["of_one"], gone_on["measure"]) == (0.25, False)
 
 
 def test_a_wrong_prediction_heals_and_nothing_is_lost(folder: Path) -> None:
-    new = rows(folder, "b", "trials.jsonl", "proposed")[9:]
-    assert [batch_size(row) for row in new] == [LARGE, LARGE]
-    moves = {row["trial_id"]: [share["of_one"] for share in shares(folder, "b", row["trial_id"])] for row in new}
-    assert moves[new[0]["trial_id"]] == [0.25, 0.5], "more than its part was seen to be taken"
-    for name, levels in moves.items():
-        assert levels[-1] == 0.5
-        epochs = [row["epoch"] for row in rows(folder, "b", "epochs.jsonl") if row["trial_id"] == name]
-        assert epochs == list(range(1, SEARCH.epochs + 1))
+    assert batch_size(rows(folder, "b", "trials.jsonl", "proposed")[7]) == LARGE
+    assert [share["of_one"] for share in shares(folder, "b", "0007")] == [0.25, 0.5], "it was seen to take more"
+    epochs = [row["epoch"] for row in rows(folder, "b", "epochs.jsonl") if row["trial_id"] == "0007"]
+    assert epochs == list(range(1, SEARCH.epochs + 1))
 
 
 def test_what_the_first_trials_took_bounds_what_the_later_ones_take(folder: Path) -> None:
     trials = list(Records.open(folder / "runs" / "a")[0].trials.values())
     taken = [trial.peak_memory_mb or 0.0 for trial in trials]
-    model = MemoryModel(SEARCH.space, [trial.params for trial in trials[:6]], taken[:6])
-    for trial, mb in zip(trials[6:], taken[6:], strict=True):
+    model = MemoryModel(SEARCH.space, [trial.params for trial in trials[:5]], taken[:5])
+    for trial, mb in zip(trials[5:], taken[5:], strict=True):
         estimate = model.estimate(trial.params)
         assert mb <= MARGIN * estimate.upper_mb
         assert estimate.upper_mb < 2 * mb
