@@ -85,12 +85,15 @@ def test_a_trial_is_given_what_it_needs(folder: Path) -> None:
 
 
 def test_a_process_is_reused_by_trials_of_the_same_share_alone(folder: Path) -> None:
-    final = {row["trial_id"]: row["share"]["of_one"] for row in rows(folder, "a", "trials.jsonl", "started")}
+    started = rows(folder, "a", "trials.jsonl", "started")
     trials: dict[int, set[str]] = {}
+    parts: dict[int, set[float]] = {}
     for row in rows(folder, "a", "epochs.jsonl"):
+        before = [one for one in started if one["trial_id"] == row["trial_id"] and one["time"] < row["time"]]
         trials.setdefault(row["pid"], set()).add(row["trial_id"])
+        parts.setdefault(row["pid"], set()).add(before[-1]["share"]["of_one"])
     assert max(len(names) for names in trials.values()) > 1
-    assert all(len({final[name] for name in names}) == 1 for names in trials.values())
+    assert all(len(found) == 1 for found in parts.values())
 
 
 def test_a_run_that_is_gone_on_with_knows_what_was_measured(folder: Path) -> None:
