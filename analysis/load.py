@@ -37,6 +37,8 @@ class Trial:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     status: str = "running"
     reason: str = ""
+    share: dict[str, Any] | None = None  # of a GPU or a machine, where trials are packed (trainables/shares.py)
+    measured_mb: float = 0.0  # what its first batches took; at least what it had when its memory ran out
 
     def values(self, metric: str) -> dict[int, float]:
         """The metric, or a cost such as latency_ms, by epoch, where it is there and finite."""
@@ -64,6 +66,12 @@ class Trial:
         return next((row for row in self.epochs if best and row["epoch"] == best[1]), None)
 
     @property
+    def peak_memory_mb(self) -> float | None:
+        """The most that it is known to take, None where nothing was measured."""
+        known = [self.measured_mb, *(float(row.get("peak_memory_mb") or 0.0) for row in self.epochs)]
+        return max(known) or None
+
+    @property
     def seconds(self) -> float:
         """Training and evaluation, all epochs together."""
         return float(sum(row["seconds"] for row in self.epochs))
@@ -83,6 +91,9 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
         return
     elif row["event"] == "started":
         trials[trial_id].status, trials[trial_id].reason = "running", ""
+        trials[trial_id].share = row.get("share")
+    elif row["event"] in ("measured", "outgrown"):
+        trials[trial_id].measured_mb = max(trials[trial_id].measured_mb, float(row["memory_mb"]))
     elif row["event"] == "ended":
         trials[trial_id].status, trials[trial_id].reason = row["status"], row["reason"]
 

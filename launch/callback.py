@@ -35,7 +35,7 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with self._remembering_errors():
-            self.records.started(trial.config["trial_id"])
+            self.records.started(trial.config["trial_id"], trial.config.get("share"))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -12,6 +12,7 @@ from launch.machines.agreement import Finding, look_at_nodes, survey_for
 from launch.machines.cluster import Share
 from launch.machines.needs import NUM_DRAWS, costliest, measure
 from launch.machines.nodes import Node
+from launch.machines.room import Room
 from launch.machines.token import token_is_on
 from launch.progress import in_words
 from launch.remote.places import new_place
@@ -43,13 +44,15 @@ def check_search(search: Search, options: RunOptions, runs_dir: str) -> list[Fin
         runs = Path(runs_dir).resolve() if place.remote is None else f"{place.remote.parent}, which all can write to"
         found.append(Finding(f"data and runs folder {runs}: {seen}"))
     found += look_at_cache(nodes, cache_gb(dataset, preflight.short_side_px(search)), cache_dir)
-    found += look_at_trials(search, dataset, plan(options), nodes)
+    found += look_at_trials(search, dataset, *plan(options), nodes)
     found.append(_tokens())
     return found
 
 
-def look_at_trials(search: Search, dataset: Dataset, share: Share, nodes: Sequence[Node]) -> list[Finding]:
-    """What the costliest trial needs, and how many run at once."""
+def look_at_trials(
+    search: Search, dataset: Dataset, share: Share, room: Room | None, nodes: Sequence[Node]
+) -> list[Finding]:
+    """What the costliest trial needs, and how many run at once. room: where they are packed."""
     outputs = TASKS[search.task].num_outputs(len(dataset.classes))
     need = measure(costliest(search, outputs), dataset, share)
     words = in_words(need.config)
@@ -57,6 +60,8 @@ def look_at_trials(search: Search, dataset: Dataset, share: Share, nodes: Sequen
         advice = "Fix what it shows with --set, such as a smaller image_size or batch_size, or other weights."
         return [Finding(f"the costliest of {NUM_DRAWS} configurations ({words}) fails: {need.problem}", advice, True)]
     gb, device = need.peak_memory_mb * 2**20 / 1e9, "GPU memory" if share.gpus else "memory"
+    if room is not None:
+        return look_at_room(room, need.peak_memory_mb, f"{need.step_seconds:.1f} s for a first batch ({words})")
     per_trial = f"--cpus-per-trial {share.cpus:g}" + (f" --gpus-per-trial {share.gpus:g}" if share.gpus else "")
     found = [
         Finding(
@@ -69,6 +74,23 @@ def look_at_trials(search: Search, dataset: Dataset, share: Share, nodes: Sequen
     if have and gb * each > min(have):
         advice = "Give each more with --gpus-per-trial or --cpus-per-trial, or fix a smaller batch_size or image_size."
         found.append(Finding(f"{each} such trials on one machine would not fit into its {min(have):.0f} GB", advice))
+    return found
+
+
+def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Finding]:
+    """With `auto`: the share that the costliest trial would get. details: of that trial."""
+    level, of = room.level_for(peak_memory_mb), "a GPU" if room.on_gpus else "a machine"
+    part, part_gb = "all" if level == 1 else f"1/{round(1 / level)}", room.share(level).memory_mb * 2**20 / 1e9
+    each = min(room.most, int(room.units / level + 1e-9))
+    found = [
+        Finding(
+            f"a trial: up to about {peak_memory_mb * 2**20 / 1e9:.1f} GB and {details}, for which it gets {part} "
+            f"of {of}'s memory ({part_gb:.1f} GB); {each} of the costliest at once, up to {room.most} of the smallest"
+        )
+    ]
+    if peak_memory_mb > room.unit_mb:
+        advice = "Fix a smaller batch_size or image_size with --set: such a trial goes on at half the batch."
+        found.append(Finding(f"that is more than all of {of}'s {room.unit_mb * 2**20 / 1e9:.1f} GB", advice))
     return found
 
 

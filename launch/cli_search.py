@@ -24,6 +24,7 @@ from launch.options import (
     TaskOption,
     WarmStart,
     absolute,
+    amount,
     cache_folder,
     new_console,
 )
@@ -73,8 +74,8 @@ def run(
             num_trials=trials,
             budget_s=budget_s,
             max_concurrent=max_concurrent,
-            cpus_per_trial=cpus_per_trial,
-            gpus_per_trial=gpus_per_trial,
+            cpus_per_trial=amount(cpus_per_trial),
+            gpus_per_trial=amount(gpus_per_trial),
             seed=seed,
             cache_dir=cache_folder(cache_dir, no_cache),
             on_bad_image=on_bad_image,
@@ -147,8 +148,8 @@ def check(
         options = RunOptions(
             data=absolute(data),
             max_concurrent=max_concurrent,
-            cpus_per_trial=cpus_per_trial,
-            gpus_per_trial=gpus_per_trial,
+            cpus_per_trial=amount(cpus_per_trial),
+            gpus_per_trial=amount(gpus_per_trial),
             cache_dir=cache_folder(cache_dir, no_cache),
             on_bad_image=on_bad_image,
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -31,8 +32,35 @@ Cluster = Annotated[
     typer.Option(help="http://HEAD:8265: a cluster's dashboard; default: $RAY_API_SERVER_ADDRESS."),
 ]
 MaxConcurrent = Annotated[Optional[int], typer.Option(min=1, help="Trials at once.")]  # noqa: UP045
-CpusPerTrial = Annotated[Optional[float], typer.Option(min=0.01, help="Default 1, or a GPU's share.")]  # noqa: UP045
-GpusPerTrial = Annotated[Optional[float], typer.Option(min=0, help="Fractions share a GPU.")]  # noqa: UP045
+
+
+def _amount(least: float) -> Callable[[str], str]:
+    """A number, or auto: typer has no type for either (see `amount`)."""
+
+    def parse(text: str) -> str:
+        try:
+            good = text == "auto" or least <= float(text) < float("inf")
+        except ValueError:
+            good = False
+        if not good:
+            raise typer.BadParameter(f"takes auto, or a number of {least:g} or more, got '{text}'")
+        return text
+
+    return parse
+
+
+CpusPerTrial = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        parser=_amount(0.01), metavar="N|auto", help="Default 1, or a GPU's share; auto: 1, packed by memory."
+    ),
+]
+GpusPerTrial = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        parser=_amount(0.0), metavar="N|auto", help="Fractions share a GPU; auto: by the memory that each needs."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Sampler = Annotated[Optional[str], typer.Option("--sampler", help="Who proposes; default: the search's (fidelity).")]  # noqa: UP045
 Pruner = Annotated[Optional[str], typer.Option("--pruner", help="Who ends trials early; default: the search's (asha).")]  # noqa: UP045
@@ -40,6 +68,11 @@ WarmStart = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--warm-start", help="A run or a recipe whose best is tried first (repeatable)."),
 ]
+
+
+def amount(text: str | None) -> float | Literal["auto"] | None:
+    """Of --cpus-per-trial or --gpus-per-trial."""
+    return "auto" if text == "auto" else None if text is None else float(text)
 
 
 def cache_folder(cache_dir: Path | None, no_cache: bool) -> str | None:

@@ -65,6 +65,15 @@ def check_names(search: Search) -> None:
         check_backbone(backbone)
 
 
+def check_packing(search: Search, packed: bool) -> None:
+    """Raises ConfigError for a pruner whose trials take turns: a share is for as long as a trial trains."""
+    if packed and search.pruner == "pbt":
+        raise ConfigError(
+            "--pruner pbt has trials take turns, and auto packs trials that train until they end. "
+            "Give --gpus-per-trial or --cpus-per-trial a number, or choose another pruner."
+        )
+
+
 def check_weights(search: Search) -> None:
     """Raises WeightsError where ImageNet weights are asked for and cannot be had for a backbone of the space."""
     space = search.full_space

@@ -2,7 +2,7 @@
 
     runs/NAME/
       search.json        what was asked, resolved
-      trials.jsonl       proposed, started, ended(status, reason): one line per event
+      trials.jsonl       proposed, started, ended(status, reason): one line per event; see `measured` and `outgrown`
       epochs.jsonl       one line per trial and epoch
       checkpoints/TRIAL/ predictions/TRIAL/    see `trainables/checkpoint.py`
       best.yaml          the best configuration so far
@@ -82,8 +82,18 @@ class Records:
         if self.journal is not None:
             self.journal.proposed(self.trials[trial_id])
 
-    def started(self, trial_id: str) -> None:
-        self._event({"event": "started", "trial_id": trial_id})
+    def started(self, trial_id: str, share: Mapping[str, Any] | None = None) -> None:
+        """share: of a GPU or a machine, where trials are packed (`trainables/shares.py`)."""
+        packed = {} if share is None else {"share": dict(share)}
+        self._event({"event": "started", "trial_id": trial_id, **packed})
+
+    def measured(self, trial_id: str, memory_mb: float) -> None:
+        """What its first batches took."""
+        self._event({"event": "measured", "trial_id": trial_id, "memory_mb": memory_mb})
+
+    def outgrown(self, trial_id: str, memory_mb: float) -> None:
+        """Its memory ran out at so much."""
+        self._event({"event": "outgrown", "trial_id": trial_id, "memory_mb": memory_mb})
 
     def ended(self, trial_id: str, status: str, reason: str) -> None:
         assert status in STATUSES, status

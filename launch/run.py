@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from ray import tune
 from rich.console import Console
@@ -22,6 +23,8 @@ from launch.journal import Journal
 from launch.machines.agreement import require_shared
 from launch.machines.cluster import Share, ready, share_of_machine
 from launch.machines.lost import watched_ray
+from launch.machines.packing import Packer, resources_of
+from launch.machines.room import Room, room_of_cluster
 from launch.progress import Progress
 from launch.records import Records
 from launch.remote.mirror import Mirror
@@ -46,7 +49,8 @@ class RunOptions:
     """How a search is run, as opposed to what it searches.
 
     num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials.
-    cpus_per_trial, gpus_per_trial, max_concurrent: None decides by the machine. cache_dir: None for no cache.
+    cpus_per_trial, gpus_per_trial, max_concurrent: None decides by the machine; `auto` packs trials by the memory that
+    they need. cache_dir: None for no cache.
     keep_trials: how many of the best trials keep weights and predictions.
     """
 
@@ -54,8 +58,8 @@ class RunOptions:
     num_trials: int | None = None
     budget_s: float | None = None
     max_concurrent: int | None = None
-    cpus_per_trial: float | None = None
-    gpus_per_trial: float | None = None
+    cpus_per_trial: float | Literal["auto"] | None = None
+    gpus_per_trial: float | Literal["auto"] | None = None
     seed: int = 0
     cache_dir: str | None = None
     on_bad_image: str = "error"
@@ -151,6 +155,7 @@ def _go_on(
 def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
     """The search for the data's task, and the data. Raises InputError for everything that is wrong with either."""
     preflight.check_weights(search)
+    preflight.check_packing(search, "auto" in (options.cpus_per_trial, options.gpus_per_trial))
     if search.task != "classification":  # else the task is known with the data, and checked then
         preflight.check_names(search.for_task(search.task))
     dataset = _load(search, options)
@@ -182,7 +187,7 @@ def _execute(
 ) -> None:
     # Ending Ray and printing the ranking take a few seconds, which belong to the budget too.
     deadline = None if options.budget_s is None else started + options.budget_s - min(4.0, options.budget_s / 10)
-    share = plan(options)
+    share, room = plan(options)
     mirror, stop_file = records.mirror, records.run_dir.resolve() / "stop"
     if mirror is not None:  # machines share no folder: each has the file, or not, in its own
         stop_file = Path(tempfile.gettempdir()) / f"visionsweep-stop-{uuid.uuid4().hex}"
@@ -200,13 +205,14 @@ def _execute(
         run_uri=None if mirror is None else mirror.uri,
     )
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
+    searcher.packer = None if room is None else Packer(room, search.full_space, records)
     progress = Progress(records, search, console, options.num_trials, deadline)
     watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
     callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
     records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
     trainable = tune.with_resources(
         tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
-        {"cpu": share.cpus, "gpu": share.gpus},
+        {"cpu": share.cpus, "gpu": share.gpus} if room is None else resources_of,
     )
     next_move = f"`visionsweep resume {records.place}` goes on."
     stop = stop_file.touch if mirror is None else partial(stop_everywhere, stop_file)
@@ -219,10 +225,16 @@ def _execute(
             settings.stop_file.unlink(missing_ok=True)
 
 
-def plan(options: RunOptions) -> Share:
-    """What each trial gets of the machine. Raises ConfigError where it does not have so much."""
+def plan(options: RunOptions) -> tuple[Share, Room | None]:
+    """What each trial gets of the machine, and what they are packed into where they are. Raises ConfigError where it
+    does not have so much."""
     ready()
-    return share_of_machine(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent)
+    cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
+    if cpus == "auto" or gpus == "auto":
+        room = room_of_cluster(cpus, gpus, options.max_concurrent)
+        first = room.share(room.unknown)
+        return Share(first.cpus, first.gpus, room.most, first.num_workers), room
+    return share_of_machine(cpus, gpus, options.max_concurrent), None
 
 
 def _close(records: Records) -> None:

@@ -21,6 +21,7 @@ from launch.engine.cost import TrialCosts
 from launch.engine.fidelity_sampler import FidelitySampler
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
 from launch.engine.samplers import build_sampler
+from launch.machines.packing import Packer
 from launch.population import mutated
 from launch.records import Records
 from launch.replay import (
@@ -79,6 +80,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.now = now
         self.cost = TrialCosts(search.full_space)
         self.stopped = False
+        self.packer: Packer | None = None  # where trials are packed by their memory
         self.seed, self.heirs = seed, deque[str]()  # trials of which copies are to be proposed (`population.py`)
         self.study = optuna.create_study(
             sampler=build_sampler(search, seed, len(records.trials)),
@@ -96,11 +98,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """The next trial for Ray, as `VisionTrainable` takes it."""
         if self.stopped or self._hopeless() or (self.deadline is not None and self.now() >= self.deadline):
             return str(Searcher.FINISHED)
+        if self.packer is not None and not self.packer.has_room():
+            return None  # proposed when it can start, so that it knows what was learned until then
         if self.unfinished:
             record = self.unfinished.pop(0)
             self.trial_ids[trial_id] = record.trial_id
             recorded = max((row["epoch"] for row in record.epochs), default=0)
-            return {"trial_id": record.trial_id, "config": record.config, "resume": True, "epochs_recorded": recorded}
+            gone_on = {
+                "trial_id": record.trial_id,
+                "config": record.config,
+                "resume": True,
+                "epochs_recorded": recorded,
+            }
+            return self._with_share(gone_on)
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         ours = f"{len(self.records.trials):04d}"
@@ -115,8 +125,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         origin = "warm_start" if int(ours) < len(self.search.warm_start) else "sampler"
         self.records.proposed(ours, trial.params, config, f"copy of {copied.donor}" if copied else origin)
         self.trial_ids[trial_id], self.asked[ours] = ours, trial
-        proposal = {"trial_id": ours, "config": config, "resume": False}
+        proposal = self._with_share({"trial_id": ours, "config": config, "resume": False})
         return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
+
+    def _with_share(self, proposal: dict[str, Any]) -> dict[str, Any]:
+        packer = self.packer
+        return proposal if packer is None else {**proposal, "share": packer.begin(proposal["trial_id"])}
 
     def _heir(self, ours: str) -> _Copied | None:
         """What this trial is to copy, where a trial is waiting for one: that one's state is given to it, and its
@@ -138,6 +152,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Tell the study how the trial truly ended."""
         ours = self.trial_ids.pop(trial_id)
+        if self.packer is not None:
+            self.packer.ended(ours)
         trial = self.asked.pop(ours, None)
         if trial is None:
             return

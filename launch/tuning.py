@@ -11,6 +11,7 @@ from typing import Any
 from ray import tune
 from ray.tune import Callback, TuneError
 
+from launch.machines.packing import PackedTrials
 from launch.population import SIZE, Population
 from launch.pruning import build_scheduler
 from launch.searcher import StudySearcher
@@ -27,6 +28,8 @@ def tune_until_done(
     if isinstance(scheduler, Population):
         searcher.heirs, scheduler.running = scheduler.heirs, concurrent
         concurrent = max(concurrent, SIZE)  # alive at a time
+    if searcher.packer is not None:
+        scheduler = PackedTrials(scheduler, searcher.packer)
     with _scratch() as scratch:
         tuner = tune.Tuner(
             trainable,

@@ -62,7 +62,7 @@ class Watch(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        silence = self._heard(trial, begun=True)
+        silence = self._heard(trial, begun="epoch" in result)  # its first batches, measured, are none
         silence.longest_s = max(silence.longest_s, float(result.get("seconds", 0.0)))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import time
 from contextlib import suppress
@@ -44,17 +45,34 @@ def num_parameters(model: nn.Module) -> int:
 
 def reset_peak_memory(device: torch.device) -> None:
     """From now on anew, so that a trial is not told what an earlier one in its process took."""
+    global _mapped_mb
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError, AttributeError):  # glibc keeps what an earlier training gave back
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):  # Linux: 5 resets the peak of the resident set (proc(5))
         Path("/proc/self/clear_refs").write_text("5")
+        _mapped_mb = _status_mb().get("RssFile", 0.0)
+
+
+_mapped_mb = 0.0  # of files, at the last reset
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """MB (2**20 bytes): of the GPU, or without one what the process held in memory at most, since the reset."""
+    """MB (2**20 bytes): of the GPU, or without one what the process held in memory at most, since the reset.
+
+    Pages of files that were mapped since, such as the decoded images, are not counted: all processes of a machine share
+    them, and the system takes them back when it needs the room.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
+    with suppress(OSError, KeyError):
+        status = _status_mb()
+        return status["VmHWM"] - max(0.0, status["RssFile"] - _mapped_mb)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _status_mb() -> dict[str, float]:
+    """What Linux says of this process's memory."""
+    pairs = (line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if line.endswith(" kB"))
+    return {name: int(value.split()[0]) / 1024 for name, value in pairs}

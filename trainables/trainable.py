@@ -10,9 +10,8 @@ import contextlib
 import gc
 import json
 import os
-import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,15 @@ from ray import tune
 
 from search_spaces.errors import ConfigError, Diverged, Interrupted, StorageError
 from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state, stored_row
+from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
+from trainables.failures import is_out_of_memory, poisons_the_process
 from trainables.loop import EpochResult, fit
+from trainables.shares import TrialShare
+from trainables.stopping import FirstBatches, Measured, StopSignal
 from trainables.threads import limit_threads
 from trainables.trial_mirror import TrialMirror, scratch
 
@@ -58,20 +61,23 @@ class TrialSettings:
 class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     """One trial at a time; `step` trains one epoch and returns it as a flat result.
 
-    config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with "epochs_recorded".
-    A trial goes on from its last.pt, where it has one. Every result carries `trial_id`,
-    `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
-    `images_per_s`, `lr`, what it costs (COSTS of `search_spaces.names`) and the metric under its own name.
+    config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with "epochs_recorded",
+    of a packed one its "share" (see `shares.py`), the same for all of an actor. A trial goes on from its last.pt, where
+    it has one. Every result carries `trial_id`, `status` (running, or how the trial ended) and, for a trained epoch,
+    `epoch`, `metrics`, `seconds`, `images_per_s`, `lr`, what it costs (COSTS of `search_spaces.names`) and the metric
+    under its own name. A packed trial also gives results that are no epochs: `peak_memory_mb` of its first batches, and
+    `out_of_memory`.
     """
 
     unrecorded: dict[str, Any] | None = None  # a result that is stored and not yet reported
     mirror: TrialMirror | None = None
 
     def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
-        limit_threads(settings.cpus)
         self.settings = settings
         # Not by what is visible: Ray shows all GPUs to an actor that asked for none.
         self.device = torch.device("cuda" if settings.gpu_share else "cpu")
+        limit_threads(int(self._share(config).cpus))
+        self._share(config).limit(self.device)
         self.data = TrialData(dataset, reopen_images(dataset, settings.short_side_px, settings.cache_dir))
         self._begin(config)
 
@@ -97,10 +103,16 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             return self._ended("interrupted", reason)
         except Diverged as reason:
             return self._ended("diverged", reason)
+        except Measured as seen:
+            self._again(self.parsed, seen)
+            return self._goes_on(peak_memory_mb=seen.peak_memory_mb)
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
+                if self.share.of_one < 1:  # first with more memory: all of it, and the same batch
+                    self._again(self.parsed, error)
+                    return self._goes_on(out_of_memory=True)
                 return self._smaller_batch(error)
-            if _poisons_the_process(error):
+            if poisons_the_process(error):
                 raise  # Ray then drops this actor and starts a new one
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
@@ -122,7 +134,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.mirror.leave()
 
     def _begin(self, config: Mapping[str, Any]) -> None:
-        self.trial, self.halved = config, False
+        self.trial, self.halved, self.share = config, False, self._share(config)
         self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
         root = self.settings.run_dir if self.settings.run_uri is None else scratch(self.settings.run_dir)
         self.files = TrialFiles(
@@ -141,11 +153,20 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             return
         # Also where Ray starts the trial again by itself, after its process died: the folder is this trial's alone.
         resume = self.files.last.exists()
+        self.should_stop: Callable[[], str | None] = StopSignal(self.settings.deadline, self.settings.stop_file)
+        if self.share.measure and not resume:
+            self.should_stop = FirstBatches(self.should_stop, self.device, self.parsed.accumulate + 1)
         self.epochs = self._fit(self.files.last if resume else None)
         # Stored here, but its result never reached the run directory: the driver died in between.
         row = stored_row(self.files.last) if resume else None
         recorded = row is None or row["epoch"] <= config.get("epochs_recorded", 0)
         self.unrecorded = None if recorded else row
+
+    def _share(self, config: Mapping[str, Any]) -> TrialShare:
+        """Of a trial that is not packed, what all of the run have."""
+        every = self.settings
+        plain = TrialShare(1.0, 0.0, every.cpus, every.gpu_share, every.num_workers)
+        return TrialShare(**config["share"]) if "share" in config else plain
 
     def _open_files(self) -> None:
         """Bring what another machine left, and note the process for whoever has to end it, should it hang."""
@@ -169,11 +190,17 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             smaller = parse_config({**self.trial["config"], **halves}, f"trial {self.trial['trial_id']}")
         except ConfigError:
             return self._ended("oom", error)
+        self.halved = True
+        self._again(smaller, error)
+        # Who packs trials is told: this one needs more than there is.
+        return self._goes_on(out_of_memory=True) if "share" in self.trial else self.step()
+
+    def _again(self, parsed: TrialConfig, error: Exception) -> None:
+        """From the last whole epoch, or the start."""
         error.__traceback__ = None  # its frames hold the tensors that did not fit
         self._release()
-        self.halved, self.parsed = True, smaller
+        self.parsed = parsed
         self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
-        return self.step()
 
     def _fit(self, resume_from: Path | None) -> Iterator[EpochResult]:
         # A generator: nothing is built before the first step, so every error of a trial appears in `step`.
@@ -182,9 +209,9 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.data,
             self.device,
             resume=None if resume_from is None else load_state(resume_from),
-            num_workers=self.settings.num_workers,
-            gpu_share=self.settings.gpu_share or 1.0,
-            should_stop=StopSignal(self.settings.deadline, self.settings.stop_file),
+            num_workers=self.share.num_workers,
+            gpu_share=self.share.gpus or 1.0,
+            should_stop=self.should_stop,
         )
 
     def _trained(self, row: dict[str, Any], last: bool, reason: str) -> dict[str, Any]:
@@ -199,6 +226,10 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         # Where the metric is not defined on this split there is nothing to compare: ASHA lets such a result pass.
         return result if value is None else {**result, self.settings.metric: value}
 
+    def _goes_on(self, **said: Any) -> dict[str, Any]:
+        """Something to tell between two epochs."""
+        return {"trial_id": self.trial["trial_id"], "status": "running", "reason": "", "done": False, **said}
+
     def _ended(self, status: str, reason: object) -> dict[str, Any]:
         return {"trial_id": self.trial["trial_id"], "status": status, "reason": str(reason), "done": True}
 
@@ -212,38 +243,6 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             torch.cuda.empty_cache()
 
 
-@dataclass
-class StopSignal:
-    """Says why a trial should stop now: the budget is spent, or someone asked. Looks at the disk once a second."""
-
-    deadline: float | None
-    stop_file: Path
-    checked_at: float = 0.0
-
-    def __call__(self) -> str | None:
-        now = time.time()
-        if self.deadline is not None and now >= self.deadline:
-            return "the budget is spent"
-        if now - self.checked_at >= 1.0:
-            self.checked_at = now
-            if self.stop_file.exists():
-                return "the search was asked to stop"
-        return None
-
-
 def _failing(error: Exception) -> Iterator[EpochResult]:
     raise error  # of a trial that could not begin: it appears in `step`, as every other one
     yield
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Of the GPU, in the words of torch or one of CUDA's libraries, or of this machine."""
-    words = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        said in words for said in ("out of memory", "alloc_failed", "can't allocate memory")
-    )
-
-
-def _poisons_the_process(error: Exception) -> bool:
-    # After a device-side assert every later call on this context fails as well.
-    return "CUDA error" in str(error)

@@ -57,11 +57,14 @@ class _Start(threading.Thread):
         self.done.wait()  # Linux ends Ray's processes with the thread, not the process, that started them
 
 
-def local_ray(num_cpus: int | None = None) -> contextlib.AbstractContextManager[None]:
-    """Start a local Ray beside the body, and shut it down after; or use the one that this process is connected to."""
+def local_ray(num_cpus: int | None = None, memory: int | None = None) -> contextlib.AbstractContextManager[None]:
+    """Start a local Ray beside the body, and shut it down after; or use the one that this process is connected to.
+
+    num_cpus, memory: what it is to have of the machine, memory in bytes; None for all that there is.
+    """
     # One machine that is too busy to answer, or asleep, has not failed: its Ray must not count it as dead.
     patient = {"health_check_failure_threshold": 10**6}
-    return some_ray("local", num_cpus=num_cpus, include_dashboard=False, _system_config=patient)
+    return some_ray("local", num_cpus=num_cpus, _memory=memory, include_dashboard=False, _system_config=patient)
 
 
 def ray_at(address: str | None) -> contextlib.AbstractContextManager[None]:
@@ -122,7 +125,10 @@ def _no_answer(address: str, error: OSError) -> ConfigError:
 
 @dataclass(frozen=True)
 class Share:
-    """What one trial gets, how many run at once, and how many loader processes each has."""
+    """What one trial gets, how many run at once, and how many loader processes each has.
+
+    Where trials are packed (`room.py`) that is what one of which nothing is known gets, and how many small ones run.
+    """
 
     cpus: float
     gpus: float

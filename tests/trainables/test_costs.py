@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +49,18 @@ def test_the_peak_of_memory_starts_anew_with_each_training() -> None:
     low = peak_memory_mb(CPU)
     assert low > 10
     assert high - low > 200
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can start the peak anew")
+def test_images_that_all_processes_map_are_no_memory_of_a_training(tmp_path: Path) -> None:
+    (tmp_path / "images.u8").write_bytes(bytes(200 * 2**20))
+    reset_peak_memory(CPU)
+    before = peak_memory_mb(CPU)
+    images = np.memmap(tmp_path / "images.u8", np.uint8, "r")
+    block = torch.ones(16 * 2**20)  # 64 MB
+    assert images[::4096].sum() == 0
+    assert 50 < peak_memory_mb(CPU) - before < 120
+    del block
 
 
 def test_seconds_add_up_over_a_training_that_was_stopped_and_a_share_counts_as_one(

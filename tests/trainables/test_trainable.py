@@ -109,3 +109,53 @@ def test_the_next_trial_of_an_actor_starts_at_its_own_batch(started: Started, mo
     actor.reset_config({"trial_id": "0001", "config": {**CONFIG, "batch_size": 16}, "resume": False})
     assert actor.step()["epoch"] == 1
     assert [config.batch_size for config in asked] == [16, 8, 16, 8]
+
+
+def part(of_one: float, measure: bool = False) -> dict[str, Any]:
+    """The share of a packed trial, as it stands in its configuration for Ray."""
+    return {
+        "of_one": of_one, "memory_mb": 1000.0, "cpus": 1.0, "gpus": 0.0, "num_workers": 0, "measure": measure,
+    }  # fmt: skip
+
+
+def packed(actor: VisionTrainable, share: dict[str, Any]) -> VisionTrainable:
+    actor.reset_config({"trial_id": "0001", "config": CONFIG, "resume": False, "share": share})
+    return actor
+
+
+def test_a_trial_that_is_to_be_measured_first_says_what_its_first_batches_take_and_trains_the_same(
+    started: Started,
+) -> None:
+    actor = started()
+    plain = [actor.step(), actor.step()]
+    measured = packed(actor, part(0.5, measure=True)).step()
+    assert "epoch" not in measured
+    assert (measured["status"], measured["done"]) == ("running", False)
+    assert measured["peak_memory_mb"] > 100
+    found = [actor.step(), actor.step()]
+    assert [result["metrics"] for result in found] == [result["metrics"] for result in plain]
+    assert [result["status"] for result in found] == ["running", "complete"]
+
+
+def test_a_trial_that_goes_on_is_not_measured_again(started: Started) -> None:
+    actor = started()
+    packed(actor, part(0.5, measure=True)).step()
+    assert actor.step()["epoch"] == 1
+    again = packed(actor, part(0.25, measure=True)).step()
+    assert again["epoch"] == 1, "stored, and to be told"
+    assert actor.step()["epoch"] == 2
+
+
+def test_out_of_memory_in_a_part_is_told_before_the_batch_is_halved_in_all_of_it(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TrialConfig] = []
+    actor = started()
+    monkeypatch.setattr(module, "fit", memory_for(8, asked))
+    told = packed(actor, part(0.5)).step()
+    assert (told["status"], told["out_of_memory"], told["done"]) == ("running", True, False)
+    told = packed(actor, part(1.0)).step()
+    assert told["out_of_memory"], "the one who packs trials learns that this one needs more than there is"
+    assert [actor.step()["epoch"], actor.step()["epoch"]] == [1, 2]
+    assert asked[0].batch_size == asked[-2].batch_size == 16
+    assert asked[-1].batch_size == 8

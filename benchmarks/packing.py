@@ -1,0 +1,179 @@
+"""What packing trials by their memory is worth: the same trials, packed, and each with room for the largest.
+
+    python benchmarks/packing.py [--trials 24] [--cpus 2] [--seed 0]
+
+Random configurations of mixed sizes (360 drawn images, batches of 8 to 256 at 32 or 64 px) on a Ray that has as much
+memory as the largest of them needs with its margin, or two small ones with some air. First with `--cpus-per-trial
+auto`, from knowing nothing; then as many at once as would fit if all were the largest. Both in one run, one after the
+other. The peak is that of the summed resident memory of the trials' processes, sampled twice a second: libraries that
+they share are counted in each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import ray
+from PIL import Image
+from rich.console import Console
+
+from launch.machines.cluster import local_ray, ready
+from launch.machines.needs import measure
+from launch.machines.room import MARGIN, Unit, room_of
+from launch.run import RunOptions, plan, prepared, start
+from search_spaces import Float, Pick, Search
+from trainables.checkpoint import PROCESS_FILE
+from trainables.data.dataset import Dataset
+
+SEARCH = Search(
+    task="binary",
+    space={
+        "model": {"backbone": Pick("test_resnet", "test_efficientnet", "resnet18")},
+        "optimizer": {"name": "sgd", "lr": Float(1e-3, 1e-1, log=True)},
+        "batch_size": Pick(8, 16, 32, 256),
+        "image_size": Pick(32, 64),
+    },
+    fixed={"model": {"weights": "none"}, "fit_image": "squash"},
+    epochs=4,
+    grace_epochs=4,
+    sampler="random",
+)
+SMALLEST = {"model/backbone": "test_resnet", "batch_size": 8, "image_size": 32}
+LARGEST = {"model/backbone": "resnet18", "batch_size": 256, "image_size": 64}
+
+
+@dataclass
+class Memory:
+    """Of the processes of a run's trials. peak_mb: of their sum."""
+
+    run_dir: Path
+    pids: set[int] = field(default_factory=set)
+    peak_mb: float = 0.0
+
+    def look(self) -> None:
+        for path in self.run_dir.glob(f"checkpoints/*/{PROCESS_FILE}"):
+            with suppress(OSError, ValueError):
+                self.pids.add(int(json.loads(path.read_text())["pid"]))
+        self.peak_mb = max(self.peak_mb, sum(resident_mb(pid) for pid in self.pids))
+
+
+def resident_mb(pid: int) -> float:
+    """0 of one that has ended."""
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
+    return 0.0
+
+
+@contextmanager
+def watched(run_dir: Path) -> Iterator[Memory]:
+    memory, done = Memory(run_dir), threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.5):
+            memory.look()
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield memory
+    finally:
+        done.set()
+        watcher.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        whole = RunOptions(
+            drawn_images(Path(folder) / "images"), arguments.trials, seed=arguments.seed, cache_dir=f"{folder}/cache"
+        )
+        search, dataset = prepared(SEARCH, whole)
+        smallest_mb, largest_mb = needs(search, dataset, whole, arguments.cpus)
+        memory_mb = MARGIN * max(largest_mb, 2.3 * smallest_mb)
+        at_once = min(arguments.cpus, int(memory_mb / largest_mb / MARGIN + 1e-9))
+        print(f"smallest {smallest_mb:.0f} MB, largest {largest_mb:.0f} MB, {memory_mb:.0f} MB in all")
+        options = {
+            "packed": RunOptions(**{**vars(whole), "cpus_per_trial": "auto"}),
+            "worst case": RunOptions(**{**vars(whole), "cpus_per_trial": 1.0, "max_concurrent": at_once}),
+        }
+        room = room_of([Unit(memory_mb, arguments.cpus)], False, 1.0, None)
+        print(f"{arguments.trials} trials on {arguments.cpus} cores: packed up to {room.most}, else {at_once} at once")
+        took: dict[str, float] = {}
+        for name, chosen in options.items():
+            memory = int(memory_mb * 2**20)
+            with local_ray(num_cpus=arguments.cpus, memory=memory):
+                ready()
+                run_dir, started = Path(folder) / name.replace(" ", "-"), time.perf_counter()
+                with watched(run_dir) as seen:
+                    console = Console(quiet=True)
+                    records = start(SEARCH, run_dir.name, run_dir.parent, chosen, console, time.time())
+                took[name] = time.perf_counter() - started
+            statuses = [trial.status for trial in records.trials.values()]
+            moves = sum(
+                json.loads(line)["event"] == "started" for line in (run_dir / "trials.jsonl").read_text().splitlines()
+            ) - len(statuses)
+            print(
+                f"{name:10} {took[name]:7.1f} s, {statuses.count('complete')} complete, {moves} moved, "
+                f"peak of the sum {seen.peak_mb:.0f} MB"
+            )
+    print(f"ratio      {took['packed'] / took['worst case']:7.3f}")
+
+
+def drawn_images(folder: Path) -> str:
+    """Two classes of coloured noise."""
+    rng = np.random.default_rng(0)
+    for channel, name in enumerate(("red", "blue")):
+        (folder / name).mkdir(parents=True)
+        for number in range(180):
+            pixels = rng.integers(0, 120, (110, 110, 3), dtype=np.uint8)
+            pixels[..., 2 * channel] += 120
+            Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
+    return str(folder)
+
+
+def needs(search: Search, dataset: Dataset, options: RunOptions, cpus: int) -> tuple[float, float]:
+    """MB of the smallest and of the largest configuration, each in a process of its own."""
+    found = []
+    with local_ray(num_cpus=cpus):
+        share, _ = plan(options)
+        for params in (SMALLEST, LARGEST):
+            config = search.draw(_Given(params))
+            need = measure(config, dataset, share)
+            assert not need.problem, need.problem
+            found.append(need.peak_memory_mb)
+    assert not ray.is_initialized()
+    return found[0], found[1]
+
+
+class _Given:
+    """A stand-in for a trial that has these values, and the lowest of everything else."""
+
+    def __init__(self, params: dict[str, object]) -> None:
+        self.params = params
+
+    def suggest_float(self, name: str, low: float, high: float, **options: object) -> float:
+        return low
+
+    def suggest_int(self, name: str, low: int, high: int, **options: object) -> int:
+        return low
+
+    def suggest_categorical(self, name: str, choices: object) -> object:
+        return self.params[name]
+
+
+if __name__ == "__main__":
+    main()

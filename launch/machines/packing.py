@@ -1,0 +1,191 @@
+"""Trials packed by the memory that they need: `--gpus-per-trial auto`, or `--cpus-per-trial auto` without a GPU.
+
+A trial gets one of a few shares, 1, 1/2, 1/4, ... of a GPU or of a machine's memory, so that Ray Tune reuses the
+processes of a share. Which one says a model of what was measured (`launch/engine/memory.py`); while it does not know,
+the trial gets much, trains a few batches to see what it takes, and is moved where it stands in another trial's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import TrialScheduler
+
+from launch.engine.memory import MemoryModel
+from launch.machines.room import Room
+from launch.records import Records
+from search_spaces.grammar import Space
+from trainables.shares import TrialShare
+
+
+def resources_of(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What Ray sets aside for a trial, by its share: a part of a GPU, or memory. Trials of the same share processes."""
+    share = config["share"]
+    bundle = {"CPU": share["cpus"], "GPU": share["gpus"]}
+    if not share["gpus"]:
+        bundle["memory"] = float(int(share["memory_mb"] * 2**20))
+    return tune.PlacementGroupFactory([bundle])
+
+
+class Packer:
+    """Gives each trial of a run its share. What was measured stands in the records, so a run that is gone on with
+    knows it; what is live is told here."""
+
+    def __init__(self, room: Room, space: Space, records: Records) -> None:
+        self.room, self.space, self.records = room, space, records
+        self.live: dict[str, TrialShare] = {}
+        found = {name: trial.peak_memory_mb for name, trial in records.trials.items()}
+        self.peaks_mb = {name: peak for name, peak in found.items() if peak is not None}
+        self._model: tuple[Mapping[str, float], MemoryModel] | None = None
+
+    def has_room(self) -> bool:
+        """Whether another trial could start, of the smallest share. One that runs alone always can."""
+        used = sum(share.of_one for share in self.live.values())
+        return not self.live or used + self.room.levels[-1] <= self.room.units + 1e-9
+
+    def begin(self, trial_id: str) -> dict[str, Any]:
+        """The share of a trial that is about to be handed to Ray, as plain values."""
+        record = self.records.trials[trial_id]
+        share = self.room.share(*self._level(trial_id, record.params))
+        self.live[trial_id] = share
+        return asdict(share)
+
+    def ended(self, trial_id: str) -> None:
+        self.live.pop(trial_id, None)
+
+    def after_result(self, trial_id: str, result: Mapping[str, Any]) -> TrialShare | None:
+        """Learn from a result of a running trial; the share that it is to go on with, None for the one it has."""
+        share = self.live[trial_id]
+        if result.get("out_of_memory"):
+            self._outgrown(trial_id, share)
+            return None if share.of_one >= 1 else self._move(trial_id, 1.0)
+        peak = result.get("peak_memory_mb")
+        if peak is None:
+            return None
+        self.peaks_mb[trial_id] = max(float(peak), self.peaks_mb.get(trial_id, 0.0))
+        if "epoch" not in result:
+            self.records.measured(trial_id, float(peak))
+        level = self.room.level_for(float(peak))
+        # Its margin is no reason to move a trial that trains; to be in need of more than it has is one.
+        if level > share.of_one and ("epoch" not in result or peak > share.memory_mb):
+            return self._move(trial_id, level)
+        if level < share.of_one and share.measure and self._others_wait():
+            return self._move(trial_id, level)
+        return None
+
+    def after_death(self, trial_id: str, why: str) -> TrialShare | None:
+        """The same after a trial's process has died: whatever ends processes that fill a machine may not say so."""
+        share = self.live.get(trial_id)
+        if share is None or share.of_one >= 1:
+            return None
+        if "OutOfMemory" in why:
+            self._outgrown(trial_id, share)
+        return self._move(trial_id, 1.0)
+
+    def after_end(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """One that ended for want of memory tells as well."""
+        if result.get("status") == "oom" and trial_id in self.live:
+            self._outgrown(trial_id, self.live[trial_id])
+
+    def _level(self, trial_id: str, params: Mapping[str, Any]) -> tuple[float, bool]:
+        """(share, whether it is to be measured)."""
+        known = self.peaks_mb.get(trial_id)
+        if known is not None:  # it ran before
+            return self.room.level_for(known), False
+        model = self._fitted()
+        if model is None:
+            return self.room.unknown, len(self.room.levels) > 1
+        estimate = model.estimate(params)
+        likely, careful = self.room.level_for(estimate.expected_mb), self.room.level_for(estimate.upper_mb)
+        return min(careful, max(likely, self.room.unknown)), likely < careful
+
+    def _fitted(self) -> MemoryModel | None:
+        if not self.peaks_mb:
+            return None
+        if self._model is None or self._model[0] != self.peaks_mb:
+            params = [self.records.trials[name].params for name in self.peaks_mb]
+            self._model = dict(self.peaks_mb), MemoryModel(self.space, params, list(self.peaks_mb.values()))
+        return self._model[1]
+
+    def _others_wait(self) -> bool:
+        return not self.has_room() and len(self.live) < self.room.most
+
+    def _move(self, trial_id: str, level: float) -> TrialShare:
+        self.live[trial_id] = self.room.share(level)
+        return self.live[trial_id]
+
+    def _outgrown(self, trial_id: str, share: TrialShare) -> None:
+        self.records.outgrown(trial_id, share.memory_mb)
+        self.peaks_mb[trial_id] = max(share.memory_mb, self.peaks_mb.get(trial_id, 0.0))
+
+
+class PackedTrials(TrialScheduler):  # type: ignore[misc]
+    """Moves trials to other shares around a scheduler that knows nothing of it.
+
+    A trial is moved by a pause: what it trained lies in its last.pt, with which it goes on in a process of the other
+    share. Ray's own ResourceChangingScheduler does not work with processes that are reused.
+    """
+
+    def __init__(self, base: TrialScheduler, packer: Packer) -> None:
+        super().__init__()
+        self.base, self.packer = base, packer
+        self.moving: dict[Any, TrialShare] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Ray pickles schedulers for its own restore; a run is resumed from its records instead
+
+    @property
+    def metric(self) -> Any:
+        return self.base.metric
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        return bool(self.base.set_search_properties(metric, mode, **spec))
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self.base.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
+        decision = TrialScheduler.CONTINUE  # what is no epoch is no matter of the other scheduler's
+        if "epoch" in result:
+            decision = self.base.on_trial_result(tune_controller, trial, result)
+        share = self.packer.after_result(trial.config["trial_id"], result)
+        if share is None or decision != TrialScheduler.CONTINUE:
+            return decision
+        self.moving[trial] = share
+        tune_controller.pause_trial(trial, should_checkpoint=False)
+        return TrialScheduler.NOOP
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        if trial.status == "ERROR":  # it will be tried again; else it has just failed for good
+            why = f"{trial.get_error() or ''} {trial.get_pickled_error() or ''}"
+            share = self.packer.after_death(trial.config["trial_id"], why)
+            if share is not None:
+                self._give(trial, share)
+        self.base.on_trial_error(tune_controller, trial)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.packer.after_end(trial.config["trial_id"], result)
+        self.base.on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self.base.on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        for trial, share in self.moving.items():
+            if trial.status == "PAUSED":
+                del self.moving[trial]
+                self._give(trial, share)
+                return trial
+        return self.base.choose_trial_to_run(tune_controller)
+
+    def debug_string(self) -> str:
+        return str(self.base.debug_string())
+
+    def _give(self, trial: Any, share: TrialShare) -> None:
+        epochs = self.packer.records.trials[trial.config["trial_id"]].epochs
+        recorded = max((row["epoch"] for row in epochs), default=0)
+        trial.config.update(share=asdict(share), epochs_recorded=recorded)
+        trial.update_resources(resources_of(trial.config))

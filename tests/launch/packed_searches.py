@@ -1,0 +1,69 @@
+"""Searches with `--cpus-per-trial auto` on a Ray of three cores and a little memory, in a process of their own.
+
+    python packed_searches.py FOLDER
+
+FOLDER holds photos/; the runs go to FOLDER/runs: `a`, which is gone on with, and `b`, its copy in which every peak of
+memory was made small and every trial has a large batch. How much a small trial takes is measured first, for libraries
+differ in size between machines; the memory that Ray is given holds four of those, or two large ones.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from launch.machines.cluster import local_ray, ready
+from launch.machines.needs import _step
+from launch.machines.room import MARGIN
+from launch.run import RunOptions, prepared, resume, start
+from search_spaces import Float, Pick, Search
+
+LARGE = 128
+SEARCH = Search(
+    task="binary",
+    space={"batch_size": Pick(4, 8, LARGE), "optimizer": {"name": "sgd", "lr": Float(1e-3, 1e-1, log=True)}},
+    fixed={"model": {"backbone": "test_resnet", "weights": "none"}, "image_size": 96},
+    epochs=2,
+    grace_epochs=2,
+    sampler="random",
+)
+
+
+def main() -> None:
+    folder, console = Path(sys.argv[1]), Console(width=160)
+    runs = folder / "runs"
+    options = RunOptions(
+        str(folder / "photos"), num_trials=6, cpus_per_trial="auto", seed=2, cache_dir=str(folder / "cache")
+    )
+    search, dataset = prepared(SEARCH, options)
+    drawn = {**search.fixed, "task": "binary", "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}, "epochs": 1}
+    small_mb, _ = _step(drawn, dataset, use_gpu=False, cpus=1)
+    memory = int(4 * 1.12 * MARGIN * small_mb * 2**20)
+    print("small", small_mb, "in all", memory / 2**20)
+    with local_ray(num_cpus=3, memory=memory):
+        ready()
+        start(SEARCH, "a", runs, options, console, time.time())
+        resume(runs / "a", 1, None, console, time.time())
+        forge(runs / "a", runs / "b", small_mb)
+        resume(runs / "b", 1, None, console, time.time())
+
+
+def forge(old: Path, new: Path, peak_memory_mb: float) -> None:
+    """A copy of a run that believes that all of its trials were small, and whose next ones are large."""
+    shutil.copytree(old, new)
+    search = json.loads((new / "search.json").read_text())
+    search["search"]["fixed"]["batch_size"] = LARGE
+    (new / "search.json").write_text(json.dumps(search))
+    for name, key in (("epochs.jsonl", "peak_memory_mb"), ("trials.jsonl", "memory_mb")):
+        rows = [json.loads(line) for line in (new / name).read_text().splitlines()]
+        forged = [{**row, key: peak_memory_mb} if key in row else row for row in rows]
+        (new / name).write_text("".join(json.dumps(row) + "\n" for row in forged))
+
+
+if __name__ == "__main__":
+    main()
