@@ -159,6 +159,7 @@ def test_machines_that_share_no_folder_are_told_to_stop_by_a_task_on_each(tmp_pa
         time.sleep(0.1)
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_run_or_a_place_for_it_that_cannot_be_had_is_one_sentence(
     visionsweep: CLI, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

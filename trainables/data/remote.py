@@ -10,6 +10,7 @@ downloads under a lock, the others wait. Older folders stay: a search may still 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ from trainables.s3 import Listed, Remote, parse_remote
 
 NUM_CONNECTIONS = 16
 RESERVE_BYTES = 200 * 2**20  # left free on the disk
+
+log = logging.getLogger(__name__)
 
 
 def bring(spec: str, cache_dir: Path | None) -> RemoteCopy:
@@ -105,7 +108,9 @@ def _bring(source: Remote, listing: Mapping[str, Listed], folder: Path) -> None:
                 leftover.unlink()
             # A file here is whole, and of this very listing: its folder is named by it.
             missing = {name: one for name, one in listing.items() if not (partial / name).exists()}
-            _check_space(source, folder, sum(one.size for one in missing.values()))
+            num_bytes = sum(one.size for one in missing.values())
+            _check_space(source, folder, num_bytes)
+            log.info("downloading %d files (%.2f GB) of %s, once", len(missing), num_bytes / 1e9, source)
             _download(source, missing, partial)
             os.sync()
             partial.rename(folder)
