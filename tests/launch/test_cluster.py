@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from support import Outcome, make_photos
 
-BIN = Path(sys.executable).parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from local_cluster import BIN, Cluster, free_port, kill
+
 TINY = """
 from search_spaces import Float, Pick, Search
 
@@ -29,79 +28,6 @@ SEARCH = Search(
     epochs=EPOCHS, grace_epochs=EPOCHS,
 )
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class Cluster:
-    """A head with one CPU, and what was joined to it. Every node is a process group of its own."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        log = self.folder / f"node{len(self.nodes)}.log"
-        command = [*before, str(BIN / "ray"), "start", *arguments, "--num-cpus=1", "--block", "--disable-usage-stats"]
-        with log.open("wb") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, env=self.environment())
-        self.nodes.append(process)
-        return process
-
-    def head(self) -> None:
-        self.start("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder / 'ray'}")
-        self.wait_for(1)
-
-    def join(self, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        process = self.start(f"--address={self.address}", before=before)
-        self.wait_for(len(self.nodes))
-        return process
-
-    def environment(self) -> dict[str, str]:
-        own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        return {**own, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-
-    def wait_for(self, count: int) -> None:
-        code = (
-            "import ray, sys, time\n"
-            f"ray.init(address='{self.address}', log_to_driver=False, logging_level='ERROR')\n"
-            f"while sum(n['Alive'] for n in ray.nodes()) < {count}: time.sleep(0.2)\n"
-        )
-        for _ in range(20):
-            done = subprocess.run(
-                [sys.executable, "-c", code], env=self.environment(), capture_output=True, timeout=60, check=False
-            )
-            if done.returncode == 0:
-                return
-            time.sleep(0.5)
-        raise AssertionError(done.stderr.decode()[-2000:])
-
-    def visionsweep(self, folder: Path, *arguments: object) -> Outcome:
-        ended = subprocess.run(
-            [str(BIN / "visionsweep"), *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=180,
-            env={**self.environment(), "VISIONSWEEP_CACHE_DIR": str(folder / "cache")}, check=False,
-        )  # fmt: skip
-        return Outcome(ended.returncode, ended.stdout, ended.stderr)
-
-    def stop(self) -> None:
-        for process in reversed(self.nodes):
-            kill(process)
-        shutil.rmtree(self.folder / "ray", ignore_errors=True)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture(scope="module")
