@@ -168,10 +168,8 @@ class Storm:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def _progress(self) -> str:
-        counted = Counter(statuses(self.run_dir))
-        return (
-            f"{sum(counted.values()) - counted['running']} trials ended, {len(lines(self.run_dir / FILES[1]))} epochs"
-        )
+        num_ended = sum(status != "running" for status in statuses(self.run_dir))
+        return f"{num_ended} trials ended, {len(lines(self.run_dir / 'epochs.jsonl'))} epochs"
 
 
 def _named(root: int, name: str) -> list[int]:
