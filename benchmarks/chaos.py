@@ -17,6 +17,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="vs-chaos-", dir="/tmp"))  # short: Ray's sockets lie in it
     cluster = Cluster(folder)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("stopped"))  # and leave no Ray behind
     try:
         (folder / "search.py").write_text(SEARCH)
         cluster.head(cpus=0)

@@ -38,6 +38,7 @@ class Cluster:
     folder: Path
     port: int = field(default_factory=free_port)
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     ip: str = "127.0.0.1"
 
     @property
@@ -46,16 +47,18 @@ class Cluster:
 
     def start(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> subprocess.Popen[bytes]:
         log = self.folder / f"node{len(self.nodes)}.log"
-        own = [f"--num-cpus={cpus}", "--object-store-memory=80000000", "--block", "--disable-usage-stats"]
-        command = [*before, str(BIN / "ray"), "start", *arguments, *own]
+        own = [f"--num-cpus={cpus}", "--object-store-memory=80000000", "--include-log-monitor=false"]
+        command = [*before, str(BIN / "ray"), "start", *arguments, *own, "--block", "--disable-usage-stats"]
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, env=self.environment())
         self.nodes.append(process)
         return process
 
     def head(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> None:
-        shown = ("--include-dashboard=false", f"--temp-dir={self.folder / 'ray'}")
-        self.start("--head", f"--port={self.port}", *shown, *arguments, before=before, cpus=cpus)
+        # No process that nobody asks: each costs two busy cores seconds.
+        without = ("--include-dashboard=false", "--no-monitor", "--ray-client-server-port=0")
+        place = (f"--port={self.port}", f"--temp-dir={self.folder / 'ray'}")
+        self.start("--head", *place, *without, *arguments, before=before, cpus=cpus)
         self.wait_for(1, before)
 
     def join(self, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
@@ -65,7 +68,8 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        return {**own, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
+        return {**own, **quiet, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
 
     def wait_for(self, count: int, before: tuple[str, ...] = ()) -> None:
         """Until so many nodes are alive, as a driver sees it that is started with `before`."""
@@ -96,13 +100,15 @@ class Cluster:
     ) -> subprocess.Popen[bytes]:
         """The same beside the caller; what it says is added to `log`."""
         with log.open("ab") as out:
-            return subprocess.Popen(
+            driver = subprocess.Popen(
                 [*before, str(BIN / "visionsweep"), *map(str, arguments)], cwd=folder, stdout=out, stderr=out,
                 env={**self.environment(), "VISIONSWEEP_CACHE_DIR": str(folder / "cache")}, start_new_session=True,
             )  # fmt: skip
+        self.drivers.append(driver)
+        return driver
 
     def stop(self) -> None:
-        for process in reversed(self.nodes):
+        for process in (*self.drivers, *reversed(self.nodes)):
             kill(process)
         shutil.rmtree(self.folder / "ray", ignore_errors=True)
 
