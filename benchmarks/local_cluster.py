@@ -40,23 +40,25 @@ class Cluster:
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     ip: str = "127.0.0.1"
+    num_started: int = 0
 
     @property
     def address(self) -> str:
         return f"{self.ip}:{self.port}"
 
     def start(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> subprocess.Popen[bytes]:
-        log = self.folder / f"node{len(self.nodes)}.log"
+        log = self.folder / f"node{self.num_started}.log"
         own = [f"--num-cpus={cpus}", "--object-store-memory=80000000", "--include-log-monitor=false"]
         command = [*before, str(BIN / "ray"), "start", *arguments, *own, "--block", "--disable-usage-stats"]
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, env=self.environment())
+        self.num_started += 1
         self.nodes.append(process)
         return process
 
     def head(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> None:
         # No process that nobody asks: each costs two busy cores seconds.
-        without = ("--include-dashboard=false", "--no-monitor", "--ray-client-server-port=0")
+        without = ("--include-dashboard=false", "--no-monitor", f"--ray-client-server-port={free_port()}")
         place = (f"--port={self.port}", f"--temp-dir={self.folder / 'ray'}")
         self.start("--head", *place, *without, *arguments, before=before, cpus=cpus)
         self.wait_for(1, before)
@@ -79,6 +81,8 @@ class Cluster:
             f"while sum(n['Alive'] for n in ray.nodes()) < {count}: time.sleep(0.2)\n"
         )
         for _ in range(20):
+            if self.nodes[-1].poll() is not None:
+                raise AssertionError((self.folder / f"node{self.num_started - 1}.log").read_text()[-2000:])
             done = subprocess.run(
                 [*before, sys.executable, "-c", code],
                 env=self.environment(), capture_output=True, timeout=60, check=False,

@@ -92,10 +92,11 @@ class Records:
         if self.journal is not None:
             self.journal.epoch(row["trial_id"], row["epoch"], row["metrics"])
 
-    def keep_only(self, trial_ids: Iterable[str]) -> None:
-        """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt."""
+    def keep_only(self, trial_ids: Iterable[str], among: Iterable[Trial] | None = None) -> None:
+        """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt. among: the
+        only trials that have files left, where that is known."""
         kept = set(trial_ids)
-        for trial in self.trials.values():
+        for trial in self.trials.values() if among is None else among:
             if trial.status in ("running", "interrupted"):
                 continue  # they may go on
             for name in ("last.pt", PROCESS_FILE):

@@ -110,6 +110,29 @@ def test_the_second_hang_is_the_last_and_says_why(watched: Any) -> None:
     assert killed == ["0000", "0000"]
 
 
+def test_only_deaths_without_a_new_epoch_between_them_count_against_a_trial(watched: Any) -> None:
+    watch, _, wait = watched
+    trial = Running("0000")
+    watch.on_trial_start(1, [], trial)
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 1})
+    trial.run_metadata.num_failures = 2
+    watch.on_trial_recover(1, [], trial)
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 1})
+    assert trial.run_metadata.num_failures == 2, "the same epoch once more is no progress"
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 2})
+    assert trial.run_metadata.num_failures == 0
+    for _ in range(2):
+        wait(121)
+        watch.on_step_end(1, [trial])
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 3})
+    wait(121)
+    watch.on_step_end(1, [trial])
+    assert watch.reasons
+    assert trial.run_metadata.num_failures == 2, "one that hung twice is given up, whatever it shows"
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 4})
+    assert trial.run_metadata.num_failures == 2
+
+
 def rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
