@@ -60,7 +60,8 @@ def main() -> None:
         (folder / "search.py").write_text(SEARCH)
         cluster.head(cpus=0)
         for _ in range(arguments.nodes):
-            cluster.join()
+            cluster.start(f"--address={cluster.address}")
+        cluster.wait_for(1 + arguments.nodes)
         calm_s = calm(cluster, folder, arguments.trials)
         print(f"left in peace: {calm_s:.0f} s", flush=True)
         targets = ("worker", "worker", "node", *(("driver",) if arguments.kill_driver else ()))

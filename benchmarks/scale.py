@@ -5,8 +5,8 @@
 Trials do nothing: what is timed is what the driver does for them, with the terminal's table, the records and the
 study's journal. First on a virtual clock: a run that has so many trials goes on for `--more`. Then through real Ray on
 this machine, from the first trial. Each size runs in a process of its own. A table: milliseconds (p50 / p99) of a
-proposal, of an epoch (decided and recorded) and of a trial's end (ranked, the weights of others deleted), and of drawing the live
-table once; the seconds in which a stopped run is rebuilt; the growth of the driver's memory.
+proposal, of an epoch (decided and recorded) and of a trial's end (ranked, the weights of others deleted), and of
+drawing the live table once; the seconds in which a stopped run is rebuilt; the growth of the driver's memory.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from launch.machines.lost import ray_is_gone
 from launch.progress import Progress
 from launch.records import Records
 from launch.replay import ended_as
-from search_spaces.errors import RunError
+from search_spaces.errors import DiskFull, RunError
 from search_spaces.names import COSTS
 from search_spaces.search import Search
 
@@ -63,6 +63,9 @@ class RunCallback(Callback):  # type: ignore[misc]
             place = "in the lowest quarter alive" if self.search.pruner == "pbt" else f"not in the {share}"
             reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is {place}" if value else ""
         self._ended(trial.config["trial_id"], status, reason)
+        if last.get("disk_full"):
+            with self._remembering_errors():  # else every other trial would train an epoch, and lose it
+                raise DiskFull(f"{reason} `visionsweep resume {self.records.run_dir}` goes on from the stored epochs.")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if ray_is_gone():

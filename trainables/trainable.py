@@ -21,7 +21,7 @@ import ray
 import torch
 from ray import tune
 
-from search_spaces.errors import ConfigError, Diverged, Interrupted
+from search_spaces.errors import ConfigError, DiskFull, Diverged, Interrupted
 from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state, stored_row
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
@@ -92,6 +92,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             return self._ended("interrupted", reason)
         except Diverged as reason:
             return self._ended("diverged", reason)
+        except DiskFull as reason:  # it goes on where it stood once there is room; the search ends (`callback.py`)
+            return {**self._ended("interrupted", reason), "disk_full": True}
         except Exception as error:
             if _is_out_of_memory(error):
                 return self._smaller_batch(error)
@@ -138,9 +140,10 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     def _note_process(self) -> None:
         """For whoever has to end it from outside, should it hang."""
         if ray.is_initialized():
-            self.files.checkpoints.mkdir(parents=True, exist_ok=True)
             where = {"node_id": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}
-            (self.files.checkpoints / PROCESS_FILE).write_text(json.dumps(where))
+            with contextlib.suppress(OSError):  # a full disk is met, and told, when an epoch is to be stored
+                self.files.checkpoints.mkdir(parents=True, exist_ok=True)
+                (self.files.checkpoints / PROCESS_FILE).write_text(json.dumps(where))
 
     def _smaller_batch(self, error: Exception) -> dict[str, Any]:
         """Once, at half the batch and twice the accumulation, which takes the same steps in less memory."""
