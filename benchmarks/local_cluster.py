@@ -80,12 +80,12 @@ class Cluster:
             f"ray.init(address='{self.address}', log_to_driver=False, logging_level='ERROR')\n"
             f"while sum(n['Alive'] for n in ray.nodes()) < {count}: time.sleep(0.2)\n"
         )
-        for _ in range(20):
+        for _ in range(20):  # a head that is not there yet is asked again
             if self.nodes[-1].poll() is not None:
                 raise AssertionError((self.folder / f"node{self.num_started - 1}.log").read_text()[-2000:])
             done = subprocess.run(
                 [*before, sys.executable, "-c", code],
-                env=self.environment(), capture_output=True, timeout=60, check=False,
+                env=self.environment(), capture_output=True, timeout=180, check=False,
             )  # fmt: skip
             if done.returncode == 0:
                 return

@@ -70,8 +70,10 @@ class RunCallback(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if ray_is_gone():
             return  # not the trial's doing: it goes on with the run
-        last_words = trial.get_error() or trial.get_pickled_error() or "the worker process died"
+        last_words = str(trial.get_error() or trial.get_pickled_error() or "the worker process died")
         reason = self.reasons.get(trial.config["trial_id"]) or _last_line(last_words)
+        if "ActorDiedError" in last_words:
+            reason = f"its process died again and again, without a new epoch: {reason}"
         # Ray kills a worker that fills the machine's memory, and says so.
         status = "oom" if "OutOfMemory" in reason else "failed"
         self._ended(trial.config["trial_id"], status, reason)
