@@ -136,6 +136,7 @@ class Storm:
                 due = now + self.every_s * self.rng.uniform(0.5, 1.5)
         still_ended(self.run_dir, self.ended, self.outcome)
         judge(self.run_dir, self.trials, self.outcome)
+        self.outcome.lost += [f"left behind: {path}" for path in self.run_dir.rglob("*.partial")]
         unfinished = [status for status in self.outcome.statuses if status in ("running", "interrupted")]
         if unfinished:
             self.outcome.lost.append(f"trials without a final status: {unfinished}")

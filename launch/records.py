@@ -99,11 +99,14 @@ class Records:
         for trial in self.trials.values() if among is None else among:
             if trial.status in ("running", "interrupted"):
                 continue  # they may go on
+            folders = [self.run_dir / room / trial.trial_id for room in ("checkpoints", "predictions")]
             for name in ("last.pt", PROCESS_FILE):
-                (self.run_dir / "checkpoints" / trial.trial_id / name).unlink(missing_ok=True)
+                (folders[0] / name).unlink(missing_ok=True)
+            for partial in (file for folder in folders for file in folder.glob(".*.partial")):
+                partial.unlink(missing_ok=True)  # of a process that was killed while it wrote
             if trial.trial_id not in kept:
-                for room in ("checkpoints", "predictions"):
-                    shutil.rmtree(self.run_dir / room / trial.trial_id, ignore_errors=True)
+                for folder in folders:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def copy_state(self, donor: str, heir: str) -> int | None:
         """Let a trial that is still to be proposed begin where another one stands: after which epoch; None where that
