@@ -87,7 +87,7 @@ def search_under_kills(
         time.sleep(rng.uniform(0, 1.5))
         if process.poll() is None:
             target = rng.choice(TARGETS)
-            running = _statuses(run_dir).count("running")
+            running = statuses(run_dir).count("running")
             if _kill(process, target, rng):
                 outcome.kills[target] += 1
                 outcome.allowed += running
@@ -98,39 +98,39 @@ def search_under_kills(
                 outcome.lost.append("a driver that lost its raylet, and has not noticed")
                 os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        ended = _still_ended(run_dir, ended, outcome)
-        statuses = _statuses(run_dir)
-        more = 4 if "running" not in statuses and len(statuses) >= trials and process.returncode == 0 else 0
+        ended = still_ended(run_dir, ended, outcome)
+        now = statuses(run_dir)
+        more = 4 if "running" not in now and len(now) >= trials and process.returncode == 0 else 0
         trials += more
         process = _start(["resume", str(run_dir), "--trials", f"+{more}"], folder)
     process.wait()
     if process.returncode != 0:
         _start(["resume", str(run_dir)], folder).wait()
-    _still_ended(run_dir, ended, outcome)
-    _judge(run_dir, trials, outcome)
+    still_ended(run_dir, ended, outcome)
+    judge(run_dir, trials, outcome)
     return outcome
 
 
-def _judge(run_dir: Path, trials: int, outcome: Outcome) -> None:
-    rows = [(row["trial_id"], row["epoch"]) for row in _lines(run_dir / "epochs.jsonl")]
+def judge(run_dir: Path, trials: int, outcome: Outcome) -> None:
+    rows = [(row["trial_id"], row["epoch"]) for row in lines(run_dir / "epochs.jsonl")]
     outcome.repeated = len(rows) - len(set(rows))
     for trial_id in sorted({trial_id for trial_id, _ in rows}):
         epochs = sorted({epoch for one, epoch in rows if one == trial_id})
         if epochs != list(range(1, len(epochs) + 1)):
             outcome.lost.append(f"trial {trial_id} has epochs {epochs}")
-    proposed = [row["trial_id"] for row in _lines(run_dir / "trials.jsonl") if row["event"] == "proposed"]
+    proposed = [row["trial_id"] for row in lines(run_dir / "trials.jsonl") if row["event"] == "proposed"]
     if len(proposed) != len(set(proposed)) or len(proposed) != trials:
         outcome.lost.append(f"{len(proposed)} proposals of {len(set(proposed))} trials, {trials} asked for")
-    outcome.statuses = Counter(_statuses(run_dir))
+    outcome.statuses = Counter(statuses(run_dir))
 
 
 def _next_epoch(run_dir: Path, process: subprocess.Popen[bytes]) -> bool:
     before = _epochs(run_dir)
-    return _wait(lambda: _epochs(run_dir) > before or process.poll() is not None, 120)
+    return wait(lambda: _epochs(run_dir) > before or process.poll() is not None, 120)
 
 
 def _ends(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    return _wait(lambda: process.poll() is not None, timeout_s)
+    return wait(lambda: process.poll() is not None, timeout_s)
 
 
 def _start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -145,14 +145,14 @@ def _kill(process: subprocess.Popen[bytes], target: str, rng: random.Random) -> 
         process.kill()
         return True
     names = {"worker": "ray::", "raylet": "raylet"}[target]
-    found = [pid for pid, name in _descendants(process.pid) if names in name and "IDLE" not in name]
+    found = [pid for pid, name in descendants(process.pid) if names in name and "IDLE" not in name]
     if not found:
         return False
     os.kill(rng.choice(found), signal.SIGKILL)
     return True
 
 
-def _descendants(root: int) -> list[tuple[int, str]]:
+def descendants(root: int) -> list[tuple[int, str]]:
     """(pid, first word of the command line) of all processes below one, from /proc."""
     parents, names = {}, {}
     for entry in Path("/proc").iterdir():
@@ -170,10 +170,10 @@ def _descendants(root: int) -> list[tuple[int, str]]:
     return found
 
 
-def _still_ended(run_dir: Path, before: dict[str, str], outcome: Outcome) -> dict[str, str]:
+def still_ended(run_dir: Path, before: dict[str, str], outcome: Outcome) -> dict[str, str]:
     """How each trial that has ended did; what had ended before must have kept its end."""
     now: dict[str, str] = {}
-    for row in _lines(run_dir / "trials.jsonl"):
+    for row in lines(run_dir / "trials.jsonl"):
         if row["event"] == "ended" and row["status"] != "interrupted":
             now[row["trial_id"]] = row["status"]
         elif row["event"] == "started":
@@ -184,23 +184,23 @@ def _still_ended(run_dir: Path, before: dict[str, str], outcome: Outcome) -> dic
     return now
 
 
-def _statuses(run_dir: Path) -> list[str]:
+def statuses(run_dir: Path) -> list[str]:
     last: dict[str, str] = {}
-    for row in _lines(run_dir / "trials.jsonl"):
+    for row in lines(run_dir / "trials.jsonl"):
         last[row["trial_id"]] = row["status"] if row["event"] == "ended" else "running"
     return list(last.values())
 
 
 def _epochs(run_dir: Path) -> int:
-    return len(_lines(run_dir / "epochs.jsonl"))
+    return len(lines(run_dir / "epochs.jsonl"))
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def lines(path: Path) -> list[dict[str, Any]]:
     text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+def wait(condition: Callable[[], bool], timeout_s: float) -> bool:
     until = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > until:

@@ -9,12 +9,13 @@ from typing import Any
 
 from ray.tune import Callback
 
+from analysis.load import Trial
 from analysis.rank import ranked
 from launch.machines.lost import ray_is_gone
 from launch.progress import Progress
 from launch.records import Records
 from launch.replay import ended_as
-from search_spaces.errors import RunError
+from search_spaces.errors import DiskFull, RunError
 from search_spaces.names import COSTS
 from search_spaces.search import Search
 
@@ -29,6 +30,8 @@ class RunCallback(Callback):  # type: ignore[misc]
         self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
         self.reasons = reasons
         self.error: RunError | None = None  # the run directory could not be written
+        self.best: list[Trial] | None = None  # of those that have ended, best first, so many as keep their files
+        self.written: str | None = None  # the trial of best.yaml
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Ray pickles callbacks for its own restore; a run is resumed from its records instead
@@ -60,12 +63,17 @@ class RunCallback(Callback):  # type: ignore[misc]
             place = "in the lowest quarter alive" if self.search.pruner == "pbt" else f"not in the {share}"
             reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is {place}" if value else ""
         self._ended(trial.config["trial_id"], status, reason)
+        if last.get("disk_full"):
+            with self._remembering_errors():  # else every other trial would train an epoch, and lose it
+                raise DiskFull(f"{reason} `visionsweep resume {self.records.run_dir}` goes on from the stored epochs.")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if ray_is_gone():
             return  # not the trial's doing: it goes on with the run
-        last_words = trial.get_error() or trial.get_pickled_error() or "the worker process died"
+        last_words = str(trial.get_error() or trial.get_pickled_error() or "the worker process died")
         reason = self.reasons.get(trial.config["trial_id"]) or _last_line(last_words)
+        if "ActorDiedError" in last_words:
+            reason = f"its process died again and again, without a new epoch: {reason}"
         # Ray kills a worker that fills the machine's memory, and says so.
         status = "oom" if "OutOfMemory" in reason else "failed"
         self._ended(trial.config["trial_id"], status, reason)
@@ -73,11 +81,22 @@ class RunCallback(Callback):  # type: ignore[misc]
     def _ended(self, trial_id: str, status: str, reason: str) -> None:
         with self._remembering_errors():
             self.records.ended(trial_id, status, reason)
-            ended = (trial for trial in self.records.trials.values() if trial.status != "running")
-            best = ranked(ended, self.search.compared)
-            self.records.keep_only(trial.trial_id for trial in best[: self.keep_trials])
-            self.records.write_best(best[0] if best[0].outcome(self.search.compared) else None)
+            self._keep_best(self.records.trials[trial_id])
         self.progress.ended(trial_id)
+
+    def _keep_best(self, latest: Trial) -> None:
+        """Who was not among the best has no files any more, and need not be looked at again: with ten thousand trials
+        that would take longer than a proposal."""
+        everyone = self.best is None  # the first end of a sitting looks at what earlier ones have left
+        others = self.records.trials.values() if self.best is None else self.best
+        pool = [latest, *(trial for trial in others if trial is not latest and trial.status != "running")]
+        ranking = ranked(pool, self.search.compared)
+        self.best = ranking[: self.keep_trials]
+        self.records.keep_only((trial.trial_id for trial in self.best), None if everyone else pool)
+        first = ranking[0]
+        if first.trial_id != self.written and first.outcome(self.search.compared):
+            self.records.write_best(first)
+            self.written = first.trial_id
 
     @contextmanager
     def _remembering_errors(self) -> Iterator[None]:

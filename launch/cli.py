@@ -34,15 +34,21 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        print(f"visionsweep: {error}", file=sys.stderr)
+        _say(error)
         sys.exit(2)
     except VisionsweepError as error:  # a single training that ended (`train`): diverged, interrupted
-        print(f"visionsweep: {error}", file=sys.stderr)
+        _say(error)
         sys.exit(1)
     except KeyboardInterrupt:
         again = "`visionsweep resume RUN`, or `train` with the same --out"
-        print(f"visionsweep: stopped. What had begun goes on from its last epoch: {again}.", file=sys.stderr)
+        _say(f"stopped. What had begun goes on from its last epoch: {again}.")
         sys.exit(130)
+
+
+def _say(message: object) -> None:
+    from launch.terminal import printable  # rich, which a command that is obeyed need not wait for
+
+    print(f"visionsweep: {printable(str(message))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,7 @@ def absolute(data: str) -> str:
 
 
 def new_console() -> Console:
-    from rich.console import Console
+    from launch.terminal import Terminal
 
     # A pipe has no width; 80 columns would cut the table for whoever reads the log.
-    width = None if sys.stdout.isatty() else 160
-    return Console(width=width, highlight=False, markup=False)  # a class may be called [red]
+    return Terminal(width=None if sys.stdout.isatty() else 160)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -14,6 +15,50 @@ from rich.text import Text
 
 from analysis.load import Trial, Trials
 from search_spaces.search import Search
+
+_Scored = tuple[float, int, Trial]
+
+
+class _Tally:
+    """What all trials together show. Those that have ended are counted once, as nothing of them changes any more: a
+    table that is drawn twice a second must not walk through ten thousand trials."""
+
+    def __init__(self, search: Search) -> None:
+        self.metric, self.mode = search.metric or "", search.mode or "max"
+        self._forget({})
+
+    def _forget(self, trials: Trials) -> None:
+        self.trials, self.num_seen, self.open = trials, 0, list[Trial]()
+        self.settled, self.settled_epochs = Counter[str](), 0
+        self.settled_best: _Scored | None = None
+
+    def look(self, trials: Trials) -> None:
+        """Sets counts (by status), num_epochs, best (of the trials that have a value) and running."""
+        if trials is not self.trials:
+            self._forget(trials)
+        fresh = list(trials.values())[self.num_seen :]
+        self.num_seen += len(fresh)
+        still_open = []
+        for trial in [*self.open, *fresh]:
+            if trial.status in ("running", "interrupted"):
+                still_open.append(trial)
+                continue
+            self.settled[trial.status] += 1
+            self.settled_epochs += len(trial.epochs)
+            self.settled_best = self._best([self.settled_best, self._scored(trial)])
+        self.open = still_open
+        self.counts = self.settled + Counter(trial.status for trial in self.open)
+        self.num_epochs = self.settled_epochs + sum(len(trial.epochs) for trial in self.open)
+        best = self._best([self.settled_best, *map(self._scored, self.open)])
+        self.best = None if best is None else best[2]
+        self.running = [trial for trial in self.open if trial.status == "running"]
+
+    def _scored(self, trial: Trial) -> _Scored | None:
+        best = trial.best(self.metric, self.mode)
+        return None if best is None else (best[0] * (1 if self.mode == "max" else -1), -int(trial.trial_id), trial)
+
+    def _best(self, scored: Iterable[_Scored | None]) -> _Scored | None:
+        return max((one for one in scored if one is not None), key=lambda one: one[:2], default=None)
 
 
 class Recorded(Protocol):
@@ -33,8 +78,9 @@ class Progress:
     ) -> None:
         self.records, self.search, self.console = records, search, console
         self.num_trials, self.deadline = num_trials, deadline
-        self.started = time.time()
-        self.epochs_before, self.done_before = self._num_epochs(), self._num_done()
+        self.started, self.tally = time.time(), _Tally(search)
+        self.tally.look(records.trials)
+        self.epochs_before, self.done_before = self.tally.num_epochs, self._num_done()
         self.notice = ""
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
@@ -60,8 +106,8 @@ class Progress:
             self.console.print(notice)
 
     def _line(self, trial: Trial) -> str:
-        counts = Counter(other.status for other in self.records.trials.values())
-        done = sum(counts.values()) - counts["running"]
+        self.tally.look(self.records.trials)
+        done = sum(self.tally.counts.values()) - self.tally.counts["running"]
         of = f"/{self.num_trials}" if self.num_trials else ""
         reason = f" ({trial.reason})" if trial.reason else ""
         score = self._score(trial)
@@ -71,7 +117,8 @@ class Progress:
         )
 
     def _render(self) -> Group:
-        rate = (self._num_epochs() - self.epochs_before) / max(1e-9, time.time() - self.started)
+        self.tally.look(self.records.trials)
+        rate = (self.tally.num_epochs - self.epochs_before) / max(1e-9, time.time() - self.started)
         notice = self.notice or "Ctrl-C ends the search cleanly; it can go on later."
         return self.render(f"{rate:.2f} epochs/s · {self._left()}", notice)
 
@@ -81,9 +128,8 @@ class Progress:
         for column in ("trial", "epoch", self.search.metric or "", "best", "s/epoch", "configuration"):
             justify: Literal["left", "right"] = "left" if column in ("trial", "configuration") else "right"
             table.add_column(column, justify=justify, no_wrap=column != "configuration")  # that one gives way
-        for trial in list(self.records.trials.values()):
-            if trial.status != "running":
-                continue
+        self.tally.look(self.records.trials)
+        for trial in self.tally.running:
             last = trial.epochs[-1] if trial.epochs else None
             now = last["metrics"].get(self.search.metric) if last else None
             table.add_row(
@@ -94,7 +140,7 @@ class Progress:
                 f"{last['seconds']:.1f}" if last else "",
                 in_words(trial.config),
             )
-        counts = Counter(trial.status for trial in self.records.trials.values())
+        counts = self.tally.counts
         parts = [
             f"{counts[name]} {name}"
             for name in ("complete", "pruned", "failed", "diverged", "oom", "interrupted", "running")
@@ -106,18 +152,8 @@ class Progress:
         running = [table] if table.row_count else []
         return Group(summary, best, *running, Text(notice, style="dim"))
 
-    def _best(self) -> Trial | None:
-        metric, mode = self.search.metric or "", self.search.mode or "max"
-        sign = 1 if mode == "max" else -1
-        scored = [
-            (best[0] * sign, -int(trial.trial_id), trial)
-            for trial in list(self.records.trials.values())
-            if (best := trial.best(metric, mode))
-        ]
-        return max(scored, key=lambda item: item[:2])[2] if scored else None
-
     def _best_text(self) -> str:
-        trial = self._best()
+        trial = self.tally.best
         return (
             "none yet" if trial is None else f"{self._score(trial)} (trial {trial.trial_id}: {in_words(trial.config)})"
         )
@@ -137,10 +173,7 @@ class Progress:
         return f"about {duration(min(estimates))} left" if estimates else f"{duration(now - self.started)} so far"
 
     def _num_done(self) -> int:
-        return sum(trial.status not in ("running", "interrupted") for trial in list(self.records.trials.values()))
-
-    def _num_epochs(self) -> int:
-        return sum(len(trial.epochs) for trial in list(self.records.trials.values()))
+        return sum(self.tally.settled.values())
 
 
 def in_words(config: dict[str, object]) -> str:

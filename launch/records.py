@@ -110,17 +110,21 @@ class Records:
         if self.journal is not None:
             self.journal.epoch(row["trial_id"], row["epoch"], row["metrics"])
 
-    def keep_only(self, trial_ids: Iterable[str]) -> None:
-        """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt."""
+    def keep_only(self, trial_ids: Iterable[str], among: Iterable[Trial] | None = None) -> None:
+        """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt. among: the
+        only trials that have files left, where that is known."""
         kept = set(trial_ids)
-        for trial in self.trials.values():
+        for trial in self.trials.values() if among is None else among:
             if trial.status in ("running", "interrupted"):
                 continue  # they may go on
+            folders = [self.run_dir / room / trial.trial_id for room in ("checkpoints", "predictions")]
             for name in ("last.pt", PROCESS_FILE):
-                (self.run_dir / "checkpoints" / trial.trial_id / name).unlink(missing_ok=True)
+                (folders[0] / name).unlink(missing_ok=True)
+            for partial in (file for folder in folders for file in folder.glob(".*.partial")):
+                partial.unlink(missing_ok=True)  # of a process that was killed while it wrote
             if trial.trial_id not in kept:
-                for room in ("checkpoints", "predictions"):
-                    shutil.rmtree(self.run_dir / room / trial.trial_id, ignore_errors=True)
+                for folder in folders:
+                    shutil.rmtree(folder, ignore_errors=True)
         if self.mirror is not None:
             unfinished = [one.trial_id for one in self.trials.values() if one.status in ("running", "interrupted")]
             self.mirror.keep_only(kept, unfinished, self.trials)

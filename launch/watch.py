@@ -1,5 +1,6 @@
 """Trials that hang: one that shows no epoch for longer than its own history allows loses its process, and goes on from
-its last epoch; one that hangs a second time has failed.
+its last epoch; one that hangs a second time has failed. So has one whose process dies again and again without a new
+epoch.
 
 A stuck process cannot end itself, so the driver has it killed, by a task on the machine where it runs.
 """
@@ -31,12 +32,14 @@ LOOK_EVERY_S = 1.0
 
 @dataclass
 class _Silence:
-    """since: of time.monotonic, which stands still while a laptop sleeps. begun: whether this process has shown an
-    epoch. longest_s: of all of the trial's epochs so far."""
+    """trial: Ray's. since: of time.monotonic, which stands still while a laptop sleeps. begun: whether this process has
+    shown an epoch. longest_s, last: of all of the trial's epochs so far."""
 
+    trial: Any
     since: float = field(default_factory=time.monotonic)
     begun: bool = False
     longest_s: float = 0.0
+    last: int = 0
     hangs: int = 0
 
 
@@ -64,6 +67,12 @@ class Watch(Callback):  # type: ignore[misc]
     ) -> None:
         silence = self._heard(trial, begun="epoch" in result)  # its first batches, measured, are none
         silence.longest_s = max(silence.longest_s, float(result.get("seconds", 0.0)))
+        if result.get("epoch", 0) > silence.last:
+            silence.last = result["epoch"]
+            if trial.config["trial_id"] not in self.reasons:
+                # What killed it was not its configuration, which has come further: on machines that come and go a long
+                # trial dies more often than a bad one.
+                trial.run_metadata.num_failures = 0
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.silences.pop(trial.config["trial_id"], None)
@@ -76,13 +85,12 @@ class Watch(Callback):  # type: ignore[misc]
         if now - self.looked < LOOK_EVERY_S:
             return
         self.looked = now
-        for trial in trials:
-            silence = self.silences.get(trial.config["trial_id"])
-            if silence is not None and trial.status == "RUNNING":
-                self._look(trial, silence, now)
+        for silence in self.silences.values():
+            if silence.trial.status == "RUNNING":
+                self._look(silence.trial, silence, now)
 
     def _heard(self, trial: Any, begun: bool = False) -> _Silence:
-        silence = self.silences.setdefault(trial.config["trial_id"], _Silence())
+        silence = self.silences.setdefault(trial.config["trial_id"], _Silence(trial))
         silence.since, silence.begun = time.monotonic(), begun
         return silence
 

@@ -7,6 +7,7 @@
     │   ├── DataError          images, labels, masks, splits
     │   ├── WeightsError       pretrained weights that cannot be had
     │   ├── RunError           a run directory or an export: exists already, missing, unreadable, unwritable
+    │   │   └── DiskFull       there is no room for it
     │   └── StorageError       a bucket that cannot be reached, read or written
     └── TrialEnded             one trial cannot go on; the search does
         ├── Diverged           the loss is not finite
@@ -45,6 +46,10 @@ class WeightsError(InputError):
 
 class RunError(InputError):
     """A run directory or an export exists already, is missing, or cannot be read or written."""
+
+
+class DiskFull(RunError):
+    """There is no room for what is to be stored."""
 
 
 class StorageError(InputError):

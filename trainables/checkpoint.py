@@ -8,9 +8,11 @@ predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoc
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from search_spaces.errors import RunError
+from search_spaces.errors import DiskFull, RunError
 from search_spaces.names import mode_of
 from trainables.loop import EpochResult
 from trainables.state import TrainState
@@ -29,7 +31,10 @@ PROCESS_FILE = "process.json"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it there: a reader sees the old file or the new one."""
+    """Let `write` fill a file beside `path`, then move it there: a reader sees the old file or the new one.
+
+    Raises DiskFull where there is no room for it, whatever `write` makes of that.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -37,8 +42,19 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except Exception as error:
+        if not _is_full(error, path.parent):
+            raise
+        raise DiskFull(f"{path}: the disk is full. Free some space.") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """torch and safetensors say it in words of their own; what was written by then still takes the room."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return shutil.disk_usage(folder).free < 2**20
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,18 @@
-"""What an exception of a training says about its process."""
+"""What an exception of a training says about its process, and a training that fails before it begins."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+
+from trainables.loop import EpochResult
+
+
+def failing(error: Exception) -> Iterator[EpochResult]:
+    """The epochs of a trial that could not begin: its error appears in `step`, as every other one."""
+    raise error
+    yield
 
 
 def is_out_of_memory(error: Exception) -> bool:

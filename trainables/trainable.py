@@ -20,14 +20,14 @@ import ray
 import torch
 from ray import tune
 
-from search_spaces.errors import ConfigError, Diverged, Interrupted, StorageError
+from search_spaces.errors import ConfigError, DiskFull, Diverged, Interrupted, StorageError
 from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state, stored_row
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
-from trainables.failures import is_out_of_memory, poisons_the_process
+from trainables.failures import failing, is_out_of_memory, poisons_the_process
 from trainables.loop import EpochResult, fit
 from trainables.shares import TrialShare
 from trainables.stopping import FirstBatches, Measured, StopSignal
@@ -106,6 +106,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         except Measured as seen:
             self._again(self.parsed, seen)
             return self._goes_on(peak_memory_mb=seen.peak_memory_mb)
+        except DiskFull as reason:  # it goes on where it stood once there is room; the search ends (`callback.py`)
+            return {**self._ended("interrupted", reason), "disk_full": True}
         except Exception as error:
             if is_out_of_memory(error):
                 if self.share.of_one < 1:  # first with more memory: all of it, and the same batch
@@ -149,7 +151,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             self._open_files()
         except StorageError as error:
-            self.epochs, self.unrecorded = _failing(error), None
+            self.epochs, self.unrecorded = failing(error), None
             return
         # Also where Ray starts the trial again by itself, after its process died: the folder is this trial's alone.
         resume = self.files.last.exists()
@@ -174,9 +176,10 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.mirror = TrialMirror(self.settings.run_uri, self.trial["trial_id"], self.files)
             self.mirror.bring()
         if ray.is_initialized():
-            self.files.checkpoints.mkdir(parents=True, exist_ok=True)
             where = {"node_id": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}
-            (self.files.checkpoints / PROCESS_FILE).write_text(json.dumps(where))
+            with contextlib.suppress(OSError):  # a full disk is met, and told, when an epoch is to be stored
+                self.files.checkpoints.mkdir(parents=True, exist_ok=True)
+                (self.files.checkpoints / PROCESS_FILE).write_text(json.dumps(where))
         if self.mirror is not None:
             self.mirror.send()
 
@@ -241,8 +244,3 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _failing(error: Exception) -> Iterator[EpochResult]:
-    raise error  # of a trial that could not begin: it appears in `step`, as every other one
-    yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,8 @@ class TrialCosts:
 
     def seconds(self, params: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> float | None:
         """Per epoch, expected of flat parameters; None while no trial has told."""
-        timed = [trial for trial in trials if EPOCH_SECONDS in trial.user_attrs][-MAX_TRIALS:]
+        timed = list(islice((trial for trial in reversed(trials) if EPOCH_SECONDS in trial.user_attrs), MAX_TRIALS))
+        timed.reverse()
         if not timed:
             return None
         if self.model is None or self.model.known != len(timed) or len(timed) == MAX_TRIALS:

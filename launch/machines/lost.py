@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 import ray
 
+from launch.terminal import printable
+
 LOOK_EVERY_S = 5.0
 LOST = 2  # exit code, as of every sentence that tells the next move
 
@@ -29,7 +31,8 @@ def watched_ray(next_move: str, before_exit: Callable[[], object]) -> Iterator[N
             if why and not done.is_set():
                 with contextlib.suppress(Exception):
                     before_exit()
-                print(f"visionsweep: Ray has ended ({why}). {next_move}", file=sys.stderr, flush=True)
+                said = printable(f"visionsweep: Ray has ended ({why}). {next_move}")
+                print(said, file=sys.stderr, flush=True)
                 os._exit(LOST)
 
     watcher = threading.Thread(target=look, name="watch-ray", daemon=True)

@@ -6,22 +6,22 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from s3_server import S3Server, keys, stored, upload_folder
 from support import Outcome, make_photos
 
-BIN = Path(sys.executable).parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from local_cluster import Cluster, free_port, kill
+
 TINY = """
 from search_spaces import Float, Pick, Search
 
@@ -35,95 +35,13 @@ SEARCH = Search(
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class Cluster:
-    """A head with one CPU, and what was joined to it. Every node is a process group of its own."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    dashboard: int = field(default_factory=free_port)
-    nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.dashboard}"
-
-    def start(self, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        log = self.folder / f"node{len(self.nodes)}.log"
-        command = [*before, str(BIN / "ray"), "start", *arguments, "--num-cpus=1", "--block", "--disable-usage-stats"]
-        with log.open("wb") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, env=self.environment())
-        self.nodes.append(process)
-        return process
-
-    def head(self) -> None:
-        self.start(
-            "--head", f"--port={self.port}", f"--temp-dir={self.folder / 'ray'}", "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={self.dashboard}", f"--ray-client-server-port={free_port()}",
-        )  # fmt: skip
-        self.wait_for(1)
-
-    def join(self, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        process = self.start(f"--address={self.address}", before=before)
-        self.wait_for(len(self.nodes))
-        return process
-
-    def environment(self) -> dict[str, str]:
-        own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        return {**own, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-
-    def wait_for(self, count: int) -> None:
-        code = (
-            "import ray, sys, time\n"
-            f"ray.init(address='{self.address}', log_to_driver=False, logging_level='ERROR')\n"
-            f"while sum(n['Alive'] for n in ray.nodes()) < {count}: time.sleep(0.2)\n"
-        )
-        for _ in range(20):
-            done = subprocess.run(
-                [sys.executable, "-c", code], env=self.environment(), capture_output=True, timeout=60, check=False
-            )
-            if done.returncode == 0:
-                return
-            time.sleep(0.5)
-        raise AssertionError(done.stderr.decode()[-2000:])
-
-    def visionsweep(self, folder: Path, *arguments: object, own: Mapping[str, str] | None = None) -> Outcome:
-        environment = {**self.environment(), "VISIONSWEEP_CACHE_DIR": str(folder / "cache"), **(own or {})}
-        ended = subprocess.run(
-            [str(BIN / "visionsweep"), *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=180,
-            env={key: value for key, value in environment.items() if value}, check=False,
-        )  # fmt: skip
-        return Outcome(ended.returncode, ended.stdout, ended.stderr)
-
-    def stop(self) -> None:
-        for process in reversed(self.nodes):
-            kill(process)
-        shutil.rmtree(self.folder / "ray", ignore_errors=True)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     started = Cluster(Path("/tmp") / f"vs-{os.getpid()}")  # short: Ray's sockets lie in it
     started.folder.mkdir()
     try:
-        started.head()
-        started.join()
+        started.head(with_jobs=True)
+        started.join(before=("env", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=3"))
         yield started
     finally:
         started.stop()
@@ -210,6 +128,14 @@ def test_machines_that_share_no_folder_search_together_with_data_and_run_on_s3(
     assert len({row["pid"] for row in told}) >= 2
     weights = {key.split("/")[3] for key in keys(bucket, "runs/d/checkpoints") if key.endswith(".safetensors")}
     assert weights == {"0000", "0001", "0002", "0003"}
+
+
+def moved(run_dir: Path) -> bool:
+    """Whether a trial has epochs of two processes."""
+    found: dict[object, set[object]] = {}
+    for row in rows(run_dir / "epochs.jsonl"):
+        found.setdefault(row["trial_id"], set()).add(row["pid"])
+    return any(len(pids) > 1 for pids in found.values())
 
 
 def rows(path: Path) -> list[dict[str, object]]:
@@ -301,22 +227,32 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, cluster: Cluste
     assert "Traceback" not in refused.err
 
 
-def test_the_trials_of_a_machine_that_is_lost_go_on_elsewhere(cluster: Cluster, work: Path) -> None:
-    """Last: it takes the second machine away."""
-    command = [
-        str(BIN / "visionsweep"), "run", str(tiny(work, 10)), "--data", "photos", "--trials", "4", "--name", "c",
-        "--address", cluster.address,
+def test_the_trials_of_a_machine_that_is_taken_back_go_on_elsewhere_and_the_run_on_another_head(
+    cluster: Cluster, work: Path
+) -> None:
+    """Last: it takes the second machine away, as a spot machine is, and then the head with the search itself."""
+    search = ("run", tiny(work, 25), "--data", "photos", "--trials", 3, "--name", "c", "--address", cluster.address)
+    driver = cluster.started(work, *search, log=work / "log")
+    run_dir = work / "runs" / "c"
+    wait_until(lambda: len({row["trial_id"] for row in rows(run_dir / "epochs.jsonl")}) == 2)
+    cluster.nodes[1].terminate()  # Ray drains it, and ends it after the seconds that it was given
+    wait_until(lambda: moved(run_dir))
+    assert cluster.nodes[1].wait(timeout=60) is not None
+    kill(driver)
+    cluster.stop()
+    epochs = {(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")}
+    other = Cluster(cluster.folder)
+    try:
+        other.head(cpus=2)
+        resumed = other.visionsweep(work, "resume", run_dir, "--address", other.address)
+    finally:
+        other.stop()
+    assert resumed.code == 0, resumed.out + resumed.err
+    ended = [row for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
+    assert sorted((row["trial_id"], row["status"]) for row in ended) == [
+        ("0000", "complete"), ("0001", "complete"), ("0002", "complete"),
     ]  # fmt: skip
-    environment = {**cluster.environment(), "VISIONSWEEP_CACHE_DIR": str(work / "cache")}
-    running = subprocess.Popen(command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    epochs = work / "runs" / "c" / "epochs.jsonl"
-    wait_until(lambda: len({row["trial_id"] for row in rows(epochs)}) == 2)
-    kill(cluster.nodes[1])
-    out, _ = running.communicate(timeout=240)
-    assert running.returncode == 0, out.decode()[-3000:]
-    ended = [row for row in rows(work / "runs" / "c" / "trials.jsonl") if row["event"] == "ended"]
-    assert sorted(row["trial_id"] for row in ended) == ["0000", "0001", "0002", "0003"]
-    assert {row["status"] for row in ended} == {"complete"}
-    numbers = [(row["trial_id"], row["epoch"]) for row in rows(epochs)]
-    assert len(set(numbers)) == 4 * 10
-    assert len(numbers) - len(set(numbers)) <= 1, "at most one epoch of the one trial that lost its machine"
+    numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
+    assert epochs < set(numbers)
+    assert len(set(numbers)) == 3 * 25
+    assert len(numbers) - len(set(numbers)) <= 3, "at most one epoch for each trial and loss"

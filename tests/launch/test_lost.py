@@ -14,6 +14,7 @@ from launch.callback import RunCallback
 from launch.machines.lost import ray_is_gone
 from launch.records import Records
 from search_spaces import Float, Search
+from search_spaces.errors import DiskFull
 
 SEARCH = Search(task="multiclass", space={"lr": Float(0.1, 1)}).for_task("multiclass")
 
@@ -42,6 +43,20 @@ def test_a_trial_is_not_blamed_for_the_end_of_ray(
     progress: Any = Progress()
     RunCallback(records, SEARCH, progress, 5, {}).on_trial_error(1, [], Failed())
     assert records.trials["0000"].status == status
+
+
+def test_a_full_disk_ends_the_search_with_the_next_move_and_the_trial_can_go_on(tmp_path: Path) -> None:
+    records = Records.create(tmp_path / "run", {"search": {}})
+    records.proposed("0000", {}, {}, "sampler")
+    progress: Any = Progress()
+    reason = "last.pt: the disk is full. Free some space."
+    ended = SimpleNamespace(
+        config={"trial_id": "0000"}, last_result={"status": "interrupted", "reason": reason, "disk_full": True}
+    )
+    with pytest.raises(DiskFull, match=r"Free some space\. `visionsweep resume .*run` goes on"):
+        RunCallback(records, SEARCH, progress, 5, {}).on_trial_complete(1, [], ended)
+    again, _ = Records.open(records.run_dir)
+    assert (again.trials["0000"].status, again.trials["0000"].reason) == ("interrupted", reason)
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -77,13 +77,14 @@ def test_only_the_best_and_the_unfinished_keep_their_files(records: Records) -> 
             folder = records.run_dir / room / trial_id
             folder.mkdir(parents=True)
             (folder / "last.pt").write_text("")
+            (folder / ".last.pt.123.partial").write_text("")
             (folder / "epoch-0001.npz").write_text("")
     records.keep_only(["0000"])
     kept = {str(path.relative_to(records.run_dir)) for path in records.run_dir.glob("checkpoints/*/*")}
     assert kept == {
         "checkpoints/0000/epoch-0001.npz",
-        "checkpoints/0002/last.pt", "checkpoints/0002/epoch-0001.npz",
-        "checkpoints/0003/last.pt", "checkpoints/0003/epoch-0001.npz",
+        "checkpoints/0002/last.pt", "checkpoints/0002/epoch-0001.npz", "checkpoints/0002/.last.pt.123.partial",
+        "checkpoints/0003/last.pt", "checkpoints/0003/epoch-0001.npz", "checkpoints/0003/.last.pt.123.partial",
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,6 +111,29 @@ def test_the_second_hang_is_the_last_and_says_why(watched: Any) -> None:
     assert killed == ["0000", "0000"]
 
 
+def test_only_deaths_without_a_new_epoch_between_them_count_against_a_trial(watched: Any) -> None:
+    watch, _, wait = watched
+    trial = Running("0000")
+    watch.on_trial_start(1, [], trial)
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 1})
+    trial.run_metadata.num_failures = 2
+    watch.on_trial_recover(1, [], trial)
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 1})
+    assert trial.run_metadata.num_failures == 2, "the same epoch once more is no progress"
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 2})
+    assert trial.run_metadata.num_failures == 0
+    for _ in range(2):
+        wait(121)
+        watch.on_step_end(1, [trial])
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 3})
+    wait(121)
+    watch.on_step_end(1, [trial])
+    assert watch.reasons
+    assert trial.run_metadata.num_failures == 2, "one that hung twice is given up, whatever it shows"
+    watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 4})
+    assert trial.run_metadata.num_failures == 2
+
+
 def rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
@@ -152,3 +176,34 @@ def test_a_hung_trial_goes_on_in_another_process_once_and_the_search_goes_on_wit
     numbers = [row["epoch"] for row in rows(tmp_path / "runs/w/epochs.jsonl") if row["trial_id"] == "0000"]
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
     assert len(numbers) - len(set(numbers)) <= 1
+
+
+def poison(run_dir: Path, killed: list[int], done: threading.Event) -> None:
+    """Kill every process that begins with trial 0000: what a configuration does that a driver or a library dies of."""
+    while not done.wait(0.02):
+        with suppress(OSError, ValueError):  # not there yet, or not yet whole
+            pid = json.loads((run_dir / "checkpoints" / "0000" / PROCESS_FILE).read_text())["pid"]
+            if pid not in killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_configuration_that_kills_its_process_every_time_has_failed_and_the_search_goes_on(
+    visionsweep: Callable[..., Outcome], photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.py").write_text(TINY.replace("epochs=40, grace_epochs=40", "epochs=2, grace_epochs=2"))
+    killed: list[int] = []
+    done = threading.Event()
+    killer = threading.Thread(target=poison, args=(tmp_path / "runs" / "p", killed, done))
+    killer.start()
+    try:
+        ran = visionsweep("run", "tiny.py", "--data", photos, "--trials", 2, "--max-concurrent", 1, "--name", "p")
+    finally:
+        done.set()
+        killer.join()
+    assert ran.code == 0, ran.err
+    assert len(killed) == 3, "it is tried again twice"
+    ended = {row["trial_id"]: row for row in rows(tmp_path / "runs/p/trials.jsonl") if row["event"] == "ended"}
+    assert (ended["0000"]["status"], ended["0001"]["status"]) == ("failed", "complete")
+    assert ended["0000"]["reason"].startswith("its process died again and again, without a new epoch: ")

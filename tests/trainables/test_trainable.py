@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,3 +162,59 @@ def test_out_of_memory_in_a_part_is_told_before_the_batch_is_halved_in_all_of_it
     assert [actor.step()["epoch"], actor.step()["epoch"]] == [1, 2]
     assert asked[0].batch_size == asked[-2].batch_size == 16
     assert asked[-1].batch_size == 8
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB of its own, at tmp_path / "small"."""
+    disk = tmp_path / "small"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if os.geteuid() or shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("this machine does not let tests mount a disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def fill(disk: Path, left: int) -> None:
+    (disk / "filler").write_bytes(b"0" * (shutil.disk_usage(disk).free - left))
+
+
+def test_an_epoch_that_does_not_fit_on_the_disk_interrupts_the_trial_which_goes_on_when_there_is_room(
+    digits: Callable[..., TrialData], small_disk: Path
+) -> None:
+    settings = TrialSettings(
+        run_dir=small_disk, metric="val/accuracy", mode="max", short_side_px=32, cache_dir=None, cpus=1, gpu_share=0.0,
+        num_workers=0, deadline=None, stop_file=small_disk / "stop",
+    )  # fmt: skip
+    trial = VisionTrainable.__new__(VisionTrainable)
+    asked = {"trial_id": "0000", "config": {**CONFIG, "epochs": 3}, "resume": False}
+    trial.setup(asked, digits().dataset, settings)
+    assert trial.step()["epoch"] == 1
+    stored = trial.files.last.read_bytes()
+    fill(small_disk, left=100_000)
+    result = trial.step()
+    assert (result["status"], result["done"], result["disk_full"]) == ("interrupted", True, True)
+    assert "the disk is full. Free some space." in result["reason"]
+    assert trial.files.last.read_bytes() == stored, "what was stored is whole"
+    assert not list(small_disk.rglob("*.partial"))
+    (small_disk / "filler").unlink()
+    trial.reset_config({**asked, "resume": True, "epochs_recorded": 1})
+    assert [trial.step()["epoch"], trial.step()["epoch"]] == [2, 3]
+    trial.cleanup()
+
+
+def test_a_machine_without_room_for_decoded_images_decodes_them_every_time(
+    digits: Callable[..., TrialData], small_disk: Path, tmp_path: Path
+) -> None:
+    fill(small_disk, left=10_000)
+    settings = TrialSettings(
+        run_dir=tmp_path, metric="val/accuracy", mode="max", short_side_px=32, cache_dir=small_disk / "cache", cpus=1,
+        gpu_share=0.0, num_workers=0, deadline=None, stop_file=tmp_path / "stop",
+    )  # fmt: skip
+    trial = VisionTrainable.__new__(VisionTrainable)
+    trial.setup({"trial_id": "0000", "config": CONFIG, "resume": False}, digits().dataset, settings)
+    assert trial.step()["status"] == "running"
+    trial.cleanup()

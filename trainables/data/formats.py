@@ -12,6 +12,7 @@ A folder that is called 'digits' is './digits'.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ from trainables.data.split import split_data
 from trainables.data.torchvision_sets import scan_torchvision
 from trainables.data.words import below, counted, quoted
 from trainables.s3 import is_remote
+
+log = logging.getLogger(__name__)
 
 __all__ = ["load_dataset", "read_image", "reopen_images"]
 
@@ -106,19 +109,23 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
     """The images of a data set that came from another process, perhaps of another machine.
 
     The first process on a machine builds the cache there; the others wait for it and map it. So with data that is
-    remote: it is brought here before.
+    remote: it is brought here before. Where there is no room for
+    it, images are decoded at every access: a machine whose disk is full must not fail all trials that are sent to it.
     """
     if dataset.copy is not None:
         bring_again(dataset.copy)
-    if cache_dir is None:  # what is unreadable was found when the data was loaded; no second pass over everything
-        bad = {
-            int(i): f"image '{dataset.names[i]}' was skipped when the data was loaded"
-            for i in dataset.indices("skipped")
-        }
-        return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), short_side_px, bad)
-    return open_images(
-        dataset.names, dataset.reader, dataset.fingerprint, short_side_px, cache_dir, dataset.mask_reader
-    )
+    if cache_dir is not None:
+        try:
+            return open_images(
+                dataset.names, dataset.reader, dataset.fingerprint, short_side_px, cache_dir, dataset.mask_reader
+            )
+        except DataError as error:
+            log.warning("%s Here every image is decoded every time.", error)
+    # What is unreadable was found when the data was loaded: no second pass over everything.
+    bad = {
+        int(i): f"image '{dataset.names[i]}' was skipped when the data was loaded" for i in dataset.indices("skipped")
+    }
+    return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), short_side_px, bad)
 
 
 def _scan(spec: str, path: Path, task: str | None, on_bad_image: str, cache_dir: Path | None) -> Scan:

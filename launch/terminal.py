@@ -1,0 +1,35 @@
+"""The one place where text reaches the terminal. Names of files and classes, and other programs' messages, are in it:
+they are shown, and never obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.segment import Segment
+
+_DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # they reorder what is read
+_SURROGATES = range(0xD800, 0xE000)  # bytes of a file name that are no text, which no terminal can be given
+_SHOWN = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},  # such as ␛ for escape
+    0x7F: "␡",
+    **dict.fromkeys((*range(0x80, 0xA0), *_DIRECTIONS, *_SURROGATES), "\ufffd"),
+}
+
+
+def printable(text: str) -> str:
+    """The text with every control character as a sign of its own; line ends and tabs stay."""
+    return text.translate(_SHOWN)
+
+
+class Terminal(Console):
+    """rich's console, through `printable`; square brackets are no markup: a class may be called [red]."""
+
+    def __init__(self, width: int | None) -> None:
+        super().__init__(width=width, highlight=False, markup=False)
+
+    def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            # The live table's own movements of the cursor are control segments.
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
