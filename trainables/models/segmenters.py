@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
@@ -40,7 +41,9 @@ class Segmenter(BackboneModel):
         """Logits (B, C, H, W); in training mode with an auxiliary classifier (logits, auxiliary logits), both so."""
         height, width = images.shape[-2:]
         size = self._padded(height), self._padded(width)
-        if size != (height, width):  # on the right and at the bottom, where it is cut off again
+        # On the right and at the bottom, where it is cut off again. A graph for other programs pads always, if by
+        # nothing: it would keep the branch that its example took, whatever the sizes of later images.
+        if torch.compiler.is_exporting() or size != (height, width):
             images = F.pad(images, (0, size[1] - width, 0, size[0] - height), mode="replicate")
         output = self.decoder(self.run_backbone(images))  # at a fraction of the padded size
         if isinstance(output, tuple):
@@ -49,7 +52,8 @@ class Segmenter(BackboneModel):
         return _resize(output, size)[..., :height, :width]
 
     def _padded(self, pixels: int) -> int:
-        return -(-max(pixels, self.min_size) // self.stride) * self.stride
+        # Of positive numbers alone: ONNX divides -97 by 32 to -3, Python to -4.
+        return (max(pixels, self.min_size) + self.stride - 1) // self.stride * self.stride
 
 
 def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) -> Segmenter:
@@ -64,7 +68,7 @@ def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) 
 
 
 def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    if logits.shape[-2:] == size:
+    if not torch.compiler.is_exporting() and logits.shape[-2:] == size:
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
