@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from trainables.data.split import split_data
 from trainables.data.torchvision_sets import scan_torchvision
 from trainables.data.words import counted, quoted
 
-__all__ = ["load_dataset", "read_image", "reopen_images"]
+__all__ = ["load_dataset", "load_described", "read_image", "reopen_images"]
 
 BUILT_IN = {
     "digits": scan_digits,
@@ -94,6 +95,34 @@ def load_dataset(
         mask_reader=scan.mask_reader,
     )
     return dataset, images
+
+
+def load_described(
+    described: Mapping[str, Any], spec: str, *, on_bad_image: str, short_side_px: int, cache_dir: Path | None
+) -> tuple[Dataset, Images]:
+    """The validation and test images of the data set that `Dataset.describe` told of, now to be found at `spec`.
+
+    Each is decoded when it is asked for. What else there was has the split ''. Raises DataError where it is not the
+    same data.
+    """
+    scan = _scan(spec, described["task"], on_bad_image, cache_dir)
+    fingerprint = scan.fingerprint()
+    if fingerprint != described["fingerprint"]:
+        raise DataError(f"the data at '{spec}' is not what it was. Restore it.")
+    split_of = {name: split for split in ("val", "test") for name in described[split]}
+    dataset = Dataset(
+        spec=spec,
+        task=described["task"],
+        classes=scan.classes,
+        names=scan.names,
+        targets=scan.targets,
+        split=np.array([split_of.get(name, "") for name in scan.names]),
+        reader=scan.reader,
+        fingerprint=fingerprint,
+        split_origin=described["split_origin"],
+        mask_reader=scan.mask_reader,
+    )
+    return dataset, DecodedImages(Source(scan.names, scan.reader, scan.mask_reader), short_side_px, {})
 
 
 def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) -> Images:
