@@ -34,6 +34,7 @@ class Facts:
     data: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
     graphs: Sequence[Written]
+    checked_on: str
     python: str
     version: str
     run: Run | None = None
@@ -126,8 +127,8 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     for graph in written:
         kind = f"opset {OPSET}; what stands here about images is in its metadata, too" if "onnx" in graph.file else ""
         yield (
-            f"`{graph.file}`{f' ({kind})' if kind else ''} was compared with torch on {graph.num_images} images: the "
-            f"largest difference was {graph.difference:.1e}, and {TOLERANCE:.0e} would have been accepted."
+            f"`{graph.file}`{f' ({kind})' if kind else ''} was compared with torch on {graph.num_images} {facts.checked_on}: "
+            f"the largest difference was {graph.difference:.1e}, and {TOLERANCE:.0e} would have been accepted."
         )
     if facts.config["evaluation"] == "tiled":
         yield "The graphs are the network alone: windows that overlap and are averaged are left to whoever calls it."

@@ -16,7 +16,7 @@ def configuration(config: Mapping[str, Any]) -> Iterator[str]:
     accumulated = f", {config['accumulate']} batches a step" if config["accumulate"] > 1 else ""
     yield f"batches of {config['batch_size']}{accumulated}; {config['precision']}; seed {config['seed']}"
     yield f"loss: {_part(loss)}"
-    steps = [f"{name.replace('_', ' ')} ({_values(part)})" for name, part in config["augment"].items() if part]
+    steps = [f"{name.replace('_', ' ')} ({_step(part)})" for name, part in config["augment"].items() if part]
     yield f"augmentation: {'; '.join(steps) or 'none'}"
     if config["ema_decay"]:
         yield f"weights averaged over the training, decay {config['ema_decay']:g}"
@@ -53,14 +53,15 @@ def _part(part: Mapping[str, Any]) -> str:
     return f"{part['name']} ({values})" if values else str(part["name"])
 
 
+def _step(part: Mapping[str, Any]) -> str:
+    return _part(part) if "name" in part else _values(part)
+
+
 def _values(part: Mapping[str, Any]) -> str:
     """What says something: not the defaults that turn a thing off."""
     shown = {name: value for name, value in part.items() if value not in (None, "none", 0, False, [], ())}
-    return ", ".join(
-        str(value) if name == "name" and "policy" in part else f"{name.replace('_', ' ')} {_number(value)}"
-        for name, value in shown.items()
-        if name not in ("name", "reduction", "fractions") or (name == "name" and "policy" in part)
-    )
+    unsaid = {"name", "reduction", *(() if part.get("boundaries") else ("fractions",))}
+    return ", ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in shown.items() if name not in unsaid)
 
 
 def _number(value: Any) -> str:

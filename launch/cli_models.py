@@ -37,13 +37,24 @@ def export(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
+    pt2: Annotated[bool, typer.Option("--pt2", help="Also as model.pt2 (torch.export), checked likewise.")] = False,
 ) -> None:
-    """Export a trial: configuration, weights, classes, metrics, data fingerprint."""
-    from analysis.export import export_trial
+    """Export a trial: configuration, weights, classes, metrics, a model card; and graphs that run without us."""
     from analysis.load import load_run
+
+    loaded = load_run(run_dir)
+    from analysis.export import export_trial
+    from analysis.graphs import require_onnx
+    from analysis.handover import hand_over_trial
     from launch.show import print_export
 
-    print_export(export_trial(load_run(run_dir), out, trial), out, new_console())
+    if onnx:
+        require_onnx()
+    written = export_trial(loaded, out, trial)
+    graphs = hand_over_trial(loaded, written, out, onnx=onnx, pt2=pt2)
+    print_export(written, out, new_console(), graphs)
+    raise typer.Exit(int(any(graph.problem for graph in graphs)))
 
 
 def predict(
