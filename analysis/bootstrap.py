@@ -1,8 +1,9 @@
 """How sure a score is: 95% intervals over the images of a split.
 
-The images are drawn again with replacement (Efron 1979), a thousand times, and every metric is computed anew: its interval
-reaches from the 2.5th to the 97.5th percentile. What is drawn is how often each image counts, so that a metric of all
-replicates is a few products of matrices; `trainables.tasks.score` and `pixel_scores.scores_of` say what the metrics are.
+The images are drawn again with replacement (Efron 1979), a thousand times, and every metric is computed anew: its
+interval reaches from the 2.5th to the 97.5th percentile. What is drawn is how often each image counts, so that a metric
+of all replicates is a few products of matrices; `trainables.tasks.score` and `pixel_scores.scores_of` say what the
+metrics are.
 """
 
 from __future__ import annotations
@@ -46,9 +47,7 @@ def label_intervals(
     task: str, logits: Tensor, targets: Tensor, classes: Sequence[str], threshold: float, seed: int = 0
 ) -> Intervals:
     """Of classifications: logits and targets (N, K) float, as `score` takes them."""
-    drawn = [
-        label_scores(task, logits, targets, threshold, counts) for counts in _drawn(len(logits), REPLICATES, seed)
-    ]
+    drawn = [label_scores(task, logits, targets, threshold, counts) for counts in _drawn(len(logits), REPLICATES, seed)]
     metrics = {name: _interval(np.concatenate([part[0][name] for part in drawn])) for name in drawn[0][0]}
     per_class = {name: np.concatenate([part[1][name] for part in drawn]) for name in drawn[0][1]}  # (R, C)
     return Intervals(
@@ -98,7 +97,9 @@ def label_scores(
         values = np.stack([curve[place] for curve in curves], axis=1)  # (R, C), nan where all or none are positive
         defined = ~np.isnan(values)
         with np.errstate(invalid="ignore"):  # nan where no class is defined
-            metrics[name] = np.where(defined, values, 0).sum(axis=1) / np.where(defined.any(axis=1), defined.sum(1), np.nan)
+            metrics[name] = np.where(defined, values, 0).sum(axis=1) / np.where(
+                defined.any(axis=1), defined.sum(1), np.nan
+            )
     return metrics, per_class
 
 
@@ -117,7 +118,9 @@ def mask_intervals(confusions: npt.NDArray[np.int64], classes: Sequence[str], se
     return Intervals(metrics, per_class)
 
 
-def confusion_of(truth: npt.NDArray[np.uint8], decided: npt.NDArray[np.uint8], num_classes: int) -> npt.NDArray[np.int64]:
+def confusion_of(
+    truth: npt.NDArray[np.uint8], decided: npt.NDArray[np.uint8], num_classes: int
+) -> npt.NDArray[np.int64]:
     """(C, C) pixels of one image's masks (H, W) each; void pixels of the truth do not count."""
     judged = truth < num_classes
     pairs = truth[judged].astype(np.int64) * num_classes + decided[judged]
@@ -127,7 +130,10 @@ def confusion_of(truth: npt.NDArray[np.uint8], decided: npt.NDArray[np.uint8], n
 def estimates(values: Mapping[str, float], intervals: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
     """By metric: value and, where they are known, low and high."""
     return {
-        name: {"value": value, **(dict(zip(("low", "high"), intervals[name], strict=True)) if name in intervals else {})}
+        name: {
+            "value": value,
+            **(dict(zip(("low", "high"), intervals[name], strict=True)) if name in intervals else {}),
+        }
         for name, value in values.items()
     }
 

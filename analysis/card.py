@@ -57,7 +57,8 @@ def _what(facts: Facts) -> Iterator[str]:
     yield ""
     yield f"Classes ({len(facts.classes)}): {', '.join(map(_code, classes))}{more}."
     if facts.config["task"] == "binary":
-        yield f"The positive class is {_code(facts.classes[1])}, from a probability of {facts.config['threshold']:g} on."
+        positive, threshold = _code(facts.classes[1]), facts.config["threshold"]
+        yield f"The positive class is {positive}, from a probability of {threshold:g} on."
     if facts.config["task"] == "multilabel":
         yield f"A label is given from a probability of {facts.config['threshold']:g} on."
 
@@ -127,8 +128,9 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     for graph in written:
         kind = f"opset {OPSET}; what stands here about images is in its metadata, too" if "onnx" in graph.file else ""
         yield (
-            f"`{graph.file}`{f' ({kind})' if kind else ''} was compared with torch on {graph.num_images} {facts.checked_on}: "
-            f"the largest difference was {graph.difference:.1e}, and {TOLERANCE:.0e} would have been accepted."
+            f"`{graph.file}`{f' ({kind})' if kind else ''} was compared with torch on {graph.num_images} "
+            f"{facts.checked_on}: the largest difference was {graph.difference:.1e} "
+            f"({TOLERANCE:.0e} would have been accepted)."
         )
     if facts.config["evaluation"] == "tiled":
         yield "The graphs are the network alone: windows that overlap and are averaged are left to whoever calls it."
@@ -180,14 +182,14 @@ def _limits(facts: Facts) -> Iterator[str]:
     counts = facts.data.get("counts", {})
     yield "## Limits"
     yield ""
-    yield "- It knows its classes only: an image of anything else gets one of them, or none, with a probability all the same."
+    yield "- It knows its classes only: an image of anything else is given probabilities of these all the same."
     if facts.config["task"] != "segmentation":
         yield "- Its probabilities were not calibrated."
     if facts.run is not None:
         judged = sum(bool(trial.epochs) for trial in facts.run.trials)
         yield (
-            f"- It is the best of {judged} trials, at its best epoch, on the very images that are scored above: the scores "
-            "are somewhat too good, and the intervals do not show by how much."
+            f"- It is the best of {judged} trials, at its best epoch, on the very images that are scored above: the "
+            "scores are somewhat too good, and the intervals do not show by how much."
         )
     else:
         yield "- Its epoch was chosen on the very images that are scored above: the scores are somewhat too good."
@@ -196,7 +198,11 @@ def _limits(facts: Facts) -> Iterator[str]:
     else:
         yield "- No images were kept back: judge it on new ones (`visionsweep evaluate`) before anything depends on it."
     yield "- Photos of another kind than the training's (camera, light, distance, place) may be judged much worse."
-    few = [] if facts.judged is None else [name for name, row in facts.judged.classes.items() if row.get("images", 99) < 20]
+    few = (
+        []
+        if facts.judged is None
+        else [name for name, row in facts.judged.classes.items() if row.get("images", 99) < 20]
+    )
     if few:
         listed = ", ".join(map(_code, few[:10])) + (" and others" if len(few) > 10 else "")
         yield f"- Fewer than 20 validation images show {listed}: what is said of these is a guess."

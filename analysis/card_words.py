@@ -30,7 +30,9 @@ def configuration(config: Mapping[str, Any]) -> Iterator[str]:
 def _model(model: Mapping[str, Any]) -> str:
     architecture, backbone = model.get("architecture"), model.get("backbone")
     names = [_part(architecture) if architecture else "", f"backbone {backbone}" if backbone else ""]
-    start = {"imagenet": "from ImageNet weights", "none": "from scratch"}.get(model["weights"], "from weights of a file")
+    start = {"imagenet": "from ImageNet weights", "none": "from scratch"}.get(
+        model["weights"], "from weights of a file"
+    )
     frozen = {"none": "nothing frozen", "all": "all of the backbone frozen"}
     freeze = frozen.get(model["freeze"], f"frozen up to {model['freeze']}")
     head = f", head {_part(model['head'])}" if "head" in model else ""
@@ -61,7 +63,9 @@ def _values(part: Mapping[str, Any]) -> str:
     """What says something: not the defaults that turn a thing off."""
     shown = {name: value for name, value in part.items() if value not in (None, "none", 0, False, [], ())}
     unsaid = {"name", "reduction", *(() if part.get("boundaries") else ("fractions",))}
-    return ", ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in shown.items() if name not in unsaid)
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_number(value)}" for name, value in shown.items() if name not in unsaid
+    )
 
 
 def _number(value: Any) -> str:

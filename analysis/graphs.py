@@ -1,6 +1,6 @@
 """An exported model as one graph that runs without visionsweep: ONNX, or torch.export's .pt2.
 
-    images          (N, H, W, 3) uint8, resized as the card says; N is free, and H and W are for segmenters of whole images
+    images          (N, H, W, 3) uint8, resized as the card says; N is free, of segmenters of whole images H and W too
     logits          (N, K) float32, or (N, C, H, W) of a segmenter
     probabilities   likewise; of an ensemble the mean of its models', and the logits are those of that mean
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from analysis.predict import ExportedModel
 from search_spaces.errors import RunError
+from trainables.config import TrialConfig
 from trainables.data.augment import eval_transform, seen_short_side
 from trainables.tasks import TASKS
 
@@ -57,7 +58,7 @@ class Graph(nn.Module):
 
 @dataclass(frozen=True)
 class Written:
-    """One graph: `difference` is the largest from torch, over `num_images` images; or `problem` says why there is none."""
+    """One graph: `difference` is the largest from torch over `num_images`; or `problem` says why there is none."""
 
     file: str
     num_images: int = 0
@@ -144,7 +145,7 @@ def open_onnx(path: Path) -> Run:
 @torch.no_grad()
 def _traced(graph: Graph, exported: ExportedModel) -> Any:
     config, free = exported.config, torch.export.Dim.DYNAMIC
-    if config.task == "segmentation" and config.fit_image == "crop":
+    if _sizes_are_free(config):
         # Odd on purpose: a size that the network would take as it is might be taken for the only one.
         size, shapes = (seen_short_side(config) + 7, seen_short_side(config) + 39), {0: free, 1: free, 2: free}
     else:
@@ -188,12 +189,19 @@ def _batches(exported: ExportedModel, images: Sequence[np.ndarray]) -> Iterator[
     """As the network sees them: the first one alone, the others of one size together."""
     transform = eval_transform(exported.config)
     seen = [torch.from_numpy(np.ascontiguousarray(transform(image=image)["image"])) for image in images]
+    if _sizes_are_free(exported.config):  # also upright where they lie, and square, whose sides need no padding
+        side = 32 * max(1, min(seen[0].shape[:2]) // 32)
+        seen += [seen[0].transpose(0, 1).contiguous(), seen[0][:side, :side].contiguous()]
     by_size: dict[tuple[int, ...], list[Tensor]] = {}
     for image in seen[1:]:
         by_size.setdefault(tuple(image.shape), []).append(image)
     yield torch.stack(seen[:1])
     for same in by_size.values():
         yield from torch.stack(same).split(exported.config.batch_size)
+
+
+def _sizes_are_free(config: TrialConfig) -> bool:
+    return config.task == "segmentation" and config.fit_image == "crop"
 
 
 def _first_line(error: Exception) -> str:

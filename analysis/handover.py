@@ -27,6 +27,7 @@ from analysis.predict import ExportedModel, load_export
 from analysis.preprocessing import preprocessing
 from search_spaces.errors import InputError, RunError
 from trainables.config import TrialConfig
+from trainables.config_io import load_config
 from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_described
 from trainables.data.loader import TrialData
@@ -41,9 +42,9 @@ ONNX_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def hand_over_trial(run: Run, exported: Exported, out: Path, *, onnx: bool = False, pt2: bool = False) -> list[Written]:
-    """Complete what `export_trial` wrote. Returns the graphs that were asked for, each with its problem if it has one."""
+    """Complete what `export_trial` wrote. Returns the graphs that were asked for, or why there are none."""
     folder = run.run_dir / "predictions" / exported.trial_id
-    config = load_export_config(out)
+    config = load_config(out / "config.yaml")
     options = run.search.get("options", {})
     try:
         if "data" not in options:
@@ -63,7 +64,13 @@ def hand_over_trial(run: Run, exported: Exported, out: Path, *, onnx: bool = Fal
 
 
 def hand_over(
-    out: Path, data: TrialData | str, files: Sequence[Path], run: Run | None = None, *, onnx: bool = False, pt2: bool = False
+    out: Path,
+    data: TrialData | str,
+    files: Sequence[Path],
+    run: Run | None = None,
+    *,
+    onnx: bool = False,
+    pt2: bool = False,
 ) -> list[Written]:
     """The same of any export. data: with the validation split, or why it cannot be had. files: of the stored validation
     predictions, one for each of the model's epochs. run: where it was found, None where nothing was searched."""
@@ -116,12 +123,6 @@ def _version(name: str) -> str:
         return ""
 
 
-def load_export_config(out: Path) -> TrialConfig:
-    from trainables.config_io import load_config
-
-    return load_config(out / "config.yaml")
-
-
 def _about(exported: ExportedModel, before: Mapping[str, Any], checked_on: str) -> dict[str, Any]:
     """What the ONNX file says of itself."""
     return {
@@ -144,9 +145,8 @@ def _judged(
     predictions = _stored(exported.config, files)
     if predictions is None:
         return None, "the validation predictions of this model were not stored"
-    if len(next(iter(predictions.values() if "logits" in predictions else [predictions["shapes"]]))) != len(
-        data.dataset.indices("val")
-    ):
+    num_judged = len(predictions["logits" if "logits" in predictions else "shapes"])
+    if num_judged != len(data.dataset.indices("val")):
         return None, "the stored predictions are of another validation split"
     return judge(exported.config, values, predictions, data, "val"), ""
 

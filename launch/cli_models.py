@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from launch.options import CacheDir, Json, NoCache, OnBadImage, SetOption, cache_folder, new_console
+from launch.options import CacheDir, NoCache, OnBadImage, SetOption, cache_folder, new_console
 
 
 def train(
@@ -59,14 +59,17 @@ def export(
 
 def predict(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
-    out: Annotated[Optional[Path], typer.Option(help="Where masks are written (predictions).")] = None,  # noqa: UP045
-    json: Json = False,
+    images: Annotated[list[Path], typer.Argument(help="Image files, folders or quoted patterns ('a/**/*.jpg').")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="FILE.csv or FILE.json for the table; a folder for masks (predictions)."),
+    ] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average with the mirror image: slower by half.")] = False,
+    form: Annotated[str, typer.Option("--format", help="What is printed: text, csv or json.")] = "text",
+    json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
 ) -> None:
     """Predict the classes of images, or their masks, with an exported model."""
-    from analysis.predict import predict_images
-    from launch.show import print_json, print_predictions
+    from launch.predictions import predict_and_tell
 
-    rows = predict_images(export_dir, images, out)
-    print_json(rows) if json else print_predictions(rows, new_console())
-    raise typer.Exit(int(any("error" in row for row in rows)))
+    failed = predict_and_tell(export_dir, images, out, "json" if json else form, new_console(), flips=tta)
+    raise typer.Exit(int(failed))
