@@ -114,7 +114,8 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     *to_size, normalised = in_steps(facts.preprocessing)
     yield from _numbered([*to_size, f"(inside the graph) {normalised}"])
     yield ""
-    sizes = "N, height and width are free" if _sizes_are_free(facts.config) else "N is free"
+    sides = [f"{graph.side} x {graph.side} in `{graph.file}`" for graph in written if graph.side]
+    sizes = ", ".join(["N is free", *sides]) if sides else "N, height and width are free"
     last = ", height, width" if facts.config["task"] == "segmentation" else ""
     columns = "1 (the positive class)" if facts.config["task"] == "binary" else f"{len(facts.classes)} classes"
     yield f"Input `images`: uint8 (N, height, width, 3); {sizes}. Outputs `logits` and `probabilities`: float32"
@@ -206,10 +207,6 @@ def _limits(facts: Facts) -> Iterator[str]:
     if few:
         listed = ", ".join(map(_code, few[:10])) + (" and others" if len(few) > 10 else "")
         yield f"- Fewer than 20 validation images show {listed}: what is said of these is a guess."
-
-
-def _sizes_are_free(config: Mapping[str, Any]) -> bool:
-    return bool(config["task"] == "segmentation" and config["fit_image"] == "crop")
 
 
 def _floats(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -9,8 +9,10 @@ Normalisation is inside. A graph is left in the folder only when it agrees with 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,6 @@ from torch import Tensor, nn
 
 from analysis.predict import ExportedModel
 from search_spaces.errors import RunError
-from trainables.config import TrialConfig
 from trainables.data.augment import eval_transform, seen_short_side
 from trainables.tasks import TASKS
 
@@ -58,11 +59,15 @@ class Graph(nn.Module):
 
 @dataclass(frozen=True)
 class Written:
-    """One graph: `difference` is the largest from torch over `num_images`; or `problem` says why there is none."""
+    """One graph: `difference` is the largest from torch over `num_images`; or `problem` says why there is none.
+
+    side: of the square images that it takes, None where their sizes are free.
+    """
 
     file: str
     num_images: int = 0
     difference: float = 0.0
+    side: int | None = None
     problem: str = ""
 
 
@@ -81,36 +86,64 @@ def write_graphs(
 ) -> list[Written]:
     """Write model.onnx and model.pt2 to `out`. images: (H, W, 3) uint8 of any sizes, on which they are checked.
 
-    about: what the ONNX file says of itself, plain values by name.
+    about: what the ONNX file says of itself, plain values by name. A segmenter of whole images that cannot be a graph
+    for images of any size becomes one for squares of the shorter side that it is used to.
     """
-    graph = Graph(exported).eval()
-    batches = list(_batches(exported, images))
-    try:
-        program = _traced(graph, exported)
-    except Exception as error:  # torch.export says no in every way: what it cannot trace is as varied as models are
-        problem = f"torch.export cannot trace this model ({_first_line(error)})"
-        return [Written(file, problem=problem) for file in _asked(onnx, pt2)]
+    graph, config = Graph(exported).eval(), exported.config
+    whole = config.task == "segmentation" and config.fit_image == "crop"
+    sides = [None, seen_short_side(config)] if whole else [config.image_size]
+    traced = _Traced(graph, sides[-1] or config.image_size)
     writers: dict[str, Callable[[Any, Path], Run]] = {
         "model.onnx": lambda program, path: _to_onnx(program, path, about),
         "model.pt2": _to_pt2,
     }
-    return [_written(graph, program, writers[file], out / file, batches) for file in _asked(onnx, pt2)]
+    found = []
+    for file in [*(["model.onnx"] if onnx else []), *(["model.pt2"] if pt2 else [])]:
+        for side in sides:
+            written = _written(graph, traced, side, writers[file], out / file, list(_batches(exported, images, side)))
+            if not written.problem:
+                break
+        found.append(written)
+    return found
 
 
-def _asked(onnx: bool, pt2: bool) -> list[str]:
-    return [*(["model.onnx"] if onnx else []), *(["model.pt2"] if pt2 else [])]
+class _Traced:
+    """The graph as torch.export has it, for images of one side or (None) of any size; traced once for all formats."""
+
+    def __init__(self, graph: Graph, usual_side: int) -> None:
+        self.graph, self.usual_side, self.programs = graph, usual_side, dict[int | None, Any]()
+
+    @torch.no_grad()
+    def __call__(self, side: int | None) -> Any:
+        if side not in self.programs:
+            free = torch.export.Dim.DYNAMIC
+            # Odd on purpose: a size that the network takes as it is might be taken for the only one.
+            size = (self.usual_side + 7, self.usual_side + 39) if side is None else (side, side)
+            shapes = {0: free, 1: free, 2: free} if side is None else {0: free}
+            example = torch.zeros((2, *size, 3), dtype=torch.uint8)
+            with _quiet():
+                self.programs[side] = torch.export.export(self.graph, (example,), dynamic_shapes={"images": shapes})
+        return self.programs[side]
 
 
 def _written(
-    graph: Graph, program: Any, write: Callable[[Any, Path], Run], path: Path, batches: Sequence[Tensor]
+    graph: Graph,
+    traced: _Traced,
+    side: int | None,
+    write: Callable[[Any, Path], Run],
+    path: Path,
+    batches: list[Tensor],
 ) -> Written:
+    try:
+        program = traced(side)
+    except Exception as error:  # torch.export says no in every way: what it cannot trace is as varied as models are
+        return Written(path.name, problem=f"torch.export cannot trace this model ({_first_line(error)})")
     partial = path.with_name(f"partial-{path.name}")
-    num_images = sum(len(batch) for batch in batches)
     try:
         difference = worst_difference(graph, write(program, partial), batches)
         if difference <= TOLERANCE:
             partial.replace(path)
-            return Written(path.name, num_images, difference)
+            return Written(path.name, sum(len(batch) for batch in batches), difference, side)
         problem = f"its outputs differ from torch's by up to {difference:.1e}, and {TOLERANCE:.0e} is allowed"
     except Exception as error:
         problem = f"this model cannot be converted, or not run ({_first_line(error)})"
@@ -142,23 +175,8 @@ def open_onnx(path: Path) -> Run:
     return lambda images: session.run(list(OUTPUTS), {"images": images.numpy()})
 
 
-@torch.no_grad()
-def _traced(graph: Graph, exported: ExportedModel) -> Any:
-    config, free = exported.config, torch.export.Dim.DYNAMIC
-    if _sizes_are_free(config):
-        # Odd on purpose: a size that the network would take as it is might be taken for the only one.
-        size, shapes = (seen_short_side(config) + 7, seen_short_side(config) + 39), {0: free, 1: free, 2: free}
-    else:
-        size, shapes = (config.image_size, config.image_size), {0: free}
-    example = torch.zeros((2, *size, 3), dtype=torch.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own inner workings
-        return torch.export.export(graph, (example,), dynamic_shapes={"images": shapes})
-
-
 def _to_onnx(program: Any, path: Path, about: Mapping[str, Any]) -> Run:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         converted = torch.onnx.export(
             program,
             dynamo=True,
@@ -178,20 +196,21 @@ def _to_onnx(program: Any, path: Path, about: Mapping[str, Any]) -> Run:
 
 
 def _to_pt2(program: Any, path: Path) -> Run:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         torch.export.save(program, path)
         module: Run = torch.export.load(path).module()
     return module
 
 
-def _batches(exported: ExportedModel, images: Sequence[np.ndarray]) -> Iterator[Tensor]:
+def _batches(exported: ExportedModel, images: Sequence[np.ndarray], side: int | None) -> Iterator[Tensor]:
     """As the network sees them: the first one alone, the others of one size together."""
     transform = eval_transform(exported.config)
     seen = [torch.from_numpy(np.ascontiguousarray(transform(image=image)["image"])) for image in images]
-    if _sizes_are_free(exported.config):  # also upright where they lie, and square, whose sides need no padding
-        side = 32 * max(1, min(seen[0].shape[:2]) // 32)
-        seen += [seen[0].transpose(0, 1).contiguous(), seen[0][:side, :side].contiguous()]
+    if side is None:  # also upright where they lie, and square, whose sides need no padding
+        even = 32 * max(1, min(seen[0].shape[:2]) // 32)
+        seen += [seen[0].transpose(0, 1).contiguous(), seen[0][:even, :even].contiguous()]
+    else:
+        seen = [image[:side, :side].contiguous() for image in seen]
     by_size: dict[tuple[int, ...], list[Tensor]] = {}
     for image in seen[1:]:
         by_size.setdefault(tuple(image.shape), []).append(image)
@@ -200,8 +219,20 @@ def _batches(exported: ExportedModel, images: Sequence[np.ndarray]) -> Iterator[
         yield from torch.stack(same).split(exported.config.batch_size)
 
 
-def _sizes_are_free(config: TrialConfig) -> bool:
-    return config.task == "segmentation" and config.fit_image == "crop"
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn of their own inner workings; whether their graph is right is found by comparing."""
+    loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript", "torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:

@@ -161,7 +161,8 @@ def print_export(written: Exported, out: Path, console: Console, graphs: Sequenc
         if graph.problem:
             console.print(f"{graph.file} was not written: {graph.problem}.", style="yellow", soft_wrap=True)
         else:
-            same = f"differs from torch by at most {graph.difference:.1e} on {graph.num_images} images"
+            takes = "images of any size" if graph.side is None else f"{graph.side} x {graph.side} images"
+            same = f"takes {takes}, and differs from torch by at most {graph.difference:.1e} on {graph.num_images}"
             console.print(f"{graph.file} {same}.", soft_wrap=True)
     console.print(f"Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
 
