@@ -207,8 +207,10 @@ def _batches(exported: ExportedModel, images: Sequence[np.ndarray], side: int | 
     transform = eval_transform(exported.config)
     seen = [torch.from_numpy(np.ascontiguousarray(transform(image=image)["image"])) for image in images]
     if side is None:  # also upright where they lie, and square, whose sides need no padding
-        even = 32 * max(1, min(seen[0].shape[:2]) // 32)
-        seen += [seen[0].transpose(0, 1).contiguous(), seen[0][:even, :even].contiguous()]
+        seen.append(seen[0].transpose(0, 1).contiguous())
+        even = min(seen[0].shape[:2]) // 32 * 32
+        if even > 32:  # torch.export takes a map of a single pixel for something else
+            seen.append(seen[0][:even, :even].contiguous())
     else:
         seen = [image[:side, :side].contiguous() for image in seen]
     by_size: dict[tuple[int, ...], list[Tensor]] = {}

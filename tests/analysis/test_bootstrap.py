@@ -50,12 +50,12 @@ def test_nineteen_of_twenty_intervals_hold_the_accuracy_that_a_million_images_wo
     logits, targets = guessed("multiclass", 40_000, 4)
     truth = score("multiclass", logits, targets, 4, 0.5)
     held = {"accuracy": 0, "f1": 0, "auroc": 0}
-    for start in range(0, 20_000, 400):
+    for start in range(0, 12_000, 400):
         part = slice(start, start + 200)
         found = label_intervals("multiclass", logits[part], targets[part], "abcd", 0.5).metrics
         for name in held:
             held[name] += found[name][0] <= truth[name] <= found[name][1]
-    assert all(42 <= count <= 50 for count in held.values()), held
+    assert all(24 <= count <= 30 for count in held.values()), held
 
 
 def test_a_small_split_is_less_sure_than_a_large_one_and_a_seed_gives_the_same_interval() -> None:

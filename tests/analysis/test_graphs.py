@@ -34,7 +34,7 @@ SEGMENTER = {
     "task": "segmentation",
     "model": {"architecture": {"name": "unet", "channels": 16}, "backbone": "test_resnet", "weights": "none"},
     **COMMON,
-    "short_side": 40,  # torch.export's graphs take a map of one pixel, which 32 would give, for something else
+    "short_side": 72,  # to be padded to 96
 }
 
 
@@ -86,18 +86,22 @@ def test_graphs_say_what_predict_says_on_a_hundred_images(
     exported = make_export(tmp_path / "export", values, num_classes)
     images = digits(100)
     about = {"classes": list(exported.classes), "task": exported.config.task}
-    written = write_graphs(exported, tmp_path / "export", images[:8], about, onnx=True, pt2=True)
-    assert [(graph.file, graph.problem) for graph in written] == [("model.onnx", ""), ("model.pt2", "")]
+    pt2 = values is not TAGGER  # it is the classifier's but for its sigmoid
+    written = write_graphs(exported, tmp_path / "export", images[:8], about, onnx=True, pt2=pt2)
+    assert [(graph.file, graph.problem) for graph in written] == [("model.onnx", ""), ("model.pt2", "")][: 1 + pt2]
     assert max(graph.difference for graph in written) <= 1e-4
     assert {graph.side for graph in written} == {None if values is SEGMENTER else 32}
 
     run = open_onnx(tmp_path / "export" / "model.onnx")
-    module = torch.export.load(tmp_path / "export" / "model.pt2").module()
+    module = torch.export.load(tmp_path / "export" / "model.pt2").module() if pt2 else None
     config = exported.config.model_copy(update={"precision": "fp32"})
-    for image in images:
+    for number, image in enumerate(images):
         seen = torch.from_numpy(eval_transform(config)(image=image)["image"])[None]
         expected = predict_batch(config, exported.models, seen, torch.device("cpu"))
-        for logits, probabilities in (map(torch.from_numpy, run(seen)), module(seen)):
+        for logits, probabilities in (
+            map(torch.from_numpy, run(seen)),
+            *([module(seen)] if module and number < 10 else []),
+        ):
             torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(probabilities, TASKS[config.task].probabilities(expected), rtol=0, atol=1e-4)
 
