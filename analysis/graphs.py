@@ -186,7 +186,7 @@ def _to_onnx(program: Any, path: Path, about: Mapping[str, Any]) -> Run:
             verbose=False,
         )
     assert converted is not None
-    free = zip(converted.model.graph.inputs[0].shape, ("batch", "height", "width"), strict=False)
+    free = zip(converted.model.graph.inputs[0].shape or (), ("batch", "height", "width"), strict=False)
     converted.rename_axes({str(size): name for size, name in free if not isinstance(size, int)})
     converted.model.metadata_props.update(
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
@@ -218,7 +218,8 @@ def _batches(exported: ExportedModel, images: Sequence[np.ndarray], side: int | 
         by_size.setdefault(tuple(image.shape), []).append(image)
     yield torch.stack(seen[:1])
     for same in by_size.values():
-        yield from torch.stack(same).split(exported.config.batch_size)
+        step = exported.config.batch_size
+        yield from (torch.stack(same[start : start + step]) for start in range(0, len(same), step))
 
 
 @contextlib.contextmanager

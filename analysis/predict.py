@@ -60,9 +60,10 @@ class ExportedModel:
         for (height, width, _), group in groupby(small, key=lambda image: image.shape):
             # Whole images may be many times as large as the crops of training, which are what fits into the memory.
             most = max(1, self.config.batch_size * self.config.image_size**2 // (height * width))
-            for batch in torch.from_numpy(np.stack(list(group))).split(most):
-                logits = self._logits(batch)
-                for i in range(len(batch)):
+            same = torch.from_numpy(np.stack(list(group)))
+            for start in range(0, len(same), most):
+                logits = self._logits(same[start : start + most])
+                for i in range(len(logits)):
                     mask: npt.NDArray[np.uint8] = decide_at_size(logits[i : i + 1], next(sizes)).cpu().numpy()
                     yield mask
 

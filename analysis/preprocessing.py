@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.config import TrialConfig
@@ -23,7 +23,7 @@ def preprocessing(config: TrialConfig, mean: Sequence[float], std: Sequence[floa
     return {"colours": "RGB, 0 to 255", "resize": resize, "interpolation": RESIZED, "mean": [*mean], "std": [*std]}
 
 
-def in_steps(values: dict[str, Any]) -> list[str]:
+def in_steps(values: Mapping[str, Any]) -> list[str]:
     """The same as sentences, in order."""
     resize = values["resize"]
     if "height" in resize:

@@ -24,8 +24,8 @@ def print_evaluation(found: Judged, console: Console) -> None:
     for name, values in found.classes.items():
         cells = [str(values[column]) for column in counted]
         for column in scored:
-            row = values.get(column)
-            cells += ["", ""] if row is None else [f"{row['value']:.3f}", _interval(row)]
+            score = values.get(column)
+            cells += ["", ""] if score is None else [f"{score['value']:.3f}", _interval(score)]
         per_class.add_row(name, *cells)
     console.print()
     console.print(per_class)

@@ -46,7 +46,7 @@ def test_an_image_counted_twice_is_an_image_given_twice(task: str, num_classes: 
     assert {name: value[0] for name, value in metrics.items()} == pytest.approx(expected, abs=2e-6)
 
 
-def test_nineteen_of_twenty_intervals_hold_the_accuracy_that_a_million_images_would_have() -> None:
+def test_nineteen_of_twenty_intervals_hold_what_all_images_together_give() -> None:
     logits, targets = guessed("multiclass", 40_000, 4)
     truth = score("multiclass", logits, targets, 4, 0.5)
     held = {"accuracy": 0, "f1": 0, "auroc": 0}
