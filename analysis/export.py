@@ -5,6 +5,7 @@ model.safetensors    the weights of the trial's best epoch; of an ensemble model
 classes.txt          one class a line, in the order of the outputs
 metrics.json         of that epoch, or of the epochs' mean prediction, on the validation split
 data.json            the fingerprint of data and split
+README.md, requirements.txt, model.onnx, model.pt2: see `handover.py`
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.ensemble import evaluate_files
 from trainables.targets import output_classes
+
+HANDED_OVER = ("README.md", "requirements.txt", "model.onnx", "model.pt2")
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,8 @@ def write_export(
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(dump_config(config))
-        for old in weight_files(out):
-            old.unlink()
+        for old in [*weight_files(out), *(out / name for name in HANDED_OVER)]:
+            old.unlink(missing_ok=True)  # of another model, perhaps
         for number, file in enumerate(weights, start=1):
             name = "model.safetensors" if len(weights) == 1 else f"model-{number}.safetensors"
             shutil.copyfile(file, out / name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import glob
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ from trainables.inference import predict_batch
 from trainables.models.build import Model
 from trainables.tasks import TASKS
 
+MOST_WHOLE = 8  # images that wait for their masks at once, as large as the camera made them
+TABLES = (".csv", ".json")  # what a file of predictions may end in
+
 
 @dataclass(frozen=True)
 class ExportedModel:
@@ -36,19 +41,42 @@ class ExportedModel:
     models: list[Model]
     device: torch.device
 
+    flips: bool = False  # test-time augmentation: what is said is the mean of an image's and its mirror image's
+
     def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
         """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU; K is 1 for binary."""
         transform = eval_transform(self.config)
         batch = torch.from_numpy(np.stack([transform(image=image)["image"] for image in images]))
-        logits = predict_batch(self.config, self.models, batch, self.device)
-        return TASKS[self.config.task].probabilities(logits).cpu()
+        return TASKS[self.config.task].probabilities(self._logits(batch)).cpu()
 
-    def mask(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Image (H, W, 3) uint8 -> (H, W) uint8 class numbers, of a segmenter."""
-        small = eval_transform(self.config)(image=image)["image"]
-        logits = predict_batch(self.config, self.models, torch.from_numpy(small[None].copy()), self.device)
-        mask: npt.NDArray[np.uint8] = decide_at_size(logits, image.shape[:2]).cpu().numpy()
-        return mask
+    def masks(self, images: Sequence[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn, of a segmenter.
+
+        Neighbours that the network sees at one size go through it together.
+        """
+        transform = eval_transform(self.config)
+        small = [transform(image=image)["image"] for image in images]
+        sizes = iter(image.shape[:2] for image in images)
+        for (height, width, _), group in groupby(small, key=lambda image: image.shape):
+            # Whole images may be many times as large as the crops of training, which are what fits into the memory.
+            most = max(1, self.config.batch_size * self.config.image_size**2 // (height * width))
+            same = torch.from_numpy(np.stack(list(group)))
+            for start in range(0, len(same), most):
+                logits = self._logits(same[start : start + most])
+                for i in range(len(logits)):
+                    mask: npt.NDArray[np.uint8] = decide_at_size(logits[i : i + 1], next(sizes)).cpu().numpy()
+                    yield mask
+
+    def _logits(self, batch: Tensor) -> Tensor:
+        """(B, K) or (B, C, h, w) from images (B, h, w, 3) uint8."""
+        logits = predict_batch(self.config, self.models, batch, self.device)
+        if not self.flips:
+            return logits
+        task = TASKS[self.config.task]
+        mirrored = predict_batch(self.config, self.models, batch.flip(2), self.device)
+        if mirrored.ndim == 4:
+            mirrored = mirrored.flip(3)  # a mask's pixels go back to where they were
+        return task.to_logits((task.probabilities(logits) + task.probabilities(mirrored)) / 2)
 
 
 def load_export(export_dir: Path, device: torch.device | None = None) -> ExportedModel:
@@ -69,27 +97,44 @@ def load_export(export_dir: Path, device: torch.device | None = None) -> Exporte
 
 
 def predict_images(
-    export_dir: Path, images: list[Path], out: Path | None = None, batch_size: int = 32
+    export_dir: Path,
+    images: Sequence[Path],
+    out: Path | None = None,
+    batch_size: int = 32,
+    *,
+    flips: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """One row per image: path, and for multilabel `labels`, for segmentation the files of its mask below `out` and
-    the `shares` of its pixels, else `label`; `probabilities` by class. Where it cannot be read: path and `error`."""
-    exported = load_export(export_dir)
+    the `shares` of its pixels, else `label`; `probabilities` by class. Where it cannot be read: path and `error`.
+
+    images: files, folders and patterns. out: the folder of the masks; of a table's file it is one beside it. flips:
+    the mean of each image's prediction and its mirror image's. progress: told after every batch how many are done, of
+    how many.
+    """
+    exported = replace(load_export(export_dir), flips=flips)
     paths = list(_expand(images))
-    if exported.config.task == "segmentation":
-        return _segment(exported, paths, out or Path("predictions"))
-    if out is not None:
-        raise RunError(f"--out {out}: is for masks, and this model is for {exported.config.task}. Leave it out.")
+    segments = exported.config.task == "segmentation"
+    if out is not None and out.suffix.lower() in TABLES:
+        out = out.with_name(f"{out.stem}-masks")
+    elif not segments and out is not None:
+        raise RunError(
+            f"--out {out}: a folder is for masks, and this model is for {exported.config.task}. "
+            f"Name a table, such as {out}.csv, or leave it out."
+        )
+    writer = MaskWriter(out or Path("predictions"), exported.classes) if segments else None
+    if segments:
+        batch_size = min(batch_size, MOST_WHOLE)
     rows: list[dict[str, Any]] = []
     for start in range(0, len(paths), batch_size):
         chunk = paths[start : start + batch_size]
         read = [_read(path) for path in chunk]
-        images_read = [image for image in read if not isinstance(image, DataError)]
-        decided = iter(exported.probabilities(images_read) if images_read else ())
+        good = [(path, image) for path, image in zip(chunk, read, strict=True) if not isinstance(image, DataError)]
+        said = _segment(exported, good, writer) if writer else _classify(exported, good)
         for path, image in zip(chunk, read, strict=True):
-            if isinstance(image, DataError):
-                rows.append({"path": str(path), "error": str(image)})
-            else:
-                rows.append({"path": str(path), **_decide(exported, next(decided))})
+            answer = {"error": str(image)} if isinstance(image, DataError) else next(said)
+            rows.append({"path": str(path), **answer})
+        progress(len(rows), len(paths))
     return rows
 
 
@@ -101,19 +146,20 @@ def _read(path: Path) -> npt.NDArray[np.uint8] | DataError:
         return error
 
 
-def _segment(exported: ExportedModel, paths: list[Path], out: Path) -> list[dict[str, Any]]:
-    writer = MaskWriter(out, exported.classes)
-    rows: list[dict[str, Any]] = []
-    for path in paths:
-        image = _read(path)
-        if isinstance(image, DataError):
-            rows.append({"path": str(path), "error": str(image)})
-            continue
-        mask = exported.mask(image)
+Images = Sequence[tuple[Path, npt.NDArray[np.uint8]]]
+
+
+def _classify(exported: ExportedModel, images: Images) -> Iterator[dict[str, Any]]:
+    if images:
+        for probabilities in exported.probabilities(image for _, image in images):
+            yield _decide(exported, probabilities)
+
+
+def _segment(exported: ExportedModel, images: Images, writer: MaskWriter) -> Iterator[dict[str, Any]]:
+    for (path, image), mask in zip(images, exported.masks([image for _, image in images]), strict=True):
         counts = np.bincount(mask.reshape(-1), minlength=len(exported.classes)) / mask.size
         shares = {name: round(float(share), 6) for name, share in zip(exported.classes, counts, strict=True) if share}
-        rows.append({"path": str(path), **writer.write(path, image, mask), "shares": shares})
-    return rows
+        yield {**writer.write(path, image, mask), "shares": shares}
 
 
 def _decide(exported: ExportedModel, probabilities: Tensor) -> dict[str, Any]:
@@ -130,7 +176,7 @@ def _decide(exported: ExportedModel, probabilities: Tensor) -> dict[str, Any]:
     return {**label, "probabilities": {name: round(value, 6) for name, value in zip(classes, values, strict=True)}}
 
 
-def _expand(images: list[Path]) -> Iterator[Path]:
+def _expand(images: Sequence[Path]) -> Iterator[Path]:
     for path in images:
         if path.is_dir():
             found = images_below(path, path)
@@ -139,5 +185,11 @@ def _expand(images: list[Path]) -> Iterator[Path]:
             yield from (path / name for name in found)
         elif path.is_file():
             yield path
+        elif glob.has_magic(str(path)):  # the shell leaves a pattern as it is where it is quoted, or too long
+            matched = sorted(glob.glob(str(path.expanduser()), recursive=True))
+            wanted = [Path(name) for name in matched if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+            if not wanted:
+                raise DataError(f"{path}: no image matches this pattern. Name image files or folders of them.")
+            yield from wanted
         else:
             raise DataError(f"{path}: no such image. Name image files or folders of them.")

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from launch.cli_evaluate import evaluate
 from launch.cli_jobs import fetch, logs, status, stop, submit
 from launch.cli_models import export, predict, train
 from launch.cli_search import check, resume, run
@@ -21,7 +22,7 @@ app = typer.Typer(
     help="Find the best way to train a classifier or a segmenter on your photos, within a budget.",
 )
 searching = (run, resume, rank, check, submit, status, logs, stop, fetch)
-for command in (*searching, train, export, predict, spaces, recipes):
+for command in (*searching, train, export, predict, evaluate, spaces, recipes):
     app.command()(command)
 
 

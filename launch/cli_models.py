@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from launch.options import CacheDir, Json, NoCache, OnBadImage, RunArgument, SetOption, cache_folder, new_console
+from launch.options import CacheDir, NoCache, OnBadImage, RunArgument, SetOption, cache_folder, new_console
 
 
 def train(
@@ -38,26 +38,42 @@ def export(
     run_dir: RunArgument,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
+    pt2: Annotated[bool, typer.Option("--pt2", help="Also as model.pt2 (torch.export), checked likewise.")] = False,
 ) -> None:
-    """Export a trial: configuration, weights, classes, metrics, data fingerprint."""
-    from analysis.export import export_trial
+    """Export a trial: configuration, weights, classes, metrics, a model card; and graphs that run without us."""
     from launch.remote.views import run_at
-    from launch.show import print_export
 
     with run_at(run_dir, weights_of=trial) as loaded:
-        print_export(export_trial(loaded, out, trial), out, new_console())
+        from analysis.export import export_trial
+        from analysis.graphs import require_onnx
+        from analysis.handover import hand_over_trial
+        from launch.show import print_export
+
+        if onnx:
+            require_onnx()
+        written = export_trial(loaded, out, trial)
+        graphs = hand_over_trial(loaded, written, out, onnx=onnx, pt2=pt2)
+        print_export(written, out, new_console(), graphs)
+    raise typer.Exit(int(any(graph.problem for graph in graphs)))
 
 
 def predict(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
-    images: Annotated[list[str], typer.Argument(help="Image files or folders, here or at s3://BUCKET/...")],
-    out: Annotated[Optional[Path], typer.Option(help="Where masks are written (predictions).")] = None,  # noqa: UP045
-    json: Json = False,
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Image files, folders or quoted patterns ('a/**/*.jpg'), here or at s3://BUCKET/..."),
+    ],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="FILE.csv or FILE.json for the table; a folder for masks (predictions)."),
+    ] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average with the mirror image: slower by half.")] = False,
+    form: Annotated[str, typer.Option("--format", help="What is printed: text, csv or json.")] = "text",
+    json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
 ) -> None:
     """Predict the classes of images, or their masks, with an exported model."""
-    from launch.remote.images import predict_at
-    from launch.show import print_json, print_predictions
+    from launch.predictions import predict_and_tell
 
-    rows = predict_at(export_dir, images, out)
-    print_json(rows) if json else print_predictions(rows, new_console())
-    raise typer.Exit(int(any("error" in row for row in rows)))
+    failed = predict_and_tell(export_dir, images, out, "json" if json else form, new_console(), flips=tta)
+    raise typer.Exit(int(failed))

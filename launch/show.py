@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ from search_spaces.shipped import SEARCHES
 
 if TYPE_CHECKING:  # torch, which most of these need not wait for
     from analysis.export import Exported
+    from analysis.graphs import Written
 
 
 def print_json(rows: list[dict[str, Any]]) -> None:
@@ -151,13 +152,20 @@ def print_search(name: str, search: Search, console: Console) -> None:
     console.print(table)
 
 
-def print_export(written: Exported, out: Path, console: Console) -> None:
+def print_export(written: Exported, out: Path, console: Console, graphs: Sequence[Written] = ()) -> None:
     epochs = f"epoch {written.epochs[0]}" if len(written.epochs) == 1 else f"mean of epochs {written.epochs}"
     console.print(f"Exported trial {written.trial_id} ({epochs}) to {out}:", soft_wrap=True)
     if written.note:
         console.print(written.note, style="yellow", soft_wrap=True)
     for file in sorted(path.name for path in out.iterdir()):
         console.print(f"  {out / file}", soft_wrap=True)
+    for graph in graphs:
+        if graph.problem:
+            console.print(f"{graph.file} was not written: {graph.problem}.", style="yellow", soft_wrap=True)
+        else:
+            takes = "images of any size" if graph.side is None else f"{graph.side} x {graph.side} images"
+            same = f"takes {takes}, and differs from torch by at most {graph.difference:.1e} on {graph.num_images}"
+            console.print(f"{graph.file} {same}.", soft_wrap=True)
     console.print(f"Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis.export import check_out, write_export
+from analysis.handover import hand_over
 from launch.progress import duration
 from launch.show import print_class_iou
 from search_spaces.errors import ConfigError, RunError
@@ -112,6 +113,7 @@ def train_one(
             return
         classes = output_classes(config, dataset.classes)
         write_export(out, config, classes, weights, {**about, **metrics}, dataset.describe())
+        hand_over(out, data, [files.files_of(kept)[1] for kept in epochs])
     console.print(f"Exported to {out}. Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
 
 

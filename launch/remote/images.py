@@ -1,24 +1,26 @@
-"""Predictions for images that are here, on S3, or some of each."""
+"""Images that are here, on S3, or some of each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.predict import predict_images
+from trainables.data.dataset import RemoteCopy
 from trainables.data.remote import bring_images
 from trainables.s3 import is_remote
 
 
-def predict_at(export_dir: Path, images: Sequence[str], out: Path | None) -> list[dict[str, Any]]:
-    """As `predict_images`, for files, folders and addresses; a row's path is the image's address where it has one."""
-    copies = [bring_images(named) for named in images if is_remote(named)]
-    waiting = iter(copies)
-    rows = predict_images(export_dir, [next(waiting).path if is_remote(one) else Path(one) for one in images], out)
+def brought(images: Sequence[str]) -> tuple[list[Path], list[RemoteCopy]]:
+    """The paths of files, folders, patterns and addresses, and what was brought for it. Raises StorageError."""
+    copies = {one: bring_images(one) for one in images if is_remote(one)}
+    return [copies[one].path if one in copies else Path(one) for one in images], list(copies.values())
+
+
+def by_address(rows: Iterable[dict[str, Any]], copies: Sequence[RemoteCopy]) -> None:
+    """Have rows of predictions name the images that were brought by their addresses."""
     for copy in copies:
         for row in rows:
             for key in ("path", "error"):
                 if key in row:
                     row[key] = row[key].replace(str(copy.folder), copy.uri)
-    return rows

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ from trainables.s3 import is_remote
 
 log = logging.getLogger(__name__)
 
-__all__ = ["load_dataset", "read_image", "reopen_images"]
+__all__ = ["load_dataset", "load_described", "read_image", "reopen_images"]
 
 BUILT_IN = {
     "digits": scan_digits,
@@ -71,8 +72,7 @@ def load_dataset(
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"unknown --on-bad-image '{on_bad_image}'. {did_you_mean(on_bad_image, ON_BAD_IMAGE)}")
-    copy = bring(spec, cache_dir) if is_remote(spec) else None
-    path = Path(spec).expanduser() if copy is None else copy.path
+    path, copy = _here(spec, cache_dir)
     scan = _scan(spec, path, task, on_bad_image, cache_dir)
     resolved_task = scan.task(task)
     fingerprint = scan.fingerprint()
@@ -105,12 +105,42 @@ def load_dataset(
     return dataset, images
 
 
+def load_described(
+    described: Mapping[str, Any], spec: str, *, on_bad_image: str, short_side_px: int, cache_dir: Path | None
+) -> tuple[Dataset, Images]:
+    """The validation and test images of the data set that `Dataset.describe` told of, now to be found at `spec`.
+
+    Each is decoded when it is asked for. What else there was has the split ''. Raises DataError where it is not the
+    same data.
+    """
+    path, copy = _here(spec, cache_dir)
+    scan = _scan(spec, path, described["task"], on_bad_image, cache_dir)
+    fingerprint = scan.fingerprint()
+    if fingerprint != described["fingerprint"]:
+        raise DataError(f"the data at '{spec}' is not what it was. Restore it.")
+    split_of = {name: split for split in ("val", "test") for name in described[split]}
+    dataset = Dataset(
+        spec=spec,
+        task=described["task"],
+        classes=scan.classes,
+        names=scan.names,
+        targets=scan.targets,
+        split=np.array([split_of.get(name, "") for name in scan.names]),
+        reader=scan.reader,
+        fingerprint=fingerprint,
+        split_origin=described["split_origin"],
+        mask_reader=scan.mask_reader,
+        copy=copy,
+    )
+    return dataset, DecodedImages(Source(scan.names, scan.reader, scan.mask_reader), short_side_px, {})
+
+
 def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) -> Images:
     """The images of a data set that came from another process, perhaps of another machine.
 
     The first process on a machine builds the cache there; the others wait for it and map it. So with data that is
-    remote: it is brought here before. Where there is no room for
-    it, images are decoded at every access: a machine whose disk is full must not fail all trials that are sent to it.
+    remote: it is brought here before. Where there is no room for decoded images, they are decoded at every access: a
+    machine whose disk is full must not fail all trials that are sent to it.
     """
     if dataset.copy is not None:
         bring_again(dataset.copy)
@@ -126,6 +156,12 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
         int(i): f"image '{dataset.names[i]}' was skipped when the data was loaded" for i in dataset.indices("skipped")
     }
     return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), short_side_px, bad)
+
+
+def _here(spec: str, cache_dir: Path | None) -> tuple[Path, RemoteCopy | None]:
+    """Where the data is on this machine; what is remote is brought."""
+    copy = bring(spec, cache_dir) if is_remote(spec) else None
+    return (Path(spec).expanduser() if copy is None else copy.path), copy
 
 
 def _scan(spec: str, path: Path, task: str | None, on_bad_image: str, cache_dir: Path | None) -> Scan:

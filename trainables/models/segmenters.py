@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
@@ -40,16 +41,19 @@ class Segmenter(BackboneModel):
         """Logits (B, C, H, W); in training mode with an auxiliary classifier (logits, auxiliary logits), both so."""
         height, width = images.shape[-2:]
         size = self._padded(height), self._padded(width)
-        if size != (height, width):  # on the right and at the bottom, where it is cut off again
+        if torch.compiler.is_exporting():
+            images = _edges_repeated(images, size)
+        elif size != (height, width):  # on the right and at the bottom, where it is cut off again
             images = F.pad(images, (0, size[1] - width, 0, size[0] - height), mode="replicate")
         output = self.decoder(self.run_backbone(images))  # at a fraction of the padded size
         if isinstance(output, tuple):
-            logits, aux_logits = (_resize(part, size)[..., :height, :width] for part in output)
+            logits, aux_logits = (_cut(_resize(part, size), height, width) for part in output)
             return logits, aux_logits
-        return _resize(output, size)[..., :height, :width]
+        return _cut(_resize(output, size), height, width)
 
     def _padded(self, pixels: int) -> int:
-        return -(-max(pixels, self.min_size) // self.stride) * self.stride
+        # Of positive numbers alone: ONNX divides -97 by 32 to -3, Python to -4.
+        return (max(pixels, self.min_size) + self.stride - 1) // self.stride * self.stride
 
 
 def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) -> Segmenter:
@@ -63,8 +67,25 @@ def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) 
     return Segmenter(network, freeze_backbone(network.backbone, config.freeze))
 
 
+def _edges_repeated(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same padding, without asking whether there is any: a graph for other programs would keep the answer that its
+    example gave, whatever the sizes of later images."""
+    rows, columns = (
+        torch.arange(after, device=images.device).clamp(max=before - 1)
+        for before, after in zip(images.shape[-2:], size, strict=True)
+    )
+    return images.index_select(2, rows).index_select(3, columns)
+
+
+def _cut(logits: Tensor, height: int, width: int) -> Tensor:
+    if torch.compiler.is_exporting():  # a slice asks, too
+        rows, columns = (torch.arange(length, device=logits.device) for length in (height, width))
+        return logits.index_select(2, rows).index_select(3, columns)
+    return logits[..., :height, :width]
+
+
 def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    if logits.shape[-2:] == size:
+    if not torch.compiler.is_exporting() and logits.shape[-2:] == size:
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 

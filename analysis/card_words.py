@@ -1,0 +1,72 @@
+"""A configuration in words, for the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def configuration(config: Mapping[str, Any]) -> Iterator[str]:
+    """A line per part, from the values of a configuration."""
+    yield _model(config["model"])
+    yield f"images: {_size(config)}"
+    optimizer, schedule, loss = config["optimizer"], config["schedule"], config["loss"]
+    yield f"optimizer: {_part(optimizer)}"
+    yield f"schedule: {_part(schedule)}; {config['epochs']} epochs"
+    accumulated = f", {config['accumulate']} batches a step" if config["accumulate"] > 1 else ""
+    yield f"batches of {config['batch_size']}{accumulated}; {config['precision']}; seed {config['seed']}"
+    yield f"loss: {_part(loss)}"
+    steps = [f"{name.replace('_', ' ')} ({_step(part)})" for name, part in config["augment"].items() if part]
+    yield f"augmentation: {'; '.join(steps) or 'none'}"
+    if config["ema_decay"]:
+        yield f"weights averaged over the training, decay {config['ema_decay']:g}"
+    if config["ensemble"] > 1:
+        yield f"predictions averaged over the best {config['ensemble']} epochs"
+    if config["merge"]:
+        merged = "; ".join(f"{new} of {', '.join(old)}" for new, old in config["merge"].items())
+        yield f"classes merged: {merged}"
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    architecture, backbone = model.get("architecture"), model.get("backbone")
+    names = [_part(architecture) if architecture else "", f"backbone {backbone}" if backbone else ""]
+    start = {"imagenet": "from ImageNet weights", "none": "from scratch"}.get(
+        model["weights"], "from weights of a file"
+    )
+    frozen = {"none": "nothing frozen", "all": "all of the backbone frozen"}
+    freeze = frozen.get(model["freeze"], f"frozen up to {model['freeze']}")
+    head = f", head {_part(model['head'])}" if "head" in model else ""
+    return f"model: {', '.join(filter(None, names))}{head}; {start}, {freeze}"
+
+
+def _size(config: Mapping[str, Any]) -> str:
+    size = config["image_size"]
+    if config["fit_image"] == "squash":
+        return f"{size} x {size} pixels, squashed"
+    if config["task"] != "segmentation":
+        return f"{size} x {size} pixels, cropped"
+    seen = config["short_side"] or size
+    whole = "as a whole" if config["evaluation"] == "whole" else "in windows that overlap"
+    return f"crops of {size} x {size} pixels in training, of images whose shorter side has {seen}; judged {whole}"
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    values = _values(part)
+    return f"{part['name']} ({values})" if values else str(part["name"])
+
+
+def _step(part: Mapping[str, Any]) -> str:
+    return _part(part) if "name" in part else _values(part)
+
+
+def _values(part: Mapping[str, Any]) -> str:
+    """What says something: not the defaults that turn a thing off."""
+    shown = {name: value for name, value in part.items() if value not in (None, "none", 0, False, [], ())}
+    unsaid = {"name", "reduction", *(() if part.get("boundaries") else ("fractions",))}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_number(value)}" for name, value in shown.items() if name not in unsaid
+    )
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

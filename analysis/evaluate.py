@@ -1,0 +1,190 @@
+"""Scores of an export on a split of a data set, with intervals: the search's own metrics (`trainables.evaluate`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from analysis.bootstrap import confusion_of, estimates, label_intervals, label_scores, mask_intervals
+from analysis.predict import ExportedModel, load_export
+from search_spaces.errors import ConfigError, DataError
+from search_spaces.names import did_you_mean
+from trainables.config import TrialConfig
+from trainables.data.augment import cached_short_side
+from trainables.data.dataset import Dataset
+from trainables.data.formats import load_dataset
+from trainables.data.loader import TrialData
+from trainables.data.merge import Merge
+from trainables.evaluate import evaluate
+from trainables.targets import output_classes, what_to_learn
+
+SPLITS = ("test", "val", "train", "all")
+CHOSEN_BY = {
+    "train": "The model was trained on these images: the scores say nothing about new ones.",
+    "val": "The model was chosen by its scores on these images: expect somewhat less on new ones.",
+    "test": "The model was neither trained on these images nor chosen by them.",
+    "all": "Among these images are those that the model was trained on and chosen by.",
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """metrics: by name, each with value and, where known, low and high (95%). classes: likewise by class, and how much
+    of it there is: `images`, or `pixels`. note: what the split was to the model."""
+
+    split: str
+    num_images: int
+    metrics: dict[str, dict[str, float]]
+    classes: dict[str, dict[str, Any]]
+    note: str = ""
+
+
+def evaluate_export(
+    export_dir: Path,
+    spec: str,
+    split: str | None = None,
+    *,
+    cache_dir: Path | None = None,
+    on_bad_image: str = "error",
+    device: torch.device | None = None,
+) -> Judged:
+    """Judge an export on a split of the data `spec`.
+
+    split: None takes test; where there is none, val of the data that the model was trained on, and all of other data.
+    Raises InputError where the data's classes are not the model's, or the split has no image.
+    """
+    if split is not None and split not in SPLITS:
+        raise ConfigError(f"unknown --split '{split}'. {did_you_mean(split, SPLITS)}")
+    exported = load_export(export_dir, device)
+    dataset, images = load_dataset(
+        spec,
+        task=exported.config.task,
+        seed=exported.config.seed,
+        on_bad_image=on_bad_image,
+        short_side_px=cached_short_side(exported.config),
+        cache_dir=cache_dir,
+    )
+    check_classes(exported, dataset)
+    described = _described(export_dir)
+    known = described.get("fingerprint") == dataset.fingerprint
+    if known:
+        dataset = as_described(dataset, described)
+    if split is None:
+        split = "test" if len(dataset.indices("test")) else "val" if known else "all"
+    data = TrialData(_one_split(dataset, split), images)
+    _, labels, _ = what_to_learn(exported.config, data)
+    found = evaluate(exported.config, exported.models, data, labels, exported.device, split=split)
+    values = {name.removeprefix("val/"): value for name, value in found.metrics.items()}
+    note = CHOSEN_BY[split] if known else "These are not the images that the model was trained on."
+    return replace(judge(exported.config, values, found.predictions, data, split), note=note)
+
+
+def judge(
+    config: TrialConfig, values: Mapping[str, float], predictions: Mapping[str, np.ndarray], data: TrialData, split: str
+) -> Judged:
+    """Intervals around `values` (by name without `val/`), from what was predicted of that split, in its order."""
+    positions = data.dataset.indices(split)
+    classes, labels, _ = what_to_learn(config, data)
+    if isinstance(labels, Merge):
+        confusions = _confusions(predictions, data, positions, labels)
+        intervals = mask_intervals(confusions, classes)
+        pixels = confusions.sum(axis=(0, 2))  # (C,) of the truth
+        iou = {name: values[f"iou/{name}"] for name in classes if f"iou/{name}" in values}
+        per_class = {
+            name: {"pixels": int(count), **({"iou": iou[name]} if name in iou else {})}
+            for name, count in zip(classes, pixels, strict=True)
+        }
+        values = {name: value for name, value in values.items() if not name.startswith("iou/")}
+    else:
+        logits, targets = torch.from_numpy(predictions["logits"]), labels[torch.from_numpy(positions)]
+        intervals = label_intervals(config.task, logits, targets, classes, config.threshold)
+        once = np.ones((1, len(positions)))
+        _, scores = label_scores(config.task, logits, targets, config.threshold, once)
+        present = targets.sum(dim=0).long().tolist()
+        images = [len(positions) - present[0], present[0]] if config.task == "binary" else present
+        per_class = {
+            name: {"images": images[i], **{metric: float(found[0, i]) for metric, found in scores.items()}}
+            for i, name in enumerate(classes)
+        }
+    return Judged(
+        split,
+        len(positions),
+        estimates(values, intervals.metrics),
+        {name: _with_intervals(row, intervals.classes.get(name, {})) for name, row in per_class.items()},
+    )
+
+
+def check_classes(exported: ExportedModel, dataset: Dataset) -> None:
+    """Raises DataError where the model predicts other classes than the data has, or numbers them otherwise."""
+    classes = output_classes(exported.config, dataset.classes)
+    if classes == exported.classes:
+        return
+    missing = [name for name in exported.classes if name not in classes]
+    unknown = [name for name in classes if name not in exported.classes]
+    differ = [
+        *([f"the model knows no {_listed(unknown)}"] if unknown else []),
+        *([f"the data has no {_listed(missing)}"] if missing else []),
+    ] or [f"the data has them in the order {_listed(classes)}, the model {_listed(exported.classes)}"]
+    raise DataError(
+        f"'{dataset.spec}': its classes are not the model's: {'; '.join(differ)}. Name data with the model's classes."
+    )
+
+
+def as_described(dataset: Dataset, described: Mapping[str, Any]) -> Dataset:
+    """The same data with the split that the model was trained and chosen on, whatever seed drew it."""
+    val, test = set(described.get("val", ())), set(described.get("test", ()))
+    if not val:
+        return dataset
+    was = [
+        "val" if name in val else "test" if name in test else "train" if now == "val" else now
+        for name, now in zip(dataset.names, dataset.split.tolist(), strict=True)
+    ]
+    return replace(dataset, split=np.array(was))
+
+
+def _one_split(dataset: Dataset, split: str) -> Dataset:
+    """`all` is made a split of its own; raises DataError where the split is empty."""
+    if split == "all":
+        judged = np.isin(dataset.split, ("train", "val", "test"))
+        return replace(dataset, split=np.where(judged, "all", dataset.split))
+    if not len(dataset.indices(split)):
+        having = [name for name in SPLITS if len(dataset.indices(name))]
+        raise DataError(f"'{dataset.spec}' has no split '{split}'. Name one of {', '.join([*having, 'all'])}.")
+    return dataset
+
+
+def _described(export_dir: Path) -> dict[str, Any]:
+    try:
+        described: dict[str, Any] = json.loads((export_dir / "data.json").read_text())
+    except (OSError, ValueError):
+        return {}  # what the model was trained on is then not known
+    return described
+
+
+def _confusions(
+    predictions: Mapping[str, np.ndarray], data: TrialData, positions: np.ndarray, merge: Merge
+) -> np.ndarray:
+    """(N, C, C), an image each."""
+    found, start = [], 0
+    for position, (height, width) in zip(positions.tolist(), predictions["shapes"].tolist(), strict=True):
+        decided = predictions["masks"][start : start + height * width].reshape(height, width)
+        truth = merge.table[data.images.mask(position)]
+        found.append(confusion_of(truth, decided, len(merge.classes)))
+        start += height * width
+    return np.stack(found)
+
+
+def _with_intervals(row: Mapping[str, Any], intervals: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    counts = {name: value for name, value in row.items() if isinstance(value, int)}
+    return counts | estimates({name: value for name, value in row.items() if name not in counts}, intervals)
+
+
+def _listed(names: Sequence[str]) -> str:
+    few = ", ".join(f"'{name}'" for name in names[:5])
+    return few if len(names) <= 5 else f"{few} and {len(names) - 5} more"

@@ -1,0 +1,180 @@
+"""What makes an export fit to be handed over: a model card, the versions it was made with, and graphs on demand.
+
+README.md            the card: what the model is for, how good, how found, how to run it, its limits
+requirements.txt     the versions of what matters
+model.onnx           with `onnx`: runs in whatever reads ONNX
+model.pt2            with `pt2`: torch.export's, runs in torch alone
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from analysis.card import Facts, card
+from analysis.evaluate import Judged, judge
+from analysis.export import Exported
+from analysis.graphs import Written, write_graphs
+from analysis.load import Run
+from analysis.predict import ExportedModel, load_export
+from analysis.preprocessing import preprocessing
+from search_spaces.errors import InputError, RunError
+from trainables.config import TrialConfig
+from trainables.config_io import load_config
+from trainables.data.augment import cached_short_side
+from trainables.data.formats import load_described
+from trainables.data.loader import TrialData
+from trainables.tasks import TASKS
+
+NUM_CHECKED = 32  # images that a graph is compared with torch on
+LIBRARIES = (
+    "torch", "torchvision", "timm", "segmentation_models_pytorch", "albumentations", "opencv-python-headless", "numpy",
+    "pillow", "safetensors", "torchmetrics", "pydantic", "PyYAML",
+)  # fmt: skip
+ONNX_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def hand_over_trial(run: Run, exported: Exported, out: Path, *, onnx: bool = False, pt2: bool = False) -> list[Written]:
+    """Complete what `export_trial` wrote. Returns the graphs that were asked for, or why there are none."""
+    folder = run.run_dir / "predictions" / exported.trial_id
+    config = load_config(out / "config.yaml")
+    options = run.search.get("options", {})
+    try:
+        if "data" not in options:
+            raise RunError("the run says nothing of where its data was")
+        dataset, images = load_described(
+            run.search["data"],
+            options["data"],
+            on_bad_image=options["on_bad_image"],
+            short_side_px=cached_short_side(config),
+            cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
+        )
+        data: TrialData | str = TrialData(dataset, images)
+    except InputError as error:
+        data = str(error).rstrip(".")
+    files = [folder / f"epoch-{epoch:04d}.npz" for epoch in exported.epochs]
+    return hand_over(out, data, files, run, onnx=onnx, pt2=pt2)
+
+
+def hand_over(
+    out: Path,
+    data: TrialData | str,
+    files: Sequence[Path],
+    run: Run | None = None,
+    *,
+    onnx: bool = False,
+    pt2: bool = False,
+) -> list[Written]:
+    """The same of any export. data: with the validation split, or why it cannot be had. files: of the stored validation
+    predictions, one for each of the model's epochs. run: where it was found, None where nothing was searched."""
+    exported = load_export(out, torch.device("cpu"))
+    metrics, described = (json.loads((out / name).read_text()) for name in ("metrics.json", "data.json"))
+    first: Any = exported.models[0]
+    before = preprocessing(exported.config, first.mean, first.std)
+    graphs, checked_on = [], "images of the validation split"
+    if onnx or pt2:
+        images = None if isinstance(data, str) else _some(data)
+        if images is None:
+            images, checked_on = _noise(exported.config), "images of noise (the data could not be read)"
+        graphs = write_graphs(exported, out, images, _about(exported, before, checked_on), onnx=onnx, pt2=pt2)
+    judged, why_not = _judged(exported, metrics, data, files)
+    facts = Facts(
+        name=run.run_dir.name if run else out.name,
+        classes=exported.classes,
+        config=exported.config.model_dump(mode="json"),
+        metrics=metrics,
+        data=described,
+        preprocessing=before,
+        graphs=graphs,
+        checked_on=checked_on,
+        python=platform.python_version(),
+        version=_version("visionsweep") or "from a checkout",
+        run=run,
+        judged=judged,
+        why_not=why_not,
+    )
+    try:
+        (out / "README.md").write_text(card(facts), encoding="utf-8")
+        (out / "requirements.txt").write_text(requirements(with_onnx=onnx), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror}). Choose another --out.") from None
+    return graphs
+
+
+def requirements(*, with_onnx: bool) -> str:
+    """The installed versions of what a model is loaded and run with, as pip reads them."""
+    found = {name: _version(name) for name in (*LIBRARIES, *(ONNX_LIBRARIES if with_onnx else ()))}
+    lines = [f"{name}=={number}" for name, number in found.items() if number]
+    own = _version("visionsweep")
+    return "\n".join([f"# Python {platform.python_version()}, visionsweep {own or 'from a checkout'}", *lines, ""])
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name).partition("+")[0]  # a local build (+cpu) is in no registry
+    except PackageNotFoundError:
+        return ""
+
+
+def _about(exported: ExportedModel, before: Mapping[str, Any], checked_on: str) -> dict[str, Any]:
+    """What the ONNX file says of itself."""
+    return {
+        "task": exported.config.task,
+        "classes": list(exported.classes),
+        "threshold": str(exported.config.threshold) if exported.config.task in ("binary", "multilabel") else "",
+        "preprocessing": {**before, "normalisation": "inside the graph"},
+        "checked_on": checked_on,
+        "made_with": f"visionsweep {_version('visionsweep')}, torch {_version('torch')}",
+    }
+
+
+def _judged(
+    exported: ExportedModel, metrics: Mapping[str, Any], data: TrialData | str, files: Sequence[Path]
+) -> tuple[Judged | None, str]:
+    """The stored predictions judged anew, for their intervals; or why they cannot be."""
+    if isinstance(data, str):
+        return None, data
+    values = {name.removeprefix("val/"): value for name, value in metrics.items() if name.startswith("val/")}
+    predictions = _stored(exported.config, files)
+    if predictions is None:
+        return None, "the validation predictions of this model were not stored"
+    num_judged = len(predictions["logits" if "logits" in predictions else "shapes"])
+    if num_judged != len(data.dataset.indices("val")):
+        return None, "the stored predictions are of another validation split"
+    return judge(exported.config, values, predictions, data, "val"), ""
+
+
+def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray] | None:
+    """As `evaluate.Evaluation` has them; of several epochs the logits of their mean probability."""
+    if not files or not all(file.is_file() for file in files):
+        return None
+    stored = []
+    for file in files:
+        with np.load(file) as arrays:
+            stored.append({name: arrays[name] for name in arrays.files if name != "metrics"})
+    if len(stored) == 1:
+        return stored[0]
+    if config.task == "segmentation":
+        return None  # decisions of each epoch, which cannot be averaged
+    task = TASKS[config.task]
+    mean = torch.stack([task.probabilities(torch.from_numpy(one["logits"])) for one in stored]).mean(dim=0)
+    return {"logits": task.to_logits(mean).numpy()}
+
+
+def _some(data: TrialData) -> list[np.ndarray]:
+    """Up to NUM_CHECKED validation images, spread over the split."""
+    positions = data.dataset.indices("val")
+    chosen = np.unique(np.linspace(0, len(positions) - 1, NUM_CHECKED).astype(int))
+    return [data.images[int(position)] for position in positions[chosen]]
+
+
+def _noise(config: TrialConfig) -> list[np.ndarray]:
+    side = cached_short_side(config)
+    return list(np.random.default_rng(0).integers(0, 256, (4, side, side + side // 3, 3), dtype=np.uint8))

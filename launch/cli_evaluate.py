@@ -1,0 +1,44 @@
+"""The command that judges an exported model. Heavy libraries are imported inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from launch.options import CacheDir, Json, NoCache, OnBadImage, cache_folder, new_console
+
+
+def evaluate(
+    export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
+    data: Annotated[
+        str, typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits.")
+    ],
+    split: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="test, val, train or all; default: test, or val of the model's own data, or all of other data."
+        ),
+    ] = None,
+    json: Json = False,
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    on_bad_image: OnBadImage = "error",
+) -> None:
+    """Judge an exported model on labelled data, with 95% intervals."""
+    from dataclasses import asdict
+
+    from analysis.evaluate import evaluate_export
+    from launch.show_evaluation import print_evaluation
+
+    folder = cache_folder(cache_dir, no_cache)
+    found = evaluate_export(
+        export_dir, data, split, cache_dir=None if folder is None else Path(folder), on_bad_image=on_bad_image
+    )
+    if json:
+        from launch.show import print_json
+
+        print_json([asdict(found)])
+    else:
+        print_evaluation(found, new_console())

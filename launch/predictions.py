@@ -1,0 +1,60 @@
+"""`visionsweep predict`: rows of predictions, with a bar while they are made, printed or written as a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from analysis.predict import TABLES, predict_images
+from launch.remote.images import brought, by_address
+from launch.show import print_predictions
+from launch.tables import as_csv, as_json, write_table
+from search_spaces.errors import ConfigError
+from search_spaces.names import did_you_mean
+
+FORMATS = ("text", "csv", "json")
+
+
+def predict_and_tell(
+    export_dir: Path, images: Sequence[str], out: Path | None, form: str, console: Console, *, flips: bool
+) -> bool:
+    """Returns whether an image could not be read. Raises InputError before anything is predicted.
+
+    out: a table's file, or the folder of masks.
+    """
+    if form not in FORMATS:
+        raise ConfigError(f"unknown --format '{form}'. {did_you_mean(form, FORMATS)}")
+    table = out if out is not None and out.suffix.lower() in TABLES else None
+    paths, copies = brought(images)
+    # On standard error: standard output may be a file.
+    with _bar() as bar:
+        task = bar.add_task("predicting", total=None)
+        rows = predict_images(
+            export_dir,
+            paths,
+            out,
+            flips=flips,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    by_address(rows, copies)
+    if table is not None:
+        write_table(rows, table)
+        print_predictions([row for row in rows if "error" in row], console)
+        console.print(f"{len(rows)} images: {table}", soft_wrap=True)
+    elif form == "text":
+        print_predictions(rows, console)
+    else:
+        sys.stdout.write(as_csv(rows) if form == "csv" else as_json(rows))
+    return any("error" in row for row in rows)
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True, highlight=False, markup=False)
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip

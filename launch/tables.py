@@ -1,0 +1,53 @@
+"""Predictions as tables: CSV and JSON, on standard output or in a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import RunError
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """A line per image: path, label (several with | between), the files of its mask, then a column
+    `probability/CLASS` or `share/CLASS` per class; and error, where an image could not be read."""
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(["path", *(column for row in flat for column in row)]))
+    columns.sort(key=lambda column: column == "error")  # last, wherever the first broken image stood
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def as_json(rows: Sequence[dict[str, Any]]) -> str:
+    return json.dumps(rows, indent=1) + "\n"
+
+
+def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """To a file, in the form that its name ends in. Raises RunError where it cannot be written."""
+    text = as_csv(rows) if path.suffix.lower() == ".csv" else as_json(rows)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}). Choose another --out.") from None
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if key == "labels":
+            flat["labels"] = "|".join(value)
+        elif key == "probabilities":
+            flat |= {f"probability/{name}": number for name, number in value.items()}
+        elif key == "shares":
+            flat |= {f"share/{name}": number for name, number in value.items()}
+        else:
+            flat[key] = value
+    return flat
