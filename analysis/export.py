@@ -5,6 +5,8 @@ model.safetensors    the weights of the trial's best epoch; of an ensemble model
 classes.txt          one class a line, in the order of the outputs
 metrics.json         of that epoch, or of the epochs' mean prediction, on the validation split
 data.json            the fingerprint of data and split
+
+An ensemble of several trials has its members in folders of their own instead: see `ensemble_export.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.ensemble import evaluate_files
 from trainables.targets import output_classes
+
+MEMBERS = "members"
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,9 @@ def write_export(
         (out / "config.yaml").write_text(dump_config(config))
         for old in weight_files(out):
             old.unlink()
+        if (out / "ensemble.json").is_file():  # the members are ours to delete
+            shutil.rmtree(out / MEMBERS)
+            (out / "ensemble.json").unlink()
         for number, file in enumerate(weights, start=1):
             name = "model.safetensors" if len(weights) == 1 else f"model-{number}.safetensors"
             shutil.copyfile(file, out / name)

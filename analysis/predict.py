@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from trainables.evaluate import decide_at_size
 from trainables.inference import predict_batch
 from trainables.models.build import Model
 from trainables.tasks import TASKS
+
+if TYPE_CHECKING:
+    from analysis.ensemble_export import ExportedEnsemble
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,11 @@ class ExportedModel:
         return mask
 
 
-def load_export(export_dir: Path, device: torch.device | None = None) -> ExportedModel:
+def load_export(export_dir: Path, device: torch.device | None = None) -> ExportedModel | ExportedEnsemble:
     """Load what `visionsweep export` wrote. Raises RunError where it is no export, or its weights do not fit."""
-    weights = weight_files(export_dir)
+    weights, several = weight_files(export_dir), (export_dir / "ensemble.json").is_file()
     missing = [name for name in ("config.yaml", "classes.txt") if not (export_dir / name).is_file()]
-    missing += [] if weights else ["model.safetensors"]
+    missing += [] if weights or several else ["model.safetensors"]
     if missing:
         raise RunError(
             f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
@@ -65,6 +68,10 @@ def load_export(export_dir: Path, device: torch.device | None = None) -> Exporte
     text = (export_dir / "classes.txt").read_bytes().decode("utf-8", "surrogateescape")
     classes = tuple(text.removesuffix("\n").split("\n"))
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if several:
+        from analysis.ensemble_export import load_ensemble  # which is made of what stands here
+
+        return load_ensemble(export_dir, classes, device)
     return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device)
 
 
@@ -101,7 +108,7 @@ def _read(path: Path) -> npt.NDArray[np.uint8] | DataError:
         return error
 
 
-def _segment(exported: ExportedModel, paths: list[Path], out: Path) -> list[dict[str, Any]]:
+def _segment(exported: ExportedModel | ExportedEnsemble, paths: list[Path], out: Path) -> list[dict[str, Any]]:
     writer = MaskWriter(out, exported.classes)
     rows: list[dict[str, Any]] = []
     for path in paths:
@@ -116,7 +123,7 @@ def _segment(exported: ExportedModel, paths: list[Path], out: Path) -> list[dict
     return rows
 
 
-def _decide(exported: ExportedModel, probabilities: Tensor) -> dict[str, Any]:
+def _decide(exported: ExportedModel | ExportedEnsemble, probabilities: Tensor) -> dict[str, Any]:
     """The decision in the task's own form, with every class's probability."""
     values = [float(value) for value in probabilities]
     classes, threshold = exported.classes, exported.config.threshold

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from launch.options import CacheDir, Json, NoCache, OnBadImage, SetOption, cache_folder, new_console
+from search_spaces.errors import ConfigError
 
 
 def train(
@@ -37,8 +38,16 @@ def export(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Several models: see `ensemble`.")] = False,
 ) -> None:
     """Export a trial: configuration, weights, classes, metrics, data fingerprint."""
+    if ensemble:
+        if trial is not None:
+            raise ConfigError(f"export takes --ensemble or --trial, got both (trial {trial}). Leave one away.")
+        from launch.ensembles import export_chosen
+
+        export_chosen(run_dir, out, new_console())
+        return
     from analysis.export import export_trial
     from analysis.load import load_run
     from launch.show import print_export

@@ -31,7 +31,7 @@ ALLOWED = {
     "trainables/trainable.py": {"ray"},
     **{
         f"analysis/{name}.py": {"trainables", *TORCH}
-        for name in ("export", "predict", "ensemble", "embeddings", "overlays")
+        for name in ("export", "predict", "ensemble", "ensemble_export", "embeddings", "overlays")
     },
 }
 
@@ -139,7 +139,7 @@ def test_every_module_of_ours_that_is_imported_exists() -> None:
 
 def test_the_command_line_imports_nothing_heavy_until_a_command_is_called() -> None:
     names: set[str] = set()
-    for part in ("cli", "cli_search", "cli_models", "cli_show", "options", "machines/token"):
+    for part in ("cli", "cli_search", "cli_models", "cli_show", "cli_after", "options", "machines/token"):
         names |= set(imports_at_import_time((ROOT / f"launch/{part}.py").read_text()))
     names = {name for name in names if not name.startswith(("launch.options", "launch.cli_", "launch.machines.token"))}
     known = {*sys.stdlib_module_names, "typer", "search_spaces"}

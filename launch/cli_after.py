@@ -1,0 +1,24 @@
+"""The commands for what a search found: ensemble, refit; and dashboard, to watch it. Heavy libraries inside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from launch.options import new_console
+
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+
+
+def ensemble(
+    run_dir: RunDir,
+    size: Annotated[int, typer.Option(min=1, help="Members at most, one taken twice counted twice.")] = 10,
+    candidates: Annotated[Optional[int], typer.Option(min=1, help="Only of the best K trials.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="Where to export it.")] = None,  # noqa: UP045
+) -> None:
+    """Choose the models of a run that are best together, and say whether they beat the best one alone."""
+    from launch.ensembles import ensemble_of
+
+    ensemble_of(run_dir, size, candidates, out, new_console())
