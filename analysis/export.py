@@ -48,7 +48,7 @@ class Exported:
 def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
     """Write the best trial, or the named one, to the folder `out`. Raises RunError where that cannot be."""
     check_out(out)
-    trial = _find(run, trial_id)
+    trial = find_trial(run, trial_id)
     config = parse_config(trial.config, f"trial {trial.trial_id}")
     epochs = _epochs(run, trial, config)
     rows = {row["epoch"]: row["metrics"] for row in trial.epochs}
@@ -147,7 +147,8 @@ def check_out(out: Path) -> None:
         raise RunError(f"{out}: holds something that is not an export. Choose another --out.")
 
 
-def _find(run: Run, trial_id: str | None) -> Trial:
+def find_trial(run: Run, trial_id: str | None) -> Trial:
+    """The best trial, or the named one. Raises RunError where there is none."""
     if not run.trials:
         raise RunError(f"{run.run_dir}: has no trials yet. Wait for the first one, or resume the run.")
     if trial_id is None:

@@ -22,3 +22,16 @@ def ensemble(
     from launch.ensembles import ensemble_of
 
     ensemble_of(run_dir, size, candidates, out, new_console())
+
+
+def refit(
+    run_dir: RunDir,
+    trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
+    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, each with a seed of its own.")] = 3,
+    epochs: Annotated[Optional[int], typer.Option(min=1, help="Instead of the trial's own.")] = None,  # noqa: UP045
+    on: Annotated[str, typer.Option(help="train, or train+val: then no validation score is left.")] = "train",
+) -> None:
+    """Train the best trial again with other seeds: its mean and deviation. What was stopped goes on."""
+    from launch.refit import refit as refit_trial
+
+    refit_trial(run_dir, trial, seeds, epochs, on, new_console())
