@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from launch.cli_after import ensemble, refit
+from launch.cli_after import dashboard, ensemble, refit
 from launch.cli_models import export, predict, train
 from launch.cli_search import check, resume, run
 from launch.cli_show import rank, recipes, spaces
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the best way to train a classifier or a segmenter on your photos, within a budget.",
 )
-for command in (run, resume, rank, check, train, export, predict, ensemble, refit, spaces, recipes):
+for command in (run, resume, rank, check, train, export, predict, ensemble, refit, dashboard, spaces, recipes):
     app.command()(command)
 
 
@@ -38,7 +38,9 @@ def main() -> None:
     except VisionsweepError as error:  # a single training that ended (`train`): diverged, interrupted
         print(f"visionsweep: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:  # typer makes the one into the other
+        if isinstance(ended, SystemExit) and ended.code != 130:
+            raise
         again = "`visionsweep resume RUN`, `train` with the same --out, or the same `refit`"
         print(f"visionsweep: stopped. What had begun goes on from its last epoch: {again}.", file=sys.stderr)
         sys.exit(130)

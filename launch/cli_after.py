@@ -35,3 +35,14 @@ def refit(
     from launch.refit import refit as refit_trial
 
     refit_trial(run_dir, trial, seeds, epochs, on, new_console())
+
+
+def dashboard(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="This machine alone; others are refused.")] = "127.0.0.1",
+) -> None:
+    """Watch runs in the browser, live: optuna-dashboard on their journals."""
+    from launch.dashboard import serve
+
+    serve(run_dirs, host, port, new_console())

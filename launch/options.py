@@ -36,6 +36,11 @@ WarmStart = Annotated[
     typer.Option("--warm-start", help="A run or a recipe whose best is tried first (repeatable)."),
 ]
 
+Log = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--log", help="tensorboard, mlflow or wandb: every epoch for it too (repeatable)."),
+]
+
 
 def cache_folder(cache_dir: Path | None, no_cache: bool) -> str | None:
     from trainables.data.cache import default_cache_dir

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from launch import preflight
 from launch.callback import RunCallback
 from launch.interrupt import ctrl_c
 from launch.journal import Journal
+from launch.loggers import Loggers, check_loggers
 from launch.machines.agreement import require_shared
 from launch.machines.cluster import Share, ready, share_of_machine
 from launch.machines.lost import watched_ray
@@ -41,7 +43,7 @@ class RunOptions:
 
     num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials.
     cpus_per_trial, gpus_per_trial, max_concurrent: None decides by the machine. cache_dir: None for no cache.
-    keep_trials: how many of the best trials keep weights and predictions.
+    keep_trials: how many of the best trials keep weights and predictions. log: who else is told (`loggers.py`).
     """
 
     data: str
@@ -54,6 +56,7 @@ class RunOptions:
     cache_dir: str | None = None
     on_bad_image: str = "error"
     keep_trials: int = 5
+    log: Sequence[str] = ()
 
 
 def start(search: Search, name: str, runs_dir: Path, options: RunOptions, console: Console, started: float) -> Records:
@@ -103,6 +106,7 @@ def resume(run_dir: Path, more_trials: int, budget_s: float | None, console: Con
         if more_trials or (num_trials is None and budget_s is None):
             num_trials = (num_trials or len(records.trials)) + more_trials
         options = replace(options, num_trials=num_trials, budget_s=budget_s)
+        check_loggers(options.log)
         dataset = _load(search, options)
         was = search_json["data"]["fingerprint"]
         if dataset.fingerprint != was:
@@ -170,6 +174,7 @@ def _execute(
     watch = Watch(settings.run_dir, MAX_RETRIES)
     callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
     records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
+    records.loggers = Loggers(options.log, records.run_dir)
     trainable = tune.with_resources(
         tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
         {"cpu": share.cpus, "gpu": share.gpus},
@@ -181,6 +186,7 @@ def _execute(
         finally:
             _close(records)
             records.journal.close()
+            records.loggers.close()
             settings.stop_file.unlink(missing_ok=True)
 
 
