@@ -44,7 +44,10 @@ class TensorBoard:
 
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
         if trial.trial_id not in self.writers:
-            self.writers[trial.trial_id] = self.new_writer(str(self.folder / trial.trial_id), flush_secs=5)
+            # A name of its own: two sittings within a second would otherwise write over one another.
+            own = f".{os.getpid()}.{time.monotonic_ns()}"
+            folder = str(self.folder / trial.trial_id)
+            self.writers[trial.trial_id] = self.new_writer(folder, flush_secs=5, filename_suffix=own)
         for name, value in scalars(row).items():
             self.writers[trial.trial_id].add_scalar(name, value, row["epoch"], walltime=row.get("time"))
 

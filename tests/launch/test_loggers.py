@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,15 +106,18 @@ def test_weights_and_biases_is_written_offline(tmp_path: Path, monkeypatch: pyte
 
 
 def history_of(path: Path) -> list[dict[str, Any]]:
-    """The rows of an offline file, as `wandb sync` reads them."""
+    """The rows of an offline file: a head of 7 bytes, then LevelDB's records (crc, length, kind) of W&B's messages."""
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
-    store, rows = DataStore(), []
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
+    raw, rows, at = path.read_bytes(), [], 7
+    assert raw[:4] == b":W&B"
+    assert len(raw) < 32768, "one block, in which every record is whole"
+    while at < len(raw):
+        length, kind = struct.unpack_from("<4xHB", raw, at)
+        assert kind == 1
         record = Record()
-        record.ParseFromString(data)
+        record.ParseFromString(raw[at + 7 : at + 7 + length])
+        at += 7 + length
         if record.HasField("history"):
             named = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
             rows.append({name: json.loads(value) for name, value in named.items()})
