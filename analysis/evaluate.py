@@ -62,6 +62,11 @@ def evaluate_export(
     if split is not None and split not in SPLITS:
         raise ConfigError(f"unknown --split '{split}'. {did_you_mean(split, SPLITS)}")
     exported = load_export(export_dir, device)
+    if not isinstance(exported, ExportedModel):
+        raise RunError(
+            f"{export_dir}: is an ensemble of several trials, and evaluate judges one. `visionsweep ensemble RUN` says "
+            "what held-out images say of it."
+        )
     dataset, images = load_dataset(
         spec,
         task=exported.config.task,

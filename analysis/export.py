@@ -6,6 +6,8 @@ classes.txt          one class a line, in the order of the outputs
 metrics.json         of that epoch, or of the epochs' mean prediction, on the validation split
 data.json            the fingerprint of data and split
 README.md, requirements.txt, model.onnx, model.pt2: see `handover.py`
+
+An ensemble of several trials has its members in folders of their own instead: see `ensemble_export.py`.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from trainables.ensemble import evaluate_files
 from trainables.targets import output_classes
 
 HANDED_OVER = ("README.md", "requirements.txt", "model.onnx", "model.pt2")
+MEMBERS = "members"
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,9 @@ def write_export(
         (out / "config.yaml").write_text(dump_config(config))
         for old in [*weight_files(out), *(out / name for name in HANDED_OVER)]:
             old.unlink(missing_ok=True)  # of another model, perhaps
+        if (out / "ensemble.json").is_file():  # the members are ours to delete
+            shutil.rmtree(out / MEMBERS)
+            (out / "ensemble.json").unlink()
         for number, file in enumerate(weights, start=1):
             name = "model.safetensors" if len(weights) == 1 else f"model-{number}.safetensors"
             shutil.copyfile(file, out / name)

@@ -75,6 +75,7 @@ def hand_over(
     """The same of any export. data: with the validation split, or why it cannot be had. files: of the stored validation
     predictions, one for each of the model's epochs. run: where it was found, None where nothing was searched."""
     exported = load_export(out, torch.device("cpu"))
+    assert isinstance(exported, ExportedModel)  # that is what was just written
     metrics, described = (json.loads((out / name).read_text()) for name in ("metrics.json", "data.json"))
     first: Any = exported.models[0]
     before = preprocessing(exported.config, first.mean, first.std)

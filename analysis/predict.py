@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from trainables.tasks import TASKS
 
 MOST_WHOLE = 8  # images that wait for their masks at once, as large as the camera made them
 TABLES = (".csv", ".json")  # what a file of predictions may end in
+
+if TYPE_CHECKING:
+    from analysis.ensemble_export import ExportedEnsemble
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,13 @@ class ExportedModel:
         return task.to_logits((task.probabilities(logits) + task.probabilities(mirrored)) / 2)
 
 
-def load_export(export_dir: Path, device: torch.device | None = None) -> ExportedModel:
+def load_export(
+    export_dir: Path, device: torch.device | None = None, *, flips: bool = False
+) -> ExportedModel | ExportedEnsemble:
     """Load what `visionsweep export` wrote. Raises RunError where it is no export, or its weights do not fit."""
-    weights = weight_files(export_dir)
+    weights, several = weight_files(export_dir), (export_dir / "ensemble.json").is_file()
     missing = [name for name in ("config.yaml", "classes.txt") if not (export_dir / name).is_file()]
-    missing += [] if weights else ["model.safetensors"]
+    missing += [] if weights or several else ["model.safetensors"]
     if missing:
         raise RunError(
             f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
@@ -93,7 +98,11 @@ def load_export(export_dir: Path, device: torch.device | None = None) -> Exporte
     text = (export_dir / "classes.txt").read_bytes().decode("utf-8", "surrogateescape")
     classes = tuple(text.removesuffix("\n").split("\n"))
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device)
+    if several:
+        from analysis.ensemble_export import load_ensemble  # which is made of what stands here
+
+        return load_ensemble(export_dir, classes, device, flips)
+    return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device, flips)
 
 
 def predict_images(
@@ -112,7 +121,7 @@ def predict_images(
     the mean of each image's prediction and its mirror image's. progress: told after every batch how many are done, of
     how many.
     """
-    exported = replace(load_export(export_dir), flips=flips)
+    exported = load_export(export_dir, flips=flips)
     paths = list(_expand(images))
     segments = exported.config.task == "segmentation"
     if out is not None and out.suffix.lower() in TABLES:
@@ -147,22 +156,23 @@ def _read(path: Path) -> npt.NDArray[np.uint8] | DataError:
 
 
 Images = Sequence[tuple[Path, npt.NDArray[np.uint8]]]
+Exported: TypeAlias = "ExportedModel | ExportedEnsemble"
 
 
-def _classify(exported: ExportedModel, images: Images) -> Iterator[dict[str, Any]]:
+def _classify(exported: Exported, images: Images) -> Iterator[dict[str, Any]]:
     if images:
         for probabilities in exported.probabilities(image for _, image in images):
             yield _decide(exported, probabilities)
 
 
-def _segment(exported: ExportedModel, images: Images, writer: MaskWriter) -> Iterator[dict[str, Any]]:
+def _segment(exported: Exported, images: Images, writer: MaskWriter) -> Iterator[dict[str, Any]]:
     for (path, image), mask in zip(images, exported.masks([image for _, image in images]), strict=True):
         counts = np.bincount(mask.reshape(-1), minlength=len(exported.classes)) / mask.size
         shares = {name: round(float(share), 6) for name, share in zip(exported.classes, counts, strict=True) if share}
         yield {**writer.write(path, image, mask), "shares": shares}
 
 
-def _decide(exported: ExportedModel, probabilities: Tensor) -> dict[str, Any]:
+def _decide(exported: Exported, probabilities: Tensor) -> dict[str, Any]:
     """The decision in the task's own form, with every class's probability."""
     values = [float(value) for value in probabilities]
     classes, threshold = exported.classes, exported.config.threshold

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from launch.cli_after import dashboard, ensemble, refit
 from launch.cli_evaluate import evaluate
 from launch.cli_jobs import fetch, logs, status, stop, submit
 from launch.cli_models import export, predict, train
@@ -22,7 +23,7 @@ app = typer.Typer(
     help="Find the best way to train a classifier or a segmenter on your photos, within a budget.",
 )
 searching = (run, resume, rank, check, submit, status, logs, stop, fetch)
-for command in (*searching, train, export, predict, evaluate, spaces, recipes):
+for command in (*searching, train, export, predict, evaluate, ensemble, refit, dashboard, spaces, recipes):
     app.command()(command)
 
 
@@ -40,8 +41,10 @@ def main() -> None:
     except VisionsweepError as error:  # a single training that ended (`train`): diverged, interrupted
         _say(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        again = "`visionsweep resume RUN`, or `train` with the same --out"
+    except (KeyboardInterrupt, SystemExit) as ended:  # typer makes the one into the other
+        if isinstance(ended, SystemExit) and ended.code != 130:
+            raise
+        again = "`visionsweep resume RUN`, `train` with the same --out, or the same `refit`"
         _say(f"stopped. What had begun goes on from its last epoch: {again}.")
         sys.exit(130)
 

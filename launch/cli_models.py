@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from launch.options import CacheDir, NoCache, OnBadImage, RunArgument, SetOption, cache_folder, new_console
+from search_spaces.errors import ConfigError
 
 
 def train(
@@ -40,8 +41,18 @@ def export(
     trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
     onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Also as model.pt2 (torch.export), checked likewise.")] = False,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Several models: see `ensemble`.")] = False,
 ) -> None:
     """Export a trial: configuration, weights, classes, metrics, a model card; and graphs that run without us."""
+    if ensemble:
+        given = [f"--trial {trial}"] * (trial is not None) + ["--onnx"] * onnx + ["--pt2"] * pt2
+        if given:
+            raise ConfigError(f"export takes --ensemble alone, got {given[0]} too. Leave one away.")
+        from launch.ensembles import export_chosen
+        from launch.remote.places import local_run
+
+        export_chosen(local_run(run_dir), out, new_console())
+        return
     from launch.remote.views import run_at
 
     with run_at(run_dir, weights_of=trial) as loaded:

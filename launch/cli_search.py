@@ -13,6 +13,7 @@ from launch.options import (
     CpusPerTrial,
     DataOption,
     GpusPerTrial,
+    Log,
     MaxConcurrent,
     NoCache,
     OnBadImage,
@@ -45,6 +46,7 @@ def run(
     sampler: Sampler = None,
     pruner: Pruner = None,
     warm_start: WarmStart = None,
+    log: Log = None,
     keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
     runs_dir: RunsDir = "runs",
@@ -55,6 +57,7 @@ def run(
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
     started = time.time()
     from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+    from launch.loggers import check_loggers
     from launch.show import print_outcome
     from launch.warm import warm_started
 
@@ -64,6 +67,7 @@ def run(
     found = warm_started(found, warm_start or [])
     budget_s = None if budget is None else parse_duration(budget)
     data = data_of(search, found, data)
+    check_loggers(log or [])
     from launch.machines.cluster import ray_at
 
     with ray_at(address):
@@ -80,6 +84,7 @@ def run(
             cache_dir=cache_folder(cache_dir, no_cache),
             on_bad_image=on_bad_image,
             keep_trials=keep_trials,
+            log=log or [],
         )
         console = new_console()
         records = start(found, check_name(name or default_name(search)), runs_dir, options, console, started)

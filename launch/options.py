@@ -69,6 +69,11 @@ WarmStart = Annotated[
     typer.Option("--warm-start", help="A run or a recipe whose best is tried first (repeatable)."),
 ]
 
+Log = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--log", help="tensorboard, mlflow or wandb: every epoch for it too (repeatable)."),
+]
+
 
 def amount(text: str | None) -> float | Literal["auto"] | None:
     """Of --cpus-per-trial or --gpus-per-trial."""

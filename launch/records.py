@@ -7,6 +7,7 @@
       checkpoints/TRIAL/ predictions/TRIAL/    see `trainables/checkpoint.py`
       best.yaml          the best configuration so far
       study.journal      a copy for optuna-dashboard, see `launch/journal.py`
+      tb/ mlruns/ wandb/ copies for others, see `launch/loggers.py`
 
 Lines are appended whole: each is one write to a file opened for appending, so a reader (or a resumed run) meets at
 most one torn line, the last one, after a crash.
@@ -27,6 +28,7 @@ from typing import Any
 
 from analysis.load import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
 from launch.journal import Journal
+from launch.loggers import Loggers
 from launch.remote.mirror import Mirror
 from search_spaces.errors import RunError
 from trainables.checkpoint import PROCESS_FILE, stored_row, write_whole
@@ -41,6 +43,7 @@ class Records:
         self.run_dir = run_dir
         self.trials: Trials = {}
         self.journal: Journal | None = None  # told of everything that is recorded
+        self.loggers: Loggers | None = None  # likewise
         self.mirror: Mirror | None = None  # of a run that is kept on S3
 
     @property
@@ -101,6 +104,8 @@ class Records:
         self._event({"event": "ended", "trial_id": trial_id, "status": status, "reason": reason, "epochs": num_epochs})
         if self.journal is not None:
             self.journal.ended(self.trials[trial_id])
+        if self.loggers is not None:
+            self.loggers.ended(self.trials[trial_id])
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """row: trial_id, epoch, metrics, seconds, images_per_s, lr, COSTS, node, pid."""
@@ -109,6 +114,8 @@ class Records:
         take_epoch(self.trials, whole)
         if self.journal is not None:
             self.journal.epoch(row["trial_id"], row["epoch"], row["metrics"])
+        if self.loggers is not None:
+            self.loggers.epoch(self.trials[row["trial_id"]], whole)
 
     def keep_only(self, trial_ids: Iterable[str], among: Iterable[Trial] | None = None) -> None:
         """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt. among: the

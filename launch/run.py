@@ -7,6 +7,7 @@ import platform
 import sys
 import tempfile
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from launch import preflight
 from launch.callback import RunCallback
 from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
+from launch.loggers import Loggers, check_loggers
 from launch.machines.agreement import require_shared
 from launch.machines.cluster import Share, ready, share_of_machine
 from launch.machines.lost import watched_ray
@@ -51,7 +53,7 @@ class RunOptions:
     num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials.
     cpus_per_trial, gpus_per_trial, max_concurrent: None decides by the machine; `auto` packs trials by the memory that
     they need. cache_dir: None for no cache.
-    keep_trials: how many of the best trials keep weights and predictions.
+    keep_trials: how many of the best trials keep weights and predictions. log: who else is told (`loggers.py`).
     """
 
     data: str
@@ -64,6 +66,7 @@ class RunOptions:
     cache_dir: str | None = None
     on_bad_image: str = "error"
     keep_trials: int = 5
+    log: Sequence[str] = ()
 
 
 def start(search: Search, name: str, runs_dir: str, options: RunOptions, console: Console, started: float) -> Records:
@@ -137,6 +140,7 @@ def _go_on(
         if more_trials or (num_trials is None and budget_s is None):
             num_trials = (num_trials or len(records.trials)) + more_trials
         options = replace(options, num_trials=num_trials, budget_s=budget_s)
+        check_loggers(options.log)
         dataset = _load(search, options)
         was = search_json["data"]["fingerprint"]
         if dataset.fingerprint != was:
@@ -210,6 +214,7 @@ def _execute(
     watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
     callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
     records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
+    records.loggers = Loggers(options.log, records.run_dir)
     trainable = tune.with_resources(
         tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
         {"cpu": share.cpus, "gpu": share.gpus} if room is None else resources_of,
@@ -222,6 +227,7 @@ def _execute(
         finally:
             _close(records)
             records.journal.close()
+            records.loggers.close()
             settings.stop_file.unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
 from trainables.targets import check_class_metrics, output_classes
 from trainables.threads import limit_threads
+
+LAST_EPOCH = "epoch"  # as a metric: the later, the better
 
 
 def train_one(
@@ -74,22 +77,34 @@ def train_one(
     )
     for note in dataset.notes:
         console.print(note, style="yellow", soft_wrap=True)
+    train_on(config, TrialData(dataset, images), out, metric, console)
+    if out is None:
+        console.print("Add --out DIR to keep the model.", style="dim")
+
+
+def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str, console: Console) -> dict[str, Any]:
+    """Train on data that is open; returns what `metrics.json` of an export says.
+
+    The best epoch by `metric` is kept. Where the data has no validation split it is the last one, which is judged on
+    the test split (`test/...`) where there is one: nothing was chosen by that.
+    """
+    dataset, judged = data.dataset, len(data.dataset.indices("val")) > 0
     limit_threads(os.cpu_count() or 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
     # What another configuration, or other data, left behind is not gone on with.
     asked = f"# data {dataset.fingerprint}, {dataset.split_origin}, best by {metric}\n{dump_config(config)}"
     with _work_folder(out, asked, console) as work:
-        files = TrialFiles(
-            work, work, metric, mode_of(metric), config.keep_best, config.ensemble, config.ensemble_metric
-        )
+        by, mode = (metric, mode_of(metric)) if judged else (LAST_EPOCH, "max")
+        files = TrialFiles(work, work, by, mode, config.keep_best, config.ensemble, config.ensemble_metric)
         resume = load_state(files.last) if files.last.exists() else None
         if resume is not None:
             console.print(f"Going on from {files.last}.", soft_wrap=True)
-        data = TrialData(dataset, images)
         with _bar(console) as bar:
             task = bar.add_task("training", total=config.epochs)
             for result in fit(config, data, device, resume=resume, num_workers=num_workers):
+                if not judged:
+                    result = replace(result, metrics={**result.metrics, LAST_EPOCH: float(result.epoch)})
                 files.save(result, to_go_on=out is not None)
                 bar.update(task, completed=result.epoch)
                 console.print(_line(result, metric))
@@ -99,22 +114,26 @@ def train_one(
         if best is None:
             raise ConfigError(f"no epoch has a value of {metric} on this data. Choose another --metric.")
         epoch, metrics = best
-        console.print(f"Best: {metric} {metrics[metric]:.4f} at epoch {epoch}", style="bold green")
+        if judged:
+            console.print(f"Best: {metric} {metrics[metric]:.4f} at epoch {epoch}", style="bold green")
         epochs = files.averaged()
         weights = [files.files_of(kept)[0] for kept in epochs]
         about: dict[str, Any] = {"epoch": epoch}
-        if len(epochs) > 1:
+        if len(epochs) > 1 and judged:
             metrics = evaluate_files(config, weights, data, device)
             about = {"epochs": epochs}
             console.print(f"Mean of epochs {epochs}: {metric} {metrics[metric]:.4f}", style="bold green")
+        if not judged:
+            on_test = evaluate_files(config, weights, data, device, split="test")
+            metrics = {name.replace("val/", "test/"): value for name, value in on_test.items()}
         print_class_iou(metrics, console)
         if out is None:
-            console.print("Add --out DIR to keep the model.", style="dim")
-            return
+            return {**about, **metrics}
         classes = output_classes(config, dataset.classes)
         write_export(out, config, classes, weights, {**about, **metrics}, dataset.describe())
         hand_over(out, data, [files.files_of(kept)[1] for kept in epochs])
     console.print(f"Exported to {out}. Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
+    return {**about, **metrics}
 
 
 @contextlib.contextmanager

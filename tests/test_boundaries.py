@@ -36,7 +36,7 @@ ALLOWED = {
         for name in (
             *("export", "handover", "graphs", "preprocessing"),  # export, and what goes with it
             *("predict", "evaluate", "bootstrap"),  # what an exported model says, and how well
-            *("ensemble", "embeddings", "overlays"),
+            *("ensemble", "ensemble_export", "embeddings", "overlays"),
         )
     },
 }
@@ -155,6 +155,7 @@ def test_the_command_line_imports_nothing_heavy_until_a_command_is_called() -> N
         "cli_evaluate",
         "cli_show",
         "cli_jobs",
+        "cli_after",
         "options",
         "machines/token",
     ):

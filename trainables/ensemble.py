@@ -35,8 +35,10 @@ def load_models(config: TrialConfig, num_classes: int, files: Sequence[Path], de
 
 
 def evaluate_files(
-    config: TrialConfig, files: Sequence[Path], data: TrialData, device: torch.device
+    config: TrialConfig, files: Sequence[Path], data: TrialData, device: torch.device, split: str = "val"
 ) -> dict[str, float]:
-    """The validation metrics of the mean prediction of several epochs' weights (report "DLCV HW1", section 1.2)."""
+    """The metrics of the mean prediction of several epochs' weights (report "DLCV HW1", section 1.2); with `val/` in
+    front, whichever split it is."""
     classes, labels, _ = what_to_learn(config, data)
-    return evaluate(config, load_models(config, len(classes), files, device), data, labels, device).metrics
+    models = load_models(config, len(classes), files, device)
+    return evaluate(config, models, data, labels, device, split=split).metrics

@@ -45,8 +45,10 @@ def evaluate(
 ) -> Evaluation:
     """Of one model, or of several epochs' mean probability. labels: as `loader.batches` takes them.
 
-    Raises Interrupted when asked to stop.
+    Nothing where the split has no images: all were trained on. Raises Interrupted when asked to stop.
     """
+    if not len(data.dataset.indices(split)):
+        return Evaluation({}, {})
     for model in models:
         model.eval()
     judge = _segmentation if isinstance(labels, Merge) else _classification

@@ -123,7 +123,7 @@ def fit(
         )  # fmt: skip
         state.epoch += 1
         metrics = {"train/loss": mean_loss, **judged.metrics}
-        if not math.isfinite(metrics["val/loss"]):
+        if not math.isfinite(metrics.get("val/loss", mean_loss)):  # no validation split, no val/loss
             raise Diverged(metrics["val/loss"], state.epoch, 0, _base_lr(state))
 
         early = _stop_early(config, state, metrics)

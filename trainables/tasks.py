@@ -165,11 +165,13 @@ LABEL_TASKS: dict[str, LabelTask] = {
 }
 
 
-def score(task_name: str, logits: Tensor, targets: Tensor, num_classes: int, threshold: float) -> dict[str, float]:
+def score(
+    task_name: str, logits: Tensor, targets: Tensor, num_classes: int, threshold: float, only: str | None = None
+) -> dict[str, float]:
     """Every metric of the task over the whole split, as fractions of one, and the plain loss.
 
-    logits and targets (N, K) float32 on one device. A metric that is not defined on this split (no positive
-    of any class, say) is left out.
+    logits and targets (N, K) float32 on one device. only: this metric and the loss, where many predictions are to be
+    compared by it. A metric that is not defined on this split (no positive of any class, say) is left out.
     """
     labels = LABEL_TASKS[task_name]
     probabilities, wanted = TASKS[task_name].probabilities(logits), labels.metric_target(targets)
@@ -177,7 +179,9 @@ def score(task_name: str, logits: Tensor, targets: Tensor, num_classes: int, thr
     # torchmetrics' own macro average would count them as zero.
     ranked = (targets > 0.5).any(dim=0) & (targets <= 0.5).any(dim=0)
     # A collection shares the counts among precision, recall and F1.
-    collection = MetricCollection(dict(labels.metrics(num_classes, threshold))).to(logits.device)
+    metrics = labels.metrics(num_classes, threshold)
+    asked = metrics if only is None else {name: metric for name, metric in metrics.items() if name == only}
+    collection = MetricCollection(dict(asked)).to(logits.device)
     with warnings.catch_warnings():
         # A class that the validation split lacks is worth no warning at every epoch.
         warnings.filterwarnings("ignore", message=".*(No positive|No negative|no positive|Average precision score).*")

@@ -41,6 +41,13 @@ def new_place(runs_dir: str, name: str, cache_dir: Path | None) -> Place:
     return place_of(f"{runs_dir.rstrip('/')}/{name}" if is_remote(runs_dir) else str(Path(runs_dir) / name), cache_dir)
 
 
+def local_run(run: str) -> Path:
+    """The folder of a run that is to be worked with, not only looked at. Raises RunError for one on S3."""
+    if is_remote(run):
+        raise RunError(f"{run}: is on S3, and this works in a folder. Bring it home first: `visionsweep fetch {run}`.")
+    return Path(run)
+
+
 def require_run(run: str) -> None:
     """Raises RunError or StorageError where there is no such run."""
     place = place_of(run, None)

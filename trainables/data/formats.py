@@ -25,7 +25,7 @@ from search_spaces.names import did_you_mean
 from trainables.data.cache import DecodedImages, Images, default_cache_dir, open_images
 from trainables.data.cache_build import Source
 from trainables.data.csv_table import scan_csv
-from trainables.data.dataset import TASKS, Dataset
+from trainables.data.dataset import TASKS, Dataset, RemoteCopy
 from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
 from trainables.data.folders import LAYOUTS, has_class_folders, scan_folder
 from trainables.data.mask_folders import find_layout, scan_masks

@@ -1,0 +1,183 @@
+"""`visionsweep dashboard`: optuna-dashboard on the journals of one or more runs, on this machine alone.
+
+It only looks: whatever would change a study is refused, and the journals of running searches are read as they grow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+from rich.console import Console
+
+from analysis.load import read_search
+from search_spaces.errors import ConfigError, RunError
+
+LOOPBACK = ("127.0.0.1", "localhost")
+# Of Optuna's journal (optuna.storages.journal._storage.JournalOperation).
+CREATE_STUDY, DELETE_STUDY, CREATE_TRIAL = 0, 1, 4
+
+
+class Journals(BaseJournalBackend):
+    """Several runs' study.journal files as one journal, in which every run is a study.
+
+    Each file counts its studies and trials from zero: here they get numbers of their own. A file that was replaced,
+    as `resume` does, is read anew, and its study before is taken out. Nothing is ever written.
+    """
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        """files: journals by what their studies are to be called."""
+        self.files = {name: _File(path) for name, path in files.items()}
+        self.logs: list[dict[str, Any]] = []
+        self.num_studies = self.num_trials = 0
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        for name, file in self.files.items():
+            if file.was_replaced():
+                if file.study is not None:
+                    self.logs.append({"op_code": DELETE_STUDY, "worker_id": name, "study_id": file.study})
+                self.files[name] = file = _File(file.path)
+            for log in file.new_logs():
+                self._take(name, file, log)
+        return self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise RuntimeError("the dashboard only looks")
+
+    def _take(self, name: str, file: _File, log: dict[str, Any]) -> None:
+        if log["op_code"] == CREATE_STUDY:
+            file.study, log = self.num_studies, {**log, "study_name": name}
+            self.num_studies += 1
+        elif log["op_code"] == CREATE_TRIAL:
+            file.trials.append(self.num_trials)
+            self.num_trials += 1
+        if "study_id" in log:
+            log = {**log, "study_id": file.study}
+        if "trial_id" in log:
+            log = {**log, "trial_id": file.trials[log["trial_id"]]}
+        self.logs.append(log)
+
+
+class _File:
+    """One journal, read from where the last look ended. It holds one study: a run's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset, self.first_line = path, 0, b""
+        self.study: int | None = None
+        self.trials: list[int] = []  # the merged number of each of its trials
+
+    def was_replaced(self) -> bool:
+        """By its first line, which says who made the study: a new file may have the old one's inode, or be longer."""
+        return self._read(0, len(self.first_line)) not in (b"", self.first_line)
+
+    def new_logs(self) -> list[dict[str, Any]]:
+        text = self._read(self.offset)
+        whole = text[: text.rfind(b"\n") + 1]  # a line that is being written comes with the next look
+        self.offset += len(whole)
+        self.first_line = self.first_line or whole.partition(b"\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def _read(self, offset: int, size: int = -1) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except FileNotFoundError:  # about to be written anew
+            return b""
+
+
+def watched(run_dirs: list[Path]) -> dict[str, Path]:
+    """The runs' journals by name: the folder's, or the path where two are called alike. Raises RunError for what is no
+    run, or one without a journal."""
+    for run_dir in run_dirs:
+        read_search(run_dir)
+        if not (run_dir / "study.journal").is_file():
+            raise RunError(f"{run_dir}: has no study.journal. `visionsweep resume {run_dir}` writes it.")
+    paths = list(dict.fromkeys(run_dir.resolve() for run_dir in run_dirs))
+    names = [path.name for path in paths]
+    return {path.name if names.count(path.name) == 1 else str(path): path / "study.journal" for path in paths}
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def server(run_dirs: list[Path], host: str, port: int) -> WSGIServer:
+    """The dashboard, listening; `serve_forever` serves. port: 0 takes a free one.
+
+    Raises ConfigError for an address that others could reach, a port that is taken, or a missing package.
+    """
+    if host not in LOOPBACK:
+        raise ConfigError(
+            f"--host {host}: optuna-dashboard asks nobody for a token, so it listens on this machine alone. From "
+            f"another one: `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`, then http://localhost:{port}."
+        )
+    journals = watched(run_dirs)
+    try:
+        from optuna_dashboard import wsgi
+    except ImportError:
+        raise ConfigError(
+            "dashboard needs the package optuna-dashboard, which is not installed: "
+            "pip install -e '.[dashboard]' --constraint constraints.txt."
+        ) from None
+    app = only_looking(wsgi(JournalStorage(Journals(journals))))
+    try:
+        return make_server("127.0.0.1", port, app, server_class=_Server, handler_class=_Quiet)
+    except OSError as error:
+        raise ConfigError(f"--port {port}: cannot be had ({error.strerror}). Choose another, or 0 for any.") from None
+
+
+def only_looking(app: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuses what would change a study, and what a page of some other site sends here under its own name."""
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
+        if host not in LOOPBACK:
+            return _refuse(start_response, "403 Forbidden", "this address is not for others")
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _refuse(start_response, "405 Method Not Allowed", "this dashboard only looks")
+        return app(environ, start_response)
+
+    return guarded
+
+
+def _refuse(start_response: Callable[..., Any], status: str, reason: str) -> list[bytes]:
+    start_response(status, [("Content-Type", "application/json")])
+    return [json.dumps({"reason": reason}).encode()]
+
+
+def serve(run_dirs: list[Path], host: str, port: int, console: Console) -> None:
+    """Until Ctrl-C."""
+    with server(run_dirs, host, port) as listening:
+        console.print(f"http://127.0.0.1:{listening.server_port}  (Ctrl-C ends it)", style="bold green")
+        for line in beside(run_dirs):
+            console.print(line, style="dim", soft_wrap=True)
+        try:
+            listening.serve_forever()
+        except KeyboardInterrupt:
+            console.print("Stopped.")
+
+
+def beside(run_dirs: list[Path]) -> list[str]:
+    """How to look at what `run --log` wrote, where it did."""
+    lines = []
+    for run_dir in run_dirs:
+        if (run_dir / "tb").is_dir():
+            lines.append(f"TensorBoard's files: tensorboard --logdir {run_dir / 'tb'}")
+        if (run_dir / "mlruns").is_dir():
+            lines.append(
+                f"MLflow's: mlflow ui --backend-store-uri sqlite:///{(run_dir / 'mlruns/mlflow.db').resolve()}"
+            )
+        if (run_dir / "wandb").is_dir():
+            lines.append(f"Weights & Biases': wandb sync {run_dir / 'wandb'}/offline-run-*")
+    return lines or ["TensorBoard: none of these runs was started with --log tensorboard."]

@@ -1,0 +1,135 @@
+"""`visionsweep refit`: train a trial again with other seeds, to see what it gives on the average.
+
+A search keeps the best of many trials, and the best of many is partly luck. Each refit is what `train` writes, in
+
+    RUN/refits/TRIAL[-epochs-N][-train+val]/seed-S/     an export
+    RUN/refits/TRIAL[-epochs-N][-train+val]/refits.json what they gave: metric, values by seed, mean, deviation
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from analysis.export import find_trial
+from analysis.load import Run, Trial, load_run
+from launch.run_data import data_of_run
+from launch.train import train_on
+from search_spaces.errors import ConfigError
+from search_spaces.names import did_you_mean, mode_of
+from trainables.checkpoint import write_whole
+from trainables.config import TrialConfig
+from trainables.config_io import parse_config
+from trainables.data.loader import TrialData
+
+ON = ("train", "train+val")
+# What needs the validation split's scores, and how it is turned off.
+NEED_VAL = {"early_stopping_patience": None, "ensemble": 1}
+LUCK = 2.0  # deviations above the mean of its refits, from where on a trial is called lucky
+
+
+def refit(run_dir: Path, trial_id: str | None, num_seeds: int, epochs: int | None, on: str, console: Console) -> None:
+    """Train the best trial, or the named one, with the seeds after the run's own; what was trained before is kept.
+
+    Raises ConfigError for another `on`, RunError where there is no such trial or the data has changed.
+    """
+    if on not in ON:
+        raise ConfigError(f"--on takes {' or '.join(ON)}, got '{on}'. {did_you_mean(on, ON)}")
+    run = load_run(run_dir)
+    trial = find_trial(run, trial_id)
+    changed = {} if epochs is None else {"epochs": epochs}
+    config = parse_config({**trial.config, **changed}, f"trial {trial.trial_id}")
+    data = data_of_run(run)
+    if on == "train+val":
+        config, data = _with_val(config, data, console)
+    judged_on = "val" if on == "train" else "test" if len(data.dataset.indices("test")) else None
+    metric = run.metric.replace("val/", f"{judged_on}/")
+    parts = [trial.trial_id, *([f"epochs-{epochs}"] if epochs else []), *([on] if on != "train" else [])]
+    folder = run_dir / "refits" / "-".join(parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[int, dict[str, Any]] = {}
+    for seed in range(config.seed + 1, config.seed + 1 + num_seeds):
+        out = folder / f"seed-{seed}"
+        console.print(f"Trial {trial.trial_id} with seed {seed} ({len(found) + 1} of {num_seeds}):", style="bold")
+        done = _finished(out, data)
+        if done is not None:
+            console.print(f"Trained before: {out}", soft_wrap=True)
+        found[seed] = done or train_on(config.model_copy(update={"seed": seed}), data, out, run.metric, console)
+    told = summary(trial, run, metric, {seed: values.get(metric) for seed, values in found.items()}, bool(changed))
+    told |= {"on": on, "epochs": config.epochs}
+    text = json.dumps(told, indent=1) + "\n"
+    write_whole(folder / "refits.json", lambda path: path.write_text(text))
+    console.print(in_words(told), style="bold green", soft_wrap=True)
+    console.print(f"Models, each an export: {folder}/seed-*", soft_wrap=True)
+
+
+def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None], changed: bool) -> dict[str, Any]:
+    """metric None: nothing was judged. deviation: of one training, from the values of the seeds."""
+    given = [value for value in values.values() if value is not None]
+    best = trial.best(run.metric, run.mode)
+    told: dict[str, Any] = {"trial_id": trial.trial_id, "metric": metric, "values": values}
+    told["mean"] = statistics.mean(given) if given else None
+    told["deviation"] = statistics.stdev(given) if len(given) > 1 else None
+    # Another number of epochs, or other images, is another experiment than the trial's own.
+    told["trial_value"] = best[0] if best is not None and not changed and metric == run.metric else None
+    return told
+
+
+def in_words(told: dict[str, Any]) -> str:
+    """What the refits gave, and whether the trial was lucky."""
+    metric, mean, deviation, own = told["metric"], told["mean"], told["deviation"], told["trial_value"]
+    num = len(told["values"])
+    if mean is None:
+        return (
+            f"{num} trainings on train+val: no image is left that could judge them, so there is no score, and the last "
+            "epoch of each is kept. `--on train` is judged on val."
+        )
+    spread = "" if deviation is None else f" ± {deviation:.4f}"
+    said = f"Trial {told['trial_id']}, {num} seed{'s' if num > 1 else ''}: {metric} {mean:.4f}{spread}"
+    if own is None:
+        return f"{said}."
+    ahead = (own - mean) * (1 if mode_of(metric) == "max" else -1)
+    said += f"; in the search it gave {own:.4f}"
+    if not deviation:
+        return f"{said}."
+    if ahead > LUCK * deviation:
+        return f"{said}, {ahead / deviation:.1f} deviations better: luck had a part in that."
+    return f"{said}, within what another seed gives." if ahead > -LUCK * deviation else f"{said}: it was unlucky there."
+
+
+def _with_val(config: TrialConfig, data: TrialData, console: Console) -> tuple[TrialConfig, TrialData]:
+    """The data whose validation images are trained on too, and the configuration without what takes their scores."""
+    dropped = [f"{name} {getattr(config, name)}" for name, none in NEED_VAL.items() if getattr(config, name) != none]
+    if dropped:
+        console.print(
+            f"Without a validation split there is no {' and no '.join(dropped)}: every training goes through all "
+            f"{config.epochs} epochs, and its last one is kept.",
+            style="yellow",
+            soft_wrap=True,
+        )
+    config = config.model_copy(update=NEED_VAL)
+    old = data.dataset
+    dataset = replace(
+        old,
+        split=np.where(old.split == "val", "train", old.split),
+        split_origin=f"{old.split_origin}; val is trained on too",
+    )
+    return config, TrialData(dataset, data.images)
+
+
+def _finished(out: Path, data: TrialData) -> dict[str, Any] | None:
+    """The metrics of a refit that is there and whole, on this data. One that was cut off has its training beside it."""
+    if not (out / "data.json").is_file() or out.with_name(f"{out.name}.training").exists():
+        return None
+    try:
+        told: dict[str, Any] = json.loads((out / "metrics.json").read_text())
+        same = json.loads((out / "data.json").read_text())["fingerprint"] == data.dataset.fingerprint
+    except (ValueError, LookupError, OSError):
+        return None
+    return told if same else None

@@ -1,0 +1,32 @@
+"""The data that a run was searched on, opened again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis.load import Run
+from launch.preflight import short_side_px
+from search_spaces.errors import RunError
+from search_spaces.serial import search_from_json
+from trainables.data.formats import load_dataset
+from trainables.data.loader import TrialData
+
+
+def data_of_run(run: Run) -> TrialData:
+    """With the run's split, from the run's cache. Raises RunError where it is no longer the same."""
+    options, was = run.search["options"], run.search["data"]
+    dataset, images = load_dataset(
+        options["data"],
+        task=was["task"],
+        seed=options["seed"],
+        on_bad_image=options["on_bad_image"],
+        short_side_px=short_side_px(search_from_json(run.search["search"])),
+        cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
+    )
+    val = [dataset.names[position] for position in dataset.indices("val")]
+    if dataset.fingerprint != was["fingerprint"] or val != was["val"]:
+        raise RunError(
+            f"the data at {options['data']} is not the run's data (fingerprint {dataset.fingerprint}, was "
+            f"{was['fingerprint']}, or another split). Restore it."
+        )
+    return TrialData(dataset, images)

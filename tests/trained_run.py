@@ -1,0 +1,50 @@
+"""A run directory as a search leaves it, made without Ray: a few tiny trials, each trained in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from launch.preflight import short_side_px
+from launch.records import Records
+from launch.run import RunOptions
+from search_spaces.search import Search
+from search_spaces.serial import search_to_json
+from trainables.checkpoint import TrialFiles
+from trainables.config_io import parse_config
+from trainables.data.formats import load_dataset
+from trainables.data.loader import TrialData
+from trainables.loop import fit
+
+
+def trained_run(run_dir: Path, search: Search, data: str, configs: Sequence[dict[str, Any]]) -> TrialData:
+    """One complete trial per configuration; returns the data that they were trained on."""
+    dataset, images = load_dataset(
+        data, task=None if search.task == "classification" else search.task, short_side_px=short_side_px(search),
+        cache_dir=None,
+    )  # fmt: skip
+    search = search.for_task(dataset.task)
+    metric, mode = search.metric or "", search.mode or "max"
+    records = Records.create(
+        run_dir,
+        {
+            "search": search_to_json(search),
+            "data": dataset.describe(),
+            "options": asdict(RunOptions(data=data)),
+        },
+    )
+    for number, values in enumerate(configs):
+        trial_id, config = f"{number:04d}", parse_config(values)
+        records.proposed(trial_id, {}, values, "drawn")
+        records.started(trial_id)
+        folders = (run_dir / room / trial_id for room in ("checkpoints", "predictions"))
+        files = TrialFiles(*folders, metric, mode, config.keep_best)
+        for result in fit(config, TrialData(dataset, images), torch.device("cpu")):
+            files.save(result, to_go_on=False)
+            records.epoch({"trial_id": trial_id, **result.row()})
+        records.ended(trial_id, "complete", "")
+    return TrialData(dataset, images)

@@ -1,0 +1,167 @@
+"""The validation predictions of several models side by side, and what they would score together.
+
+task                    kept of a model     together
+labels of whole images  logits              the weighted mean of the probabilities
+segmentation            masks, decided      the weighted vote of each pixel: probabilities of all pixels would take
+                                            four bytes per class and pixel, where a decision takes one
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
+from torch import Tensor
+
+from trainables.data.dataset import VOID
+from trainables.pixel_scores import scores_of
+from trainables.tasks import LABEL_TASKS, TASKS, score
+
+# The first member's vote weighs this much more, so that it decides where the others are split evenly.
+FIRST_VOTE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMembers:
+    """probabilities (M, N, K) float32 of M models; targets (N, K) float; thresholds: each model's own."""
+
+    task: str
+    num_classes: int
+    probabilities: Tensor
+    targets: Tensor
+    thresholds: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def of_images(self, images: np.ndarray) -> LabelMembers:
+        """Only the images (n,) int64."""
+        rows = torch.from_numpy(images)
+        return replace(self, probabilities=self.probabilities[:, rows], targets=self.targets[rows])
+
+    def contribution(self, member: int) -> Tensor:
+        """What a member adds to the sum that `metrics` takes: (N, K)."""
+        return self.probabilities[member]
+
+    def metrics(self, total: Tensor, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
+        """The metrics by name (without `val/`) of the mean of the members `chosen`, whose contributions are summed."""
+        mean = (total / len(chosen)).clamp(1e-7, 1 - 1e-7)  # a logit of one or zero would have no finite loss
+        threshold = threshold_of([self.thresholds[member] for member in chosen])
+        return score(self.task, TASKS[self.task].to_logits(mean), self.targets, self.num_classes, threshold, only)
+
+
+def threshold_of(thresholds: Sequence[float]) -> float:
+    """Of a mean probability: the mean of what its members decide by."""
+    return float(np.mean(thresholds))
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMembers:
+    """Pixels on which the truth and all M decisions are alike are one row of R: `pixels` (R,) says how many those are,
+    `image` (R,) whose. truth (R,), decisions (M, R): class numbers. All int64."""
+
+    classes: tuple[str, ...]
+    decisions: Tensor
+    truth: Tensor
+    pixels: Tensor
+    image: Tensor
+
+    def __len__(self) -> int:
+        return len(self.decisions)
+
+    def of_images(self, images: np.ndarray) -> PixelMembers:
+        """Only the images (n,) int64."""
+        rows = torch.isin(self.image, torch.from_numpy(images))
+        return PixelMembers(
+            self.classes, self.decisions[:, rows], self.truth[rows], self.pixels[rows], self.image[rows]
+        )
+
+    def contribution(self, member: int) -> Tensor:
+        """What a member adds to the sum that `metrics` takes: its votes (R, C)."""
+        return F.one_hot(self.decisions[member], len(self.classes)).float()
+
+    def metrics(self, total: Tensor, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
+        """The metrics by name (without `val/`) of the vote of the members `chosen`, whose votes are summed."""
+        decided = (total + FIRST_VOTE * self.contribution(chosen[0])).argmax(dim=1)
+        num = len(self.classes)
+        counts = torch.bincount(self.truth * num + decided, weights=self.pixels.double(), minlength=num * num)
+        return scores_of(counts.reshape(num, num), self.classes)
+
+
+Members = LabelMembers | PixelMembers
+
+
+def label_members(
+    task: str, classes: Sequence[str], logits: Sequence[np.ndarray], targets: np.ndarray, thresholds: Sequence[float]
+) -> LabelMembers:
+    """logits: (N, K) of each model. targets: as the data set stores those of the N images."""
+    stacked = torch.stack([TASKS[task].probabilities(torch.from_numpy(one)) for one in logits])
+    return LabelMembers(task, len(classes), stacked, LABEL_TASKS[task].encode(targets, len(classes)), tuple(thresholds))
+
+
+def pixel_members(classes: tuple[str, ...], masks: Sequence[np.ndarray], truths: Iterable[np.ndarray]) -> PixelMembers:
+    """masks: of each model the decisions of all pixels of all images, one after the other, uint8. truths: the images'
+    masks (H, W) uint8 in the same order; void pixels do not count."""
+    rows: list[tuple[np.ndarray, ...]] = []
+    start = 0
+    for number, truth in enumerate(truths):
+        end = start + truth.size
+        counts = truth.reshape(-1) != VOID
+        true = truth.reshape(-1)[counts].astype(np.int64)
+        decided = np.stack([mask[start:end][counts] for mask in masks])  # (M, pixels that count)
+        first, pixels = _alike(true, decided, len(classes))
+        rows.append((decided[:, first], true[first], pixels, np.full(len(first), number)))
+        start = end
+    decisions, *others = (
+        torch.from_numpy(np.concatenate(part, axis=-1).astype(np.int64)) for part in zip(*rows, strict=True)
+    )
+    return PixelMembers(classes, decisions, *others)
+
+
+def _alike(true: np.ndarray, decided: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The place of one pixel of each combination of truth and decisions, and how many pixels have it."""
+    code, most = true, num_classes
+    for mask in decided:
+        if most > 2**62 // num_classes:  # the combinations so far, numbered anew: the code must fit into 64 bits
+            found, code = np.unique(code, return_inverse=True)
+            most = len(found)
+        code, most = code * num_classes + mask, most * num_classes
+    _, first, pixels = np.unique(code, return_index=True, return_counts=True)
+    return first, pixels
+
+
+def greedy(members: Members, value: Callable[[dict[str, float]], float], metric: str, size: int) -> list[int]:
+    """Ensemble selection with replacement (Caruana et al. 2004, "Ensemble selection from libraries of models", ICML):
+    begin with the best member and add, `size` times at most, whichever makes the whole best.
+
+    members: the best first. value: of the metrics, higher is better. Ties go to the member that was taken least often
+    (a vote of two decides as the first of them, and only with a third are there majorities), then to the better one.
+    Returns the members in the order they were taken, one taken twice stands twice; what did not help any more at the
+    end is left out.
+    """
+    chosen: list[int] = []
+    best: tuple[float, list[int]] | None = None
+    total: Tensor | float = 0.0
+    for _ in range(size):
+        tried = []
+        for member in range(len(members)):
+            together = members.metrics(total + members.contribution(member), [*chosen, member], metric)
+            tried.append((value(together), -chosen.count(member), -member))
+        reached, _, negative = max(tried)
+        chosen = [*chosen, -negative]
+        total = total + members.contribution(-negative)
+        if best is None or reached > best[0]:
+            best = (reached, chosen)
+    assert best is not None, size
+    return best[1]
+
+
+def together(members: Members, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
+    """The metrics of chosen members, with `val/` in front."""
+    parts = [count * members.contribution(member) for member, count in Counter(chosen).items()]
+    total = torch.stack(parts).sum(dim=0)
+    return {f"val/{name}": number for name, number in members.metrics(total, chosen, only).items()}
