@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.words import in_words
 from launch import preflight
 from launch.machines.agreement import Finding, data_paths, look_at_nodes
 from launch.machines.cluster import Share
 from launch.machines.needs import NUM_DRAWS, costliest, measure
 from launch.machines.nodes import Node, survey
 from launch.machines.token import token_is_on
-from launch.progress import in_words
 from launch.run import RunOptions, plan, prepared
 from search_spaces.search import Search
 from trainables.data.cache_build import SAMPLE, decode_small
