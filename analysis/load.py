@@ -1,7 +1,10 @@
 """A run directory as objects: read while the search runs, after a crash, or long after.
 
-    run = load_run(Path("runs/flowers"))
-    run.trials[0].best(run.metric, run.mode)
+    run = load_run("runs/flowers")
+    run.ranking()             # pandas: a row per trial, best first, with every parameter in its column
+    run.curves()              # a row per trial and epoch
+    run.importance()          # how much each parameter decided
+    run.compare("optimizer")  # its arms against each other, with intervals
 
 `launch/records.py` writes the files; both sides meet in `Trial` and in `take_event` / `take_epoch`.
 """
@@ -11,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,9 @@ class Trial:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     status: str = "running"
     reason: str = ""
+    origin: str = ""  # warm_start, sampler, or "copy of" another trial
+    started_s: float | None = None  # seconds since the Unix epoch; of its last start, where it was resumed
+    ended_s: float | None = None
 
     def values(self, metric: str) -> dict[int, float]:
         """The metric, or a cost such as latency_ms, by epoch, where it is there and finite."""
@@ -77,13 +83,15 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
     if not re.fullmatch(r"\d{4,}", str(trial_id)):  # folders are named by it
         raise RunError(f"trials.jsonl: a trial_id is four digits or more, got '{trial_id}'. Restore it from a copy.")
     if row["event"] == "proposed":
-        trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]))
+        trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]), origin=row.get("origin", ""))
     elif trial_id not in trials:
         return
     elif row["event"] == "started":
         trials[trial_id].status, trials[trial_id].reason = "running", ""
+        trials[trial_id].started_s, trials[trial_id].ended_s = row.get("time"), None
     elif row["event"] == "ended":
         trials[trial_id].status, trials[trial_id].reason = row["status"], row["reason"]
+        trials[trial_id].ended_s = row.get("time")
 
 
 def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
@@ -98,15 +106,23 @@ def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Every whole line of a .jsonl file; a last line without its end, which a crash or a running write leaves, is not
     one. Raises RunError for a damaged line elsewhere."""
-    if not path.exists():
-        return []
     rows = []
+    for number, row in numbered_lines(path):
+        if row is None:
+            raise RunError(f"{path}, line {number}: is damaged. Delete that line to go on without it.")
+        rows.append(row)
+    return rows
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """(number, row) of every whole line; the row is None where it is damaged."""
+    if not path.exists():
+        return
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            rows.append(json.loads(line))
+            yield number, json.loads(line)
         except ValueError:
-            raise RunError(f"{path}, line {number}: is damaged. Delete that line to go on without it.") from None
-    return rows
+            yield number, None
 
 
 def read_search(run_dir: Path) -> dict[str, Any]:
@@ -145,6 +161,7 @@ class Run:
     run_dir: Path
     search: dict[str, Any]  # search.json
     trials: list[Trial]
+    notes: tuple[str, ...] = ()  # what `load_run(strict=False)` had to pass over
 
     @property
     def metric(self) -> str:
@@ -153,6 +170,15 @@ class Run:
     @property
     def mode(self) -> str:
         return str(self.search["search"]["mode"])
+
+    @property
+    def task(self) -> str:
+        return str(self.search["search"]["task"])
+
+    @property
+    def full_epochs(self) -> int:
+        """What a trial trains that nobody ends."""
+        return int(self.search["search"]["epochs"])
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -175,8 +201,36 @@ class Run:
         ]
         return pd.DataFrame(rows)
 
+    # The four below are other files' work, which notebooks find here; those files read runs, so they come late.
 
-def load_run(run_dir: Path) -> Run:
-    """Read a run directory. Raises RunError where it is none or cannot be read."""
-    search = read_search(run_dir)
-    return Run(run_dir, search, list(read_trials(run_dir).values()))
+    def ranking(self) -> pd.DataFrame:
+        """See `analysis.rank.ranking_frame`."""
+        from analysis.rank import ranking_frame
+
+        return ranking_frame(self)
+
+    def importance(self) -> pd.DataFrame:
+        """See `analysis.importance.importance`."""
+        from analysis.importance import importance
+
+        return importance(self)
+
+    def compare(self, parameter: str) -> pd.DataFrame:
+        """See `analysis.compare.compare`."""
+        from analysis.compare import compare
+
+        return compare(self, parameter)
+
+
+def load_run(run_dir: Path | str, *, strict: bool = True) -> Run:
+    """Read a run directory. Raises RunError where it is none or cannot be read.
+
+    strict=False: what is damaged, missing or of another format version is passed over, and said in `Run.notes`; only a
+    folder without any of a run's files is refused then.
+    """
+    run_dir = Path(run_dir)
+    if strict:
+        return Run(run_dir, read_search(run_dir), list(read_trials(run_dir).values()))
+    from analysis.salvage import salvage
+
+    return salvage(run_dir)
