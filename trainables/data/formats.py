@@ -32,7 +32,7 @@ from trainables.data.split import split_data
 from trainables.data.torchvision_sets import scan_torchvision
 from trainables.data.words import counted, quoted
 
-__all__ = ["load_dataset", "read_image", "reopen_images"]
+__all__ = ["load_dataset", "read_image", "reopen_images", "scan_data"]
 
 BUILT_IN = {
     "digits": scan_digits,
@@ -65,7 +65,7 @@ def load_dataset(
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"unknown --on-bad-image '{on_bad_image}'. {did_you_mean(on_bad_image, ON_BAD_IMAGE)}")
-    scan = _scan(spec, task, on_bad_image, cache_dir)
+    scan = scan_data(spec, task=task, on_bad_image=on_bad_image, cache_dir=cache_dir)
     resolved_task = scan.task(task)
     fingerprint = scan.fingerprint()
     images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
@@ -112,7 +112,8 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
     )
 
 
-def _scan(spec: str, task: str | None, on_bad_image: str, cache_dir: Path | None) -> Scan:
+def scan_data(spec: str, *, task: str | None = None, on_bad_image: str = "error", cache_dir: Path | None) -> Scan:
+    """What `spec` names, nothing decoded yet; arguments as of `load_dataset`. Raises DataError."""
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
     if spec.startswith("torchvision:"):
