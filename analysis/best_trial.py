@@ -114,7 +114,8 @@ def class_iou(run: Run, trial: Trial) -> pd.DataFrame:
     best = trial.best(run.metric, run.mode)
     metrics: dict[str, float] = next((row["metrics"] for row in trial.epochs if best and row["epoch"] == best[1]), {})
     found = [(name.removeprefix(CLASS_IOU), value) for name, value in metrics.items() if name.startswith(CLASS_IOU)]
-    return pd.DataFrame(sorted(found, key=lambda pair: -pair[1]), columns=["class", "iou"])
+    found.sort(key=lambda pair: pair[1], reverse=True)
+    return pd.DataFrame(found, columns=["class", "iou"])
 
 
 @dataclass(frozen=True)

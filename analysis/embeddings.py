@@ -24,7 +24,7 @@ from trainables.inference import autocast, to_input
 from trainables.models.classifiers import Classifier
 from trainables.targets import output_classes
 
-MOST_IMAGES = 600
+MOST_IMAGES = 400
 BATCH = 32
 LEAST_IMAGES = 8
 MOST_CLASSES = 20  # that get a colour and a symbol of their own

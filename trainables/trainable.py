@@ -59,7 +59,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with "epochs_recorded".
     A trial goes on from its last.pt, where it has one. Every result carries `trial_id`,
     `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
-    `images_per_s`, `lr`, `device` (cpu or cuda), what it costs (COSTS of `search_spaces.names`) and the metric under its own name.
+    `images_per_s`, `lr`, `device` (cpu or cuda), what it costs (COSTS of `search_spaces.names`) and the metric under
+    its own name.
     """
 
     unrecorded: dict[str, Any] | None = None  # a result that is stored and not yet reported
