@@ -152,3 +152,13 @@ def _miou(matrix: NDArray[np.int64]) -> float:
     union = matrix.sum(axis=0) + matrix.sum(axis=1) - matrix.diagonal()
     there = union > 0
     return float((matrix.diagonal()[there] / union[there]).mean()) if there.any() else 1.0
+
+
+def commonest_class(run: Run, trial: Trial, data: RunData, row: int) -> str:
+    """Of a validation image: the class with the most pixels of its true mask, background apart."""
+    merge = merge_classes(run.search["data"]["classes"], parse_config(trial.config, "").merge)
+    mask = merge.table[data.mask(row)]
+    counts = np.bincount(mask[mask != VOID], minlength=len(merge.classes))
+    if merge.background is not None:
+        counts[merge.background] = 0
+    return merge.classes[int(counts.argmax())] if counts.any() else "background"

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from launch.cli_models import export, predict, train
+from launch.cli_report import report
 from launch.cli_search import check, resume, run
 from launch.cli_show import rank, recipes, spaces
 from launch.machines.token import use_token
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the best way to train a classifier or a segmenter on your photos, within a budget.",
 )
-for command in (run, resume, rank, check, train, export, predict, spaces, recipes):
+for command in (run, resume, rank, report, check, train, export, predict, spaces, recipes):
     app.command()(command)
 
 

@@ -33,6 +33,14 @@ ALLOWED = {
         f"analysis/{name}.py": {"trainables", *TORCH}
         for name in ("export", "predict", "ensemble", "embeddings", "overlays")
     },
+    # What judges a finished study. Not what searches: samplers, pruners, storages.
+    "analysis/importance.py": {
+        "optuna.importance",
+        "optuna.distributions",
+        "optuna.study",
+        "optuna.trial",
+        "optuna.logging",
+    },
 }
 
 
@@ -113,6 +121,14 @@ def test_a_file_imports_only_what_its_room_knows(path: Path) -> None:
         ("analysis/predict.py", "import torch\nfrom trainables.config import TrialConfig", []),
         ("analysis/predict.py", "import optuna\nimport ray\nimport launch", ["optuna", "ray", "launch"]),
         ("analysis/rank.py", "import torchlike\nimport rayon", []),
+        (
+            "analysis/rank.py",
+            "from optuna.importance import get_param_importances",
+            ["optuna.importance.get_param_importances"],
+        ),
+        ("analysis/importance.py", "from optuna.importance import get_param_importances", []),
+        ("analysis/importance.py", "from optuna import samplers, logging", ["optuna.samplers"]),
+        ("analysis/report/page.py", "from trainables import tasks", ["trainables.tasks"]),
     ],
 )
 def test_a_forbidden_import_is_found_wherever_it_stands(file: str, source: str, broken: list[str]) -> None:
@@ -139,7 +155,7 @@ def test_every_module_of_ours_that_is_imported_exists() -> None:
 
 def test_the_command_line_imports_nothing_heavy_until_a_command_is_called() -> None:
     names: set[str] = set()
-    for part in ("cli", "cli_search", "cli_models", "cli_show", "options", "machines/token"):
+    for part in ("cli", "cli_search", "cli_models", "cli_show", "cli_report", "options", "machines/token"):
         names |= set(imports_at_import_time((ROOT / f"launch/{part}.py").read_text()))
     names = {name for name in names if not name.startswith(("launch.options", "launch.cli_", "launch.machines.token"))}
     known = {*sys.stdlib_module_names, "typer", "search_spaces"}
