@@ -43,7 +43,7 @@ def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any
         path = run.run_dir / "predictions" / trial.trial_id / f"epoch-{epoch:04d}.npz"
         if path.is_file():
             try:
-                with np.load(path) as stored:
+                with path.open("rb") as file, np.load(file) as stored:
                     return epoch, {name: stored[name] for name in stored.files if name != "metrics"}
             except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
                 raise RunError(f"{path} cannot be read ({error}). Train the trial again for its predictions.") from None

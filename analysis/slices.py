@@ -25,11 +25,12 @@ def slice_figure(seen: Observed, name: str, metric: str) -> go.Figure:
     choice. The points carry their trial's id."""
     node = seen.ranges[name]
     table = seen.table.iloc[-MOST_POINTS:]
-    values, scores = values_of(table, name), list(table["score"])
+    values, scores = values_of(table, name), table["score"].tolist()
+    statuses, ids = table["status"].tolist(), table["trial_id"].tolist()
     having = [row for row, value in enumerate(values) if value is not None]
     traces: list[Any] = []
-    for status in dict.fromkeys(table["status"]):
-        rows = [row for row in having if table["status"].iloc[row] == status]
+    for status in dict.fromkeys(statuses):
+        rows = [row for row in having if statuses[row] == status]
         traces.append(
             go.Scatter(
                 x=[_place(values[row], node, row) for row in rows],
@@ -37,7 +38,7 @@ def slice_figure(seen: Observed, name: str, metric: str) -> go.Figure:
                 mode="markers",
                 name=status,
                 marker={"color": status_colour(status), "size": 7, "opacity": 0.75},
-                customdata=[[table["trial_id"].iloc[row], short(values[row])] for row in rows],
+                customdata=[[ids[row], short(values[row])] for row in rows],
                 hovertemplate="trial %{customdata[0]}<br>%{customdata[1]}<br>%{y:.4g}<extra></extra>",
             )
         )

@@ -90,7 +90,9 @@ def write_run(
             config = search.draw(_Fixed(params))
             origin = "warm_start" if number < 2 else "sampler"
             base = {"trial_id": trial_id}
-            _line(events, {**base, "time": now, "event": "proposed", "params": params, "config": config, "origin": origin})
+            _line(
+                events, {**base, "time": now, "event": "proposed", "params": params, "config": config, "origin": origin}
+            )
             _line(events, {**base, "time": now, "event": "started"})
             num_epochs = 1 if broken else EPOCHS if complete else GRACE
             for epoch in range(1, num_epochs + 1):
@@ -108,7 +110,10 @@ def write_run(
                     best = max(best, (score, trial_id, epoch))
             status = "diverged" if broken else "complete" if complete else "pruned"
             reason = str(reasons[number % len(reasons)]) if broken else "" if complete else f"{goal:.3f} is too low"
-            _line(events, {**base, "time": now, "event": "ended", "status": status, "reason": reason, "epochs": num_epochs})
+            _line(
+                events,
+                {**base, "time": now, "event": "ended", "status": status, "reason": reason, "epochs": num_epochs},
+            )
     if num_trials:
         logits = np.full((30, len(classes)), 0.0, np.float32)
         logits[range(30), targets] = 2.0
