@@ -98,9 +98,9 @@ def effects_figure(rows: list[dict[str, Any]], metric: str) -> go.Figure:
         customdata=[[row["num_trials"], row["mean"]] for row in rows],
         hovertemplate="%{y}: %{x:+.4g}<br>mean %{customdata[1]:.4g} of %{customdata[0]} trials<extra></extra>",
     )
-    figure = plot([points], x=f"{metric}, compared with the other trials", height=90 + 30 * len(rows), showlegend=False)
+    figure = plot([points], x=f"difference in {metric}", height=96 + 30 * len(rows), showlegend=False)
     figure.add_vline(x=0, line={"width": 1, "color": GREY, "dash": "dot"})
-    return figure.update_yaxes(autorange="reversed", title=None)
+    return figure.update_yaxes(type="category", autorange="reversed", title=None)
 
 
 def _effect(here: NDArray[np.float64], others: NDArray[np.float64]) -> dict[str, float | None]:

@@ -113,5 +113,5 @@ def embedding_figure(points: NDArray[np.float64], labels: list[str], names: list
                 )
             )  # fmt: skip
     figure = plot(traces, height=520)
-    figure.update_xaxes(showticklabels=False, zeroline=False, title=None)
-    return figure.update_yaxes(showticklabels=False, zeroline=False, title=None)
+    figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, title=None)
+    return figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, title=None)

@@ -161,7 +161,7 @@ def _place(value: Any, node: Float | Int | Pick, row: int) -> float:
 
 
 def _axis(name: str, node: Float | Int | Pick) -> dict[str, Any]:
-    axis: dict[str, Any] = {"title": {"text": safe(name)}, "automargin": True}
+    axis: dict[str, Any] = {"title": {"text": safe(name), "standoff": 8}, "automargin": True}
     if isinstance(node, Pick):
         labels = [short(label_of(choice), 18) for choice in node.choices]
         return {**axis, "tickvals": list(range(len(labels))), "ticktext": labels, "range": [-0.5, len(labels) - 0.5]}

@@ -55,7 +55,7 @@ def plot(traces: list[Any], x: str = "", y: str = "", height: int = 380, **layou
         font={"size": 12},
         hovermode="closest",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        xaxis={"title": {"text": safe(x)}, "automargin": True},
-        yaxis={"title": {"text": safe(y)}, "automargin": True},
+        xaxis={"title": {"text": safe(x), "standoff": 8}, "automargin": True},
+        yaxis={"title": {"text": safe(y), "standoff": 8}, "automargin": True},
     )
     return figure.update_layout(**layout)

@@ -12,6 +12,7 @@ from analysis.rank import ranking
 from analysis.words import in_words
 
 LOSSES = ("train/loss", "val/loss")
+OFF = "null"
 WHOLE = ("merge",)  # parts of a configuration whose keys are names of classes
 
 
@@ -49,6 +50,7 @@ def trial_rows(run: Run) -> dict[str, Any]:
         "reason": [row["reason"] for row in rows],
         "origin": [origins[row["trial_id"]] for row in rows],
         "metrics": {name: [rounded(row["metrics"].get(name)) for row in rows] for name in metrics},
+        "paths": paths,  # in the configuration's own order
         "config": {path: values for path, values in columns.items() if path not in constant},
         "constant": constant,
     }
@@ -67,14 +69,14 @@ def trial_curves(run: Run) -> dict[str, Any]:
 
 
 def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """{'optimizer': {'lr': 0.1}} -> {'optimizer.lr': 0.1}."""
+    """{'optimizer': {'lr': 0.1}} -> {'optimizer.lr': 0.1}; None becomes OFF."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{above}{key}"
         if isinstance(value, Mapping) and value and path not in WHOLE:
             found.update(flat(value, f"{path}."))
         else:
-            found[path] = rounded(value)
+            found[path] = OFF if value is None else rounded(value)  # a column has null where a trial has no such part
     return found
 
 

@@ -49,7 +49,7 @@ def sections(run: Run, plots: Plots) -> list[Section]:
     seen = observed(run)
     return [
         _curves(run, plots),
-        *_importance(run, seen, plots),
+        _importance(run, seen, plots),
         _comparisons(run, seen, plots),
         _costs(run, plots),
         _timeline(run, plots),
@@ -78,13 +78,13 @@ def _curves(run: Run, plots: Plots) -> Section:
     return section
 
 
-def _importance(run: Run, seen: Observed, plots: Plots) -> list[Section]:
+def _importance(run: Run, seen: Observed, plots: Plots) -> Section:
     section = Section("importance", "What mattered")
     found = importance_of(seen, run.mode)
     if not len(found):
         reason = f"{LEAST_TRIALS} trials that can be compared are needed, and there are {len(seen.table)}."
         section.sentences.append(f"Which parameters mattered cannot be told yet: {reason}")
-        return [section]
+        return section
     above = above_chance(found)
     section.sentences = [
         seen.sentence(),
@@ -108,11 +108,10 @@ def _importance(run: Run, seen: Observed, plots: Plots) -> list[Section]:
         )
         for number, pair in enumerate(contour_pairs(seen, strongest(found, 12)))
     ]  # fmt: skip
-    together = Section("parallel", "All at once")
     figure = parallel_figure(seen, strongest(found, NUM_AXES), run.metric, run.mode)
     caption = "A line per trial. Below an axis: the trial does not have that parameter."
-    together.plots = [plots.add("parallel", figure, "Parallel coordinates", caption)]
-    return [section, together]
+    section.plots.append(plots.add("parallel", figure, "The strongest together", caption))
+    return section
 
 
 def _comparisons(run: Run, seen: Observed, plots: Plots) -> Section:

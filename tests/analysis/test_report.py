@@ -102,7 +102,7 @@ def test_no_name_breaks_out_of_the_page(tmp_path: Path) -> None:
     assert "{{ 7 * 7 }}" in hostile.text
     assert hostile.scripts.keys() == plain.scripts.keys()
     assert HOSTILE in json.loads(hostile.scripts["r0-rows"])["reason"][-1]
-    labels = json.loads(hostile.scripts["r0-confusion"])["layout"]["yaxis"]["ticktext"]
+    labels = json.loads(hostile.scripts["figure-r0-confusion"])["layout"]["yaxis"]["ticktext"]
     assert labels[0] == "&lt;/script&gt;&lt;img src=x…"  # plotly shows it as text
 
 
@@ -110,8 +110,8 @@ def test_several_runs_stand_beside_each_other(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, 8, seed=seed) for name, seed in (("one", 1), ("two", 2))]
     page = Page(write_report(runs, tmp_path / "both.html", with_model=False))
     assert "2 runs" in page.text
-    assert {"r0-rows", "r1-rows", "all-progress"} <= page.scripts.keys()
-    names = [trace["name"] for trace in json.loads(page.scripts["all-progress"])["data"]]
+    assert {"r0-rows", "r1-rows", "figure-all-progress"} <= page.scripts.keys()
+    names = [trace["name"] for trace in json.loads(page.scripts["figure-all-progress"])["data"]]
     assert names == ["one", "two"]
 
 
@@ -141,7 +141,7 @@ def test_a_search_json_that_says_nothing_costs_only_what_it_said(tmp_path: Path,
     (run_dir / "search.json").write_text(content)
     page = page_of(run_dir)
     assert "best val/accuracy" in page.text
-    assert "r0-importance" in page.scripts
+    assert "figure-r0-importance" in page.scripts
 
 
 def test_a_missing_search_json_is_told(tmp_path: Path) -> None:

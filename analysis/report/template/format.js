@@ -29,7 +29,7 @@ const format = {
       at.set(parts[parts.length - 1], value);
     }
     const plain = (value) =>
-      typeof value === "string" && /^[A-Za-z_][\w./-]*$/.test(value) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value)
+      value === "null" || (typeof value === "string" && /^[A-Za-z_][\w./-]*$/.test(value) && !/^(true|false|yes|no|on|off|y|n)$/i.test(value))
         ? value
         : JSON.stringify(value);
     const lines = (map, indent) =>

@@ -173,8 +173,8 @@ class Ranking {
 
   detail(at) {
     const { rows } = this;
-    const config = { ...rows.constant };
-    for (const [path, values] of Object.entries(rows.config)) if (values[at] !== undefined) config[path] = values[at];
+    const value = (path) => (path in rows.constant ? rows.constant[path] : rows.config[path][at]);
+    const config = Object.fromEntries(rows.paths.filter((path) => value(path) !== null).map((path) => [path, value(path)]));
     const left = element("div");
     const said = [`Trial ${rows.id[at]}, ${rows.status[at]}`, rows.origin[at] && rows.origin[at] !== "sampler" ? rows.origin[at].replace("_", " ") : "", rows.best_epoch[at] ? `best epoch ${rows.best_epoch[at]}` : ""];
     left.append(element("p", { textContent: said.filter(Boolean).join(", ") }));
