@@ -61,7 +61,7 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
     targets = data.get("val_targets") if targets is None else targets
     classes, names = tuple(map(str, data.get("classes", ()))), tuple(map(str, data.get("val", ())))
     if targets is None:
-        raise RunError("which classes the validation images have is not in search.json, and the data is not there.")
+        raise RunError("which classes the validation images have is not in search.json, and the data is not at hand.")
     logits = arrays.get("logits")
     if logits is None or not len(logits) == len(targets) == len(names):
         raise RunError(f"the predictions of trial {trial.trial_id} are not of the images that search.json names.")

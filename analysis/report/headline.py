@@ -7,9 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from analysis.load import STATUSES, Run
+from analysis.rank import with_fronts
 from analysis.report.payload import words_of
 from analysis.spent import Standing, spent, standing
 from analysis.words import duration
+from search_spaces.objectives import value_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def headline(run: Run) -> Headline:
 def _sentence(run: Run, at: Standing) -> str:
     trial = at.best
     if trial.status == "complete":
-        return f"Trial {trial.trial_id}, complete; its best epoch was {at.epoch} of {len(trial.epochs)}."
+        last = max(int(row["epoch"]) for row in trial.epochs)
+        return f"Trial {trial.trial_id}, complete; its best epoch was {at.epoch} of {last}."
     epochs = f"{len(trial.epochs)} of {trial.config.get('epochs', run.full_epochs)} epochs"
     return f"Trial {trial.trial_id}, so far: {trial.status} after {epochs}. No trial has trained to the end yet."
 
@@ -55,16 +58,29 @@ def _sentence(run: Run, at: Standing) -> str:
 def _against(run: Run, at: Standing) -> list[Fact]:
     def fact(name: str, other: float, note: str) -> Fact:
         gain = at.score - other if run.mode == "max" else other - at.score
-        return Fact(name, f"{gain:+.4f}", f"{note} {other:.4f}")
+        return Fact(name, f"{gain:+.4f}", f"{other:.4f}: {note}")
 
     facts = []
     if at.warm is not None and at.warm_trial is not None:
         score, count = at.warm
-        many = f"the better of {count}" if count == 2 else f"the best of {count}" if count > 1 else "the one"
-        facts.append(fact("better than the warm starts", score, f"{many}, {words_of(at.warm_trial.config)}:"))
+        many = f"the better of {count}" if count == 2 else f"the best of {count}" if count > 1 else "the only one"
+        if at.warm_trial is at.best:
+            facts.append(Fact("warm starts", str(count), "the best trial is one of them"))
+        else:
+            facts.append(fact("better than the warm starts", score, f"{many}, {words_of(at.warm_trial.config)}"))
     if at.middle is not None and at.middle[1] > 1:
-        facts.append(fact("better than the median trial", at.middle[0], f"of {at.middle[1]} with a score:"))
-    return facts
+        facts.append(fact("better than the median trial", at.middle[0], f"of {at.middle[1]} with a score"))
+    return [*facts, *_objectives(run, at)]
+
+
+def _objectives(run: Run, at: Standing) -> list[Fact]:
+    """Of a search by several: what the best trial gives in the others, and how many trials are as good in their way."""
+    if len(run.objectives) == 1:
+        return []
+    row = at.best.best_row(run.objectives[0]) or {}
+    facts = [Fact(one.name, f"{value_of(row, one.name) or 0:.4g}", "of that trial") for one in run.objectives[1:]]
+    front = sum(number == 1 for _, number in with_fronts(run.trials, run.objectives))
+    return [*facts, Fact("on the Pareto front", str(front), "trials that none is better than in everything")]
 
 
 def _trials(run: Run) -> Fact:

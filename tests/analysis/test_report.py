@@ -224,3 +224,14 @@ def test_the_command_writes_the_page_and_the_tables(visionsweep: Callable[..., O
     refused = visionsweep("report", tmp_path / "nowhere")
     assert refused.code == 2
     assert "is not a run directory" in refused.err
+
+
+def test_a_search_by_several_objectives_says_what_the_best_gives_in_the_others(tmp_path: Path) -> None:
+    about = json.loads((write_run(tmp_path / "one", 9) / "search.json").read_text())["search"]
+    search = {**about, "objectives": ["val/accuracy", "-latency_ms"]}
+    run_dir = write_run(tmp_path / "two", 9, changes={"search": search})
+    page = page_of(run_dir)
+    assert "on the Pareto front" in page.text
+    rows = json.loads(page.scripts["r0-rows"])
+    assert rows["front"][0] == 1
+    assert rows["objectives"]["latency_ms"][0] is not None
