@@ -73,7 +73,7 @@ def contour_figure(seen: Observed, one: str, other: str, metric: str, mode: str)
                 line={"width": 0.5, "color": GREY}, colorbar={"thickness": 10, "outlinewidth": 0}, hoverinfo="skip",
             ),
             go.Scatter(
-                x=at[0], y=at[1], mode="markers", customdata=np.stack([ids, scores], axis=-1).tolist(),
+                x=at[0], y=at[1], mode="markers", customdata=[list(pair) for pair in zip(ids, scores.tolist(), strict=True)],
                 marker={"size": 6, "color": "#ffffff", "line": {"width": 1, "color": "#333333"}},
                 hovertemplate="trial %{customdata[0]}<br>%{x:.3g}, %{y:.3g}<br>%{customdata[1]:.4g}<extra></extra>",
             ),
