@@ -65,7 +65,7 @@ def contour_figure(seen: Observed, one: str, other: str, metric: str, mode: str)
     nodes = seen.ranges[one], seen.ranges[other]
     x, y = ([_value_at(share, node) for share in scale] for node in nodes)
     at = [[_value_at(float(share), node) for share in points[:, axis]] for axis, node in enumerate(nodes)]
-    ids = seen.table["trial_id"].iloc[rows]
+    told = [[trial_id, score] for trial_id, score in zip(seen.table["trial_id"].iloc[rows], scores, strict=True)]
     return plot(
         [
             go.Contour(
@@ -73,7 +73,7 @@ def contour_figure(seen: Observed, one: str, other: str, metric: str, mode: str)
                 line={"width": 0.5, "color": GREY}, colorbar={"thickness": 10, "outlinewidth": 0}, hoverinfo="skip",
             ),
             go.Scatter(
-                x=at[0], y=at[1], mode="markers", customdata=[list(pair) for pair in zip(ids, scores.tolist(), strict=True)],
+                x=at[0], y=at[1], mode="markers", customdata=told,
                 marker={"size": 6, "color": "#ffffff", "line": {"width": 1, "color": "#333333"}},
                 hovertemplate="trial %{customdata[0]}<br>%{x:.3g}, %{y:.3g}<br>%{customdata[1]:.4g}<extra></extra>",
             ),
