@@ -1,0 +1,10 @@
+"""What was learned, from the files of a run directory.
+
+from analysis import load_run
+
+run = load_run("runs/flowers")
+"""
+
+from analysis.load import Run, Trial, load_run
+
+__all__ = ["Run", "Trial", "load_run"]

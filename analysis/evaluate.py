@@ -13,7 +13,7 @@ import torch
 
 from analysis.bootstrap import confusion_of, estimates, label_intervals, label_scores, mask_intervals
 from analysis.predict import ExportedModel, load_export
-from search_spaces.errors import ConfigError, DataError
+from search_spaces.errors import ConfigError, DataError, RunError
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
 from trainables.data.augment import cached_short_side

@@ -1,18 +1,20 @@
 """A run directory as objects: read while the search runs, after a crash, or long after.
 
-    run = load_run(Path("runs/flowers"))
-    run.trials[0].best(run.metric, run.mode)
+    run = load_run("runs/flowers")
+    run.ranking()             # pandas: a row per trial, best first, with every parameter in its column
+    run.curves()              # a row per trial and epoch
+    run.importance()          # how much each parameter decided
+    run.compare("optimizer")  # its arms against each other, with intervals
 
 `launch/records.py` writes the files; both sides meet in `Trial` and in `take_event` / `take_epoch`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,9 @@ class Trial:
     reason: str = ""
     share: dict[str, Any] | None = None  # of a GPU or a machine, where trials are packed (trainables/shares.py)
     measured_mb: float = 0.0  # what its first batches took; at least what it had when its memory ran out
+    origin: str = ""  # warm_start, sampler, or "copy of" another trial
+    started_s: float | None = None  # seconds since the Unix epoch; of its last start, where it was resumed
+    ended_s: float | None = None
 
     def values(self, metric: str) -> dict[int, float]:
         """The metric, or a cost such as latency_ms, by epoch, where it is there and finite."""
@@ -86,7 +91,7 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
     if not re.fullmatch(r"\d{4,}", str(trial_id)):  # folders are named by it
         raise RunError(f"trials.jsonl: a trial_id is four digits or more, got '{trial_id}'. Restore it from a copy.")
     if row["event"] == "proposed":
-        trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]))
+        trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]), origin=row.get("origin", ""))
     elif trial_id not in trials:
         return
     elif row["event"] == "started":
@@ -94,8 +99,10 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
         trials[trial_id].share = row.get("share")
     elif row["event"] in ("measured", "outgrown"):
         trials[trial_id].measured_mb = max(trials[trial_id].measured_mb, float(row["memory_mb"]))
+        trials[trial_id].started_s, trials[trial_id].ended_s = row.get("time"), None
     elif row["event"] == "ended":
         trials[trial_id].status, trials[trial_id].reason = row["status"], row["reason"]
+        trials[trial_id].ended_s = row.get("time")
 
 
 def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
@@ -110,15 +117,23 @@ def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Every whole line of a .jsonl file; a last line without its end, which a crash or a running write leaves, is not
     one. Raises RunError for a damaged line elsewhere."""
-    if not path.exists():
-        return []
     rows = []
+    for number, row in numbered_lines(path):
+        if row is None:
+            raise RunError(f"{path}, line {number}: is damaged. Delete that line to go on without it.")
+        rows.append(row)
+    return rows
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """(number, row) of every whole line; the row is None where it is damaged."""
+    if not path.exists():
+        return
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            rows.append(json.loads(line))
+            yield number, json.loads(line)
         except ValueError:
-            raise RunError(f"{path}, line {number}: is damaged. Delete that line to go on without it.") from None
-    return rows
+            yield number, None
 
 
 def read_search(run_dir: Path) -> dict[str, Any]:
@@ -150,18 +165,6 @@ def read_trials(run_dir: Path) -> Trials:
     return trials
 
 
-def in_use(run_dir: Path) -> bool:
-    """Whether a process works on the run, on this machine or on another one that shares the folder."""
-    try:
-        with (run_dir / "trials.jsonl").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        pass
-    return False
-
-
 @dataclass(frozen=True)
 class Run:
     """A run directory, read at one moment."""
@@ -169,6 +172,7 @@ class Run:
     run_dir: Path
     search: dict[str, Any]  # search.json
     trials: list[Trial]
+    notes: tuple[str, ...] = ()  # what `load_run(strict=False)` had to pass over
 
     @property
     def metric(self) -> str:
@@ -177,6 +181,15 @@ class Run:
     @property
     def mode(self) -> str:
         return str(self.search["search"]["mode"])
+
+    @property
+    def task(self) -> str:
+        return str(self.search["search"]["task"])
+
+    @property
+    def full_epochs(self) -> int:
+        """What a trial trains that nobody ends."""
+        return int(self.search["search"]["epochs"])
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -199,8 +212,36 @@ class Run:
         ]
         return pd.DataFrame(rows)
 
+    # The four below are other files' work, which notebooks find here; those files read runs, so they come late.
 
-def load_run(run_dir: Path) -> Run:
-    """Read a run directory. Raises RunError where it is none or cannot be read."""
-    search = read_search(run_dir)
-    return Run(run_dir, search, list(read_trials(run_dir).values()))
+    def ranking(self) -> pd.DataFrame:
+        """See `analysis.rank.ranking_frame`."""
+        from analysis.rank import ranking_frame
+
+        return ranking_frame(self)
+
+    def importance(self) -> pd.DataFrame:
+        """See `analysis.importance.importance`."""
+        from analysis.importance import importance
+
+        return importance(self)
+
+    def compare(self, parameter: str) -> pd.DataFrame:
+        """See `analysis.compare.compare`."""
+        from analysis.compare import compare
+
+        return compare(self, parameter)
+
+
+def load_run(run_dir: Path | str, *, strict: bool = True) -> Run:
+    """Read a run directory. Raises RunError where it is none or cannot be read.
+
+    strict=False: what is damaged, missing or of another format version is passed over, and said in `Run.notes`; only a
+    folder without any of a run's files is refused then.
+    """
+    run_dir = Path(run_dir)
+    if strict:
+        return Run(run_dir, read_search(run_dir), list(read_trials(run_dir).values()))
+    from analysis.salvage import salvage
+
+    return salvage(run_dir)

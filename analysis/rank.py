@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pandas as pd
+
 from analysis.load import Run, Trial
 from analysis.pareto import fronts
 from search_spaces.objectives import Objective, value_of
@@ -66,3 +68,14 @@ def ranking(run: Run) -> list[dict[str, Any]]:
             row |= {"front": front, "objectives": values}
         rows.append(row)
     return rows
+
+
+def ranking_frame(run: Run) -> pd.DataFrame:
+    """The ranking as a table: a row per trial, best first, with its parameters (`optimizer/sgd/lr`) and the metrics of
+    its best epoch (`val/accuracy`) in columns; NaN where a parameter does not exist for a trial."""
+    params = {trial.trial_id: trial.params for trial in run.trials}
+    rows = []
+    for row in ranking(run):
+        plain = {key: value for key, value in row.items() if key not in ("metrics", "config", "objectives")}
+        rows.append({**plain, **row["metrics"], **row.get("objectives", {}), **params[row["trial_id"]]})
+    return pd.DataFrame(rows, columns=None if rows else ["rank", "trial_id", "status", "epochs", "seconds"])

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from analysis.load import load_run
 from analysis.rank import ranked
+from analysis.words import duration, in_words
 from launch.loading import parse_duration
-from launch.progress import duration, in_words
 
 
 def main() -> None:

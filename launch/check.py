@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.words import in_words
 from launch import preflight
 from launch.machines.agreement import Finding, look_at_nodes, survey_for
 from launch.machines.cluster import Share
@@ -14,7 +15,6 @@ from launch.machines.needs import NUM_DRAWS, costliest, measure
 from launch.machines.nodes import Node
 from launch.machines.room import Room
 from launch.machines.token import token_is_on
-from launch.progress import in_words
 from launch.remote.places import new_place
 from launch.remote.sitting import check_new
 from launch.run import RunOptions, plan, prepared

@@ -11,6 +11,7 @@ from launch.cli_after import dashboard, ensemble, refit
 from launch.cli_evaluate import evaluate
 from launch.cli_jobs import fetch, logs, status, stop, submit
 from launch.cli_models import export, predict, train
+from launch.cli_report import report
 from launch.cli_search import check, resume, run
 from launch.cli_show import rank, recipes, spaces
 from launch.machines.token import use_token
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the best way to train a classifier or a segmenter on your photos, within a budget.",
 )
-searching = (run, resume, rank, check, submit, status, logs, stop, fetch)
+searching = (run, resume, rank, report, check, submit, status, logs, stop, fetch)
 for command in (*searching, train, export, predict, evaluate, ensemble, refit, dashboard, spaces, recipes):
     app.command()(command)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.load import Trial, Trials
+from analysis.words import duration, in_words
 from search_spaces.search import Search
 
 _Scored = tuple[float, int, Trial]
@@ -174,32 +175,3 @@ class Progress:
 
     def _num_done(self) -> int:
         return sum(self.tally.settled.values())
-
-
-def in_words(config: dict[str, object]) -> str:
-    """A configuration in a few words: architecture, backbone, optimizer and rate, schedule."""
-
-    def part(key: str) -> dict[str, object]:
-        value = config.get(key)
-        return value if isinstance(value, dict) else {}
-
-    model = part("model")
-    architecture = model.get("architecture")
-    names = [architecture.get("name") if isinstance(architecture, dict) else None, model.get("backbone")]
-    words = [" on ".join(str(name) for name in names if name is not None) or "?"]
-    if part("optimizer"):
-        words.append(f"{part('optimizer').get('name')} {part('optimizer').get('lr', 0):.2g}")
-    if part("schedule"):
-        words.append(str(part("schedule").get("name")))
-    if model.get("freeze", "none") != "none":
-        words.append(f"frozen: {model['freeze']}")
-    return ", ".join(words)
-
-
-def duration(seconds: float) -> str:
-    """'2h05m', '3m20s' or '12s'."""
-    whole = max(0, round(seconds))
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -17,10 +17,11 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 
 from analysis.load import Trial
 from launch.engine.early import Beginnings
-from launch.engine.rungs import ParetoRungs, Rungs, carried_on, milestones
+from launch.engine.rungs import ParetoRungs, Rungs, carried_on
 from launch.population import Population
 from search_spaces.names import pick
 from search_spaces.objectives import outcome
+from search_spaces.rungs import milestones
 from search_spaces.search import Search
 
 TIER = 4.0  # epochs that cost less than so many times as much as each other are of one tier, roughly

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from analysis.load import Run, load_run
 from analysis.rank import ranking
-from launch.progress import duration, in_words
+from analysis.words import duration, in_words
 from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.names import CLASS_IOU
 from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE, Search

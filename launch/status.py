@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from analysis.load import Trial, Trials, read_lines, read_search, read_trials
+from analysis.words import duration
 from launch.machines import jobs
-from launch.progress import Progress, duration
+from launch.progress import Progress
 from launch.remote.views import records_at
 from search_spaces.errors import InputError
 from search_spaces.serial import search_from_json

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from analysis.export import check_out, write_export
 from analysis.handover import hand_over
-from launch.progress import duration
+from analysis.words import duration
 from launch.show import print_class_iou
 from search_spaces.errors import ConfigError, RunError
 from search_spaces.names import check_metric, mode_of

@@ -39,6 +39,14 @@ ALLOWED = {
             *("ensemble", "ensemble_export", "embeddings", "overlays"),
         )
     },
+    # What judges a finished study. Not what searches: samplers, pruners, storages.
+    "analysis/importance.py": {
+        "optuna.importance",
+        "optuna.distributions",
+        "optuna.study",
+        "optuna.trial",
+        "optuna.logging",
+    },
 }
 
 
@@ -122,6 +130,14 @@ def test_a_file_imports_only_what_its_room_knows(path: Path) -> None:
         ("analysis/predict.py", "import torch\nfrom trainables.config import TrialConfig", []),
         ("analysis/predict.py", "import optuna\nimport ray\nimport launch", ["optuna", "ray", "launch"]),
         ("analysis/rank.py", "import torchlike\nimport rayon", []),
+        (
+            "analysis/rank.py",
+            "from optuna.importance import get_param_importances",
+            ["optuna.importance.get_param_importances"],
+        ),
+        ("analysis/importance.py", "from optuna.importance import get_param_importances", []),
+        ("analysis/importance.py", "from optuna import samplers, logging", ["optuna.samplers"]),
+        ("analysis/report/page.py", "from trainables import tasks", ["trainables.tasks"]),
     ],
 )
 def test_a_forbidden_import_is_found_wherever_it_stands(file: str, source: str, broken: list[str]) -> None:
@@ -154,6 +170,7 @@ def test_the_command_line_imports_nothing_heavy_until_a_command_is_called() -> N
         "cli_models",
         "cli_evaluate",
         "cli_show",
+        "cli_report",
         "cli_jobs",
         "cli_after",
         "options",

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from launch.engine.rungs import milestones
 from launch.engine.vectors import Rows, Vectors
 from search_spaces.objectives import Objective
+from search_spaces.rungs import milestones
 
 Vector: TypeAlias = NDArray[np.float64]
 

@@ -83,15 +83,6 @@ class ParetoRungs:
         return bool(front[-1] <= np.sort(front)[math.ceil(len(front) / self.factor) - 1])
 
 
-def milestones(grace: float, factor: float, top: float) -> list[float]:
-    """grace, grace x factor, ... below top: at full training there is nothing left to decide."""
-    found, at = [], grace
-    while at < top * (1 - 1e-9):
-        found.append(at)
-        at *= factor
-    return found
-
-
 def carried_on(values: Sequence[tuple[float, float]], to: float) -> float | None:
     """Where a curve of (position, value) would be at `to`, if each doubling brought half of what the last one did.
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.load import Run, in_use, load_run
+from analysis.load import Run, load_run
+from analysis.lock import in_use
 from launch.remote.lock import LOCK_FILE, at_work
 from launch.remote.places import home, place_of, require_run
 from search_spaces.errors import InputError, RunError

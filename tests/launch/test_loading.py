@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.words import duration, in_words
 from launch.loading import parse_assignments, parse_duration
-from launch.progress import duration, in_words
 from search_spaces.errors import ConfigError
 
 

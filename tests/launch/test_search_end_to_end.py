@@ -112,9 +112,12 @@ def test_the_run_directory_tells_every_event_of_every_trial(
         assert [row["epoch"] for row in epochs] == list(range(1, mine[-1]["epochs"] + 1))
         assert (mine[-1]["epochs"] == 3) == (mine[-1]["status"] == "complete")
         assert all(row["seconds"] > 0 and "val/accuracy" in row["metrics"] for row in epochs)
+        assert {row["device"] for row in epochs} <= {"cpu", "cuda"}
     search = json.loads((run_dir / "search.json").read_text())
     assert search["data"]["split_origin"].startswith("stratified")
     assert len(search["data"]["val"]) == search["data"]["counts"]["val"]
+    classes = [search["data"]["classes"][target] for target in search["data"]["val_targets"]]
+    assert [name.partition("/")[0] for name in search["data"]["val"]] == classes
     assert search["versions"]["torch"]
     assert not list(run_dir.glob("checkpoints/*/last.pt")), "ended trials have nothing to go on with"
 

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from support import Outcome
 
-from analysis.load import in_use
+from analysis.lock import in_use
 from launch import status
 from launch.records import Records
 from search_spaces import Search

@@ -84,6 +84,16 @@ class Dataset:
             "split_origin": self.split_origin,
             "counts": {split: len(self.indices(split)) for split in SPLITS},
             "val": [self.names[i] for i in self.indices("val")],
+            "val_targets": self._val_targets(),
             "test": [self.names[i] for i in self.indices("test")],
             "notes": list(self.notes),
         }
+
+    def _val_targets(self) -> list[int] | list[list[int]] | None:
+        """One class index per validation image, or of multilabel the indices of its labels; None where masks are."""
+        if self.task == "segmentation":
+            return None
+        targets = self.targets[self.indices("val")]
+        if targets.ndim == 2:
+            return [np.flatnonzero(row).tolist() for row in targets]
+        return [int(target) for target in targets]

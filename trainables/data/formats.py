@@ -39,7 +39,7 @@ from trainables.s3 import is_remote
 
 log = logging.getLogger(__name__)
 
-__all__ = ["load_dataset", "load_described", "read_image", "reopen_images"]
+__all__ = ["load_dataset", "load_described", "read_image", "reopen_images", "scan_data"]
 
 BUILT_IN = {
     "digits": scan_digits,
@@ -156,6 +156,12 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
         int(i): f"image '{dataset.names[i]}' was skipped when the data was loaded" for i in dataset.indices("skipped")
     }
     return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), short_side_px, bad)
+
+
+def scan_data(spec: str, *, task: str | None = None, on_bad_image: str = "error", cache_dir: Path | None) -> Scan:
+    """What `spec` names, nothing decoded yet; arguments as of `load_dataset`. Raises DataError."""
+    path, _ = _here(spec, cache_dir)
+    return _scan(spec, path, task, on_bad_image, cache_dir)
 
 
 def _here(spec: str, cache_dir: Path | None) -> tuple[Path, RemoteCopy | None]:

@@ -1,0 +1,164 @@
+"""The images of a run's data, for as long as they are where they were: thumbnails, masks laid over them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from analysis.best_trial import kept_predictions
+from analysis.load import Run, Trial
+from analysis.masks import class_colours
+from search_spaces.errors import DataError, RunError
+from trainables.config_io import parse_config
+from trainables.data.cache import default_cache_dir
+from trainables.data.dataset import VOID
+from trainables.data.formats import scan_data
+from trainables.data.merge import merge_classes
+from trainables.data.scan import Scan
+
+THUMBNAIL_PX, OVERLAY_PX = 144, 220
+MOST_MASKS = 150  # that are read to find the worst
+NUM_SHOWN = 6
+IMAGE_ERRORS = (DataError, OSError, ValueError)
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """The data of a run as it lies there. positions: of the validation images, in the order of their predictions."""
+
+    scan: Scan
+    positions: NDArray[np.int64]
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """(H, W, 3) of a validation image. Raises DataError or OSError where it cannot be read."""
+        return np.asarray(self.scan.reader(int(self.positions[row])), np.uint8)
+
+    def mask(self, row: int) -> NDArray[np.uint8]:
+        assert self.scan.mask_reader is not None
+        return np.asarray(self.scan.mask_reader(int(self.positions[row])), np.uint8)
+
+    def targets(self) -> list[Any] | None:
+        """Of the validation images, as search.json has them; None where there are masks."""
+        if self.scan.mask_reader is not None:
+            return None
+        chosen = self.scan.targets[self.positions]
+        return [np.flatnonzero(row).tolist() if chosen.ndim == 2 else int(row) for row in chosen]
+
+
+def open_data(run: Run) -> RunData:
+    """Raises DataError where the data is gone, and RunError where it is no longer what the run was judged on."""
+    options, data = run.search["options"], run.search["data"]
+    spec = options.get("data")
+    if not spec or "val" not in data:
+        raise RunError("search.json does not say which data it was.")
+    cache_dir = Path(options["cache_dir"]) if options.get("cache_dir") else None
+    if spec.startswith("torchvision:"):
+        places = cache_dir or default_cache_dir()
+        if not any(places.glob(f"{data['fingerprint']}-*")):  # torchvision would fetch it, and a report fetches nothing
+            raise DataError(f"{spec} is not on this machine.")
+    bad = options.get("on_bad_image", "error")
+    scan = scan_data(spec, task=run.task, on_bad_image=bad, cache_dir=cache_dir)
+    if scan.fingerprint() != data["fingerprint"]:
+        raise RunError(f"the data at {spec} has changed since.")
+    position = {name: number for number, name in enumerate(scan.names)}
+    return RunData(scan, np.array([position[name] for name in data["val"]], dtype=np.int64))
+
+
+def thumbnail(image: NDArray[np.uint8], size_px: int = THUMBNAIL_PX) -> str:
+    """(H, W, 3) -> a data: address of a small JPEG."""
+    small = Image.fromarray(image)
+    small.thumbnail((size_px, size_px))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image of a segmentation, thrice, as data: addresses. miou: over the classes that stand in this image."""
+
+    name: str
+    miou: float
+    image: str
+    truth: str
+    said: str
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """matrix (C, C): pixels, rows truth and columns prediction, of `num_images` images. scenes: worst first."""
+
+    classes: tuple[str, ...]
+    colours: list[str]
+    matrix: NDArray[np.int64]
+    num_images: int
+    scenes: list[Scene]
+
+
+def segmented(run: Run, trial: Trial, data: RunData) -> Segmented:
+    """The kept masks of a trial beside the true ones: of at most MOST_MASKS images, evenly spread. Raises RunError
+    where there are none."""
+    _, arrays = kept_predictions(run, trial)
+    config = parse_config(trial.config, f"trial {trial.trial_id}")
+    merge = merge_classes(run.search["data"]["classes"], config.merge)
+    shapes = arrays["shapes"]
+    ends = np.cumsum(shapes[:, 0] * shapes[:, 1])
+    if len(shapes) != len(data.positions) or ends[-1] != len(arrays["masks"]):
+        raise RunError(f"the masks of trial {trial.trial_id} are not of the images that search.json names.")
+    num = len(merge.classes)
+    total, found = np.zeros((num, num), np.int64), []
+    rows = np.unique(np.linspace(0, len(shapes) - 1, min(MOST_MASKS, len(shapes))).astype(int))
+    for row in rows:
+        height, width = shapes[row]
+        said = arrays["masks"][ends[row] - height * width : ends[row]].reshape(height, width)
+        truth = merge.table[data.mask(int(row))]
+        counts = np.bincount(truth[truth != VOID].astype(int) * num + said[truth != VOID], minlength=num * num)
+        matrix = counts.reshape(num, num)
+        total += matrix
+        found.append((_miou(matrix), int(row), said, truth))
+    found.sort(key=lambda item: item[:2])
+    half = NUM_SHOWN // 2
+    chosen = found if len(found) <= NUM_SHOWN else [*found[:half], found[len(found) // 2], *found[-half + 1 :]]
+    colours = class_colours(num)
+    scenes = [_scene(run, data, colours, *one) for one in chosen]
+    return Segmented(
+        merge.classes, [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()], total, len(rows), scenes
+    )
+
+
+def _scene(run: Run, data: RunData, colours: NDArray[np.uint8], miou: float, row: int, said: Any, truth: Any) -> Scene:
+    image = Image.fromarray(data.image(row))
+    image = image.resize((said.shape[1], said.shape[0]))
+    pixels = np.asarray(image)
+    palette = np.full((256, 3), 128, np.uint8)  # what is not judged is grey
+    palette[: len(colours)] = colours
+
+    def laid_over(mask: NDArray[np.uint8]) -> str:
+        blend = (0.4 * pixels + 0.6 * palette[mask]).round().astype(np.uint8)
+        return thumbnail(blend, OVERLAY_PX)
+
+    name = str(run.search["data"]["val"][row])
+    return Scene(name, miou, thumbnail(pixels, OVERLAY_PX), laid_over(truth), laid_over(said))
+
+
+def _miou(matrix: NDArray[np.int64]) -> float:
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - matrix.diagonal()
+    there = union > 0
+    return float((matrix.diagonal()[there] / union[there]).mean()) if there.any() else 1.0
+
+
+def commonest_class(run: Run, trial: Trial, data: RunData, row: int) -> str:
+    """Of a validation image: the class with the most pixels of its true mask, background apart."""
+    merge = merge_classes(run.search["data"]["classes"], parse_config(trial.config, "").merge)
+    mask = merge.table[data.mask(row)]
+    counts = np.bincount(mask[mask != VOID], minlength=len(merge.classes))
+    if merge.background is not None:
+        counts[merge.background] = 0
+    return merge.classes[int(counts.argmax())] if counts.any() else "background"

@@ -1,0 +1,153 @@
+"""The section on the best trial: what it confuses, where it is most wrong, what its features look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from analysis.best_trial import Judged, class_iou, class_scores, confusion, judged, kept_predictions, most_wrong
+from analysis.class_figures import class_bars, confusion_figure
+from analysis.load import Run, Trial
+from analysis.report.plots import Plot, Plots
+from search_spaces.errors import InputError
+
+
+@dataclass
+class Picture:
+    """A data: address, and what is to be read under it."""
+
+    src: str
+    name: str
+    truth: str
+    said: str
+
+
+@dataclass
+class BestSection:
+    """missing: sentences about what could not be shown, and why."""
+
+    trial_id: str
+    epoch: int
+    plots: list[Plot] = field(default_factory=list)
+    table: list[dict[str, Any]] = field(default_factory=list)
+    mistakes: list[Picture] = field(default_factory=list)
+    scenes: list[Any] = field(default_factory=list)
+    colours: list[tuple[str, str]] = field(default_factory=list)  # code, class
+    embedding: Plot | None = None
+    missing: list[str] = field(default_factory=list)
+
+
+def best_section(run: Run, trial: Trial, plots: Plots, *, with_model: bool) -> BestSection:
+    """with_model: also what needs torch, the weights and the images."""
+    epoch = (trial.best(run.metric, run.mode) or (0.0, 0))[1]
+    section = BestSection(trial.trial_id, epoch)
+    data = _attempt(section, "The images are not shown", lambda: _open_data(run)) if with_model else None
+    if run.task == "segmentation":
+        _segmentation(section, run, trial, plots, data)
+        one = None
+    else:
+        targets = data.targets() if data is not None and run.search["data"].get("val_targets") is None else None
+        what = "What the trial confuses is not shown"
+        one = _attempt(section, what, lambda: judged(run, trial, targets))
+        if one is not None:
+            _classes(section, run, one, plots)
+            _mistakes(section, one, data)
+    if data is not None:
+        what = "The map of the images is not shown"
+        section.embedding = _attempt(section, what, lambda: _embedding(run, trial, one, data, plots))
+    return section
+
+
+def _attempt(section: BestSection, what: str, make: Callable[[], Any]) -> Any:
+    """What `make` returns; where it cannot, None and a sentence that says why. Of a run of another version, or one that
+    was damaged, anything may be missing, and the rest of the page is worth having."""
+    try:
+        return make()
+    except InputError as error:
+        section.missing.append(f"{what}: {error}")
+    except Exception as error:
+        section.missing.append(f"{what}: {type(error).__name__}: {error}")
+    return None
+
+
+def _open_data(run: Run) -> Any:
+    from analysis.overlays import open_data  # imports torch, which a report without a model does not wait for
+
+    return open_data(run)
+
+
+def _classes(section: BestSection, run: Run, one: Judged, plots: Plots) -> None:
+    table = class_scores(one)
+    section.table = table.to_dict("records")  # type: ignore[assignment]
+    if run.task == "multilabel":
+        figure = class_bars(table, "f1", "F1")
+        section.plots.append(plots.add("class-f1", figure, "F1 of each class"))
+        return
+    matrix = confusion(one)
+    caption = f"{int(matrix.diagonal().sum())} of {int(matrix.sum())} validation images are right."
+    figure = confusion_figure(matrix, one.classes)
+    section.plots.append(plots.add("confusion", figure, "Confusion matrix", caption))
+
+
+def _mistakes(section: BestSection, one: Judged, data: Any) -> None:
+    if data is None:
+        return
+    from analysis.overlays import IMAGE_ERRORS, thumbnail
+
+    for mistake in most_wrong(one):
+        try:
+            src = thumbnail(data.image(mistake.position))
+        except IMAGE_ERRORS:
+            continue
+        section.mistakes.append(Picture(src, mistake.name, mistake.truth, mistake.said))
+
+
+def _segmentation(section: BestSection, run: Run, trial: Trial, plots: Plots, data: Any) -> None:
+    table = class_iou(run, trial)
+    if len(table):
+        section.plots.append(plots.add("class-iou", class_bars(table, "iou", "IoU"), "IoU of each class"))
+    else:
+        section.missing.append("The IoU of each class is not in the records.")
+    if data is None:
+        _attempt(section, "Its masks are not there", lambda: kept_predictions(run, trial))
+        return
+    from analysis.overlays import segmented
+
+    found = _attempt(section, "Masks are not shown", lambda: segmented(run, trial, data))
+    if found is None:
+        return
+    shares = confusion_figure(found.matrix, found.classes, "pixels")
+    caption = f"Shares of the pixels of each true class, in {found.num_images} validation images."
+    section.plots.append(plots.add("confusion", shares, "Confusion matrix", caption))
+    section.scenes = found.scenes
+    section.colours = list(zip(found.colours, found.classes, strict=True))
+
+
+def _embedding(run: Run, trial: Trial, one: Judged | None, data: Any, plots: Plots) -> Plot:
+    from analysis.embeddings import embedding_figure, features, plane
+
+    rows, found = features(run, trial, data)
+    names = [str(run.search["data"]["val"][row]) for row in rows]
+    labels, order, how = _labels(run, trial, one, rows, data)
+    figure = embedding_figure(plane(found), labels, names, order)
+    caption = f"t-SNE of what the head sees of {len(rows)} validation images, coloured by {how}."
+    return plots.add("embedding", figure, "Map of the images", caption)
+
+
+def _labels(run: Run, trial: Trial, one: Judged | None, rows: Any, data: Any) -> tuple[list[str], list[str], str]:
+    """A class per image, the classes in the order of the legend, and how they were chosen."""
+    if one is not None:
+        common = np.argsort(-one.truth.sum(axis=0), kind="stable")
+        order = [one.classes[i] for i in (common if run.task == "multilabel" else range(len(one.classes)))]
+        truth = one.truth[rows]
+        rarest = np.where(truth, one.truth.sum(axis=0)[None], np.iinfo(np.int64).max).argmin(axis=1)
+        labels = [one.classes[i] if row.any() else "none" for i, row in zip(rarest, truth, strict=True)]
+        return labels, order, "class" if run.task != "multilabel" else "the rarest of its labels"
+    from analysis.overlays import commonest_class
+
+    labels = [commonest_class(run, trial, data, int(row)) for row in rows]
+    order = sorted(set(labels), key=lambda name: -labels.count(name))
+    return labels, order, "the class with the most pixels, background apart"

@@ -1,0 +1,175 @@
+"""The page itself: everything of the runs put into one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import plotly.offline
+import yaml
+
+from analysis.load import Run, load_run
+from analysis.report.best import BestSection, best_section
+from analysis.report.headline import headline, last_sign
+from analysis.report.payload import script_json, trial_curves, trial_rows, words_of
+from analysis.report.plots import Plots
+from analysis.report.sections import sections
+from analysis.spent import progress_figure, spent, standing
+from analysis.words import duration
+from search_spaces.errors import RunError
+
+TEMPLATES = Path(__file__).parent / "template"
+SCRIPTS = ("format.js", "plots.js", "table.js", "page.js")
+RELOAD_S = 15
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """One run, as the template takes it."""
+
+    key: str
+    run: Run
+    headline: Any
+    sections: list[Any]
+    best: BestSection | None
+    best_yaml: str
+    figures: dict[str, str]
+    rows: str
+    curves: str
+    notes: list[str]
+    about: list[tuple[str, str]]
+
+
+def write_report(
+    run_dirs: Sequence[Path | str], out: Path | None = None, *, with_model: bool = True, reloads: bool = False
+) -> Path:
+    """Write one page about one or several runs, and return where. out: report.html in the first run's directory.
+
+    with_model: also what needs the best trial's weights, the data and torch. reloads: the page loads itself anew every
+    RELOAD_S seconds, for as long as a search runs. Whatever is missing in a run is said on the page; raises RunError
+    where a folder has none of a run's files, or the page cannot be written.
+    """
+    runs = [load_run(run_dir, strict=False) for run_dir in run_dirs]
+    out = out or runs[0].run_dir / "report.html"
+    text = render(runs, with_model=with_model, reloads=reloads)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Names of files may hold bytes that are no text.
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{out}: cannot be written ({error.strerror or error}). Choose another --out.") from None
+    return out
+
+
+def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = False) -> str:
+    """The page as text."""
+    pages = [_run_page(f"r{number}", run, with_model=with_model) for number, run in enumerate(runs)]
+    names = [str(run.search.get("name") or run.run_dir.name) for run in runs]
+    together = Plots("all")
+    beside = [together.add("progress", progress_figure(runs, names), "Best score so far")] if _alike(runs) else []
+    plotly_js = plotly.offline.get_plotlyjs()
+    ours = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("report.html").render(
+        title=", ".join(names),
+        pages=list(zip(names, pages, strict=True)),
+        comparison=_comparison(runs, names) if len(runs) > 1 else [],
+        alike=len({run.metric for run in runs}) == 1,
+        beside=beside,
+        figures={
+            key: text
+            for plots in ([together.figures] + [page.figures for page in pages])
+            for key, text in plots.items()
+        },
+        css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        plotly_js=plotly_js,
+        ours=ours,
+        # Scripts by their hashes: even one that found its way past the escaping would not run.
+        policy=" ".join(f"'{_hash(script)}'" for script in (plotly_js, ours)),
+        reload_s=RELOAD_S if reloads else 0,
+        made=time.strftime("%Y-%m-%d %H:%M:%S"),
+    )
+
+
+def _run_page(key: str, run: Run, *, with_model: bool) -> RunPage:
+    plots = Plots(key)
+    at = standing(run)
+    found = sections(run, plots)
+    best = None if at is None else best_section(run, at.best, plots, with_model=with_model)
+    return RunPage(
+        key=key,
+        run=run,
+        headline=headline(run),
+        sections=found,
+        best=best,
+        best_yaml="" if at is None else yaml.safe_dump(at.best.config, sort_keys=False, allow_unicode=True),
+        figures=plots.figures,
+        rows=script_json(trial_rows(run)),
+        curves=script_json(trial_curves(run)),
+        notes=[*run.notes, *([last_sign(run)] if last_sign(run) else [])],
+        about=_about(run),
+    )
+
+
+def _about(run: Run) -> list[tuple[str, str]]:
+    data, options, search = run.search["data"], run.search["options"], run.search["search"]
+    counts = data.get("counts") or {}
+    classes = [str(name) for name in data.get("classes", [])]
+    listed = ", ".join(classes[:30]) + (", ..." if len(classes) > 30 else "")
+    told = [
+        ("run directory", str(run.run_dir.resolve())),
+        ("command", " ".join(["visionsweep", *map(str, run.search.get("command") or [])])),
+        ("data", f"{options.get('data') or data.get('spec') or 'unknown'} ({run.task})"),
+        ("images", ", ".join(f"{count} {split}" for split, count in counts.items() if count)),
+        ("classes", f"{len(classes)}: {listed}" if classes else ""),
+        ("split", str(data.get("split_origin", ""))),
+        ("search", f"sampler {search.get('sampler', '?')}, pruner {search.get('pruner', '?')}, "
+                   f"{run.full_epochs} epochs, seed {options.get('seed', '?')}"),
+        ("objectives", ", ".join(f"{one.name} ({one.mode})" for one in run.objectives)),
+        ("machine", ", ".join(str(value) for value in (run.search.get("machine") or {}).values())),
+        ("versions", ", ".join(f"{name} {version}" for name, version in (run.search.get("versions") or {}).items())),
+    ]  # fmt: skip
+    return [(name, value) for name, value in told if value]
+
+
+def _comparison(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for number, (run, name) in enumerate(zip(runs, names, strict=True)):
+        at, cost = standing(run), spent(run)
+        rows.append(
+            {
+                "key": f"r{number}",
+                "name": name,
+                "metric": run.metric,
+                "score": None if at is None else at.score,
+                "words": "" if at is None else words_of(at.best.config),
+                "median": None if at is None or at.middle is None else at.middle[0],
+                "trials": len(run.trials),
+                "complete": sum(trial.status == "complete" for trial in run.trials),
+                "epochs": cost.epochs,
+                "training": duration(cost.trial_s),
+            }
+        )
+    return rows
+
+
+def _alike(runs: Sequence[Run]) -> bool:
+    """Whether their best scores can stand in one picture."""
+    return len(runs) > 1 and len({(run.metric, run.mode) for run in runs}) == 1
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,208 @@
+"""What the page says of one run, section by section."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from analysis.compare import choices, compare_of, effects_figure, label_of
+from analysis.importance import LEAST_TRIALS, above_chance, importance_figure, importance_of, strongest
+from analysis.learning import curves_figure, rungs, shown_trials
+from analysis.load import Run
+from analysis.observed import Observed, observed
+from analysis.report.plots import Plot, Plots
+from analysis.slices import contour_figure, contour_pairs, parallel_figure, slice_figure
+from analysis.spent import progress_figure
+from analysis.timeline import failures, timeline, timeline_figure
+from analysis.tradeoff import tradeoff_figures
+
+# What people ask first, and what it is called.
+ASKED = {
+    "optimizer": "Optimizers",
+    "schedule": "Schedules",
+    "model/backbone": "Backbones",
+    "model/architecture": "Decoders",
+    "loss": "Losses",
+    "model/freeze": "Frozen parts",
+    "model/head": "Heads",
+}
+NUM_SLICES, NUM_AXES = 6, 7
+MOST_FAILURES = 30
+
+
+@dataclass
+class Section:
+    """plots stand one under the other, grid beside each other; sentences in front of them."""
+
+    key: str
+    title: str
+    sentences: list[str] = field(default_factory=list)
+    plots: list[Plot] = field(default_factory=list)
+    grid: list[Plot] = field(default_factory=list)
+    table: list[dict[str, Any]] = field(default_factory=list)
+
+
+def sections(run: Run, plots: Plots) -> list[Section]:
+    seen = observed(run)
+    return [
+        _curves(run, plots),
+        _importance(run, seen, plots),
+        _comparisons(run, seen, plots),
+        _costs(run, plots),
+        _timeline(run, plots),
+        _failures(run),
+    ]
+
+
+def _curves(run: Run, plots: Plots) -> Section:
+    section = Section("curves", "Learning curves")
+    shown, having = shown_trials(run), sum(bool(trial.values(run.metric)) for trial in run.trials)
+    if not shown:
+        section.sentences.append(f"No trial has a value of {run.metric} yet.")
+        return section
+    at, unit = rungs(run)
+    told = f"Dashed lines: the rungs, at {', '.join(f'{rung:g}' for rung in at)} {unit}. " if at else ""
+    fewer = (
+        f" {len(shown)} of {having} trials are drawn: the best ones, and every so-many-th."
+        if len(shown) < having
+        else ""
+    )
+    caption = f"{told}A click on a point opens its trial in the ranking.{fewer}"
+    section.plots = [
+        plots.add("curves", curves_figure(run), f"{run.metric} of every trial", caption),
+        plots.add("progress", progress_figure([run], [run.run_dir.name]), f"Best {run.metric} so far"),
+    ]
+    return section
+
+
+def _importance(run: Run, seen: Observed, plots: Plots) -> Section:
+    section = Section("importance", "What mattered")
+    found = importance_of(seen, run.mode)
+    if not len(found):
+        reason = f"{LEAST_TRIALS} trials that can be compared are needed, and there are {len(seen.table)}."
+        section.sentences.append(f"Which parameters mattered cannot be told yet: {reason}")
+        return section
+    above = above_chance(found)
+    section.sentences = [
+        seen.sentence(),
+        f"Above what chance alone would give: {', '.join(above)}." if above else "Nothing stands above chance yet.",
+    ]
+    section.plots = [
+        plots.add(
+            "importance", importance_figure(found), "Importance",
+            "PED-ANOVA: what decides whether a trial is among the best. fANOVA: shares of the variance, of parameters "
+            "that every trial has. The mark: what PED-ANOVA finds when the scores are dealt out at random.",
+        )
+    ]  # fmt: skip
+    names = strongest(found, NUM_SLICES)
+    section.grid = [
+        plots.add(f"slice-{number}", slice_figure(seen, name, run.metric), name) for number, name in enumerate(names)
+    ]
+    section.grid += [
+        plots.add(
+            f"contour-{number}", contour_figure(seen, *pair, run.metric, run.mode), " and ".join(pair),
+            f"Colour: mean {run.metric} of the trials nearby.",
+        )
+        for number, pair in enumerate(contour_pairs(seen, strongest(found, 12)))
+    ]  # fmt: skip
+    figure = parallel_figure(seen, strongest(found, NUM_AXES), run.metric, run.mode)
+    caption = "A line per trial. Below an axis: the trial does not have that parameter."
+    section.plots.append(plots.add("parallel", figure, "The strongest together", caption))
+    return section
+
+
+def _comparisons(run: Run, seen: Observed, plots: Plots) -> Section:
+    section = Section("compare", "One against another")
+    names = choices(seen)
+    for number, name in enumerate([*(one for one in ASKED if one in names), *_other_choices(names)]):
+        table = compare_of(run, seen, name)
+        rows = _plain(table, [label_of(value) for value in table["value"]])
+        title, caption = ASKED.get(name, name), _behind(rows)
+        section.grid.append(plots.add(f"compare-{number}", effects_figure(rows, run.metric), title, caption))
+    switches = []
+    for name in (one for one in names if _is_switch(one, seen)):
+        table = compare_of(run, seen, name)
+        rows = _plain(table, [name.removeprefix("augment/")] * len(table))
+        switches += [row for row in rows if str(row["value"]) == "True"]
+    if switches:
+        switches.sort(key=lambda row: -row["effect"] if run.mode == "max" else row["effect"])
+        figure = effects_figure(switches, run.metric)
+        counts = ", ".join(f"{row['label']} {row['num_trials']}" for row in switches)
+        section.plots = [plots.add("augment", figure, "Augmentation: on against off", f"Trials with it: {counts}.")]
+    if not section.grid and not section.plots:
+        section.sentences = ["No choice has trials of two values yet."]
+        return section
+    section.sentences = [
+        f"{seen.sentence()} A point is the mean of a value's trials less the mean of all others, with its 95% "
+        "bootstrap interval; filled where the interval leaves out zero.",
+        "The trials were chosen by the search, not dealt out evenly: what came along with a value is part of it.",
+    ]
+    return section
+
+
+def _other_choices(names: list[str]) -> list[str]:
+    """Further choices that every configuration has, such as the batch size; not those inside an arm."""
+    return [name for name in names if name not in ASKED and name.count("/") == 0][:6]
+
+
+def _is_switch(name: str, seen: Observed) -> bool:
+    values = set(map(str, getattr(seen.ranges[name], "choices", ())))
+    return name.startswith("augment/") and values == {"True", "False"}
+
+
+def _plain(table: pd.DataFrame, labels: list[str]) -> list[dict[str, Any]]:
+    """Rows with a label each, and None where pandas has NaN."""
+    rows = []
+    for row, label in zip(table.to_dict("records"), labels, strict=True):
+        rows.append({**{str(key): None if value != value else value for key, value in row.items()}, "label": label})
+    return rows
+
+
+def _behind(rows: list[dict[str, Any]]) -> str:
+    """How many trials stand behind each value."""
+    parts = []
+    for row in rows:
+        broken = f", {row['num_lost']} broke" if row["num_lost"] else ""
+        ends = f", {row['num_complete']} to the end ({row['mean_complete']:.4g})" if row["num_complete"] else ""
+        parts.append(f"{row['label']}: {row['num_trials']} trials{broken}{ends}")
+    return "; ".join(parts) + "."
+
+
+def _costs(run: Run, plots: Plots) -> Section:
+    section = Section("costs", "Score against cost")
+    section.grid = [plots.add(f"cost-{one.cost}", one.figure, one.title) for one in tradeoff_figures(run)]
+    if section.grid:
+        section.sentences = ["The line is the Pareto front of the complete trials: nothing is both cheaper and better."]
+    else:
+        section.sentences = ["Fewer than two trials have a score and a cost yet."]
+    return section
+
+
+def _timeline(run: Run, plots: Plots) -> Section:
+    section = Section("timeline", "Where trials ran")
+    table = timeline(run)
+    if not len(table):
+        section.sentences = ["The lines of the epochs do not say when they were trained."]
+        return section
+    nodes, lanes = table["node"].nunique(), len(table[["node", "pid"]].drop_duplicates())
+    caption = (
+        f"{lanes} processes on {nodes} machine{'s' if nodes > 1 else ''}; a lane each, named by machine and process."
+    )
+    section.plots = [plots.add("timeline", timeline_figure(run), "Time line", caption)]
+    return section
+
+
+def _failures(run: Run) -> Section:
+    section = Section("failures", "What broke")
+    found = failures(run)
+    if not len(found):
+        section.sentences = ["Nothing broke: no trial failed, diverged, ran out of memory or was interrupted."]
+        return section
+    counts = Counter(trial.status for trial in run.trials)
+    told = [f"{counts[status]} {status}" for status in ("failed", "diverged", "oom", "interrupted") if counts[status]]
+    section.sentences = [f"{', '.join(told)}. Trials with one reason stand together."]
+    section.table = found.head(MOST_FAILURES).to_dict("records")  # type: ignore[assignment]
+    return section

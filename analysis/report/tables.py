@@ -1,0 +1,41 @@
+"""Everything that the page shows as numbers, as CSV files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.compare import choices, compare_of
+from analysis.importance import importance_of
+from analysis.load import Run
+from analysis.observed import observed
+from analysis.rank import ranking_frame
+from analysis.spent import best_so_far
+from analysis.timeline import failures, timeline
+from analysis.tradeoff import costs
+from search_spaces.errors import RunError
+
+
+def write_tables(run: Run, folder: Path) -> list[Path]:
+    """ranking, curves, importance, compare, costs, progress, timeline and failures below `folder`, a .csv each.
+    Raises RunError where they cannot be written."""
+    seen = observed(run)
+    compared = [compare_of(run, seen, name).assign(parameter=name) for name in choices(seen)]
+    tables = {
+        "ranking": ranking_frame(run),
+        "curves": run.curves(),
+        "importance": importance_of(seen, run.mode),
+        "compare": pd.concat(compared, ignore_index=True) if compared else pd.DataFrame(),
+        "costs": costs(run),
+        "progress": best_so_far(run),
+        "timeline": timeline(run),
+        "failures": failures(run).assign(trials=lambda table: table["trials"].map(" ".join)),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, errors="replace")
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror or error}). Choose another --csv.") from None
+    return [folder / f"{name}.csv" for name in tables]

@@ -1,0 +1,151 @@
+"""What a run cost, what pruning saved, and how its best score rose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.load import Run, Trial
+from analysis.rank import ranked
+from analysis.style import SYMBOLS, colour_of, plot, safe
+
+
+@dataclass(frozen=True)
+class Spent:
+    """wall_s: from the start of the search to its last line, sittings of a resumed one and what lay between them
+    together; None where the lines have no times. trial_s: of training and evaluation, all trials together.
+    device_hours: GPU-hours, by each trial's share of one, where `device` is cuda; CPU-hours of cpu; of old runs, which
+    do not say, the hours of their trials. saved_s: what pruned trials would still have taken to train to the end, at
+    their own pace."""
+
+    wall_s: float | None
+    trial_s: float
+    epochs: int
+    device: str
+    device_hours: float
+    num_pruned: int
+    saved_epochs: int
+    saved_s: float
+
+    @property
+    def saved_share(self) -> float:
+        """Of what it would have cost without pruning."""
+        whole = self.trial_s + self.saved_s
+        return self.saved_s / whole if whole else 0.0
+
+
+def spent(run: Run) -> Spent:
+    rows = [row for trial in run.trials for row in trial.epochs]
+    times = [row["time"] for row in rows if "time" in row]
+    times += [trial.ended_s for trial in run.trials if trial.ended_s is not None]
+    started = run.search.get("started")
+    trial_s = sum(trial.seconds for trial in run.trials)
+    devices = {row.get("device") for row in rows}
+    device = "cuda" if "cuda" in devices else "cpu" if devices == {"cpu"} else ""
+    hours = trial_s / 3600
+    if device == "cuda":
+        hours = sum(_last(trial, "gpu_seconds") for trial in run.trials) / 3600
+    elif device == "cpu":
+        hours *= run.search["options"].get("cpus_per_trial") or 1
+    pruned = [trial for trial in run.trials if trial.status == "pruned" and trial.epochs]
+    left = [max(0, _full(run, trial) - max(int(row["epoch"]) for row in trial.epochs)) for trial in pruned]
+    paces = [trial.seconds / len(trial.epochs) for trial in pruned]
+    return Spent(
+        wall_s=max(times) - started if times and isinstance(started, (int, float)) else None,
+        trial_s=trial_s,
+        epochs=len(rows),
+        device=device,
+        device_hours=hours,
+        num_pruned=len(pruned),
+        saved_epochs=sum(left),
+        saved_s=sum(pace * epochs for pace, epochs in zip(paces, left, strict=True)),
+    )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The best trial, and what it is held against: (score, how many trials) of the best warm-started one and of the
+    median trial, both by their best epochs; None where there is none."""
+
+    best: Trial
+    score: float
+    epoch: int
+    warm: tuple[float, int] | None
+    warm_trial: Trial | None
+    middle: tuple[float, int] | None
+
+
+def standing(run: Run) -> Standing | None:
+    """None where no trial has a score yet."""
+    order = [trial for trial in ranked(run.trials, run.objectives) if trial.best(run.metric, run.mode)]
+    if not order:
+        return None
+    scores = {trial.trial_id: (trial.best(run.metric, run.mode) or (0.0, 0)) for trial in order}
+    warm = [trial for trial in order if trial.origin == "warm_start"]
+    score, epoch = scores[order[0].trial_id]
+    return Standing(
+        best=order[0],
+        score=score,
+        epoch=epoch,
+        warm=(scores[warm[0].trial_id][0], len(warm)) if warm else None,
+        warm_trial=warm[0] if warm else None,
+        middle=(median(scores[trial.trial_id][0] for trial in order), len(order)),
+    )
+
+
+def best_so_far(run: Run) -> pd.DataFrame:
+    """One row per improvement: hours (of training, all trials together, until then), score, trial_id, epoch. In the
+    order of the lines' times; of a run without times, trial after trial."""
+    rows = [(row.get("time", 0.0), trial, row) for trial in run.trials for row in trial.epochs]
+    rows.sort(key=lambda item: item[0])
+    hours, best, found = 0.0, None, []
+    sign = 1 if run.mode == "max" else -1
+    values = {trial.trial_id: trial.values(run.metric) for trial in run.trials}
+    for _, trial, row in rows:
+        hours += float(row["seconds"]) / 3600
+        score = values[trial.trial_id].get(row["epoch"])
+        if score is not None and (best is None or sign * score > sign * best):
+            best = score
+            found.append({"hours": hours, "score": score, "trial_id": trial.trial_id, "epoch": row["epoch"]})
+    if found and hours > found[-1]["hours"]:
+        found.append({**found[-1], "hours": hours})
+    return pd.DataFrame(found, columns=["hours", "score", "trial_id", "epoch"])
+
+
+def progress_figure(runs: Sequence[Run], names: Sequence[str]) -> go.Figure:
+    """The best score so far of each run over the training time of all its trials."""
+    traces = []
+    for number, (run, name) in enumerate(zip(runs, names, strict=True)):
+        table = best_so_far(run)
+        traces.append(
+            go.Scatter(
+                x=table["hours"] * 60,
+                y=table["score"],
+                mode="lines+markers",
+                name=safe(name),
+                line={"shape": "hv", "color": colour_of(number), "width": 2},
+                marker={"size": 7, "symbol": SYMBOLS[number % len(SYMBOLS)]},
+                customdata=table[["trial_id", "epoch"]].to_numpy().tolist(),
+                hovertemplate="%{y:.4g} after %{x:.1f} min<br>trial %{customdata[0]}, epoch %{customdata[1]}"
+                "<extra></extra>",
+            )
+        )
+    return plot(
+        traces,
+        x="minutes of training, all trials together",
+        y=f"best {runs[0].metric} so far",
+        height=340,
+        showlegend=len(runs) > 1,
+    )
+
+
+def _last(trial: Trial, cost: str) -> float:
+    return float(max((row.get(cost) or 0.0 for row in trial.epochs), default=0.0))
+
+
+def _full(run: Run, trial: Trial) -> int:
+    return int(trial.config.get("epochs", run.full_epochs))

@@ -1,0 +1,61 @@
+"""How every figure looks: colours that the colour-blind can tell apart, on white and on a dark page alike."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import plotly.graph_objects as go
+
+# Okabe and Ito's colours, the light ones darkened: each has a contrast of 3 or more to both pages.
+BLUE, ORANGE, GREEN, PINK, AMBER, GREY, SKY = (
+    "#1F78B4", "#D55E00", "#009E73", "#C0649B", "#A87900", "#7F868F", "#3A93C3"
+)  # fmt: skip
+PALETTE = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, GREY)
+SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up", "star")
+STATUS_COLOURS = {
+    "complete": BLUE,
+    "pruned": GREY,
+    "running": GREEN,
+    "interrupted": SKY,
+    "failed": ORANGE,
+    "diverged": PINK,
+    "oom": AMBER,
+}
+BEST = ORANGE
+RISING = [[0.0, "#E8E4D8"], [0.25, "#B9CDB8"], [0.5, "#6FA8A8"], [0.75, "#3B7A9E"], [1.0, "#1F4E79"]]
+
+
+def safe(text: object) -> str:
+    """A name as plotly shows it: its labels are a little HTML of their own, which no class or file may write."""
+    return html.escape(str(text).encode("utf-8", "replace").decode(), quote=False)
+
+
+def short(text: object, length: int = 28) -> str:
+    """A name that fits an axis, safe."""
+    plain = str(text)
+    return safe(plain if len(plain) <= length else f"{plain[: length - 1]}…")
+
+
+def colour_of(number: int) -> str:
+    return PALETTE[number % len(PALETTE)]
+
+
+def status_colour(status: str) -> str:
+    return STATUS_COLOURS.get(status, GREY)
+
+
+def plot(traces: list[Any], x: str = "", y: str = "", height: int = 380, **layout: Any) -> go.Figure:
+    """A figure with our margins and titles; x, y: what the axes are called, units included."""
+    figure = go.Figure(traces)
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 56, "r": 12, "t": 12, "b": 48},
+        font={"size": 12},
+        hovermode="closest",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        xaxis={"title": {"text": safe(x), "standoff": 8}, "automargin": True},
+        yaxis={"title": {"text": safe(y), "standoff": 8}, "automargin": True},
+    )
+    return figure.update_layout(**layout)

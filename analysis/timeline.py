@@ -1,0 +1,96 @@
+"""Which trial ran where and when, and what went wrong."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.load import Run
+from analysis.style import plot, safe, short, status_colour
+
+GAP_S = 120.0  # epochs of one trial that lie further apart than this and one epoch were not one sitting
+BROKEN = ("failed", "diverged", "oom", "interrupted")
+
+
+def timeline(run: Run) -> pd.DataFrame:
+    """A row per stretch of a trial in one process: trial_id, status, node, pid, start_s and end_s (since the Unix
+    epoch), num_epochs. From the lines of its epochs: empty where they have no times."""
+    stretches: list[dict[str, Any]] = []
+    for trial in run.trials:
+        rows = sorted((row for row in trial.epochs if "time" in row), key=lambda row: float(row["time"]))
+        for row in rows:
+            end_s, seconds = float(row["time"]), float(row["seconds"])
+            where = {"node": str(row.get("node") or "?"), "pid": row.get("pid") or 0}
+            last = stretches[-1] if stretches and stretches[-1]["trial_id"] == trial.trial_id else None
+            same = last is not None and {key: last[key] for key in where} == where
+            if last is not None and same and end_s - seconds - last["end_s"] < GAP_S + seconds:
+                last["end_s"], last["num_epochs"] = end_s, last["num_epochs"] + 1
+            else:
+                stretches.append(
+                    {"trial_id": trial.trial_id, "status": trial.status, **where,
+                     "start_s": end_s - seconds, "end_s": end_s, "num_epochs": 1}
+                )  # fmt: skip
+    columns = ["trial_id", "status", "node", "pid", "start_s", "end_s", "num_epochs"]
+    return pd.DataFrame(stretches, columns=columns)
+
+
+def timeline_figure(run: Run) -> go.Figure:
+    """A lane per process, a bar per stretch, the colour says how the trial ended."""
+    table = timeline(run)
+    begun = float(table["start_s"].min()) if len(table) else 0.0
+    started = run.search.get("started")
+    origin = min(begun, float(started)) if isinstance(started, (int, float)) else begun
+    lanes = {lane: number for number, lane in enumerate(dict.fromkeys(zip(table["node"], table["pid"], strict=True)))}
+    traces = []
+    for status in dict.fromkeys(table["status"]):
+        some = table[table["status"] == status]
+        minutes = (some["end_s"] - some["start_s"]) / 60
+        traces.append(
+            go.Bar(
+                x=minutes,
+                y=[lanes[lane] for lane in zip(some["node"], some["pid"], strict=True)],
+                base=(some["start_s"] - origin) / 60,
+                orientation="h",
+                name=status,
+                marker={"color": status_colour(status), "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
+                customdata=[
+                    [row["trial_id"], row["num_epochs"], row["minutes"]]
+                    for row in some.assign(minutes=minutes).to_dict("records")
+                ],
+                hovertemplate="trial %{customdata[0]}, %{customdata[1]} epochs, %{customdata[2]:.1f} min"
+                f"<extra>{safe(status)}</extra>",
+            )
+        )
+    names = [f"{short(node, 18)} {pid}" for node, pid in lanes]
+    return plot(
+        traces,
+        x="minutes since the search was started",
+        height=min(900, 120 + 26 * max(1, len(lanes))),
+        barmode="overlay",
+        bargap=0.25,
+        yaxis={"tickvals": list(lanes.values()), "ticktext": names, "automargin": True, "autorange": "reversed"},
+    )
+
+
+def failures(run: Run) -> pd.DataFrame:
+    """Trials that broke or were interrupted, those with the same reason (numbers apart) together, the commonest first:
+    status, reason (of the first), num_trials, trials."""
+    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for trial in run.trials:
+        if trial.status in BROKEN:
+            groups[trial.status, re.sub(r"[\d.]+(e[+-]?\d+)?", "#", trial.reason)].append(trial)
+    rows = [
+        {
+            "status": status,
+            "reason": trials[0].reason or "no reason was recorded",
+            "num_trials": len(trials),
+            "trials": [trial.trial_id for trial in trials],
+        }
+        for (status, _), trials in groups.items()
+    ]
+    rows.sort(key=lambda row: (BROKEN.index(str(row["status"])), -len(row["trials"])))  # type: ignore[arg-type]
+    return pd.DataFrame(rows, columns=["status", "reason", "num_trials", "trials"])

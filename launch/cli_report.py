@@ -1,0 +1,52 @@
+"""The command that tells what a search found: report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from launch.options import new_console
+
+
+def report(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One or several run directories.")],
+    out: Annotated[Optional[Path], typer.Option(help="The page; default: report.html in the first RUN.")] = None,  # noqa: UP045
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow a search, until Ctrl-C.")] = False,
+    csv: Annotated[Optional[Path], typer.Option(help="Write the tables as CSV files into this folder instead.")] = None,  # noqa: UP045
+    no_model: Annotated[
+        bool, typer.Option("--no-model", help="Leave out images, masks and the map of features: seconds faster.")
+    ] = False,
+) -> None:
+    """Write one HTML page about a run, or about several beside each other. Works while the search runs."""
+    import webbrowser
+
+    from analysis.load import load_run
+    from analysis.report import write_report
+    from launch.remote.places import local_run
+
+    console, folders = new_console(), [local_run(run) for run in runs]
+    if csv is not None:
+        from analysis.report.tables import write_tables
+
+        for run_dir in folders:
+            folder = csv if len(runs) == 1 else csv / run_dir.resolve().name
+            for path in write_tables(load_run(run_dir, strict=False), folder):
+                console.print(str(path), soft_wrap=True)
+        return
+
+    def told(page: Path) -> None:
+        nonlocal open_it
+        console.print(f"Report: {page}", soft_wrap=True)
+        if open_it:
+            webbrowser.open(page.resolve().as_uri())
+            open_it = False  # once
+
+    if watch:
+        from analysis.report.watch import watch as follow
+
+        follow(folders, out, with_model=not no_model, told=told)
+    else:
+        told(write_report(folders, out, with_model=not no_model))

@@ -1,0 +1,188 @@
+"""The page in a real browser: Debian's chromium without a window. Skipped where there is none."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import write_run
+
+from analysis import load_run
+from analysis.report import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+# What plotly draws for points, lines, bars, heat maps and contours.
+MARKS = "g.points path, path.js-line, g.bars path, .heatmaplayer image, .contourlayer path"
+MAX_SCRIPT_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page of the browser that remembers what went wrong in it."""
+
+    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.problems: list[str] = []
+        self.page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.problems.append("a dialog opened"))
+        self.page.on("request", lambda request: self._requested(request.url))
+        self.costs = self.context.new_cdp_session(self.page)
+        self.costs.send(
+            "Performance.enable", {"timeDomain": "threadTicks"}
+        )  # what others on this machine do is no cost
+        self.page.goto(path.as_uri())
+
+    def _requested(self, url: str) -> None:
+        if not url.startswith(("file:", "data:", "blob:")):
+            self.problems.append(f"fetched {url}")
+
+    def script_s(self) -> float:
+        metrics = self.costs.send("Performance.getMetrics")["metrics"]
+        return float(next(one["value"] for one in metrics if one["name"] == "ScriptDuration"))
+
+    def texts(self, selector: str) -> list[str]:
+        return [str(text) for text in self.page.locator(selector).all_text_contents()]
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
+    folder = write_run(
+        tmp_path_factory.mktemp("runs") / "seen", 36, classes=(HOSTILE, "rose", "tulip"), reasons=[HOSTILE]
+    )
+    there = Visit(browser, write_report([folder], with_model=False), viewport={"width": 1200, "height": 800})
+    yield there
+    there.context.close()
+
+
+def test_every_plot_has_drawn_marks_and_nothing_was_said_on_the_console(visit: Visit) -> None:
+    drawings = visit.page.locator("[data-figure]")
+    assert drawings.count() > 12
+    for number in range(drawings.count()):
+        drawing = drawings.nth(number)
+        drawing.scroll_into_view_if_needed()
+        drawing.locator(MARKS).first.wait_for(state="attached", timeout=20_000)
+        assert drawing.locator("svg.main-svg").first.bounding_box()["width"] > 200
+    assert visit.problems == []
+
+
+def test_a_class_that_is_called_like_an_attack_is_text(visit: Visit) -> None:
+    assert visit.page.locator("img").count() == 0
+    assert HOSTILE in "".join(visit.texts("section table.plain th"))
+    ticks = visit.texts("[data-figure$=confusion] .yaxislayer-above text")
+    assert ticks[0].startswith("</script><img")
+    assert visit.problems == []
+
+
+def test_the_table_sorts_by_every_column(visit: Visit) -> None:
+    assert visit.page.locator("tr.trial").count() == 36
+    first_ids = visit.texts("tr.trial td:nth-child(2)")
+    visit.page.get_by_role("button", name="trial", exact=True).click()
+    assert visit.texts("tr.trial td:nth-child(2)") == sorted(first_ids)
+    visit.page.get_by_role("button", name="trial", exact=True).click()
+    assert visit.texts("tr.trial td:nth-child(2)") == sorted(first_ids, reverse=True)
+    visit.page.get_by_role("button", name="val/accuracy", exact=True).click()
+    scores = [float(text) for text in visit.texts("tr.trial td:nth-child(3)")]
+    assert scores == sorted(scores, reverse=True)
+    assert visit.page.locator("th[aria-sort=descending]").count() == 1
+    visit.page.get_by_role("button", name="rank", exact=True).click()
+    assert visit.texts("tr.trial td:nth-child(2)") == first_ids
+
+
+def test_the_table_filters_by_words_and_by_values(visit: Visit) -> None:
+    filtered = visit.page.get_by_label("Filter the trials")
+    for text, status in (
+        ("status=pruned", "pruned"),
+        ("DIVERGED", "diverged"),
+        ("val/accuracy>0.65 complete", "complete"),
+    ):
+        filtered.fill(text)
+        assert set(visit.texts("tr.trial .status")) == {status}, text
+    filtered.fill("sgd lr<0.01 momentum>=0.8")
+    words = visit.texts("tr.trial td.words")
+    assert words
+    assert all("sgd 0.00" in one for one in words)
+    assert visit.texts(".count") == [f"{len(words)} of 36 trials"]
+    filtered.fill("nothing is called so")
+    assert visit.page.locator("tr.trial").count() == 0
+    filtered.fill("")
+    assert visit.page.locator("tr.trial").count() == 36
+
+
+def test_a_row_opens_its_curves_and_its_configuration(visit: Visit) -> None:
+    row = visit.page.locator("tr.trial").first
+    row.click()
+    detail = visit.page.locator("tr.detail")
+    detail.locator(MARKS).first.wait_for(state="attached")
+    assert "optimizer:\n  name: adam\n  lr: " in detail.locator("pre").text_content()
+    visit.page.locator("tr.trial").first.press("Enter")
+    assert visit.page.locator("tr.detail").count() == 0
+    diverged = visit.page.locator("tr.trial", has_text="diverged").first
+    diverged.click()
+    assert HOSTILE in str(visit.page.locator("tr.detail .reason").text_content())
+    diverged.press("Enter")
+    visit.page.get_by_label("Add a column").select_option("train/loss")
+    assert "train/loss" in visit.texts(".ranking th button")
+    assert visit.problems == []
+
+
+def test_the_switch_turns_page_and_figures_dark_and_light(visit: Visit) -> None:
+    def colours() -> tuple[str, str]:
+        return visit.page.evaluate(
+            """() => [getComputedStyle(document.body).backgroundColor,
+                      getComputedStyle(document.querySelector("[data-figure$=progress] .xtick text")).fill]"""
+        )
+
+    visit.page.locator("[data-figure$=progress]").scroll_into_view_if_needed()
+    visit.page.locator("[data-figure$=progress] .xtick text").first.wait_for(state="attached")
+    light = colours()
+    visit.page.locator("#mode").click()
+    dark = colours()
+    assert light[0] == "rgb(255, 255, 255)"
+    assert dark[0] != light[0]
+    assert dark[1] != light[1]
+    visit.page.locator("#mode").click()
+    assert colours() == light
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_runs_are_tabs(browser: Any, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, 12, seed=seed) for name, seed in (("first", 1), ("second", 2))]
+    path = write_report(runs, tmp_path / "both.html", with_model=False)
+    there = Visit(browser, path, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+    assert there.page.evaluate("document.documentElement.dataset.mode") == "dark"
+    assert there.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert there.page.locator("#r1").is_hidden()
+    there.page.get_by_role("tab", name="second").click()
+    assert there.page.locator("#r0").is_hidden()
+    expected = load_run(runs[1]).ranking()["trial_id"].tolist()
+    assert there.texts("#r1 tr.trial td:nth-child(2)") == expected
+    assert there.problems == []
+    there.context.close()
+
+
+def test_five_thousand_trials_open_in_two_seconds_of_scripting(browser: Any, tmp_path: Path) -> None:
+    path = write_report([write_run(tmp_path / "many", 5000)], with_model=False)
+    there = Visit(browser, path)
+    there.page.locator("tr.trial").first.wait_for()
+    assert there.texts(".count") == ["5000 trials"]
+    there.page.wait_for_timeout(500)  # what is near the window is drawn
+    assert there.script_s() < MAX_SCRIPT_S
+    assert there.problems == []
+    there.context.close()
