@@ -145,7 +145,7 @@ def stop_twice(run_dir: Path, stopped_at: list[int]) -> None:
     last_pid = 0
     for _ in range(2):
         before = len(rows(run_dir / "epochs.jsonl"))
-        for _ in range(1200):
+        for _ in range(3600):  # a new process takes a minute on a machine that is busy
             time.sleep(0.05)
             found = [row for row in rows(run_dir / "epochs.jsonl") if row["trial_id"] == "0000"]
             if len(found) > before + 1 and found[-1]["pid"] != last_pid:
