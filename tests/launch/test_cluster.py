@@ -196,8 +196,9 @@ def test_a_search_is_handed_over_stopped_brought_home_and_goes_on(cluster: Clust
 def test_nobody_sends_or_sees_a_job_without_the_token(cluster: Cluster, tmp_path: Path) -> None:
     body = json.dumps({"entrypoint": f"touch {tmp_path}/sent"}).encode()
     for request in (f"{cluster.url}/api/jobs/", urllib.request.Request(f"{cluster.url}/api/jobs/", data=body)):
-        with pytest.raises(urllib.error.HTTPError, match="401"):
+        with pytest.raises(urllib.error.HTTPError, match="401") as refusal:
             urllib.request.urlopen(request)
+        refusal.value.close()
     for token, why in (("", "this machine has none"), ("1" * 64, "the one of this machine is not its own")):
         own = {"RAY_AUTH_TOKEN": token, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")}
         refused = cluster.visionsweep(tmp_path, "logs", "d", "--cluster", cluster.url, own=own)
