@@ -84,12 +84,12 @@ def connect(url: str) -> Any:
     try:
         with _only_address(url):
             return JobSubmissionClient(url)
-    except AuthenticationError as error:
+    except AuthenticationError:
         here = "RAY_AUTH_TOKEN" in os.environ or token_path().is_file()
         what = "the one of this machine is not its own" if here else "this machine has none"
         raise ConfigError(
-            f"the cluster at {url} asks for its token, and {what} ({str(error).splitlines()[0]}). "
-            f"Copy the head's ~/.ray/auth_token to {token_path()} and close it to others (chmod 600)."
+            f"the cluster at {url} asks for its token, and {what}. Copy the head's "
+            f"~/.ray/auth_token to {token_path()} and close it to others (chmod 600)."
         ) from None
     except Exception as error:
         raise _no_ray(url, error) from None
@@ -102,6 +102,7 @@ def _look_at(url: str) -> None:
             if b"ray_version" not in answer.read(10_000):
                 raise _no_ray(url, "something else does")
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code not in (401, 403):
             raise _no_ray(url, error) from None
     except (OSError, ValueError) as error:
