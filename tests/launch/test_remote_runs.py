@@ -20,9 +20,10 @@ import launch.remote.lock as lock_module
 import launch.remote.mirror as mirror_module
 from launch.records import Records
 from launch.remote.lock import RemoteLock
-from launch.remote.places import place_of
-from launch.remote.sitting import mirrored
-from search_spaces.errors import RunError
+from launch.remote.places import new_place, place_of
+from launch.remote.probe import Storage, problems
+from launch.remote.sitting import check_new, mirrored
+from search_spaces.errors import RunError, StorageError
 from trainables.checkpoint import TrialFiles
 from trainables.s3 import Remote, parse_remote
 from trainables.trial_mirror import TrialMirror
@@ -115,6 +116,20 @@ def test_a_run_is_never_written_over_and_its_leftovers_here_are(quick: None, run
     with mirrored(place, silent, new=True):
         Records.create(place.folder, {**SEARCH, "started": 2.0})
     assert json.loads(content(run, "search.json"))["started"] == 2.0
+
+
+def test_a_bucket_that_cannot_be_written_is_one_sentence_before_there_is_a_run(
+    run: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_new(new_place(f"s3://{run.bucket}/runs/", "a", tmp_path))
+    assert keys(run.bucket) == set(), "a probe is not left behind"
+    with pytest.raises(StorageError, match=r"^s3://no-such-bucket/runs/\S+: there is no bucket 'no-such-bucket'"):
+        check_new(new_place("s3://no-such-bucket/runs", "a", tmp_path))
+    assert "there is no bucket" in problems(Storage(write=["s3://no-such-bucket/runs"]))[0]
+    assert problems(Storage(read=[run.uri], write=[run.uri], folders=[tmp_path / "new"])) == ()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(StorageError, match=r"S3 asks for credentials, and there are none\. Set AWS_ACCESS_KEY_ID"):
+        check_new(new_place(run.parent.uri, "a", tmp_path))
 
 
 def test_what_a_killed_driver_had_not_sent_comes_from_the_trials_and_what_nobody_knows_goes(

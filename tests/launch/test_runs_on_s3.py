@@ -114,7 +114,7 @@ def test_a_search_that_is_killed_goes_on_on_another_machine_with_nothing_finishe
     (tmp_path / "tiny.py").write_text(TINY.replace("EPOCHS", "12"))
     run = f"s3://{bucket}/runs/b"
     command = [
-        str(Path(sys.executable).parent / "visionsweep"), "run", "tiny.py", "--data", data, "--trials", "6",
+        str(Path(sys.executable).parent / "visionsweep"), "run", "tiny.py", "--data", data, "--trials", "4",
         "--name", "b", "--runs-dir", f"s3://{bucket}/runs", "--max-concurrent", "2",
     ]  # fmt: skip
     log = (tmp_path / "log").open("wb")
@@ -141,10 +141,10 @@ def test_a_search_that_is_killed_goes_on_on_another_machine_with_nothing_finishe
     assert {name for name in left if "/" not in name} == RECORDS
     assert not [name for name in left if name.endswith((".pt", ".json", "/epochs.jsonl")) and "/" in name]
     trials = json.loads(visionsweep("rank", run, "--json").out)
-    assert {row["trial_id"]: row["status"] for row in trials} == {f"{number:04d}": "complete" for number in range(6)}
+    assert {row["trial_id"]: row["status"] for row in trials} == {f"{number:04d}": "complete" for number in range(4)}
     rows = [json.loads(line) for line in stored(bucket, "runs/b/epochs.jsonl").splitlines()]
     now = {(row["trial_id"], row["epoch"]): row["metrics"] for row in rows}
-    assert set(now) == {(f"{number:04d}", epoch) for number in range(6) for epoch in range(1, 13)}
+    assert set(now) == {(f"{number:04d}", epoch) for number in range(4) for epoch in range(1, 13)}
     lost = [one for one, metrics in recorded.items() if now[one] != metrics]
     assert lost == [], "an epoch that was trained is not another one"
     assert len(rows) - len(now) <= 2, "at most one epoch of each running trial is trained twice"
@@ -159,10 +159,7 @@ def test_machines_that_share_no_folder_are_told_to_stop_by_a_task_on_each(tmp_pa
         time.sleep(0.1)
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_a_run_or_a_place_for_it_that_cannot_be_had_is_one_sentence(
-    visionsweep: CLI, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_cannot_be_had_is_one_sentence_before_ray_starts(visionsweep: CLI, bucket: str) -> None:
     client().put_object(Bucket=bucket, Key="runs/mine/search.json", Body=b"{}")
     for command in (("rank",), ("resume",), ("export", "--out", "x")):
         for run, says in {
@@ -174,13 +171,6 @@ def test_a_run_or_a_place_for_it_that_cannot_be_had_is_one_sentence(
             assert refused.code == 2
             assert says in refused.err
             assert refused.err.count("\n") == 1
-    (tmp_path / "tiny.py").write_text(TINY.replace("EPOCHS", "1"))
-    begin = ("run", "tiny.py", "--data", "digits", "--runs-dir")
-    assert "there is no bucket 'no-such-bucket'" in visionsweep(*begin, "s3://no-such-bucket/runs").err
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    refused = visionsweep(*begin, f"s3://{bucket}/runs")
-    assert refused.code == 2
-    assert "S3 asks for credentials, and there are none" in refused.err
     assert keys(bucket) == {"runs/mine/search.json"}
 
 
