@@ -1,4 +1,4 @@
-"""What Ray sets aside for a packed trial. By itself: every worker imports it, and the others bring pandas and Optuna."""
+"""What Ray sets aside for a packed trial. Alone, because workers import it, and the others bring pandas and Optuna."""
 
 from __future__ import annotations
 
