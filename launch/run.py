@@ -23,9 +23,10 @@ from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
 from launch.loggers import Loggers, check_loggers
 from launch.machines.agreement import require_shared
+from launch.machines.bundles import resources_of
 from launch.machines.cluster import Share, ready, share_of_machine
 from launch.machines.lost import watched_ray
-from launch.machines.packing import Packer, resources_of
+from launch.machines.packing import Packer
 from launch.machines.room import Room, room_of_cluster
 from launch.progress import Progress
 from launch.records import Records

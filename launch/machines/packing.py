@@ -11,23 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from launch.engine.memory import MemoryModel
+from launch.machines.bundles import resources_of
 from launch.machines.room import Room
 from launch.records import Records
 from search_spaces.grammar import Space
 from trainables.shares import TrialShare
-
-
-def resources_of(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
-    """What Ray sets aside for a trial, by its share: a part of a GPU, or memory. Trials of the same share processes."""
-    share = config["share"]
-    bundle = {"CPU": share["cpus"], "GPU": share["gpus"]}
-    if not share["gpus"]:
-        bundle["memory"] = float(int(share["memory_mb"] * 2**20))
-    return tune.PlacementGroupFactory([bundle])
 
 
 class Packer:

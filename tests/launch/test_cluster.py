@@ -52,15 +52,6 @@ def two_nodes(cluster: Cluster) -> Cluster:
     """The same with a second node. Not for jobs that are sent: each node unpacks their code, as it should, but two on one
     machine do so in the same folder, and the second one takes it away under the first."""
     if len(cluster.nodes) < 2:
-        cluster.join()
-    return cluster
-
-
-@pytest.fixture
-def two_nodes(cluster: Cluster) -> Cluster:
-    """The same with a second node. Not for jobs that are sent: each node unpacks their code, as it should, but two on one
-    machine do so in the same folder, and the second one takes it away under the first."""
-    if len(cluster.nodes) < 2:
         cluster.join(before=("env", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=3"))
     return cluster
 

@@ -13,7 +13,8 @@ from scripted_search import CONDITIONAL, EPOCHS, Searching, bumpy, search
 from support import Outcome
 
 from launch.check import look_at_room
-from launch.machines.packing import PackedTrials, Packer, resources_of
+from launch.machines.bundles import resources_of
+from launch.machines.packing import PackedTrials, Packer
 from launch.machines.room import Room, Unit, room_of
 from launch.records import Records
 from launch.searcher import StudySearcher
