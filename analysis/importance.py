@@ -29,6 +29,7 @@ from search_spaces.grammar import Float, Int, Pick
 LEAST_TRIALS = 10
 MOST_TRIALS = 600  # beyond it fANOVA's forest takes many seconds and says the same
 NUM_SHUFFLES = 12
+LEAST_SHARE = 0.01
 SHOWN = 14
 
 
@@ -74,7 +75,7 @@ def importance_of(seen: Observed, mode: str) -> pd.DataFrame:
         }
         for name in seen.ranges
     ]
-    rows.sort(key=lambda row: (row["ped_anova"] <= row["by_chance"], -row["ped_anova"]))
+    rows.sort(key=lambda row: (row["ped_anova"] <= max(row["by_chance"], LEAST_SHARE), -row["ped_anova"]))
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -86,12 +87,14 @@ def strongest(found: pd.DataFrame, count: int) -> list[str]:
 
 
 def above_chance(found: pd.DataFrame) -> list[str]:
-    return [str(name) for name in found[found["ped_anova"] > found["by_chance"]]["parameter"]]
+    """Those whose importance is more than chance gives, and more than next to nothing."""
+    clear = found[(found["ped_anova"] > found["by_chance"]) & (found["ped_anova"] >= LEAST_SHARE)]
+    return [str(name) for name in clear["parameter"]]
 
 
 def importance_figure(found: pd.DataFrame) -> go.Figure:
     """Bars of both measures, the strongest parameter on top, with what chance alone gives."""
-    shown = found.head(SHOWN).iloc[::-1]
+    shown = found[found["parameter"].isin(strongest(found, SHOWN))].iloc[::-1]
     names = [short(name, 34) for name in shown["parameter"]]
     longest = 1.1 * float(max(shown["ped_anova"].max(), shown["fanova"].fillna(0.0).max()))
     return plot(

@@ -188,9 +188,9 @@ def _timeline(run: Run, plots: Plots) -> Section:
         section.sentences = ["The lines of the epochs do not say when they were trained."]
         return section
     nodes, lanes = table["node"].nunique(), len(table[["node", "pid"]].drop_duplicates())
-    caption = (
-        f"{lanes} processes on {nodes} machine{'s' if nodes > 1 else ''}; a lane each, named by machine and process."
-    )
+    where = f"{nodes} machines" if nodes > 1 else "one machine"
+    many = f"{lanes} processes on {where}, a lane each" if lanes > 1 else f"One process on {where}"
+    caption = f"{many}, named by machine and process."
     section.plots = [plots.add("timeline", timeline_figure(run), "Time line", caption)]
     return section
 

@@ -203,7 +203,7 @@ class Ranking {
     plots.draw(div, { data, layout: {
       height: 270, margin: { l: 48, r: 48, t: 8, b: 40 }, hovermode: "x unified", legend: { orientation: "h", y: -0.25 },
       xaxis: { title: { text: "epoch" }, automargin: true }, yaxis: { automargin: true },
-      yaxis2: { overlaying: "y", side: "right", showgrid: false, automargin: true, title: { text: "loss" } },
+      yaxis2: { overlaying: "y", side: "right", showgrid: false, automargin: true, tickformat: ".3g", title: { text: "loss" } },
     } });
   }
 
