@@ -28,8 +28,8 @@ from rich.console import Console
 
 from launch.machines.cluster import local_ray, ready
 from launch.machines.needs import measure
-from launch.machines.room import MARGIN, Unit, room_of
-from launch.run import RunOptions, plan, prepared, start
+from launch.machines.room import MARGIN, Unit, plan, room_of
+from launch.run import RunOptions, prepared, start
 from search_spaces import Float, Pick, Search
 from trainables.checkpoint import PROCESS_FILE
 from trainables.data.dataset import Dataset
@@ -149,7 +149,7 @@ def needs(search: Search, dataset: Dataset, options: RunOptions, cpus: int) -> t
     """MB of the smallest and of the largest configuration, each in a process of its own."""
     found = []
     with local_ray(num_cpus=cpus):
-        share, _ = plan(options)
+        share, _ = plan(*options.resources)
         for params in (SMALLEST, LARGEST):
             config = search.draw(_Given(params))
             need = measure(config, dataset, share)

@@ -13,11 +13,11 @@ from launch.machines.agreement import Finding, look_at_nodes, survey_for
 from launch.machines.cluster import Share
 from launch.machines.needs import NUM_DRAWS, costliest, measure
 from launch.machines.nodes import Node
-from launch.machines.room import Room
+from launch.machines.room import Room, plan
 from launch.machines.token import token_is_on
 from launch.remote.places import new_place
 from launch.remote.sitting import check_new
-from launch.run import RunOptions, plan, prepared
+from launch.run import RunOptions, prepared
 from search_spaces.search import Search
 from trainables.data.cache_build import SAMPLE, decode_small
 from trainables.data.dataset import Dataset
@@ -44,7 +44,7 @@ def check_search(search: Search, options: RunOptions, runs_dir: str) -> list[Fin
         runs = Path(runs_dir).resolve() if place.remote is None else f"{place.remote.parent}, which all can write to"
         found.append(Finding(f"data and runs folder {runs}: {seen}"))
     found += look_at_cache(nodes, cache_gb(dataset, preflight.short_side_px(search)), cache_dir)
-    found += look_at_trials(search, dataset, *plan(options), nodes)
+    found += look_at_trials(search, dataset, *plan(*options.resources), nodes)
     found.append(_tokens())
     return found
 

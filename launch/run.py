@@ -24,10 +24,9 @@ from launch.journal import Journal
 from launch.loggers import Loggers, check_loggers
 from launch.machines.agreement import require_shared
 from launch.machines.bundles import resources_of
-from launch.machines.cluster import Share, ready, share_of_machine
 from launch.machines.lost import watched_ray
 from launch.machines.packing import Packer
-from launch.machines.room import Room, room_of_cluster
+from launch.machines.room import plan
 from launch.progress import Progress
 from launch.records import Records
 from launch.remote.mirror import Mirror
@@ -69,6 +68,11 @@ class RunOptions:
     keep_trials: int = 5
     log: Sequence[str] = ()
 
+    @property
+    def resources(self) -> tuple[float | Literal["auto"] | None, float | Literal["auto"] | None, int | None]:
+        """What `plan` takes."""
+        return self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent
+
 
 def start(search: Search, name: str, runs_dir: str, options: RunOptions, console: Console, started: float) -> Records:
     """Run a new search; `started` is when the command was (the budget counts from there).
@@ -82,7 +86,9 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
     search, dataset = prepared(search, options)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
-    plan(options)  # refuses what the machine does not have, before there is a run
+    plan(
+        options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
+    )  # refuses what the machine does not have, before there is a run
     require_shared(dataset, place, _path(options.cache_dir))
     about = {
         "name": name,
@@ -192,7 +198,7 @@ def _execute(
 ) -> None:
     # Ending Ray and printing the ranking take a few seconds, which belong to the budget too.
     deadline = None if options.budget_s is None else started + options.budget_s - min(4.0, options.budget_s / 10)
-    share, room = plan(options)
+    share, room = plan(*options.resources)
     mirror, stop_file = records.mirror, records.run_dir.resolve() / "stop"
     if mirror is not None:  # machines share no folder: each has the file, or not, in its own
         stop_file = Path(tempfile.gettempdir()) / f"visionsweep-stop-{uuid.uuid4().hex}"
@@ -230,18 +236,6 @@ def _execute(
             records.journal.close()
             records.loggers.close()
             settings.stop_file.unlink(missing_ok=True)
-
-
-def plan(options: RunOptions) -> tuple[Share, Room | None]:
-    """What each trial gets of the machine, and what they are packed into where they are. Raises ConfigError where it
-    does not have so much."""
-    ready()
-    cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
-    if cpus == "auto" or gpus == "auto":
-        room = room_of_cluster(cpus, gpus, options.max_concurrent)
-        first = room.share(room.unknown)
-        return Share(first.cpus, first.gpus, room.most, first.num_workers), room
-    return share_of_machine(cpus, gpus, options.max_concurrent), None
 
 
 def _close(records: Records) -> None:

@@ -19,6 +19,22 @@ from support import Outcome, make_photos
 point_to_port()
 
 
+# Files whose tests start a Ray of their own.
+OWN_RAY = {
+    "test_cluster.py", "test_cut_link.py", "test_interrupt.py", "test_kills.py", "test_packed_search.py",
+    "test_remote_runs.py",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests (see `addopts`): one has all that start Ray, one after the other, with one Ray for
+    most of them; the other has the rest, file by file."""
+    with_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
+    for item in items:
+        in_turn = item.path in with_ray or item.path.name in OWN_RAY
+        item.add_marker(pytest.mark.xdist_group("ray" if in_turn else item.path.stem))
+
+
 @pytest.fixture
 def visionsweep(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import ray
 
-from launch.machines.cluster import MAX_LOADERS
+from launch.machines.cluster import MAX_LOADERS, Share, ready, share_of_machine
 from launch.machines.nodes import survey
 from launch.remote.probe import Storage
 from search_spaces.errors import ConfigError
@@ -112,3 +112,16 @@ def _gpu_units(nodes: Sequence[dict[str, Any]], cpus_each: float | None) -> list
         if num_gpus and num_cpus / num_gpus >= (cpus_each or 0.125):
             found += [Unit(memory_mb, num_cpus / num_gpus)] * num_gpus
     return found
+
+
+def plan(
+    cpus: float | Literal["auto"] | None, gpus: float | Literal["auto"] | None, max_concurrent: int | None
+) -> tuple[Share, Room | None]:
+    """What each trial gets of the machine, and what they are packed into where they are. Raises ConfigError where it
+    does not have so much."""
+    ready()
+    if cpus == "auto" or gpus == "auto":
+        room = room_of_cluster(cpus, gpus, max_concurrent)
+        first = room.share(room.unknown)
+        return Share(first.cpus, first.gpus, room.most, first.num_workers), room
+    return share_of_machine(cpus, gpus, max_concurrent), None
