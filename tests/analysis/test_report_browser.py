@@ -91,7 +91,9 @@ def test_every_plot_has_drawn_marks_and_nothing_was_said_on_the_console(visit: V
 def test_a_class_that_is_called_like_an_attack_is_text(visit: Visit) -> None:
     assert visit.page.locator("img").count() == 0
     assert HOSTILE in "".join(visit.texts("section table.plain th"))
-    ticks = visit.texts("[data-figure$=confusion] .yaxislayer-above text")
+    visit.page.locator("[data-figure$=confusion]").scroll_into_view_if_needed()
+    visit.page.locator("[data-figure$=confusion] .ytick text").first.wait_for(state="attached")
+    ticks = visit.texts("[data-figure$=confusion] .ytick text")
     assert ticks[0].startswith("</script><img")
     assert visit.problems == []
 
