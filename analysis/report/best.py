@@ -133,7 +133,7 @@ def _embedding(run: Run, trial: Trial, one: Judged | None, data: Any, plots: Plo
     names = [str(run.search["data"]["val"][row]) for row in rows]
     labels, order, how = _labels(run, trial, one, rows, data)
     figure = embedding_figure(plane(found), labels, names, order)
-    caption = f"t-SNE of what the head sees of {len(rows)} validation images, coloured by {how}."
+    caption = f"t-SNE of the features of {len(rows)} validation images, coloured by {how}."
     return plots.add("embedding", figure, "Map of the images", caption)
 
 
