@@ -10,6 +10,7 @@ from pathlib import Path
 # Before any import of theirs: no questions to the network, no statistics.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share two cores
 
 import pytest
 from s3_server import S3Server, point_to_port
@@ -26,6 +27,7 @@ OWN_RAY = {
 }  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the tests (see `addopts`): one has all that start Ray, one after the other, with one Ray for
     most of them; the other has the rest, file by file."""
