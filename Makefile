@@ -15,7 +15,8 @@ demo: $(VENV)/installed
 install: $(VENV)/installed
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not with_ray" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m with_ray
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -27,14 +27,13 @@ OWN_RAY = {
 }  # fmt: skip
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests (see `addopts`): one has all that start Ray, one after the other, with one Ray for
-    most of them; the other has the rest, file by file."""
-    with_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
+    """Files that start Ray are marked: `make test` runs them one after the other, with one Ray for most of them, and the
+    others on all cores."""
+    files = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
     for item in items:
-        in_turn = item.path in with_ray or item.path.name in OWN_RAY
-        item.add_marker(pytest.mark.xdist_group("ray" if in_turn else item.path.stem))
+        if item.path in files or item.path.name in OWN_RAY:
+            item.add_marker(pytest.mark.with_ray)
 
 
 @pytest.fixture
