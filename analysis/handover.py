@@ -142,6 +142,8 @@ def _judged(
     """The stored predictions judged anew, for their intervals; or why they cannot be."""
     if isinstance(data, str):
         return None, data
+    if not len(data.dataset.indices("val")):
+        return None, "it was trained on the validation images, too"
     values = {name.removeprefix("val/"): value for name, value in metrics.items() if name.startswith("val/")}
     predictions = _stored(exported.config, files)
     if predictions is None:

@@ -200,7 +200,7 @@ def test_the_token_file_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.
 # Calls that run what a file says (but for torch.load with weights_only), or unpack it where it says.
 UNSAFE = ("pickle.load", "pickle.loads", "cloudpickle.load", "cloudpickle.loads", "joblib.load",
           "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "eval", "exec",
-          "torch.load", "tarfile.open", "zipfile.ZipFile")  # fmt: skip
+          "torch.load", "zipfile.ZipFile")  # fmt: skip
 
 
 def unsafe_calls(source: str) -> list[str]:
@@ -210,6 +210,8 @@ def unsafe_calls(source: str) -> list[str]:
             keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             name = ast.unparse(node.func)
             is_safe = name == "torch.load" and keywords.get("weights_only") == "True"
+            if name.endswith((".extractall", ".extract")) and keywords.get("filter") != "'data'":
+                found.append(f"line {node.lineno}: {name}")
             if (name in UNSAFE and not is_safe) or {"allow_pickle": "True", "shell": "True"}.items() & keywords.items():
                 found.append(f"line {node.lineno}: {name}")
     return found
@@ -225,6 +227,9 @@ def test_no_file_of_ours_loads_what_could_run() -> None:
     ("source", "found"),
     [
         ("torch.load(f)", ["line 1: torch.load"]),
+        ("tar.extractall(folder)", ["line 1: tar.extractall"]),
+        ("tar.extractall(folder, filter='fully_trusted')", ["line 1: tar.extractall"]),
+        ("tar.extractall(folder, filter='data')", []),
         ("torch.load(f, weights_only=False)", ["line 1: torch.load"]),
         ("torch.load(f, weights_only=True)", []),
         ("x = 1\nnp.load(f, allow_pickle=True)", ["line 2: np.load"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_a_scheduler_rebuilt_from_records_decides_as_one_that_never_stopped(rung
         if name in stopped:
             continue
         if num_told == killed_after:
-            rebuilt = Driver(chosen, as_recorded(steady))
+            rebuilt = Driver(chosen, as_recorded(steady, stopped))
             for running in steady.trials.keys() - stopped:
                 rebuilt.add(running, steady.recorded[running].config["epochs"])
         goes_on = steady.goes_on(name, epoch, value, seconds, epochs)
@@ -64,7 +64,7 @@ def test_a_scheduler_rebuilt_from_records_decides_as_one_that_never_stopped(rung
     assert decisions.count(False) > 10
 
 
-def as_recorded(driver: Driver) -> list[Trial]:
+def as_recorded(driver: Driver, stopped: Set[str]) -> list[Trial]:
     """As `Records` keeps them: a metric that is not finite is not written."""
     trials = []
     for trial in driver.recorded.values():
@@ -72,7 +72,9 @@ def as_recorded(driver: Driver) -> list[Trial]:
         for row in trial.epochs:
             metrics = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
             rows.append({**row, "metrics": metrics})
-        trials.append(Trial(trial.trial_id, trial.params, trial.config, rows))
+        diverged = any(not math.isfinite(value) for row in trial.epochs for value in row["metrics"].values())
+        status = "running" if trial.trial_id not in stopped else "diverged" if diverged else "pruned"
+        trials.append(Trial(trial.trial_id, trial.params, trial.config, rows, status))
     return trials
 
 

@@ -107,13 +107,13 @@ def test_without_a_test_split_train_and_val_have_no_score_and_say_so(visionsweep
 
 
 def test_a_refit_that_was_stopped_goes_on_from_its_last_epoch(visionsweep: CLI, run_dir: Path) -> None:
-    arguments = ["refit", str(run_dir), "--seeds", "1", "--epochs", "12"]
+    arguments = ["refit", str(run_dir), "--seeds", "1", "--epochs", "40"]
     process = subprocess.Popen(
         [sys.executable, "-m", "launch.cli", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    training = run_dir / "refits" / "0000-epochs-12" / "seed-1.training" / "last.pt"
+    training = run_dir / "refits" / "0000-epochs-40" / "seed-1.training" / "last.pt"
     deadline = time.time() + 120
     while not training.exists() and process.poll() is None and time.time() < deadline:
         time.sleep(0.05)
