@@ -16,6 +16,9 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 
 
+LEAN = ("--object-store-memory=80000000", "--include-log-monitor=false")
+
+
 @dataclass(frozen=True)
 class Said:
     code: int
@@ -33,7 +36,8 @@ def free_port() -> int:
 class Cluster:
     """A head, and what was joined to it, with one CPU each. Every node is a process group of its own.
 
-    folder: a short path, as Ray's sockets lie in it. ip: of the head; other nodes say theirs when they join.
+    folder: a short path, as Ray's sockets lie in it. ip: of the head; other nodes say theirs when they join. with_jobs:
+    with a dashboard and what runs jobs.
     """
 
     folder: Path
@@ -42,6 +46,7 @@ class Cluster:
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     ip: str = "127.0.0.1"
+    with_jobs: bool = False
     num_started: int = 0
 
     @property
@@ -55,7 +60,9 @@ class Cluster:
 
     def start(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> subprocess.Popen[bytes]:
         log = self.folder / f"node{self.num_started}.log"
-        own = [f"--num-cpus={cpus}", "--object-store-memory=80000000", "--include-log-monitor=false"]
+        # A port of its own for the agent that runs jobs, or another Ray of this machine has it.
+        agent = f"--dashboard-agent-listen-port={free_port()}"
+        own = [f"--num-cpus={cpus}", *([agent] if self.with_jobs else LEAN)]
         command = [*before, str(BIN / "ray"), "start", *arguments, *own, "--block", "--disable-usage-stats"]
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, env=self.environment())
@@ -63,13 +70,13 @@ class Cluster:
         self.nodes.append(process)
         return process
 
-    def head(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1, with_jobs: bool = False) -> None:
+    def head(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> None:
         # No process that nobody asks: each costs two busy cores seconds.
-        without = ("--no-monitor", f"--ray-client-server-port={free_port()}")
+        client = f"--ray-client-server-port={free_port()}"
         jobs = ("--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}")
         place = (f"--port={self.port}", f"--temp-dir={self.folder / 'ray'}")
-        asked = jobs if with_jobs else ("--include-dashboard=false",)
-        self.start("--head", *place, *without, *asked, *arguments, before=before, cpus=cpus)
+        asked = jobs if self.with_jobs else ("--include-dashboard=false", "--no-monitor")
+        self.start("--head", *place, client, *asked, *arguments, before=before, cpus=cpus)
         self.wait_for(1, before)
 
     def join(self, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
@@ -79,7 +86,9 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
+        quiet = {"RAY_USAGE_STATS_ENABLED": "0"}
+        if not self.with_jobs:  # the agent that is spared is the one that runs jobs
+            quiet["RAY_enable_metrics_collection"] = "0"
         return {**own, **quiet, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
 
     def wait_for(self, count: int, before: tuple[str, ...] = ()) -> None:

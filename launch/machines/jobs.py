@@ -27,6 +27,7 @@ from search_spaces.errors import ConfigError, RunError, VisionsweepError
 from search_spaces.names import did_you_mean
 
 ANSWER_S = 10.0
+AGENT_S = 60.0
 URL_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # as Ray's own `ray job` reads them
 ROOMS = ("search_spaces", "trainables", "launch", "analysis")
 RUN_DIR = "visionsweep_run_dir"  # in a job's metadata: what it works on
@@ -152,16 +153,23 @@ def send(
     job = f"{_plain(name)}-{secrets.token_hex(3)}"
     with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder, asking(url):
         _stage(Path(folder), files)
-        return str(
-            client.submit_job(
-                entrypoint=f"exec sh python.sh -m {shlex.join(arguments)}",
-                submission_id=job,
-                # The working directory and not Ray's py_modules: a command looks for modules where it stands first, and
-                # the head may have been started in a folder with an older copy of this code.
-                runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
-                metadata=dict(metadata),
-            )
-        )
+        end = time.monotonic() + AGENT_S
+        while True:
+            try:
+                return str(
+                    client.submit_job(
+                        entrypoint=f"exec sh python.sh -m {shlex.join(arguments)}",
+                        submission_id=job,
+                        # The working directory and not Ray's py_modules: a command looks for modules where it stands
+                        # first, and the head may have been started in a folder with an older copy of this code.
+                        runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
+                        metadata=dict(metadata),
+                    )
+                )
+            except RuntimeError as error:  # what runs jobs on a head starts some seconds after its dashboard
+                if "No available agent" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(1)
 
 
 def _stage(folder: Path, files: Mapping[str, Path]) -> None:

@@ -37,10 +37,10 @@ SEARCH = Search(
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    started = Cluster(Path("/tmp") / f"vs-{os.getpid()}")  # short: Ray's sockets lie in it
+    started = Cluster(Path("/tmp") / f"vs-{os.getpid()}", with_jobs=True)  # short: Ray's sockets lie in it
     started.folder.mkdir()
     try:
-        started.head(with_jobs=True)
+        started.head()
         yield started
     finally:
         started.stop()
