@@ -120,7 +120,7 @@ def main() -> None:
                 run_dir, started = Path(folder) / name.replace(" ", "-"), time.perf_counter()
                 with watched(run_dir) as seen:
                     console = Console(quiet=True)
-                    records = start(SEARCH, run_dir.name, run_dir.parent, chosen, console, time.time())
+                    records = start(SEARCH, run_dir.name, str(run_dir.parent), chosen, console, time.time())
                 took[name] = time.perf_counter() - started
             statuses = [trial.status for trial in records.trials.values()]
             moves = sum(

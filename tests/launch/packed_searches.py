@@ -47,10 +47,10 @@ def main() -> None:
     print("small", small_mb, "in all", memory / 2**20)
     with local_ray(num_cpus=3, memory=memory):
         ready()
-        start(SEARCH, "a", runs, options, console, time.time())
-        resume(runs / "a", 1, None, console, time.time())
+        start(SEARCH, "a", str(runs), options, console, time.time())
+        resume(str(runs / "a"), 1, None, None, console, time.time())
         forge(runs / "a", runs / "b", small_mb)
-        resume(runs / "b", 1, None, console, time.time())
+        resume(str(runs / "b"), 1, None, None, console, time.time())
 
 
 def forge(old: Path, new: Path, peak_memory_mb: float) -> None:
