@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,15 @@ def test_without_a_test_split_train_and_val_have_no_score_and_say_so(visionsweep
 
 
 def test_a_refit_that_was_stopped_goes_on_from_its_last_epoch(visionsweep: CLI, run_dir: Path) -> None:
-    arguments = ["refit", str(run_dir), "--seeds", "1", "--epochs", "40"]
+    arguments = ["refit", str(run_dir), "--seeds", "1", "--epochs", "20"]
     process = subprocess.Popen(
         [sys.executable, "-m", "launch.cli", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # A shell that runs the tests in the background has them ignore Ctrl-C, and this inherits it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    training = run_dir / "refits" / "0000-epochs-40" / "seed-1.training" / "last.pt"
+    training = run_dir / "refits" / "0000-epochs-20" / "seed-1.training" / "last.pt"
     deadline = time.time() + 120
     while not training.exists() and process.poll() is None and time.time() < deadline:
         time.sleep(0.05)
