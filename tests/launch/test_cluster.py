@@ -20,7 +20,7 @@ from s3_server import S3Server, keys, stored, upload_folder
 from support import Outcome, make_photos
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from local_cluster import Cluster, free_port, kill
+from local_cluster import BIN, Cluster, free_port, kill
 
 TINY = """
 from search_spaces import Float, Pick, Search
@@ -52,7 +52,7 @@ def two_nodes(cluster: Cluster) -> Cluster:
     """The same with a second node. Not for jobs that are sent: each node unpacks their code, as it should, but two on one
     machine do so in the same folder, and the second one takes it away under the first."""
     if len(cluster.nodes) < 2:
-        cluster.join(before=("env", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=3"))
+        cluster.join()
     return cluster
 
 
@@ -195,14 +195,6 @@ def test_machines_that_share_no_folder_search_together_with_data_and_run_on_s3(
     assert weights == {"0000", "0001", "0002", "0003"}
 
 
-def moved(run_dir: Path) -> bool:
-    """Whether a trial has epochs of two processes."""
-    found: dict[object, set[object]] = {}
-    for row in rows(run_dir / "epochs.jsonl"):
-        found.setdefault(row["trial_id"], set()).add(row["pid"])
-    return any(len(pids) > 1 for pids in found.values())
-
-
 def rows(path: Path) -> list[dict[str, object]]:
     text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
@@ -235,32 +227,22 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, cluster: Cluste
     assert "Traceback" not in refused.err
 
 
-def test_the_trials_of_a_machine_that_is_taken_back_go_on_elsewhere_and_the_run_on_another_head(
-    two_nodes: Cluster, work: Path
-) -> None:
-    """Last: it takes the second machine away, as a spot machine is, and then the head with the search itself."""
-    search = ("run", tiny(work, 25), "--data", "photos", "--trials", 3, "--name", "c", "--address", two_nodes.address)
-    driver = two_nodes.started(work, *search, log=work / "log")
-    run_dir = work / "runs" / "c"
-    wait_until(lambda: len({row["trial_id"] for row in rows(run_dir / "epochs.jsonl")}) == 2)
-    two_nodes.nodes[1].terminate()  # Ray drains it, and ends it after the seconds that it was given
-    wait_until(lambda: moved(run_dir))
-    assert two_nodes.nodes[1].wait(timeout=60) is not None
-    kill(driver)
-    two_nodes.stop()
-    epochs = {(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")}
-    other = Cluster(two_nodes.folder)
-    try:
-        other.head(cpus=2)
-        resumed = other.visionsweep(work, "resume", run_dir, "--address", other.address)
-    finally:
-        other.stop()
-    assert resumed.code == 0, resumed.out + resumed.err
-    ended = [row for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
-    assert sorted((row["trial_id"], row["status"]) for row in ended) == [
-        ("0000", "complete"), ("0001", "complete"), ("0002", "complete"),
+def test_the_trials_of_a_machine_that_is_lost_go_on_elsewhere(two_nodes: Cluster, work: Path) -> None:
+    """Last: it takes the second machine away."""
+    command = [
+        str(BIN / "visionsweep"), "run", str(tiny(work, 10)), "--data", "photos", "--trials", "4", "--name", "c",
+        "--address", two_nodes.address,
     ]  # fmt: skip
-    numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
-    assert epochs < set(numbers)
-    assert len(set(numbers)) == 3 * 25
-    assert len(numbers) - len(set(numbers)) <= 3, "at most one epoch for each trial and loss"
+    environment = {**two_nodes.environment(), "VISIONSWEEP_CACHE_DIR": str(work / "cache")}
+    running = subprocess.Popen(command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    epochs = work / "runs" / "c" / "epochs.jsonl"
+    wait_until(lambda: len({row["trial_id"] for row in rows(epochs)}) == 2)
+    kill(two_nodes.nodes[1])
+    out, _ = running.communicate(timeout=240)
+    assert running.returncode == 0, out.decode()[-3000:]
+    ended = [row for row in rows(work / "runs" / "c" / "trials.jsonl") if row["event"] == "ended"]
+    assert sorted(row["trial_id"] for row in ended) == ["0000", "0001", "0002", "0003"]
+    assert {row["status"] for row in ended} == {"complete"}
+    numbers = [(row["trial_id"], row["epoch"]) for row in rows(epochs)]
+    assert len(set(numbers)) == 4 * 10
+    assert len(numbers) - len(set(numbers)) <= 1, "at most one epoch of the one trial that lost its machine"
