@@ -70,9 +70,11 @@ class RunCallback(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if ray_is_gone():
             return  # not the trial's doing: it goes on with the run
-        last_words = str(trial.get_error() or trial.get_pickled_error() or "the worker process died")
-        reason = self.reasons.get(trial.config["trial_id"]) or _last_line(last_words)
-        if "ActorDiedError" in last_words:
+        said = trial.get_error() or trial.get_pickled_error()  # a process that was killed may leave nothing
+        last_words = str(said or "the worker process died")
+        given_up = self.reasons.get(trial.config["trial_id"])
+        reason = given_up or _last_line(last_words)
+        if not given_up and (not said or "ActorDiedError" in last_words):
             reason = f"its process died again and again, without a new epoch: {reason}"
         # Ray kills a worker that fills the machine's memory, and says so.
         status = "oom" if "OutOfMemory" in reason else "failed"
