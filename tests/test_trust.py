@@ -200,7 +200,7 @@ def test_the_token_file_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.
 # Calls that run what a file says (but for torch.load with weights_only), or unpack it where it says.
 UNSAFE = ("pickle.load", "pickle.loads", "cloudpickle.load", "cloudpickle.loads", "joblib.load",
           "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "eval", "exec",
-          "torch.load", "zipfile.ZipFile")  # fmt: skip
+          "torch.load", "tarfile.open", "zipfile.ZipFile")  # fmt: skip
 
 
 def unsafe_calls(source: str) -> list[str]:
@@ -217,9 +217,15 @@ def unsafe_calls(source: str) -> list[str]:
     return found
 
 
+# What `fetch` brings is packed and unpacked there, with the filter that is asked for above.
+UNPACKING = {"launch/machines/parcel.py": "tarfile.open"}
+
+
 def test_no_file_of_ours_loads_what_could_run() -> None:
     found = {path.relative_to(ROOT).as_posix(): unsafe_calls(path.read_text()) for path in SOURCES}
     assert len(found) > 50
+    for path, allowed in UNPACKING.items():
+        found[path] = [call for call in found[path] if not call.endswith(f": {allowed}")]
     assert {path: calls for path, calls in found.items() if calls} == {}
 
 
