@@ -72,8 +72,7 @@ def load_dataset(
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"unknown --on-bad-image '{on_bad_image}'. {did_you_mean(on_bad_image, ON_BAD_IMAGE)}")
-    path, copy = _here(spec, cache_dir)
-    scan = _scan(spec, path, task, on_bad_image, cache_dir)
+    scan, copy = _scanned(spec, task, on_bad_image, cache_dir)
     resolved_task = scan.task(task)
     fingerprint = scan.fingerprint()
     images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
@@ -113,8 +112,7 @@ def load_described(
     Each is decoded when it is asked for. What else there was has the split ''. Raises DataError where it is not the
     same data.
     """
-    path, copy = _here(spec, cache_dir)
-    scan = _scan(spec, path, described["task"], on_bad_image, cache_dir)
+    scan, copy = _scanned(spec, described["task"], on_bad_image, cache_dir)
     fingerprint = scan.fingerprint()
     if fingerprint != described["fingerprint"]:
         raise DataError(f"the data at '{spec}' is not what it was. Restore it.")
@@ -160,14 +158,14 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
 
 def scan_data(spec: str, *, task: str | None = None, on_bad_image: str = "error", cache_dir: Path | None) -> Scan:
     """What `spec` names, nothing decoded yet; arguments as of `load_dataset`. Raises DataError."""
-    path, _ = _here(spec, cache_dir)
-    return _scan(spec, path, task, on_bad_image, cache_dir)
+    return _scanned(spec, task, on_bad_image, cache_dir)[0]
 
 
-def _here(spec: str, cache_dir: Path | None) -> tuple[Path, RemoteCopy | None]:
-    """Where the data is on this machine; what is remote is brought."""
+def _scanned(spec: str, task: str | None, on_bad_image: str, cache_dir: Path | None) -> tuple[Scan, RemoteCopy | None]:
+    """What the data is, and what was brought of it to this machine where it is remote."""
     copy = bring(spec, cache_dir) if is_remote(spec) else None
-    return (Path(spec).expanduser() if copy is None else copy.path), copy
+    path = Path(spec).expanduser() if copy is None else copy.path
+    return _scan(spec, path, task, on_bad_image, cache_dir), copy
 
 
 def _scan(spec: str, path: Path, task: str | None, on_bad_image: str, cache_dir: Path | None) -> Scan:
