@@ -46,22 +46,28 @@ class ExportedEnsemble:
     def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
         """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU, the members' weighted mean."""
         listed = list(images)
-        pairs = zip(self.members, self.weights, strict=True)
-        return torch.stack([weight * member.probabilities(listed) for member, weight in pairs]).sum(0) / sum(
+        return self.mean([member.probabilities(listed) for member in self.members])
+
+    def mean(self, each: Sequence[Tensor]) -> Tensor:
+        """Of the members' probabilities (N, K), weighted."""
+        return torch.stack([weight * one for weight, one in zip(self.weights, each, strict=True)]).sum(0) / sum(
             self.weights
         )
 
     def masks(self, images: Sequence[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
-        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn: what most members see, by weight; where
-        they are split evenly, the first one's."""
-        for decided in zip(*(member.masks(images) for member in self.members), strict=True):
-            votes = np.zeros((len(self.classes), *decided[0].shape), np.float32)
-            for number, (mask, weight) in enumerate(zip(decided, self.weights, strict=True)):
-                vote = weight + (FIRST_VOTE if number == 0 else 0.0)
-                for one in np.unique(mask):
-                    votes[one][mask == one] += vote
-            winner: npt.NDArray[np.uint8] = votes.argmax(axis=0).astype(np.uint8)
-            yield winner
+        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn."""
+        yield from map(self.vote, zip(*(member.masks(images) for member in self.members), strict=True))
+
+    def vote(self, decided: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+        """What most members see, by weight, of their class numbers of the same pixels; where they are split evenly, the
+        first one's."""
+        votes = np.zeros((len(self.classes), *decided[0].shape), np.float32)
+        for number, (mask, weight) in enumerate(zip(decided, self.weights, strict=True)):
+            vote = weight + (FIRST_VOTE if number == 0 else 0.0)
+            for one in np.unique(mask):
+                votes[one][mask == one] += vote
+        winner: npt.NDArray[np.uint8] = votes.argmax(axis=0).astype(np.uint8)
+        return winner
 
 
 def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:

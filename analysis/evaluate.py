@@ -12,17 +12,20 @@ import numpy as np
 import torch
 
 from analysis.bootstrap import confusion_of, estimates, label_intervals, label_scores, mask_intervals
+from analysis.ensemble_export import ExportedEnsemble
 from analysis.predict import ExportedModel, load_export
-from search_spaces.errors import ConfigError, DataError, RunError
+from search_spaces.errors import ConfigError, DataError
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
 from trainables.data.augment import cached_short_side
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
-from trainables.data.loader import TrialData
+from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import Merge
 from trainables.evaluate import evaluate
+from trainables.pixel_scores import scores_of
 from trainables.targets import output_classes, what_to_learn
+from trainables.tasks import TASKS, score
 
 SPLITS = ("test", "val", "train", "all")
 CHOSEN_BY = {
@@ -62,32 +65,53 @@ def evaluate_export(
     if split is not None and split not in SPLITS:
         raise ConfigError(f"unknown --split '{split}'. {did_you_mean(split, SPLITS)}")
     exported = load_export(export_dir, device)
-    if not isinstance(exported, ExportedModel):
-        raise RunError(
-            f"{export_dir}: is an ensemble of several trials, and evaluate judges one. `visionsweep ensemble RUN` says "
-            "what held-out images say of it."
-        )
-    dataset, images = load_dataset(
-        spec,
-        task=exported.config.task,
-        seed=exported.config.seed,
-        on_bad_image=on_bad_image,
-        short_side_px=cached_short_side(exported.config),
-        cache_dir=cache_dir,
-    )
-    check_classes(exported, dataset)
     described = _described(export_dir)
-    known = described.get("fingerprint") == dataset.fingerprint
-    if known:
-        dataset = as_described(dataset, described)
-    if split is None:
-        split = "test" if len(dataset.indices("test")) else "val" if known else "all"
-    data = TrialData(_one_split(dataset, split), images)
-    _, labels, _ = what_to_learn(exported.config, data)
-    found = evaluate(exported.config, exported.models, data, labels, exported.device, split=split)
-    values = {name.removeprefix("val/"): value for name, value in found.metrics.items()}
-    note = CHOSEN_BY[split] if known else "These are not the images that the model was trained on."
-    return replace(judge(exported.config, values, found.predictions, data, split), note=note)
+    members = (exported,) if isinstance(exported, ExportedModel) else exported.members
+    found, chosen = [], split or ""
+    for member in members:  # each sees the images at a size of its own
+        dataset, images = load_dataset(
+            spec,
+            task=member.config.task,
+            seed=exported.config.seed,
+            on_bad_image=on_bad_image,
+            short_side_px=cached_short_side(member.config),
+            cache_dir=cache_dir,
+        )
+        check_classes(member, dataset)
+        known = described.get("fingerprint") == dataset.fingerprint
+        if known:
+            dataset = as_described(dataset, described)
+        chosen = chosen or ("test" if len(dataset.indices("test")) else "val" if known else "all")
+        data = TrialData(_one_split(dataset, chosen), images)
+        _, labels, _ = what_to_learn(member.config, data)
+        found.append(evaluate(member.config, member.models, data, labels, member.device, split=chosen))
+    values, predictions = found[0].metrics, found[0].predictions
+    if not isinstance(exported, ExportedModel):
+        values, predictions = _together(exported, [one.predictions for one in found], data, labels, chosen)
+    values = {name.removeprefix("val/"): value for name, value in values.items()}
+    note = CHOSEN_BY[chosen] if known else "These are not the images that the model was trained on."
+    return replace(judge(exported.config, values, predictions, data, chosen), note=note)
+
+
+def _together(
+    ensemble: ExportedEnsemble, each: Sequence[Mapping[str, np.ndarray]], data: TrialData, labels: Labels, split: str
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """The metrics and predictions of an ensemble, combined as it predicts, from each member's of that split."""
+    config, positions = ensemble.config, data.dataset.indices(split)
+    if isinstance(labels, Merge):
+        shapes = each[0]["shapes"]
+        ends = np.cumsum(shapes.prod(axis=1))[:-1]
+        pixels = [np.split(one["masks"], ends) for one in each]
+        votes = [ensemble.vote(decided) for decided in zip(*pixels, strict=True)]
+        predictions = {"masks": np.concatenate(votes), "shapes": shapes}
+        total = torch.from_numpy(_confusions(predictions, data, positions, labels).sum(axis=0))
+        return scores_of(total, labels.classes), predictions
+    task = TASKS[config.task]
+    mean = ensemble.mean([task.probabilities(torch.from_numpy(one["logits"])) for one in each])
+    logits = task.to_logits(mean.clamp(1e-7, 1 - 1e-7))  # a logit of one or zero would have no finite loss
+    targets = labels[torch.from_numpy(positions)]
+    values = score(config.task, logits, targets, len(ensemble.classes), config.threshold)
+    return values, {"logits": logits.numpy()}
 
 
 def judge(

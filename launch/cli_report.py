@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from launch.options import new_console
+
+if TYPE_CHECKING:
+    from analysis.load import Run
 
 
 def report(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One or several run directories.")],
     out: Annotated[Optional[Path], typer.Option(help="The page; default: report.html in the first RUN.")] = None,  # noqa: UP045
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow a search, until Ctrl-C.")] = False,
-    csv: Annotated[Optional[Path], typer.Option(help="Write the tables as CSV files into this folder instead.")] = None,  # noqa: UP045
+    watch: Annotated[bool, typer.Option("--watch", help="Follow a search, until it ends or Ctrl-C.")] = False,
+    csv: Annotated[Optional[Path], typer.Option(help="Write the tables as CSV files into this folder.")] = None,  # noqa: UP045
+    png: Annotated[Optional[Path], typer.Option(help="Write the figures as PNG files into this folder.")] = None,  # noqa: UP045
     no_model: Annotated[
         bool, typer.Option("--no-model", help="Leave out images, masks and the map of features: seconds faster.")
     ] = False,
@@ -28,12 +33,10 @@ def report(
     from launch.remote.places import local_run
 
     console, folders = new_console(), [local_run(run) for run in runs]
-    if csv is not None:
-        from analysis.report.tables import write_tables
-
+    if csv is not None or png is not None:
         for run_dir in folders:
-            folder = csv if len(runs) == 1 else csv / run_dir.resolve().name
-            for path in write_tables(load_run(run_dir, strict=False), folder):
+            own = Path() if len(runs) == 1 else Path(run_dir.resolve().name)
+            for path in _files(load_run(run_dir, strict=False), own, csv, png, with_model=not no_model):
                 console.print(str(path), soft_wrap=True)
         return
 
@@ -50,3 +53,15 @@ def report(
         follow(folders, out, with_model=not no_model, told=told)
     else:
         told(write_report(folders, out, with_model=not no_model))
+
+
+def _files(run: Run, own: Path, csv: Path | None, png: Path | None, *, with_model: bool) -> Iterator[Path]:
+    """own: the folder of this run below the ones that were named."""
+    if csv is not None:
+        from analysis.report.tables import write_tables
+
+        yield from write_tables(run, csv / own)
+    if png is not None:
+        from analysis.report.pictures import write_pictures
+
+        yield from write_pictures(run, png / own, with_model=with_model)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from analysis.lock import in_use
 from analysis.report.page import RELOAD_S, write_report
 
 FILES = ("search.json", "trials.jsonl", "epochs.jsonl")
@@ -18,13 +19,15 @@ def watch(
     with_model: bool,
     told: Callable[[Path], None],
     every_s: float = RELOAD_S,
-    goes_on: Callable[[], bool] = lambda: True,
+    goes_on: Callable[[], bool] | None = None,
 ) -> None:
     """Write the page now and after each change, until `goes_on` says no or a KeyboardInterrupt comes; then once more,
-    as a page that does not load itself anew. told: called with the page's path after each writing.
+    as a page that does not load itself anew. told: called with the page's path after each writing. goes_on: None asks
+    whether somebody still works on one of the runs.
 
     The images and the weights are looked at in the last page alone: trials need the cores more.
     """
+    goes_on = goes_on or (lambda: any(map(in_use, run_dirs)))
     before: object = None
     try:
         while goes_on():

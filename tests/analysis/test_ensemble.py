@@ -97,6 +97,16 @@ def test_an_ensemble_is_chosen_judged_exported_and_predicts_its_members_mean(
     threshold = json.loads((several / "ensemble.json").read_text())["threshold"]
     assert all((row["label"] == "red") == (row["probabilities"]["red"] > threshold) for row in rows)
 
+    judged = visionsweep("evaluate", several, "--data", tmp_path / "photos", "--split", "val", "--json")
+    assert judged.code == 0, judged.err
+    by_name = {row["path"]: row["probabilities"]["red"] > threshold for row in rows}
+    val = json.loads((several / "data.json").read_text())["val"]
+    right = [
+        said == ("red" in Path(path).parts) for path, said in by_name.items() if "/".join(Path(path).parts[-2:]) in val
+    ]
+    assert len(right) == len(val) == json.loads(judged.out)[0]["num_images"]
+    assert json.loads(judged.out)[0]["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(right))
+
     # What stood there before leaves nothing behind, either way.
     assert visionsweep("export", run_dir, "--out", "several").code == 0
     assert not (several / "members").exists()
@@ -178,6 +188,9 @@ def test_segmenters_vote_and_predict_by_the_vote_that_was_judged(visionsweep: CL
         certain = torch.nn.functional.one_hot(decided, 3).permute(2, 0, 1)[None].float()
         scores.update(certain, torch.from_numpy(data.images.mask(int(position)))[None].long())
     assert scores.compute()["miou"] == pytest.approx(told["metrics"]["val/miou"], abs=0.01)
+    judged = visionsweep("evaluate", "voted", "--data", tmp_path / "scenes", "--split", "val", "--json")
+    assert judged.code == 0, judged.err
+    assert json.loads(judged.out)[0]["metrics"]["miou"]["value"] == pytest.approx(told["metrics"]["val/miou"], abs=1e-6)
     predicted = visionsweep("predict", "voted", tmp_path / "scenes" / "images" / "00.png", "--out", "out")
     assert predicted.code == 0, predicted.err
     assert (tmp_path / "out" / "masks" / "00.png").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 from collections.abc import Callable
@@ -208,6 +209,32 @@ def test_watch_writes_after_each_change_and_a_page_at_rest_at_the_end(tmp_path: 
 
     watch([run_dir], None, with_model=False, told=told, every_s=0.01, goes_on=goes_on)
     assert written == [True, True, False]  # the third turn found nothing new
+
+
+def test_watch_ends_with_the_search(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", 6)
+    told: list[Path] = []
+    watch([run_dir], None, with_model=False, told=told.append, every_s=0.01)
+    assert len(told) == 1, "nobody works on it"
+    with (run_dir / "trials.jsonl").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def until_told(path: Path) -> None:
+            told.append(path)
+            fcntl.flock(held, fcntl.LOCK_UN)
+
+        watch([run_dir], None, with_model=False, told=until_told, every_s=0.01)
+    assert len(told) == 3
+
+
+def test_pictures_need_a_browser(
+    visionsweep: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    refused = visionsweep("report", write_run(tmp_path / "runs" / "a", 6), "--png", tmp_path / "png", "--no-model")
+    assert refused.code == 2
+    assert "no browser draws the pictures" in refused.err
+    assert "plotly_get_chrome" in refused.err
 
 
 def test_the_command_writes_the_page_and_the_tables(visionsweep: Callable[..., Outcome], tmp_path: Path) -> None:

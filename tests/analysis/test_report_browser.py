@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_runs import write_run
+from PIL import Image
+from support import Outcome
 
 from analysis import load_run
 from analysis.report import write_report
@@ -193,3 +196,18 @@ def test_five_thousand_trials_open_in_two_seconds_of_scripting(browser: Any, tmp
     assert there.script_s() < MAX_SCRIPT_S
     assert there.problems == []
     there.context.close()
+
+
+def test_the_figures_become_pictures(visionsweep: Callable[..., Outcome], tmp_path: Path) -> None:
+    said = visionsweep("report", write_run(tmp_path / "runs" / "a", 30), "--png", tmp_path / "png", "--no-model")
+    assert said.code == 0, said.err
+    paths = sorted((tmp_path / "png").iterdir())
+    assert sorted(said.out.split()) == list(map(str, paths))
+    assert {"curves", "progress", "importance", "parallel", "timeline", "compare-optimizers"} <= {
+        path.stem for path in paths
+    }
+    for path in paths:
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        assert picture.shape[1] == 1800
+        assert (picture == 255).all(axis=2).mean() > 0.2, "on white"
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20, "and something is drawn"

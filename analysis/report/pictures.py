@@ -1,0 +1,74 @@
+"""The page's figures as PNG files, drawn by kaleido, which has a Chrome or Chromium do it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io
+
+from analysis.load import Run
+from analysis.report.best import best_section
+from analysis.report.plots import Plot, Plots
+from analysis.report.sections import sections
+from analysis.spent import standing
+from search_spaces.errors import ConfigError, RunError
+
+WIDTH, SCALE = 900, 2  # pixels of the page, and of the picture for each of them
+TITLE = 44  # pixels on top of a figure
+
+
+def write_pictures(run: Run, folder: Path, *, with_model: bool = True) -> list[Path]:
+    """Each figure of the page below `folder`, a .png each, on white. with_model: as for `write_report`.
+
+    Raises ConfigError where kaleido or a browser is missing, RunError where the files cannot be written.
+    """
+    try:
+        import kaleido  # noqa: F401 (plotly's own sentence about it is long)
+    except ImportError:
+        raise ConfigError("pictures need kaleido. Install it: pip install 'visionsweep[png]'.") from None
+    plots = Plots("png")
+    found = [plot for section in sections(run, plots) for plot in (*section.plots, *section.grid)]
+    if (at := standing(run)) is not None:
+        best = best_section(run, at.best, plots, with_model=with_model)
+        found += [*best.plots, *([best.embedding] if best.embedding else [])]
+    figures = [_titled(plots, plot) for plot in found]
+    paths = [folder / f"{name}.png" for name in _names(found)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if figures:
+            heights = [plot.height + TITLE for plot in found]
+            plotly.io.write_images(figures, paths, width=WIDTH, height=heights, scale=SCALE)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror or error}). Choose another --png.") from None
+    except (RuntimeError, ValueError) as error:  # plotly's, where there is no browser or it has ended
+        why = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"no browser draws the pictures ({why}). Install Chrome or Chromium, or let kaleido fetch one: "
+            "plotly_get_chrome."
+        ) from None
+    return paths
+
+
+def _titled(plots: Plots, plot: Plot) -> go.Figure:
+    figure = plotly.io.from_json(plots.figures[plot.key])
+    margin = (figure.layout.margin.t or 0) + TITLE
+    return figure.update_layout(
+        template="plotly_white",
+        title={"text": plot.title, "x": 0.02, "y": 1, "yanchor": "top", "pad": {"t": 12}, "font": {"size": 15}},
+        margin={"t": margin},
+    )
+
+
+def _names(plots: list[Plot]) -> Iterator[str]:
+    """A plot's key; for one of several of a kind, which are numbered, what it shows: `slice-optimizer-lr`."""
+    seen: set[str] = set()
+    for plot in plots:
+        key = plot.key.removeprefix("png-")
+        kind, _, number = key.rpartition("-")
+        plain = re.sub(r"[^a-z0-9]+", "-", plot.title.lower()).strip("-")
+        name = f"{kind}-{plain}" if number.isdigit() and plain and f"{kind}-{plain}" not in seen else key
+        seen.add(name)
+        yield name
