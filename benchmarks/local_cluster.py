@@ -43,6 +43,7 @@ class Cluster:
     folder: Path
     port: int = field(default_factory=free_port)
     dashboard: int = field(default_factory=free_port)
+    client: int = field(default_factory=free_port)
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     ip: str = "127.0.0.1"
@@ -58,6 +59,11 @@ class Cluster:
         """Of the head's dashboard, where it was started with one."""
         return f"http://127.0.0.1:{self.dashboard}"
 
+    @property
+    def client_url(self) -> str:
+        """Of the server for Ray's client, which the head has."""
+        return f"ray://127.0.0.1:{self.client}"
+
     def start(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> subprocess.Popen[bytes]:
         log = self.folder / f"node{self.num_started}.log"
         # A port of its own for the agent that runs jobs, or another Ray of this machine has it.
@@ -72,7 +78,7 @@ class Cluster:
 
     def head(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> None:
         # No process that nobody asks: each costs two busy cores seconds.
-        client = f"--ray-client-server-port={free_port()}"
+        client = f"--ray-client-server-port={self.client}"
         jobs = ("--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}")
         place = (f"--port={self.port}", f"--temp-dir={self.folder / 'ray'}")
         asked = jobs if self.with_jobs else ("--include-dashboard=false", "--no-monitor")

@@ -4,7 +4,7 @@ them."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -21,6 +21,7 @@ from launch.options import (
     SetOption,
     TaskOption,
     WarmStart,
+    given,
     new_console,
 )
 
@@ -31,6 +32,7 @@ Job = Annotated[str, typer.Argument(metavar="JOB", help="What `submit` printed, 
 
 
 def submit(
+    ctx: typer.Context,
     search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
     data: DataOption = None,
     cluster: Cluster = None,
@@ -55,26 +57,8 @@ def submit(
     """Hand a search to a cluster, which goes on with it when this machine is switched off."""
     from launch.submission import submit_search
 
-    options = {
-        "--data": data,
-        "--runs-dir": runs_dir,
-        "--name": name,
-        "--trials": trials,
-        "--budget": budget,
-        "--set": assignments,
-        "--max-concurrent": max_concurrent,
-        "--cpus-per-trial": cpus_per_trial,
-        "--gpus-per-trial": gpus_per_trial,
-        "--task": task,
-        "--sampler": sampler,
-        "--pruner": pruner,
-        "--warm-start": warm_start,
-        "--keep-trials": keep_trials,
-        "--seed": seed,
-        "--cache-dir": cache_dir,
-        "--no-cache": no_cache,
-        "--on-bad-image": on_bad_image,
-    }
+    options = given(ctx)
+    del options["--cluster"]
     tell(submit_search(search, options, cluster), cluster)
 
 
@@ -107,7 +91,7 @@ def status(
 def logs(
     job: Job,
     cluster: Cluster = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
+    go_on: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
 ) -> None:
     """What a job has printed. With --follow the exit code is 1 where the job failed."""
     from launch.machines import jobs
@@ -116,14 +100,10 @@ def logs(
     client = jobs.connect(url)
     job_id = str(jobs.find(client, url, job).submission_id)
     with jobs.asking(url):
-        if not follow:
+        if not go_on:
             print(client.get_job_logs(job_id), end="")
-            return
-        for piece in jobs.follow(client, job_id):
-            print(piece, end="", flush=True)
-        ended = jobs.state(client.get_job_info(job_id))
-    print(f"job {job_id}: {ended.lower()}")
-    raise typer.Exit(int(ended == "FAILED"))
+            raise typer.Exit
+    raise typer.Exit(_followed(client, url, job_id))
 
 
 def stop(job: Job, cluster: Cluster = None) -> None:
@@ -136,10 +116,7 @@ def stop(job: Job, cluster: Cluster = None) -> None:
     if jobs.state(found) in jobs.ENDED:
         print(f"job {found.submission_id}: {jobs.state(found).lower()} already")
         return
-    print("Stopping: running trials end after their current batch.", flush=True)
-    ended = jobs.stop(client, url, found.submission_id)
-    print(f"job {found.submission_id}: {ended.lower()}")
-    print(f"It goes on with: visionsweep resume {found.metadata.get(jobs.RUN_DIR, 'RUN')} --cluster {url}")
+    _stopped(client, url, found.submission_id, found.metadata.get(jobs.RUN_DIR, "RUN"))
 
 
 def fetch(
@@ -161,3 +138,32 @@ def tell(submitted: Submitted, cluster: str | None) -> None:
     print(f"Run directory on the cluster: {submitted.run_dir}")
     for command in ("status {} --watch", "logs {} --follow", "stop {}", "fetch {}"):
         print(f"  visionsweep {command.format(submitted.job)}{where}")
+
+
+def follow(submitted: Submitted) -> int:
+    """What a job prints, to its end. Returns an exit code. Ctrl-C ends the job; a lost connection does not."""
+    try:
+        return _followed(submitted.client, submitted.url, submitted.job)
+    except KeyboardInterrupt:
+        _stopped(submitted.client, submitted.url, submitted.job, submitted.run_dir)
+        return 130
+
+
+def _followed(client: Any, url: str, job_id: str) -> int:
+    from launch.machines import jobs
+
+    with jobs.asking(url):
+        for piece in jobs.follow(client, job_id):
+            print(piece, end="", flush=True)
+        ended = jobs.state(client.get_job_info(job_id))
+    print(f"job {job_id}: {ended.lower()}")
+    return int(ended == "FAILED")
+
+
+def _stopped(client: Any, url: str, job_id: str, run_dir: str) -> None:
+    from launch.machines import jobs
+
+    print("Stopping: running trials end after their current batch.", flush=True)
+    print(f"job {job_id}: {jobs.stop(client, url, job_id).lower()}")
+    if run_dir:
+        print(f"It goes on with: visionsweep resume {run_dir} --cluster {url}")

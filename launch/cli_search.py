@@ -27,11 +27,15 @@ from launch.options import (
     absolute,
     amount,
     cache_folder,
+    given,
     new_console,
 )
 
+THROUGH_CLIENT = "ray://"  # a driver that only Ray's client connects must not end with it: it is sent as a job
+
 
 def run(
+    ctx: typer.Context,
     search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
     data: DataOption = None,
     name: Annotated[Optional[str], typer.Option(help="Name of the run; default: search and time.")] = None,  # noqa: UP045
@@ -55,6 +59,13 @@ def run(
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
+    if address is not None and address.startswith(THROUGH_CLIENT):
+        from launch.cli_jobs import follow, tell
+        from launch.submission import submit_search
+
+        submitted = submit_search(search, _without_address(ctx), address)
+        tell(submitted, address)
+        raise typer.Exit(follow(submitted))
     started = time.time()
     from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
     from launch.loggers import check_loggers
@@ -110,12 +121,14 @@ def resume(
     if not trials.lstrip("+").isdigit():
         raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
     budget_s = None if budget is None else parse_duration(budget)
-    if cluster is not None:
-        from launch.cli_jobs import tell
+    through_client = address is not None and address.startswith(THROUGH_CLIENT)
+    if cluster is not None or through_client:
+        from launch.cli_jobs import follow, tell
         from launch.submission import submit_resume
 
-        tell(submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster), cluster)
-        return
+        submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address)
+        tell(submitted, cluster or address)
+        raise typer.Exit(follow(submitted) if through_client else 0)
     require_run(run_dir)  # refuses what is no run, before Ray starts
     with ray_at(address):
         from launch.run import resume as resume_run
@@ -126,6 +139,7 @@ def resume(
 
 
 def check(
+    ctx: typer.Context,
     search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
     data: DataOption = None,
     assignments: SetOption = None,
@@ -140,6 +154,11 @@ def check(
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
+    if address is not None and address.startswith(THROUGH_CLIENT):
+        from launch.cli_jobs import follow
+        from launch.submission import submit_check
+
+        raise typer.Exit(follow(submit_check(search, _without_address(ctx), address)))
     from launch.loading import data_of, load_search, parse_assignments
 
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
@@ -166,3 +185,7 @@ def check(
             if finding.advice:
                 console.print(f"    {finding.advice}", soft_wrap=True)
     raise typer.Exit(int(any(finding.fatal for finding in findings)))
+
+
+def _without_address(ctx: typer.Context) -> dict[str, object]:
+    return {name: value for name, value in given(ctx).items() if name != "--address"}

@@ -25,11 +25,11 @@ TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the dat
 SetOption = Annotated[Optional[list[str]], typer.Option("--set", help="key=value: fix or change a part.")]  # noqa: UP045
 Address = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="auto or HOST:PORT: a Ray cluster that runs; default: this machine alone."),
+    typer.Option(help="auto, HOST:PORT or ray://HOST:PORT: a Ray cluster that runs; default: this machine alone."),
 ]
 Cluster = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="http://HEAD:8265: a cluster's dashboard; default: $RAY_API_SERVER_ADDRESS."),
+    typer.Option(help="http://HEAD:8265, or ray://HEAD:10001; default: $RAY_API_SERVER_ADDRESS."),
 ]
 MaxConcurrent = Annotated[Optional[int], typer.Option(min=1, help="Trials at once.")]  # noqa: UP045
 
@@ -89,6 +89,13 @@ def cache_folder(cache_dir: Path | None, no_cache: bool) -> str | None:
 def absolute(data: str) -> str:
     """A folder or file by its full path, so that the run can be resumed from anywhere; a name as it is."""
     return str(Path(data).resolve()) if Path(data).exists() and data.partition(":")[0] != "digits" else data
+
+
+def given(ctx: typer.Context) -> dict[str, object]:
+    """A command's options by their names on the command line, as they were given or by default; no arguments."""
+    options = [one for one in ctx.command.params if one.opts[0].startswith("--") and one.name in ctx.params]
+    values = {one.opts[0]: ctx.params[str(one.name)] for one in options}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def new_console() -> Console:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
 from launch.machines import jobs
@@ -23,10 +24,12 @@ BY_NAME = re.compile(r"digits(:.*)?$|torchvision:|[a-z][a-z0-9+.-]*://")
 
 @dataclass(frozen=True)
 class Submitted:
-    """job: its id. run_dir: on the cluster."""
+    """job: its id. run_dir: on the cluster. client: what sent it, to the cluster at `url`."""
 
     job: str
     run_dir: str
+    client: Any
+    url: str
 
 
 def submit_search(search: str, options: Mapping[str, object], cluster: str | None) -> Submitted:
@@ -35,15 +38,32 @@ def submit_search(search: str, options: Mapping[str, object], cluster: str | Non
     Raises InputError for everything that can be known before anything is sent.
     """
     url = jobs.cluster_url(cluster)
-    given = {name: value for name, value in options.items() if not (value is None or value is False or value == [])}
+    given = _given(options)
     found = _checked(search, given)
     name = check_name(str(given.setdefault("--name", default_name(search))))
     _check_names(found, given)
     run_dir = f"{str(given['--runs-dir']).rstrip('/')}/{name}"
+    return _send("run", search, given, url, name, run_dir)
+
+
+def submit_check(search: str, options: Mapping[str, object], cluster: str) -> Submitted:
+    """Have a cluster say what would stand in the way of a search. options: those of `check`. Raises InputError."""
+    url = jobs.cluster_url(cluster)
+    given = _given(options)
+    _checked(search, given)
+    return _send("check", search, given, url, "check", "")
+
+
+def _given(options: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in options.items() if not (value is None or value is False or value == [])}
+
+
+def _send(command: str, search: str, given: Mapping[str, object], url: str, name: str, run_dir: str) -> Submitted:
     files = carried(search) if search.endswith(".py") else {}
-    command = ["launch.cli", "run", Path(search).name if files else search, *as_arguments(given), "--address=auto"]
+    arguments = ["launch.cli", command, Path(search).name if files else search, *as_arguments(given), "--address=auto"]
     client = jobs.connect(url)
-    return Submitted(jobs.send(client, url, name, command, files, {jobs.RUN_DIR: run_dir}), run_dir)
+    metadata = {jobs.RUN_DIR: run_dir} if run_dir else {}
+    return Submitted(jobs.send(client, url, name, arguments, files, metadata), run_dir, client, url)
 
 
 def submit_resume(run: str, more_trials: int, budget: str | None, cluster: str | None) -> Submitted:
@@ -54,7 +74,8 @@ def submit_resume(run: str, more_trials: int, budget: str | None, cluster: str |
     run_dir = run.rstrip("/") if named else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
     options = as_arguments({"--trials": f"+{more_trials}", "--budget": budget})
     command = ["launch.cli", "resume", run_dir, *options, "--address=auto"]
-    return Submitted(jobs.send(client, url, Path(run_dir).name, command, {}, {jobs.RUN_DIR: run_dir}), run_dir)
+    job = jobs.send(client, url, Path(run_dir).name, command, {}, {jobs.RUN_DIR: run_dir})
+    return Submitted(job, run_dir, client, url)
 
 
 def as_arguments(options: Mapping[str, object]) -> list[str]:

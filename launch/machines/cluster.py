@@ -76,8 +76,9 @@ def ray_at(address: str | None) -> contextlib.AbstractContextManager[None]:
         return local_ray()
     if address != "auto" and not re.fullmatch(r"[^:/\s]+:\d{1,5}", address):
         raise ConfigError(
-            f"--address takes auto or HOST:PORT, got '{address}'. Run the command on a machine of the cluster, with "
-            "--address auto, or hand the search over with `visionsweep submit`: it then goes on without this machine."
+            f"--address takes auto, HOST:PORT or ray://HOST:PORT, got '{address}'. Run the command on a machine of the "
+            "cluster, with --address auto, or hand the search over with `visionsweep submit`: it then goes on without "
+            "this machine."
         )
     return some_ray(address)
 

@@ -1,4 +1,6 @@
-"""A cluster through the one port that is open to a laptop, its dashboard's: jobs are sent there, looked at and stopped.
+"""A cluster through the one port that is open to a laptop: jobs are sent there, looked at and stopped.
+
+The port is its dashboard's, or the one of Ray's client.
 
 A job is a command that Ray runs on the head. It does not end with whoever sent it.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import search_spaces
+from launch.machines import ray_client
 from launch.machines.token import token_path
 from search_spaces.errors import ConfigError, RunError, VisionsweepError
 from search_spaces.names import did_you_mean
@@ -61,15 +64,21 @@ def cluster_url(given: str | None) -> str:
         )
     if source == "--cluster" and "://" not in url:
         url = f"http://{url}"
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(("http://", "https://", ray_client.SCHEME)):
         raise ConfigError(
-            f"{source} takes the address of a cluster's dashboard, got '{url}'. Give it as --cluster http://HEAD:8265."
+            f"{source} takes the address of a cluster's dashboard, got '{url}'. Give it as --cluster http://HEAD:8265, "
+            "or as ray://HEAD:10001 where that is the port that can be reached."
         )
     return url.rstrip("/")
 
 
 def connect(url: str) -> Any:
-    """Ray's job client. Raises ConfigError where no Ray answers at the address, or it does not take our token."""
+    """Ray's job client, or what does the same through Ray's own port.
+
+    Raises ConfigError where no Ray answers at the address, or it does not take our token.
+    """
+    if url.startswith(ray_client.SCHEME):
+        return ray_client.connect(url)
     try:
         import aiohttp  # noqa: F401 (Ray's client says only later that it is missing)
         from ray.exceptions import AuthenticationError

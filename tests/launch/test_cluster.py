@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -112,6 +113,42 @@ def test_a_search_is_handed_over_stopped_brought_home_and_goes_on(cluster: Clust
     assert sorted(numbers) == [("0000", epoch) for epoch in range(1, 81)]
 
 
+def test_through_the_port_of_rays_client_a_search_is_followed_stopped_and_goes_on(cluster: Cluster, work: Path) -> None:
+    there = ("--address", cluster.client_url)
+    run_dir = work / "shared" / "r"
+    shared = ("--data", work / "photos", "--runs-dir", work / "shared", "--no-cache")
+    checked = cluster.visionsweep(work, "check", tiny(work, 60), *shared, *there)
+    assert checked.code == 0, checked.out + checked.err
+    assert "GB of memory" in checked.out, "what the cluster itself says"
+    log = work / "driver.log"
+    driver = cluster.started(work, "run", tiny(work, 60), *shared, "--name", "r", "--trials", 1, *there, log=log)
+    try:
+        wait_until(lambda: len(rows(run_dir / "epochs.jsonl")) >= 4)
+    except AssertionError as error:
+        raise AssertionError(log.read_text()) from error
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=90) == 130, log.read_text()
+    assert "Stopping: running trials end after their current batch." in log.read_text()
+    assert f"It goes on with: visionsweep resume {run_dir} --cluster {cluster.client_url}" in log.read_text()
+    ended = [row["status"] for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
+    assert ended == ["interrupted"]
+
+    resumed = cluster.visionsweep(work, "resume", run_dir, *there)
+    assert resumed.code == 0, resumed.out + resumed.err
+    assert "Best: trial" in resumed.out
+    numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
+    assert sorted(numbers) == [("0000", epoch) for epoch in range(1, 61)]
+    fetched = cluster.visionsweep(work, "fetch", "r", "--to", "home", "--cluster", cluster.client_url)
+    assert fetched.code == 0, fetched.err
+    brought = {path.relative_to(run_dir): path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    assert {path: (work / "home" / "r" / path).read_bytes() for path in brought} == brought
+
+    stranger = {"RAY_AUTH_TOKEN": "1" * 64, "RAY_CLIENT_CONNECT_TIMEOUT_S": "3"}
+    refused = cluster.visionsweep(work, "logs", "r", "--cluster", cluster.client_url, own=stranger)
+    assert refused.code == 2, refused.out
+    assert "a cluster that asks for a token wants its own" in refused.err
+
+
 def test_nobody_sends_or_sees_a_job_without_the_token(cluster: Cluster, tmp_path: Path) -> None:
     body = json.dumps({"entrypoint": f"touch {tmp_path}/sent"}).encode()
     for request in (f"{cluster.url}/api/jobs/", urllib.request.Request(f"{cluster.url}/api/jobs/", data=body)):
@@ -211,9 +248,9 @@ def wait_until(holds: Callable[[], bool], seconds: float = 90) -> None:
 def test_an_address_that_is_none_is_refused_with_the_next_move(
     visionsweep: Callable[..., Outcome], photos: Path, tmp_path: Path
 ) -> None:
-    refused = visionsweep("run", tiny(tmp_path, 1), "--data", photos, "--address", "ray://head:10001")
+    refused = visionsweep("run", tiny(tmp_path, 1), "--data", photos, "--address", "http://head:8265")
     assert refused.code == 2
-    assert "--address takes auto or HOST:PORT, got 'ray://head:10001'" in refused.err
+    assert "--address takes auto, HOST:PORT or ray://HOST:PORT, got 'http://head:8265'" in refused.err
     assert "hand the search over with `visionsweep submit`" in refused.err
 
 

@@ -85,10 +85,38 @@ def test_a_cluster_is_named_by_the_option_or_as_for_rays_own_commands(monkeypatc
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://other:8265")
     assert jobs.cluster_url(None) == "http://other:8265"
     assert jobs.cluster_url("http://mine:1") == "http://mine:1", "what is said counts more than what is set"
-    with pytest.raises(
-        ConfigError, match="--cluster takes the address of a cluster's dashboard, got 'ray://head:10001'"
-    ):
-        jobs.cluster_url("ray://head:10001")
+    assert jobs.cluster_url("ray://head:10001") == "ray://head:10001"
+    with pytest.raises(ConfigError, match="--cluster takes the address of a cluster's dashboard, got 'ftp://head'"):
+        jobs.cluster_url("ftp://head")
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_search_through_rays_client_is_looked_over_and_refused_as_one_that_is_sent(
+    visionsweep: CLI, command: str
+) -> None:
+    arguments = [command, "quickstart", "--address", "ray://127.0.0.1:9"]
+    refused = visionsweep(*arguments)
+    assert refused.code == 2
+    assert "--runs-dir of a search that runs on a cluster is a path there" in refused.err
+    refused = visionsweep(*arguments, "--runs-dir", "/shared/runs")
+    assert refused.code == 2
+    assert "no Ray client's server answers at ray://127.0.0.1:9" in refused.err
+    assert "`ray start --head` starts one on port 10001" in refused.err
+
+
+def test_an_address_of_rays_client_has_a_port() -> None:
+    with pytest.raises(ConfigError, match=r"is ray://HOST:PORT, got 'ray://head'\. Its port is 10001"):
+        jobs.connect("ray://head")
+
+
+def test_a_server_that_is_not_rays_clients_is_not_waited_for_without_end(
+    greeter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_CLIENT_CONNECT_TIMEOUT_S", "1")
+    url = greeter.replace("http", "ray")
+    code = f"from launch.machines.jobs import connect\ntry: connect({url!r})\nexcept Exception as error: print(error)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert f"no Ray client's server answers at {url}" in said.stdout, said.stderr
 
 
 class Greeter(BaseHTTPRequestHandler):
