@@ -33,7 +33,7 @@ from trainables.data.formats import load_described
 from trainables.data.loader import TrialData
 from trainables.tasks import TASKS
 
-NUM_CHECKED = 32  # images that a graph is compared with torch on
+NUM_CHECKED = 100  # images that a graph is compared with torch on
 LIBRARIES = (
     "torch", "torchvision", "timm", "segmentation_models_pytorch", "albumentations", "opencv-python-headless", "numpy",
     "pillow", "safetensors", "torchmetrics", "pydantic", "PyYAML",

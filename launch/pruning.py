@@ -16,7 +16,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from analysis.load import Trial
-from launch.engine.early import Beginnings
+from launch.engine.early import Beginnings, Repeats
 from launch.engine.rungs import ParetoRungs, Rungs, carried_on
 from launch.population import Population
 from search_spaces.names import pick
@@ -36,13 +36,15 @@ def build_scheduler(search: Search, past: Iterable[Trial] = ()) -> TrialSchedule
 
 @dataclass
 class _Course:
-    """A trial's way so far. points: (position, best value so far), higher is better."""
+    """A trial's way so far. points: (position, best value so far), higher is better. repeats: another trial's way."""
 
     scale: float  # positions per epoch
     points: list[tuple[float, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    told: list[object] = field(default_factory=list)  # each epoch's metrics
     next_rung: int = 0
     epoch: int = 0
+    repeats: bool = False
 
 
 class FairAsha(FIFOScheduler):  # type: ignore[misc]
@@ -62,13 +64,13 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             at = milestones(search.grace_epochs, search.reduction_factor, search.epochs)
         several = len(self.objectives) > 1
         self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
-        self.beginnings = Beginnings(search.reduction_factor)
+        self.beginnings, self.repeats = Beginnings(search.reduction_factor), Repeats()
         self.courses: dict[str, _Course] = {}
         for trial in past:
             course = self._course(trial.trial_id, trial.config)
             for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
                 self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
-            if trial.status == "pruned" and course.next_rung == 0:
+            if trial.status == "pruned" and course.next_rung == 0 and not course.repeats:
                 self._end_early(course)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -101,6 +103,10 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
         best = max(values[0], course.points[-1][1] if course.points else -math.inf)
         course.points.append((position, best))
+        course.told.append(_said(result))
+        course.repeats = course.repeats or self.repeats.repeats(trial_id, course.told)
+        if course.repeats and ask:
+            return False  # and leaves no mark: what it says stands in the rungs already
         reached = [at for at in self.rungs.milestones[course.next_rung :] if position >= at * (1 - 1e-9)]
         if not reached:
             if course.next_rung or not ask or not self.beginnings.hopeless(course.points, self._tier(course)):
@@ -131,6 +137,11 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         if self.search.rungs != "tiers":
             return ""
         return str(round(math.log(max(median(course.seconds), 1e-3)) / math.log(TIER)))
+
+
+def _said(result: dict[str, Any]) -> object:
+    """The metrics of an epoch, without what it cost."""
+    return tuple(sorted((name, value) for name, value in result.items() if name.startswith(("train/", "val/"))))
 
 
 def asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:

@@ -1,4 +1,5 @@
-"""Ending a trial before the first rung, where nothing that ever passed that rung began as badly.
+"""Ending a trial before a rung has its say: where nothing that ever passed the first one began as badly, or where it
+says what another trial has said.
 
 A late first rung protects late bloomers, and pays for every hopeless trial in full. Here a trial is compared at every
 epoch before the first rung with those that have passed it, as they stood at that epoch; it ends where it is worse than
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 LEAST_PASSED = 4  # fewer say too little about how a good trial begins
+REPEATED_EPOCHS = 3  # fewer may be alike by chance, where few images are judged
 
 Course: TypeAlias = Sequence[tuple[float, float]]  # (position, best value so far), higher is better
 
@@ -44,3 +46,20 @@ class Beginnings:
         # One that showed nothing yet at this position was no better.
         then = (max((value for at, value in other if at <= position), default=-math.inf) for other in passed)
         return best < min(then)
+
+
+@dataclass
+class Repeats:
+    """Who said first what trials say in their first epochs.
+
+    Trials of a search share their seed. One whose every metric is another's to the last digit, epoch by epoch, is the
+    same training in all that counts, and its end is known: a choice tried again, or a parameter that changes nothing.
+    """
+
+    first: dict[tuple[object, ...], str] = field(default_factory=dict)
+
+    def repeats(self, trial_id: str, told: Sequence[object]) -> bool:
+        """told: what the trial said in each of its epochs so far. Asked at each; decides at the REPEATED_EPOCHS-th."""
+        if len(told) != REPEATED_EPOCHS:
+            return False
+        return self.first.setdefault(tuple(told), trial_id) != trial_id

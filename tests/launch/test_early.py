@@ -117,6 +117,38 @@ def test_a_search_that_goes_on_ends_the_same_trials_early() -> None:
         assert driver_.goes_on(name, 1, value) == (name == "b")
 
 
+def test_a_trial_that_says_what_another_has_said_ends_at_its_third_epoch_and_leaves_no_mark() -> None:
+    driver = Driver(search())
+    for epoch, value in enumerate((0.3, 0.4, 0.5), start=1):
+        assert driver.goes_on("first", epoch, value)
+        assert driver.goes_on("close", epoch, value + 1e-9)
+        assert driver.goes_on("again", epoch, value) == (epoch < 3)
+    assert driver.goes_on("late", 1, 0.3)
+    assert driver.goes_on("late", 2, 0.6)
+    assert driver.goes_on("late", 3, 0.5), "it was another one at its second"
+    assert driver.scheduler.rungs.values == {}
+    assert driver.scheduler.beginnings.ended == {}
+
+
+def test_an_epoch_that_is_told_twice_is_no_repetition() -> None:
+    driver = Driver(search())
+    for epoch in (1, 2, 3, 3, 1, 2, 3, 4):
+        assert driver.goes_on("first", epoch, 0.1 * epoch)
+
+
+def test_a_search_that_goes_on_knows_who_said_it_first() -> None:
+    driver = Driver(search())
+    for name, last in {"first": 4, "again": 3}.items():
+        for epoch in range(1, last + 1):
+            driver.goes_on(name, epoch, 0.1 * epoch)
+        driver.recorded[name].status = "pruned" if name == "again" else "running"
+    later = Driver(driver.search, driver.recorded.values())
+    assert later.scheduler.rungs == driver.scheduler.rungs
+    assert later.scheduler.beginnings == driver.scheduler.beginnings
+    assert later.goes_on("first", 5, 0.9)
+    assert [later.goes_on("third", epoch, 0.1 * epoch) for epoch in (1, 2, 3)] == [True, True, False]
+
+
 def test_with_several_objectives_nothing_ends_before_the_first_rung() -> None:
     driver = Driver(search(metric=None, objectives=(ACCURACY, "-parameters")))
     for number in range(12):

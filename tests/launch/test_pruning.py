@@ -70,7 +70,7 @@ def test_in_seconds_trials_are_compared_after_the_same_time() -> None:
         assert driver.goes_on("fast", epoch, 0.1, seconds=10.0)
     assert not driver.goes_on("fast", 6, 0.1, seconds=10.0)
     for epoch in range(1, 6):
-        assert driver.goes_on("better", epoch, 0.1, seconds=10.0)
+        assert driver.goes_on("better", epoch, 0.11, seconds=10.0)
     assert driver.goes_on("better", 6, 0.95, seconds=10.0)
 
 
