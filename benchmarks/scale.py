@@ -111,7 +111,9 @@ def through_ray(num_trials: int) -> Measured:
         callback.on_trial_complete = timed(callback.on_trial_complete, measured.end_s)
         watch = Watch(records.run_dir, MAX_RETRIES)
         before_mb, began, cpu = memory_mb(), time.perf_counter(), time.process_time()
-        tune_until_done(tune.with_resources(Nothing, {"cpu": 1}), searcher, SEARCH, [callback, watch], 2)
+        tune_until_done(
+            tune.with_resources(Nothing, {"cpu": 1}), searcher, SEARCH, [callback, watch], 2, callback.pruned
+        )
         lasted_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
         measured.memory_mb = memory_mb() - before_mb
         measured.table_s = table_s(progress)

@@ -29,6 +29,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     ) -> None:
         self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
         self.reasons = reasons
+        self.pruned: dict[str, str] = {}  # by trial, why it was, where that is another reason than its rung
         self.error: RunError | None = None  # the run directory could not be written
         self.best: list[Trial] | None = None  # of those that have ended, best first, so many as keep their files
         self.written: str | None = None  # the trial of best.yaml
@@ -62,6 +63,7 @@ class RunCallback(Callback):  # type: ignore[misc]
             share += " by Pareto front" if len(self.search.compared) > 1 else ""
             place = "in the lowest quarter alive" if self.search.pruner == "pbt" else f"not in the {share}"
             reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is {place}" if value else ""
+            reason = self.pruned.get(trial.config["trial_id"], reason)
         self._ended(trial.config["trial_id"], status, reason)
         if last.get("disk_full"):
             with self._remembering_errors():  # else every other trial would train an epoch, and lose it

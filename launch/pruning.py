@@ -36,7 +36,7 @@ def build_scheduler(search: Search, past: Iterable[Trial] = ()) -> TrialSchedule
 
 @dataclass
 class _Course:
-    """A trial's way so far. points: (position, best value so far), higher is better. repeats: another trial's way."""
+    """A trial's way so far. points: (position, best value so far), higher is better. repeats: whose way it is."""
 
     scale: float  # positions per epoch
     points: list[tuple[float, float]] = field(default_factory=list)
@@ -44,13 +44,13 @@ class _Course:
     told: list[object] = field(default_factory=list)  # each epoch's metrics
     next_rung: int = 0
     epoch: int = 0
-    repeats: bool = False
+    repeats: str | None = None
 
 
 class FairAsha(FIFOScheduler):  # type: ignore[misc]
     """See `launch.engine.rungs` and `launch.engine.early` for the rules.
 
-    Trials are known by the run's own ids, which outlive Ray's.
+    Trials are known by the run's own ids, which outlive Ray's. reasons: by trial, why it ended, where no rung said so.
     """
 
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
@@ -66,11 +66,12 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
         self.beginnings, self.repeats = Beginnings(search.reduction_factor), Repeats()
         self.courses: dict[str, _Course] = {}
+        self.reasons: dict[str, str] = {}
         for trial in past:
             course = self._course(trial.trial_id, trial.config)
             for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
                 self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
-            if trial.status == "pruned" and course.next_rung == 0 and not course.repeats:
+            if trial.status == "pruned" and course.next_rung == 0 and course.repeats is None:
                 self._end_early(course)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -104,14 +105,22 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         best = max(values[0], course.points[-1][1] if course.points else -math.inf)
         course.points.append((position, best))
         course.told.append(_said(result))
-        course.repeats = course.repeats or self.repeats.repeats(trial_id, course.told)
-        if course.repeats and ask:
-            return False  # and leaves no mark: what it says stands in the rungs already
+        course.repeats = course.repeats or self.repeats.repeated(trial_id, course.told)
+        if course.repeats is not None and ask:
+            # It leaves no mark: what it says stands in the rungs already.
+            self.reasons[trial_id] = (
+                f"its first {len(course.told)} epochs are trial {course.repeats}'s to the last digit"
+            )
+            return False
         reached = [at for at in self.rungs.milestones[course.next_rung :] if position >= at * (1 - 1e-9)]
         if not reached:
             if course.next_rung or not ask or not self.beginnings.hopeless(course.points, self._tier(course)):
                 return True
             self._end_early(course)
+            name = self.objectives[0].name
+            self.reasons[trial_id] = (
+                f"{name} {value:.4g} at epoch {course.epoch}: every trial that passed the first rung was better by then"
+            )
             return False
         if course.next_rung == 0 and isinstance(self.rungs, Rungs):  # by several objectives nothing ends early
             self.beginnings.arrive(course.points, self._tier(course))

@@ -230,7 +230,7 @@ def _execute(
     stop = stop_file.touch if mirror is None else partial(stop_everywhere, stop_file)
     with progress, ctrl_c(searcher, stop, progress), watched_ray(next_move, progress.live.stop):
         try:
-            tune_until_done(trainable, searcher, search, [callback, watch], share.concurrent)
+            tune_until_done(trainable, searcher, search, [callback, watch], share.concurrent, callback.pruned)
         finally:
             _close(records)
             records.journal.close()

@@ -13,7 +13,7 @@ from ray.tune import Callback, TuneError
 
 from launch.machines.packing import PackedTrials
 from launch.population import SIZE, Population
-from launch.pruning import build_scheduler
+from launch.pruning import FairAsha, build_scheduler
 from launch.searcher import StudySearcher
 from search_spaces.search import Search
 
@@ -21,13 +21,21 @@ MAX_RETRIES = 2
 
 
 def tune_until_done(
-    trainable: Any, searcher: StudySearcher, search: Search, callbacks: Sequence[Callback], concurrent: int
+    trainable: Any,
+    searcher: StudySearcher,
+    search: Search,
+    callbacks: Sequence[Callback],
+    concurrent: int,
+    pruned: dict[str, str],
 ) -> None:
-    """Run trials until the searcher says that it is finished and the last one has ended."""
+    """Run trials until the searcher says that it is finished and the last one has ended. pruned: is told by trial why
+    the scheduler ended it, where it says so."""
     scheduler = build_scheduler(search, list(searcher.records.trials.values()))
     if isinstance(scheduler, Population):
         searcher.heirs, scheduler.running = scheduler.heirs, concurrent
         concurrent = max(concurrent, SIZE)  # alive at a time
+    if isinstance(scheduler, FairAsha):
+        scheduler.reasons = pruned
     if searcher.packer is not None:
         scheduler = PackedTrials(scheduler, searcher.packer)
     with _scratch() as scratch:

@@ -58,8 +58,10 @@ class Repeats:
 
     first: dict[tuple[object, ...], str] = field(default_factory=dict)
 
-    def repeats(self, trial_id: str, told: Sequence[object]) -> bool:
-        """told: what the trial said in each of its epochs so far. Asked at each; decides at the REPEATED_EPOCHS-th."""
+    def repeated(self, trial_id: str, told: Sequence[object]) -> str | None:
+        """The trial that said so first, if it was another one. told: what this one said in each of its epochs so far.
+        Asked at each; answers at the REPEATED_EPOCHS-th."""
         if len(told) != REPEATED_EPOCHS:
-            return False
-        return self.first.setdefault(tuple(told), trial_id) != trial_id
+            return None
+        first = self.first.setdefault(tuple(told), trial_id)
+        return None if first == trial_id else first

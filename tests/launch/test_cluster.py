@@ -21,6 +21,7 @@ from s3_server import S3Server, keys, stored, upload_folder
 from support import Outcome, make_photos
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from kills import descendants
 from local_cluster import BIN, Cluster, free_port, kill
 
 TINY = """
@@ -262,6 +263,56 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, cluster: Cluste
     assert refused.code == 2, refused.out + refused.err
     assert f"no Ray answers at --address {nobody}" in refused.err
     assert "Traceback" not in refused.err
+
+
+def moved(run_dir: Path) -> bool:
+    """Whether a trial has epochs of two processes."""
+    found: dict[object, set[object]] = {}
+    for row in rows(run_dir / "epochs.jsonl"):
+        found.setdefault(row["trial_id"], set()).add(row["pid"])
+    return any(len(pids) > 1 for pids in found.values())
+
+
+def test_a_search_outlives_a_spot_notice_uses_a_machine_that_joins_and_goes_on_on_another_head(work: Path) -> None:
+    before = Cluster(Path("/tmp") / f"vs-{os.getpid()}-spot")
+    before.folder.mkdir()
+    run_dir, log = work / "runs" / "s", work / "log"
+    try:
+        before.head()
+        second = before.join(before=("env", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=3"))
+        search = ("run", tiny(work, 40), "--data", "photos", "--trials", 4, "--name", "s", "--address", before.address)
+        driver = before.started(work, *search, log=log)
+        wait_until(lambda: len({row["trial_id"] for row in rows(run_dir / "epochs.jsonl")}) == 2)
+        second.terminate()  # Ray drains it, and ends it after the seconds that it was given
+        wait_until(lambda: moved(run_dir))
+        assert second.wait(timeout=60) is not None
+        before.nodes.remove(second)
+        third = before.join()
+        wait_until(
+            lambda: bool(
+                {row["pid"] for row in rows(run_dir / "epochs.jsonl")} & {pid for pid, _ in descendants(third.pid)}
+            )
+        )
+        kill(driver)
+    except AssertionError as error:
+        raise AssertionError(log.read_text()[-3000:]) from error
+    finally:
+        before.stop()  # the head too
+    told = {(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")}
+    after = Cluster(before.folder)
+    try:
+        after.head(cpus=2)
+        resumed = after.visionsweep(work, "resume", run_dir, "--address", after.address)
+    finally:
+        after.stop()
+        shutil.rmtree(before.folder, ignore_errors=True)
+    assert resumed.code == 0, resumed.out + resumed.err
+    ended = [(row["trial_id"], row["status"]) for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
+    assert sorted(ended) == [(f"000{number}", "complete") for number in range(4)]
+    numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
+    assert told < set(numbers)
+    assert len(set(numbers)) == 4 * 40
+    assert len(numbers) - len(set(numbers)) <= 3, "at most one epoch for each trial and loss"
 
 
 def test_the_trials_of_a_machine_that_is_lost_go_on_elsewhere(two_nodes: Cluster, work: Path) -> None:
