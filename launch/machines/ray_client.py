@@ -5,12 +5,10 @@ An actor on the head speaks with the dashboard there, as Ray's job client does h
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import socket
 import warnings
-import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,7 +33,7 @@ class ClientJobs:
         self, *, entrypoint: str, submission_id: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]
     ) -> str:
         """runtime_env: its `working_dir` is a folder of this machine, and travels."""
-        files = _packed(Path(runtime_env["working_dir"]))
+        files = _contents(Path(runtime_env["working_dir"]))
         call = self._actor.submit.remote(entrypoint, submission_id, files, runtime_env["env_vars"], dict(metadata))
         return str(self._get(call))
 
@@ -108,12 +106,8 @@ def _no_answer(url: str, error: BaseException) -> ConfigError:
     )
 
 
-def _packed(folder: Path) -> bytes:
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            archive.write(path, path.relative_to(folder))
-    return whole.getvalue()
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _desk() -> type:
@@ -130,14 +124,20 @@ def _desk() -> type:
         def ready(self) -> None: ...
 
         def submit(
-            self, entrypoint: str, job_id: str, files: bytes, env_vars: dict[str, str], metadata: dict[str, str]
+            self,
+            entrypoint: str,
+            job_id: str,
+            files: dict[str, bytes],
+            env_vars: dict[str, str],
+            metadata: dict[str, str],
         ) -> str:
-            import io
             import tempfile
-            import zipfile
+            from pathlib import Path
 
             with tempfile.TemporaryDirectory() as folder:
-                zipfile.ZipFile(io.BytesIO(files)).extractall(folder)
+                for name, raw in files.items():
+                    Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+                    Path(folder, name).write_bytes(raw)
                 environment = {"working_dir": folder, "env_vars": env_vars}
                 return str(
                     self.client.submit_job(
