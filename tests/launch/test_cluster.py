@@ -114,13 +114,10 @@ def test_a_search_is_handed_over_stopped_brought_home_and_goes_on(cluster: Clust
     assert sorted(numbers) == [("0000", epoch) for epoch in range(1, 81)]
 
 
-def test_through_the_port_of_rays_client_a_search_is_followed_stopped_and_goes_on(cluster: Cluster, work: Path) -> None:
+def test_through_the_port_of_rays_client_a_search_is_followed_and_stopped(cluster: Cluster, work: Path) -> None:
     there = ("--address", cluster.client_url)
     run_dir = work / "shared" / "r"
     shared = ("--data", work / "photos", "--runs-dir", work / "shared", "--no-cache")
-    checked = cluster.visionsweep(work, "check", tiny(work, 60), *shared, *there)
-    assert checked.code == 0, checked.out + checked.err
-    assert "GB of memory" in checked.out, "what the cluster itself says"
     log = work / "driver.log"
     driver = cluster.started(work, "run", tiny(work, 60), *shared, "--name", "r", "--trials", 1, *there, log=log)
     try:
@@ -133,16 +130,6 @@ def test_through_the_port_of_rays_client_a_search_is_followed_stopped_and_goes_o
     assert f"It goes on with: visionsweep resume {run_dir} --cluster {cluster.client_url}" in log.read_text()
     ended = [row["status"] for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
     assert ended == ["interrupted"]
-
-    resumed = cluster.visionsweep(work, "resume", run_dir, *there)
-    assert resumed.code == 0, resumed.out + resumed.err
-    assert "Best: trial" in resumed.out
-    numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
-    assert sorted(numbers) == [("0000", epoch) for epoch in range(1, 61)]
-    fetched = cluster.visionsweep(work, "fetch", "r", "--to", "home", "--cluster", cluster.client_url)
-    assert fetched.code == 0, fetched.err
-    brought = {path.relative_to(run_dir): path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
-    assert {path: (work / "home" / "r" / path).read_bytes() for path in brought} == brought
 
     stranger = {"RAY_AUTH_TOKEN": "1" * 64, "RAY_CLIENT_CONNECT_TIMEOUT_S": "3"}
     refused = cluster.visionsweep(work, "logs", "r", "--cluster", cluster.client_url, own=stranger)
