@@ -21,7 +21,6 @@ from s3_server import S3Server, keys, stored, upload_folder
 from support import Outcome, make_photos
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from kills import descendants
 from local_cluster import BIN, Cluster, free_port, kill
 
 TINY = """
@@ -260,26 +259,19 @@ def moved(run_dir: Path) -> bool:
     return any(len(pids) > 1 for pids in found.values())
 
 
-def test_a_search_outlives_a_spot_notice_uses_a_machine_that_joins_and_goes_on_on_another_head(work: Path) -> None:
+def test_a_search_outlives_a_spot_notice_and_goes_on_on_another_head(work: Path) -> None:
     before = Cluster(Path("/tmp") / f"vs-{os.getpid()}-spot")
     before.folder.mkdir()
     run_dir, log = work / "runs" / "s", work / "log"
     try:
         before.head()
         second = before.join(before=("env", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=3"))
-        search = ("run", tiny(work, 40), "--data", "photos", "--trials", 4, "--name", "s", "--address", before.address)
+        search = ("run", tiny(work, 60), "--data", "photos", "--trials", 3, "--name", "s", "--address", before.address)
         driver = before.started(work, *search, log=log)
         wait_until(lambda: len({row["trial_id"] for row in rows(run_dir / "epochs.jsonl")}) == 2)
         second.terminate()  # Ray drains it, and ends it after the seconds that it was given
         wait_until(lambda: moved(run_dir))
         assert second.wait(timeout=60) is not None
-        before.nodes.remove(second)
-        third = before.join()
-        wait_until(
-            lambda: bool(
-                {row["pid"] for row in rows(run_dir / "epochs.jsonl")} & {pid for pid, _ in descendants(third.pid)}
-            )
-        )
         kill(driver)
     except AssertionError as error:
         raise AssertionError(log.read_text()[-3000:]) from error
@@ -295,10 +287,10 @@ def test_a_search_outlives_a_spot_notice_uses_a_machine_that_joins_and_goes_on_o
         shutil.rmtree(before.folder, ignore_errors=True)
     assert resumed.code == 0, resumed.out + resumed.err
     ended = [(row["trial_id"], row["status"]) for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
-    assert sorted(ended) == [(f"000{number}", "complete") for number in range(4)]
+    assert sorted(ended) == [(f"000{number}", "complete") for number in range(3)]
     numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
     assert told < set(numbers)
-    assert len(set(numbers)) == 4 * 40
+    assert len(set(numbers)) == 3 * 60
     assert len(numbers) - len(set(numbers)) <= 3, "at most one epoch for each trial and loss"
 
 
