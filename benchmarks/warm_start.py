@@ -4,7 +4,8 @@
 
 Three searches of each task, seed by seed: plain; with the worst three of a hundred random configurations of that task
 tried first; and with the best three of another task. What the bad one costs is how much longer it takes until its mean
-regret is the plain search's at the end of the budget (`search.py` says what regret and budget are).
+regret is the plain search's at the end of the budget (`search.py` says what regret and budget are); what the tried
+configurations themselves took of the budget is printed beside it.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def main() -> None:
 
 
 def run_one(run: Run) -> dict[str, Any]:
-    """`spent` (full trainings) and `regret` are the steps of the incumbent."""
+    """`spent` (full trainings) and `regret` are the steps of the incumbent; `tried` (full trainings) is what the first
+    NUM_TRIED trials took."""
     task, black_box, clock = scale(run.task), TASKS[run.task](), Clock()
     budget_s = LONGER * run.budget * task.mean_full_s / run.workers
     warm_start = {
@@ -81,10 +83,13 @@ def run_one(run: Run) -> dict[str, Any]:
     method = method_ours(black_box, run.seed, run.workers, budget_s, clock, warm_start)
     simulation = simulate(method, black_box, workers=run.workers, budget_s=budget_s, clock=clock)
     times, values = incumbent(simulation, black_box.mode)
+    first = [simulation.trials[trial_id] for trial_id in sorted(simulation.trials)[:NUM_TRIED]]
+    tried_s = sum(trial.epochs * black_box.seconds_per_epoch(trial.config) for trial in first)
     return {
         **run._asdict(),
         "spent": [0.0, *(times * run.workers / task.mean_full_s).tolist()],
         "regret": [1.0, *(task.regret(value) for value in values)],
+        "tried": tried_s / task.mean_full_s,
     }
 
 
@@ -110,7 +115,10 @@ def summary(results: Sequence[Mapping[str, Any]], budget: float) -> str:
     for start, curve in curves.items():
         reached = times[curve <= curves["plain"][at[-1]]]
         when = f"{reached[0] / budget:.0%} of the budget" if len(reached) else f"later than {LONGER:.0%}"
-        lines.append(f"{start:<22}" + "".join(f"{curve[index]:>10.4f}" for index in at) + f"   there after {when}")
+        tried = [one["tried"] / budget for one in results if one["start"] == start]
+        took = f"its first {NUM_TRIED} trials took {np.mean(tried):.1%} of the budget, {max(tried):.1%} at most"
+        values = "".join(f"{curve[index]:>10.4f}" for index in at)
+        lines.append(f"{start:<22}{values}   there after {when}; {took}")
     return "\n".join(["", *lines, "there: where the plain search is at the end of its budget"])
 
 
