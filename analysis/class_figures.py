@@ -36,7 +36,10 @@ def confusion_figure(matrix: NDArray[np.int64], classes: tuple[str, ...], unit: 
         xgap=1, ygap=1,
     )  # fmt: skip
     figure = plot([heat], x="said", y="truth", height=min(760, 160 + 34 * len(names)))
-    figure.update_xaxes(tickvals=places, ticktext=names, showgrid=False, zeroline=False)
+    # Turned, the last name reaches beyond the picture a little, and would be left out.
+    figure.update_xaxes(
+        tickvals=places, ticktext=names, ticklabeloverflow="allow", tickangle=-45, showgrid=False, zeroline=False
+    )
     return figure.update_yaxes(tickvals=places, ticktext=names, autorange="reversed", showgrid=False, zeroline=False)
 
 
