@@ -23,6 +23,7 @@ from trainables.data.formats import load_dataset
 from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import Merge
 from trainables.evaluate import evaluate
+from trainables.members import logits_of
 from trainables.pixel_scores import scores_of
 from trainables.targets import output_classes, what_to_learn
 from trainables.tasks import TASKS, score
@@ -106,9 +107,8 @@ def _together(
         predictions = {"masks": np.concatenate(votes), "shapes": shapes}
         total = torch.from_numpy(_confusions(predictions, data, positions, labels).sum(axis=0))
         return scores_of(total, labels.classes), predictions
-    task = TASKS[config.task]
-    mean = ensemble.mean([task.probabilities(torch.from_numpy(one["logits"])) for one in each])
-    logits = task.to_logits(mean.clamp(1e-7, 1 - 1e-7))  # a logit of one or zero would have no finite loss
+    members = [TASKS[config.task].probabilities(torch.from_numpy(one["logits"])) for one in each]
+    logits = logits_of(config.task, ensemble.mean(members))
     targets = labels[torch.from_numpy(positions)]
     values = score(config.task, logits, targets, len(ensemble.classes), config.threshold)
     return values, {"logits": logits.numpy()}

@@ -16,7 +16,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from analysis.load import Trial
-from launch.engine.early import Beginnings, Repeats
+from launch.engine.early import REPEATED_EPOCHS, Beginnings, Repeats
 from launch.engine.rungs import ParetoRungs, Rungs, carried_on
 from launch.population import Population
 from search_spaces.names import pick
@@ -41,7 +41,7 @@ class _Course:
     scale: float  # positions per epoch
     points: list[tuple[float, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    told: list[object] = field(default_factory=list)  # each epoch's metrics
+    told: list[object] = field(default_factory=list)  # the metrics of the first epochs
     next_rung: int = 0
     epoch: int = 0
     repeats: str | None = None
@@ -104,8 +104,9 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
         best = max(values[0], course.points[-1][1] if course.points else -math.inf)
         course.points.append((position, best))
-        course.told.append(_said(result))
-        course.repeats = course.repeats or self.repeats.repeated(trial_id, course.told)
+        if len(course.told) < REPEATED_EPOCHS:
+            course.told.append(_said(result))
+            course.repeats = self.repeats.repeated(trial_id, course.told)
         if course.repeats is not None and ask:
             # It leaves no mark: what it says stands in the rungs already.
             self.reasons[trial_id] = (

@@ -49,9 +49,14 @@ class LabelMembers:
 
     def metrics(self, total: Tensor, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
         """The metrics by name (without `val/`) of the mean of the members `chosen`, whose contributions are summed."""
-        mean = (total / len(chosen)).clamp(1e-7, 1 - 1e-7)  # a logit of one or zero would have no finite loss
+        logits = logits_of(self.task, total / len(chosen))
         threshold = threshold_of([self.thresholds[member] for member in chosen])
-        return score(self.task, TASKS[self.task].to_logits(mean), self.targets, self.num_classes, threshold, only)
+        return score(self.task, logits, self.targets, self.num_classes, threshold, only)
+
+
+def logits_of(task: str, mean: Tensor) -> Tensor:
+    """Of mean probabilities (N, K), what is scored: a logit of one or zero would have no finite loss."""
+    return TASKS[task].to_logits(mean.clamp(1e-7, 1 - 1e-7))
 
 
 def threshold_of(thresholds: Sequence[float]) -> float:
