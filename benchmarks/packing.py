@@ -29,7 +29,8 @@ from rich.console import Console
 from launch.machines.cluster import local_ray, ready
 from launch.machines.needs import measure
 from launch.machines.room import MARGIN, Unit, plan, room_of
-from launch.run import RunOptions, prepared, start
+from launch.prepare import RunOptions, prepared
+from launch.run import start
 from search_spaces import Float, Pick, Search
 from trainables.checkpoint import PROCESS_FILE
 from trainables.data.dataset import Dataset

@@ -106,14 +106,13 @@ def through_ray(num_trials: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder, local_ray(num_cpus=2):
         ready()
         records, searcher, progress, callback = driver(Path(folder), {}, num_trials)
+        searcher.has_room = lambda: len(searcher.trial_ids) < 2
         searcher.suggest = timed(searcher.suggest, measured.suggest_s)
         callback.on_trial_result = timed(callback.on_trial_result, measured.epoch_s)
         callback.on_trial_complete = timed(callback.on_trial_complete, measured.end_s)
         watch = Watch(records.run_dir, MAX_RETRIES)
         before_mb, began, cpu = memory_mb(), time.perf_counter(), time.process_time()
-        tune_until_done(
-            tune.with_resources(Nothing, {"cpu": 1}), searcher, SEARCH, [callback, watch], 2, callback.pruned
-        )
+        tune_until_done(tune.with_resources(Nothing, {"cpu": 1}), searcher, SEARCH, callback, watch, 2)
         lasted_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
         measured.memory_mb = memory_mb() - before_mb
         measured.table_s = table_s(progress)

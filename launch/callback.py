@@ -29,6 +29,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     ) -> None:
         self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
         self.reasons = reasons
+        self.not_begun: set[str] = set()  # Ray's ids of trials whose process died before it had them
         self.pruned: dict[str, str] = {}  # by trial, why it was, where that is another reason than its rung
         self.error: RunError | None = None  # the run directory could not be written
         self.best: list[Trial] | None = None  # of those that have ended, best first, so many as keep their files
@@ -70,8 +71,8 @@ class RunCallback(Callback):  # type: ignore[misc]
                 raise DiskFull(f"{reason} `visionsweep resume {self.records.run_dir}` goes on from the stored epochs.")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if ray_is_gone():
-            return  # not the trial's doing: it goes on with the run
+        if ray_is_gone() or trial.trial_id in self.not_begun:
+            return  # not the trial's doing: it goes on with the run, or is proposed again
         said = trial.get_error() or trial.get_pickled_error()  # a process that was killed may leave nothing
         last_words = str(said or "the worker process died")
         given_up = self.reasons.get(trial.config["trial_id"])

@@ -9,15 +9,15 @@ import numpy as np
 
 from analysis.words import in_words
 from launch import preflight
-from launch.machines.agreement import Finding, look_at_nodes, survey_for
+from launch.machines.agreement import Finding, Shared, look_at_nodes
 from launch.machines.cluster import Share
 from launch.machines.needs import NUM_DRAWS, costliest, measure
 from launch.machines.nodes import Node
 from launch.machines.room import Room, plan
 from launch.machines.token import token_is_on
+from launch.prepare import RunOptions, prepared
 from launch.remote.places import new_place
 from launch.remote.sitting import check_new
-from launch.run import RunOptions, prepared
 from search_spaces.search import Search
 from trainables.data.cache_build import SAMPLE, decode_small
 from trainables.data.dataset import Dataset
@@ -30,12 +30,12 @@ def check_search(search: Search, options: RunOptions, runs_dir: str) -> list[Fin
     Raises InputError as `run` does for what is wrong with the search or the data themselves.
     """
     search, dataset = prepared(search, options)
-    cache_dir = None if options.cache_dir is None else Path(options.cache_dir)
+    cache_dir = options.cache
     place = new_place(runs_dir, "visionsweep-check", cache_dir)
     check_new(place)
     train, val = (len(dataset.indices(name)) for name in ("train", "val"))
     found = [Finding(f"data {dataset.spec}: {dataset.task}, {train} images to train on, {val} to judge by")]
-    nodes = survey_for(dataset, place, cache_dir)
+    nodes = Shared(dataset, place, cache_dir).asking().everyone()
     found += look_at_nodes(nodes)
     if any(finding.fatal for finding in found):
         return found

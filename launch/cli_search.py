@@ -82,7 +82,8 @@ def run(
     from launch.machines.cluster import ray_at
 
     with ray_at(address):
-        from launch.run import RunOptions, start  # imports torch, while Ray starts
+        from launch.prepare import RunOptions
+        from launch.run import start  # imports torch, while Ray starts
 
         options = RunOptions(
             data=absolute(data),
@@ -167,7 +168,7 @@ def check(
 
     with ray_at(address):
         from launch.check import check_search
-        from launch.run import RunOptions
+        from launch.prepare import RunOptions
 
         options = RunOptions(
             data=absolute(data),

@@ -11,6 +11,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -24,6 +25,15 @@ SIZE = 8  # trials alive at a time, at least; where fewer run at once they take 
 QUANTILE = 0.25
 LEAST = 4  # of a population, for a quarter of it to be somebody
 FACTORS = (0.8, 1.25)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a trial begins with. epoch: the last one of the donor that the copied state has."""
+
+    donor: str
+    epoch: int
+    params: dict[str, Any]
 
 
 class Population(FIFOScheduler):  # type: ignore[misc]

@@ -104,7 +104,7 @@ class Progress:
         """A sentence that must be seen now."""
         self.notice = notice
         if not self.console.is_terminal:
-            self.console.print(notice)
+            self.console.print(notice, soft_wrap=True, markup=False)
 
     def _line(self, trial: Trial) -> str:
         self.tally.look(self.records.trials)

@@ -7,12 +7,10 @@ import platform
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 from ray import tune
 from rich.console import Console
@@ -22,11 +20,13 @@ from launch.callback import RunCallback
 from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
 from launch.loggers import Loggers, check_loggers
-from launch.machines.agreement import require_shared
+from launch.machines.agreement import Shared
 from launch.machines.bundles import resources_of
+from launch.machines.joining import Machines, at_once_on
 from launch.machines.lost import watched_ray
 from launch.machines.packing import Packer
-from launch.machines.room import plan
+from launch.machines.room import plan, worth_of
+from launch.prepare import RunOptions, load_data, prepared
 from launch.progress import Progress
 from launch.records import Records
 from launch.remote.mirror import Mirror
@@ -39,39 +39,9 @@ from search_spaces.errors import RunError
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
-from trainables.data.dataset import Dataset
-from trainables.data.formats import load_dataset
 from trainables.trainable import TrialSettings, VisionTrainable
 
 LIBRARIES = ("torch", "torchvision", "ray", "optuna", "timm", "albumentations", "torchmetrics", "visionsweep")
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a search is run, as opposed to what it searches.
-
-    num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials.
-    cpus_per_trial, gpus_per_trial, max_concurrent: None decides by the machine; `auto` packs trials by the memory that
-    they need. cache_dir: None for no cache.
-    keep_trials: how many of the best trials keep weights and predictions. log: who else is told (`loggers.py`).
-    """
-
-    data: str
-    num_trials: int | None = None
-    budget_s: float | None = None
-    max_concurrent: int | None = None
-    cpus_per_trial: float | Literal["auto"] | None = None
-    gpus_per_trial: float | Literal["auto"] | None = None
-    seed: int = 0
-    cache_dir: str | None = None
-    on_bad_image: str = "error"
-    keep_trials: int = 5
-    log: Sequence[str] = ()
-
-    @property
-    def resources(self) -> tuple[float | Literal["auto"] | None, float | Literal["auto"] | None, int | None]:
-        """What `plan` takes."""
-        return self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent
 
 
 def start(search: Search, name: str, runs_dir: str, options: RunOptions, console: Console, started: float) -> Records:
@@ -81,7 +51,7 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
 
     Raises InputError for everything that can be known before any training.
     """
-    place = new_place(runs_dir, name, _path(options.cache_dir))
+    place = new_place(runs_dir, name, options.cache)
     check_new(place)
     search, dataset = prepared(search, options)
     if options.num_trials is None and options.budget_s is None:
@@ -89,7 +59,8 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
     plan(
         options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
     )  # refuses what the machine does not have, before there is a run
-    require_shared(dataset, place, _path(options.cache_dir))
+    shared = Shared(dataset, place, options.cache)
+    shared.require()
     about = {
         "name": name,
         "search": search_to_json(search),
@@ -106,7 +77,7 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
             records.mirror = mirror
-            _execute(records, search, dataset, options, console, started)
+            _execute(records, search, shared, options, console, started)
     return records
 
 
@@ -148,53 +119,24 @@ def _go_on(
             num_trials = (num_trials or len(records.trials)) + more_trials
         options = replace(options, num_trials=num_trials, budget_s=budget_s)
         check_loggers(options.log)
-        dataset = _load(search, options)
+        dataset = load_data(search, options)
         was = search_json["data"]["fingerprint"]
         if dataset.fingerprint != was:
             raise RunError(
                 f"the data at {options.data} is not the run's data (fingerprint {dataset.fingerprint}, was {was}). "
                 "Restore it, or start a new run."
             )
-        require_shared(dataset, place, _path(options.cache_dir))
+        shared = Shared(dataset, place, options.cache)
+        shared.require()
         if more_trials:
             records.write_search({**search_json, "options": {**search_json["options"], "num_trials": num_trials}})
         (place.folder / "stop").unlink(missing_ok=True)
-        _execute(records, search, dataset, options, console, started)
+        _execute(records, search, shared, options, console, started)
     return records
 
 
-def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
-    """The search for the data's task, and the data. Raises InputError for everything that is wrong with either."""
-    preflight.check_weights(search)
-    preflight.check_packing(search, "auto" in (options.cpus_per_trial, options.gpus_per_trial))
-    if search.task != "classification":  # else the task is known with the data, and checked then
-        preflight.check_names(search.for_task(search.task))
-    dataset = _load(search, options)
-    search = search.for_task(dataset.task)
-    preflight.check_names(search)
-    preflight.check_data(search, dataset)
-    return search, dataset
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
-
-
-def _load(search: Search, options: RunOptions) -> Dataset:
-    task = None if search.task == "classification" else search.task
-    dataset, _ = load_dataset(
-        options.data,
-        task=task,
-        seed=options.seed,
-        on_bad_image=options.on_bad_image,
-        short_side_px=preflight.short_side_px(search),
-        cache_dir=_path(options.cache_dir),
-    )
-    return dataset
-
-
 def _execute(
-    records: Records, search: Search, dataset: Dataset, options: RunOptions, console: Console, started: float
+    records: Records, search: Search, shared: Shared, options: RunOptions, console: Console, started: float
 ) -> None:
     # Ending Ray and printing the ranking take a few seconds, which belong to the budget too.
     deadline = None if options.budget_s is None else started + options.budget_s - min(4.0, options.budget_s / 10)
@@ -207,7 +149,7 @@ def _execute(
         metric=search.metric or "",
         mode=search.mode or "max",
         short_side_px=preflight.short_side_px(search),
-        cache_dir=_path(options.cache_dir),
+        cache_dir=options.cache,
         cpus=max(1, int(share.cpus)),
         gpu_share=share.gpus,
         num_workers=share.num_workers,
@@ -216,22 +158,29 @@ def _execute(
         run_uri=None if mirror is None else mirror.uri,
     )
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
-    searcher.packer = None if room is None else Packer(room, search.full_space, records)
     progress = Progress(records, search, console, options.num_trials, deadline)
+    machines = Machines(shared, partial(worth_of, share, room), progress.say)
+    at_once = at_once_on(machines, options.max_concurrent)
+    searcher.avoided = machines.avoided
+    if room is not None:
+        searcher.packer = Packer(room, search.full_space, records, machines.now)
+    elif search.pruner != "pbt":  # whose trials take turns
+        searcher.has_room = lambda: len(searcher.trial_ids) < at_once()
     watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
     callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
     records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
     records.loggers = Loggers(options.log, records.run_dir)
     trainable = tune.with_resources(
-        tune.with_parameters(VisionTrainable, dataset=dataset, settings=settings),
-        {"cpu": share.cpus, "gpu": share.gpus} if room is None else resources_of,
+        tune.with_parameters(VisionTrainable, dataset=shared.dataset, settings=settings),
+        partial(resources_of, cpus=share.cpus, gpus=share.gpus),
     )
     next_move = f"`visionsweep resume {records.place}` goes on."
     stop = stop_file.touch if mirror is None else partial(stop_everywhere, stop_file)
     with progress, ctrl_c(searcher, stop, progress), watched_ray(next_move, progress.live.stop):
         try:
-            tune_until_done(trainable, searcher, search, [callback, watch], share.concurrent, callback.pruned)
+            tune_until_done(trainable, searcher, search, callback, watch, share.concurrent)
         finally:
+            machines.close()
             _close(records)
             records.journal.close()
             records.loggers.close()

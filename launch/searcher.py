@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import optuna
@@ -22,7 +21,7 @@ from launch.engine.fidelity_sampler import FidelitySampler
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
 from launch.engine.samplers import build_sampler
 from launch.machines.packing import Packer
-from launch.population import mutated
+from launch.population import Copied, mutated
 from launch.records import Records
 from launch.replay import (
     DIRECTIONS,
@@ -42,15 +41,6 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the 
 
 MAX_FAILURES = 10  # in a row from the start; the search ends there
 MAX_ATTEMPTS = 100  # at a proposal whose parts do not contradict each other
-
-
-@dataclass(frozen=True)
-class _Copied:
-    """epoch: the last one of the donor that the copied state has."""
-
-    donor: str
-    epoch: int
-    params: dict[str, Any]
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -81,6 +71,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.cost = TrialCosts(search.full_space)
         self.stopped = False
         self.packer: Packer | None = None  # where trials are packed by their memory
+        self.has_room: Callable[[], bool] = lambda: True  # for one more trial
+        self.not_begun: Collection[str] = ()  # Ray's ids of trials whose process died before it had them (`tuning.py`)
+        self.avoided: Collection[str] = ()  # machines where no trial goes that is proposed from now on
         self.seed, self.heirs = seed, deque[str]()  # trials of which copies are to be proposed (`population.py`)
         self.study = optuna.create_study(
             sampler=build_sampler(search, seed, len(records.trials)),
@@ -98,7 +91,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """The next trial for Ray, as `VisionTrainable` takes it."""
         if self.stopped or self._hopeless() or (self.deadline is not None and self.now() >= self.deadline):
             return str(Searcher.FINISHED)
-        if self.packer is not None and not self.packer.has_room():
+        if not self.has_room() or (self.packer is not None and not self.packer.has_room()):
             return None  # proposed when it can start, so that it knows what was learned until then
         if self.unfinished:
             record = self.unfinished.pop(0)
@@ -110,7 +103,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 "resume": True,
                 "epochs_recorded": recorded,
             }
-            return self._with_share(gone_on)
+            return self._placed(gone_on)
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         ours = f"{len(self.records.trials):04d}"
@@ -125,14 +118,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         origin = "warm_start" if int(ours) < len(self.search.warm_start) else "sampler"
         self.records.proposed(ours, trial.params, config, f"copy of {copied.donor}" if copied else origin)
         self.trial_ids[trial_id], self.asked[ours] = ours, trial
-        proposal = self._with_share({"trial_id": ours, "config": config, "resume": False})
+        proposal = self._placed({"trial_id": ours, "config": config, "resume": False})
         return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
 
-    def _with_share(self, proposal: dict[str, Any]) -> dict[str, Any]:
-        packer = self.packer
-        return proposal if packer is None else {**proposal, "share": packer.begin(proposal["trial_id"])}
+    def _placed(self, proposal: dict[str, Any]) -> dict[str, Any]:
+        share = {} if self.packer is None else {"share": self.packer.begin(proposal["trial_id"])}
+        avoid = {"avoid": sorted(self.avoided)} if self.avoided else {}
+        return {**proposal, **share, **avoid}
 
-    def _heir(self, ours: str) -> _Copied | None:
+    def _heir(self, ours: str) -> Copied | None:
         """What this trial is to copy, where a trial is waiting for one: that one's state is given to it, and its
         parameters, with other rates, are what the study proposes next."""
         while self.heirs:
@@ -141,7 +135,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             if epoch is not None:  # else it has ended since
                 params = mutated(self.search, donor.params, random.Random(f"{self.seed} {ours}"))
                 self.study.enqueue_trial(params)
-                return _Copied(donor.trial_id, epoch, params)
+                return Copied(donor.trial_id, epoch, params)
         return None
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -154,6 +148,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         ours = self.trial_ids.pop(trial_id)
         if self.packer is not None:
             self.packer.ended(ours)
+        if trial_id in self.not_begun:
+            self.unfinished.append(self.records.trials[ours])
+            return
         trial = self.asked.pop(ours, None)
         if trial is None:
             return

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback, TuneError
+from ray.tune import TuneError
+from ray.tune.schedulers import TrialScheduler
 
+from launch.callback import RunCallback
+from launch.machines.cluster import MAX_TRIALS
 from launch.machines.packing import PackedTrials
 from launch.population import SIZE, Population
 from launch.pruning import FairAsha, build_scheduler
 from launch.searcher import StudySearcher
+from launch.watch import Watch
 from search_spaces.search import Search
 
 MAX_RETRIES = 2
@@ -24,20 +29,25 @@ def tune_until_done(
     trainable: Any,
     searcher: StudySearcher,
     search: Search,
-    callbacks: Sequence[Callback],
+    callback: RunCallback,
+    watch: Watch,
     concurrent: int,
-    pruned: dict[str, str],
 ) -> None:
-    """Run trials until the searcher says that it is finished and the last one has ended. pruned: is told by trial why
-    the scheduler ended it, where it says so."""
+    """Run trials until the searcher says that it is finished and the last one has ended.
+
+    concurrent: trials of a population that train at once.
+    """
     scheduler = build_scheduler(search, list(searcher.records.trials.values()))
+    most = MAX_TRIALS  # the searcher proposes nothing that has no room
     if isinstance(scheduler, Population):
         searcher.heirs, scheduler.running = scheduler.heirs, concurrent
-        concurrent = max(concurrent, SIZE)  # alive at a time
+        most = max(concurrent, SIZE)  # alive at a time
     if isinstance(scheduler, FairAsha):
-        scheduler.reasons = pruned
+        scheduler.reasons = callback.pruned
     if searcher.packer is not None:
         scheduler = PackedTrials(scheduler, searcher.packer)
+    searcher.not_begun = callback.not_begun
+    spare_what_never_began(scheduler, callback.not_begun)
     with _scratch() as scratch:
         tuner = tune.Tuner(
             trainable,
@@ -45,14 +55,14 @@ def tune_until_done(
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=-1,  # the searcher says when it is finished
-                max_concurrent_trials=concurrent,
+                max_concurrent_trials=most,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=list(callbacks),
+                callbacks=[callback, watch],
                 # A process that dies (killed, or by its configuration) is replaced, and the trial goes on from its last
                 # epoch; one that dies every time is `failed`.
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
@@ -62,10 +72,25 @@ def tune_until_done(
         try:
             tuner.fit()
         except TuneError:
-            for callback in callbacks:  # Ray wraps what a callback raises
-                if (error := getattr(callback, "error", None)) is not None:
-                    raise error from None
+            if callback.error is not None:  # Ray wraps what a callback raises
+                raise callback.error from None
             raise
+
+
+def spare_what_never_began(scheduler: TrialScheduler, not_begun: set[str]) -> None:
+    """The death of a process that was about to take a trial over is handled twice by Ray Tune 2.60: first the trial is
+    put back to be started again, then, as it is still pending, it is ended. Nothing of it has run, so it has not
+    failed: Ray's id of it goes to `not_begun`, and the searcher proposes it again, at most MAX_RETRIES times."""
+    before, times = scheduler.on_trial_error, Counter[str]()
+
+    def on_trial_error(tune_controller: Any, trial: Any) -> None:
+        name = trial.config["trial_id"]
+        if trial.status == "PENDING" and times[name] < MAX_RETRIES:
+            times[name] += 1
+            not_begun.add(trial.trial_id)
+        before(tune_controller, trial)
+
+    scheduler.on_trial_error = on_trial_error  # all schedulers alike, Ray's own too
 
 
 @contextmanager

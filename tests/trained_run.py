@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from launch.preflight import short_side_px
+from launch.prepare import RunOptions
 from launch.records import Records
-from launch.run import RunOptions
 from search_spaces.search import Search
 from search_spaces.serial import search_to_json
 from trainables.checkpoint import TrialFiles

@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 
 from launch.machines.cluster import ready
-from launch.machines.nodes import Node, looks, survey
+from launch.machines.nodes import Node, Survey, looks, versions
 from launch.remote.places import Place
 from launch.remote.probe import storage_of
 from search_spaces.errors import RunError
@@ -41,29 +41,29 @@ def data_paths(dataset: Dataset) -> list[Path]:
 
 def look_at_nodes(nodes: Sequence[Node]) -> list[Finding]:
     """One line per machine, and those that say what is wrong with it."""
-    driver = next(node for node in nodes if node.is_driver)
-    found = []
-    for node in nodes:
-        who = f"{node.address}{' (this machine)' if node.is_driver else ''}"
-        if node.problem:
-            advice = "See that visionsweep is installed there, in the Python that Ray was started with."
-            found.append(Finding(f"{who}: {node.problem}", advice, fatal=True))
-            continue
-        found.append(Finding(f"{who}: {_means(node)}"))
-        differing = [
-            f"{name} {node.versions.get(name, 'missing')} (here {mine})"
-            for name, mine in driver.versions.items()
-            if node.versions.get(name) != mine
-        ]
-        if differing:
-            advice = "Install the same ones there, with constraints.txt."
-            found.append(Finding(f"{who}: has {', '.join(differing)}", advice, fatal=True))
-        for path, how in node.not_seen.items():
-            advice = "Put it on a folder that all machines share, under the same path, or give one that is shared."
-            found.append(Finding(f"{who}: {path} is {how}; here it is {looks(Path(path))}", advice, fatal=True))
-        for problem in node.out_of_reach:
-            advice = "Every machine needs this, for data and runs on S3."
-            found.append(Finding(f"{who}: {problem.rstrip('.')}", advice, fatal=True))
+    return [finding for node in nodes for finding in look_at_node(node)]
+
+
+def look_at_node(node: Node) -> list[Finding]:
+    who = f"{node.address}{' (this machine)' if node.is_driver else ''}"
+    if node.problem:
+        advice = "See that visionsweep is installed there, in the Python that Ray was started with."
+        return [Finding(f"{who}: {node.problem}", advice, fatal=True)]
+    found = [Finding(f"{who}: {_means(node)}")]
+    differing = [
+        f"{name} {node.versions.get(name, 'missing')} (here {mine})"
+        for name, mine in versions().items()
+        if node.versions.get(name) != mine
+    ]
+    if differing:
+        advice = "Install the same ones there, with constraints.txt."
+        found.append(Finding(f"{who}: has {', '.join(differing)}", advice, fatal=True))
+    for path, how in node.not_seen.items():
+        advice = "Put it on a folder that all machines share, under the same path, or give one that is shared."
+        found.append(Finding(f"{who}: {path} is {how}; here it is {looks(Path(path))}", advice, fatal=True))
+    for problem in node.out_of_reach:
+        advice = "Every machine needs this, for data and runs on S3."
+        found.append(Finding(f"{who}: {problem.rstrip('.')}", advice, fatal=True))
     return found
 
 
@@ -75,24 +75,26 @@ def _means(node: Node) -> str:
     return ", ".join(parts)
 
 
-def survey_for(dataset: Dataset, place: Place, cache_dir: Path | None) -> list[Node]:
-    """Every machine, asked what a run at this place needs of it."""
-    runs_dir = place.folder.resolve().parent if place.remote is None else None
-    return survey(data_paths(dataset), runs_dir, cache_dir, storage_of(dataset, place))
+@dataclass(frozen=True)
+class Shared:
+    """What all machines of a run must see alike, or reach on S3: the data, the runs folder, the same versions."""
 
+    dataset: Dataset
+    place: Place
+    cache_dir: Path | None
 
-def require_shared(dataset: Dataset, place: Place, cache_dir: Path | None) -> None:
-    """Before a search on several machines: all see the data and the runs folder, or reach them on S3, with the same
-    versions.
+    def asking(self) -> Survey:
+        runs_dir = self.place.folder.resolve().parent if self.place.remote is None else None
+        return Survey(data_paths(self.dataset), runs_dir, self.cache_dir, storage_of(self.dataset, self.place))
 
-    Raises RunError with everything that does not hold.
-    """
-    ready()
-    if sum(node["Alive"] for node in ray.nodes()) < 2:
-        return
-    fatal = [finding for finding in look_at_nodes(survey_for(dataset, place, cache_dir)) if finding.fatal]
-    if fatal:
-        raise RunError("the machines of the cluster do not fit together.\n" + "\n".join(map(in_words, fatal)))
+    def require(self) -> None:
+        """Before a search on several machines. Raises RunError with everything that does not hold."""
+        ready()
+        if sum(node["Alive"] for node in ray.nodes()) < 2:
+            return
+        fatal = [finding for finding in look_at_nodes(self.asking().everyone()) if finding.fatal]
+        if fatal:
+            raise RunError("the machines of the cluster do not fit together.\n" + "\n".join(map(in_words, fatal)))
 
 
 def in_words(finding: Finding) -> str:

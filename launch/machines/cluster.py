@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +115,12 @@ def ready() -> None:
             raise start.error
 
 
+def started_here() -> bool:
+    """Whether this process has started the Ray that it uses, which no other machine joins."""
+    node = ray._private.worker._global_node
+    return node is not None and "raylet" in node.all_processes
+
+
 def _no_answer(address: str, error: OSError) -> ConfigError:
     why = " ".join(str(error).split())[:200]
     return ConfigError(
@@ -137,24 +143,43 @@ class Share:
     num_workers: int
 
 
+@dataclass(frozen=True)
+class Worth:
+    """What a machine adds to a search, or all of them do. trials: at once. units: of memory, where trials are packed
+    (`room.py`). why_none: of one that cannot be used."""
+
+    trials: int
+    units: float = 0.0
+    why_none: str = ""
+
+    def __add__(self, other: Worth) -> Worth:
+        return Worth(self.trials + other.trials, self.units + other.units)
+
+
 def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int | None) -> Share:
     """Settle what was left open: a GPU where there is one, with its share of the cores; else one core.
 
     Raises ConfigError where not even one trial fits.
     """
-    have = ray.cluster_resources()
-    have_cpus, have_gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    have_cpus, have_gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     gpus = float(have_gpus > 0) if gpus is None else gpus
     if gpus > 1 and gpus % 1:
         raise ConfigError(f"--gpus-per-trial above 1 must be whole, got {gpus:g}. Give 1, or a fraction below it.")
     if cpus is None:
-        cpus = float(max(1, int(have_cpus * gpus / max(have_gpus, gpus)))) if gpus else 1.0
-    fit = min(int(have_cpus / cpus), int(have_gpus / gpus) if gpus else MAX_TRIALS)
+        shares = [node.get("CPU", 0.0) * gpus / node["GPU"] for node in nodes if node.get("GPU", 0.0) >= max(gpus, 1)]
+        cpus = float(max(1, int(min(shares, default=1.0)))) if gpus else 1.0
+    fit = sum(trials_on(node, cpus, gpus) for node in nodes)
     if fit < 1:
         raise ConfigError(
-            f"one trial asks for {cpus:g} CPUs and {gpus:g} GPUs, and there are {have_cpus:g} and {have_gpus:g}. "
-            "Lower --cpus-per-trial or --gpus-per-trial."
+            f"one trial asks for {cpus:g} CPUs and {gpus:g} GPUs of one machine, and there are {have_cpus:g} and "
+            f"{have_gpus:g} on {len(nodes)}. Lower --cpus-per-trial or --gpus-per-trial."
         )
     # On a CPU loading and training share the trial's cores; beside a GPU the cores have nothing else to do.
     num_workers = min(MAX_LOADERS, max(0, int(cpus) - 1)) if gpus else 0
     return Share(cpus, gpus, min(fit, max_concurrent or fit), num_workers)
+
+
+def trials_on(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """How many trials of so many CPUs and GPUs fit onto a machine at once. node: its resources, as Ray counts them."""
+    return min(int(node.get("CPU", 0.0) / cpus + 1e-9), int(node.get("GPU", 0.0) / gpus + 1e-9) if gpus else MAX_TRIALS)

@@ -46,26 +46,48 @@ class Node:
     problem: str = ""
 
 
-def survey(data: Sequence[Path], runs_dir: Path | None, cache_dir: Path | None, storage: Storage) -> list[Node]:
-    """Ask every machine of the Ray that this process is connected to, the driver's own first.
+class Survey:
+    """Asks machines of the Ray that this process is connected to what they have, and whether they see what it sees.
 
     data: files and folders that all must see alike. runs_dir: a folder that all must be able to write.
-    storage: what all must be able to do on S3.
+    storage: what all must be able to do on S3. Between `begin` and `end`: a file is written to be looked for.
     """
-    expected = {str(path): looks(path) for path in data}
-    mark = None if runs_dir is None else runs_dir / f".visionsweep-probe-{uuid.uuid4().hex}"
-    here = ray.get_runtime_context().get_node_id()
-    alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != here)
-    try:
-        if mark is not None:
-            mark.write_text("visionsweep")
-        asked = [_ask(node["NodeID"], expected, mark, cache_dir, storage) for node in alive]
-        ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
-        return [_node(node, task, node["NodeID"] == here) for node, task in zip(alive, asked, strict=True)]
-    finally:
-        if mark is not None:
-            for probe in mark.parent.glob(f"{mark.name}*"):
+
+    def __init__(self, data: Sequence[Path], runs_dir: Path | None, cache_dir: Path | None, storage: Storage) -> None:
+        self.expected = {str(path): looks(path) for path in data}
+        self.mark = None if runs_dir is None else runs_dir / f".visionsweep-probe-{uuid.uuid4().hex}"
+        self.cache_dir, self.storage = cache_dir, storage
+        self.here = ray.get_runtime_context().get_node_id()
+
+    def begin(self) -> None:
+        if self.mark is not None:
+            self.mark.write_text("visionsweep")
+
+    def end(self) -> None:
+        if self.mark is not None:
+            for probe in self.mark.parent.glob(f"{self.mark.name}*"):
                 probe.unlink(missing_ok=True)
+
+    def ask(self, node: Mapping[str, Any]) -> Any:
+        """node: of ray.nodes(). A task, for `answer`."""
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        remote = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_answer)
+        return remote.remote(dict(self.expected), self.mark, self.cache_dir, self.storage)
+
+    def answer(self, node: Mapping[str, Any], task: Any) -> Node:
+        """What the machine said until now."""
+        return _node(node, task, node["NodeID"] == self.here)
+
+    def everyone(self) -> list[Node]:
+        """All machines, the driver's own first."""
+        alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != self.here)
+        self.begin()
+        try:
+            tasks = [self.ask(node) for node in alive]
+            ray.wait(tasks, num_returns=len(tasks), timeout=ANSWER_S)
+            return [self.answer(node, task) for node, task in zip(alive, tasks, strict=True)]
+        finally:
+            self.end()
 
 
 def looks(path: Path) -> str:
@@ -76,12 +98,6 @@ def looks(path: Path) -> str:
         return f"a file of {path.stat().st_size} bytes"
     except OSError as error:
         return f"not there ({error.strerror})"
-
-
-def _ask(node_id: str, expected: Mapping[str, str], mark: Path | None, cache_dir: Path | None, storage: Storage) -> Any:
-    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    remote = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_answer)
-    return remote.remote(dict(expected), mark, cache_dir, storage)
 
 
 def _answer(expected: dict[str, str], mark: Path | None, cache_dir: Path | None, storage: Storage) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the trial gets much, trains a few batches to see what it takes, and is moved whe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from launch.engine.memory import MemoryModel
 from launch.machines.bundles import resources_of
+from launch.machines.cluster import Worth
 from launch.machines.room import Room
 from launch.records import Records
 from search_spaces.grammar import Space
@@ -23,10 +24,10 @@ from trainables.shares import TrialShare
 
 class Packer:
     """Gives each trial of a run its share. What was measured stands in the records, so a run that is gone on with
-    knows it; what is live is told here."""
+    knows it; what is live is told here. machines: what there is of them now; None for no other than at the start."""
 
-    def __init__(self, room: Room, space: Space, records: Records) -> None:
-        self.room, self.space, self.records = room, space, records
+    def __init__(self, room: Room, space: Space, records: Records, machines: Callable[[], Worth] | None = None) -> None:
+        self.room, self.space, self.records, self.machines = room, space, records, machines
         self.live: dict[str, TrialShare] = {}
         found = {name: trial.peak_memory_mb for name, trial in records.trials.items()}
         self.peaks_mb = {name: peak for name, peak in found.items() if peak is not None}
@@ -34,8 +35,11 @@ class Packer:
 
     def has_room(self) -> bool:
         """Whether another trial could start, of the smallest share. One that runs alone always can."""
+        if self.machines is not None:
+            self.room = self.room.resized(self.machines())
         used = sum(share.of_one for share in self.live.values())
-        return not self.live or used + self.room.levels[-1] <= self.room.units + 1e-9
+        fits = used + self.room.levels[-1] <= self.room.units + 1e-9
+        return not self.live or (fits and len(self.live) < self.room.most)
 
     def begin(self, trial_id: str) -> dict[str, Any]:
         """The share of a trial that is about to be handed to Ray, as plain values."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ray
 
-from launch.machines.cluster import MAX_LOADERS, Share, ready, share_of_machine
-from launch.machines.nodes import survey
+from launch.machines.cluster import MAX_LOADERS, Share, Worth, ready, share_of_machine, trials_on
+from launch.machines.nodes import Survey
 from launch.remote.probe import Storage
 from search_spaces.errors import ConfigError
 from trainables.shares import GPU_CONTEXT_MB, TrialShare
@@ -32,7 +32,7 @@ class Unit:
 class Room:
     """What trials are packed into. unit_mb: the memory of the smallest unit, of which shares are parts; units: how many
     of that size there are in all. levels: the shares, the largest first. cpus: of a whole share; cpus_each: of every
-    trial, None for a part of `cpus`. most: trials at once.
+    trial, None for a part of `cpus`. most: trials at once; limit: what the user allows of them, or None.
     """
 
     on_gpus: bool
@@ -42,6 +42,7 @@ class Room:
     cpus: float
     cpus_each: float | None
     most: int
+    limit: int | None
 
     def share(self, level: float, measure: bool = False) -> TrialShare:
         cpus = self.cpus_each or self.cpus * level
@@ -55,6 +56,27 @@ class Room:
         needed = peak_memory_mb * MARGIN + (GPU_CONTEXT_MB if self.on_gpus else 0.0)
         return min((level for level in self.levels if level * self.unit_mb >= needed), default=1.0)
 
+    def worth(self, unit: Unit) -> Worth:
+        """What one more adds. What is left of it beyond whole shares of the smallest size holds nothing."""
+        at_once = MOST_ON_A_GPU if self.cpus_each is None else int(unit.cpus / self.cpus_each)
+        parts = math.floor(unit.memory_mb / self.unit_mb / self.levels[-1] + 1e-9)
+        return Worth(at_once, 1.0 if self.on_gpus else parts * self.levels[-1])
+
+    def worth_of(self, node: Mapping[str, float], gpu_memory_mb: float | None) -> Worth:
+        """Of a machine's resources, as Ray counts them. gpu_memory_mb: None where it is known to be enough."""
+        if not self.on_gpus:
+            return self.worth(Unit(node.get("memory", 0.0) / 2**20, node.get("CPU", 0.0)))
+        if gpu_memory_mb is not None and node.get("GPU") and gpu_memory_mb < self.unit_mb:
+            return Worth(
+                0, why_none=f"its GPU has {gpu_memory_mb:.0f} MB, and trials are packed for {self.unit_mb:.0f} MB"
+            )
+        return sum((self.worth(unit) for unit in _gpus_of(node, self.unit_mb, self.cpus_each)), Worth(0))
+
+    def resized(self, total: Worth) -> Room:
+        """For what all machines together add now."""
+        most = min(total.trials, int(total.units / self.levels[-1] + 1e-9))
+        return replace(self, units=total.units, most=min(most, self.limit or most))
+
     @property
     def unknown(self) -> float:
         """The share of a trial of which nothing is known."""
@@ -67,11 +89,8 @@ def room_of(units: Sequence[Unit], on_gpus: bool, cpus_each: float | None, max_c
     at_once = [MOST_ON_A_GPU if cpus_each is None else int(unit.cpus / cpus_each) for unit in units]
     each = min(max(at_once), max_concurrent or max(at_once), *([MOST_ON_A_GPU] if on_gpus else []))
     levels = tuple(0.5**power for power in range(math.ceil(math.log2(each)) + 1))
-    # What is left of a larger machine beyond whole shares of the smallest size holds nothing.
-    whole = sum(math.floor(unit.memory_mb / smallest / levels[-1] + 1e-9) * levels[-1] for unit in units)
-    units_in_all = float(len(units)) if on_gpus else whole
-    most = min(sum(at_once), int(units_in_all / levels[-1] + 1e-9))
-    return Room(on_gpus, smallest, units_in_all, levels, cpus, cpus_each, min(most, max_concurrent or most))
+    room = Room(on_gpus, smallest, 0.0, levels, cpus, cpus_each, 0, max_concurrent)
+    return room.resized(sum((room.worth(unit) for unit in units), Worth(0)))
 
 
 def room_of_cluster(cpus: float | str | None, gpus: float | str | None, max_concurrent: int | None) -> Room:
@@ -103,15 +122,17 @@ def room_of_cluster(cpus: float | str | None, gpus: float | str | None, max_conc
     return room_of(units, gpus == "auto", cpus_each, max_concurrent)
 
 
-def _gpu_units(nodes: Sequence[dict[str, Any]], cpus_each: float | None) -> list[Unit]:
-    seen_gb = [node.gpu_memory_gb for node in survey([], None, None, Storage()) if node.gpu_memory_gb]
+def _gpu_units(nodes: Sequence[Mapping[str, float]], cpus_each: float | None) -> list[Unit]:
+    seen_gb = [node.gpu_memory_gb for node in Survey([], None, None, Storage()).everyone() if node.gpu_memory_gb]
     memory_mb = min(seen_gb, default=0.0) * 1e9 / 2**20
-    found = []
-    for node in nodes:
-        num_gpus, num_cpus = int(node.get("GPU", 0.0)), node.get("CPU", 0.0)
-        if num_gpus and num_cpus / num_gpus >= (cpus_each or 0.125):
-            found += [Unit(memory_mb, num_cpus / num_gpus)] * num_gpus
-    return found
+    return [unit for node in nodes for unit in _gpus_of(node, memory_mb, cpus_each)]
+
+
+def _gpus_of(node: Mapping[str, float], memory_mb: float, cpus_each: float | None) -> list[Unit]:
+    """Those of a machine that has cores enough for trials on them."""
+    num_gpus, num_cpus = int(node.get("GPU", 0.0)), node.get("CPU", 0.0)
+    enough = num_gpus > 0 and num_cpus / num_gpus >= (cpus_each or 0.125)
+    return [Unit(memory_mb, num_cpus / num_gpus)] * num_gpus if enough else []
 
 
 def plan(
@@ -125,3 +146,10 @@ def plan(
         first = room.share(room.unknown)
         return Share(first.cpus, first.gpus, room.most, first.num_workers), room
     return share_of_machine(cpus, gpus, max_concurrent), None
+
+
+def worth_of(share: Share, room: Room | None, node: Mapping[str, Any], gpu_memory_gb: float | None) -> Worth:
+    """What a machine adds to what `plan` settled. node: of ray.nodes()."""
+    if room is None:
+        return Worth(trials_on(node["Resources"], share.cpus, share.gpus))
+    return room.worth_of(node["Resources"], None if gpu_memory_gb is None else gpu_memory_gb * 1e9 / 2**20)

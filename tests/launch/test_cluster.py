@@ -164,10 +164,15 @@ def test_check_says_what_every_machine_has_and_what_a_trial_needs(two_nodes: Clu
 
 @dataclass
 class Apart:
-    """A cluster whose second node has another `folder` than the first one: empty, and its own."""
+    """A cluster whose second node, once it has joined, has another `folder` than the first one: empty, and its own."""
 
     cluster: Cluster
     folder: Path
+    hidden: tuple[str, ...]
+
+    def join(self) -> None:
+        if len(self.cluster.nodes) < 2:
+            self.cluster.join(before=self.hidden)
 
 
 @pytest.fixture(scope="module")
@@ -181,14 +186,36 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
     alone.folder.mkdir()
     try:
         alone.head()
-        alone.join(before=hidden)
-        yield Apart(alone, folder)
+        yield Apart(alone, folder, hidden)
     finally:
         alone.stop()
         shutil.rmtree(alone.folder, ignore_errors=True)
 
 
+def test_a_machine_that_joins_and_does_not_fit_is_named_and_gets_no_trial(apart: Apart) -> None:
+    run_dir, log = apart.folder / "runs" / "a", apart.folder / "log"
+    search = ("run", tiny(apart.folder, 20), "--data", "photos", "--trials", 1000, "--name", "a")
+    driver = apart.cluster.started(apart.folder, *search, "--address", apart.cluster.address, log=log)
+
+    def ended() -> list[object]:
+        return [row["status"] for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
+
+    wait_until(lambda: bool(ended()))
+    apart.join()
+    wait_until(lambda: "A machine has joined the cluster and is not used." in log.read_text())
+    before = len(ended())
+    wait_until(lambda: len(ended()) >= before + 3)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=60) in (0, 130), log.read_text()
+    said = log.read_text()
+    assert "photos is not there" in said, said
+    assert "Put it on a folder that all machines share" in said
+    assert set(ended()) <= {"complete", "interrupted"}
+    assert not list(run_dir.parent.glob(".visionsweep-probe*"))
+
+
 def test_a_folder_that_one_machine_does_not_share_is_refused_before_there_is_a_run(apart: Apart) -> None:
+    apart.join()
     search, address = tiny(apart.folder, 1), apart.cluster.address
     refused = apart.cluster.visionsweep(
         apart.folder, "run", search, "--data", "photos", "--name", "b", "--address", address
@@ -204,6 +231,7 @@ def test_a_folder_that_one_machine_does_not_share_is_refused_before_there_is_a_r
 def test_machines_that_share_no_folder_search_together_with_data_and_run_on_s3(
     apart: Apart, bucket: str, s3_server: S3Server
 ) -> None:
+    apart.join()
     upload_folder(apart.folder / "photos", bucket, "photos")
     ran = apart.cluster.visionsweep(
         apart.folder, "run", tiny(apart.folder, 4), "--data", f"s3://{bucket}/photos", "--trials", 4, "--name", "d",
@@ -259,16 +287,19 @@ def moved(run_dir: Path) -> bool:
     return any(len(pids) > 1 for pids in found.values())
 
 
-def test_a_search_outlives_a_spot_notice_and_goes_on_on_another_head(work: Path) -> None:
+def test_a_search_uses_a_machine_that_joins_outlives_its_spot_notice_and_goes_on_on_another_head(work: Path) -> None:
     before = Cluster(Path("/tmp") / f"vs-{os.getpid()}-spot")
     before.folder.mkdir()
     run_dir, log = work / "runs" / "s", work / "log"
     try:
         before.head()
-        second = before.join(before=("env", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=3"))
-        search = ("run", tiny(work, 60), "--data", "photos", "--trials", 3, "--name", "s", "--address", before.address)
+        search = ("run", tiny(work, 200), "--data", "photos", "--trials", 3, "--name", "s", "--address", before.address)
         driver = before.started(work, *search, log=log)
-        wait_until(lambda: len({row["trial_id"] for row in rows(run_dir / "epochs.jsonl")}) == 2)
+        wait_until(lambda: bool(rows(run_dir / "epochs.jsonl")))
+        assert len(rows(run_dir / "trials.jsonl")) == 2, "one was proposed, and has started"
+        second = before.join(before=("env", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=3"))
+        wait_until(lambda: "has joined the cluster: 1 more trial at once." in log.read_text())
+        wait_until(lambda: len({row["pid"] for row in rows(run_dir / "epochs.jsonl")}) == 2)
         second.terminate()  # Ray drains it, and ends it after the seconds that it was given
         wait_until(lambda: moved(run_dir))
         assert second.wait(timeout=60) is not None
@@ -290,7 +321,7 @@ def test_a_search_outlives_a_spot_notice_and_goes_on_on_another_head(work: Path)
     assert sorted(ended) == [(f"000{number}", "complete") for number in range(3)]
     numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
     assert told < set(numbers)
-    assert len(set(numbers)) == 3 * 60
+    assert len(set(numbers)) == 3 * 200
     assert len(numbers) - len(set(numbers)) <= 3, "at most one epoch for each trial and loss"
 
 

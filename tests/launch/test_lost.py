@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from ray import tune
 
 from launch import callback as module
 from launch.callback import RunCallback
 from launch.machines.lost import ray_is_gone
 from launch.records import Records
+from launch.searcher import StudySearcher
+from launch.tuning import MAX_RETRIES, tune_until_done
+from launch.watch import Watch
 from search_spaces import Float, Search
 from search_spaces.errors import DiskFull
+from search_spaces.names import COSTS
 
 SEARCH = Search(task="multiclass", space={"lr": Float(0.1, 1)}).for_task("multiclass")
 
@@ -24,6 +31,8 @@ class Progress:
 
 
 class Failed:
+    trial_id = "a"
+
     def __init__(self) -> None:
         self.config = {"trial_id": "0000"}
 
@@ -66,3 +75,47 @@ def test_a_process_of_a_local_ray_that_has_ended_is_named(monkeypatch: pytest.Mo
     node = SimpleNamespace(all_processes={"raylet": [ended]})
     monkeypatch.setattr(ray._private.worker, "_global_node", node)
     assert ray_is_gone() == "its process raylet on this machine is gone"
+
+
+def dying(deaths: Path, times: int) -> Any:
+    """A trainable of one epoch whose process dies as soon as it has trial 0001, so many times."""
+
+    class Dying(tune.Trainable):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None:
+            self.trial = config["trial_id"]
+            if self.trial == "0001" and len(list(deaths.iterdir())) < times:
+                (deaths / str(os.getpid())).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            row = {"epoch": 1, "metrics": {"val/accuracy": 0.5}, "seconds": 0.1, "images_per_s": 1.0, "lr": 0.1}
+            costs = dict.fromkeys(COSTS, 1.0)
+            return {**row, **costs, "val/accuracy": 0.5, "trial_id": self.trial, "status": "complete", "done": True}
+
+    return tune.with_resources(Dying, {"cpu": 1})
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(("times", "status"), [(1, "complete"), (99, "failed")])
+def test_a_process_that_dies_while_it_is_handed_to_a_trial_is_no_failure_of_the_trial(
+    tmp_path: Path, times: int, status: str
+) -> None:
+    space = {"optimizer": {"name": "sgd", "lr": Float(0.1, 1)}, "model": {"backbone": "test_resnet"}, "batch_size": 8}
+    search = Search(task="multiclass", space=space, epochs=1).for_task("multiclass")
+    records = Records.create(tmp_path / "run", {"search": {}})
+    searcher = StudySearcher(search, records, 0, 4, None)
+    searcher.has_room = lambda: not searcher.trial_ids  # one at a time, so that processes are handed on
+    progress: Any = Progress()
+    callback, watch = RunCallback(records, search, progress, 5, {}), Watch(records.run_dir, MAX_RETRIES)
+    (tmp_path / "deaths").mkdir()
+    tune_until_done(dying(tmp_path / "deaths", times), searcher, search, callback, watch, 1)
+    statuses = {name: trial.status for name, trial in records.trials.items()}
+    assert statuses == {"0000": "complete", "0001": status, "0002": "complete", "0003": "complete"}
+    assert len(list((tmp_path / "deaths").iterdir())) == (1 if times == 1 else 1 + MAX_RETRIES + 1)
+    assert [trial.state.name for trial in searcher.study.trials] == [
+        "COMPLETE", "COMPLETE" if times == 1 else "FAIL", "COMPLETE", "COMPLETE",
+    ]  # fmt: skip

@@ -1,0 +1,72 @@
+"""What is settled before a search runs: how it is run, and whether the search and the data fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launch import preflight
+from search_spaces.search import Search
+from trainables.data.dataset import Dataset
+from trainables.data.formats import load_dataset
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a search is run, as opposed to what it searches.
+
+    num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials.
+    cpus_per_trial, gpus_per_trial: None decides by the machine; `auto` packs trials by the memory that they need.
+    max_concurrent: None for as many as fit, also on machines that join a cluster later.
+    cache_dir: None for no cache. keep_trials: how many of the best trials keep weights and predictions.
+    log: who else is told (`loggers.py`).
+    """
+
+    data: str
+    num_trials: int | None = None
+    budget_s: float | None = None
+    max_concurrent: int | None = None
+    cpus_per_trial: float | Literal["auto"] | None = None
+    gpus_per_trial: float | Literal["auto"] | None = None
+    seed: int = 0
+    cache_dir: str | None = None
+    on_bad_image: str = "error"
+    keep_trials: int = 5
+    log: Sequence[str] = ()
+
+    @property
+    def resources(self) -> tuple[float | Literal["auto"] | None, float | Literal["auto"] | None, int | None]:
+        """What `plan` takes."""
+        return self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent
+
+    @property
+    def cache(self) -> Path | None:
+        return None if self.cache_dir is None else Path(self.cache_dir)
+
+
+def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
+    """The search for the data's task, and the data. Raises InputError for everything that is wrong with either."""
+    preflight.check_weights(search)
+    preflight.check_packing(search, "auto" in (options.cpus_per_trial, options.gpus_per_trial))
+    if search.task != "classification":  # else the task is known with the data, and checked then
+        preflight.check_names(search.for_task(search.task))
+    dataset = load_data(search, options)
+    search = search.for_task(dataset.task)
+    preflight.check_names(search)
+    preflight.check_data(search, dataset)
+    return search, dataset
+
+
+def load_data(search: Search, options: RunOptions) -> Dataset:
+    task = None if search.task == "classification" else search.task
+    dataset, _ = load_dataset(
+        options.data,
+        task=task,
+        seed=options.seed,
+        on_bad_image=options.on_bad_image,
+        short_side_px=preflight.short_side_px(search),
+        cache_dir=options.cache,
+    )
+    return dataset
