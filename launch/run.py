@@ -32,10 +32,10 @@ from launch.records import Records
 from launch.remote.mirror import Mirror
 from launch.remote.places import Place, new_place, place_of
 from launch.remote.sitting import check_new, mirrored
+from launch.run_data import require_same
 from launch.searcher import StudySearcher
 from launch.tuning import MAX_RETRIES, tune_until_done
 from launch.watch import Watch
-from search_spaces.errors import RunError
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
@@ -120,12 +120,7 @@ def _go_on(
         options = replace(options, num_trials=num_trials, budget_s=budget_s)
         check_loggers(options.log)
         dataset = load_data(search, options)
-        was = search_json["data"]["fingerprint"]
-        if dataset.fingerprint != was:
-            raise RunError(
-                f"the data at {options.data} is not the run's data (fingerprint {dataset.fingerprint}, was {was}). "
-                "Restore it, or start a new run."
-            )
+        require_same(dataset, options.data, search_json["data"])
         shared = Shared(dataset, place, options.cache)
         shared.require()
         if more_trials:

@@ -72,7 +72,8 @@ class Survey:
         """node: of ray.nodes(). A task, for `answer`."""
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         remote = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_answer)
-        return remote.remote(dict(self.expected), self.mark, self.cache_dir, self.storage)
+        has_gpus = node["Resources"].get("GPU", 0.0) > 0
+        return remote.remote(dict(self.expected), self.mark, self.cache_dir, self.storage, has_gpus)
 
     def answer(self, node: Mapping[str, Any], task: Any) -> Node:
         """What the machine said until now."""
@@ -100,12 +101,14 @@ def looks(path: Path) -> str:
         return f"not there ({error.strerror})"
 
 
-def _answer(expected: dict[str, str], mark: Path | None, cache_dir: Path | None, storage: Storage) -> dict[str, Any]:
+def _answer(
+    expected: dict[str, str], mark: Path | None, cache_dir: Path | None, storage: Storage, has_gpus: bool
+) -> dict[str, Any]:
     """On the machine itself."""
     not_seen = {path: found for path, was in expected.items() if (found := looks(Path(path))) != was}
     if mark is not None:
         not_seen |= _runs_dir_problem(mark)
-    names, gpu_memory_gb = _gpus()
+    names, gpu_memory_gb = _gpus() if has_gpus else ((), 0.0)  # torch takes seconds to import
     free_gb = 0.0
     if cache_dir is not None:
         there = next(folder for folder in (cache_dir, *cache_dir.parents) if folder.exists())

@@ -24,7 +24,7 @@ SEARCH = Search(
     task="binary",
     space={"model": {"backbone": "test_resnet"}, "optimizer": {"name": "sgd", "lr": Float(0.01, 0.1)}, "batch_size": 8},
     fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=80, grace_epochs=80,
+    epochs=40, grace_epochs=40,
 )
 """
 
@@ -80,8 +80,8 @@ def test_ctrl_c_ends_cleanly_prints_the_ranking_and_the_run_goes_on_later(
     assert {trial.status for trial in load_run(run_dir).trials} == {"complete"}
     after = {trial.trial_id: [row["epoch"] for row in trial.epochs] for trial in load_run(run_dir).trials}
     for trial_id, epochs in before.items():
-        assert 0 < epochs < 80
-        assert after[trial_id] == list(range(1, 81)), "every epoch once, none left out"
+        assert 0 < epochs < 40
+        assert after[trial_id] == list(range(1, 41)), "every epoch once, none left out"
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(started: subprocess.Popen[str], tmp_path: Path) -> None:
