@@ -41,6 +41,7 @@ SEARCH = Search(
     grace_epochs=2,
 )
 """
+JOIN_S = 5.0  # two nodes that start at once on one machine take the same socket, and one of them ends
 STALLED_S = 120.0  # without a new line: something is stuck
 Say = Callable[[str], object]
 
@@ -60,8 +61,7 @@ def main() -> None:
         (folder / "search.py").write_text(SEARCH)
         cluster.head(cpus=0)
         for _ in range(arguments.nodes):
-            cluster.start(f"--address={cluster.address}")
-        cluster.wait_for(1 + arguments.nodes)
+            cluster.join()
         calm_s = calm(cluster, folder, arguments.trials)
         print(f"left in peace: {calm_s:.0f} s", flush=True)
         targets = ("worker", "worker", "node", *(("driver",) if arguments.kill_driver else ()))
@@ -105,6 +105,7 @@ class Storm:
     rng: random.Random
     outcome: Outcome = field(default_factory=Outcome)
     joining: list[float] = field(default_factory=list)  # when a node is to be replaced
+    joined: float = 0.0  # when the last one was
     ended: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -124,8 +125,9 @@ class Storm:
                 self.outcome.lost.append(f"nothing new for {STALLED_S:.0f} s after {self._progress()}")
                 kill(driver)
                 break
-            for when in [when for when in self.joining if when <= now]:
-                self.joining.remove(when)
+            if self.joining and max(self.joining[0], self.joined + JOIN_S) <= now:
+                del self.joining[0]
+                self.joined = now
                 self.cluster.start(f"--address={self.cluster.address}")
             if driver.poll() not in (0, None):  # killed, or it says that its Ray is gone
                 say(f"  the search ended with {driver.returncode}, and is resumed")

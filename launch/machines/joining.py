@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,8 @@ class Machines:
     def now(self) -> Worth:
         """Of all that are alive and fit; looked at again every LOOK_EVERY_S."""
         if time.monotonic() - self.looked >= LOOK_EVERY_S:
-            self._look()
+            with suppress(Exception):  # a head that does not answer, or a full disk, is told by others, and passes
+                self._look()
             self.looked = time.monotonic()
         return self.total
 
