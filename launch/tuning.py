@@ -11,7 +11,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune import TuneError
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from launch.callback import RunCallback
 from launch.machines.cluster import MAX_TRIALS
@@ -47,6 +47,7 @@ def tune_until_done(
     if searcher.packer is not None:
         scheduler = PackedTrials(scheduler, searcher.packer)
     searcher.not_begun = callback.not_begun
+    leave_starting_to_tune(scheduler)
     spare_what_never_began(scheduler, callback.not_begun)
     with _scratch() as scratch:
         tuner = tune.Tuner(
@@ -75,6 +76,15 @@ def tune_until_done(
             if callback.error is not None:  # Ray wraps what a callback raises
                 raise callback.error from None
             raise
+
+
+def leave_starting_to_tune(scheduler: TrialScheduler) -> None:
+    """Ray's first-come rule names the first pending trial at every step. Tune then gives it the next process that is
+    free, and drops the one that it has begun to start for it: where trials take less time than that, none ever starts
+    on a machine that has just joined. Without a name Tune starts pending trials by itself, and keeps both."""
+    base = scheduler.base if isinstance(scheduler, PackedTrials) else scheduler
+    if type(base).choose_trial_to_run is FIFOScheduler.choose_trial_to_run:
+        base.choose_trial_to_run = lambda tune_controller: None
 
 
 def spare_what_never_began(scheduler: TrialScheduler, not_begun: set[str]) -> None:

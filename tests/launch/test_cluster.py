@@ -293,7 +293,7 @@ def test_a_search_uses_a_machine_that_joins_outlives_its_spot_notice_and_goes_on
     run_dir, log = work / "runs" / "s", work / "log"
     try:
         before.head()
-        search = ("run", tiny(work, 200), "--data", "photos", "--trials", 3, "--name", "s", "--address", before.address)
+        search = ("run", tiny(work, 60), "--data", "photos", "--trials", 10, "--name", "s", "--address", before.address)
         driver = before.started(work, *search, log=log)
         wait_until(lambda: bool(rows(run_dir / "epochs.jsonl")))
         assert len(rows(run_dir / "trials.jsonl")) == 2, "one was proposed, and has started"
@@ -318,10 +318,10 @@ def test_a_search_uses_a_machine_that_joins_outlives_its_spot_notice_and_goes_on
         shutil.rmtree(before.folder, ignore_errors=True)
     assert resumed.code == 0, resumed.out + resumed.err
     ended = [(row["trial_id"], row["status"]) for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
-    assert sorted(ended) == [(f"000{number}", "complete") for number in range(3)]
+    assert sorted(ended) == [(f"000{number}", "complete") for number in range(10)]
     numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
     assert told < set(numbers)
-    assert len(set(numbers)) == 3 * 200
+    assert len(set(numbers)) == 10 * 60
     assert len(numbers) - len(set(numbers)) <= 3, "at most one epoch for each trial and loss"
 
 
