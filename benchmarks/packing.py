@@ -2,7 +2,7 @@
 
     python benchmarks/packing.py [--trials 24] [--cpus 2] [--seed 0]
 
-Random configurations of mixed sizes (360 drawn images, batches of 8 to 256 at 32 or 64 px) on a Ray that has as much
+Random configurations of mixed sizes (360 drawn images, batches of 8 to 256 at 32 to 128 px) on a Ray that has as much
 memory as the largest of them needs with its margin, or two small ones with some air. First with `--cpus-per-trial
 auto`, from knowing nothing; then as many at once as would fit if all were the largest. Both in one run, one after the
 other. The peak is that of the summed resident memory of the trials' processes, sampled twice a second: libraries that
@@ -41,15 +41,15 @@ SEARCH = Search(
         "model": {"backbone": Pick("test_resnet", "test_efficientnet", "resnet18")},
         "optimizer": {"name": "sgd", "lr": Float(1e-3, 1e-1, log=True)},
         "batch_size": Pick(8, 16, 32, 256),
-        "image_size": Pick(32, 64),
+        "image_size": Pick(32, 64, 128),
     },
     fixed={"model": {"weights": "none"}, "fit_image": "squash"},
-    epochs=4,
-    grace_epochs=4,
+    epochs=6,
+    grace_epochs=6,
     sampler="random",
 )
 SMALLEST = {"model/backbone": "test_resnet", "batch_size": 8, "image_size": 32}
-LARGEST = {"model/backbone": "resnet18", "batch_size": 256, "image_size": 64}
+LARGEST = {"model/backbone": "resnet18", "batch_size": 256, "image_size": 128}
 
 
 @dataclass
