@@ -6,7 +6,6 @@ writes it anew from the records.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -22,6 +21,9 @@ from optuna.trial import TrialState
 from analysis.load import Trial
 from launch.replay import DIRECTIONS, STATES, Replay
 from search_spaces.search import Search
+
+CLOSE_S = 60.0  # for what is still to be written
+LOCK_FILE_SUFFIX = ".lock"  # Optuna's, of the link that keeps other writers out
 
 _log = logging.getLogger(__name__)
 
@@ -57,12 +59,16 @@ class Journal:
     def close(self) -> None:
         """Raises nothing: a journal that could not be written is a line in the log, not the end of a search."""
         self.queue.put(None)
-        self.thread.join()
+        self.thread.join(CLOSE_S)
+        if self.thread.is_alive():
+            _log.warning("%s: not written to its end after %.0f s; the search does not wait for it", self.path, CLOSE_S)
 
     def _write(self, past: list[Trial]) -> None:
         try:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
+            # The lock too, which a driver that was killed while it wrote leaves behind: Optuna waits for ever for one
+            # whose journal is gone. Nobody else writes here, as the run is this process's alone.
+            for left in (self.path, self.path.with_name(f"{self.path.name}{LOCK_FILE_SUFFIX}")):
+                left.unlink(missing_ok=True)
             self.storage = JournalStorage(JournalFileBackend(str(self.path)))
             study = optuna.create_study(
                 storage=self.storage,

@@ -28,8 +28,8 @@ OWN_RAY = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Ray are marked: `make test` runs them two at a time, each of the two with one Ray for most of its
-    files (they mostly wait), and the others on all cores."""
+    """Files that start Ray are marked: `make test` runs them one after the other, with one Ray for most of them, and the
+    others on all cores."""
     files = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
     for item in items:
         if item.path in files or item.path.name in OWN_RAY:

@@ -10,9 +10,10 @@ from typing import Any
 import optuna
 import pytest
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
+from launch import journal as module
 from launch.journal import Journal
 from launch.records import Records
 from launch.searcher import StudySearcher
@@ -221,3 +222,19 @@ def test_a_damaged_or_foreign_journal_of_before_is_replaced(tmp_path: Path) -> N
     (tmp_path / "run" / "study.journal").write_text('{"op_code": 0, "worker_id')
     close(opened(tmp_path))
     assert [trial.user_attrs["trial_id"] for trial in read(tmp_path)] == [trial_id]
+
+
+def test_the_lock_of_a_driver_that_was_killed_while_it_wrote_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = opened(tmp_path)
+    proposals(records, 1)
+    close(records)
+    assert JournalFileSymlinkLock(str(tmp_path / "run" / "study.journal")).acquire()
+    monkeypatch.setattr(module, "CLOSE_S", 10.0)
+    again = opened(tmp_path)
+    assert again.journal is not None
+    proposals(again, 1)
+    again.journal.close()
+    assert not again.journal.thread.is_alive(), "it waits for the lock of a process that is gone"
+    assert [trial.user_attrs["trial_id"] for trial in read(tmp_path)] == ["0000", "0001"]
