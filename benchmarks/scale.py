@@ -19,6 +19,7 @@ import argparse
 import io
 import math
 import multiprocessing
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from ray import tune
+from ray import cloudpickle, tune
 from rich.console import Console
 
 from analysis.load import Trial
@@ -103,6 +104,7 @@ def virtual(num_trials: int, more: int) -> Measured:
 def through_ray(num_trials: int) -> Measured:
     """`num_trials` from the first on, by Ray Tune, in two processes that train nothing."""
     measured = Measured()
+    cloudpickle.register_pickle_by_value(sys.modules[Nothing.__module__])  # Ray's workers do not import this file
     with tempfile.TemporaryDirectory() as folder, local_ray(num_cpus=2):
         ready()
         records, searcher, progress, callback = driver(Path(folder), {}, num_trials)
