@@ -56,9 +56,7 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
     search, dataset = prepared(search, options)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
-    plan(
-        options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
-    )  # refuses what the machine does not have, before there is a run
+    plan(*options.resources)  # refuses what the machine does not have, before there is a run
     shared = Shared(dataset, place, options.cache)
     shared.require()
     about = {
@@ -155,11 +153,11 @@ def _execute(
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
     progress = Progress(records, search, console, options.num_trials, deadline)
     machines = Machines(shared, partial(worth_of, share, room), progress.say)
-    at_once = at_once_on(machines, options.max_concurrent)
     searcher.avoided = machines.avoided
     if room is not None:
         searcher.packer = Packer(room, search.full_space, records, machines.now)
     elif search.pruner != "pbt":  # whose trials take turns
+        at_once = at_once_on(machines, options.max_concurrent)
         searcher.has_room = lambda: len(searcher.trial_ids) < at_once()
     watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
     callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)

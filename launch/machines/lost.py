@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import ray
 
+from launch.machines.cluster import started_here
 from launch.terminal import printable
 
 LOOK_EVERY_S = 5.0
@@ -51,7 +52,7 @@ def ray_is_gone() -> str:
         for name, started in node.all_processes.items():
             if name in ("raylet", "gcs_server") and any(one.process.poll() is not None for one in started):
                 return f"its process {name} on this machine is gone"
-        if "raylet" in node.all_processes:
+        if started_here():
             return ""
     try:
         here = ray.get_runtime_context().get_node_id()
