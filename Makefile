@@ -16,7 +16,7 @@ install: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not with_ray" --numprocesses auto --dist loadfile
-	$(BIN)/python -m pytest -m with_ray
+	$(BIN)/python -m pytest -m with_ray --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

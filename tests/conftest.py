@@ -22,14 +22,14 @@ point_to_port()
 
 # Files whose tests start a Ray of their own.
 OWN_RAY = {
-    "test_cluster.py", "test_cut_link.py", "test_interrupt.py", "test_kills.py", "test_packed_search.py",
-    "test_remote_runs.py",
+    "test_cluster.py", "test_cut_link.py", "test_interrupt.py", "test_joining.py", "test_kills.py",
+    "test_packed_search.py", "test_remote_runs.py",
 }  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Ray are marked: `make test` runs them one after the other, with one Ray for most of them, and the
-    others on all cores."""
+    """Files that start Ray are marked: `make test` runs two of them at a time, with one Ray for most of each half, and
+    the others on all cores."""
     files = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
     for item in items:
         if item.path in files or item.path.name in OWN_RAY:
@@ -89,3 +89,9 @@ def bucket(s3_server: S3Server) -> str:
 def photos(tmp_path: Path) -> Path:
     """A folder of two classes that a tiny network can tell apart: 24 reddish and 24 bluish noise images."""
     return make_photos(tmp_path / "photos", {"red": 24, "blue": 24})
+
+
+@pytest.fixture
+def work(photos: Path) -> Path:
+    """A folder with these photos in photos/."""
+    return photos.parent

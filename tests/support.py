@@ -1,9 +1,14 @@
-"""What tests make for themselves: small folders of images, and what a command said."""
+"""What tests make for themselves, small folders of images, and how they look at what a command said and wrote."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,3 +31,26 @@ def make_photos(folder: Path, counts: dict[str, int], size: tuple[int, int] = (4
             pixels[..., channel % 3] += 120
             Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
     return folder
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a .jsonl that somebody may be writing; none where it is not there yet."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def wait_until(holds: Callable[[], object], running: subprocess.Popen[Any] | None = None, seconds: float = 150) -> None:
+    """running: a process without which it will not come."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come"
+        assert running is None or running.poll() is None, "the process has ended"
+        time.sleep(0.1)
+
+
+def moved(run_dir: Path) -> bool:
+    """Whether a trial has epochs of two processes."""
+    pids: dict[str, set[int]] = {}
+    for row in lines(run_dir / "epochs.jsonl"):
+        pids.setdefault(row["trial_id"], set()).add(row["pid"])
+    return any(len(found) > 1 for found in pids.values())

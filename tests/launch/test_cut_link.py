@@ -7,14 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support import make_photos
+from support import lines, make_photos, moved, wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from local_cluster import Cluster
@@ -112,35 +110,14 @@ def test_the_search_goes_on_when_the_link_to_a_machine_is_cut(
     arguments = ("run", "search.py", "--data", "photos", "--trials", 2, "--name", "cut", "--address", cluster.address)
     driver = cluster.started(tmp_path, *arguments, log=tmp_path / "log", before=network.inside(1))
     # Both machines are at work: each trial has a process, and each process is on a machine of its own.
-    wait_until(lambda: len({row["trial_id"] for row in rows(run_dir / "epochs.jsonl")}) == 2)
+    wait_until(lambda: len({row["trial_id"] for row in lines(run_dir / "epochs.jsonl")}) == 2)
     network.link(2, "down")
     wait_until(lambda: driver.poll() is not None or moved(run_dir))
     network.link(2, "up")  # too late: Ray has given the machine up, and it goes
     driver.wait(timeout=240)
     assert driver.returncode == 0, (tmp_path / "log").read_text()[-3000:]
-    ended = [row for row in rows(run_dir / "trials.jsonl") if row["event"] == "ended"]
+    ended = [row for row in lines(run_dir / "trials.jsonl") if row["event"] == "ended"]
     assert sorted((row["trial_id"], row["status"]) for row in ended) == [("0000", "complete"), ("0001", "complete")]
-    numbers = [(row["trial_id"], row["epoch"]) for row in rows(run_dir / "epochs.jsonl")]
+    numbers = [(row["trial_id"], row["epoch"]) for row in lines(run_dir / "epochs.jsonl")]
     assert len(set(numbers)) == 2 * 30
     assert len(numbers) - len(set(numbers)) <= 1, "at most one epoch of the one trial whose machine was cut off"
-
-
-def moved(run_dir: Path) -> bool:
-    """Whether a trial has epochs of two processes."""
-    found: dict[str, set[int]] = {}
-    for row in rows(run_dir / "epochs.jsonl"):
-        found.setdefault(row["trial_id"], set()).add(row["pid"])
-    return any(len(pids) > 1 for pids in found.values())
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-
-def wait_until(holds: Callable[[], object], seconds: float = 150) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.1)

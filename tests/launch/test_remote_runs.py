@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from s3_server import client, keys, stored
+from support import wait_until
 
 import launch.remote.lock as lock_module
 import launch.remote.mirror as mirror_module
@@ -269,10 +270,3 @@ def keys_of(run: Remote) -> set[str]:
 
 def content(run: Remote, name: str) -> str:
     return stored(run.bucket, f"{run.prefix}/{name}")
-
-
-def wait_until(holds: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.05)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from s3_server import client, keys, stored, upload_folder
-from support import Outcome
+from support import Outcome, lines, wait_until
 
 from launch.interrupt import touch_on_machines
 from launch.loading import load_search
@@ -178,19 +178,5 @@ def only(folder: Path, name: str) -> Path:
     return next(folder.glob(f"*/b/{name}"), folder / "not-yet")
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-
 def ended(path: Path) -> list[dict[str, Any]]:
     return [row for row in lines(path) if row["event"] == "ended"]
-
-
-def wait_until(holds: Callable[[], bool], running: subprocess.Popen[bytes], seconds: float = 150) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come"
-        assert running.poll() is None, "it has ended"
-        time.sleep(0.1)

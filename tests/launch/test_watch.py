@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import Outcome
+from support import Outcome, lines
 
 from launch import watch as module
 from launch.watch import Watch
@@ -134,20 +134,14 @@ def test_only_deaths_without_a_new_epoch_between_them_count_against_a_trial(watc
     assert trial.run_metadata.num_failures == 2
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-
 def stop_twice(run_dir: Path, stopped_at: list[int]) -> None:
     """Stop the process of trial 0000, and again once its successor has shown an epoch."""
     last_pid = 0
     for _ in range(2):
-        before = len(rows(run_dir / "epochs.jsonl"))
+        before = len(lines(run_dir / "epochs.jsonl"))
         for _ in range(3600):  # a new process takes a minute on a machine that is busy
             time.sleep(0.05)
-            found = [row for row in rows(run_dir / "epochs.jsonl") if row["trial_id"] == "0000"]
+            found = [row for row in lines(run_dir / "epochs.jsonl") if row["trial_id"] == "0000"]
             if len(found) > before + 1 and found[-1]["pid"] != last_pid:
                 last_pid = json.loads((run_dir / "checkpoints" / "0000" / PROCESS_FILE).read_text())["pid"]
                 os.kill(last_pid, signal.SIGSTOP)
@@ -170,10 +164,10 @@ def test_a_hung_trial_goes_on_in_another_process_once_and_the_search_goes_on_wit
     assert ran.code == 0, ran.err
     assert len(stopped_at) == 2
     assert stopped_at[1] > stopped_at[0], "the first time it went on from its last epoch"
-    ended = {row["trial_id"]: row for row in rows(tmp_path / "runs/w/trials.jsonl") if row["event"] == "ended"}
+    ended = {row["trial_id"]: row for row in lines(tmp_path / "runs/w/trials.jsonl") if row["event"] == "ended"}
     assert (ended["0000"]["status"], ended["0001"]["status"]) == ("failed", "complete")
     assert ended["0000"]["reason"].startswith("hung twice: no epoch for 8 s")
-    numbers = [row["epoch"] for row in rows(tmp_path / "runs/w/epochs.jsonl") if row["trial_id"] == "0000"]
+    numbers = [row["epoch"] for row in lines(tmp_path / "runs/w/epochs.jsonl") if row["trial_id"] == "0000"]
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
     assert len(numbers) - len(set(numbers)) <= 1
 
@@ -204,6 +198,6 @@ def test_a_configuration_that_kills_its_process_every_time_has_failed_and_the_se
         killer.join()
     assert ran.code == 0, ran.err
     assert len(killed) == 3, "it is tried again twice"
-    ended = {row["trial_id"]: row for row in rows(tmp_path / "runs/p/trials.jsonl") if row["event"] == "ended"}
+    ended = {row["trial_id"]: row for row in lines(tmp_path / "runs/p/trials.jsonl") if row["event"] == "ended"}
     assert (ended["0000"]["status"], ended["0001"]["status"]) == ("failed", "complete")
     assert ended["0000"]["reason"].startswith("its process died again and again, without a new epoch: ")

@@ -1,0 +1,43 @@
+"""A tiny search for tests with clusters of their own, and the way to those clusters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from local_cluster import Cluster
+
+TINY = """
+from search_spaces import Float, Pick, Search
+
+SEARCH = Search(
+    task="classification",
+    space={"model": {"backbone": Pick("test_resnet", "test_efficientnet")},
+           "optimizer": {"name": "sgd", "lr": Float(1e-3, 0.1, log=True)}, "batch_size": 8},
+    fixed={"model": {"weights": "none"}, "image_size": 32},
+    epochs=EPOCHS, grace_epochs=EPOCHS,
+)
+"""
+
+
+def tiny(folder: Path, epochs: int) -> Path:
+    path = folder / "tiny.py"
+    path.write_text(TINY.replace("EPOCHS", str(epochs)))
+    return path
+
+
+@contextmanager
+def cluster_of_its_own(name: str, *, with_jobs: bool = False) -> Iterator[Cluster]:
+    """Without a node as yet. name: one that no other test has."""
+    started = Cluster(Path("/tmp") / f"vs-{os.getpid()}-{name}", with_jobs=with_jobs)  # short: Ray's sockets lie in it
+    started.folder.mkdir()
+    try:
+        yield started
+    finally:
+        started.stop()
+        shutil.rmtree(started.folder, ignore_errors=True)
