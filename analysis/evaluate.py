@@ -19,7 +19,7 @@ from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
 from trainables.data.augment import cached_short_side
 from trainables.data.dataset import Dataset
-from trainables.data.formats import load_dataset
+from trainables.data.formats import load_dataset, reopen_images
 from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import Merge
 from trainables.evaluate import evaluate
@@ -68,22 +68,25 @@ def evaluate_export(
     exported = load_export(export_dir, device)
     described = _described(export_dir)
     members = (exported,) if isinstance(exported, ExportedModel) else exported.members
-    found, chosen = [], split or ""
-    for member in members:  # each sees the images at a size of its own
-        dataset, images = load_dataset(
-            spec,
-            task=member.config.task,
-            seed=exported.config.seed,
-            on_bad_image=on_bad_image,
-            short_side_px=cached_short_side(member.config),
-            cache_dir=cache_dir,
-        )
+    sizes = [cached_short_side(member.config) for member in members]
+    dataset, images = load_dataset(
+        spec,
+        task=exported.config.task,
+        seed=exported.config.seed,
+        on_bad_image=on_bad_image,
+        short_side_px=sizes[0],
+        cache_dir=cache_dir,
+    )
+    for member in members:
         check_classes(member, dataset)
-        known = described.get("fingerprint") == dataset.fingerprint
-        if known:
-            dataset = as_described(dataset, described)
-        chosen = chosen or ("test" if len(dataset.indices("test")) else "val" if known else "all")
-        data = TrialData(_one_split(dataset, chosen), images)
+    known = described.get("fingerprint") == dataset.fingerprint
+    if known:
+        dataset = as_described(dataset, described)
+    chosen = split or ("test" if len(dataset.indices("test")) else "val" if known else "all")
+    dataset = _one_split(dataset, chosen)
+    found = []
+    for number, (member, size) in enumerate(zip(members, sizes, strict=True)):  # each sees the images at its own size
+        data = TrialData(dataset, images if number == 0 else reopen_images(dataset, size, cache_dir))
         _, labels, _ = what_to_learn(member.config, data)
         found.append(evaluate(member.config, member.models, data, labels, member.device, split=chosen))
     values, predictions = found[0].metrics, found[0].predictions
