@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from analysis.bootstrap import confusion_of, estimates, label_intervals, label_scores, mask_intervals
-from analysis.ensemble_export import ExportedEnsemble
-from analysis.predict import ExportedModel, load_export
+from analysis.exported import ExportedEnsemble, ExportedModel, load_export
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis.predict import ExportedModel
+from analysis.exported import ExportedModel
 from search_spaces.errors import RunError
 from trainables.data.augment import eval_transform, seen_short_side
 from trainables.tasks import TASKS

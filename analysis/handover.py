@@ -21,9 +21,9 @@ import torch
 from analysis.card import Facts, card
 from analysis.evaluate import Judged, judge
 from analysis.export import Exported
+from analysis.exported import ExportedModel, load_export
 from analysis.graphs import Written, write_graphs
 from analysis.load import Run
-from analysis.predict import ExportedModel, load_export
 from analysis.preprocessing import preprocessing
 from search_spaces.errors import InputError, RunError
 from trainables.config import TrialConfig

@@ -3,106 +3,22 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from analysis.export import weight_files
+from analysis.exported import Exported, load_export
 from analysis.masks import MaskWriter
 from search_spaces.errors import DataError, RunError
-from trainables.config import TrialConfig
-from trainables.config_io import load_config
-from trainables.data.augment import eval_transform
 from trainables.data.folders import images_below
 from trainables.data.reading import IMAGE_SUFFIXES, read_image
-from trainables.ensemble import load_models
-from trainables.evaluate import decide_at_size
-from trainables.inference import predict_batch
-from trainables.models.build import Model
-from trainables.tasks import TASKS
 
 MOST_WHOLE = 8  # images that wait for their masks at once, as large as the camera made them
 TABLES = (".csv", ".json")  # what a file of predictions may end in
-
-if TYPE_CHECKING:
-    from analysis.ensemble_export import ExportedEnsemble
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """The models of an export, ready to predict on `device`; several are an ensemble of one training's epochs."""
-
-    config: TrialConfig
-    classes: tuple[str, ...]
-    models: list[Model]
-    device: torch.device
-
-    flips: bool = False  # test-time augmentation: what is said is the mean of an image's and its mirror image's
-
-    def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
-        """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU; K is 1 for binary."""
-        transform = eval_transform(self.config)
-        batch = torch.from_numpy(np.stack([transform(image=image)["image"] for image in images]))
-        return TASKS[self.config.task].probabilities(self._logits(batch)).cpu()
-
-    def masks(self, images: Sequence[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
-        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn, of a segmenter.
-
-        Neighbours that the network sees at one size go through it together.
-        """
-        transform = eval_transform(self.config)
-        small = [transform(image=image)["image"] for image in images]
-        sizes = iter(image.shape[:2] for image in images)
-        for (height, width, _), group in groupby(small, key=lambda image: image.shape):
-            # Whole images may be many times as large as the crops of training, which are what fits into the memory.
-            most = max(1, self.config.batch_size * self.config.image_size**2 // (height * width))
-            same = torch.from_numpy(np.stack(list(group)))
-            for start in range(0, len(same), most):
-                logits = self._logits(same[start : start + most])
-                for i in range(len(logits)):
-                    mask: npt.NDArray[np.uint8] = decide_at_size(logits[i : i + 1], next(sizes)).cpu().numpy()
-                    yield mask
-
-    def _logits(self, batch: Tensor) -> Tensor:
-        """(B, K) or (B, C, h, w) from images (B, h, w, 3) uint8."""
-        logits = predict_batch(self.config, self.models, batch, self.device)
-        if not self.flips:
-            return logits
-        task = TASKS[self.config.task]
-        mirrored = predict_batch(self.config, self.models, batch.flip(2), self.device)
-        if mirrored.ndim == 4:
-            mirrored = mirrored.flip(3)  # a mask's pixels go back to where they were
-        return task.to_logits((task.probabilities(logits) + task.probabilities(mirrored)) / 2)
-
-
-def load_export(
-    export_dir: Path, device: torch.device | None = None, *, flips: bool = False
-) -> ExportedModel | ExportedEnsemble:
-    """Load what `visionsweep export` wrote. Raises RunError where it is no export, or its weights do not fit."""
-    weights, several = weight_files(export_dir), (export_dir / "ensemble.json").is_file()
-    missing = [name for name in ("config.yaml", "classes.txt") if not (export_dir / name).is_file()]
-    missing += [] if weights or several else ["model.safetensors"]
-    if missing:
-        raise RunError(
-            f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
-        )
-    config = load_config(export_dir / "config.yaml")
-    # One class a line, and a line ends at "\n" alone: splitlines() would cut a name at a form feed.
-    text = (export_dir / "classes.txt").read_bytes().decode("utf-8", "surrogateescape")
-    classes = tuple(text.removesuffix("\n").split("\n"))
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if several:
-        from analysis.ensemble_export import load_ensemble  # which is made of what stands here
-
-        return load_ensemble(export_dir, classes, device, flips)
-    return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device, flips)
 
 
 def predict_images(
@@ -156,7 +72,6 @@ def _read(path: Path) -> npt.NDArray[np.uint8] | DataError:
 
 
 Images = Sequence[tuple[Path, npt.NDArray[np.uint8]]]
-Exported: TypeAlias = "ExportedModel | ExportedEnsemble"
 
 
 def _classify(exported: Exported, images: Images) -> Iterator[dict[str, Any]]:

@@ -35,8 +35,14 @@ ALLOWED = {
         f"analysis/{name}.py": {"trainables", *TORCH}
         for name in (
             *("export", "handover", "graphs", "preprocessing"),  # export, and what goes with it
-            *("predict", "evaluate", "bootstrap"),  # what an exported model says, and how well
-            *("ensemble", "ensemble_export", "embeddings", "overlays"),
+            *(
+                "exported",
+                "ensemble_export",
+                "predict",
+                "evaluate",
+                "bootstrap",
+            ),  # what an exported model says, and how well
+            *("ensemble", "embeddings", "overlays"),
         )
     },
     # What judges a finished study. Not what searches: samplers, pruners, storages.

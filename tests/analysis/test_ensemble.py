@@ -16,8 +16,8 @@ from support import Outcome, make_photos
 from trained_run import trained_run
 
 from analysis.ensemble import choose_ensemble
+from analysis.exported import load_export
 from analysis.load import load_run
-from analysis.predict import load_export
 from launch.ensembles import verdict
 from launch.run_data import data_of_run
 from search_spaces.search import Search

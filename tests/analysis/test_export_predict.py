@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from support import make_photos
 
 from analysis.export import export_trial
+from analysis.exported import load_export
 from analysis.load import Run, Trial
-from analysis.predict import load_export, predict_images
+from analysis.predict import predict_images
 from search_spaces.errors import DataError, RunError
 from trainables.config_model import ClassifierConfig
 from trainables.models.classifiers import build_classifier

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from analysis import graphs
 from analysis.export import write_export
+from analysis.exported import ExportedModel, load_export
 from analysis.graphs import Graph, open_onnx, require_onnx, worst_difference, write_graphs
-from analysis.predict import ExportedModel, load_export
 from search_spaces.errors import RunError
 from trainables.config_io import parse_config
 from trainables.data.augment import eval_transform

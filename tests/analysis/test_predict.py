@@ -12,7 +12,8 @@ import yaml
 from safetensors.torch import save_file
 from support import Outcome, make_photos
 
-from analysis.predict import load_export, predict_images
+from analysis.exported import load_export
+from analysis.predict import predict_images
 from search_spaces.errors import DataError
 from trainables.config_model import ClassifierConfig
 from trainables.data.reading import IMAGE_SUFFIXES

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from support import Outcome, make_photos
 
 from analysis.evaluate import evaluate_export
+from analysis.exported import load_export
 from analysis.handover import hand_over
-from analysis.predict import load_export
 from launch.train import train_one
 from search_spaces.errors import DataError
 from trainables.config_io import parse_config

@@ -1,0 +1,157 @@
+"""An export as something that predicts: one trial's models, or an ensemble of several trials'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from analysis.ensemble import ENSEMBLE_FILE
+from analysis.ensemble_export import COMBINE
+from analysis.export import MEMBERS, weight_files
+from search_spaces.errors import RunError
+from trainables.config import TrialConfig
+from trainables.config_io import load_config
+from trainables.data.augment import eval_transform
+from trainables.ensemble import load_models
+from trainables.evaluate import decide_at_size
+from trainables.inference import predict_batch
+from trainables.members import FIRST_VOTE
+from trainables.models.build import Model
+from trainables.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The models of an export, ready to predict on `device`; several are an ensemble of one training's epochs."""
+
+    config: TrialConfig
+    classes: tuple[str, ...]
+    models: list[Model]
+    device: torch.device
+    flips: bool = False  # test-time augmentation: what is said is the mean of an image's and its mirror image's
+
+    def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
+        """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU; K is 1 for binary."""
+        transform = eval_transform(self.config)
+        batch = torch.from_numpy(np.stack([transform(image=image)["image"] for image in images]))
+        return TASKS[self.config.task].probabilities(self._logits(batch)).cpu()
+
+    def masks(self, images: Sequence[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn, of a segmenter.
+
+        Neighbours that the network sees at one size go through it together.
+        """
+        transform = eval_transform(self.config)
+        small = [transform(image=image)["image"] for image in images]
+        sizes = iter(image.shape[:2] for image in images)
+        for (height, width, _), group in groupby(small, key=lambda image: image.shape):
+            # Whole images may be many times as large as the crops of training, which are what fits into the memory.
+            most = max(1, self.config.batch_size * self.config.image_size**2 // (height * width))
+            same = torch.from_numpy(np.stack(list(group)))
+            for start in range(0, len(same), most):
+                logits = self._logits(same[start : start + most])
+                for i in range(len(logits)):
+                    mask: npt.NDArray[np.uint8] = decide_at_size(logits[i : i + 1], next(sizes)).cpu().numpy()
+                    yield mask
+
+    def _logits(self, batch: Tensor) -> Tensor:
+        """(B, K) or (B, C, h, w) from images (B, h, w, 3) uint8."""
+        logits = predict_batch(self.config, self.models, batch, self.device)
+        if not self.flips:
+            return logits
+        task = TASKS[self.config.task]
+        mirrored = predict_batch(self.config, self.models, batch.flip(2), self.device)
+        if mirrored.ndim == 4:
+            mirrored = mirrored.flip(3)  # a mask's pixels go back to where they were
+        return task.to_logits((task.probabilities(logits) + task.probabilities(mirrored)) / 2)
+
+
+@dataclass(frozen=True)
+class ExportedEnsemble:
+    """The members of an export, the first the best alone, ready to predict. Like `ExportedModel` to those who predict:
+    config is the first member's, with the ensemble's threshold."""
+
+    config: TrialConfig
+    classes: tuple[str, ...]
+    members: tuple[ExportedModel, ...]
+    weights: tuple[float, ...]
+
+    def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
+        """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU, the members' weighted mean."""
+        listed = list(images)
+        return self.mean([member.probabilities(listed) for member in self.members])
+
+    def mean(self, each: Sequence[Tensor]) -> Tensor:
+        """Of the members' probabilities (N, K), weighted."""
+        return torch.stack([weight * one for weight, one in zip(self.weights, each, strict=True)]).sum(0) / sum(
+            self.weights
+        )
+
+    def masks(self, images: Sequence[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn."""
+        yield from map(self.vote, zip(*(member.masks(images) for member in self.members), strict=True))
+
+    def vote(self, decided: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+        """What most members see, by weight, of their class numbers of the same pixels; where they are split evenly, the
+        first one's."""
+        votes = np.zeros((len(self.classes), *decided[0].shape), np.float32)
+        for number, (mask, weight) in enumerate(zip(decided, self.weights, strict=True)):
+            vote = weight + (FIRST_VOTE if number == 0 else 0.0)
+            for one in np.unique(mask):
+                votes[one][mask == one] += vote
+        winner: npt.NDArray[np.uint8] = votes.argmax(axis=0).astype(np.uint8)
+        return winner
+
+
+Exported: TypeAlias = ExportedModel | ExportedEnsemble
+
+
+def load_export(export_dir: Path, device: torch.device | None = None, *, flips: bool = False) -> Exported:
+    """Load what `visionsweep export` wrote. Raises RunError where it is no export, or its weights do not fit."""
+    weights, several = weight_files(export_dir), (export_dir / "ensemble.json").is_file()
+    missing = [name for name in ("config.yaml", "classes.txt") if not (export_dir / name).is_file()]
+    missing += [] if weights or several else ["model.safetensors"]
+    if missing:
+        raise RunError(
+            f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
+        )
+    config = load_config(export_dir / "config.yaml")
+    # One class a line, and a line ends at "\n" alone: splitlines() would cut a name at a form feed.
+    text = (export_dir / "classes.txt").read_bytes().decode("utf-8", "surrogateescape")
+    classes = tuple(text.removesuffix("\n").split("\n"))
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if several:
+        return _load_ensemble(export_dir, classes, device, flips)
+    return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device, flips)
+
+
+def _load_ensemble(export_dir: Path, classes: tuple[str, ...], device: torch.device, flips: bool) -> ExportedEnsemble:
+    """Raises RunError where it is damaged or incomplete."""
+    try:
+        told = json.loads((export_dir / ENSEMBLE_FILE).read_text())
+        combine, threshold = str(told["combine"]), float(told["threshold"])
+        # By its last part: a list that somebody else wrote does not lead out of the export.
+        folders = [export_dir / MEMBERS / Path(one["folder"]).name for one in told["members"]]
+        weights = tuple(float(one["weight"]) for one in told["members"])
+        if combine not in COMBINE or not weights or min(weights) <= 0:
+            raise ValueError
+    except (ValueError, LookupError, TypeError):
+        raise RunError(f"{export_dir / ENSEMBLE_FILE}: is damaged. Export the ensemble anew.") from None
+    members = []
+    for folder in folders:
+        config = load_config(folder / "config.yaml")
+        file = folder / "model.safetensors"
+        if not file.is_file():
+            raise RunError(f"{folder}: has no {file.name}. Export the ensemble anew.")
+        members.append(ExportedModel(config, classes, load_models(config, len(classes), [file], device), device, flips))
+    first = members[0].config.model_copy(update={"threshold": threshold})
+    return ExportedEnsemble(first, classes, tuple(members), weights)
