@@ -34,14 +34,8 @@ ALLOWED = {
     **{
         f"analysis/{name}.py": {"trainables", *TORCH}
         for name in (
-            *("export", "handover", "graphs", "preprocessing"),  # export, and what goes with it
-            *(
-                "exported",
-                "ensemble_export",
-                "predict",
-                "evaluate",
-                "bootstrap",
-            ),  # what an exported model says, and how well
+            *("export", "ensemble_export", "handover", "graphs", "preprocessing"),  # exports, and what goes with them
+            *("exported", "predict", "evaluate", "bootstrap"),  # what an exported model says, and how well
             *("ensemble", "embeddings", "overlays"),
         )
     },
