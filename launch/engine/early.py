@@ -9,14 +9,47 @@ all of them. The more have passed, the more kinds of beginnings are known to end
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 LEAST_PASSED = 4  # fewer say too little about how a good trial begins
+MOST_POSITIONS = 256  # positions in epochs are few; in seconds no two are the same
 REPEATED_EPOCHS = 3  # fewer may be alike by chance, where few images are judged
 
 Course: TypeAlias = Sequence[tuple[float, float]]  # (position, best value so far), higher is better
+
+
+@dataclass
+class _Stratum:
+    """arrived: the best at the first rung first; rank: minus their latest values, which are sorted then. then: by
+    position, what each of them had shown there, so that a large search need not look at all of them anew."""
+
+    arrived: list[Course] = field(default_factory=list)
+    rank: list[float] = field(default_factory=list)
+    ended: int = 0
+    then: dict[float, list[float]] = field(default_factory=dict, compare=False)
+
+    def insert(self, course: Course) -> None:
+        place = bisect_right(self.rank, -course[-1][1])
+        self.rank.insert(place, -course[-1][1])
+        self.arrived.insert(place, course)
+        for position, values in self.then.items():
+            values.insert(place, _shown(course, position))
+
+    def at(self, position: float) -> list[float]:
+        if position in self.then:
+            return self.then[position]
+        values = [_shown(course, position) for course in self.arrived]
+        if len(self.then) < MOST_POSITIONS:
+            self.then[position] = values
+        return values
+
+
+def _shown(course: Course, position: float) -> float:
+    """One that showed nothing yet at this position was no better than any."""
+    return max((value for at, value in course if at <= position), default=-math.inf)
 
 
 @dataclass
@@ -25,27 +58,21 @@ class Beginnings:
     compared within its stratum alone."""
 
     factor: float
-    arrived: dict[str, list[Course]] = field(default_factory=dict)  # by stratum, each up to the first rung
-    ended: dict[str, int] = field(default_factory=dict)
+    strata: dict[str, _Stratum] = field(default_factory=dict)
 
     def arrive(self, course: Course, stratum: str = "") -> None:
         """Take down a trial that has come to the first rung with its latest point."""
-        self.arrived.setdefault(stratum, []).append(tuple(course))
+        self.strata.setdefault(stratum, _Stratum()).insert(tuple(course))
 
     def end(self, stratum: str = "") -> None:
         """Take down a trial that ended before it."""
-        self.ended[stratum] = self.ended.get(stratum, 0) + 1
+        self.strata.setdefault(stratum, _Stratum()).ended += 1
 
     def hopeless(self, course: Course, stratum: str = "") -> bool:
         """Whether every trial that has passed was better at this position."""
-        position, best = course[-1]
-        arrived = sorted(self.arrived.get(stratum, ()), key=lambda other: -other[-1][1])
-        passed = arrived[: math.ceil((len(arrived) + self.ended.get(stratum, 0)) / self.factor)]
-        if len(passed) < LEAST_PASSED:
-            return False
-        # One that showed nothing yet at this position was no better.
-        then = (max((value for at, value in other if at <= position), default=-math.inf) for other in passed)
-        return best < min(then)
+        known, (position, best) = self.strata.setdefault(stratum, _Stratum()), course[-1]
+        passed = min(math.ceil((len(known.arrived) + known.ended) / self.factor), len(known.arrived))
+        return passed >= LEAST_PASSED and best < min(known.at(position)[:passed])
 
 
 @dataclass

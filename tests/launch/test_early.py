@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
@@ -80,6 +82,36 @@ def test_strata_do_not_mix() -> None:
     assert not beginnings.hopeless([(1.0, 0.05)], "fast")
 
 
+def plainly_hopeless(arrived: list[list[tuple[float, float]]], ended: int, course: list[tuple[float, float]]) -> bool:
+    """By the definition: everything that has passed is looked at anew."""
+    best_first = sorted(arrived, key=lambda other: -other[-1][1])
+    passed = best_first[: math.ceil((len(arrived) + ended) / 3)]
+    position, best = course[-1]
+    then = [max((value for at, value in other if at <= position), default=-math.inf) for other in passed]
+    return len(passed) >= LEAST_PASSED and best < min(then)
+
+
+@pytest.mark.parametrize("steps", [1.0, 0.5, None], ids=["epochs", "half epochs", "seconds"])
+def test_what_is_kept_for_speed_decides_as_the_definition_does(steps: float | None) -> None:
+    rng = np.random.default_rng(5)
+    beginnings, arrived, ended, said = Beginnings(3.0), [], 0, []
+    for _ in range(600):
+        lengths = rng.uniform(0.3, 2.0, 4) if steps is None else np.full(4, steps)
+        # Coarse values: ties are what a shortcut gets wrong.
+        best = np.maximum.accumulate(np.round(rng.normal(rng.normal(), 0.5, 4), 1))
+        course = list(zip(np.cumsum(lengths).tolist(), best.tolist(), strict=True))
+        for end in range(1, 4):
+            said.append(beginnings.hopeless(course[:end]))
+            assert said[-1] == plainly_hopeless(arrived, ended, course[:end])
+        if said[-1]:
+            beginnings.end()
+            ended += 1
+        else:
+            beginnings.arrive(course)
+            arrived.append(course)
+    assert 10 < sum(said) < len(said) / 2, "both answers were given"
+
+
 def driver_after_twelve(rungs: str = "epochs") -> Driver:
     driver = Driver(search(rungs=rungs))
     for number, value in enumerate(TWELVE):
@@ -130,7 +162,7 @@ def test_a_trial_that_says_what_another_has_said_ends_at_its_third_epoch_and_lea
     assert driver.goes_on("late", 3, 0.5), "it was another one at its second"
     assert driver.scheduler.reasons == {"again": "its first 3 epochs are trial first's to the last digit"}
     assert driver.scheduler.rungs.values == {}
-    assert driver.scheduler.beginnings.ended == {}
+    assert not any(known.ended for known in driver.scheduler.beginnings.strata.values())
 
 
 def test_an_epoch_that_is_told_twice_is_no_repetition() -> None:
