@@ -5,6 +5,7 @@ from analysis import load_run
 run = load_run("runs/flowers")
 """
 
-from analysis.load import Run, Trial, load_run
+from analysis.load import Run, load_run
+from analysis.trials import Trial
 
 __all__ = ["Run", "Trial", "load_run"]

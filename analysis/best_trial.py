@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import Run, Trial
+from analysis.load import Run
+from analysis.trials import Trial
 from search_spaces.errors import RunError
 from search_spaces.names import CLASS_IOU
 

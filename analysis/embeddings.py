@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
 from analysis.best_trial import kept_predictions
-from analysis.load import Run, Trial
+from analysis.load import Run
 from analysis.overlays import IMAGE_ERRORS, RunData
 from analysis.style import SYMBOLS, colour_of, plot, safe, short
+from analysis.trials import Trial
 from search_spaces.errors import RunError
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config

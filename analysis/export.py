@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
-from analysis.load import Run, Trial
+from analysis.load import Run
 from analysis.rank import ranked
+from analysis.trials import Trial
 from search_spaces.errors import InputError, RunError
 from search_spaces.names import did_you_mean
 from trainables.checkpoint import TrialFiles

@@ -9,9 +9,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from analysis.load import Run, Trial
+from analysis.load import Run
 from analysis.rank import ranked
 from analysis.style import BEST, GREY, plot, status_colour
+from analysis.trials import Trial
 from search_spaces.rungs import milestones
 
 MOST_CURVES = 300

@@ -6,163 +6,19 @@
     run.importance()          # how much each parameter decided
     run.compare("optimizer")  # its arms against each other, with intervals
 
-`launch/records.py` writes the files; both sides meet in `Trial` and in `take_event` / `take_epoch`.
+What its lines say is read in `trials.py`.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from search_spaces.errors import RunError
-from search_spaces.names import did_you_mean
-from search_spaces.objectives import Objective, outcome, parse_objectives, value_of
-
-VERSION = 1
-STATUSES = ("complete", "pruned", "failed", "diverged", "oom", "interrupted")
-
-
-@dataclass
-class Trial:
-    """One trial as its lines tell it. status: one of STATUSES, or running."""
-
-    trial_id: str
-    params: dict[str, Any]  # flat, by the search's parameter names
-    config: dict[str, Any]  # nested, as drawn
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    status: str = "running"
-    reason: str = ""
-    share: dict[str, Any] | None = None  # of a GPU or a machine, where trials are packed (trainables/shares.py)
-    measured_mb: float = 0.0  # what its first batches took; at least what it had when its memory ran out
-    origin: str = ""  # warm_start, sampler, or "copy of" another trial
-    started_s: float | None = None  # seconds since the Unix epoch; of its last start, where it was resumed
-    ended_s: float | None = None
-
-    def values(self, metric: str) -> dict[int, float]:
-        """The metric, or a cost such as latency_ms, by epoch, where it is there and finite."""
-        found = {row["epoch"]: value_of(row, metric) for row in self.epochs}
-        return {epoch: value for epoch, value in found.items() if value is not None and math.isfinite(value)}
-
-    def best(self, metric: str, mode: str) -> tuple[float, int] | None:
-        """(value, epoch) of the best epoch, the earlier one on ties; None where there is none."""
-        sign = 1 if mode == "max" else -1
-        values = [(sign * value, -epoch) for epoch, value in self.values(metric).items()]
-        if not values:
-            return None
-        value, negative_epoch = max(values)
-        return sign * value, -negative_epoch
-
-    def outcome(self, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
-        """What it gave in each objective at its best epoch by the first one, higher is better; None where it has no
-        such epoch, or one without a value of another objective."""
-        row = self.best_row(objectives[0])
-        return None if row is None else outcome(row, objectives)
-
-    def best_row(self, objective: Objective) -> dict[str, Any] | None:
-        """The line of its best epoch."""
-        best = self.best(objective.name, objective.mode)
-        return next((row for row in self.epochs if best and row["epoch"] == best[1]), None)
-
-    @property
-    def peak_memory_mb(self) -> float | None:
-        """The most that it is known to take, None where nothing was measured."""
-        known = [self.measured_mb, *(float(row.get("peak_memory_mb") or 0.0) for row in self.epochs)]
-        return max(known) or None
-
-    @property
-    def seconds(self) -> float:
-        """Training and evaluation, all epochs together."""
-        return float(sum(row["seconds"] for row in self.epochs))
-
-
-Trials = dict[str, Trial]
-
-
-def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
-    """Apply one line of trials.jsonl. One of a trial whose proposal is not there (a deleted line) is passed over."""
-    trial_id = row["trial_id"]
-    if not re.fullmatch(r"\d{4,}", str(trial_id)):  # folders are named by it
-        raise RunError(f"trials.jsonl: a trial_id is four digits or more, got '{trial_id}'. Restore it from a copy.")
-    if row["event"] == "proposed":
-        trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]), origin=row.get("origin", ""))
-    elif trial_id not in trials:
-        return
-    elif row["event"] == "started":
-        trials[trial_id].status, trials[trial_id].reason = "running", ""
-        trials[trial_id].share = row.get("share")
-    elif row["event"] in ("measured", "outgrown"):
-        trials[trial_id].measured_mb = max(trials[trial_id].measured_mb, float(row["memory_mb"]))
-        trials[trial_id].started_s, trials[trial_id].ended_s = row.get("time"), None
-    elif row["event"] == "ended":
-        trials[trial_id].status, trials[trial_id].reason = row["status"], row["reason"]
-        trials[trial_id].ended_s = row.get("time")
-
-
-def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
-    """Apply one line of epochs.jsonl. An epoch repeated after a crash counts once, as it was trained last; one of a
-    trial that is not there is passed over: it may have been proposed since trials.jsonl was read."""
-    if row["trial_id"] not in trials:
-        return
-    epochs = trials[row["trial_id"]].epochs
-    epochs[:] = [*(old for old in epochs if old["epoch"] != row["epoch"]), dict(row)]
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a .jsonl file; a last line without its end, which a crash or a running write leaves, is not
-    one. Raises RunError for a damaged line elsewhere."""
-    rows = []
-    for number, row in numbered_lines(path):
-        if row is None:
-            raise RunError(f"{path}, line {number}: is damaged. Delete that line to go on without it.")
-        rows.append(row)
-    return rows
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """(number, row) of every whole line; the row is None where it is damaged."""
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            yield number, json.loads(line)
-        except ValueError:
-            yield number, None
-
-
-def read_search(run_dir: Path) -> dict[str, Any]:
-    """search.json. Raises RunError where it is missing, damaged or of another format version."""
-    path = run_dir / "search.json"
-    if not path.exists():
-        beside = sorted(other.parent.name for other in run_dir.parent.glob("*/search.json"))
-        hint = did_you_mean(run_dir.name, beside) if beside else "`visionsweep run` makes one."
-        raise RunError(f"{run_dir}: is not a run directory (it has no search.json). {hint}")
-    try:
-        search: dict[str, Any] = json.loads(path.read_text())
-    except ValueError:
-        raise RunError(f"{path}: is damaged. Restore it from a copy.") from None
-    if search.get("version") != VERSION:
-        raise RunError(
-            f"{path}: is in format {search.get('version')}, and this version of visionsweep reads {VERSION}. "
-            "Use the version that wrote it."
-        )
-    return search
-
-
-def read_trials(run_dir: Path) -> Trials:
-    """Every trial of the run with its epochs, by id."""
-    trials: Trials = {}
-    for row in read_lines(run_dir / "trials.jsonl"):
-        take_event(trials, row)
-    for row in read_lines(run_dir / "epochs.jsonl"):
-        take_epoch(trials, row)
-    return trials
+from analysis.trials import Trial, read_search, read_trials
+from search_spaces.objectives import Objective, parse_objectives
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Run, Trial
+from analysis.load import Run
+from analysis.trials import Trial
 from search_spaces.errors import InputError
 from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.serial import search_from_json

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.best_trial import kept_predictions
-from analysis.load import Run, Trial
+from analysis.load import Run
 from analysis.masks import class_colours
+from analysis.trials import Trial
 from search_spaces.errors import DataError, RunError
 from trainables.config_io import parse_config
 from trainables.data.cache import default_cache_dir

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import Run, Trial
+from analysis.load import Run
 from analysis.pareto import fronts
+from analysis.trials import Trial
 from search_spaces.objectives import Objective, value_of
 
 

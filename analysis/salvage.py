@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.load import VERSION, Run, Trials, numbered_lines, read_search, take_epoch, take_event
+from analysis.load import Run
+from analysis.trials import VERSION, Trials, numbered_lines, read_search, take_epoch, take_event
 from search_spaces.errors import RunError
 from search_spaces.search import DEFAULT_OBJECTIVE
 

@@ -9,9 +9,10 @@ from statistics import median
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.load import Run, Trial
+from analysis.load import Run
 from analysis.rank import ranked
 from analysis.style import SYMBOLS, colour_of, plot, safe
+from analysis.trials import Trial
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.load import Run, Trial, load_run
+from analysis.load import Run, load_run
+from analysis.trials import Trial
 from search_spaces import Pick, Search
 from trainables.data.formats import load_dataset
 

@@ -29,7 +29,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.load import Run, Trial, load_run, read_search
+from analysis.load import Run, load_run
+from analysis.trials import Trial, read_search
 from search_spaces.errors import InputError, RunError
 
 RUN_AS = ("--set", "sampler=random", "--set", "pruner=none")

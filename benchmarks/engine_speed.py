@@ -26,7 +26,7 @@ import numpy as np
 import optuna
 from ours import Recorder
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.engine.vectors import Vectors
 from launch.pruning import build_scheduler
 from launch.records import Records

@@ -32,7 +32,7 @@ import optuna
 from ray import cloudpickle, tune
 from rich.console import Console
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.callback import RunCallback
 from launch.engine.vectors import Vectors
 from launch.journal import Journal

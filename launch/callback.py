@@ -9,8 +9,8 @@ from typing import Any
 
 from ray.tune import Callback
 
-from analysis.load import Trial
 from analysis.rank import ranked
+from analysis.trials import Trial
 from launch.machines.lost import ray_is_gone
 from launch.progress import Progress
 from launch.records import Records

@@ -73,7 +73,7 @@ def status(
     from launch.status import watch as watch_view
 
     console = new_console()
-    if cluster is None and ("/" in run or (Path(run) / "search.json").is_file()):
+    if cluster is None and ("/" in run or any((Path(at) / run / "search.json").is_file() for at in ("", "runs"))):
 
         def look() -> View:
             return run_view(run, console)

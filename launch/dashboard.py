@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from rich.console import Console
 
-from analysis.load import read_search
+from analysis.trials import read_search
 from search_spaces.errors import ConfigError, RunError
 
 LOOPBACK = ("127.0.0.1", "localhost")

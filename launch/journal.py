@@ -18,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.replay import DIRECTIONS, STATES, Replay
 from search_spaces.search import Search
 

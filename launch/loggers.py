@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from search_spaces.errors import ConfigError
 from search_spaces.names import COSTS, pick
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from search_spaces.grammar import Float, walk
 from search_spaces.objectives import value_of
 from search_spaces.search import Search

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.load import Trial, Trials
+from analysis.trials import Trial, Trials
 from analysis.words import duration, in_words
 from search_spaces.search import Search
 

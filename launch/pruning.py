@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.engine.early import REPEATED_EPOCHS, Beginnings, Repeats
 from launch.engine.rungs import ParetoRungs, Rungs, carried_on
 from launch.population import Population

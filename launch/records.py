@@ -1,4 +1,4 @@
-"""The run directory: written here, by the driver alone; read by `analysis/load.py`.
+"""The run directory: written here, by the driver alone; read by `analysis/trials.py`.
 
     runs/NAME/
       search.json        what was asked, resolved
@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis.load import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
+from analysis.trials import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
 from launch.journal import Journal
 from launch.loggers import Loggers
 from launch.remote.mirror import Mirror

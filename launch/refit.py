@@ -18,7 +18,8 @@ import numpy as np
 from rich.console import Console
 
 from analysis.export import find_trial
-from analysis.load import Run, Trial, load_run
+from analysis.load import Run, load_run
+from analysis.trials import Trial
 from launch.run_data import data_of_run
 from launch.train import train_on
 from search_spaces.errors import ConfigError

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME
 from search_spaces.objectives import measured
 from search_spaces.search import Search

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from analysis.load import Trial, Trials, read_lines, read_search, read_trials
+from analysis.trials import Trial, Trials, read_lines, read_search, read_trials
 from analysis.words import duration
 from launch.machines import jobs
 from launch.progress import Progress

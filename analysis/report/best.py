@@ -10,8 +10,9 @@ import numpy as np
 
 from analysis.best_trial import Judged, class_iou, class_scores, confusion, judged, kept_predictions, most_wrong
 from analysis.class_figures import class_bars, confusion_figure
-from analysis.load import Run, Trial
+from analysis.load import Run
 from analysis.report.plots import Plot, Plots
+from analysis.trials import Trial
 from search_spaces.errors import InputError
 
 

@@ -6,10 +6,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from analysis.load import STATUSES, Run
+from analysis.load import Run
 from analysis.rank import with_fronts
 from analysis.report.payload import words_of
 from analysis.spent import Standing, spent, standing
+from analysis.trials import STATUSES
 from analysis.words import duration
 from search_spaces.objectives import value_of
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.load import read_lines, read_trials
+from analysis.trials import read_lines, read_trials
 from launch.remote.lock import RemoteLock
 from launch.remote.views import read_records
 from search_spaces.errors import RunError, StorageError

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.load import read_search
+from analysis.trials import read_search
 from search_spaces.errors import RunError, StorageError
 from search_spaces.names import did_you_mean
 from trainables.s3 import Remote, is_remote, parse_remote

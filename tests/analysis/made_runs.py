@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.load import VERSION
+from analysis.trials import VERSION
 from search_spaces import Branch, Float, Maybe, Pick, Search
 from search_spaces.serial import search_to_json
 

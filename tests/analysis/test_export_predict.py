@@ -13,8 +13,9 @@ from support import make_photos
 
 from analysis.export import export_trial
 from analysis.exported import load_export
-from analysis.load import Run, Trial
+from analysis.load import Run
 from analysis.predict import predict_images
+from analysis.trials import Trial
 from search_spaces.errors import DataError, RunError
 from trainables.config_model import ClassifierConfig
 from trainables.models.classifiers import build_classifier

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from analysis.load import VERSION, load_run, read_trials
+from analysis.load import load_run
+from analysis.trials import VERSION, read_trials
 from search_spaces.errors import RunError
 
 PROPOSED = [{"event": "proposed", "trial_id": name, "params": {}, "config": {}} for name in ("0000", "0001")]

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from analysis.load import Trial
 from analysis.pareto import fronts
 from analysis.rank import with_fronts
+from analysis.trials import Trial
 from search_spaces.objectives import Objective
 
 OBJECTIVES = (Objective("val/f1", "max"), Objective("latency_ms", "min"))

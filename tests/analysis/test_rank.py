@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.load import Trial
 from analysis.rank import ranked
+from analysis.trials import Trial
 from search_spaces.objectives import Objective
 
 

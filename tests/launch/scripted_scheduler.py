@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.pruning import build_scheduler
 from search_spaces import Search
 

@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from scripted_scheduler import ACCURACY, Driver, search
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.engine.early import LEAST_PASSED, Beginnings
 from launch.engine.history import History, Ladder
 from launch.engine.vectors import Vectors

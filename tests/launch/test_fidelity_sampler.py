@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scripted_search import CONDITIONAL, EPOCHS, METRIC, SQUARE, Searching, bumpy, quadratic, rising, search
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.records import Records
 from launch.searcher import StudySearcher
 from search_spaces.grammar import Float, Pick

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from support import Outcome
 
-from analysis.load import load_run, read_lines
+from analysis.load import load_run
+from analysis.trials import read_lines
 
 CLI = Callable[..., Outcome]
 

@@ -13,7 +13,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from support import Outcome
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.population import FACTORS, Population, mutated
 from launch.records import Records
 from launch.searcher import StudySearcher

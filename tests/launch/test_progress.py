@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.progress import Progress
 from launch.records import Records
 from search_spaces import Search

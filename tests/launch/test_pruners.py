@@ -13,7 +13,7 @@ from ray.tune import Callback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from scripted_scheduler import ACCURACY, LOSS, Controller, Driver, search
 
-from analysis.load import Trial
+from analysis.trials import Trial
 from launch.pruning import PRUNERS, FairAsha, build_scheduler
 from launch.records import Records
 from launch.replay import ended_as

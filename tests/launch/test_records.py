@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import Trial, load_run, read_lines
+from analysis.load import load_run
+from analysis.trials import Trial, read_lines
 from launch.records import Records
 from search_spaces.errors import RunError
 from trainables.config_io import load_config

@@ -19,7 +19,8 @@ import pytest
 from support import Outcome, make_photos
 from trained_run import trained_run
 
-from analysis.load import Run, Trial
+from analysis.load import Run
+from analysis.trials import Trial
 from launch.refit import in_words, summary
 from search_spaces.search import Search
 from trainables.config_io import load_config

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 from support import Outcome
 
-from analysis.load import VERSION, Run, Trial
+from analysis.load import Run
 from analysis.rank import ranking
+from analysis.trials import VERSION, Trial
 from launch.show import print_outcome, print_ranking, print_search
 from search_spaces import Float, Int, Pick, Search
 from search_spaces.grammar import walk

@@ -110,3 +110,11 @@ def test_a_folder_that_is_no_run_is_named(visionsweep: CLI, tmp_path: Path) -> N
     refused = visionsweep("status", tmp_path / "nothing")
     assert refused.code == 2
     assert "nothing: is not a run directory" in refused.err
+
+
+@pytest.mark.parametrize("command", ["status", "rank", "resume"])
+def test_a_runs_name_without_its_folder_is_told_where_it_is(visionsweep: CLI, records: Records, command: str) -> None:
+    refused = visionsweep(command, records.run_dir.name)
+    assert refused.code == 2
+    assert "one: is not a run directory (it has no search.json). Did you mean 'runs/one'?" in refused.err
+    assert "Known: one." in visionsweep(command, "runs/another").err
