@@ -25,6 +25,11 @@ OWN_RAY = {
     "test_cluster.py", "test_cut_link.py", "test_interrupt.py", "test_joining.py", "test_kills.py",
     "test_packed_search.py", "test_remote_runs.py",
 }  # fmt: skip
+# The files that take over a minute, the longest first: two halves then end at about the same time.
+LONG = (
+    "test_search_end_to_end.py", "test_joining.py", "test_cluster.py", "test_kills.py", "test_packed_search.py",
+    "test_interrupt.py", "test_watch.py", "test_runs_on_s3.py", "test_cut_link.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path in files or item.path.name in OWN_RAY:
             item.add_marker(pytest.mark.with_ray)
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture
