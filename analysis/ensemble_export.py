@@ -20,8 +20,6 @@ from search_spaces.errors import RunError
 from trainables.config_io import dump_config, parse_config
 from trainables.targets import output_classes
 
-COMBINE = ("mean probability", "vote")
-
 
 def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:
     """Write what `choose_ensemble` told. Raises RunError where its weights are gone, or `out` cannot be written."""

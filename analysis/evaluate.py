@@ -84,8 +84,8 @@ def evaluate_export(
     chosen = split or ("test" if len(dataset.indices("test")) else "val" if known else "all")
     dataset = _one_split(dataset, chosen)
     found = []
-    for number, (member, size) in enumerate(zip(members, sizes, strict=True)):  # each sees the images at its own size
-        data = TrialData(dataset, images if number == 0 else reopen_images(dataset, size, cache_dir))
+    for member, size in zip(members, sizes, strict=True):  # each sees the images at its own size
+        data = TrialData(dataset, images if size == sizes[0] else reopen_images(dataset, size, cache_dir))
         _, labels, _ = what_to_learn(member.config, data)
         found.append(evaluate(member.config, member.models, data, labels, member.device, split=chosen))
     values, predictions = found[0].metrics, found[0].predictions

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from analysis.ensemble import ENSEMBLE_FILE
-from analysis.ensemble_export import COMBINE
 from analysis.export import MEMBERS, weight_files
 from search_spaces.errors import RunError
 from trainables.config import TrialConfig
@@ -27,6 +26,8 @@ from trainables.inference import predict_batch
 from trainables.members import FIRST_VOTE
 from trainables.models.build import Model
 from trainables.tasks import TASKS
+
+COMBINE = ("mean probability", "vote")  # what `choose_ensemble` may have told
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ Exported: TypeAlias = ExportedModel | ExportedEnsemble
 
 def load_export(export_dir: Path, device: torch.device | None = None, *, flips: bool = False) -> Exported:
     """Load what `visionsweep export` wrote. Raises RunError where it is no export, or its weights do not fit."""
-    weights, several = weight_files(export_dir), (export_dir / "ensemble.json").is_file()
+    weights, several = weight_files(export_dir), (export_dir / ENSEMBLE_FILE).is_file()
     missing = [name for name in ("config.yaml", "classes.txt") if not (export_dir / name).is_file()]
     missing += [] if weights or several else ["model.safetensors"]
     if missing:

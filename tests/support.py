@@ -39,7 +39,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def wait_until(holds: Callable[[], object], running: subprocess.Popen[Any] | None = None, seconds: float = 150) -> None:
+def wait_until(holds: Callable[[], object], running: subprocess.Popen[Any] | None = None, seconds: float = 90) -> None:
     """running: a process without which it will not come."""
     end = time.monotonic() + seconds
     while not holds():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -23,17 +24,15 @@ Course: TypeAlias = Sequence[tuple[float, float]]  # (position, best value so fa
 
 @dataclass
 class _Stratum:
-    """arrived: the best at the first rung first; rank: minus their latest values, which are sorted then. then: by
-    position, what each of them had shown there, so that a large search need not look at all of them anew."""
+    """arrived: the best at the first rung first. then: by position, what each of them had shown there, so that a large
+    search need not look at all of them anew."""
 
     arrived: list[Course] = field(default_factory=list)
-    rank: list[float] = field(default_factory=list)
     ended: int = 0
     then: dict[float, list[float]] = field(default_factory=dict, compare=False)
 
     def insert(self, course: Course) -> None:
-        place = bisect_right(self.rank, -course[-1][1])
-        self.rank.insert(place, -course[-1][1])
+        place = bisect_right(self.arrived, -course[-1][1], key=lambda other: -other[-1][1])
         self.arrived.insert(place, course)
         for position, values in self.then.items():
             values.insert(place, _shown(course, position))
@@ -58,19 +57,19 @@ class Beginnings:
     compared within its stratum alone."""
 
     factor: float
-    strata: dict[str, _Stratum] = field(default_factory=dict)
+    strata: defaultdict[str, _Stratum] = field(default_factory=lambda: defaultdict(_Stratum))
 
     def arrive(self, course: Course, stratum: str = "") -> None:
         """Take down a trial that has come to the first rung with its latest point."""
-        self.strata.setdefault(stratum, _Stratum()).insert(tuple(course))
+        self.strata[stratum].insert(tuple(course))
 
     def end(self, stratum: str = "") -> None:
         """Take down a trial that ended before it."""
-        self.strata.setdefault(stratum, _Stratum()).ended += 1
+        self.strata[stratum].ended += 1
 
     def hopeless(self, course: Course, stratum: str = "") -> bool:
         """Whether every trial that has passed was better at this position."""
-        known, (position, best) = self.strata.setdefault(stratum, _Stratum()), course[-1]
+        known, (position, best) = self.strata[stratum], course[-1]
         passed = min(math.ceil((len(known.arrived) + known.ended) / self.factor), len(known.arrived))
         return passed >= LEAST_PASSED and best < min(known.at(position)[:passed])
 

@@ -150,16 +150,15 @@ def test_a_full_disk_and_a_read_only_runs_folder(visionsweep: CLI, tiny: Path, p
         subprocess.run(["umount", disk], check=True)
 
 
-def test_help_takes_half_a_second_of_a_core() -> None:
-    import resource
+def test_help_answers_in_half_a_second() -> None:
+    import time
 
-    def spent() -> float:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return children.ru_utime + children.ru_stime
-
-    before = spent()
-    subprocess.run([Path(sys.executable).with_name("visionsweep"), "--help"], check=True, capture_output=True)
-    assert spent() - before < 0.5, "seconds of a core, which other work on the machine does not change much"
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([Path(sys.executable).with_name("visionsweep"), "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.5, times  # the best of five: other work on the machine must not decide
 
 
 def test_a_mistake_in_one_arm_of_many_is_found_before_the_search(

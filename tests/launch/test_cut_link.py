@@ -110,9 +110,9 @@ def test_the_search_goes_on_when_the_link_to_a_machine_is_cut(
     arguments = ("run", "search.py", "--data", "photos", "--trials", 2, "--name", "cut", "--address", cluster.address)
     driver = cluster.started(tmp_path, *arguments, log=tmp_path / "log", before=network.inside(1))
     # Both machines are at work: each trial has a process, and each process is on a machine of its own.
-    wait_until(lambda: len({row["trial_id"] for row in lines(run_dir / "epochs.jsonl")}) == 2)
+    wait_until(lambda: len({row["trial_id"] for row in lines(run_dir / "epochs.jsonl")}) == 2, seconds=150)
     network.link(2, "down")
-    wait_until(lambda: driver.poll() is not None or moved(run_dir))
+    wait_until(lambda: driver.poll() is not None or moved(run_dir), seconds=150)
     network.link(2, "up")  # too late: Ray has given the machine up, and it goes
     driver.wait(timeout=240)
     assert driver.returncode == 0, (tmp_path / "log").read_text()[-3000:]

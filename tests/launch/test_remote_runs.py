@@ -96,9 +96,9 @@ def test_a_driver_that_was_taken_over_records_nothing_more(quick: None, run: Rem
     records = Records.create(place.folder, SEARCH)
     records.mirror = mirror
     records.proposed("0000", {}, {}, "sampler")
-    wait_until(lambda: "runs/a/trials.jsonl" in keys(run.bucket))
+    wait_until(lambda: "runs/a/trials.jsonl" in keys(run.bucket), seconds=30)
     run.write("lock.json", json.dumps({"owner": "x", "pid": 7, "node": "far"}).encode())
-    wait_until(lambda: bool(mirror.lock.lost))
+    wait_until(lambda: bool(mirror.lock.lost), seconds=30)
     with pytest.raises(RunError, match=r"process 7 on far is working on this run"):
         records.started("0000")
     with suppress(RunError):  # where something was still to be sent
@@ -249,9 +249,9 @@ def test_a_search_sends_its_records_while_it_runs_and_deletes_after_them(
         for trial_id in ("0000", "0001"):
             records.ended(trial_id, "complete", "")
         records.keep_only(["0001"])
-        wait_until(lambda: "checkpoints/0000/last.pt" not in keys_of(run))
+        wait_until(lambda: "checkpoints/0000/last.pt" not in keys_of(run), seconds=30)
         assert '"status": "complete"' in content(run, "trials.jsonl")
-        wait_until(lambda: "checkpoints/0001/epochs.jsonl" not in keys_of(run))
+        wait_until(lambda: "checkpoints/0001/epochs.jsonl" not in keys_of(run), seconds=30)
         left = {name for name in keys_of(run) if "/" in name}
         assert left == of_epochs({1}, "0001") | of_epochs({1}, "0002") | {"checkpoints/0003/last.pt"} | {
             f"checkpoints/0002/{name}" for name in ("last.pt", "process.json", "epochs.jsonl")

@@ -123,8 +123,8 @@ def test_a_search_that_is_killed_goes_on_on_another_machine_with_nothing_finishe
         env={**os.environ, "VISIONSWEEP_CACHE_DIR": str(tmp_path / "first")},
     )  # fmt: skip
     here = tmp_path / "first" / "runs"
-    wait_until(lambda: bool(ended(only(here, "trials.jsonl"))), driver)
-    wait_until(lambda: len(lines(only(here, "epochs.jsonl"))) >= 12 + 6, driver)
+    wait_until(lambda: bool(ended(only(here, "trials.jsonl"))), driver, seconds=150)
+    wait_until(lambda: len(lines(only(here, "epochs.jsonl"))) >= 12 + 6, driver, seconds=150)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     log.close()

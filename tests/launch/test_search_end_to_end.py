@@ -188,7 +188,7 @@ def test_the_budget_is_kept_and_what_it_cuts_off_goes_on_later(visionsweep: CLI,
 
     started = time.time()
     ran = visionsweep("run", own, "--data", photos, "--budget", "30s", "--name", "h")
-    assert time.time() - started < 40, "and the time to print, beside other tests"
+    assert time.time() - started < 34.5, "within a few percent and the time to print"
     assert ran.code == 0, ran.err
     rows = json.loads(visionsweep("rank", "runs/h", "--json").out)
     assert rows
