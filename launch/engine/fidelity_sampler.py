@@ -21,18 +21,18 @@ from scipy.stats import qmc
 from launch.engine.compromise import Compromise, by_ranks
 from launch.engine.cost import CostModel
 from launch.engine.history import History, Ladder, Vector
-from launch.engine.surrogate import Observations, Surrogate, doubted, expected_improvement, fit, normal_scores
+from launch.engine.surrogate import Observations, Prior, Surrogate, doubted, expected_improvement, fit, normal_scores
 from launch.engine.vectors import Rows, Vectors
 from search_spaces.grammar import Space
 from search_spaces.objectives import Objective
 
-RANDOM_SHARE = 0.2  # of the proposals, so that no region is given up on a model's word
+RANDOM_SHARE = 0.1  # of the proposals, so that no region is given up on a model's word
 MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
 MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
 MAX_DISTANCE = 0.36  # see `_nearness`, which takes so much from the logarithm of the gain:
 NEARNESS = 8.0
-COST = 0.5  # how much cheaper epochs count: the gain is divided by (seconds per epoch) to this power
+COST = 1.0  # how much cheaper epochs count: the gain is divided by (seconds per epoch) to this power
 
 
 class FidelitySampler(optuna.samplers.BaseSampler):
@@ -113,6 +113,8 @@ class FidelitySampler(optuna.samplers.BaseSampler):
     def _hyper(self) -> list[Vector]:
         """Fitted anew when a twentieth more is known, on a beginning of the history that any rebuilt one has too."""
         total = self.history.num_ended
+        if not total:
+            return [Prior(len(self.vectors)).mean] * self.num_objectives
         first = max(total - total % max(1, total // 20), 1)
         if self._fitted is None or self._fitted[0] != first:
             rng = np.random.default_rng([self.seed, first])

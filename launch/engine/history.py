@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from launch.engine.vectors import Rows, Vectors
 from search_spaces.objectives import Objective
@@ -60,7 +60,7 @@ class History:
     def __init__(self, vectors: Vectors, ladder: Ladder, objectives: Sequence[Objective]) -> None:
         self.vectors, self.ladder = vectors, ladder
         self.signs = np.array([objective.sign for objective in objectives])
-        self.num_observed = 0  # ended trials that reached a rung, were ended before the first, or are infeasible
+        self._num_ended_observed = 0
         self._num_read = 0
         self._open: dict[int, Rows | None] = {}  # row of parameters by trial number, None before it has any
         self._seen_open: dict[
@@ -81,7 +81,7 @@ class History:
             # Counted before they are gathered: with a thousand trials running, few have a new one at a proposal.
             num_epochs = len(trial.intermediate_values) or sum(key.startswith(OUTCOME) for key in trial.user_attrs)
             if row is not None and self._seen_open.get(number, (0, []))[0] != num_epochs:
-                seen = [Seen(row, *pair) for pair in self._at_rungs(by_epoch(trial))]
+                seen = [Seen(row, *pair) for pair in self._shown(by_epoch(trial))]
                 self._seen_open[number] = num_epochs, seen
             if trial.state.is_finished():
                 self._end(number, trial)
@@ -94,10 +94,8 @@ class History:
             # What it showed before it diverged was no promise: such trainings often look best just then.
             worst = (-math.inf,) * len(self.signs)
             seen = [Seen(row, fidelity, worst) for fidelity in {*(one.fidelity for one in seen), 1.0}]
-        elif not seen and trial.state == TrialState.PRUNED:
-            seen = [Seen(row, *pair) for pair in self._before_rungs(by_epoch(trial))]
         self._ended += seen
-        self.num_observed += bool(seen)
+        self._num_ended_observed += bool(seen)
         if trial.user_attrs.get(EPOCH_SECONDS):
             self._costs.append((row, math.log(trial.user_attrs[EPOCH_SECONDS])))
 
@@ -105,6 +103,11 @@ class History:
         """(n, num_parameters) of the trials that run, the latest `most` of them."""
         rows = [row for row in self._open.values() if row is not None]
         return np.array(rows[-most:]).reshape(-1, len(self.vectors))
+
+    @property
+    def num_observed(self) -> int:
+        """Trials that have shown something: an epoch, or that they are infeasible."""
+        return self._num_ended_observed + sum(bool(seen) for _, seen in self._seen_open.values())
 
     @property
     def num_ended(self) -> int:
@@ -137,28 +140,23 @@ class History:
         rows = [row for row, _ in self._costs[-most:]]
         return np.array(rows).reshape(-1, len(self.vectors)), np.array([cost for _, cost in self._costs[-most:]])
 
-    def _before_rungs(self, epochs: Mapping[int, Sequence[float]]) -> list[tuple[float, tuple[float, ...]]]:
-        """The same of a trial that was ended before the first rung: what it had, at the fidelity where it ended."""
-        of = [tuple((self.signs * values).tolist()) for _, values in sorted(epochs.items())]
-        return [(self.ladder.fidelity(max(epochs)), (max(values[0] for values in of), *of[-1][1:]))] if of else []
+    def _shown(self, epochs: Mapping[int, Sequence[float]]) -> list[tuple[float, tuple[float, ...]]]:
+        """(fidelity, values) at each rung that was reached and at the latest epoch: the best so far in the first
+        objective, the latest in the others.
 
-    def _at_rungs(self, epochs: Mapping[int, Sequence[float]]) -> list[tuple[float, tuple[float, ...]]]:
-        """(fidelity, values) at each rung that was reached: the best so far in the first objective, the latest in the
-        others."""
-        if not epochs:
-            return []
+        Between rungs, the latest tells what many workers are about before any of them has come to the next one.
+        """
         found: list[tuple[float, tuple[float, ...]]] = []
         ordered, position = sorted(epochs.items()), 0
+        last = ordered[-1][0] if ordered else 0
         best, others = -math.inf, list[float]()
-        for rung in self.ladder.rungs:
-            if rung > ordered[-1][0]:
-                break
-            while position < len(ordered) and ordered[position][0] <= rung:
+        for stop in (*(rung for rung in self.ladder.rungs if rung < last), last):
+            while position < len(ordered) and ordered[position][0] <= stop:
                 value, *others = (self.signs * ordered[position][1]).tolist()
                 best = max(best, value)
                 position += 1
             if position:  # a copy of another trial begins where that one stood
-                found.append((self.ladder.fidelity(rung), (best, *others)))
+                found.append((self.ladder.fidelity(stop), (best, *others)))
         return found
 
 
