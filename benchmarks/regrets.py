@@ -16,6 +16,8 @@ GRID = 120  # points of time in the plot and in the search for the time of being
 STOCK = ("tpe-asha-1", "tpe-asha-4")
 PLAIN = ("random-asha-1", "random-asha-4")  # what a search with a model should never lose against
 
+CLAIRVOYANT = "clairvoyant"  # the floor, without a rank
+
 Result = Mapping[str, Any]
 
 
@@ -41,7 +43,8 @@ def frame(results: Sequence[Result], budget: float) -> pd.DataFrame:
     rows = [{**{key: result[key] for key in keys}, "regret": regret_at(result, budget)} for result in results]
     table = pd.DataFrame(rows)
     table["family"] = table["task"].str.partition("-")[0]
-    table["rank"] = table.groupby(["task", "workers", "seed"])["regret"].rank()  # ties share their mean rank
+    ranked = table[table["method"] != CLAIRVOYANT]
+    table["rank"] = ranked.groupby(["task", "workers", "seed"])["regret"].rank()  # ties share their mean rank
     return table
 
 
@@ -70,7 +73,8 @@ def _table(frames: Mapping[float, pd.DataFrame], workers: int, family: str) -> s
         cells = [mean_and_error(table[table["method"] == method]) for table in chosen.values()]
         regrets = "  ".join(f"{mean:.3f} ± {error:.3f}" for mean, error in cells).replace("nan", "  –  ")
         # A mean rank says something only among methods that ran on the same tasks with the same seeds.
-        lines.append((cells[-1][0], f"{method!s:<20} {regrets}  {runs['rank'].mean():6.2f} {len(runs):6d}"))
+        rank = f"{runs['rank'].mean():6.2f}".replace("nan", "  –")
+        lines.append((cells[-1][0], f"{method!s:<20} {regrets}  {rank} {len(runs):6d}"))
     heads = "  ".join(f"{f'regret at {budget:g}':>13}" for budget in chosen)
     title = f"{family}, {last['task'].nunique()} tasks, {workers} workers"
     return "\n".join([title, f"{'method':<20} {heads}  {'rank':>6} {'runs':>6}", *(text for _, text in sorted(lines))])

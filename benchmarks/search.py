@@ -6,7 +6,8 @@
 A budget counts full trainings of a mean random configuration, shared out over the workers: with 8 workers and a budget
 of 30, each has the time of 30/8 of them. A run goes to the largest budget and is read at the others on its way. Regret
 is 0 at the best value known of a task and 1 at a median random configuration's (`blackboxes.Scale`); the incumbent is
-the best value that any trial has shown at any epoch, for every method alike.
+the best value that any trial has shown at any epoch, for every method alike. `clairvoyant` is no method but the floor:
+what could be shown with everything known beforehand (clairvoyant.py).
 
 Every run is one line of OUT/results.jsonl as soon as it is done; a command that was cut off goes on from there.
 Needs `pip install onnxruntime`, and `"syne-tune[basic]==0.16"` for Syne Tune's methods, of which the ones with a model
@@ -26,15 +27,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from blackboxes import DATA, DEVELOPMENT, JUDGING, OWN_TASKS, TASKS, scale
+from clairvoyant import clairvoyant
 from peers import PEERS, SYNE_TUNE
-from regrets import plot, tables
+from regrets import CLAIRVOYANT, plot, tables
 
 from launch.simulate import Clock, incumbent, p50_p99, simulate
 from search_spaces.errors import InputError
 from search_spaces.names import pick
 
 GROUPS = {"development": DEVELOPMENT, "judging": JUDGING, "all": (*DEVELOPMENT, *JUDGING), "own": OWN_TASKS}
-METHODS = ("ours", *PEERS)
+METHODS = ("ours", CLAIRVOYANT, *PEERS)
 
 
 class Run(NamedTuple):
@@ -115,13 +117,16 @@ def run_one(run: Run) -> dict[str, Any]:
     task, black_box, clock = scale(run.task), TASKS[run.task](), Clock()
     budget_s = run.budget * task.mean_full_s / run.workers
     started = time.perf_counter()
-    if run.method == "ours":
-        from ours import method_ours
-
-        method: Any = method_ours(black_box, run.seed, run.workers, budget_s, clock)
+    if run.method == CLAIRVOYANT:
+        simulation = clairvoyant(black_box, budget_s)
     else:
-        method = PEERS[run.method](black_box, run.seed)
-    simulation = simulate(method, black_box, workers=run.workers, budget_s=budget_s, clock=clock)
+        if run.method == "ours":
+            from ours import method_ours
+
+            method: Any = method_ours(black_box, run.seed, run.workers, budget_s, clock)
+        else:
+            method = PEERS[run.method](black_box, run.seed)
+        simulation = simulate(method, black_box, workers=run.workers, budget_s=budget_s, clock=clock)
     times, values = incumbent(simulation, black_box.mode)
     statuses = [trial.status for trial in simulation.trials.values()]
     return {

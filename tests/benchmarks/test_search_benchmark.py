@@ -50,6 +50,21 @@ def test_the_benchmark_prints_its_table_and_goes_on_where_it_was_cut_off(tmp_pat
 
 
 @needs_data
+def test_nothing_is_better_than_what_a_clairvoyant_shows_of_a_table(tmp_path: Path) -> None:
+    methods = ("ours", "random-asha-4", "clairvoyant")
+    done = bench(tmp_path, "--methods", *methods, "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    last = {method: [r["regret"][-1] for r in results if r["method"] == method] for method in methods}
+    floor = last["clairvoyant"]
+    assert (
+        0 < floor[0] == floor[1] < min(*last["ours"], *last["random-asha-4"])
+    )  # 4 of 8 workers' trainings: half of one
+    row = next(line for line in done.stdout.splitlines() if line.startswith("clairvoyant"))
+    assert row.split()[-2] == "–"  # it ranks nowhere
+
+
+@needs_data
 @needs_onnx
 def test_the_surrogate_gives_curves_of_accuracies_and_times() -> None:
     code = (
