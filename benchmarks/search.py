@@ -9,14 +9,16 @@ is 0 at the best value known of a task and 1 at a median random configuration's 
 the best value that any trial has shown at any epoch, for every method alike. `clairvoyant` is no method but the floor:
 what could be shown with everything known beforehand (clairvoyant.py).
 
-Every run is one line of OUT/results.jsonl as soon as it is done; a command that was cut off goes on from there.
-Needs `pip install onnxruntime`, and `"syne-tune[basic]==0.16"` for Syne Tune's methods, of which the ones with a model
-(bohb, ashabore, ashacqr) take a minute and more for a run.
+Every run is one line of OUT/results.jsonl as soon as it is done; a command that was cut off goes on from there. Runs of
+other methods on the judging tasks are kept in peers.jsonl.gz, and not run again. Needs `pip install onnxruntime`, and
+`"syne-tune[basic]==0.16"` for Syne Tune's methods, of which the ones with a model (bohb, ashabore, ashacqr) take a
+minute and more for a run.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import multiprocessing
 import os
@@ -36,6 +38,7 @@ from search_spaces.errors import InputError
 from search_spaces.names import pick
 
 GROUPS = {"development": DEVELOPMENT, "judging": JUDGING, "all": (*DEVELOPMENT, *JUDGING), "own": OWN_TASKS}
+KEPT = Path(__file__).with_name("peers.jsonl.gz")  # lines as in results.jsonl, made by this command
 METHODS = ("ours", CLAIRVOYANT, *PEERS)
 
 
@@ -90,12 +93,19 @@ def main() -> None:
 
 
 def run_all(runs: Sequence[Run], path: Path, jobs: int) -> Iterator[dict[str, Any]]:
-    """The results of `runs`, those in the file first; the others are run, by `jobs` processes, and appended to it."""
-    known = {Run(**{key: line[key] for key in Run._fields}): line for line in _whole_lines(path)}
+    """The results of `runs`, those that are kept or in the file first; the others are run, by `jobs` processes, and
+    appended to it."""
+    known: dict[Run, dict[str, Any]] = {}
+    for line in (*kept(), *_whole_lines(path)):
+        run = Run(**{key: line[key] for key in Run._fields})
+        without = run._replace(budget=0.0)
+        if without not in known or known[without]["budget"] <= run.budget:
+            known[without] = line
     missing = []
     for run in runs:
-        if run in known:
-            yield known[run]
+        line = known.get(run._replace(budget=0.0))
+        if line is not None and line["budget"] >= run.budget:  # no method is told its budget: a longer run began so
+            yield line
         else:
             missing.append(run)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread each: there are `jobs` of them
@@ -139,6 +149,12 @@ def run_one(run: Run) -> dict[str, Any]:
         "decisions_s": float(np.sum(simulation.suggest_s) + np.sum(simulation.epoch_s)),
         "wall_s": time.perf_counter() - started,
     }
+
+
+def kept() -> Iterator[dict[str, Any]]:
+    """What slow and unchanging methods have shown: none of them is ours, and an hour of theirs is not spent twice."""
+    with gzip.open(KEPT, "rt") as file:
+        yield from map(json.loads, file)
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

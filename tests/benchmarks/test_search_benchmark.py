@@ -50,6 +50,16 @@ def test_the_benchmark_prints_its_table_and_goes_on_where_it_was_cut_off(tmp_pat
 
 
 @needs_data
+def test_a_kept_run_of_a_larger_budget_is_read_and_not_run_again(tmp_path: Path) -> None:
+    kept = bench(tmp_path, "--methods", "random-asha-4", tasks="taskset-patch32_GRU64_avg_bs128")
+    assert kept.returncode == 0, kept.stderr
+    assert "[1/" not in kept.stdout
+    assert (tmp_path / "results.jsonl").read_text() == ""
+    row = next(line for line in kept.stdout.splitlines() if line.startswith("random-asha-4"))
+    assert 0 < float(row.split()[1]) <= 1  # regret at 2
+
+
+@needs_data
 def test_nothing_is_better_than_what_a_clairvoyant_shows_of_a_table(tmp_path: Path) -> None:
     methods = ("ours", "random-asha-4", "clairvoyant")
     done = bench(tmp_path, "--methods", *methods, "--seeds", "2")
