@@ -187,8 +187,9 @@ def test_the_budget_is_kept_and_what_it_cuts_off_goes_on_later(visionsweep: CLI,
     import time
 
     started = time.time()
-    ran = visionsweep("run", own, "--data", photos, "--budget", "30s", "--name", "h")
-    assert time.time() - started < 34.5, "within a few percent and the time to print"
+    ran = visionsweep("run", own, "--data", photos, "--budget", "75s", "--name", "h")
+    # A process of a trial may take most of a minute to start, beside other tests on a slow machine.
+    assert time.time() - started < 79.5, "within a few percent and the time to print"
     assert ran.code == 0, ran.err
     rows = json.loads(visionsweep("rank", "runs/h", "--json").out)
     assert rows
@@ -196,7 +197,7 @@ def test_the_budget_is_kept_and_what_it_cuts_off_goes_on_later(visionsweep: CLI,
     assert all("the budget is spent" in row["reason"] for row in rows)
     before = {row["trial_id"]: row["epochs"] for row in rows}
 
-    assert visionsweep("resume", "runs/h", "--budget", "40s").code == 0
+    assert visionsweep("resume", "runs/h", "--budget", "2m").code == 0
     after = {row["trial_id"]: row["epochs"] for row in json.loads(visionsweep("rank", "runs/h", "--json").out)}
     assert all(after[trial_id] >= epochs for trial_id, epochs in before.items())
     assert sum(after.values()) > sum(before.values())
@@ -257,13 +258,13 @@ def test_an_epoch_that_was_stored_and_not_recorded_is_reported_on_resume(
     """The driver died between the worker's checkpoint and its own line: the line is taken off and comes back."""
     own = tmp_path / "long.py"
     own.write_text(TINY.replace("epochs=3, grace_epochs=1", "epochs=100000, grace_epochs=100000"))
-    ran = visionsweep("run", own, "--data", photos, "--budget", "25s", "--name", "k", "--max-concurrent", 1)
+    ran = visionsweep("run", own, "--data", photos, "--budget", "45s", "--name", "k", "--max-concurrent", 1)
     assert ran.code == 0, ran.err
     epochs = tmp_path / "runs" / "k" / "epochs.jsonl"
     whole = epochs.read_text().splitlines(keepends=True)
     assert len(whole) >= 2
     epochs.write_text("".join(whole[:-1]))
-    assert visionsweep("resume", "runs/k", "--budget", "30s").code == 0
+    assert visionsweep("resume", "runs/k", "--budget", "90s").code == 0
     repeated = lines(epochs)[len(whole) - 1]
     lost = json.loads(whole[-1])
     assert (repeated["epoch"], repeated["metrics"]) == (lost["epoch"], lost["metrics"])
