@@ -95,12 +95,8 @@ def main() -> None:
 def run_all(runs: Sequence[Run], path: Path, jobs: int) -> Iterator[dict[str, Any]]:
     """The results of `runs`, those that are kept or in the file first; the others are run, by `jobs` processes, and
     appended to it."""
-    known: dict[Run, dict[str, Any]] = {}
-    for line in (*kept(), *_whole_lines(path)):
-        run = Run(**{key: line[key] for key in Run._fields})
-        without = run._replace(budget=0.0)
-        if without not in known or known[without]["budget"] <= run.budget:
-            known[without] = line
+    lines = sorted((*kept(), *_whole_lines(path)), key=lambda line: float(line["budget"]))  # the longest run counts
+    known = {Run(**{key: line[key] for key in Run._fields})._replace(budget=0.0): line for line in lines}
     missing = []
     for run in runs:
         line = known.get(run._replace(budget=0.0))
