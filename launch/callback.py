@@ -30,6 +30,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
         self.reasons = reasons
         self.not_begun: set[str] = set()  # Ray's ids of trials whose process died before it had them
+        self.cut: dict[str, str] = {}  # by trial, why the search was over before its process had begun
         self.pruned: dict[str, str] = {}  # by trial, why it was, where that is another reason than its rung
         self.error: RunError | None = None  # the run directory could not be written
         self.best: list[Trial] | None = None  # of those that have ended, best first, so many as keep their files
@@ -55,7 +56,10 @@ class RunCallback(Callback):  # type: ignore[misc]
             self.records.epoch({"trial_id": trial.config["trial_id"], **row, **where})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        last = trial.last_result or {}
+        last, cut = trial.last_result or {}, self.cut.pop(trial.config["trial_id"], None)
+        if cut is not None:
+            self._ended(trial.config["trial_id"], "interrupted", cut)
+            return
         status, reason = ended_as(last, self.search.metric or ""), last.get("reason", "")
         if status == "diverged" and not reason:
             reason = f"{self.search.metric} was not a finite number at epoch {last['epoch']}"

@@ -89,7 +89,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial for Ray, as `VisionTrainable` takes it."""
-        if self.stopped or self._hopeless() or (self.deadline is not None and self.now() >= self.deadline):
+        if self._hopeless() or self.over() is not None:
             return str(Searcher.FINISHED)
         if not self.has_room() or (self.packer is not None and not self.packer.has_room()):
             return None  # proposed when it can start, so that it knows what was learned until then
@@ -120,6 +120,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.trial_ids[trial_id], self.asked[ours] = ours, trial
         proposal = self._placed({"trial_id": ours, "config": config, "resume": False})
         return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
+
+    def over(self) -> str | None:
+        """Why nothing more is proposed, and nothing begun that has not been; None while the search goes on."""
+        if self.stopped:
+            return "the search was asked to stop"
+        return "the budget is spent" if self.deadline is not None and self.now() >= self.deadline else None
 
     def _placed(self, proposal: dict[str, Any]) -> dict[str, Any]:
         share = {} if self.packer is None else {"share": self.packer.begin(proposal["trial_id"])}
@@ -156,7 +162,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return
         if result is not None:
             self._report(trial, result)
-        status = "failed" if error or result is None else ended_as(result, self.search.metric or "")
+        # Without a result it was ended before it began (`starting.py`).
+        status = "failed" if error else ended_as(result or {}, self.search.metric or "")
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
         epochs, first = by_epoch(_frozen(trial)), self.objectives[0]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
 from ray.tune import TuneError
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from launch.callback import RunCallback
 from launch.machines.cluster import MAX_TRIALS
@@ -19,6 +17,7 @@ from launch.machines.packing import PackedTrials
 from launch.population import SIZE, Population
 from launch.pruning import FairAsha, build_scheduler
 from launch.searcher import StudySearcher
+from launch.starting import leave_starting_to_tune, spare_what_never_began, wait_for_none
 from launch.watch import Watch
 from search_spaces.search import Search
 
@@ -48,7 +47,8 @@ def tune_until_done(
         scheduler = PackedTrials(scheduler, searcher.packer)
     searcher.not_begun = callback.not_begun
     leave_starting_to_tune(scheduler)
-    spare_what_never_began(scheduler, callback.not_begun)
+    spare_what_never_began(scheduler, callback.not_begun, MAX_RETRIES)
+    wait_for_none(scheduler, searcher.over, callback.cut)
     with _scratch() as scratch:
         tuner = tune.Tuner(
             trainable,
@@ -76,31 +76,6 @@ def tune_until_done(
             if callback.error is not None:  # Ray wraps what a callback raises
                 raise callback.error from None
             raise
-
-
-def leave_starting_to_tune(scheduler: TrialScheduler) -> None:
-    """Ray's first-come rule names the first pending trial at every step. Tune then gives it the next process that is
-    free, and drops the one that it has begun to start for it: where trials take less time than that, none ever starts
-    on a machine that has just joined. Without a name Tune starts pending trials by itself, and keeps both."""
-    base = scheduler.base if isinstance(scheduler, PackedTrials) else scheduler
-    if type(base).choose_trial_to_run is FIFOScheduler.choose_trial_to_run:
-        base.choose_trial_to_run = lambda tune_controller: None
-
-
-def spare_what_never_began(scheduler: TrialScheduler, not_begun: set[str]) -> None:
-    """The death of a process that was about to take a trial over is handled twice by Ray Tune 2.60: first the trial is
-    put back to be started again, then, as it is still pending, it is ended. Nothing of it has run, so it has not
-    failed: Ray's id of it goes to `not_begun`, and the searcher proposes it again, at most MAX_RETRIES times."""
-    before, times = scheduler.on_trial_error, Counter[str]()
-
-    def on_trial_error(tune_controller: Any, trial: Any) -> None:
-        name = trial.config["trial_id"]
-        if trial.status == "PENDING" and times[name] < MAX_RETRIES:
-            times[name] += 1
-            not_begun.add(trial.trial_id)
-        before(tune_controller, trial)
-
-    scheduler.on_trial_error = on_trial_error  # all schedulers alike, Ray's own too
 
 
 @contextmanager
