@@ -18,7 +18,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import optuna
+import syne_faster
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -178,8 +180,11 @@ def optuna_hyperband(black_box: BlackBox, seed: int) -> Method:
 
 
 def syne_tune(name: str, grace: int, black_box: BlackBox, seed: int) -> Method:
-    """`name` of syne_tune.optimizer.baselines, with its own defaults but for the rungs."""
+    """`name` of syne_tune.optimizer.baselines, with its own defaults but for the rungs. It takes numbers from
+    `numpy.random` too, which is seeded here."""
     warnings.filterwarnings("ignore", module="(pandas|statsmodels|syne_tune)")  # its own use of older interfaces
+    syne_faster.install()
+    np.random.seed(seed)
     syne = importlib.import_module("syne_tune.config_space")
     baselines = importlib.import_module("syne_tune.optimizer.baselines")
     logging.getLogger("syne_tune").setLevel(logging.ERROR)

@@ -1,0 +1,148 @@
+"""Syne Tune's CQR and BORE with the same answers in less time: bit for bit, which `tests/benchmarks/` compares.
+
+    install()
+
+CQR fits five times a hundred trees for a proposal, and what scikit-learn checks around each tree takes far longer than
+the tree; BORE asks its classifier about 500 candidates one by one; both draw their candidates' values through arrays of
+length one. Here trees are built without the checks, candidates asked about at once, and numbers drawn as numbers: ten
+seeds of them are then a matter of hours and not of days.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn._loss.loss import PinballLoss
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.tree._criterion import MSE
+from sklearn.tree._splitter import BestSplitter
+from sklearn.tree._tree import DepthFirstTreeBuilder, Tree
+
+checked_fit_stages = GradientBoostingRegressor._fit_stages
+
+
+@functools.cache
+def install() -> None:
+    """From now on, in this process."""
+    GradientBoostingRegressor._fit_stages = fit_stages
+    searchers = "syne_tune.optimizer.schedulers.searchers"
+    bore = importlib.import_module(f"{searchers}.bore.bore").Bore
+    bore.suggest = faster(bore.suggest)
+    surrogate = importlib.import_module(f"{searchers}.conformal.surrogate.surrogate_model").SurrogateModel
+    surrogate._update_candidates = update_candidates
+
+
+class Stage:
+    """What a prediction needs of a DecisionTreeRegressor."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree_ = tree
+
+    def _validate_X_predict(self, X: Any, check_input: bool) -> np.ndarray:  # noqa: N802, N803, scikit-learn's names
+        return np.ascontiguousarray(X, dtype=np.float32)
+
+
+def fit_stages(
+    self: GradientBoostingRegressor,
+    X: np.ndarray,  # noqa: N803, scikit-learn's name
+    y: np.ndarray,
+    raw_predictions: np.ndarray,
+    sample_weight: np.ndarray,
+    random_state: np.random.RandomState,
+    *validation: Any,
+) -> int:
+    """`_fit_stages` of scikit-learn 1.9 for a quantile loss, equal weights and defaults otherwise (other losses and
+    weights go to scikit-learn's own), without the training score of every stage, which nobody reads."""
+    if not isinstance(self._loss, PinballLoss) or np.any(sample_weight != 1.0):
+        stages: int = checked_fit_stages(self, X, y, raw_predictions, sample_weight, random_state, *validation)
+        return stages
+    samples, features = X.shape
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    raw, quantile, one_output = raw_predictions[:, 0], self._loss.closs.quantile, np.array([1], dtype=np.intp)
+    for stage in range(self.n_estimators):
+        negative_gradient = np.where(y >= raw, quantile, quantile - 1.0).reshape(-1, 1)
+        splitter = BestSplitter(MSE(1, samples), features, self.min_samples_leaf, 0.0, random_state, None)
+        tree = Tree(features, one_output, 1)
+        DepthFirstTreeBuilder(
+            splitter, self.min_samples_split, self.min_samples_leaf, 0.0, self.max_depth, self.min_impurity_decrease
+        ).build(tree, X, negative_gradient, weights, None)
+        leaves, values = tree.apply(X), tree.value[:, 0, 0]
+        quantiles_of(y - raw, leaves, quantile, values)
+        raw += self.learning_rate * values.take(leaves)
+        self.estimators_[stage, 0] = Stage(tree)
+    return int(self.n_estimators)
+
+
+def quantiles_of(residuals: np.ndarray, leaves: np.ndarray, quantile: float, values: np.ndarray) -> None:
+    """Write into `values` the quantile of the residuals in each leaf, as `sklearn.utils.stats._weighted_percentile` has
+    it for equal weights: the first in ascending order with so large a share of the leaf at or below it.
+
+    residuals, leaves (the node of each sample): (samples,). values: (nodes,).
+    """
+    counts = np.bincount(leaves, minlength=len(values))
+    ranks = np.clip(np.ceil(100 * quantile / 100 * counts).astype(int) - 1, 0, None)
+    ascending = residuals[np.lexsort((residuals, leaves))]
+    used = counts > 0
+    values[used] = ascending[(np.cumsum(counts) - counts + ranks)[used]]
+
+
+def faster(suggest: Callable[..., Mapping[str, Any] | None]) -> Callable[..., Mapping[str, Any] | None]:
+    """`Bore.suggest`, with one call of the classifier for all candidates of its random search."""
+
+    def suggest_at_once(self: Any, **kwargs: Any) -> Mapping[str, Any] | None:
+        if self.acq_optimizer != "rs" or self.points_to_evaluate or len(self.inputs) < self.init_random:
+            return suggest(self, **kwargs)
+        at_random = self.random_state.rand() < self.random_prob
+        if at_random or not self._train_model(self.inputs, self.targets):
+            config: Mapping[str, Any] = self._get_random_config()
+            return config
+        candidates: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        repeated = 0
+        draw_config = drawing(self.config_space)
+        while len(candidates) < self.feval_acq and repeated <= 10_000:
+            candidate = draw_config(np.random)
+            key = tuple(candidate.values())
+            repeated = repeated + 1 if key in candidates else 0
+            candidates.setdefault(key, candidate)
+        encoded = np.stack([self._hp_ranges.to_ndarray(candidate) for candidate in candidates.values()])
+        return list(candidates.values())[int(self._loss(encoded).argmin())]
+
+    return suggest_at_once
+
+
+def update_candidates(self: Any, n_candidates: int = 2000) -> None:
+    """`SurrogateModel._update_candidates`."""
+    draw_config = drawing(self.config_space)
+    self.config_candidates = [draw_config(self.random_state) for _ in range(n_candidates)]
+    self.df_candidates = self._configs_to_df(self.config_candidates)
+
+
+Draw = Callable[[Any], Any]  # of `numpy.random` or a RandomState
+
+
+def drawing(space: Mapping[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    """What `{name: domain.sample(random_state=state)}` draws, as a function of `state`."""
+    draws = {name: draw(domain) if hasattr(domain, "sample") else domain for name, domain in space.items()}
+    return lambda state: {name: draw(state) if callable(draw) else draw for name, draw in draws.items()}
+
+
+def draw(domain: Any) -> Draw:
+    kind = type(domain).__name__, type(domain.get_sampler()).__name__
+    if kind == ("Categorical", "_Uniform"):
+        categories = domain.categories
+        return lambda state: categories[state.randint(0, len(categories))]
+    low, high = getattr(domain, "lower", 1), getattr(domain, "upper", 1)
+    if kind == ("Float", "_Uniform"):
+        return lambda state: float(state.uniform(low, high))
+    if kind == ("Integer", "_Uniform"):
+        return lambda state: int(state.randint(low, high + 1))
+    log_low, log_high = np.log(low), np.log(high)
+    if kind == ("Float", "_LogUniform"):
+        return lambda state: float(np.exp(state.uniform(log_low, log_high)))
+    if kind == ("Integer", "_LogUniform"):
+        return lambda state: round(float(np.exp(state.uniform(log_low, log_high))))
+    return lambda state: domain.sample(random_state=state)

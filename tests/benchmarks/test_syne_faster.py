@@ -1,0 +1,89 @@
+"""What makes Syne Tune's methods faster in the comparison changes none of their answers."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import GradientBoostingRegressor
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import syne_faster
+
+needs_syne_tune = pytest.mark.skipif(
+    importlib.util.find_spec("syne_tune") is None, reason="Syne Tune is not installed: pip install -e '.[benchmarks]'"
+)
+
+
+@pytest.mark.parametrize("samples", [3, 40, 150])
+@pytest.mark.parametrize("quantile", [0.17, 0.5, 0.83])
+@pytest.mark.parametrize("tied", [False, True])
+def test_boosted_quantiles_are_those_of_scikit_learn(
+    monkeypatch: pytest.MonkeyPatch, samples: int, quantile: float, tied: bool
+) -> None:
+    random = np.random.RandomState(samples)
+    inputs, asked = random.rand(samples, 6), random.rand(200, 6)
+    inputs[:, 1] = inputs[:, 1].round()
+    targets = random.rand(samples).round(1 if tied else 9)
+
+    def answers() -> tuple[np.ndarray, float]:
+        np.random.seed(1)
+        model = GradientBoostingRegressor(loss="quantile", alpha=quantile).fit(inputs, targets)
+        return model.predict(asked), np.random.rand()  # as many random numbers were drawn, too
+
+    expected, drawn = answers()
+    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", syne_faster.fit_stages)
+    got, drawn_too = answers()
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(got, expected)
+    assert drawn_too == drawn
+
+
+def test_other_losses_stay_with_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, targets = np.random.RandomState(0).rand(50, 3), np.random.RandomState(1).rand(50)
+    expected = GradientBoostingRegressor(random_state=0).fit(inputs, targets).predict(inputs)
+    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", syne_faster.fit_stages)
+    np.testing.assert_array_equal(
+        GradientBoostingRegressor(random_state=0).fit(inputs, targets).predict(inputs), expected
+    )
+
+
+@needs_syne_tune
+@pytest.mark.parametrize("searcher", ["bore", "cqr"])
+def test_a_searcher_proposes_what_it_proposed(monkeypatch: pytest.MonkeyPatch, searcher: str) -> None:
+    space_of = importlib.import_module("syne_tune.config_space")
+    space = {
+        "width": space_of.uniform(0, 1.3),
+        "lr": space_of.loguniform(1e-4, 1),
+        "batch_size": space_of.lograndint(16, 512),
+        "layers": space_of.randint(1, 5),
+        "optimizer": space_of.choice(["sgd", "adam"]),
+    }
+    bore = importlib.import_module("syne_tune.optimizer.schedulers.searchers.bore.bore").Bore
+    conformal = "syne_tune.optimizer.schedulers.searchers.conformal"
+    cqr = importlib.import_module(f"{conformal}.conformal_quantile_regression_searcher").ConformalQuantileRegression
+    surrogate = importlib.import_module(f"{conformal}.surrogate.surrogate_model").SurrogateModel
+    make: Callable[..., Any] = {"bore": bore, "cqr": cqr}[searcher]
+
+    def proposals() -> list[dict[str, Any]]:
+        np.random.seed(1)
+        method = make(space, random_seed=2)
+        proposed = []
+        for trial in range(14):
+            config = dict(method.suggest())
+            method.on_trial_complete(trial, config, config["width"] + config["layers"] * abs(np.log(config["lr"])))
+            proposed.append(config)
+        return proposed
+
+    expected = proposals()
+    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", syne_faster.fit_stages)
+    monkeypatch.setattr(bore, "suggest", syne_faster.faster(bore.suggest))
+    monkeypatch.setattr(surrogate, "_update_candidates", syne_faster.update_candidates)
+    assert proposals() == expected
