@@ -25,12 +25,13 @@ from launch.run import resume, start
 from search_spaces import Float, Pick, Search
 
 LARGE = 128
+EPOCHS = 5  # longer than it takes a fast machine to start the process of the next trial
 SEARCH = Search(
     task="binary",
     space={"batch_size": Pick(4, 8, LARGE), "optimizer": {"name": "sgd", "lr": Float(1e-3, 1e-1, log=True)}},
     fixed={"model": {"backbone": "test_resnet", "weights": "none"}, "image_size": 96},
-    epochs=2,
-    grace_epochs=2,
+    epochs=EPOCHS,
+    grace_epochs=EPOCHS,
     sampler="random",
 )
 

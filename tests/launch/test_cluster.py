@@ -36,7 +36,7 @@ def two_nodes(cluster: Cluster) -> Cluster:
 def test_a_search_is_handed_over_stopped_brought_home_and_goes_on(cluster: Cluster, work: Path) -> None:
     there = ("--cluster", cluster.url)
     (work / "rates.py").write_text("from search_spaces import Float\nLR = Float(1e-3, 0.1, log=True)\n")
-    search = tiny(work, 80)
+    search = tiny(work, 240)
     search.write_text(
         search.read_text()
         .replace("Float(1e-3, 0.1, log=True)", "LR")
@@ -74,7 +74,7 @@ def test_a_search_is_handed_over_stopped_brought_home_and_goes_on(cluster: Clust
     assert followed.code == 0, followed.out + followed.err
     assert "Best: trial" in followed.out
     numbers = [(row["trial_id"], row["epoch"]) for row in lines(run_dir / "epochs.jsonl")]
-    assert sorted(numbers) == [("0000", epoch) for epoch in range(1, 81)]
+    assert sorted(numbers) == [("0000", epoch) for epoch in range(1, 241)]
 
 
 def test_through_the_port_of_rays_client_a_search_is_followed_and_stopped(cluster: Cluster, work: Path) -> None:
@@ -82,7 +82,7 @@ def test_through_the_port_of_rays_client_a_search_is_followed_and_stopped(cluste
     run_dir = work / "shared" / "r"
     shared = ("--data", work / "photos", "--runs-dir", work / "shared", "--no-cache")
     log = work / "driver.log"
-    driver = cluster.started(work, "run", tiny(work, 60), *shared, "--name", "r", "--trials", 1, *there, log=log)
+    driver = cluster.started(work, "run", tiny(work, 10_000), *shared, "--name", "r", "--trials", 1, *there, log=log)
     try:
         wait_until(lambda: len(lines(run_dir / "epochs.jsonl")) >= 4)
     except AssertionError as error:
