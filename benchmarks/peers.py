@@ -18,9 +18,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import faster_syne
+import faster_tpe
 import numpy as np
 import optuna
-import syne_faster
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -172,7 +173,7 @@ def optuna_hyperband(black_box: BlackBox, seed: int) -> Method:
     pruner = optuna.pruners.HyperbandPruner(1, black_box.epochs, REDUCTION_FACTOR)
     study = optuna.create_study(
         study_name=f"hyperband-{seed}",  # its hash decides about brackets
-        sampler=optuna.samplers.TPESampler(seed=seed),
+        sampler=_tpe(seed),
         pruner=pruner,
         direction="maximize" if black_box.mode == "max" else "minimize",
     )
@@ -183,7 +184,7 @@ def syne_tune(name: str, grace: int, black_box: BlackBox, seed: int) -> Method:
     """`name` of syne_tune.optimizer.baselines, with its own defaults but for the rungs. It takes numbers from
     `numpy.random` too, which is seeded here."""
     warnings.filterwarnings("ignore", module="(pandas|statsmodels|syne_tune)")  # its own use of older interfaces
-    syne_faster.install()
+    faster_syne.install()
     np.random.seed(seed)
     syne = importlib.import_module("syne_tune.config_space")
     baselines = importlib.import_module("syne_tune.optimizer.baselines")
@@ -237,6 +238,7 @@ def _random(seed: int) -> optuna.samplers.BaseSampler:
 
 
 def _tpe(seed: int) -> optuna.samplers.BaseSampler:
+    faster_tpe.install()
     return optuna.samplers.TPESampler(seed=seed)
 
 

@@ -1,4 +1,4 @@
-"""What makes Syne Tune's methods faster in the comparison changes none of their answers."""
+"""What makes other methods faster in the comparison changes none of their answers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
+from optuna.samplers._tpe import _truncnorm
 from sklearn.ensemble import GradientBoostingRegressor
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-import syne_faster
+import faster_syne
+import faster_tpe
 
 needs_syne_tune = pytest.mark.skipif(
     importlib.util.find_spec("syne_tune") is None, reason="Syne Tune is not installed: pip install -e '.[benchmarks]'"
@@ -39,7 +42,7 @@ def test_boosted_quantiles_are_those_of_scikit_learn(
         return model.predict(asked), np.random.rand()  # as many random numbers were drawn, too
 
     expected, drawn = answers()
-    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", syne_faster.fit_stages)
+    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", faster_syne.fit_stages)
     got, drawn_too = answers()
     assert len(np.unique(expected)) > 1
     np.testing.assert_array_equal(got, expected)
@@ -49,7 +52,7 @@ def test_boosted_quantiles_are_those_of_scikit_learn(
 def test_other_losses_stay_with_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, targets = np.random.RandomState(0).rand(50, 3), np.random.RandomState(1).rand(50)
     expected = GradientBoostingRegressor(random_state=0).fit(inputs, targets).predict(inputs)
-    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", syne_faster.fit_stages)
+    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", faster_syne.fit_stages)
     np.testing.assert_array_equal(
         GradientBoostingRegressor(random_state=0).fit(inputs, targets).predict(inputs), expected
     )
@@ -83,7 +86,31 @@ def test_a_searcher_proposes_what_it_proposed(monkeypatch: pytest.MonkeyPatch, s
         return proposed
 
     expected = proposals()
-    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", syne_faster.fit_stages)
-    monkeypatch.setattr(bore, "suggest", syne_faster.faster(bore.suggest))
-    monkeypatch.setattr(surrogate, "_update_candidates", syne_faster.update_candidates)
+    monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", faster_syne.fit_stages)
+    monkeypatch.setattr(bore, "suggest", faster_syne.faster(bore.suggest))
+    monkeypatch.setattr(surrogate, "_update_candidates", faster_syne.update_candidates)
+    assert proposals() == expected
+
+
+def test_the_logarithm_of_the_normal_distribution_function_is_that_of_optuna() -> None:
+    random = np.random.RandomState(0)
+    edges = [np.inf, -np.inf, 0.0, 6.0, -20.0, 1.0, -1.0, np.nextafter(1, 2), np.nextafter(-20, 0)]
+    asked = np.concatenate([random.randn(20_000) * 8, random.randn(20_000) * 1000, edges])
+    assert _truncnorm._log_ndtr is not faster_tpe.log_ndtr
+    np.testing.assert_array_equal(faster_tpe.log_ndtr(asked), _truncnorm._log_ndtr(asked))
+
+
+def test_tpe_proposes_what_it_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def proposals() -> list[dict[str, Any]]:
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1, multivariate=True))
+
+        def objective(trial: optuna.Trial) -> float:
+            rate = trial.suggest_float("lr", 1e-4, 1, log=True)
+            return abs(np.log(rate) + 3) + abs(trial.suggest_int("width", 16, 512, log=True) - 40) / 100
+
+        study.optimize(objective, n_trials=40)
+        return [trial.params for trial in study.trials]
+
+    expected = proposals()
+    monkeypatch.setattr(_truncnorm, "_log_ndtr", faster_tpe.log_ndtr)
     assert proposals() == expected
