@@ -1,8 +1,8 @@
 """Optuna's TPE with the same answers in less time: bit for bit, which `tests/benchmarks/` compares.
 
 With hundreds of trials, most of a proposal of Optuna 5 is the logarithm of the normal distribution function, computed
-number by number in Python. Here the same steps are taken for whole arrays; only where numpy rounds otherwise (erf, erfc,
-log, powers) does each number go through the function that Optuna calls.
+number by number in Python. Here the same steps are taken for whole arrays; only where numpy rounds otherwise (erf,
+erfc, log, powers) does each number go through the function that Optuna calls.
 """
 
 from __future__ import annotations
