@@ -27,6 +27,7 @@ from search_spaces.grammar import Space
 from search_spaces.objectives import Objective
 
 RANDOM_SHARE = 0.1  # of the proposals, so that no region is given up on a model's word
+CHOICES_SHARE = 0.4  # of the model's proposals, in a space that has choices: see `_drawn_choices`
 MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
 MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
@@ -54,6 +55,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         # Before a model is asked: enough trials that it does not take noise for a slope, few enough for a small budget.
         self.num_given = num_given
         self.least_observed = num_given + min(12, 2 * len(self.vectors) + 2)
+        self.choices = np.flatnonzero((self.vectors.parents < 0) & (self.vectors.choices > 1)).tolist()
         self.chosen: dict[int, dict[str, Any]] = {}
         self._fitted: tuple[int, list[Vector]] | None = None  # on the first so many values, and what came out
         # The number of the next proposal and of the attempt at it; None counts as the study does.
@@ -131,6 +133,19 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         row: Rows = self.vectors.settle(sobol.random(1))[0]
         return row
 
+    def _drawn_choices(self, rng: np.random.Generator) -> dict[int, float]:
+        """Now and then half of the space's choices, by chance: column and value.
+
+        The model soon knows one combination of choices so much better than all others that it asks for no other:
+        backbones that take longer to be good are then never seen with the rates that suit them. Where the choices are
+        drawn it proposes the rest, so that each of them is met with what is known by then.
+        """
+        if not self.choices or rng.random() >= CHOICES_SHARE:
+            return {}
+        drawn = [column for column in self.choices if rng.random() < 0.5]
+        counts = self.vectors.choices[drawn]
+        return dict(zip(drawn, (rng.integers(counts) + 0.5) / counts, strict=True))
+
     def _most_promising(self, rng: np.random.Generator) -> Rows:
         several = self.num_objectives > 1
         weights = rng.dirichlet(np.ones(self.num_objectives)) if several else np.ones(1)
@@ -156,27 +171,32 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
         cost = self.cost()
 
+        drawn = self._drawn_choices(rng)
+
         def worth(candidates: Rows) -> Rows:
             seen = self.vectors.features(candidates)[0]
+            near = NEARNESS * _nearness(seen, tried, distance)
+            if drawn and compromise is None:  # the gain, tiny there, would ask for what is least known of the rest
+                return models[0].predict(seen)[0] - near
             if compromise is None:
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
             else:
                 gain = compromise.gain(seen)
-            return gain - COST * cost.log_seconds(seen) - NEARNESS * _nearness(seen, tried, distance)
+            return gain - COST * cost.log_seconds(seen) - near
 
         rate = min(0.5, 2.5 / len(self.vectors))
         best = rows[np.argsort(-expected, kind="stable")[:10]]
         pool = np.concatenate(
             [
-                self.vectors.sample(rng, 300),
-                self.vectors.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate),
-                self.vectors.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate),
+                self.vectors.sample(rng, 300, drawn),
+                self.vectors.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, drawn),
+                self.vectors.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, drawn),
             ]
         )
         gain = worth(pool)
         for scale in (0.08, 0.02):
             first = np.argsort(-gain, kind="stable")[:6]
-            near = self.vectors.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate)
+            near = self.vectors.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, drawn)
             pool, gain = np.concatenate([pool[first], near]), np.concatenate([gain[first], worth(near)])
         row: Rows = pool[int(np.argmax(gain))]
         return row

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
 
 Rows: TypeAlias = NDArray[np.float64]
+
+NOTHING: Mapping[int, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,10 @@ class Vectors:
             if not math.isnan(value)
         }
 
-    def sample(self, rng: np.random.Generator, num: int) -> Rows:
-        """(num, num_parameters) drawn as the space says: uniformly in each range, arms with equal chances."""
-        return self.settle(rng.random((num, len(self))))
+    def sample(self, rng: np.random.Generator, num: int, fixed: Mapping[int, float] = NOTHING) -> Rows:
+        """(num, num_parameters) drawn as the space says: uniformly in each range, arms with equal chances. fixed: what
+        some columns hold in all of them."""
+        return self.settle(_fix(rng.random((num, len(self))), fixed))
 
     def settle(self, rows: Rows) -> Rows:
         """Onto the grids of whole numbers and choices, and not a number where the parent says so; in place."""
@@ -103,7 +107,9 @@ class Vectors:
                 rows[~(np.floor(drawn) == arm), column] = np.nan
         return rows
 
-    def perturb(self, rows: Rows, rng: np.random.Generator, scale: float, rate: float) -> Rows:
+    def perturb(
+        self, rows: Rows, rng: np.random.Generator, scale: float, rate: float, fixed: Mapping[int, float] = NOTHING
+    ) -> Rows:
         """Neighbours of rows: each parameter is moved with chance `rate` (one at least); a number by a normal step
         of `scale`, cut off at the ends, a choice to any. What comes to exist by a new arm is drawn afresh."""
         new = np.where(np.isnan(rows), rng.random(rows.shape), rows)
@@ -113,7 +119,7 @@ class Vectors:
         # Cut off at the ends, not folded back: the best is often at an end, and nothing else leads there.
         stepped = np.clip(stepped, 0, 1 - 1e-9)
         fresh = np.where(self.choices > 0, rng.random(rows.shape), stepped)
-        return self.settle(np.where(moved, fresh, new))
+        return self.settle(_fix(np.where(moved, fresh, new), fixed))
 
     def features(self, rows: Rows) -> tuple[Rows, NDArray[np.int_]]:
         """What a kernel measures distances in, (n, F), and the parameter of each column, (F,).
@@ -132,6 +138,12 @@ class Vectors:
                 blocks.append((chosen[:, None] == np.arange(count)) / math.sqrt(2))
                 owner.extend([column] * count)
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(rows), 0)), np.array(owner, dtype=int)
+
+
+def _fix(rows: Rows, fixed: Mapping[int, float]) -> Rows:
+    for column, value in fixed.items():
+        rows[:, column] = value
+    return rows
 
 
 def _grid_size(range_: Float | Int | Pick) -> int:

@@ -137,6 +137,25 @@ def test_cheaper_epochs_are_preferred_among_equals(tmp_path: Path) -> None:
     assert drawn.count("cheap") > 1.25 * drawn.count("dear")
 
 
+def test_every_choice_is_met_with_what_is_known_of_the_rest(tmp_path: Path) -> None:
+    """The first of each choice is the best: the others are still looked at, with numbers that are good by then."""
+    picks = {name: Pick("best", "second", "third") for name in ("backbone", "optimizer", "head", "schedule")}
+
+    def outcome(config: dict[str, Any]) -> list[float]:
+        others = sum(config[name] != "best" for name in picks)
+        return rising(1 - (config["a"] - 0.7) ** 2 - (config["b"] - 0.3) ** 2 - 0.3 * others)
+
+    others, distances = 0, []
+    for seed in range(2):
+        running = Searching(tmp_path / str(seed), search({**SQUARE, **picks}), outcome, seed=seed)
+        for config in [running.step() for _ in range(80)][40:]:
+            if config["backbone"] != "best":
+                others += 1
+                distances.append(math.hypot(config["a"] - 0.7, config["b"] - 0.3))
+    assert others / 80 > 0.15
+    assert median(distances) < 0.18, "by chance 0.45, and 0.25 where the gain says which numbers to look at"
+
+
 def recorded(num: int, chosen: Search) -> dict[str, Trial]:
     rng = np.random.default_rng(0)
     trials = {}
