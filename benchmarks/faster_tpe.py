@@ -17,6 +17,7 @@ from optuna.samplers._tpe import _truncnorm
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+optunas_log_ndtr = _truncnorm._log_ndtr
 
 
 def install() -> None:
