@@ -170,19 +170,18 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         dimensions = min(len(self.vectors), 8)
         distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
         cost = self.cost()
-
         drawn = self._drawn_choices(rng)
 
         def worth(candidates: Rows) -> Rows:
             seen = self.vectors.features(candidates)[0]
-            near = NEARNESS * _nearness(seen, tried, distance)
+            repeated = NEARNESS * _nearness(seen, tried, distance)
             if drawn and compromise is None:  # the gain, tiny there, would ask for what is least known of the rest
-                return models[0].predict(seen)[0] - near
+                return models[0].predict(seen)[0] - repeated
             if compromise is None:
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
             else:
                 gain = compromise.gain(seen)
-            return gain - COST * cost.log_seconds(seen) - near
+            return gain - COST * cost.log_seconds(seen) - repeated
 
         rate = min(0.5, 2.5 / len(self.vectors))
         best = rows[np.argsort(-expected, kind="stable")[:10]]

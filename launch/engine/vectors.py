@@ -111,7 +111,8 @@ class Vectors:
         self, rows: Rows, rng: np.random.Generator, scale: float, rate: float, fixed: Mapping[int, float] = NOTHING
     ) -> Rows:
         """Neighbours of rows: each parameter is moved with chance `rate` (one at least); a number by a normal step
-        of `scale`, cut off at the ends, a choice to any. What comes to exist by a new arm is drawn afresh."""
+        of `scale`, cut off at the ends, a choice to any. What comes to exist by a new arm is drawn afresh. fixed: as
+        in `sample`."""
         new = np.where(np.isnan(rows), rng.random(rows.shape), rows)
         moved = rng.random(rows.shape) < rate
         moved[np.arange(len(rows)), rng.integers(0, len(self), len(rows))] = True
