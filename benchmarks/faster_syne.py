@@ -3,16 +3,16 @@
     install()
 
 CQR fits five times a hundred trees for a proposal, and what scikit-learn checks around each tree takes far longer than
-the tree; BORE asks its classifier about 500 candidates one by one; both draw their candidates' values through arrays of
-length one. Here trees are built without the checks, candidates asked about at once, and numbers drawn as numbers: ten
-seeds of them are then a matter of hours and not of days.
+the tree; BORE encodes its 500 candidates number by number and asks its classifier about one after the other; both draw
+their candidates' values through arrays of length one. Here trees are built without the checks, candidates encoded and
+asked about at once, and numbers drawn as numbers: ten seeds of them are then a matter of hours and not of days.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def install() -> None:
     bore = importlib.import_module(f"{searchers}.bore.bore").Bore
     bore.suggest = faster(bore.suggest)
     surrogate = importlib.import_module(f"{searchers}.conformal.surrogate.surrogate_model").SurrogateModel
-    surrogate._update_candidates = update_candidates
+    surrogate._update_candidates = functools.wraps(surrogate._update_candidates)(update_candidates)
 
 
 class Stage:
@@ -93,6 +93,7 @@ def quantiles_of(residuals: np.ndarray, leaves: np.ndarray, quantile: float, val
 def faster(suggest: Callable[..., Mapping[str, Any] | None]) -> Callable[..., Mapping[str, Any] | None]:
     """`Bore.suggest`, with one call of the classifier for all candidates of its random search."""
 
+    @functools.wraps(suggest)
     def suggest_at_once(self: Any, **kwargs: Any) -> Mapping[str, Any] | None:
         if self.acq_optimizer != "rs" or self.points_to_evaluate or len(self.inputs) < self.init_random:
             return suggest(self, **kwargs)
@@ -108,10 +109,32 @@ def faster(suggest: Callable[..., Mapping[str, Any] | None]) -> Callable[..., Ma
             key = tuple(candidate.values())
             repeated = repeated + 1 if key in candidates else 0
             candidates.setdefault(key, candidate)
-        encoded = np.stack([self._hp_ranges.to_ndarray(candidate) for candidate in candidates.values()])
-        return list(candidates.values())[int(self._loss(encoded).argmin())]
+        asked = list(candidates.values())
+        return asked[int(self._loss(encoded(self._hp_ranges, asked)).argmin())]
 
     return suggest_at_once
+
+
+def encoded(ranges: Any, configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(configs, features): what `ranges.to_ndarray` makes of each of them, parameter by parameter."""
+    columns = []
+    for one in ranges._hp_ranges:
+        values = [config[one.name] for config in configs]
+        numbers = getattr(one, "_continuous_range", one)  # of integers
+        scaling = SCALINGS.get(type(getattr(numbers, "scaling", None)).__name__)
+        if scaling is None or not hasattr(numbers, "lower_internal"):
+            columns.append(np.stack([one.to_ndarray(value) for value in values]))
+            continue
+        low, high = numbers.lower_internal, numbers.upper_internal
+        internal = scaling(np.array(values, dtype=np.float64))
+        columns.append(np.clip((internal - low) / ((high - low) or 1.0), 0.0, 1.0)[:, None])
+    return np.hstack(columns)
+
+
+SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "LinearScaling": lambda values: values,
+    "LogScaling": np.log,
+}
 
 
 def update_candidates(self: Any, n_candidates: int = 2000) -> None:
