@@ -1,10 +1,12 @@
 """What a warm start is worth, and what a bad one costs, on real learning curves under a virtual clock.
 
-    python benchmarks/warm_start.py [--tasks lcbench-126026 ...] [--seeds 5] [--workers 8] [--budget 30] [--jobs 2]
+    python benchmarks/warm_start.py [--tasks lcbench-126026 ...] [--starts plain bad other] [--seeds 20] [--workers 8]
+                                    [--budget 15] [--jobs 2]
 
 Three searches of each task, seed by seed: plain; with the worst three of a hundred random configurations of that task
-tried first; and with the best three of another task. What the bad one costs is how much longer it takes until its mean
-regret is the plain search's at the end of the budget (`search.py` says what regret and budget are); what the tried
+tried first (bad); and with the best three of another task (other). What a start costs is how far its mean regret is
+behind the plain search's, in shares of the budget: on the average over the second half of the budget, and at its end,
+where curves are flat and chance moves the answer far (`search.py` says what regret and budget are). What the tried
 configurations themselves took of the budget is printed beside it.
 """
 
@@ -22,12 +24,12 @@ from blackboxes import DATA, TASKS, scale
 from ours import method_ours
 from regrets import regret_at
 
-from launch.simulate import BlackBox, Clock, incumbent, simulate
+from launch.simulate import BlackBox, Clock, Floats, incumbent, simulate
 from search_spaces.grammar import draw
 
 LONGER = 1.5  # the searches go on for so many budgets, to see when the bad start has caught up
 NUM_RANDOM, NUM_TRIED = 100, 3
-STARTS = ("plain", "bad start", "another task's best")
+STARTS = ("plain", "bad", "other")
 EIGHT = (126026, 146212, 167104, 167152, 167184, 168330, 168868, 189354)
 
 
@@ -45,9 +47,10 @@ class Run(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tasks", nargs="+", default=[f"lcbench-{number}" for number in EIGHT])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--budget", type=float, default=30.0)
+    parser.add_argument("--budget", type=float, default=15.0)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if not DATA.is_dir():
@@ -59,7 +62,7 @@ def main() -> None:
         Run(task, other, start, seed, options.workers, options.budget)
         for task, other in zip(options.tasks, others, strict=True)
         for seed in range(options.seeds)
-        for start in STARTS
+        for start in sorted({STARTS[0], *options.starts}, key=STARTS.index)
     ]
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread each: there are `jobs` of them
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
@@ -77,8 +80,8 @@ def run_one(run: Run) -> dict[str, Any]:
     budget_s = LONGER * run.budget * task.mean_full_s / run.workers
     warm_start = {
         "plain": list[Mapping[str, Any]](),
-        "bad start": by_last_value(black_box, run.seed)[-NUM_TRIED:],
-        "another task's best": by_last_value(TASKS[run.other](), run.seed)[:NUM_TRIED],
+        "bad": by_last_value(black_box, run.seed)[-NUM_TRIED:],
+        "other": by_last_value(TASKS[run.other](), run.seed)[:NUM_TRIED],
     }[run.start]
     method = method_ours(black_box, run.seed, run.workers, budget_s, clock, warm_start)
     simulation = simulate(method, black_box, workers=run.workers, budget_s=budget_s, clock=clock)
@@ -104,22 +107,38 @@ def by_last_value(black_box: BlackBox, seed: int) -> list[Mapping[str, Any]]:
 
 
 def summary(results: Sequence[Mapping[str, Any]], budget: float) -> str:
-    """Mean regrets over time, and when each start was where the plain search is at the end of the budget."""
+    """Mean regrets over time, how far each is from the plain search's at the end (with the standard error over pairs of
+    searches), and how far it is behind."""
     times = np.linspace(0, LONGER * budget, 181)
+    starts = [start for start in STARTS if any(one["start"] == start for one in results)]
     curves = {
         start: np.mean([[regret_at(one, t) for t in times] for one in results if one["start"] == start], axis=0)
-        for start in STARTS
+        for start in starts
+    }
+    ends = {
+        start: {(one["task"], one["seed"]): regret_at(one, budget) for one in results if one["start"] == start}
+        for start in starts
     }
     at = [int(np.argmin(np.abs(times - share * budget))) for share in (0.25, 0.5, 1.0)]
-    lines = [f"{'mean regret':<22}" + "".join(f"{f'at {times[index]:g}':>10}" for index in at)]
+    lines = [f"{'mean regret':<12}" + "".join(f"{f'at {times[index]:g}':>10}" for index in at)]
     for start, curve in curves.items():
-        reached = times[curve <= curves["plain"][at[-1]]]
-        when = f"{reached[0] / budget:.0%} of the budget" if len(reached) else f"later than {LONGER:.0%}"
+        lines.append(f"{start:<12}" + "".join(f"{curve[index]:>10.4f}" for index in at))
         tried = [one["tried"] / budget for one in results if one["start"] == start]
         took = f"its first {NUM_TRIED} trials took {np.mean(tried):.1%} of the budget, {max(tried):.1%} at most"
-        values = "".join(f"{curve[index]:>10.4f}" for index in at)
-        lines.append(f"{start:<22}{values}   there after {when}; {took}")
-    return "\n".join(["", *lines, "there: where the plain search is at the end of its budget"])
+        if start != "plain":
+            gaps = [end - ends["plain"][pair] for pair, end in ends[start].items()]
+            lines[-1] += f"  ({np.mean(gaps):+.4f} ± {np.std(gaps, ddof=1) / len(gaps) ** 0.5:.4f})"
+            half = range(at[1], at[2] + 1)
+            behind = [(_reached(times, curve, curves["plain"][index]) - times[index]) / budget for index in half]
+            lines[-1] += f"  behind by {np.mean(behind):.0%} of the budget, by {behind[-1]:.0%} at its end"
+        lines[-1] += f"; {took}"
+    return "\n".join(["", *lines])
+
+
+def _reached(times: Floats, curve: Floats, regret: float) -> float:
+    """When a falling curve came to `regret`; the last time where it never did."""
+    reached = times[curve <= regret]
+    return float(reached[0] if len(reached) else times[-1])
 
 
 if __name__ == "__main__":
