@@ -39,6 +39,7 @@ class _Course:
     """A trial's way so far. points: (position, best value so far), higher is better. repeats: whose way it is."""
 
     scale: float  # positions per epoch
+    given: bool  # by a warm start
     points: list[tuple[float, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     told: list[object] = field(default_factory=list)  # the metrics of the first epochs
@@ -66,6 +67,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
         self.beginnings, self.repeats = Beginnings(search.reduction_factor), Repeats()
         self.courses: dict[str, _Course] = {}
+        self.given = {f"{number:04d}" for number in range(len(search.warm_start))}  # those are tried first
         self.reasons: dict[str, str] = {}
         for trial in past:
             course = self._course(trial.trial_id, trial.config)
@@ -87,7 +89,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
     def _course(self, trial_id: str, config: dict[str, Any]) -> _Course:
         # The same share of its own schedule: half of 30 epochs is compared with half of 90.
         scale = self.search.epochs / config.get("epochs", self.search.epochs)
-        return self.courses.setdefault(trial_id, _Course(scale))
+        return self.courses.setdefault(trial_id, _Course(scale, trial_id in self.given))
 
     def _decide(self, trial_id: str, result: dict[str, Any], *, ask: bool) -> bool:
         """Take an epoch; whether the trial goes on, which is only asked of a trial that runs."""
@@ -123,7 +125,8 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
                 f"{name} {value:.4g} at epoch {course.epoch}: every trial that passed the first rung was better by then"
             )
             return False
-        if course.next_rung == 0 and isinstance(self.rungs, Rungs):  # by several objectives nothing ends early
+        # By several objectives nothing ends early.
+        if course.next_rung == 0 and isinstance(self.rungs, Rungs) and not course.given:
             self.beginnings.arrive(course.points, self._tier(course))
         course.next_rung += len(reached)
         # One long epoch may pass several rungs: what the trial had at the earlier ones, nobody knows.
@@ -133,15 +136,16 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             return self.rungs.goes_on(milestone, standing, tier) or not ask
         if ask:
             rising_to = carried_on(course.points, milestone * self.rungs.factor)
-            return self.rungs.goes_on(milestone, best, tier, rising_to)
-        self.rungs.record(milestone, best, tier)
+            return self.rungs.goes_on(milestone, best, tier, rising_to, course.given)
+        self.rungs.record(milestone, best, tier, course.given)
         return True
 
     def _end_early(self, course: _Course) -> None:
         """At the first rung it counts as one that came there with what it had."""
         if course.points and isinstance(self.rungs, Rungs):
-            self.beginnings.end(self._tier(course))
-            self.rungs.record(self.rungs.milestones[0], course.points[-1][1], self._tier(course))
+            if not course.given:
+                self.beginnings.end(self._tier(course))
+            self.rungs.record(self.rungs.milestones[0], course.points[-1][1], self._tier(course), course.given)
 
     def _tier(self, course: _Course) -> str:
         if self.search.rungs != "tiers":

@@ -4,7 +4,9 @@ What ASHA leaves open is settled here:
 - a trial is among the values that it is compared with, so the first to arrive goes on;
 - trials of equal value go on together;
 - a trial is compared within its stratum (such as models of like cost), and with all as long as that is small;
-- one that would stop goes on when its curve, carried on as it rises, would be the best of the next rung.
+- one that would stop goes on when its curve, carried on as it rises, would be the best of the next rung;
+- a trial from a warm start is counted only where it is among the best of the search's own: a bad one would let one more
+  of the others go on, at every rung.
 """
 
 from __future__ import annotations
@@ -32,15 +34,25 @@ class Rungs:
     milestones: Sequence[float]
     factor: float
     values: dict[tuple[float, str], list[float]] = field(default_factory=dict)  # by (milestone, stratum), rising
+    given: dict[tuple[float, str], list[float]] = field(default_factory=dict)  # likewise, of a warm start's trials
 
-    def record(self, milestone: float, value: float, stratum: str = "") -> None:
-        """Take down what a trial had at a milestone, without asking: of a run that is gone on with."""
+    def record(self, milestone: float, value: float, stratum: str = "", given: bool = False) -> None:
+        """Take down what a trial had at a milestone, without asking: of a run that is gone on with. given: by a warm
+        start."""
+        table = self.given if given else self.values
         for group in {stratum, ""}:
-            bisect.insort(self.values.setdefault((milestone, group), []), value)
+            bisect.insort(table.setdefault((milestone, group), []), value)
 
-    def goes_on(self, milestone: float, value: float, stratum: str = "", rising_to: float | None = None) -> bool:
+    def goes_on(
+        self,
+        milestone: float,
+        value: float,
+        stratum: str = "",
+        rising_to: float | None = None,
+        given: bool = False,
+    ) -> bool:
         """Record the value and decide. rising_to: what it would have at the next milestone, carried on as it rises."""
-        self.record(milestone, value, stratum)
+        self.record(milestone, value, stratum, given)
         if self._among_best(milestone, value, stratum):
             return True
         later = [at for at in self.milestones if at > milestone]
@@ -50,16 +62,21 @@ class Rungs:
 
     def worst_that_goes_on(self, milestone: float, stratum: str = "") -> float | None:
         """The value that has to be reached there by now; None where nobody came yet."""
-        group = self._group(milestone, stratum)
-        return group[-math.ceil(len(group) / self.factor)] if group else None
+        return self._bar(self._group(milestone, stratum))
 
     def _among_best(self, milestone: float, value: float, stratum: str) -> bool:
         least = self.worst_that_goes_on(milestone, stratum)
         return least is None or value >= least
 
+    def _bar(self, group: Sequence[float]) -> float | None:
+        return group[-math.ceil(len(group) / self.factor)] if group else None
+
     def _group(self, milestone: float, stratum: str) -> list[float]:
         own = self.values.get((milestone, stratum), [])
-        return own if len(own) >= 2 * self.factor else self.values.get((milestone, ""), [])
+        if len(own) < 2 * self.factor:
+            own, stratum = self.values.get((milestone, ""), []), ""
+        given, bar = self.given.get((milestone, stratum), []), self._bar(own)
+        return sorted([*own, *(value for value in given if bar is None or value >= bar)]) if given else own
 
 
 @dataclass

@@ -151,6 +151,30 @@ def test_a_search_that_goes_on_ends_the_same_trials_early() -> None:
         assert driver_.goes_on(name, 1, value) == (name == "b")
 
 
+def test_a_bad_warm_start_changes_no_decision_about_the_search_s_own_trials() -> None:
+    plain, warm = Driver(search()), Driver(search(warm_start=[{"batch_size": size} for size in (16, 32, 64)]))
+    for number in range(3):
+        for epoch in (1, 2, 3, 4):
+            assert warm.goes_on(f"000{number}", epoch, 0.01 * epoch + 0.001 * number)
+    values = np.random.default_rng(0).uniform(0.2, 1.0, 40).tolist()
+
+    def tell(driver: Driver, numbers: range) -> dict[str, int]:
+        """The epochs that each trial came to."""
+        reached = {}
+        for name, course in ((f"{number:04d}", rising_to(values[number])) for number in numbers):
+            ended = (int(epoch) for epoch, best in course if not driver.goes_on(name, int(epoch), best))
+            reached[name] = next(ended, 5)
+            driver.recorded[name].status = "pruned" if reached[name] < 5 else "running"
+        return reached
+
+    assert tell(warm, range(3, 20)) == tell(plain, range(3, 20))
+    later = Driver(warm.search, warm.recorded.values())
+    assert later.scheduler.rungs == warm.scheduler.rungs
+    reached = tell(later, range(20, 40))
+    assert reached == tell(plain, range(20, 40))
+    assert min(reached.values()) == 1, "some ended early"
+
+
 def test_a_trial_that_says_what_another_has_said_ends_at_its_third_epoch_and_leaves_no_mark() -> None:
     driver = Driver(search())
     for epoch, value in enumerate((0.3, 0.4, 0.5), start=1):

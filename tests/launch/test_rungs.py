@@ -40,6 +40,23 @@ def test_with_many_by_chance_about_the_share_goes_on() -> None:
     assert 0.30 < np.mean(answers[100:]) < 0.37
 
 
+def test_bad_trials_of_a_warm_start_let_none_of_the_others_go_on() -> None:
+    plain, warm = Rungs([4], 3), Rungs([4], 3)
+    for value in (0.1, 0.11, 0.12):
+        assert warm.goes_on(4, value, given=True)  # nobody of the search's own came yet
+    values = np.random.default_rng(0).uniform(0.2, 1.0, 60).tolist()
+    assert told(warm, *values) == told(plain, *values)
+    assert not warm.goes_on(4, 0.15, given=True)
+
+
+def test_good_trials_of_a_warm_start_raise_the_bar() -> None:
+    plain, warm = Rungs([4], 3), Rungs([4], 3)
+    for value in (0.9, 0.91, 0.92):
+        assert warm.goes_on(4, value, given=True)
+    assert told(plain, 0.5, 0.4, 0.6) == [True, False, True]
+    assert told(warm, 0.5, 0.4, 0.6) == [False, False, False]
+
+
 def test_equal_values_go_on_together() -> None:
     assert told(Rungs([4], 3), *[0.5] * 9) == [True] * 9
 
