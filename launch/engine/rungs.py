@@ -83,7 +83,8 @@ class Rungs:
 class ParetoRungs:
     """The same by several objectives: a trial stops unless its Pareto front is among those that the best 1/factor are
     of. Trials of one front go on together, as equals do: at equal epochs that found better fronts than to choose among
-    them by how alone they stand. Late bloomers are not looked for. Values: (m,), higher is better.
+    them by how alone they stand. Late bloomers are not looked for, and a warm start's trials count as all others.
+    Values: (m,), higher is better.
     """
 
     milestones: Sequence[float]
