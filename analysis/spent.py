@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from analysis.load import Run
 from analysis.rank import ranked
 from analysis.style import SYMBOLS, colour_of, plot, safe
-from analysis.trials import Trial
+from analysis.trials import WARM_START, Trial
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def standing(run: Run) -> Standing | None:
     if not order:
         return None
     scores = {trial.trial_id: (trial.best(run.metric, run.mode) or (0.0, 0)) for trial in order}
-    warm = [trial for trial in order if trial.origin == "warm_start"]
+    warm = [trial for trial in order if trial.origin == WARM_START]
     score, epoch = scores[order[0].trial_id]
     return Standing(
         best=order[0],

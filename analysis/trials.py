@@ -18,6 +18,7 @@ from search_spaces.names import did_you_mean
 from search_spaces.objectives import Objective, outcome, value_of
 
 VERSION = 1
+WARM_START = "warm_start"
 STATUSES = ("complete", "pruned", "failed", "diverged", "oom", "interrupted")
 
 
@@ -33,7 +34,7 @@ class Trial:
     reason: str = ""
     share: dict[str, Any] | None = None  # of a GPU or a machine, where trials are packed (trainables/shares.py)
     measured_mb: float = 0.0  # what its first batches took; at least what it had when its memory ran out
-    origin: str = ""  # warm_start, sampler, or "copy of" another trial
+    origin: str = ""  # WARM_START, sampler, or "copy of" another trial
     started_s: float | None = None  # seconds since the Unix epoch; of its last start, where it was resumed
     ended_s: float | None = None
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from analysis.trials import Trial
+from analysis.trials import WARM_START, Trial
 from launch.engine.early import REPEATED_EPOCHS, Beginnings, Repeats
 from launch.engine.rungs import ParetoRungs, Rungs, carried_on
 from launch.population import Population
@@ -67,17 +67,19 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
         self.beginnings, self.repeats = Beginnings(search.reduction_factor), Repeats()
         self.courses: dict[str, _Course] = {}
-        self.given = {f"{number:04d}" for number in range(len(search.warm_start))}  # those are tried first
         self.reasons: dict[str, str] = {}
         for trial in past:
-            course = self._course(trial.trial_id, trial.config)
+            course = self._course(trial.trial_id, trial.config, trial.origin)
             for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
                 self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
             if trial.status == "pruned" and course.next_rung == 0 and course.repeats is None:
                 self._end_early(course)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._course(trial.config["trial_id"], trial.config["config"])
+        told = trial.config
+        self._course(
+            told["trial_id"], told["config"], told.get("origin", "")
+        )  # of one that is gone on with, `past` tells
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
         goes_on = self._decide(trial.config["trial_id"], result, ask=True)
@@ -86,10 +88,10 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._decide(trial.config["trial_id"], result, ask=False)  # Ray does not ask about a trial's last epoch
 
-    def _course(self, trial_id: str, config: dict[str, Any]) -> _Course:
+    def _course(self, trial_id: str, config: dict[str, Any], origin: str) -> _Course:
         # The same share of its own schedule: half of 30 epochs is compared with half of 90.
         scale = self.search.epochs / config.get("epochs", self.search.epochs)
-        return self.courses.setdefault(trial_id, _Course(scale, trial_id in self.given))
+        return self.courses.setdefault(trial_id, _Course(scale, origin == WARM_START))
 
     def _decide(self, trial_id: str, result: dict[str, Any], *, ask: bool) -> bool:
         """Take an epoch; whether the trial goes on, which is only asked of a trial that runs."""
@@ -133,7 +135,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         milestone, tier = reached[-1], self._tier(course)
         if isinstance(self.rungs, ParetoRungs):
             standing = (best, *values[1:])
-            return self.rungs.goes_on(milestone, standing, tier) or not ask
+            return self.rungs.goes_on(milestone, standing, tier, course.given) or not ask
         if ask:
             rising_to = carried_on(course.points, milestone * self.rungs.factor)
             return self.rungs.goes_on(milestone, best, tier, rising_to, course.given)

@@ -16,6 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from analysis.trials import WARM_START
 from launch.engine.cost import TrialCosts
 from launch.engine.fidelity_sampler import FidelitySampler
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
@@ -115,10 +116,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if asked is None:
             return str(Searcher.FINISHED)
         trial, config = asked
-        origin = "warm_start" if int(ours) < len(self.search.warm_start) else "sampler"
-        self.records.proposed(ours, trial.params, config, f"copy of {copied.donor}" if copied else origin)
+        origin = WARM_START if len(self.records.trials) < len(self.search.warm_start) else "sampler"
+        origin = f"copy of {copied.donor}" if copied else origin
+        self.records.proposed(ours, trial.params, config, origin)
         self.trial_ids[trial_id], self.asked[ours] = ours, trial
-        proposal = self._placed({"trial_id": ours, "config": config, "resume": False})
+        proposal = self._placed({"trial_id": ours, "config": config, "resume": False, "origin": origin})
         return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
 
     def over(self) -> str | None:

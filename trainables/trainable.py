@@ -61,12 +61,13 @@ class TrialSettings:
 class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     """One trial at a time; `step` trains one epoch and returns it as a flat result.
 
-    config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with "epochs_recorded",
-    of a packed one its "share" (see `shares.py`), the same for all of an actor. A trial goes on from its last.pt, where
-    it has one. Every result carries `trial_id`, `status` (running, or how the trial ended) and, for a trained epoch,
-    `epoch`, `metrics`, `seconds`, `images_per_s`, `lr`, `device` (cpu or cuda), what it costs (COSTS of
-    `search_spaces.names`) and the metric under its own name. A packed trial also gives results that are no epochs:
-    `peak_memory_mb` of its first batches, and `out_of_memory`.
+    config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with
+    "epochs_recorded", of a packed one its "share" (see `shares.py`), the same for all of an actor; what else is
+    there is for others. A trial goes on from its last.pt, where it has one. Every result carries `trial_id`,
+    `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
+    `images_per_s`, `lr`, `device` (cpu or cuda), what it costs (COSTS of `search_spaces.names`) and the metric
+    under its own name. A packed trial also gives results that are no epochs: `peak_memory_mb` of its first batches,
+    and `out_of_memory`.
     """
 
     unrecorded: dict[str, Any] | None = None  # a result that is stored and not yet reported

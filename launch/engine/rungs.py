@@ -6,7 +6,7 @@ What ASHA leaves open is settled here:
 - a trial is compared within its stratum (such as models of like cost), and with all as long as that is small;
 - one that would stop goes on when its curve, carried on as it rises, would be the best of the next rung;
 - a trial from a warm start is counted only where it is among the best of the search's own: a bad one would let one more
-  of the others go on, at every rung.
+  of the others go on, at every rung (so too by several objectives).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.pareto import fronts
 
@@ -83,22 +84,29 @@ class Rungs:
 class ParetoRungs:
     """The same by several objectives: a trial stops unless its Pareto front is among those that the best 1/factor are
     of. Trials of one front go on together, as equals do: at equal epochs that found better fronts than to choose among
-    them by how alone they stand. Late bloomers are not looked for, and a warm start's trials count as all others.
-    Values: (m,), higher is better.
+    them by how alone they stand. Late bloomers are not looked for. Values: (m,), higher is better.
     """
 
     milestones: Sequence[float]
     factor: float
     values: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)  # in the order of arrival
+    given: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)  # likewise, of a warm start's
 
-    def goes_on(self, milestone: float, values: Sequence[float], stratum: str = "") -> bool:
+    def goes_on(self, milestone: float, values: Sequence[float], stratum: str = "", given: bool = False) -> bool:
         """Record the values and decide, among the latest MAX_COMPARED that came there."""
+        table = self.given if given else self.values
         for group in {stratum, ""}:
-            self.values.setdefault((milestone, group), []).append(values)
-        in_stratum = self.values[milestone, stratum]
-        group_values = in_stratum if len(in_stratum) >= 2 * self.factor else self.values[milestone, ""]
-        front = fronts(group_values[-MAX_COMPARED:])
-        return bool(front[-1] <= np.sort(front)[math.ceil(len(front) / self.factor) - 1])
+            table.setdefault((milestone, group), []).append(values)
+        if len(self.values.get((milestone, stratum), [])) < 2 * self.factor:
+            stratum = ""
+        own = self.values.get((milestone, stratum), [])[-MAX_COMPARED:]
+        front = fronts([*own, *self.given.get((milestone, stratum), [])])
+        of_own, of_given = np.split(front, [len(own)])
+        counted = np.concatenate([of_own, of_given[of_given <= self._bar(of_own)]]) if own else of_given
+        return bool((of_given if given else of_own)[-1] <= self._bar(counted))
+
+    def _bar(self, front: NDArray[np.int_]) -> int:
+        return int(np.sort(front)[math.ceil(len(front) / self.factor) - 1])
 
 
 def carried_on(values: Sequence[tuple[float, float]], to: float) -> float | None:

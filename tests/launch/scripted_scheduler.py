@@ -46,11 +46,11 @@ class Driver:
         self.trials: dict[str, Scripted] = {}
         self.recorded: dict[str, Trial] = {}
 
-    def add(self, name: str, epochs: int | None = None) -> Scripted:
+    def add(self, name: str, epochs: int | None = None, origin: str = "sampler") -> Scripted:
         config = {"epochs": epochs or self.search.epochs}
         # Ray's own id is never ours.
-        self.trials[name] = Scripted(f"ray-{id(self)}-{name}", {"trial_id": name, "config": config})
-        self.recorded.setdefault(name, Trial(name, {}, config))
+        self.trials[name] = Scripted(f"ray-{id(self)}-{name}", {"trial_id": name, "config": config, "origin": origin})
+        self.recorded.setdefault(name, Trial(name, {}, config, origin=origin))
         self.scheduler.on_trial_add(Controller(), self.trials[name])
         return self.trials[name]
 

@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from scripted_scheduler import ACCURACY, Driver, search
 
-from analysis.trials import Trial
+from analysis.trials import WARM_START, Trial
 from launch.engine.early import LEAST_PASSED, Beginnings
 from launch.engine.history import History, Ladder
 from launch.engine.vectors import Vectors
@@ -152,8 +152,9 @@ def test_a_search_that_goes_on_ends_the_same_trials_early() -> None:
 
 
 def test_a_bad_warm_start_changes_no_decision_about_the_search_s_own_trials() -> None:
-    plain, warm = Driver(search()), Driver(search(warm_start=[{"batch_size": size} for size in (16, 32, 64)]))
+    plain, warm = Driver(search()), Driver(search())
     for number in range(3):
+        warm.add(f"000{number}", origin=WARM_START)
         for epoch in (1, 2, 3, 4):
             assert warm.goes_on(f"000{number}", epoch, 0.01 * epoch + 0.001 * number)
     values = np.random.default_rng(0).uniform(0.2, 1.0, 40).tolist()

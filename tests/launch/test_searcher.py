@@ -94,6 +94,9 @@ def test_warm_starts_come_first_and_are_filled_up_by_the_sampler(tmp_path: Path)
     assert first["config"]["optimizer"] == {"name": "adam", "lr": 1e-3}
     assert first["config"]["batch_size"] == 16
     assert first["config"]["model"]["backbone"] in ("test_resnet", "test_convnext")
+    second = searcher.suggest("b")
+    assert isinstance(second, dict)
+    assert (first["origin"], second["origin"]) == ("warm_start", "sampler")
 
 
 def test_the_same_seed_proposes_the_same(tmp_path: Path) -> None:

@@ -70,6 +70,28 @@ def test_a_small_stratum_of_several_objectives_is_compared_with_all() -> None:
     assert rungs.goes_on(4, (0.55, -9.0), "slow")
 
 
+def test_bad_trials_of_a_warm_start_let_no_compromise_go_on() -> None:
+    plain, warm = ParetoRungs([4], 3), ParetoRungs([4], 3)
+    for value in (0.1, 0.12, 0.11):
+        warm.goes_on(4, (value, -20.0), given=True)
+    assert not warm.goes_on(4, (0.1, -21.0), given=True)  # among the given ones alone the worst are told apart too
+    rng = np.random.default_rng(0)
+    points = [
+        (float(accuracy), -float(ms))
+        for accuracy, ms in zip(rng.uniform(0.2, 1, 60), rng.uniform(1, 19, 60), strict=True)
+    ]
+    assert [warm.goes_on(4, point) for point in points] == [plain.goes_on(4, point) for point in points]
+    assert not warm.goes_on(4, (0.15, -19.5), given=True)
+
+
+def test_good_trials_of_a_warm_start_raise_the_bar_of_compromises() -> None:
+    plain, warm = ParetoRungs([4], 3), ParetoRungs([4], 3)
+    for value in (0.9, 0.91, 0.92):
+        assert warm.goes_on(4, (value, -1.9 + value), given=True)
+    assert plain.goes_on(4, (0.5, -5.0))
+    assert not warm.goes_on(4, (0.5, -5.0))
+
+
 def test_proposals_cover_the_pareto_front_better_than_chance(tmp_path: Path) -> None:
     area: dict[str, list[float]] = {"fidelity": [], "random": []}
     for sampler in area:
