@@ -39,8 +39,8 @@ COST = 1.0  # how much cheaper epochs count: the gain is divided by (seconds per
 class FidelitySampler(optuna.samplers.BaseSampler):
     """space: what is drawn from. ladder: the rungs. objectives: what is compared; of several, each proposal weighs them
     by chance, so that the search walks along the whole Pareto front. num_given: so many first trials come from
-    elsewhere (a warm start). They are learned from and replace none of those that the sampler begins with: bad ones
-    must not cost a search its view of the space.
+    elsewhere (a warm start). They are learned from as all others, and the sampler's own points begin after them: bad
+    ones must not cost a search the first of those that cover the space.
 
     A proposal depends on the seed, its number and what the study holds, on nothing else: a study rebuilt from the
     records goes on as if it had never stopped.
@@ -53,8 +53,8 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.history = History(self.vectors, ladder, objectives)
         self.num_objectives = len(objectives)
         # Before a model is asked: enough trials that it does not take noise for a slope, few enough for a small budget.
+        self.least_observed = min(12, 2 * len(self.vectors) + 2)
         self.num_given = num_given
-        self.least_observed = num_given + min(12, 2 * len(self.vectors) + 2)
         self.choices = np.flatnonzero((self.vectors.parents < 0) & (self.vectors.choices > 1)).tolist()
         self.chosen: dict[int, dict[str, Any]] = {}
         self._fitted: tuple[int, list[Vector]] | None = None  # on the first so many values, and what came out

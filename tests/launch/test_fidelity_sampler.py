@@ -113,6 +113,16 @@ def test_a_warm_start_that_fixes_an_arm_gets_the_rest_of_it(tmp_path: Path) -> N
     assert [again.step(), again.step()] == [first, second]
 
 
+def test_a_warm_start_shifts_the_first_points_and_counts_among_what_the_model_waits_for(tmp_path: Path) -> None:
+    given = [{"a": 0.7, "b": 0.2}, {"a": 0.6, "b": 0.3}]
+    plain = Searching(tmp_path / "plain", search(SQUARE), quadratic)
+    warm = Searching(tmp_path / "warm", search(SQUARE, warm_start=given), quadratic)
+    first, tried = [plain.step() for _ in range(6)], [warm.step() for _ in range(7)]
+    assert [{"a": config["a"], "b": config["b"]} for config in tried[:2]] == given
+    assert tried[2:6] == first[:4]
+    assert tried[6] != first[4], "six have shown something, two of them given: the model is asked"
+
+
 def test_cheaper_epochs_are_preferred_among_equals(tmp_path: Path) -> None:
     """Two backbones of the same worth, one of which costs ten times as much: the cheap one is tried more often."""
 
