@@ -98,13 +98,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             record = self.unfinished.pop(0)
             self.trial_ids[trial_id] = record.trial_id
             recorded = max((row["epoch"] for row in record.epochs), default=0)
-            gone_on = {
-                "trial_id": record.trial_id,
-                "config": record.config,
-                "resume": True,
-                "epochs_recorded": recorded,
-            }
-            return self._placed(gone_on)
+            gone_on = {"trial_id": record.trial_id, "config": record.config, "resume": True}
+            return self._placed({**gone_on, "epochs_recorded": recorded})
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         ours = f"{len(self.records.trials):04d}"
