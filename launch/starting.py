@@ -58,6 +58,7 @@ def _end_pending(controller: Any, reason: str, cut: dict[str, str]) -> None:
             continue  # a process that is there takes it over, and ends it at once
         starting = controller._trial_to_actor.get(trial)
         cut[trial.config["trial_id"]] = reason
+        trial.init_local_path()  # Tune's last word on a run names each trial's folder, and fails without one
         controller.stop_trial(trial)
         if starting is not None and controller._actor_manager.is_actor_started(starting):  # asked for, that is
             controller._actor_manager.remove_actor(starting, kill=True)

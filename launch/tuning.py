@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune import TuneError
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from launch.callback import RunCallback
 from launch.machines.cluster import MAX_TRIALS
@@ -63,7 +64,7 @@ def tune_until_done(
                 name="tune",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[callback, watch],
+                callbacks=[callback, watch, _Silent()],
                 # A process that dies (killed, or by its configuration) is replaced, and the trial goes on from its last
                 # epoch; one that dies every time is `failed`.
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
@@ -76,6 +77,13 @@ def tune_until_done(
             if callback.error is not None:  # Ray wraps what a callback raises
                 raise callback.error from None
             raise
+
+
+class _Silent(TrialProgressCallback):  # type: ignore[misc]
+    """In the place of Ray's own, which names each trial that ended before it began, whatever `verbose` says."""
+
+    def _print(self, msg: str) -> None:
+        pass
 
 
 @contextmanager

@@ -68,6 +68,26 @@ def test_a_search_that_is_over_waits_for_no_process_that_is_starting(tmp_path: P
     assert not searcher.asked, "no trial of the study is left open"
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_a_search_that_is_stopped_just_when_a_trial_was_proposed_ends_in_peace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(config: dict[str, Any]) -> None:
+        searcher.stopped = True  # before Tune has asked for a process
+
+    records = Records.create(tmp_path / "run", {"search": {}})
+    searcher = StudySearcher(SEARCH, records, seed=0, num_trials=4, deadline=None, valid=stop)
+    callback = RunCallback(records, SEARCH, Progress(records, SEARCH, Console(file=io.StringIO()), 4, None), 5, {})
+    trainable = tune.with_resources(slow_to_start(), {"cpu": 1})
+    tune_until_done(trainable, searcher, SEARCH, callback, Watch(tmp_path / "run", 2), 2)
+    ended = [row for row in lines(tmp_path / "run" / "trials.jsonl") if row["event"] == "ended"]
+    assert [(row["trial_id"], row["status"], row["reason"]) for row in ended] == [
+        ("0000", "interrupted", "the search was asked to stop")
+    ]
+    assert capsys.readouterr().out == "", "what is to be said stands on the search's own terminal"
+    assert not searcher.asked, "no trial of the study is left open"
+
+
 def test_a_trial_whose_process_died_before_it_began_is_proposed_again_after_the_last_one(tmp_path: Path) -> None:
     searcher = StudySearcher(SEARCH, Records.create(tmp_path / "run", {"search": {}}), 0, 2, None)
     proposed, scheduler, not_begun = SearchGenerator(searcher), FIFOScheduler(), set[str]()
