@@ -13,6 +13,7 @@ from analysis.evaluate import Judged
 from analysis.graphs import OPSET, TOLERANCE, Written
 from analysis.load import Run
 from analysis.preprocessing import in_steps
+from analysis.words import duration
 
 MOST_CLASSES = 50
 TITLES = {
@@ -166,7 +167,7 @@ def _how_found(facts: Facts) -> Iterator[str]:
     yield f"- trials: {len(facts.run.trials)} ({', '.join(f'{n} {status}' for status, n in counts.items())})"
     yield f"- trained in all: {epochs} epochs, {seconds / 3600:.2f} hours of trials"
     if budget:
-        yield f"- budget: {budget / 60:g} minutes of wall-clock"
+        yield f"- budget: {duration(budget)} of wall-clock"
     yield f"- compared by: {', '.join(map(str, goals))}, at the best of up to {search.get('epochs')} epochs"
     yield f"- sampler: {search.get('sampler')}; pruner: {search.get('pruner')}; seed: {options.get('seed')}"
 

@@ -106,7 +106,10 @@ def run(
 def resume(
     run_dir: RunArgument,
     trials: Annotated[str, typer.Option(help="+N: so many configurations more.")] = "+0",
-    budget: Annotated[Optional[str], typer.Option(help="Wall-clock for this sitting, such as 30m.")] = None,  # noqa: UP045
+    budget: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Wall-clock for this sitting, such as 30m; default: what is left of the run's."),
+    ] = None,
     address: Address = None,
     cache_dir: CacheDir = None,
     cluster: Annotated[Optional[str], typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,  # noqa: UP045

@@ -17,7 +17,8 @@ from trainables.data.formats import load_dataset
 class RunOptions:
     """How a search is run, as opposed to what it searches.
 
-    num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials.
+    num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials. The
+    budget is wall-clock of all commands on the run together.
     cpus_per_trial, gpus_per_trial: None decides by the machine; `auto` packs trials by the memory that they need.
     max_concurrent: None for as many as fit, also on machines that join a cluster later.
     cache_dir: None for no cache. keep_trials: how many of the best trials keep weights and predictions.

@@ -16,6 +16,7 @@ from ray import tune
 from rich.console import Console
 
 from launch import preflight
+from launch.budget import RESUMED, closing_s, gone_on_with, said_of, spent_s, times_written
 from launch.callback import RunCallback
 from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
@@ -84,8 +85,8 @@ def resume(
 ) -> Records:
     """Go on with a run: interrupted trials first, from their last epoch, then new proposals.
 
-    run: a folder, or an address on S3. budget_s: wall-clock for this sitting; None goes on without one. cache_dir: for
-    this sitting; None takes the run's own, or this machine's for a run on S3.
+    run: a folder, or an address on S3. more_trials, budget_s: see `launch.budget.gone_on_with`. cache_dir: for this
+    sitting; None takes the run's own, or this machine's for a run on S3.
     Raises RunError where the data is no longer the run's data.
     """
     place = place_of(run, cache_dir)
@@ -112,27 +113,27 @@ def _go_on(
         options = RunOptions(**search_json["options"])
         if options.cache_dir is not None and cache_dir is not None:
             options = replace(options, cache_dir=str(cache_dir.resolve()))
-        num_trials = options.num_trials
-        if more_trials or (num_trials is None and budget_s is None):
-            num_trials = (num_trials or len(records.trials)) + more_trials
-        options = replace(options, num_trials=num_trials, budget_s=budget_s)
+        spent = spent_s(search_json, times_written(place.folder))
+        sitting, options = gone_on_with(options, len(records.trials), spent, more_trials, budget_s)
         check_loggers(options.log)
         dataset = load_data(search, options)
         require_same(dataset, options.data, search_json["data"])
         shared = Shared(dataset, place, options.cache)
         shared.require()
-        if more_trials:
-            records.write_search({**search_json, "options": {**search_json["options"], "num_trials": num_trials}})
+        ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}
+        resumed = [*search_json.get(RESUMED, ()), started]
+        records.write_search({**search_json, "options": {**search_json["options"], **ends}, RESUMED: resumed})
+        if budget_s is None and not more_trials and (said := said_of(sitting, options)):
+            console.print(said, style="yellow", soft_wrap=True)
         (place.folder / "stop").unlink(missing_ok=True)
-        _execute(records, search, shared, options, console, started)
+        _execute(records, search, shared, sitting, console, started)
     return records
 
 
 def _execute(
     records: Records, search: Search, shared: Shared, options: RunOptions, console: Console, started: float
 ) -> None:
-    # Ending Ray and printing the ranking take a few seconds, which belong to the budget too.
-    deadline = None if options.budget_s is None else started + options.budget_s - min(4.0, options.budget_s / 10)
+    deadline = None if options.budget_s is None else started + options.budget_s - closing_s(options.budget_s)
     share, room = plan(*options.resources)
     mirror, stop_file = records.mirror, records.run_dir.resolve() / "stop"
     if mirror is not None:  # machines share no folder: each has the file, or not, in its own

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from analysis.trials import Trial, Trials, read_lines, read_search, read_trials
 from analysis.words import duration
+from launch.budget import spent_s
 from launch.machines import jobs
 from launch.progress import Progress
 from launch.remote.views import records_at
@@ -96,8 +97,10 @@ def _pace(
     rate = sum(at > since for at in times) / max(1.0, now - since)
     parts = [f"{rate:.2f} epochs/s", f"begun {duration(now - begun)} ago"]
     estimates = []
-    if (budget_s := search_json["options"]["budget_s"]) and begun + budget_s > now:
-        estimates.append(begun + budget_s - now)
+    if (budget_s := search_json["options"]["budget_s"]) and (
+        left_s := budget_s - spent_s(search_json, [*ends.values(), *times, now])
+    ) > 0:
+        estimates.append(left_s)
     done = {trial.trial_id for trial in trials if trial.status not in ("running", "interrupted")}
     lately = sum(ends[trial_id] > since for trial_id in done)
     if lately >= 3 and (num_trials := search_json["options"]["num_trials"]):

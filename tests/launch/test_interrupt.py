@@ -31,9 +31,14 @@ SEARCH = Search(
 
 
 @pytest.fixture
-def started(photos: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def ended_by() -> list[str]:
+    return ["--trials", "3"]
+
+
+@pytest.fixture
+def started(photos: Path, tmp_path: Path, ended_by: list[str]) -> Iterator[subprocess.Popen[str]]:
     (tmp_path / "slow.py").write_text(SLOW)
-    arguments = ["run", "slow.py", "--data", str(photos), "--trials", "3", "--name", "slow", "--max-concurrent", "2"]
+    arguments = ["run", "slow.py", "--data", str(photos), *ended_by, "--name", "slow", "--max-concurrent", "2"]
     process = subprocess.Popen(
         [str(Path(sys.executable).with_name("visionsweep")), *arguments],
         cwd=tmp_path,
@@ -104,3 +109,28 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(started: subprocess.P
     started.send_signal(signal.SIGINT)
     started.communicate(timeout=60)
     assert started.returncode == 0
+
+
+@pytest.mark.parametrize("ended_by", [["--budget", "75s"]])
+def test_a_search_that_was_killed_spends_the_rest_of_its_budget(
+    started: subprocess.Popen[str], visionsweep: CLI, tmp_path: Path
+) -> None:
+    run_dir, began = tmp_path / "runs" / "slow", time.time()
+    wait_for_epochs(run_dir / "epochs.jsonl", 6, started)
+    started.kill()
+    started.communicate()
+    rows = read_lines(run_dir / "epochs.jsonl")
+    spent_s = rows[-1]["time"] - began
+    resumed = time.time()
+    ran = visionsweep("resume", "runs/slow")
+    assert ran.code == 0, ran.err
+    assert "s of the budget of 1m15s is left." in ran.out
+    assert spent_s + time.time() - resumed < 85, "the budget is kept, all in all, and the time to print"
+    assert spent_s + read_lines(run_dir / "epochs.jsonl")[-1]["time"] - resumed > 60, "and used"
+    assert len(load_run(run_dir).trials) > 2, "new ones were proposed"
+    # Once more: it is spent, and what it cut off goes on to its end.
+    proposed = len(load_run(run_dir).trials)
+    assert "The budget of 1m15s is spent: " in visionsweep("resume", "runs/slow").out
+    trials = load_run(run_dir).trials
+    assert len(trials) == proposed
+    assert {trial.status for trial in trials} <= {"complete", "pruned"}

@@ -1,0 +1,75 @@
+"""What is left of a run's budget when it is gone on with.
+
+Wall-clock counts while a command works on the run: from the command's start to the last line that it wrote. What passes
+between a crash, or Ctrl-C, and the next `resume` does not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.trials import read_lines
+from analysis.words import duration
+
+if TYPE_CHECKING:
+    from launch.prepare import RunOptions  # imports torch, which `status` needs not wait for
+
+RESUMED = "resumed"  # in search.json: when each later command on the run began, seconds since the Unix epoch
+LEAST = 0.05  # of a budget; where less is left it is spent, and what was interrupted is let go on to its end
+
+
+def closing_s(budget_s: float) -> float:
+    """Ending Ray and printing the ranking take a few seconds, which belong to the budget too."""
+    return min(4.0, budget_s / 10)
+
+
+def spent_s(search_json: Mapping[str, Any], times: Iterable[float]) -> float:
+    """Of all commands on the run together. times: when its lines were written, seconds since the Unix epoch."""
+    written = sorted(times)
+    starts = [float(search_json["started"]), *map(float, search_json.get(RESUMED, ()))]
+    return sum(
+        max((at for at in written if begun <= at < next_begun), default=begun) - begun
+        for begun, next_begun in pairwise([*starts, math.inf])
+    )
+
+
+def times_written(run_dir: Path) -> list[float]:
+    """When each line of the run's records was written."""
+    return [row["time"] for name in ("trials.jsonl", "epochs.jsonl") for row in read_lines(run_dir / name)]
+
+
+def gone_on_with(
+    options: RunOptions, num_proposed: int, spent_s: float, more_trials: int, budget_s: float | None
+) -> tuple[RunOptions, RunOptions]:
+    """What ends this sitting, and the run's options from now on: their budget is that of all sittings together.
+
+    options: the run's so far. more_trials, budget_s: what was asked for. Where nothing was, the rest of the run's
+    budget is used; where that is spent, what was interrupted is trained to its end, and nothing is proposed.
+    """
+    if more_trials or budget_s is not None:
+        num_trials = (options.num_trials or num_proposed) + more_trials if more_trials else options.num_trials
+        sitting = replace(options, num_trials=num_trials, budget_s=budget_s)
+        return sitting, replace(sitting, budget_s=None if budget_s is None else spent_s + budget_s)
+    if options.budget_s is None:
+        return options, options
+    left_s = options.budget_s - spent_s
+    if left_s - closing_s(options.budget_s) > LEAST * options.budget_s:
+        return replace(options, budget_s=left_s), options
+    return replace(options, num_trials=num_proposed, budget_s=None), options
+
+
+def said_of(sitting: RunOptions, options: RunOptions) -> str | None:
+    """What a user is told of a run's budget when it is gone on with; None where there is none to speak of."""
+    if options.budget_s is None or sitting.budget_s == options.budget_s:
+        return None
+    if sitting.budget_s is not None:
+        return f"{duration(sitting.budget_s)} of the budget of {duration(options.budget_s)} is left."
+    return (
+        f"The budget of {duration(options.budget_s)} is spent: what was interrupted goes on to its end, and nothing "
+        "new is tried. --budget 30m or --trials +20 gives it more."
+    )

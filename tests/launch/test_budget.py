@@ -1,0 +1,60 @@
+"""What is left of a budget when a run is gone on with."""
+
+from __future__ import annotations
+
+import pytest
+
+from launch.budget import gone_on_with, said_of, spent_s
+from launch.prepare import RunOptions
+
+BUDGET = RunOptions(data="photos", budget_s=240.0)
+
+
+def test_what_passes_between_two_commands_is_not_spent() -> None:
+    search_json = {"started": 1000.0, "resumed": [5000.0, 9000.0]}
+    assert spent_s(search_json, []) == 0
+    assert spent_s(search_json, [1010.0, 1080.0]) == 80
+    assert spent_s(search_json, [5030.0, 1080.0, 1010.0, 9001.0]) == 80 + 30 + 1
+
+
+def test_a_run_that_was_never_gone_on_with_has_spent_all_the_time_to_its_last_line() -> None:
+    assert spent_s({"started": 1000.0}, [1010.0, 1200.0]) == 200
+
+
+def test_what_is_left_of_the_budget_is_counted_on() -> None:
+    sitting, options = gone_on_with(BUDGET, num_proposed=6, spent_s=80.0, more_trials=0, budget_s=None)
+    assert (sitting.budget_s, sitting.num_trials) == (160.0, None)
+    assert options == BUDGET
+    assert said_of(sitting, options) == "2m40s of the budget of 4m00s is left."
+
+
+@pytest.mark.parametrize("spent", [225.0, 236.0, 300.0])
+def test_a_spent_budget_lets_what_was_interrupted_go_on_and_proposes_nothing(spent: float) -> None:
+    for num_trials in (None, 50):
+        was = RunOptions(data="photos", budget_s=240.0, num_trials=num_trials)
+        sitting, options = gone_on_with(was, num_proposed=6, spent_s=spent, more_trials=0, budget_s=None)
+        assert (sitting.budget_s, sitting.num_trials) == (None, 6)
+        assert options == was
+        assert str(said_of(sitting, options)).startswith("The budget of 4m00s is spent: ")
+
+
+def test_a_new_budget_is_that_of_the_sitting_and_added_to_what_is_spent() -> None:
+    sitting, options = gone_on_with(BUDGET, num_proposed=6, spent_s=300.0, more_trials=0, budget_s=60.0)
+    assert (sitting.budget_s, sitting.num_trials) == (60.0, None)
+    assert options.budget_s == 360.0
+    again, _ = gone_on_with(options, num_proposed=9, spent_s=320.0, more_trials=0, budget_s=None)
+    assert again.budget_s == pytest.approx(40.0)
+
+
+def test_further_trials_are_what_ends_the_run_from_then_on() -> None:
+    sitting, options = gone_on_with(BUDGET, num_proposed=6, spent_s=80.0, more_trials=5, budget_s=None)
+    assert (sitting.budget_s, sitting.num_trials) == (None, 11)
+    again, _ = gone_on_with(options, num_proposed=8, spent_s=100.0, more_trials=0, budget_s=None)
+    assert (again.budget_s, again.num_trials) == (None, 11)
+
+
+def test_a_run_without_a_budget_goes_on_to_its_number_of_trials() -> None:
+    was = RunOptions(data="photos", num_trials=50)
+    sitting, options = gone_on_with(was, num_proposed=6, spent_s=80.0, more_trials=0, budget_s=None)
+    assert sitting == options == was
+    assert said_of(sitting, options) is None
