@@ -75,10 +75,12 @@ class Records:
         return records, search_json
 
     def write_search(self, search_json: Mapping[str, Any]) -> None:
+        """Raises RunError where the disk is full or the folder read-only; what was there before is then still there."""
         text = json.dumps({"version": VERSION, **search_json}, indent=1, default=str)
         partial = self.run_dir / ".search.json.partial"
-        partial.write_text(text)
-        partial.replace(self.run_dir / "search.json")
+        with _disk_errors(self.run_dir):
+            partial.write_text(text)
+            partial.replace(self.run_dir / "search.json")
 
     def proposed(self, trial_id: str, params: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
         self._event({"event": "proposed", "trial_id": trial_id, "params": params, "config": config, "origin": origin})

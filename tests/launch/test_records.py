@@ -129,3 +129,10 @@ def test_the_best_configuration_is_written_whole_and_can_be_trained(records: Rec
     assert load_config(path).optimizer.lr == 0.1
     records.write_best(None)
     assert [file.name for file in records.run_dir.glob("*best*")] == ["best.yaml"]
+
+
+def test_a_search_json_that_cannot_be_written_is_one_sentence_and_leaves_the_old_one(records: Records) -> None:
+    (records.run_dir / ".search.json.partial").mkdir()  # in its way, as a full disk would be
+    with pytest.raises(RunError, match=r"cannot be written \(Is a directory\). Free some space"):
+        records.write_search({**SEARCH, "resumed": [1.0]})
+    assert "resumed" not in Records.open(records.run_dir)[1]
