@@ -114,7 +114,7 @@ def resume(
     cache_dir: CacheDir = None,
     cluster: Annotated[Optional[str], typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,  # noqa: UP045
 ) -> None:
-    """Go on with a run that was stopped: interrupted trials continue from their last epoch."""
+    """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
     started = time.time()
     from launch.loading import parse_duration
     from launch.machines.cluster import ray_at

@@ -18,6 +18,7 @@ from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.names import CLASS_IOU
 from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE, Search
 from search_spaces.shipped import SEARCHES
+from trainables.data.words import counted
 
 if TYPE_CHECKING:  # torch, which most of these need not wait for
     from analysis.export import Exported
@@ -103,7 +104,8 @@ def print_outcome(run_dir: Path, console: Console, place: str | None = None) -> 
     console.print(f"\nRun directory: {place}  (search.json, trials.jsonl, epochs.jsonl, best.yaml)", soft_wrap=True)
     unfinished = sum(row["status"] == "interrupted" for row in rows)
     if unfinished:
-        console.print(f"Go on with {unfinished} interrupted trials: visionsweep resume {place}", soft_wrap=True)
+        trials = counted(unfinished, "interrupted trial")
+        console.print(f"Go on with {trials}: visionsweep resume {place}", soft_wrap=True)
     console.print(f"Export the model: visionsweep export {place} --out exports/{run_dir.name}", soft_wrap=True)
 
 

@@ -20,6 +20,7 @@ from launch.progress import Progress
 from launch.remote.views import records_at
 from search_spaces.errors import InputError
 from search_spaces.serial import search_from_json
+from trainables.data.words import counted
 
 WINDOW_S = 1800.0  # the pace is that of the last half hour
 LAST_LINES = 6  # of a job's log
@@ -112,9 +113,8 @@ def _ended(run_dir: str, trials: list[Trial]) -> str:
     cut_off = sum(trial.status == "running" for trial in trials)
     interrupted = sum(trial.status == "interrupted" for trial in trials)
     if cut_off:
-        return (
-            f"was cut off with {cut_off} trials running. `visionsweep resume {run_dir}` goes on from their last epochs."
-        )
+        running = counted(cut_off, "running trial")
+        return f"was cut off with {running}. `visionsweep resume {run_dir}` goes on from the last epoch."
     if interrupted:
-        return f"has stopped. `visionsweep resume {run_dir}` goes on with {interrupted} interrupted trials."
+        return f"has stopped. `visionsweep resume {run_dir}` goes on with {counted(interrupted, 'interrupted trial')}."
     return f"has ended. `visionsweep rank {run_dir}` ranks its trials."
