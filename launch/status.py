@@ -97,11 +97,8 @@ def _pace(
     since = max(begun, now - WINDOW_S)
     rate = sum(at > since for at in times) / max(1.0, now - since)
     parts = [f"{rate:.2f} epochs/s", f"begun {duration(now - begun)} ago"]
-    estimates = []
-    if (budget_s := search_json["options"]["budget_s"]) and (
-        left_s := budget_s - spent_s(search_json, [*ends.values(), *times, now])
-    ) > 0:
-        estimates.append(left_s)
+    left_s = (search_json["options"]["budget_s"] or 0.0) - spent_s(search_json, [*ends.values(), *times, now])
+    estimates = [left_s] if left_s > 0 else []
     done = {trial.trial_id for trial in trials if trial.status not in ("running", "interrupted")}
     lately = sum(ends[trial_id] > since for trial_id in done)
     if lately >= 3 and (num_trials := search_json["options"]["num_trials"]):
