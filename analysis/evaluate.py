@@ -21,12 +21,14 @@ from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset, reopen_images
 from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import Merge
+from trainables.data.read_as import ReadAs
 from trainables.evaluate import evaluate
 from trainables.members import logits_of
 from trainables.pixel_scores import scores_of
 from trainables.targets import output_classes, what_to_learn
 from trainables.tasks import TASKS, score
 
+READ_AS = ReadAs()
 SPLITS = ("test", "val", "train", "all")
 CHOSEN_BY = {
     "train": "The model was trained on these images: the scores say nothing about new ones.",
@@ -54,7 +56,7 @@ def evaluate_export(
     split: str | None = None,
     *,
     cache_dir: Path | None = None,
-    on_bad_image: str = "error",
+    read_as: ReadAs = READ_AS,
     device: torch.device | None = None,
 ) -> Judged:
     """Judge an export on a split of the data `spec`.
@@ -72,7 +74,7 @@ def evaluate_export(
         spec,
         task=exported.config.task,
         seed=exported.config.seed,
-        on_bad_image=on_bad_image,
+        **read_as.options(),
         short_side_px=sizes[0],
         cache_dir=cache_dir,
     )

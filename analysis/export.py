@@ -32,6 +32,7 @@ from trainables.config_io import dump_config, parse_config
 from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
+from trainables.data.read_as import ReadAs
 from trainables.ensemble import evaluate_files
 from trainables.targets import output_classes
 
@@ -97,7 +98,7 @@ def _run_data(run: Run, config: TrialConfig) -> TrialData:
         options["data"],
         task=config.task,
         seed=options["seed"],
-        on_bad_image=options["on_bad_image"],
+        **ReadAs.of(options).options(),
         short_side_px=cached_short_side(config),
         cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
     )

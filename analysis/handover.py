@@ -31,6 +31,7 @@ from trainables.config_io import load_config
 from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_described
 from trainables.data.loader import TrialData
+from trainables.data.read_as import ReadAs
 from trainables.tasks import TASKS
 
 NUM_CHECKED = 100  # images that a graph is compared with torch on
@@ -52,7 +53,7 @@ def hand_over_trial(run: Run, exported: Exported, out: Path, *, onnx: bool = Fal
         dataset, images = load_described(
             run.search["data"],
             options["data"],
-            on_bad_image=options["on_bad_image"],
+            read_as=ReadAs.of(options),
             short_side_px=cached_short_side(config),
             cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
         )

@@ -22,6 +22,7 @@ from trainables.data.cache import default_cache_dir
 from trainables.data.dataset import VOID
 from trainables.data.formats import scan_data
 from trainables.data.merge import merge_classes
+from trainables.data.read_as import ReadAs
 from trainables.data.scan import Scan
 
 THUMBNAIL_PX, OVERLAY_PX = 144, 220
@@ -64,8 +65,7 @@ def open_data(run: Run) -> RunData:
         places = cache_dir or default_cache_dir()
         if not any(places.glob(f"{data['fingerprint']}-*")):  # torchvision would fetch it, and a report fetches nothing
             raise DataError(f"{spec} is not on this machine.")
-    bad = options.get("on_bad_image", "error")
-    scan = scan_data(spec, task=run.task, on_bad_image=bad, cache_dir=cache_dir)
+    scan = scan_data(spec, task=run.task, read_as=ReadAs.of(options), cache_dir=cache_dir)
     if scan.fingerprint() != data["fingerprint"]:
         raise RunError(f"the data at {spec} has changed since.")
     position = {name: number for number, name in enumerate(scan.names)}

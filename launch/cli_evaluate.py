@@ -7,7 +7,17 @@ from typing import Annotated, Optional
 
 import typer
 
-from launch.options import CacheDir, Json, NoCache, OnBadImage, cache_folder, new_console
+from launch.options import (
+    CacheDir,
+    Json,
+    LabelSeparator,
+    Layout,
+    MaskValues,
+    NoCache,
+    OnBadImage,
+    cache_folder,
+    new_console,
+)
 
 
 def evaluate(
@@ -25,16 +35,24 @@ def evaluate(
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
+    layout: Layout = None,
+    mask_values: MaskValues = None,
+    label_separator: LabelSeparator = None,
 ) -> None:
     """Judge an exported model on labelled data, with 95% intervals."""
     from dataclasses import asdict
 
     from analysis.evaluate import evaluate_export
     from launch.show_evaluation import print_evaluation
+    from trainables.data.read_as import ReadAs
 
     folder = cache_folder(cache_dir, no_cache)
     found = evaluate_export(
-        export_dir, data, split, cache_dir=None if folder is None else Path(folder), on_bad_image=on_bad_image
+        export_dir,
+        data,
+        split,
+        cache_dir=None if folder is None else Path(folder),
+        read_as=ReadAs(on_bad_image, layout, mask_values, label_separator),
     )
     if json:
         from launch.show import print_json

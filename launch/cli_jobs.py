@@ -13,6 +13,9 @@ from launch.options import (
     CpusPerTrial,
     DataOption,
     GpusPerTrial,
+    LabelSeparator,
+    Layout,
+    MaskValues,
     MaxConcurrent,
     NoCache,
     OnBadImage,
@@ -53,6 +56,9 @@ def submit(
     cache_dir: Annotated[Optional[str], typer.Option(help="Where each machine keeps decoded images.")] = None,  # noqa: UP045
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
+    layout: Layout = None,
+    mask_values: MaskValues = None,
+    label_separator: LabelSeparator = None,
 ) -> None:
     """Hand a search to a cluster, which goes on with it when this machine is switched off."""
     from launch.submission import submit_search

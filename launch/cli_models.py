@@ -7,7 +7,18 @@ from typing import Annotated, Optional
 
 import typer
 
-from launch.options import CacheDir, NoCache, OnBadImage, RunArgument, SetOption, cache_folder, new_console
+from launch.options import (
+    CacheDir,
+    LabelSeparator,
+    Layout,
+    MaskValues,
+    NoCache,
+    OnBadImage,
+    RunArgument,
+    SetOption,
+    cache_folder,
+    new_console,
+)
 from search_spaces.errors import ConfigError
 
 
@@ -25,14 +36,19 @@ def train(
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
+    layout: Layout = None,
+    mask_values: MaskValues = None,
+    label_separator: LabelSeparator = None,
 ) -> None:
     """Train one configuration, of a file or a recipe, in this process, with a progress bar."""
     from launch.recipes import configuration
+    from trainables.data.read_as import ReadAs
 
     parsed = configuration(config, recipe, assignments or [])
     from launch.train import train_one  # imports torch: a wrong name is answered before
 
-    train_one(parsed, data, out, metric, seed, cache_folder(cache_dir, no_cache), on_bad_image, new_console())
+    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator)
+    train_one(parsed, data, out, metric, seed, cache_folder(cache_dir, no_cache), read_as, new_console())
 
 
 def export(

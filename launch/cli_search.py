@@ -13,7 +13,10 @@ from launch.options import (
     CpusPerTrial,
     DataOption,
     GpusPerTrial,
+    LabelSeparator,
+    Layout,
     Log,
+    MaskValues,
     MaxConcurrent,
     NoCache,
     OnBadImage,
@@ -57,6 +60,9 @@ def run(
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
+    layout: Layout = None,
+    mask_values: MaskValues = None,
+    label_separator: LabelSeparator = None,
 ) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
     if address is not None and address.startswith(THROUGH_CLIENT):
@@ -95,6 +101,9 @@ def run(
             seed=seed,
             cache_dir=cache_folder(cache_dir, no_cache),
             on_bad_image=on_bad_image,
+            layout=layout,
+            mask_values=mask_values,
+            label_separator=label_separator,
             keep_trials=keep_trials,
             log=log or [],
         )
@@ -156,6 +165,9 @@ def check(
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
+    layout: Layout = None,
+    mask_values: MaskValues = None,
+    label_separator: LabelSeparator = None,
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
     if address is not None and address.startswith(THROUGH_CLIENT):
@@ -180,6 +192,9 @@ def check(
             gpus_per_trial=amount(gpus_per_trial),
             cache_dir=cache_folder(cache_dir, no_cache),
             on_bad_image=on_bad_image,
+            layout=layout,
+            mask_values=mask_values,
+            label_separator=label_separator,
         )
         console = new_console()
         findings = check_search(found, options, runs_dir)

@@ -20,6 +20,18 @@ RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are kept: a
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or s3://BUCKET/FOLDER/NAME.")]
 CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="For decoded images, and what S3 has.")]  # noqa: UP045
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
+Layout = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="classes, splits or groups: what the folders are, where their names leave it open."),
+]
+MaskValues = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="classes: every value in the masks is a class of its own, whatever it is."),
+]
+LabelSeparator = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="What stands between the tags in a table's column `labels`; default: |."),
+]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
 TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045
 SetOption = Annotated[Optional[list[str]], typer.Option("--set", help="key=value: fix or change a part.")]  # noqa: UP045

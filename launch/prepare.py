@@ -11,6 +11,7 @@ from launch import preflight
 from search_spaces.search import Search
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
+from trainables.data.read_as import ReadAs
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class RunOptions:
     cpus_per_trial, gpus_per_trial: None decides by the machine; `auto` packs trials by the memory that they need.
     max_concurrent: None for as many as fit, also on machines that join a cluster later.
     cache_dir: None for no cache. keep_trials: how many of the best trials keep weights and predictions.
+    on_bad_image, layout, mask_values, label_separator: see `ReadAs`.
     log: who else is told (`loggers.py`).
     """
 
@@ -34,6 +36,9 @@ class RunOptions:
     seed: int = 0
     cache_dir: str | None = None
     on_bad_image: str = "error"
+    layout: str | None = None
+    mask_values: str | None = None
+    label_separator: str | None = None
     keep_trials: int = 5
     log: Sequence[str] = ()
 
@@ -41,6 +46,10 @@ class RunOptions:
     def resources(self) -> tuple[float | Literal["auto"] | None, float | Literal["auto"] | None, int | None]:
         """What `plan` takes."""
         return self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent
+
+    @property
+    def read_as(self) -> ReadAs:
+        return ReadAs(self.on_bad_image, self.layout, self.mask_values, self.label_separator)
 
     @property
     def cache(self) -> Path | None:
@@ -66,7 +75,7 @@ def load_data(search: Search, options: RunOptions) -> Dataset:
         options.data,
         task=task,
         seed=options.seed,
-        on_bad_image=options.on_bad_image,
+        **options.read_as.options(),
         short_side_px=preflight.short_side_px(search),
         cache_dir=options.cache,
     )

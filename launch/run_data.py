@@ -13,6 +13,7 @@ from search_spaces.serial import search_from_json
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
+from trainables.data.read_as import ReadAs
 
 
 def data_of_run(run: Run) -> TrialData:
@@ -22,7 +23,7 @@ def data_of_run(run: Run) -> TrialData:
         options["data"],
         task=was["task"],
         seed=options["seed"],
-        on_bad_image=options["on_bad_image"],
+        **ReadAs.of(options).options(),
         short_side_px=short_side_px(search_from_json(run.search["search"])),
         cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
     )

@@ -12,8 +12,7 @@ from typing import Any
 from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
 from launch.machines import jobs
 from launch.warm import warm_started
-from search_spaces.errors import ConfigError, DataError
-from search_spaces.names import did_you_mean
+from search_spaces.errors import ConfigError
 from search_spaces.recipes import RECIPES
 from search_spaces.search import CLASSIFICATION_TASKS, Search
 from trainables.s3 import is_remote
@@ -128,11 +127,10 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
 def _check_names(search: Search, given: Mapping[str, object]) -> None:
     """Of what the data decides, such as whether there are two classes or more, one answer that does is enough."""
     from launch import preflight
-    from trainables.data.formats import ON_BAD_IMAGE
+    from trainables.data.read_as import ReadAs
 
-    if given.get("--on-bad-image", "error") not in ON_BAD_IMAGE:
-        wrong = str(given["--on-bad-image"])
-        raise DataError(f"unknown --on-bad-image '{wrong}'. {did_you_mean(wrong, ON_BAD_IMAGE)}")
+    # Refuses what it does not know.
+    ReadAs.of({name.removeprefix("--").replace("-", "_"): value for name, value in given.items()})
     tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
     for task in tasks:
         try:

@@ -28,6 +28,7 @@ from trainables.config_io import dump_config
 from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
+from trainables.data.read_as import ReadAs
 from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
@@ -44,7 +45,7 @@ def train_one(
     metric: str | None,
     seed: int | None,
     cache_dir: str | None,
-    on_bad_image: str,
+    read_as: ReadAs,
     console: Console,
 ) -> None:
     """Train, print every epoch, and write the best epoch to `out` as an export.
@@ -64,7 +65,7 @@ def train_one(
         data_spec,
         task=config.task,
         seed=config.seed,  # the split that a search with this seed drew
-        on_bad_image=on_bad_image,
+        **read_as.options(),
         short_side_px=cached_short_side(config),
         cache_dir=None if cache_dir is None else Path(cache_dir),
     )

@@ -12,6 +12,7 @@ import numpy as np
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
 from trainables.data.csv_labels import labels_by_columns
+from trainables.data.read_as import ReadAs
 from trainables.data.reading import FileReader
 from trainables.data.scan import Scan, content_digests
 from trainables.data.words import counted, quoted
@@ -26,11 +27,11 @@ class Row:
     cells: dict[str, str]
 
 
-def scan_csv(spec: str, file: Path, on_bad_image: str) -> Scan:
+def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
     """Image paths are relative to the table's folder and may not leave it.
 
     `spec` is how the messages call the file. A row whose image is missing is an error, or left out with a note
-    where `on_bad_image` is 'skip'.
+    where `read_as` says so.
     """
     columns, rows = _read(spec, file)
     labels = labels_by_columns(spec, columns)
@@ -46,7 +47,7 @@ def scan_csv(spec: str, file: Path, on_bad_image: str) -> Scan:
         elif (root / name).is_file():
             labels.add(row.line, row.cells)
             first[name] = row
-        elif on_bad_image == "skip":
+        elif read_as.on_bad_image == "skip":
             missing.append(name)
         else:
             raise DataError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from search_spaces.errors import DataError
+from trainables.data.read_as import ReadAs
 from trainables.data.reading import IMAGE_SUFFIXES, FileReader
 from trainables.data.scan import Scan, class_order, content_digests
 from trainables.data.words import below, counted, quoted
@@ -16,13 +17,15 @@ from trainables.data.words import below, counted, quoted
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 NOT_DATA = ("Thumbs.db", "__MACOSX")  # left behind by Windows and by macOS archives
 
+READ_AS = ReadAs()
+
 LAYOUTS = (
     "Expected DIR/class/*.jpg, or DIR/train/class/*.jpg with DIR/val/class/*.jpg, or a labels.csv in DIR "
     f"(images end in {', '.join(IMAGE_SUFFIXES)})."
 )
 
 
-def scan_folder(spec: str, root: Path) -> Scan:
+def scan_folder(spec: str, root: Path, read_as: ReadAs = READ_AS) -> Scan:
     """Classes are the folders' names; every image below a class's folder belongs to it, at any depth."""
     parts = _split_folders(spec, root)
     rows: list[tuple[str, str, str]] = []  # (name, class, split)

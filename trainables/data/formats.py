@@ -29,6 +29,7 @@ from trainables.data.dataset import TASKS, Dataset, RemoteCopy
 from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
 from trainables.data.folders import LAYOUTS, has_class_folders, scan_folder
 from trainables.data.mask_folders import find_layout, scan_masks
+from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
 from trainables.data.remote import bring, bring_again
 from trainables.data.scan import Scan, check_masks_wanted
@@ -47,8 +48,8 @@ BUILT_IN = {
     "digits:multilabel": scan_scenes,
     "digits:segmentation": scan_scene_masks,
 }
-ON_BAD_IMAGE = ("error", "skip")
 TABLE_NAME = "labels.csv"
+READ_AS = ReadAs()
 
 
 def load_dataset(
@@ -58,6 +59,9 @@ def load_dataset(
     seed: int = 0,
     val_fraction: float = 0.2,
     on_bad_image: str = "error",
+    layout: str | None = None,
+    mask_values: str | None = None,
+    label_separator: str | None = None,
     short_side_px: int,
     cache_dir: Path | None,
 ) -> tuple[Dataset, Images]:
@@ -65,14 +69,13 @@ def load_dataset(
 
     `task` None takes the natural one: binary for two classes, multiclass for more, multilabel where an image can
     have several labels, segmentation where there are masks and no labels. `seed` and `val_fraction` matter only
-    where the data gives no val. `on_bad_image` is error, or skip: leave out with a note what is unreadable or has
-    no mask. `cache_dir` None decodes at each access.
+    where the data gives no val. `on_bad_image`, `layout`, `mask_values`, `label_separator`: see `ReadAs`. `cache_dir`
+    None decodes at each access.
 
     Everything wrong with the data is found here, before any time is spent on training, and raised as DataError.
     """
-    if on_bad_image not in ON_BAD_IMAGE:
-        raise DataError(f"unknown --on-bad-image '{on_bad_image}'. {did_you_mean(on_bad_image, ON_BAD_IMAGE)}")
-    scan, copy = _scanned(spec, task, on_bad_image, cache_dir)
+    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator)
+    scan, copy = _scanned(spec, task, read_as, cache_dir)
     resolved_task = scan.task(task)
     fingerprint = scan.fingerprint()
     images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
@@ -105,14 +108,14 @@ def load_dataset(
 
 
 def load_described(
-    described: Mapping[str, Any], spec: str, *, on_bad_image: str, short_side_px: int, cache_dir: Path | None
+    described: Mapping[str, Any], spec: str, *, read_as: ReadAs, short_side_px: int, cache_dir: Path | None
 ) -> tuple[Dataset, Images]:
     """The validation and test images of the data set that `Dataset.describe` told of, now to be found at `spec`.
 
     Each is decoded when it is asked for. What else there was has the split ''. Raises DataError where it is not the
     same data.
     """
-    scan, copy = _scanned(spec, described["task"], on_bad_image, cache_dir)
+    scan, copy = _scanned(spec, described["task"], read_as, cache_dir)
     fingerprint = scan.fingerprint()
     if fingerprint != described["fingerprint"]:
         raise DataError(f"the data at '{spec}' is not what it was. Restore it.")
@@ -156,19 +159,19 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
     return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), short_side_px, bad)
 
 
-def scan_data(spec: str, *, task: str | None = None, on_bad_image: str = "error", cache_dir: Path | None) -> Scan:
+def scan_data(spec: str, *, task: str | None = None, read_as: ReadAs = READ_AS, cache_dir: Path | None) -> Scan:
     """What `spec` names, nothing decoded yet; arguments as of `load_dataset`. Raises DataError."""
-    return _scanned(spec, task, on_bad_image, cache_dir)[0]
+    return _scanned(spec, task, read_as, cache_dir)[0]
 
 
-def _scanned(spec: str, task: str | None, on_bad_image: str, cache_dir: Path | None) -> tuple[Scan, RemoteCopy | None]:
+def _scanned(spec: str, task: str | None, read_as: ReadAs, cache_dir: Path | None) -> tuple[Scan, RemoteCopy | None]:
     """What the data is, and what was brought of it to this machine where it is remote."""
     copy = bring(spec, cache_dir) if is_remote(spec) else None
     path = Path(spec).expanduser() if copy is None else copy.path
-    return _scan(spec, path, task, on_bad_image, cache_dir), copy
+    return _scan(spec, path, task, read_as, cache_dir), copy
 
 
-def _scan(spec: str, path: Path, task: str | None, on_bad_image: str, cache_dir: Path | None) -> Scan:
+def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: Path | None) -> Scan:
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
     if spec.startswith("torchvision:"):
@@ -176,9 +179,9 @@ def _scan(spec: str, path: Path, task: str | None, on_bad_image: str, cache_dir:
         return scan_torchvision(spec.removeprefix("torchvision:"), root, task)
     try:
         if path.is_dir():
-            return _scan_directory(spec, path, task, on_bad_image)
+            return _scan_directory(spec, path, task, read_as)
         if path.is_file() and path.suffix.lower() == ".csv":
-            return scan_csv(spec, path, on_bad_image)
+            return scan_csv(spec, path, read_as)
     except OSError as error:
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
     if path.is_file():
@@ -186,17 +189,17 @@ def _scan(spec: str, path: Path, task: str | None, on_bad_image: str, cache_dir:
     raise DataError(f"no data in '{spec}': there is no such folder or table. {_nearest(spec, path)}")
 
 
-def _scan_directory(spec: str, path: Path, task: str | None, on_bad_image: str) -> Scan:
+def _scan_directory(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
     """Masks where they are asked for, or where there are no labels: a folder may hold both."""
     if task == "segmentation":
-        return scan_masks(spec, path, on_bad_image)
+        return scan_masks(spec, path, read_as)
     if (path / TABLE_NAME).is_file():
-        return scan_csv(below(spec, TABLE_NAME), path / TABLE_NAME, on_bad_image)
+        return scan_csv(below(spec, TABLE_NAME), path / TABLE_NAME, read_as)
     if find_layout(spec, path) is None or has_class_folders(path):
-        return scan_folder(spec, path)
+        return scan_folder(spec, path, read_as)
     if task in TASKS:
         check_masks_wanted(task)
-    return scan_masks(spec, path, on_bad_image)
+    return scan_masks(spec, path, read_as)
 
 
 def _by_presence(scan: Scan) -> Scan:

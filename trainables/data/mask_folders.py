@@ -18,6 +18,7 @@ from search_spaces.errors import DataError
 from trainables.data.mask_classes import VOC_CLASSES, find_coding
 from trainables.data.mask_pairs import Pair, listed, paired, turned_notes
 from trainables.data.masks import MASK_SUFFIXES, MaskFiles, mask_digests
+from trainables.data.read_as import ReadAs
 from trainables.data.reading import FileReader, is_turned
 from trainables.data.scan import MASK_LAYOUTS, Scan, digests_and
 from trainables.data.words import counted, quoted
@@ -51,8 +52,8 @@ def find_layout(spec: str, root: Path) -> Layout | None:
     return None
 
 
-def scan_masks(spec: str, root: Path, on_bad_image: str) -> Scan:
-    """Images with their masks. Images without one are an error, or left out with a note where `on_bad_image` is 'skip'.
+def scan_masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
+    """Images with their masks. Images without one are an error, or left out with a note where `read_as` says so.
 
     Raises DataError where the folder has none of the layouts, or an image or a mask of a pair is missing.
     """
@@ -64,11 +65,11 @@ def scan_masks(spec: str, root: Path, on_bad_image: str) -> Scan:
     for images, masks, split in layout.parts:
         found, lone_masks = paired(spec, root, images, masks)
         if layout.lists is not None:
-            found, list_notes = listed(spec, root / layout.lists, found, images, on_bad_image)
+            found, list_notes = listed(spec, root / layout.lists, found, images, read_as.on_bad_image)
             notes += list_notes
         else:
             found = [pair.on(split) for pair in found]
-        found, missing = _with_masks(spec, root, found, masks, lone_masks, on_bad_image)
+        found, missing = _with_masks(spec, root, found, masks, lone_masks, read_as.on_bad_image)
         pairs += found
         notes += missing
         if lone_masks:

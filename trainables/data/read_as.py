@@ -1,0 +1,51 @@
+"""How a user's data is to be read where it could mean several things: each field is an option of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search_spaces.errors import DataError
+from search_spaces.names import did_you_mean
+
+ON_BAD_IMAGE = ("error", "skip")
+LAYOUTS = ("classes", "splits", "groups")
+MASK_VALUES = ("classes",)
+
+
+@dataclass(frozen=True)
+class ReadAs:
+    """on_bad_image     error, or skip: leave out with a note what is unreadable, missing or without a mask
+    layout           classes: the folders are the classes, whatever they are called. splits: they are train, val and
+                     test, and others are left out. groups: each holds the same class folders. None: as they look
+    mask_values      classes: every value that the masks hold is a class of its own. None: values are class numbers
+    label_separator  what stands between the tags in a column `labels`. None: '|'
+
+    Raises DataError for values that are none of these.
+    """
+
+    on_bad_image: str = "error"
+    layout: str | None = None
+    mask_values: str | None = None
+    label_separator: str | None = None
+
+    def __post_init__(self) -> None:
+        for option, value, known in (
+            ("--on-bad-image", self.on_bad_image, ON_BAD_IMAGE),
+            ("--layout", self.layout, LAYOUTS),
+            ("--mask-values", self.mask_values, MASK_VALUES),
+        ):
+            if value is not None and value not in known:
+                raise DataError(f"unknown {option} '{value}'. {did_you_mean(value, known)}")
+        if self.label_separator == "":
+            raise DataError("--label-separator is empty. Name what stands between two tags, such as ','.")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> ReadAs:
+        """From the options that search.json keeps; a run of an older version has fewer."""
+        return cls(**{name: options[name] for name in cls.__dataclass_fields__ if name in options})
+
+    def options(self) -> dict[str, Any]:
+        """As keyword arguments of `load_dataset`."""
+        return asdict(self)
