@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from analysis.words import in_words
 from launch import preflight
@@ -18,14 +19,17 @@ from launch.machines.token import token_is_on
 from launch.prepare import RunOptions, prepared
 from launch.remote.places import new_place
 from launch.remote.sitting import check_new
+from launch.show import print_found
 from search_spaces.search import Search
 from trainables.data.cache_build import SAMPLE, decode_small
 from trainables.data.dataset import Dataset
 from trainables.tasks import TASKS
 
 
-def check_search(search: Search, options: RunOptions, runs_dir: str) -> list[Finding]:
+def check_search(search: Search, options: RunOptions, runs_dir: str, console: Console) -> list[Finding]:
     """Everything, in the order in which it would go wrong. runs_dir: a folder, or an address on S3.
+
+    Prints what the data is first, on `console`.
 
     Raises InputError as `run` does for what is wrong with the search or the data themselves.
     """
@@ -33,8 +37,8 @@ def check_search(search: Search, options: RunOptions, runs_dir: str) -> list[Fin
     cache_dir = options.cache
     place = new_place(runs_dir, "visionsweep-check", cache_dir)
     check_new(place)
-    train, val = (len(dataset.indices(name)) for name in ("train", "val"))
-    found = [Finding(f"data {dataset.spec}: {dataset.task}, {train} images to train on, {val} to judge by")]
+    print_found(dataset, console)
+    found: list[Finding] = []
     nodes = Shared(dataset, place, cache_dir).asking().everyone()
     found += look_at_nodes(nodes)
     if any(finding.fatal for finding in found):

@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -65,7 +66,7 @@ def submit(
 
     options = given(ctx)
     del options["--cluster"]
-    tell(submit_search(search, options, cluster), cluster)
+    tell(submit_search(search, options, cluster, partial(new_console().print, soft_wrap=True)), cluster)
 
 
 def status(

@@ -197,7 +197,7 @@ def check(
             label_separator=label_separator,
         )
         console = new_console()
-        findings = check_search(found, options, runs_dir)
+        findings = check_search(found, options, runs_dir, console)
         for finding in findings:
             mark, style = ("ok", "green") if finding.good else ("NO", "red") if finding.fatal else ("..", "yellow")
             console.print(f"{mark}  {finding.text}", style=None if finding.good else style, soft_wrap=True)

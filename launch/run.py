@@ -35,6 +35,7 @@ from launch.remote.places import Place, new_place, place_of
 from launch.remote.sitting import check_new, mirrored
 from launch.run_data import require_same
 from launch.searcher import StudySearcher
+from launch.show import print_found
 from launch.tuning import MAX_RETRIES, tune_until_done
 from launch.watch import Watch
 from search_spaces.search import Search
@@ -55,6 +56,7 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
     place = new_place(runs_dir, name, options.cache)
     check_new(place)
     search, dataset = prepared(search, options)
+    print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
     plan(*options.resources)  # refuses what the machine does not have, before there is a run
@@ -72,8 +74,6 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
     }
     with mirrored(place, console.print, new=True) as mirror:
         records = Records.create(place.folder, about)
-        for note in dataset.notes:
-            console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
             records.mirror = mirror
             _execute(records, search, shared, options, console, started)
@@ -118,6 +118,7 @@ def _go_on(
         check_loggers(options.log)
         dataset = load_data(search, options)
         require_same(dataset, options.data, search_json["data"])
+        print_found(dataset, console)
         shared = Shared(dataset, place, options.cache)
         shared.require()
         ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}

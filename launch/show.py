@@ -23,6 +23,7 @@ from trainables.data.words import counted
 if TYPE_CHECKING:  # torch, which most of these need not wait for
     from analysis.export import Exported
     from analysis.graphs import Written
+    from trainables.data.dataset import Dataset
 
 
 def print_json(rows: list[dict[str, Any]]) -> None:
@@ -107,6 +108,15 @@ def print_outcome(run_dir: Path, console: Console, place: str | None = None) -> 
         trials = counted(unfinished, "interrupted trial")
         console.print(f"Go on with {trials}: visionsweep resume {place}", soft_wrap=True)
     console.print(f"Export the model: visionsweep export {place} --out exports/{run_dir.name}", soft_wrap=True)
+
+
+def print_found(dataset: Dataset, console: Console) -> None:
+    """What the data is, as one line, and a line for each thing that was assumed about it or left out."""
+    from trainables.data.summary import summary
+
+    console.print(summary(dataset), soft_wrap=True)
+    for note in dataset.notes:
+        console.print(f"  {note}", style="yellow", soft_wrap=True)
 
 
 def print_class_iou(metrics: Mapping[str, float], console: Console) -> None:

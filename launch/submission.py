@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
 from launch.machines import jobs
 from launch.warm import warm_started
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, DataError
 from search_spaces.recipes import RECIPES
 from search_spaces.search import CLASSIFICATION_TASKS, Search
 from trainables.s3 import is_remote
+
+if TYPE_CHECKING:
+    from trainables.data.read_as import ReadAs
 
 # What names data by itself, wherever the search runs: built in, downloaded, or in a store that all machines reach.
 BY_NAME = re.compile(r"digits(:.*)?$|torchvision:|[a-z][a-z0-9+.-]*://")
@@ -31,8 +34,12 @@ class Submitted:
     url: str
 
 
-def submit_search(search: str, options: Mapping[str, object], cluster: str | None) -> Submitted:
+def submit_search(
+    search: str, options: Mapping[str, object], cluster: str | None, say: Callable[[str], None] = lambda line: None
+) -> Submitted:
     """Have a cluster run a search. options: those of `run` by their names there, None or [] where not given.
+
+    say: is given what the data is, as far as this machine can see it, before anything is sent.
 
     Raises InputError for everything that can be known before anything is sent.
     """
@@ -41,6 +48,8 @@ def submit_search(search: str, options: Mapping[str, object], cluster: str | Non
     found = _checked(search, given)
     name = check_name(str(given.setdefault("--name", default_name(search))))
     _check_names(found, given)
+    for line in _data_seen_here(data_of(search, found, _text(given, "--data")), found, given):
+        say(line)
     run_dir = f"{str(given['--runs-dir']).rstrip('/')}/{name}"
     return _send("run", search, given, url, name, run_dir)
 
@@ -110,7 +119,7 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
     found = load_search(search).with_set({**parts, **parse_assignments(_several(given, "--set"))})
     if "--budget" in given:
         parse_duration(str(given["--budget"]))
-    data = data_of(search, found, None if "--data" not in given else str(given["--data"]))
+    data = data_of(search, found, _text(given, "--data"))
     if not BY_NAME.match(data):
         _must_be_absolute("--data", data, "/shared/photos")
     _must_be_absolute("--runs-dir", str(given.get("--runs-dir", "runs")), "/shared/runs")
@@ -127,10 +136,8 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
 def _check_names(search: Search, given: Mapping[str, object]) -> None:
     """Of what the data decides, such as whether there are two classes or more, one answer that does is enough."""
     from launch import preflight
-    from trainables.data.read_as import ReadAs
 
-    # Refuses what it does not know.
-    ReadAs.of({name.removeprefix("--").replace("-", "_"): value for name, value in given.items()})
+    _read_as(given)
     tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
     for task in tasks:
         try:
@@ -139,6 +146,35 @@ def _check_names(search: Search, given: Mapping[str, object]) -> None:
             if task == tasks[-1]:
                 raise
     return None
+
+
+def _data_seen_here(spec: str, search: Search, given: Mapping[str, object]) -> list[str]:
+    """What the data is, and what is assumed about it; where it is elsewhere, who will say so.
+
+    Nothing is decoded. What is wrong with it is told and sent all the same: a path may mean another folder there.
+    """
+    from trainables.data.formats import BUILT_IN, scan_data
+    from trainables.data.summary import name_of, scan_summary
+
+    if spec not in BUILT_IN and not (spec.startswith("/") and Path(spec).exists()):
+        return [f"{name_of(spec)}: not looked at on this machine. The job's log begins with what was found in it."]
+    task = None if search.task == "classification" else search.task
+    try:
+        scan = scan_data(spec, task=task, read_as=_read_as(given), cache_dir=None)
+    except DataError as error:
+        return [f"As this machine sees it: {error}"]
+    return [scan_summary(spec, scan), *(f"  {note}" for note in scan.notes)]
+
+
+def _read_as(given: Mapping[str, object]) -> ReadAs:
+    """Raises DataError for values that it does not know."""
+    from trainables.data.read_as import ReadAs
+
+    return ReadAs.of({name.removeprefix("--").replace("-", "_"): value for name, value in given.items()})
+
+
+def _text(given: Mapping[str, object], name: str) -> str | None:
+    return str(given[name]) if name in given else None
 
 
 def _several(given: Mapping[str, object], name: str) -> list[str]:

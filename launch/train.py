@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from analysis.export import check_out, write_export
 from analysis.handover import hand_over
 from analysis.words import duration
-from launch.show import print_class_iou
+from launch.show import print_class_iou, print_found
 from search_spaces.errors import ConfigError, RunError
 from search_spaces.names import check_metric, mode_of
 from search_spaces.search import DEFAULT_OBJECTIVE
@@ -76,8 +76,7 @@ def train_one(
         early_stopping_metric=[config.early_stopping_metric],
         ensemble_metric=[config.ensemble_metric],
     )
-    for note in dataset.notes:
-        console.print(note, style="yellow", soft_wrap=True)
+    print_found(dataset, console)
     train_on(config, TrialData(dataset, images), out, metric, console)
     if out is None:
         console.print("Add --out DIR to keep the model.", style="dim")

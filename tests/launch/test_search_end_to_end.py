@@ -34,6 +34,10 @@ SEARCH = Search(
 """
 
 
+# Of the fixture `photos`, before anything else that a command says.
+FOUND = "photos: 48 images, 2 classes (blue 24, red 24); 38 to train on, 10 to judge by (split drawn: stratified, "
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.py"
@@ -46,6 +50,7 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
 ) -> None:
     ran = visionsweep("run", tiny, "--data", photos, "--trials", 5, "--name", "a")
     assert ran.code == 0, ran.err
+    assert ran.out.startswith(FOUND)
     run_dir = tmp_path / "runs" / "a"
     assert "Best: trial" in ran.out
     assert str(run_dir.name) in ran.out
@@ -87,6 +92,7 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     # The exported configuration trains again, to the very score that the search saw.
     again = visionsweep("train", export / "config.yaml", "--data", photos, "--out", "again")
     assert again.code == 0, again.err
+    assert again.out.startswith(FOUND)
     metrics = json.loads((tmp_path / "again" / "metrics.json").read_text())
     assert metrics["val/accuracy"] == pytest.approx(rows[0]["metrics"]["val/accuracy"], abs=0.11)
     assert not (tmp_path / "again.training").exists()
@@ -207,7 +213,9 @@ def test_the_budget_is_kept_and_what_it_cuts_off_goes_on_later(visionsweep: CLI,
 
 def test_resume_extends_a_finished_search(visionsweep: CLI, photos: Path, tiny: Path) -> None:
     assert visionsweep("run", tiny, "--data", photos, "--trials", 2, "--name", "i").code == 0
-    assert visionsweep("resume", "runs/i", "--trials", "+2").code == 0
+    resumed = visionsweep("resume", "runs/i", "--trials", "+2")
+    assert resumed.code == 0, resumed.err
+    assert resumed.out.startswith(FOUND)
     rows = json.loads(visionsweep("rank", "runs/i", "--json").out)
     assert sorted(row["trial_id"] for row in rows) == ["0000", "0001", "0002", "0003"]
 

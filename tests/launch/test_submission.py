@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from support import Outcome
+from support import Outcome, make_photos
 
 from launch.loading import load_search
 from launch.machines import jobs
@@ -71,6 +71,20 @@ def test_a_good_search_gets_as_far_as_the_cluster(visionsweep: CLI, data: str) -
     assert refused.code == 2
     assert f"no Ray dashboard answers at {NOBODY}" in refused.err
     assert "ray dashboard cluster.yaml" in refused.err
+
+
+def test_what_this_machine_sees_of_the_data_is_said_before_anything_is_sent(visionsweep: CLI, tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", {"ants": 3, "bees": 4})
+    (photos / "stray.png").write_bytes((photos / "ants" / "00.png").read_bytes())
+    options = ["--runs-dir", "/shared/runs", "--cluster", NOBODY]
+    said = visionsweep("submit", "quickstart", "--data", photos, *options).out.splitlines()
+    assert said[0] == "photos: 7 images, 2 classes (ants 3, bees 4)"
+    assert said[1].startswith("  1 image left out")
+    elsewhere = visionsweep("submit", "quickstart", "--data", "/shared/elsewhere", *options).out
+    assert elsewhere.startswith("elsewhere: not looked at on this machine. The job's log begins with what was found")
+    (photos / "empty").mkdir()
+    wrong = visionsweep("submit", "quickstart", "--data", photos, *options).out
+    assert wrong.startswith("As this machine sees it: class 'empty' has no image")
 
 
 def test_a_cluster_is_named_by_the_option_or_as_for_rays_own_commands(monkeypatch: pytest.MonkeyPatch) -> None:
