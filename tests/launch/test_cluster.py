@@ -117,6 +117,7 @@ def test_nobody_sends_or_sees_a_job_without_the_token(cluster: Cluster, tmp_path
 def test_check_says_what_every_machine_has_and_what_a_trial_needs(two_nodes: Cluster, work: Path) -> None:
     said = two_nodes.visionsweep(work, "check", tiny(work, 2), "--data", "photos", "--address", two_nodes.address)
     assert said.code == 0, said.out + said.err
+    assert said.out.startswith("photos: 48 images, 2 classes (blue 24, red 24); 38 to train on, ")
     assert said.out.count("1 CPUs, ") == 2
     assert "(this machine)" in said.out
     assert "seen alike by all 2 machines" in said.out
