@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from torch import Tensor
 from analysis.exported import Exported, load_export
 from analysis.masks import MaskWriter
 from search_spaces.errors import DataError, RunError
-from trainables.data.folders import images_below
+from trainables.data.endings import is_left_out, left_out_notes
 from trainables.data.reading import IMAGE_SUFFIXES, read_image
+from trainables.data.walk import Walk
 
 MOST_WHOLE = 8  # images that wait for their masks at once, as large as the camera made them
 TABLES = (".csv", ".json")  # what a file of predictions may end in
@@ -29,16 +31,17 @@ def predict_images(
     *,
     flips: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> list[dict[str, Any]]:
     """One row per image: path, and for multilabel `labels`, for segmentation the files of its mask below `out` and
     the `shares` of its pixels, else `label`; `probabilities` by class. Where it cannot be read: path and `error`.
 
     images: files, folders and patterns. out: the folder of the masks; of a table's file it is one beside it. flips:
     the mean of each image's prediction and its mirror image's. progress: told after every batch how many are done, of
-    how many.
+    how many. note: told what folders and patterns leave out.
     """
     exported = load_export(export_dir, flips=flips)
-    paths = list(_expand(images))
+    paths = list(_expand(images, note))
     segments = exported.config.task == "segmentation"
     if out is not None and out.suffix.lower() in TABLES:
         out = out.with_name(f"{out.stem}-masks")
@@ -101,20 +104,28 @@ def _decide(exported: Exported, probabilities: Tensor) -> dict[str, Any]:
     return {**label, "probabilities": {name: round(value, 6) for name, value in zip(classes, values, strict=True)}}
 
 
-def _expand(images: Sequence[Path]) -> Iterator[Path]:
+def _expand(images: Sequence[Path], note: Callable[[str], None]) -> Iterator[Path]:
     for path in images:
         if path.is_dir():
-            found = images_below(path, path)
-            if not found:
-                raise DataError(f"{path}: has no images ({', '.join(IMAGE_SUFFIXES)}). Name another folder or files.")
-            yield from (path / name for name in found)
-        elif path.is_file():
+            walk = Walk(path, [path])
+            found = [path / name for name in walk.files(path, IMAGE_SUFFIXES)]
+            notes = walk.notes()
+            nothing = f"{path}: has no images ({', '.join(IMAGE_SUFFIXES)})."
+            move = "Name another folder or files."
+        elif path.exists():
             yield path
+            continue
         elif glob.has_magic(str(path)):  # the shell leaves a pattern as it is where it is quoted, or too long
-            matched = sorted(glob.glob(str(path.expanduser()), recursive=True))
-            wanted = [Path(name) for name in matched if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-            if not wanted:
-                raise DataError(f"{path}: no image matches this pattern. Name image files or folders of them.")
-            yield from wanted
+            matched = [Path(name) for name in sorted(glob.glob(str(path.expanduser()), recursive=True))]
+            found = [name for name in matched if name.suffix.lower() in IMAGE_SUFFIXES]
+            endings = (name.suffix.lower() for name in matched)
+            notes = left_out_notes(Counter(ending for ending in endings if is_left_out(ending)))
+            nothing = f"{path}: no image matches this pattern."
+            move = "Name image files or folders of them."
         else:
             raise DataError(f"{path}: no such image. Name image files or folders of them.")
+        if not found:
+            raise DataError(" ".join([nothing, *(notes or [move])]))
+        for sentence in notes:
+            note(f"{path}: {sentence}")
+        yield from found

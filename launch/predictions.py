@@ -39,6 +39,7 @@ def predict_and_tell(
             out,
             flips=flips,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            note=lambda sentence: bar.console.print(sentence, soft_wrap=True),
         )
     by_address(rows, copies)
     if table is not None:

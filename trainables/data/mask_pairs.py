@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search_spaces.errors import DataError
-from trainables.data.folders import files_below, images_below
 from trainables.data.mask_classes import read_lines
 from trainables.data.masks import MASK_SUFFIXES
 from trainables.data.reading import IMAGE_SUFFIXES, is_turned
+from trainables.data.walk import files_below, images_below
 from trainables.data.words import counted, quoted
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
-from trainables.data.reading import why_unreadable
+from trainables.data.reading import open_image, why_unreadable
 from trainables.data.scan import bytes_digest, content_digests
 
 # No JPEG: its compression invents indices and colours that nobody drew.
@@ -79,7 +79,7 @@ def raw_mask(path: Path, name: str, as_colors: bool) -> np.ndarray:
     the image. Raises DataError where the file cannot be decoded.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode in ("LA", "PA") and not (image.mode == "PA" and as_colors):
                 image = image.getchannel(0)  # the alpha channel means nothing in a mask

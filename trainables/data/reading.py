@@ -11,8 +11,10 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from search_spaces.errors import DataError
+from trainables.data import endings
+from trainables.data.plain_files import check_plain
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+IMAGE_SUFFIXES = endings.IMAGE_SUFFIXES
 
 
 def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
@@ -21,7 +23,7 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
     A DataError says why where the file cannot be decoded, and calls it `name` (default: its path).
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return to_rgb(ImageOps.exif_transpose(image))
     except MemoryError:
         raise  # the machine's trouble, not the file's
@@ -29,10 +31,48 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
         raise DataError(f"image '{name or path}' cannot be read: {why_unreadable(error)}") from error
 
 
+def open_image(file: IO[bytes] | Path) -> Image.Image:
+    """Open an image by its contents, in the formats of `endings.FORMATS` only.
+
+    Pillow left to itself would hand PostScript called x.png to Ghostscript. Raises DataError for an ending that is not
+    read, and OSError for what is no plain file or no image.
+    """
+    suffix = Path(file if isinstance(file, Path) else str(getattr(file, "name", ""))).suffix.lower()
+    if suffix in endings.NOT_READ:  # raw formats are TIFF files inside, whose first picture is a thumbnail
+        raise DataError(f"{suffix} is not read. Convert it to JPEG or PNG")
+    if isinstance(file, Path):
+        check_plain(file)
+    # Targa files have no mark to know them by: only the ending says so.
+    formats = [name for name in endings.SAFE_FORMATS if name != "TGA" or suffix == ".tga"]
+    try:
+        return Image.open(file, formats=formats)
+    except UnidentifiedImageError:
+        if endings.is_heic(_head(file)):  # perhaps called x.jpg: telephones do
+            return _open_heic(file)
+        raise
+
+
+def _open_heic(file: IO[bytes] | Path) -> Image.Image:
+    if not endings.READS_HEIC:
+        raise DataError(f"HEIC {endings.HEIC_NEEDS}")
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    return Image.open(file, formats=["HEIF"])
+
+
+def _head(file: IO[bytes] | Path) -> bytes:
+    if isinstance(file, Path):
+        with open(file, "rb") as opened:
+            return opened.read(16)
+    file.seek(0)
+    return file.read(16)
+
+
 def is_turned(file: IO[bytes] | Path) -> bool:
     """Whether an EXIF orientation in an image file's head has it shown turned or mirrored; nothing is decoded."""
     try:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             exif = Image.Exif()
             exif.load(image.info.get("exif", b""))
             return bool(exif.get(ExifTags.Base.Orientation, 1) != 1)

@@ -15,6 +15,7 @@ import numpy as np
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
 from trainables.data.dataset import TASKS, MaskReader, Reader
+from trainables.data.plain_files import open_plain
 from trainables.data.words import quoted
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ def bytes_digest(content: bytes) -> str:
 
 def _file_digest(path: Path, look: Callable[[IO[bytes]], T]) -> tuple[str, T | None]:
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             digest = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
             file.seek(0)
             return digest, look(file)

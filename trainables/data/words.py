@@ -19,3 +19,8 @@ def counted(number: int, thing: str) -> str:
 def below(spec: str, *parts: str) -> str:
     """What messages call a file of the data: `spec` is a folder here or an address."""
     return "/".join([spec.rstrip("/"), *filter(None, parts)])
+
+
+def under(folder: str, name: str) -> str:
+    """A name in a folder, both relative to the data's root; the folder '' is the root itself."""
+    return f"{folder}/{name}" if folder else name

@@ -1,0 +1,43 @@
+"""Opening the files of others: only what is a plain file, as a named pipe or a device may never end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+MOST_BYTES = 8 * 2**30  # no image is larger: Pillow's own limit on pixels comes far before
+KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, "a folder"),
+)
+
+
+class NotPlain(OSError):
+    """Says what stands where a plain file should; an OSError, as whoever opens files expects those."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.strerror = what
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open a plain file for reading; raises OSError, also for what is none or has no end."""
+    check_plain(path)
+    return open(path, "rb")
+
+
+def check_plain(path: Path) -> None:
+    """Raise OSError, without opening it, where a path is missing or leads to something else than a plain file."""
+    status = os.stat(path)
+    kind = next((name for is_kind, name in KINDS if is_kind(status.st_mode)), None)
+    if kind is not None:
+        raise NotPlain(f"it is {kind}, not a file")
+    if status.st_size == 0:  # what the system makes up, such as /proc/kmsg, has no size and may have no end
+        raise NotPlain("the file is empty")
+    if status.st_size > MOST_BYTES:
+        raise NotPlain(f"it has {status.st_size / 2**30:,.0f} GiB, and no image is larger than {MOST_BYTES >> 30} GiB")

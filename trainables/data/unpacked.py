@@ -1,0 +1,62 @@
+"""An archive as it was unpacked: the data stands in the one folder that the root holds, perhaps several levels down."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from search_spaces.errors import DataError
+from trainables.data.mask_folders import find_layout
+from trainables.data.split_names import split_of
+from trainables.data.walk import ends_in, images_in, is_folder, subfolders, visible
+from trainables.data.words import below, quoted
+
+TABLE_NAME = "labels.csv"
+
+
+def enter(spec: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
+    """Go down as long as a folder holds nothing but one folder with the data.
+
+    Returns how messages call the data's own root, the root, and a note where it is not the folder that was named.
+    Raises DataError where a table beside the folder may hold the labels.
+    """
+    inner, steps, seen = root, list[str](), {os.path.realpath(root)}
+    while (name := _only_folder(below(spec, *steps), inner)) and (real := os.path.realpath(inner / name)) not in seen:
+        seen.add(real)  # a link may lead back
+        if not _is_laid_out(below(spec, *steps, name), inner / name):
+            if not _holds_classes(inner / name, name):
+                break
+            tables = [entry.name for entry in visible(inner) if ends_in(entry.name, (".csv",)) and not is_folder(entry)]
+            if tables:
+                where = below(spec, *steps)
+                raise DataError(
+                    f"'{where}' holds {quoted(tables)} and one folder, '{name}'. Name what holds the labels: "
+                    f"--data {below(where, tables[0])} or --data {below(where, name)}."
+                )
+        steps.append(name)
+        inner = inner / name
+    if not steps:
+        return spec, root, ()
+    note = f"'{spec}' holds one folder, and the data is read from there: '{'/'.join(steps)}'."
+    return below(spec, *steps), inner, (note,)
+
+
+def _only_folder(spec: str, folder: Path) -> str:
+    """The name of the one folder in a folder that is no data set itself, '' where there is none or there are more."""
+    names = subfolders(folder)
+    return names[0] if len(names) == 1 and not _is_laid_out(spec, folder) else ""
+
+
+def _is_laid_out(spec: str, folder: Path) -> bool:
+    """Whether a folder says itself what it is: it has a table, or masks."""
+    return (folder / TABLE_NAME).exists() or find_layout(spec, folder) is not None
+
+
+def _holds_classes(folder: Path, name: str) -> bool:
+    """Whether a folder can hold folders of classes, or one that does. A 'train' with classes is a split already."""
+    inside = subfolders(folder)
+    if len(images_in(folder)) > len(inside):  # it is a class, with some of its images in deeper folders
+        return False
+    if split_of(name) is not None:
+        return any(split_of(inner) == "train" and subfolders(folder / inner) for inner in inside)
+    return len(inside) > 1 or any(_holds_classes(folder / inner, inner) for inner in inside)
