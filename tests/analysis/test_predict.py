@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,53 @@ def test_a_folder_without_images_names_the_endings_that_are_read(export: Path, t
     with pytest.raises(DataError) as caught:
         predict_images(export, [tmp_path / "empty"])
     assert ", ".join(IMAGE_SUFFIXES) in str(caught.value)
+
+
+def test_what_a_folder_or_a_pattern_leaves_out_is_said_on_standard_error(
+    visionsweep: Callable[..., Outcome], export: Path, tmp_path: Path
+) -> None:
+    photos = make_photos(tmp_path / "photos", {"seen": 2}) / "seen"
+    (photos / "IMG_1.CR2").write_bytes(b"II*")
+    (photos / "drawn.svg").write_text("<svg/>")
+    words = "2 files left out: .cr2 (1), .svg (1). Convert them to JPEG or PNG."
+    for named in (photos, f"{photos}/*"):
+        told = visionsweep("predict", export, named, "--json")
+        assert told.code == 0
+        assert len(json.loads(told.out)) == 2
+        assert told.err.strip() == f"{named}: {words}"
+
+
+def test_a_folder_of_images_that_are_not_read_says_why(export: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "IMG_1.CR2").write_bytes(b"II*")
+    for named in (tmp_path / "raw", tmp_path / "raw" / "*"):
+        with pytest.raises(DataError, match=r"1 file left out: \.cr2 \(1\)\. Convert them to JPEG or PNG\.$"):
+            predict_images(export, [named])
+
+
+def test_a_folder_that_may_not_be_read_stops_with_its_rights(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos(tmp_path / "photos", {"a": 1, "b": 1})
+    scandir = os.scandir
+
+    def refuse(folder: Path) -> object:
+        if Path(folder) == photos / "b":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"photos/b' cannot be read: Permission denied\. Check its rights\."):
+        predict_images(export, [photos])
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_gets_a_row_that_says_so(export: Path, tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", {"seen": 1}) / "seen"
+    os.mkfifo(photos / "x.jpg")
+    for named in (photos, photos / "x.jpg"):
+        *_, row = predict_images(export, [named])
+        assert row["error"] == f"image '{photos}/x.jpg' cannot be read: it is a named pipe, not a file"
 
 
 @pytest.fixture

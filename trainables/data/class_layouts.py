@@ -93,9 +93,11 @@ def _splits(spec: str, root: Path, leave_out: bool) -> tuple[dict[str, str], lis
 
     taken = {name: split_for[name] for name in with_classes}
     if "train" not in taken.values():
+        near = [name for name in alike if resembled_split(name) == "train"]
+        move = f"Rename {quoted(near)} to train" if near else f"Expected {CLASSES_BELOW}"
         raise DataError(
-            f"'{spec}' has {quoted(list(taken))} but no 'train' folder of classes. Expected {CLASSES_BELOW}, "
-            "or pass --layout classes if these folders are the classes."
+            f"'{spec}' has {quoted(list(taken))} but no 'train' folder of classes. {move}, or pass --layout classes if "
+            "these folders are the classes."
         )
     for split, what in (("train", "training"), ("val", "validation"), ("test", "test")):
         same = [name for name in taken if taken[name] == split]
@@ -207,7 +209,7 @@ def _groups_of(spec: str, root: Path, folder: str, split: str) -> ClassFolders:
             parts.append(_joined(found, group, notes))
         else:
             parts.append(_classes(root, group, split))
-    notes = [f"{quoted(groups)} are taken as groups: the classes are the folders inside, and no split follows them."]
+    notes = [f"Taken as groups, with the classes inside: {quoted(groups)}. No split follows them."]
     if flat:
         notes.append(f"Folders without folders of classes are left out: {quoted(flat)}.")
     return _joined(parts, folder, notes)
@@ -222,7 +224,9 @@ def _refuse_groups(spec: str, root: Path, folder: str) -> None:
     shared = [name for name, count in sorted(inside.items()) if count > max(1, len(uppers) / 2)]
     if len(shared) < 2:
         return
-    where = f"'{below(spec, folder)}' has {quoted(uppers, SHOWN)}, and all of them hold {quoted(shared, SHOWN)}. "
+    where = (
+        f"'{below(spec, folder)}' has {quoted(uppers, SHOWN)}, which hold the same folders: {quoted(shared, SHOWN)}. "
+    )
     if len({split for name in shared if (split := split_of(name))}) > 1:
         raise DataError(
             f"{where}Splits stand above the classes: move the folders to {CLASSES_BELOW}. "

@@ -64,7 +64,7 @@ NOT_READ = frozenset(
 )
 NO_ENDING = "no ending"
 # How the files of these formats begin: an image whose name has no ending is one all the same.
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 
 
 def is_left_out(suffix: str) -> bool:
@@ -74,7 +74,9 @@ def is_left_out(suffix: str) -> bool:
 
 def begins_as_an_image(head: bytes) -> bool:
     """Whether the first 16 bytes of a file are those of an image."""
-    return head.startswith(_BEGINNINGS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or is_heic(head)
+    is_bmp = head[:2] == b"BM" and head[6:10] == bytes(4)  # text may begin with these letters too
+    is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return head.startswith(_BEGINNINGS) or is_bmp or is_webp or is_heic(head)
 
 
 def is_heic(head: bytes) -> bool:
@@ -93,6 +95,7 @@ def left_out_notes(left_out: Counter[str]) -> list[str]:
     if others:
         listed = ", ".join(f"{suffix} ({-count:,})" for count, suffix in others)
         total = counted(-sum(count for count, _ in others), "file")
-        move = "Name their format" if [suffix for _, suffix in others] == [NO_ENDING] else "Convert them to JPEG or PNG"
+        only_unnamed = [suffix for _, suffix in others] == [NO_ENDING]
+        move = "Add the ending of their format" if only_unnamed else "Convert them to JPEG or PNG"
         notes.append(f"{total} left out: {listed}. {move}.")
     return notes

@@ -9,6 +9,7 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from trainables.data.class_layouts import Place, find_class_folders
+from trainables.data.endings import left_out_notes
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import IMAGE_SUFFIXES, FileReader
 from trainables.data.scan import Scan, class_order, content_digests
@@ -76,7 +77,7 @@ def _empty_class(spec: str, root: Path, place: Place) -> str:
 def _left_out(root: Path, folder: Path) -> list[str]:
     walk = Walk(root, [folder])
     walk.files(folder, IMAGE_SUFFIXES)
-    return walk.notes()
+    return left_out_notes(walk.left_out)
 
 
 def _notes(images: Mapping[Place, Sequence[str]], beside: Sequence[str], read_as: ReadAs) -> list[str]:

@@ -26,20 +26,18 @@ from trainables.data.cache import DecodedImages, Images, default_cache_dir, open
 from trainables.data.cache_build import Source
 from trainables.data.class_names import class_name_notes
 from trainables.data.csv_table import scan_csv
-from trainables.data.dataset import TASKS, Dataset, RemoteCopy
+from trainables.data.dataset import Dataset, RemoteCopy
 from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
-from trainables.data.folders import LAYOUTS, has_class_folders, scan_folder
-from trainables.data.mask_folders import find_layout, scan_masks
-from trainables.data.plain_files import check_plain
+from trainables.data.directory import scan_directory
+from trainables.data.folders import LAYOUTS
+from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
 from trainables.data.remote import bring, bring_again
-from trainables.data.scan import Scan, check_masks_wanted
+from trainables.data.scan import Scan
 from trainables.data.split import split_data
 from trainables.data.torchvision_sets import scan_torchvision
-from trainables.data.unpacked import TABLE_NAME, enter
-from trainables.data.walk import notes_below
-from trainables.data.words import below, counted, quoted
+from trainables.data.words import counted, quoted
 from trainables.s3 import is_remote
 
 log = logging.getLogger(__name__)
@@ -183,45 +181,15 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: P
         return scan_torchvision(spec.removeprefix("torchvision:"), root, task)
     try:
         if path.is_dir():
-            inner_spec, inner, notes = enter(spec, path)
-            scan = _scan_directory(inner_spec, inner, task, read_as)
-            return replace(scan, notes=(*notes, *scan.notes))
-        if path.is_file() and path.suffix.lower() == ".csv":
+            return scan_directory(spec, path, task, read_as)
+        if path.exists() and path.suffix.lower() == ".csv":
+            require_plain(spec, path)
             return scan_csv(spec, path, read_as)
     except OSError as error:
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
     if path.is_file():
         raise DataError(f"'{spec}' is a file, but neither a folder nor a .csv table. {LAYOUTS}")
     raise DataError(f"no data in '{spec}': there is no such folder or table. {_nearest(spec, path)}")
-
-
-def _scan_directory(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
-    """Masks where they are asked for, or where there are no labels: a folder may hold both."""
-    if task == "segmentation":
-        return _masks(spec, path, read_as)
-    table = path / TABLE_NAME
-    if table.exists():
-        if read_as.layout is not None:
-            raise DataError(
-                f"--layout {read_as.layout} is for folders of classes, but '{below(spec, TABLE_NAME)}' gives the "
-                "labels. Leave the option out, or move the table away."
-            )
-        check_plain(table)
-        return scan_csv(below(spec, TABLE_NAME), table, read_as)
-    are_classes = read_as.layout in ("classes", "groups") or has_class_folders(path)
-    if are_classes or find_layout(spec, path) is None:
-        return scan_folder(spec, path, read_as)
-    if task in TASKS:
-        check_masks_wanted(task)
-    return _masks(spec, path, read_as)
-
-
-def _masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
-    """The scan of masks, with notes about links and about what is left out for its ending."""
-    scan = scan_masks(spec, root, read_as)
-    masks = [scan.mask_reader.name(index) for index in range(len(scan.names))] if scan.mask_reader else []
-    folders = sorted({name.partition("/")[0] for name in (*scan.names, *masks)})
-    return replace(scan, notes=(*scan.notes, *notes_below(root, folders)))
 
 
 def _by_presence(scan: Scan) -> Scan:

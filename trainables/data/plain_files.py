@@ -7,6 +7,8 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+from search_spaces.errors import DataError
+
 MOST_BYTES = 8 * 2**30  # no image is larger: Pillow's own limit on pixels comes far before
 KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -29,6 +31,14 @@ def open_plain(path: Path) -> BufferedReader:
     """Open a plain file for reading; raises OSError, also for what is none or has no end."""
     check_plain(path)
     return open(path, "rb")
+
+
+def require_plain(spec: str, path: Path) -> None:
+    """Raise DataError, in which the file is called `spec`, for what is no plain file or cannot be reached."""
+    try:
+        check_plain(path)
+    except OSError as error:
+        raise DataError(f"'{spec}' cannot be read: {error.strerror}. Replace it, or check its rights.") from error
 
 
 def check_plain(path: Path) -> None:

@@ -9,22 +9,26 @@ from search_spaces.errors import DataError
 from trainables.data.mask_folders import find_layout
 from trainables.data.split_names import split_of
 from trainables.data.walk import ends_in, images_in, is_folder, subfolders, visible
-from trainables.data.words import below, quoted
+from trainables.data.words import below, counted, quoted, under
 
 TABLE_NAME = "labels.csv"
 
 
-def enter(spec: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
+def enter(spec: str, root: Path, layout: str | None = None) -> tuple[str, Path, tuple[str, ...]]:
     """Go down as long as a folder holds nothing but one folder with the data.
 
-    Returns how messages call the data's own root, the root, and a note where it is not the folder that was named.
+    Returns how messages call the data's own root, the root, and notes where it is not the folder that was named.
+    `layout` as in `ReadAs`: one folder of groups is entered, one group is not.
     Raises DataError where a table beside the folder may hold the labels.
     """
-    inner, steps, seen = root, list[str](), {os.path.realpath(root)}
+    inner, steps, strays, seen = root, list[str](), list[str](), {os.path.realpath(root)}
     while (name := _only_folder(below(spec, *steps), inner)) and (real := os.path.realpath(inner / name)) not in seen:
         seen.add(real)  # a link may lead back
         if not _is_laid_out(below(spec, *steps, name), inner / name):
-            if not _holds_classes(inner / name, name):
+            is_one_group = layout == "groups" and not any(
+                subfolders(inner / name / one) for one in subfolders(inner / name)
+            )
+            if is_one_group or not _holds_classes(inner / name, name):
                 break
             tables = [entry.name for entry in visible(inner) if ends_in(entry.name, (".csv",)) and not is_folder(entry)]
             if tables:
@@ -33,12 +37,14 @@ def enter(spec: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
                     f"'{where}' holds {quoted(tables)} and one folder, '{name}'. Name what holds the labels: "
                     f"--data {below(where, tables[0])} or --data {below(where, name)}."
                 )
+        strays += [under("/".join(steps), image) for image in images_in(inner)]
         steps.append(name)
         inner = inner / name
     if not steps:
         return spec, root, ()
     note = f"'{spec}' holds one folder, and the data is read from there: '{'/'.join(steps)}'."
-    return below(spec, *steps), inner, (note,)
+    beside = [f"{counted(len(strays), 'image')} left out, beside that folder: {quoted(strays)}."] if strays else []
+    return below(spec, *steps), inner, (note, *beside)
 
 
 def _only_folder(spec: str, folder: Path) -> str:

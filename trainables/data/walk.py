@@ -80,7 +80,7 @@ class Walk:
             notes.append(f"{counted(len(self.followed), 'link')} to folders followed: {quoted(sorted(self.followed))}.")
         if self.led_back:
             notes.append(
-                f"{counted(len(self.led_back), 'link')} left out, leading back to folders that are read anyway: "
+                f"{counted(len(self.led_back), 'link')} left out, leading back to folders that are walked anyway: "
                 f"{quoted(sorted(self.led_back))}."
             )
         return notes + left_out_notes(self.left_out)

@@ -1,0 +1,54 @@
+"""What a folder is: a table with its images, folders of classes, or masks; perhaps one folder down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from search_spaces.errors import DataError
+from trainables.data.csv_table import scan_csv
+from trainables.data.dataset import TASKS
+from trainables.data.folders import has_class_folders, scan_folder
+from trainables.data.mask_folders import find_layout, scan_masks
+from trainables.data.plain_files import require_plain
+from trainables.data.read_as import ReadAs
+from trainables.data.scan import Scan, check_masks_wanted
+from trainables.data.unpacked import TABLE_NAME, enter
+from trainables.data.walk import notes_below
+from trainables.data.words import below
+
+
+def scan_directory(spec: str, root: Path, task: str | None, read_as: ReadAs) -> Scan:
+    """The scan of a folder, or of the one folder in it that holds the data. Raises DataError."""
+    inner_spec, inner, notes = enter(spec, root, read_as.layout)
+    scan = _scan(inner_spec, inner, task, read_as)
+    return replace(scan, notes=(*notes, *scan.notes))
+
+
+def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
+    """Masks where they are asked for, or where there are no labels: a folder may hold both."""
+    if task == "segmentation":
+        return _masks(spec, path, read_as)
+    table = path / TABLE_NAME
+    if table.exists():
+        if read_as.layout is not None:
+            raise DataError(
+                f"--layout {read_as.layout} is for folders of classes, but '{below(spec, TABLE_NAME)}' gives the "
+                "labels. Leave the option out, or move the table away."
+            )
+        require_plain(below(spec, TABLE_NAME), table)
+        return scan_csv(below(spec, TABLE_NAME), table, read_as)
+    are_classes = read_as.layout in ("classes", "groups") or has_class_folders(path)
+    if are_classes or find_layout(spec, path) is None:
+        return scan_folder(spec, path, read_as)
+    if task in TASKS:
+        check_masks_wanted(task)
+    return _masks(spec, path, read_as)
+
+
+def _masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
+    """The scan of masks, with notes about links and about what is left out for its ending."""
+    scan = scan_masks(spec, root, read_as)
+    masks = [scan.mask_reader.name(index) for index in range(len(scan.names))] if scan.mask_reader else []
+    folders = sorted({name.partition("/")[0] for name in (*scan.names, *masks)})
+    return replace(scan, notes=(*scan.notes, *notes_below(root, folders)))
