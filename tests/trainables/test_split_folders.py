@@ -141,6 +141,24 @@ def test_a_val_folder_whose_classes_are_empty_is_said(tmp_path: Path) -> None:
     assert load(tmp_path).notes == ("No image is read for val, though there are folders for it.",)
 
 
+@pytest.mark.parametrize("folders", ["train/images valid/images", "train/images train/labels", "Images Annotations"])
+def test_parts_of_data_for_other_tasks_are_no_classes(tmp_path: Path, folders: str) -> None:
+    message = refusal(photos(tmp_path, folders))
+    assert "which look like the parts of a data set and not like classes" in message
+    option = "splits" if "train" in folders else "classes"
+    assert f"--layout {option} if these are the classes" in message
+    if "labels" in folders or option == "classes":
+        assert len(load(tmp_path, layout=option).classes) == 2
+
+
+def test_empty_folders_beside_the_images_of_a_split_are_no_classes(tmp_path: Path) -> None:
+    photos(tmp_path, "train valid")
+    for split in ("train", "valid"):
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels" / "0.txt").write_text("0 0.5 0.5 1 1")
+    assert "look like splits but hold images and no folders of classes" in refusal(tmp_path)
+
+
 def test_layout_splits_needs_a_train_folder(tmp_path: Path) -> None:
     assert "--layout splits: " in refusal(photos(tmp_path, "cat dog"), layout="splits")
 
@@ -185,7 +203,7 @@ def test_layout_groups_takes_the_lower_folders(tmp_path: Path) -> None:
     assert (dataset.classes, len(dataset.names)) == (("ants", "bees"), 20)
     assert [int(target) for target in dataset.targets[:8]] == [0] * 4 + [1] * 4
     assert dataset.notes == (
-        "Taken as groups, with the classes inside: 'siteA', 'siteB', 'siteC'. No split follows them.",
+        "Taken as groups, with the classes inside: 'siteA', 'siteB', 'siteC'. A drawn split may divide them.",
         "Folders without folders of classes are left out: 'notes'.",
         "1 image left out, beside the class folders: 'siteA/stray.png'.",
     )

@@ -28,7 +28,7 @@ LAYOUTS = (
 
 def scan_folder(spec: str, root: Path, read_as: ReadAs = READ_AS) -> Scan:
     """Classes are the folders' names; every image below a class's folder belongs to it, at any depth."""
-    found = find_class_folders(spec, root, read_as.layout)
+    found = find_class_folders(spec, root, read_as)
     walk = Walk(root, [root / place.folder for place in found.places])
     images = {place: _images_of(walk, place) for place in found.places}
     filled = {(place.class_name, place.split) for place, names in images.items() if names}

@@ -198,7 +198,10 @@ def _by_presence(scan: Scan) -> Scan:
 
 
 def _nearest(spec: str, path: Path) -> str:
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:  # there is no such folder either, or it may not be listed
+        beside = []
     known = (*BUILT_IN, "torchvision:NAME")
     guess = did_you_mean(path.name, beside) if beside else ""
     if guess.startswith("Did"):
