@@ -56,6 +56,16 @@ def test_a_table_on_s3_comes_with_the_images_that_it_names(photos: Path, bucket:
         load(f"s3://{bucket}/table", tmp_path / "c")
 
 
+def test_the_one_folder_of_an_archive_is_entered_on_s3_too(photos: Path, bucket: str, tmp_path: Path) -> None:
+    upload_folder(photos, bucket, "archive/unpacked/photos")
+    here, remote = load(str(photos), tmp_path / "cache"), load(f"s3://{bucket}/archive", tmp_path / "cache")
+    assert (remote.fingerprint, remote.names) == (here.fingerprint, here.names)
+    assert remote.notes == (
+        f"'s3://{bucket}/archive' holds one folder, and the data is read from there: 'unpacked/photos'.",
+    )
+    assert (reopen_images(remote, 32, None)[7] == reopen_images(here, 32, None)[7]).all()
+
+
 def test_each_file_is_downloaded_once_per_machine(uploaded: str, s3_server: S3Server, tmp_path: Path) -> None:
     requests = f"GET /{uploaded.removeprefix('s3://')}/"
     dataset = load(uploaded, tmp_path / "cache")

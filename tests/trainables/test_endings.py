@@ -139,6 +139,14 @@ def test_masks_say_what_is_left_out_too(tmp_path: Path) -> None:
     assert "1 file left out: .dng (1). Convert them to JPEG or PNG." in load(tmp_path).notes
 
 
+def test_masks_whose_images_are_all_left_out_say_why(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.dng").write_bytes(b"II*\0")
+    photos(tmp_path, "masks")
+    assert "no images with masks found" in refusal(tmp_path)
+    assert "1 file left out: .dng (1). Convert them to JPEG or PNG." in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("ending", ["dng", "cr2", "eps", "svg", "psd"])
 def test_a_file_that_is_named_gets_no_thumbnail_for_its_raw_pixels(tmp_path: Path, ending: str) -> None:
     photo(tmp_path / "x.tif").rename(tmp_path / f"x.{ending}")  # raw files are TIFF files inside
@@ -169,6 +177,21 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path: Path) -> None:
 @pytest.mark.skipif(not READS_HEIC, reason="pillow-heif is not installed")
 def test_heic_that_is_called_jpg_is_read(tmp_path: Path) -> None:
     assert read_image(heic(tmp_path / "x.jpg")).shape == (48, 64, 3)
+
+
+@pytest.mark.skipif(not READS_HEIC, reason="pillow-heif is not installed")
+def test_heic_of_a_camera_held_upright_is_turned_once(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new("RGB", (80, 40), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 20, 40))
+    image.save(tmp_path / "x.jpg", exif=exif)
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    with Image.open(tmp_path / "x.jpg") as turned:
+        turned.save(tmp_path / "x.heic")
+    from_jpeg, from_heic = (read_image(tmp_path / name).astype(int) for name in ("x.jpg", "x.heic"))
+    assert from_heic.shape == from_jpeg.shape == (80, 40, 3)
+    assert np.abs(from_heic - from_jpeg).mean() < 4
 
 
 def test_heic_without_pillow_heif_is_counted_with_how_to_get_it(tmp_path: Path) -> None:

@@ -236,6 +236,12 @@ def test_a_table_that_may_never_end_is_refused(tmp_path: Path, kind: str) -> Non
         assert refusal(spec) == (f"'{tmp_path}/labels.csv' cannot be read: {what}. Replace it, or check its rights.")
 
 
+def test_a_table_that_is_a_link_to_nowhere_is_not_passed_over(tmp_path: Path) -> None:
+    photos(tmp_path, "cat dog")
+    (tmp_path / "labels.csv").symlink_to("/mnt/not/there.csv")
+    assert f"'{tmp_path}/labels.csv' cannot be read: No such file or directory." in refusal(tmp_path)
+
+
 def test_a_socket_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
     if task == "segmentation":
         return _masks(spec, path, read_as)
     table = path / TABLE_NAME
-    if table.exists():
+    if os.path.lexists(table):  # a link that leads nowhere is no reason to take the folders for the classes
         if read_as.layout is not None:
             raise DataError(
                 f"--layout {read_as.layout} is for folders of classes, but '{below(spec, TABLE_NAME)}' gives the "

@@ -22,7 +22,7 @@ OF_MASKS = {"images", "image", "masks", "mask"}  # folders of a split that hold 
 
 LAYOUTS = (
     "Expected DIR/class/*.jpg, or DIR/train/class/*.jpg with DIR/val/class/*.jpg, or a labels.csv in DIR "
-    f"(images end in {', '.join(IMAGE_SUFFIXES)})."
+    f"(images end in {', '.join(IMAGE_SUFFIXES[:8])} and others that Pillow reads)."
 )
 
 

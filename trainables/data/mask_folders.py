@@ -21,6 +21,7 @@ from trainables.data.masks import MASK_SUFFIXES, MaskFiles, mask_digests
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import FileReader, is_turned
 from trainables.data.scan import MASK_LAYOUTS, Scan, digests_and
+from trainables.data.walk import notes_below
 from trainables.data.words import counted, quoted
 
 SPLITS = ("train", "val", "test")
@@ -75,7 +76,8 @@ def scan_masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
         if lone_masks:
             notes.append(f"{counted(len(lone_masks), 'mask')} left out, without an image: {quoted(lone_masks)}.")
     if not pairs:
-        raise DataError(f"no images with masks found in '{spec}'. {MASK_LAYOUTS}")
+        why = notes_below(root, [images for images, _, _ in layout.parts])
+        raise DataError(" ".join([f"no images with masks found in '{spec}'.", *why, MASK_LAYOUTS]))
 
     names, mask_names = tuple(pair.image for pair in pairs), tuple(pair.mask for pair in pairs)
     coding = find_coding(spec, root, mask_names, layout.classes)

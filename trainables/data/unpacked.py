@@ -55,7 +55,7 @@ def _only_folder(spec: str, folder: Path) -> str:
 
 def _is_laid_out(spec: str, folder: Path) -> bool:
     """Whether a folder says itself what it is: it has a table, or masks."""
-    return (folder / TABLE_NAME).exists() or find_layout(spec, folder) is not None
+    return os.path.lexists(folder / TABLE_NAME) or find_layout(spec, folder) is not None
 
 
 def _holds_classes(folder: Path, name: str) -> bool:
