@@ -64,7 +64,8 @@ def test_what_a_folder_or_a_pattern_leaves_out_is_said_on_standard_error(
     (photos / "IMG_1.CR2").write_bytes(b"II*")
     (photos / "drawn.svg").write_text("<svg/>")
     words = "2 files left out: .cr2 (1), .svg (1). Convert them to JPEG or PNG."
-    for named in (photos, f"{photos}/*"):
+    (tmp_path / "link").symlink_to(photos)
+    for named in (photos, f"{photos}/*", tmp_path / "link"):
         told = visionsweep("predict", export, named, "--json")
         assert told.code == 0
         assert len(json.loads(told.out)) == 2

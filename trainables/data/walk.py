@@ -51,7 +51,7 @@ class Walk:
         where links give one folder to two classes.
         """
         names: list[str] = []
-        if folder.is_symlink():
+        if folder != self.root and folder.is_symlink():  # the root was named by the user, and needs no note
             self.followed.append(relative(folder, self.root))
         waiting = [(folder, relative(folder, self.root), "")]  # (folder, its name, the link that led there)
         while waiting:
