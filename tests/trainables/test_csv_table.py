@@ -87,7 +87,8 @@ def test_a_table_of_missing_images_is_refused_even_where_they_may_be_skipped(tmp
 @pytest.mark.parametrize(
     ("header", "row", "words"),
     [
-        ("file,label", "images/0.png,cat", "no column 'image'. Found: 'file', 'label'."),
+        ("what,label", "images/0.png,cat", "no column 'image'. Found: 'what', 'label'."),
+        ("file,label", "images/0.png,cat", "no column 'image'. Is it 'file'? Rename it to 'image'."),
         ("imge,label", "images/0.png,cat", "no column 'image'. Is it 'imge'? Rename it."),
         ("image,label,splt", "images/0.png,cat,train", "unknown column 'splt' beside 'label'. Did you mean 'split'?"),
         ("image,label,labels", "images/0.png,cat,cat", "'label' and 'labels' exclude each other"),

@@ -2,99 +2,198 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
+from trainables.data.csv_columns import SPECIAL, offered
+from trainables.data.csv_read import Row
+from trainables.data.csv_separators import IN_ONE_LABEL, SEPARATOR, SURE, guessed, named, parts_of, recombined
 from trainables.data.scan import class_order
-from trainables.data.words import quoted
+from trainables.data.words import counted, quoted
 
-SPECIAL = ("image", "label", "labels", "split")
-ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # pandas writes a column with gaps as floats
-SEPARATOR = "|"
-
-
-class Labels(Protocol):
-    """Takes the rows' cells one by one and ends as classes and targets."""
-
-    def add(self, line: int, cells: dict[str, str]) -> None:
-        """One image's cells; a DataError names the line where they are wrong."""
-
-    def finish(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """C classes, and targets: (N,) int64 or (N, C) uint8."""
+# pandas writes a column with gaps as floats, and get_dummies gives truth values.
+ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "FALSE": 0, "TRUE": 1, "false": 0, "true": 1}
+# What pandas reads as a missing value, and so what a column that once had gaps may hold as text.
+MISSING = (
+    "nan", "NaN", "NAN", "-nan", "-NaN", "None", "NULL", "null", "Null", "N/A", "n/a", "NA", "<NA>", "#N/A", "#NA",
+    "#N/A N/A", "NaT", "1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND",
+)  # fmt: skip
+_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
 
 
-def labels_by_columns(spec: str, columns: list[str]) -> Labels:
-    """Which of the three ways this header means."""
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """C classes, and targets of N rows: (N,) int64 or (N, C) uint8. notes: what was assumed."""
+
+    classes: tuple[str, ...]
+    targets: np.ndarray
+    notes: tuple[str, ...]
+
+
+def labels_by_columns(spec: str, columns: list[str], separator: str | None) -> Callable[[Sequence[Row]], Labels]:
+    """The reader of the way that this header means. separator: between the tags; None is '|', and doubts stop."""
     others = [name for name in columns if name not in SPECIAL]
     ways = [name for name in ("label", "labels") if name in columns]
     if len(ways) == 2:
         raise DataError(f"{spec}, line 1: columns 'label' and 'labels' exclude each other. Remove one.")
     if ways and others:
+        offer = "" if "split" in columns else offered(others[:1], ["split"])
         raise DataError(
-            f"{spec}, line 1: unknown column '{others[0]}' beside '{ways[0]}'. {did_you_mean(others[0], SPECIAL)} "
-            "Rename or remove it."
+            f"{spec}, line 1: unknown column '{others[0]}' beside '{ways[0]}'. "
+            + (f"{offer} Otherwise remove it." if offer else f"{did_you_mean(others[0], SPECIAL)} Rename or remove it.")
         )
+    if ways == ["label"]:
+        return lambda rows: _one_label(spec, rows)
     if ways:
-        return OneLabel(spec) if ways == ["label"] else SeparatedLabels(spec)
+        return lambda rows: _separated(spec, rows, separator)
     if len(others) < 2:
+        offer = offered(others, ["label", "labels"])
         raise DataError(
             f"{spec}, line 1: no column 'label' or 'labels', and {len(others)} columns that could be classes "
-            f"({quoted(others) or 'none'}); it takes at least two. For a yes-or-no question, write a `label` column."
+            f"({quoted(others) or 'none'}); it takes at least two.{' ' if offer else ''}{offer} "
+            "For a yes-or-no question, write a `label` column."
         )
-    return ZeroOneColumns(spec, others)
+    return lambda rows: _zero_one(spec, rows, others, "split" in columns)
 
 
-class OneLabel:
+def _one_label(spec: str, rows: Sequence[Row]) -> Labels:
     """`label`: one class."""
-
-    def __init__(self, spec: str) -> None:
-        self.spec, self.labels = spec, list[str]()
-
-    def add(self, line: int, cells: dict[str, str]) -> None:
-        if not cells["label"]:
-            raise DataError(f"{self.spec}, line {line}: the label is empty. Name a class, or remove the row.")
-        self.labels.append(cells["label"])
-
-    def finish(self) -> tuple[tuple[str, ...], np.ndarray]:
-        classes = class_order(self.labels)
-        position = {name: i for i, name in enumerate(classes)}
-        return classes, np.array([position[label] for label in self.labels], dtype=np.int64)
-
-
-class SeparatedLabels:
-    """`labels`: any number of classes with '|' between them; an empty cell means none."""
-
-    def __init__(self, spec: str) -> None:
-        self.spec, self.labels = spec, list[set[str]]()
-
-    def add(self, line: int, cells: dict[str, str]) -> None:
-        self.labels.append({label.strip() for label in cells["labels"].split(SEPARATOR)} - {""})
-
-    def finish(self) -> tuple[tuple[str, ...], np.ndarray]:
-        classes = class_order(label for row in self.labels for label in row)
-        targets = np.array([[name in row for name in classes] for row in self.labels], dtype=np.uint8)
-        return classes, targets.reshape(len(self.labels), len(classes))
+    labels = [row.cells["label"] for row in rows]
+    missing = [row for row in rows if row.cells["label"] in ("", *MISSING)]
+    if missing:
+        label, more = missing[0].cells["label"], len(missing) - 1
+        also = f" (and in {counted(more, 'more row')})" if more else ""
+        raise DataError(
+            f"{spec}, line {missing[0].line}: the label is empty{also}. Name a class, or remove the row."
+            if not label
+            else f"{spec}, line {missing[0].line}: the label is '{label}', which stands for a missing one{also}. "
+            "Name a class, or remove the row. A class that is called so needs another name, such as 'nothing'."
+        )
+    several = next((("|", label) for label in labels if "|" in label), None) or recombined(labels, IN_ONE_LABEL)
+    if several:
+        between, label = several
+        line = next(row.line for row in rows if row.cells["label"] == label)
+        option = "" if between == SEPARATOR else f" and pass --label-separator '{between}'"
+        raise DataError(
+            f"{spec}, line {line}: `label` is one class, but '{label}' looks like several with '{between}' between "
+            f"them. Call the column `labels`{option}, or name the class without '{between}'."
+        )
+    plain, notes = _whole_numbers(labels)
+    labels = [plain.get(label, label) for label in labels]
+    classes = class_order(labels)
+    position = {name: i for i, name in enumerate(classes)}
+    targets = np.array([position[label] for label in labels], dtype=np.int64)
+    return Labels(classes, targets, (*notes, *_alike(classes)))
 
 
-class ZeroOneColumns:
+def _separated(spec: str, rows: Sequence[Row], separator: str | None) -> Labels:
+    """`labels`: any number of classes with a separator between them; an empty cell means none."""
+    cells = [row.cells["labels"] for row in rows]
+    line_of = {cell: row.line for row, cell in zip(reversed(rows), reversed(cells), strict=True)}
+    listed = next((cell for cell in cells if re.fullmatch(r"\[.*\]|\{.*\}|\(.*\)", cell)), None)
+    if listed is not None and separator != SEPARATOR:
+        raise DataError(
+            f"{spec}, line {line_of[listed]}: the cell holds a list, '{listed}'. Write its tags as 'cat|dog', "
+            "without brackets and quotes."
+        )
+    notes = []
+    between = separator or SEPARATOR
+    if separator is None and not any(SEPARATOR in cell for cell in cells):
+        _no_other_separator(spec, [cell for cell in cells if cell not in MISSING], line_of)
+    elif between != SEPARATOR and not any(len(parts_of(cell, between)) > 1 for cell in cells):
+        notes.append(f"No cell of `labels` holds the separator {named(between)}: each is one label.")
+    others = [other for other in (SEPARATOR, *SURE) if other != between]
+    mixed = next(((cell, other) for cell in cells for other in others if other in cell), None)
+    if mixed is not None:
+        cell, other = mixed
+        notes.append(
+            f"Labels are separated by {named(between)} alone: {named(other)} in '{cell}' (line {line_of[cell]}) is "
+            "part of a name."
+        )
+
+    found = [parts_of(cell, between) for cell in cells]
+    missing = [part for parts in found for part in parts if part in MISSING]
+    if missing:
+        notes.append(f"{counted(len(missing), 'label')} called {quoted(sorted(set(missing)))} left out, as missing.")
+    plain, numbers = _whole_numbers([part for parts in found for part in parts if part not in MISSING])
+    labels = [{plain.get(part, part) for part in parts if part not in MISSING} for parts in found]
+    classes = class_order(label for row in labels for label in row)
+    targets = np.array([[name in row for name in classes] for row in labels], dtype=np.uint8)
+    targets = targets.reshape(len(labels), len(classes))
+    return Labels(classes, targets, (*notes, *numbers, *_alike(classes), *_one_each(targets)))
+
+
+def _no_other_separator(spec: str, cells: Sequence[str], line_of: dict[str, int]) -> None:
+    guess = guessed(cells)
+    if guess is None:
+        return
+    separator, cell = guess
+    raise DataError(
+        f"{spec}, line {line_of[cell]}: no cell of `labels` holds '|', but '{cell}' holds {named(separator)}. "
+        f"If it separates labels, pass --label-separator '{separator}', or write '|' instead. "
+        "If it is part of a name, pass --label-separator '|'."
+    )
+
+
+def _zero_one(spec: str, rows: Sequence[Row], columns: Sequence[str], has_split: bool) -> Labels:
     """One column per class, in the table's order: 1 where the image has it, 0 where not."""
-
-    def __init__(self, spec: str, columns: list[str]) -> None:
-        self.spec, self.columns, self.rows = spec, columns, list[list[int]]()
-
-    def add(self, line: int, cells: dict[str, str]) -> None:
-        wrong = [name for name in self.columns if cells[name] not in ZERO_ONE]
-        if wrong:
-            guess = did_you_mean(wrong[0], SPECIAL)
-            hint = f" {guess}" if guess.startswith("Did") else ""  # a misspelt 'split' looks like a class of its own
+    for row in rows:
+        wrong = next((name for name in columns if row.cells[name] not in ZERO_ONE), None)
+        if wrong is not None:
+            guess = did_you_mean(wrong, SPECIAL)
+            near = guess if guess.startswith("Did") else ""  # a misspelt 'split' looks like a class of its own
+            hint = offered([wrong], ["label", "labels", *([] if has_split else ["split"])]) or near
             raise DataError(
-                f"{self.spec}, line {line}: column '{wrong[0]}' holds '{cells[wrong[0]]}', which is neither 0 nor 1."
-                f"{hint} Every column but image and split is a class. Fix the cell, or rename or remove the column."
+                f"{spec}, line {row.line}: column '{wrong}' holds '{row.cells[wrong]}', which is neither 0 nor 1."
+                f"{' ' if hint else ''}{hint} "
+                "Every column but image and split is a class. Fix the cell, or rename or remove the column."
             )
-        self.rows.append([ZERO_ONE[cells[name]] for name in self.columns])
+    told = next((name for name in columns if re.fullmatch(r"is[ _-]?(train|val|valid|test)", name.lower())), None)
+    if told is not None and not has_split:
+        raise DataError(
+            f"{spec}, line 1: column '{told}' looks like a split, and would be a class. "
+            "Write a column `split` with train, val and test instead, or rename the class."
+        )
+    targets = np.array([[ZERO_ONE[row.cells[name]] for name in columns] for row in rows], dtype=np.uint8)
+    return Labels(tuple(columns), targets, (*_alike(columns), *_one_each(targets)))
 
-    def finish(self) -> tuple[tuple[str, ...], np.ndarray]:
-        return tuple(self.columns), np.array(self.rows, dtype=np.uint8)
+
+def _whole_numbers(labels: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """What to take '1.0' for where every label is a whole number, as pandas writes integers beside gaps; and a note."""
+    names = set(labels)
+    plain = {name: name.partition(".")[0] for name in names if "." in name}
+    if not plain or not all(_NUMBER.fullmatch(name) for name in names):
+        return {}, []
+    first = min(plain, key=lambda name: (float(name), name))
+    return plain, [f"Labels are whole numbers: '{first}' is taken as '{plain[first]}'."]
+
+
+def _alike(classes: Sequence[str]) -> list[str]:
+    """A note about classes that differ only in case, blanks, Unicode form or the writing of a number."""
+    spellings: dict[str, list[str]] = {}
+    for name in classes:
+        spellings.setdefault(_plain(name), []).append(name)
+    return [
+        f"{quoted(names)} are different classes, though they may mean the same."
+        for names in spellings.values()
+        if len(names) > 1
+    ]
+
+
+def _plain(name: str) -> str:
+    try:
+        return repr(float(name))
+    except ValueError:
+        return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _one_each(targets: np.ndarray) -> list[str]:
+    if len(targets) < 2 or not (targets.sum(axis=1) == 1).all():
+        return []
+    return ["Each image has exactly one label. Write a column `label` if no image can have several."]

@@ -1,0 +1,112 @@
+"""Which columns of a table are the image, the labels and the split, and which are neither these nor classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from search_spaces.errors import DataError
+from search_spaces.names import did_you_mean
+from trainables.data.reading import IMAGE_SUFFIXES
+from trainables.data.words import quoted
+
+COLUMNS = "A table has `image`, then `label`, or `labels` ('cat|dog'), or one 0/1 column per class; and maybe `split`."
+SPECIAL = ("image", "label", "labels", "split")
+# What other tools call them. They are offered and not taken: `id` or `class` may mean something else.
+ALSO_CALLED = {
+    "image": (
+        "filename", "file_name", "fname", "file", "path", "filepath", "file_path", "image_path", "img_path", "img",
+        "image_file", "image_name", "img_name", "image_id", "img_id", "images", "photo", "picture", "name", "id",
+    ),
+    "label": ("class", "category", "target", "class_name", "label_name", "class_id", "label_id", "y"),
+    "labels": ("tags", "tag", "classes", "categories", "targets", "attributes"),
+    "split": ("set", "subset", "partition", "phase", "usage", "dataset", "is_train", "is_valid", "is_val", "is_test"),
+}  # fmt: skip
+INDEX = ("index", "idx", "id", "row", "row_id", "no", "nr", "number", "#")
+FOLDS = ("fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "fold_id", "skfold")
+_UNNAMED = re.compile(r"unnamed: \d+(_level_\d+)?", re.IGNORECASE)  # pandas' name for a column without one
+_INTEGER = re.compile(r"-?\d+(\.0+)?")
+
+
+def checked_columns(spec: str, header: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The columns, with image, label, labels and split as written here, and notes. Raises DataError without `image`."""
+    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        raise DataError(
+            f"{spec}, line 1: the columns are not separated by commas ({header[0]!r}). Save it with commas."
+        )
+    columns = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
+    notes = []
+    for wanted in SPECIAL:
+        same = [name for name in columns if name.lower() == wanted]
+        if wanted not in columns and len(same) == 1:
+            columns[columns.index(same[0])] = wanted
+            notes.append(f"Column '{same[0]}' is taken as '{wanted}'.")
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise DataError(f"{spec}, line 1: column {quoted(twice)} stands there twice. Remove or rename one.")
+    if "image" not in columns:
+        raise DataError(f"{spec}, line 1: no column 'image'. {_without_image(columns)} {COLUMNS}")
+    return columns, notes
+
+
+def offered(columns: Sequence[str], wanted: Sequence[str]) -> str:
+    """A sentence that offers the first column with a name that others use for one of `wanted`; '' without one."""
+    for name in wanted:
+        for other in ALSO_CALLED[name]:
+            for column in columns:
+                if _plain(column) == other:
+                    return f"Is it '{column}'? Rename it to '{name}'."
+    return ""
+
+
+def left_out(
+    spec: str, columns: Sequence[str], cells_of: dict[str, list[str]], *, by_columns: bool
+) -> tuple[list[str], list[str]]:
+    """The columns that remain without row numbers and folds, and a note for each that does not.
+
+    by_columns: every column that remains is a class, so that a fold of 0 and 1 could be one.
+    """
+    kept, notes = [], []
+    for column in columns:
+        cells = cells_of[column]
+        if column in SPECIAL:
+            kept.append(column)
+        elif _UNNAMED.fullmatch(column):
+            if not all(not cell or _INTEGER.fullmatch(cell) for cell in cells):
+                raise DataError(f"{spec}, line 1: column {columns.index(column) + 1} has no name. Name or remove it.")
+            if any(cells):
+                notes.append(f"Column {columns.index(column) + 1} is left out: it has no name and numbers the rows.")
+        elif _plain(column) in INDEX and _counts(cells):
+            notes.append(f"Column '{column}' is left out: it numbers the rows.")
+        elif _plain(column) in FOLDS and cells and all(_INTEGER.fullmatch(cell) for cell in cells):
+            if by_columns and set(map(float, cells)) <= {0, 1}:
+                raise DataError(
+                    f"{spec}, line 1: column '{column}' holds only 0 and 1, so it could be a class or a fold. "
+                    "Rename it where it is a class, or remove it."
+                )
+            notes.append(f"Column '{column}' is left out: folds are not used. Write a column `split` to use one.")
+        else:
+            kept.append(column)
+    return kept, notes
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether the cells are 0, 1, 2, ... or 1, 2, 3, ... in any order. Two rows of 0 and 1 may be a class."""
+    if len(cells) < 3 or not all(cell.isdecimal() for cell in cells):
+        return False
+    numbers = sorted(map(int, cells))
+    return numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def _without_image(columns: Sequence[str]) -> str:
+    image = next((name for name in columns if name.lower().endswith(IMAGE_SUFFIXES)), None)
+    if image is not None:
+        return f"The first row is '{image}' already. Write the names of the columns above it."
+    near = [name for name in columns if did_you_mean(name, ["image"]).startswith("Did")]
+    if offer := offered(columns, ["image"]):
+        return offer
+    return f"Is it '{near[0]}'? Rename it." if near else f"Found: {quoted(columns)}."
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\s-]+", "_", column.lower())

@@ -1,0 +1,58 @@
+"""From the cells of a column `image` to files below the table's folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from search_spaces.errors import DataError
+from trainables.data.reading import IMAGE_SUFFIXES
+
+
+def image_name(spec: str, line: int, cell: str, root: Path) -> str:
+    """The image's path relative to the root, which it may not lead out of. Raises DataError.
+
+    The words decide, not where links lead: a data folder's `images` is often a link to a bigger disk.
+    """
+    if "\\" in cell and not (root / cell).is_file():  # Windows wrote it; here it is an ordinary character
+        cell = cell.replace("\\", "/")
+    name = os.path.relpath(os.path.join(root, cell), root)
+    if not cell or name.split(os.sep)[0] == os.pardir:
+        what = f"image '{cell}' leads out of the data folder" if cell else "the image cell is empty"
+        near = near_file(root, cell) if cell else None
+        hint = f" Is it '{near}'?" if near else ""
+        raise DataError(
+            f"{spec}, line {line}: {what}.{hint} Paths are relative to the folder of the table and stay inside it. "
+            "Fix the row, or move the image there."
+        )
+    return Path(name).as_posix()
+
+
+def near_file(root: Path, cell: str) -> str | None:
+    """A file below the root that the cell may mean: with another ending, or in another folder."""
+    for name in _candidates(root, cell):
+        if (root / name).is_file():
+            return name
+    return None
+
+
+def _candidates(root: Path, cell: str) -> Iterator[str]:
+    pieces = [piece for piece in re.split(r"[\\/]+", cell) if piece not in ("", ".", "..")]
+    if not pieces:
+        return
+    ends = [pieces[-1], *_endings(pieces[-1])]
+    for start in range(len(pieces)):  # what stands in front is another machine's
+        yield from ("/".join([*pieces[start:-1], name]) for name in ends)
+    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    for folder in folders:
+        yield from (f"{folder}/{name}" for name in ends)
+
+
+def _endings(name: str) -> Iterator[str]:
+    stem, ending = os.path.splitext(name)
+    for base in (stem, name) if ending.lower() in IMAGE_SUFFIXES else (name,):
+        for suffix in IMAGE_SUFFIXES:
+            yield base + suffix
+            yield base + suffix.upper()

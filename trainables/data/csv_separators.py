@@ -1,0 +1,59 @@
+"""What stands between the tags of a cell, where it is not the '|' that we ask for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+SEPARATOR = "|"
+SURE = (",", ";", "\t")  # hardly ever part of a tag's name
+PERHAPS = ("/", "+", "&", " ")  # 'traffic light' is one tag, 'clear primary road' are three
+IN_ONE_LABEL = ("|", ",", ";", "+", "&")
+
+
+def parts_of(cell: str, separator: str) -> list[str]:
+    """The tags of a cell. A blank stands for any white space."""
+    if separator == " ":
+        return cell.split()
+    return [part for part in (piece.strip() for piece in cell.split(separator)) if part]
+
+
+def guessed(cells: Sequence[str]) -> tuple[str, str] | None:
+    """The likely separator in a column of tags without any '|', and the first cell that holds it."""
+    for separator in SURE:
+        for cell in cells:
+            if separator in cell:
+                return separator, cell
+    return recombined(cells, PERHAPS)
+
+
+def recombined(cells: Sequence[str], separators: Sequence[str]) -> tuple[str, str] | None:
+    """The separator whose parts occur in other cells too, as tags do and the words of a name do not; and a cell."""
+    values = list(dict.fromkeys(cells))
+    for separator in separators:
+        parts = {value: set(parts_of(value, separator)) for value in values}
+        joined = [value for value in values if len(parts[value]) > 1]
+        if not joined:
+            continue
+        alone = {next(iter(found)) for found in parts.values() if len(found) == 1}
+        in_values = Counter(part for found in parts.values() for part in found)
+        # 'upper arm', 'lower arm', 'upper leg', 'lower leg' share all their words and are names of one length.
+        stands_alone = any(parts[value] & alone for value in joined)
+        varied = stands_alone or len({len(parts[value]) for value in joined}) > 1
+        if separator in PERHAPS and not varied:
+            continue
+        shared = [value for value in joined if parts[value] & alone or _mostly(parts[value], in_values, varied)]
+        if 2 * len(shared) >= len(joined):
+            return separator, shared[0]
+    return None
+
+
+def _mostly(parts: set[str], in_values: Counter[str], half_is_enough: bool) -> bool:
+    """Whether most parts of a value occur in other values too."""
+    shared = sum(in_values[part] > 1 for part in parts)
+    return 2 * shared > len(parts) or (half_is_enough and 2 * shared == len(parts))
+
+
+def named(separator: str) -> str:
+    """What messages call it."""
+    return {" ": "a blank", "\t": "a tab"}.get(separator, f"'{separator}'")
