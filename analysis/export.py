@@ -33,6 +33,7 @@ from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
+from trainables.data.same_data import require_same
 from trainables.ensemble import evaluate_files
 from trainables.targets import output_classes
 
@@ -102,8 +103,7 @@ def _run_data(run: Run, config: TrialConfig) -> TrialData:
         short_side_px=cached_short_side(config),
         cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
     )
-    if dataset.fingerprint != run.search["data"]["fingerprint"]:
-        raise RunError(f"the data at {options['data']} has changed since. Restore it and export again.")
+    require_same(dataset, options["data"], run.search["data"])
     return TrialData(dataset, images)
 
 

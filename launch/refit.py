@@ -28,6 +28,7 @@ from trainables.checkpoint import write_whole
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.data.loader import TrialData
+from trainables.data.same_data import what_changed
 
 ON = ("train", "train+val")
 # What needs the validation split's scores, and how it is turned off.
@@ -130,7 +131,7 @@ def _finished(out: Path, data: TrialData) -> dict[str, Any] | None:
         return None
     try:
         told: dict[str, Any] = json.loads((out / "metrics.json").read_text())
-        same = json.loads((out / "data.json").read_text())["fingerprint"] == data.dataset.fingerprint
+        same = not what_changed(data.dataset, json.loads((out / "data.json").read_text()))
     except (ValueError, LookupError, OSError):
         return None
     return told if same else None

@@ -33,7 +33,6 @@ from launch.records import Records
 from launch.remote.mirror import Mirror
 from launch.remote.places import Place, new_place, place_of
 from launch.remote.sitting import check_new, mirrored
-from launch.run_data import require_same
 from launch.searcher import StudySearcher
 from launch.show import print_found
 from launch.tuning import MAX_RETRIES, tune_until_done
@@ -41,6 +40,7 @@ from launch.watch import Watch
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
+from trainables.data.same_data import require_same
 from trainables.trainable import TrialSettings, VisionTrainable
 
 LIBRARIES = ("torch", "torchvision", "ray", "optuna", "timm", "albumentations", "torchmetrics", "visionsweep")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from analysis.load import Run
 from launch.preflight import short_side_px
-from search_spaces.errors import RunError
 from search_spaces.serial import search_from_json
-from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
+from trainables.data.same_data import require_same
+
+__all__ = ["data_of_run", "require_same"]
 
 
 def data_of_run(run: Run) -> TrialData:
@@ -29,14 +28,3 @@ def data_of_run(run: Run) -> TrialData:
     )
     require_same(dataset, options["data"], was)
     return TrialData(dataset, images)
-
-
-def require_same(dataset: Dataset, spec: str, was: Mapping[str, Any]) -> None:
-    """was: what `Dataset.describe` gave when the run began. Raises RunError where the images, their labels or the split
-    are others now."""
-    val = [dataset.names[position] for position in dataset.indices("val")]
-    if dataset.fingerprint != was["fingerprint"] or val != was["val"]:
-        raise RunError(
-            f"the data at {spec} is not the run's data (fingerprint {dataset.fingerprint}, was {was['fingerprint']}, "
-            "or another split). Restore it, or start a new run."
-        )

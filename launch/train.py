@@ -29,6 +29,7 @@ from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
+from trainables.data.same_data import split_digest
 from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
@@ -93,7 +94,8 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
     # What another configuration, or other data, left behind is not gone on with.
-    asked = f"# data {dataset.fingerprint}, {dataset.split_origin}, best by {metric}\n{dump_config(config)}"
+    of = f"{dataset.fingerprint}, split {split_digest(dataset.split)}, {dataset.split_origin}"
+    asked = f"# data {of}, best by {metric}\n{dump_config(config)}"
     with _work_folder(out, asked, console) as work:
         by, mode = (metric, mode_of(metric)) if judged else (LAST_EPOCH, "max")
         files = TrialFiles(work, work, by, mode, config.keep_best, config.ensemble, config.ensemble_metric)

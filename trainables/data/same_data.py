@@ -1,0 +1,57 @@
+"""Whether data is still what a run or an export was made of: its images, its labels and its split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from search_spaces.errors import RunError
+from trainables.data.dataset import SPLITS, Dataset
+from trainables.data.words import counted, quoted
+
+SHOWN = 3  # names of images that moved
+
+
+def require_same(dataset: Dataset, spec: str, was: Mapping[str, Any]) -> None:
+    """Raise RunError where the data at `spec` is not that of the run. was: what `Dataset.describe` gave then."""
+    if changed := what_changed(dataset, was):
+        raise RunError(f"the data at {spec} is not the run's data: {changed}. Restore it, or start a new run.")
+
+
+def what_changed(dataset: Dataset, was: Mapping[str, Any]) -> str:
+    """How the data differs from what `Dataset.describe` gave of it, in words; '' where it is the same.
+
+    A fingerprint covers images and labels and not the split. Older versions did not write `test`, or `counts`.
+    """
+    if dataset.fingerprint != was["fingerprint"]:
+        return (
+            f"its images, labels or masks are others now (fingerprint {dataset.fingerprint}, was {was['fingerprint']})"
+        )
+    moved: dict[tuple[str, str], list[str]] = {}
+    listed = [split for split in ("val", "test") if split in was]
+    then_of = {name: split for split in listed for name in was[split]}
+    for name, now in zip(dataset.names, dataset.split.tolist(), strict=True):
+        then = then_of.get(name, "train")  # or left out: only the counts tell
+        if then != now and (then in listed or now in listed):
+            moved.setdefault((then, now), []).append(name)
+    if moved:
+        return ", and ".join(_said(then, now, names) for (then, now), names in moved.items())
+    counts = was.get("counts", {})
+    differing = [
+        f"{split} has {counted(len(dataset.indices(split)), 'image')}, had {counts[split]:,}"
+        for split in SPLITS
+        if split in counts and counts[split] != len(dataset.indices(split))
+    ]
+    return ", and ".join(differing)
+
+
+def split_digest(split: np.ndarray) -> str:
+    """16 hex digits that change with the split (N,) of the images."""
+    return hashlib.sha256("\0".join(split.tolist()).encode()).hexdigest()[:16]
+
+
+def _said(then: str, now: str, names: list[str]) -> str:
+    return f"{counted(len(names), 'image')} moved from {then} to {now} ({quoted(names, SHOWN)})"
