@@ -11,25 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.bootstrap import confusion_of, estimates, label_intervals, label_scores, mask_intervals
+from analysis.bootstrap import Intervals, confusion_of, estimates, label_intervals, label_scores, mask_intervals
 from analysis.exported import ExportedEnsemble, ExportedModel, load_export
-from search_spaces.errors import ConfigError, DataError
+from analysis.judged_data import SPLITS, as_described, one_split, with_model_classes
+from search_spaces.errors import ConfigError
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
 from trainables.data.augment import cached_short_side
-from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset, reopen_images
 from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import Merge
 from trainables.data.read_as import ReadAs
+from trainables.data.words import quoted
 from trainables.evaluate import evaluate
 from trainables.members import logits_of
 from trainables.pixel_scores import scores_of
-from trainables.targets import output_classes, what_to_learn
+from trainables.targets import what_to_learn
 from trainables.tasks import TASKS, score
 
 READ_AS = ReadAs()
-SPLITS = ("test", "val", "train", "all")
+NO_INTERVALS = Intervals({}, {})
 CHOSEN_BY = {
     "train": "The model was trained on these images: the scores say nothing about new ones.",
     "val": "The model was chosen by its scores on these images: expect somewhat less on new ones.",
@@ -41,13 +42,14 @@ CHOSEN_BY = {
 @dataclass(frozen=True)
 class Judged:
     """metrics: by name, each with value and, where known, low and high (95%). classes: likewise by class, and how much
-    of it there is: `images`, or `pixels`. note: what the split was to the model."""
+    of it there is: `images`, or `pixels`. note: what the split was to the model. notes: on the data."""
 
     split: str
     num_images: int
     metrics: dict[str, dict[str, float]]
     classes: dict[str, dict[str, Any]]
     note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_export(
@@ -62,7 +64,8 @@ def evaluate_export(
     """Judge an export on a split of the data `spec`.
 
     split: None takes test; where there is none, val of the data that the model was trained on, and all of other data.
-    Raises InputError where the data's classes are not the model's, or the split has no image.
+    Nothing is trained or split: a class may have one image, and the data may lack classes.
+    Raises InputError where the model does not know a class of the data, or the split has no image.
     """
     if split is not None and split not in SPLITS:
         raise ConfigError(f"unknown --split '{split}'. {did_you_mean(split, SPLITS)}")
@@ -74,17 +77,17 @@ def evaluate_export(
         spec,
         task=exported.config.task,
         seed=exported.config.seed,
-        **read_as.options(),
+        **replace(read_as, for_training=False).options(),
         short_side_px=sizes[0],
         cache_dir=cache_dir,
     )
-    for member in members:
-        check_classes(member, dataset)
+    dataset = with_model_classes(dataset, members[0], described)
     known = described.get("fingerprint") == dataset.fingerprint
     if known:
         dataset = as_described(dataset, described)
-    chosen = split or ("test" if len(dataset.indices("test")) else "val" if known else "all")
-    dataset = _one_split(dataset, chosen)
+    having = ["test", *(["val"] if known else [])]
+    chosen = split or next((name for name in having if len(dataset.indices(name))), "all")
+    dataset = one_split(dataset, chosen)
     found = []
     for member, size in zip(members, sizes, strict=True):  # each sees the images at its own size
         data = TrialData(dataset, images if size == sizes[0] else reopen_images(dataset, size, cache_dir))
@@ -95,7 +98,8 @@ def evaluate_export(
         values, predictions = _together(exported, [one.predictions for one in found], data, labels, chosen)
     values = {name.removeprefix("val/"): value for name, value in values.items()}
     note = CHOSEN_BY[chosen] if known else "These are not the images that the model was trained on."
-    return replace(judge(exported.config, values, predictions, data, chosen), note=note)
+    judged = judge(exported.config, values, predictions, data, chosen)
+    return replace(judged, note=note, notes=(*dataset.notes, *_absent(judged)))
 
 
 def _together(
@@ -121,12 +125,15 @@ def _together(
 def judge(
     config: TrialConfig, values: Mapping[str, float], predictions: Mapping[str, np.ndarray], data: TrialData, split: str
 ) -> Judged:
-    """Intervals around `values` (by name without `val/`), from what was predicted of that split, in its order."""
+    """Intervals around `values` (by name without `val/`), from what was predicted of that split, in its order.
+
+    One image alone has none: drawn again, it is always the same. A class without images has no scores.
+    """
     positions = data.dataset.indices(split)
     classes, labels, _ = what_to_learn(config, data)
     if isinstance(labels, Merge):
         confusions = _confusions(predictions, data, positions, labels)
-        intervals = mask_intervals(confusions, classes)
+        intervals = mask_intervals(confusions, classes) if len(positions) > 1 else NO_INTERVALS
         pixels = confusions.sum(axis=(0, 2))  # (C,) of the truth
         iou = {name: values[f"iou/{name}"] for name in classes if f"iou/{name}" in values}
         per_class = {
@@ -136,13 +143,18 @@ def judge(
         values = {name: value for name, value in values.items() if not name.startswith("iou/")}
     else:
         logits, targets = torch.from_numpy(predictions["logits"]), labels[torch.from_numpy(positions)]
-        intervals = label_intervals(config.task, logits, targets, classes, config.threshold)
+        intervals = NO_INTERVALS
+        if len(positions) > 1:
+            intervals = label_intervals(config.task, logits, targets, classes, config.threshold)
         once = np.ones((1, len(positions)))
         _, scores = label_scores(config.task, logits, targets, config.threshold, once)
         present = targets.sum(dim=0).long().tolist()
         images = [len(positions) - present[0], present[0]] if config.task == "binary" else present
         per_class = {
-            name: {"images": images[i], **{metric: float(found[0, i]) for metric, found in scores.items()}}
+            name: {
+                "images": images[i],
+                **({metric: float(found[0, i]) for metric, found in scores.items()} if images[i] else {}),
+            }
             for i, name in enumerate(classes)
         }
     return Judged(
@@ -153,43 +165,9 @@ def judge(
     )
 
 
-def check_classes(exported: ExportedModel, dataset: Dataset) -> None:
-    """Raises DataError where the model predicts other classes than the data has, or numbers them otherwise."""
-    classes = output_classes(exported.config, dataset.classes)
-    if classes == exported.classes:
-        return
-    missing = [name for name in exported.classes if name not in classes]
-    unknown = [name for name in classes if name not in exported.classes]
-    differ = [
-        *([f"the model knows no {_listed(unknown)}"] if unknown else []),
-        *([f"the data has no {_listed(missing)}"] if missing else []),
-    ] or [f"the data has them in the order {_listed(classes)}, the model {_listed(exported.classes)}"]
-    raise DataError(
-        f"'{dataset.spec}': its classes are not the model's: {'; '.join(differ)}. Name data with the model's classes."
-    )
-
-
-def as_described(dataset: Dataset, described: Mapping[str, Any]) -> Dataset:
-    """The same data with the split that the model was trained and chosen on, whatever seed drew it."""
-    val, test = set(described.get("val", ())), set(described.get("test", ()))
-    if not val:
-        return dataset
-    was = [
-        "val" if name in val else "test" if name in test else "train" if now == "val" else now
-        for name, now in zip(dataset.names, dataset.split.tolist(), strict=True)
-    ]
-    return replace(dataset, split=np.array(was))
-
-
-def _one_split(dataset: Dataset, split: str) -> Dataset:
-    """`all` is made a split of its own; raises DataError where the split is empty."""
-    if split == "all":
-        judged = np.isin(dataset.split, ("train", "val", "test"))
-        return replace(dataset, split=np.where(judged, "all", dataset.split))
-    if not len(dataset.indices(split)):
-        having = [name for name in SPLITS if len(dataset.indices(name))]
-        raise DataError(f"'{dataset.spec}' has no split '{split}'. Name one of {', '.join([*having, 'all'])}.")
-    return dataset
+def _absent(judged: Judged) -> list[str]:
+    absent = [name for name, row in judged.classes.items() if not row.get("images", row.get("pixels"))]
+    return [f"No image of the split shows {quoted(absent)}."] if absent else []
 
 
 def _described(export_dir: Path) -> dict[str, Any]:
@@ -216,8 +194,3 @@ def _confusions(
 def _with_intervals(row: Mapping[str, Any], intervals: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
     counts = {name: value for name, value in row.items() if isinstance(value, int)}
     return counts | estimates({name: value for name, value in row.items() if name not in counts}, intervals)
-
-
-def _listed(names: Sequence[str]) -> str:
-    few = ", ".join(f"'{name}'" for name in names[:5])
-    return few if len(names) <= 5 else f"{few} and {len(names) - 5} more"

@@ -12,7 +12,10 @@ from analysis.evaluate import Judged
 
 
 def print_evaluation(found: Judged, console: Console) -> None:
-    """The metrics with their intervals, those of each class, and what the split was to the model."""
+    """What was assumed of the data, the metrics with their intervals, those of each class, and what the split was to
+    the model."""
+    for note in found.notes:
+        console.print(note, style="yellow", soft_wrap=True)
     table = _table("metric", "value", "95% interval")
     for name, row in found.metrics.items():
         table.add_row(name, f"{row['value']:.4f}", _interval(row))

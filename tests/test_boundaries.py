@@ -35,7 +35,13 @@ ALLOWED = {
         f"analysis/{name}.py": {"trainables", *TORCH}
         for name in (
             *("export", "ensemble_export", "handover", "graphs", "preprocessing"),  # exports, and what goes with them
-            *("exported", "predict", "evaluate", "bootstrap"),  # what an exported model says, and how well
+            *(
+                "exported",
+                "predict",
+                "evaluate",
+                "judged_data",
+                "bootstrap",
+            ),  # what an exported model says, and how well
             *("ensemble", "embeddings", "overlays"),
         )
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -51,5 +52,6 @@ def what_to_learn(config: TrialConfig, data: TrialData) -> tuple[tuple[str, ...]
     train_targets = dataset.targets[dataset.indices("train")]
     if config.task == "segmentation":
         merge = merge_classes(dataset.classes, config.merge)
-        return merge.classes, merge, merge.counts(train_targets)
+        of_masks = merge if dataset.numbers is None else replace(merge, table=merge.table[dataset.numbers])
+        return merge.classes, of_masks, merge.counts(train_targets)
     return dataset.classes, LABEL_TASKS[config.task].encode(dataset.targets, len(dataset.classes)), train_targets

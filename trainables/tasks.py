@@ -112,6 +112,9 @@ class _MeanOverSamples(Metric):
     def update(self, preds: Tensor, target: Tensor) -> None:
         # A trailing dimension of one: samplewise statistics are taken over it and the labels.
         self.samplewise.update(preds.unsqueeze(-1), target.unsqueeze(-1))
+        for name in ("tp", "fp", "tn", "fn"):  # torchmetrics drops the first dimension of a batch of one
+            counts = getattr(self.samplewise, name)
+            counts[-1] = counts[-1].reshape(preds.shape)
 
     def compute(self) -> Tensor:
         return cast(Tensor, self.samplewise.compute().float().mean())

@@ -205,9 +205,7 @@ def test_versions_are_no_whole_numbers(tmp_path: Path) -> None:
     assert scan(tmp_path).classes == ("1.0", "1.5", "cat")
 
 
-@pytest.mark.parametrize(
-    "pair", [("Cat", "cat"), ("fire truck", "fire_truck"), ("01", "1"), ("cafe\u0301", "caf\u00e9"), ("a  b", "a b")]
-)
+@pytest.mark.parametrize("pair", [("fire truck", "fire_truck"), ("no findings", "no-findings"), ("01", "1")])
 def test_classes_that_differ_in_spelling_alone_are_told(tmp_path: Path, pair: tuple[str, str]) -> None:
     note = f"'{pair[0]}', '{pair[1]}' are different classes, though they may mean the same."
     table(tmp_path, rows("image,label", *pair, "0"))
@@ -391,7 +389,6 @@ def test_quotes_after_a_blank_are_quotes(tmp_path: Path) -> None:
         (b"image,label\n\n0.png,cat,x\n", "line 3: 3 cells where the header has 2. Fix the row"),
         (b'image,label\n0.png,cat\n"1.png,dog\n2.png,cat\n', "line 3: 1 cells where the header has 2. The row goes on"),
         (b"image\tlabel\n0.png\tcat\n", "the columns are not separated by commas"),
-        (b"", "no column 'image'"),
         (b"\n\n", "no column 'image'"),
     ],
 )

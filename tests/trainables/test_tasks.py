@@ -197,3 +197,13 @@ def test_targets_and_outputs_have_one_shape(task: str) -> None:
     num_classes = 2 if task == "binary" else C
     assert targets.shape == (N, TASKS[task].num_outputs(num_classes))
     assert targets.dtype == torch.float32
+
+
+@pytest.mark.parametrize("task", LABEL_TASKS)
+def test_one_image_alone_scores_as_two_copies_of_it(task: str) -> None:
+    logits, targets, _ = random_case(task)
+    for number in range(5):
+        one, its_targets = logits[number : number + 1], targets[number : number + 1]
+        alone = score(task, one, its_targets, C, 0.5)
+        twice = score(task, one.repeat(2, 1), its_targets.repeat(2, 1), C, 0.5)
+        assert alone == pytest.approx(twice, abs=1e-6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from search_spaces.names import did_you_mean
 from trainables.data.csv_columns import SPECIAL, offered
 from trainables.data.csv_read import Row
 from trainables.data.csv_separators import IN_ONE_LABEL, SEPARATOR, SURE, guessed, named, parts_of, recombined
+from trainables.data.read_as import ReadAs
 from trainables.data.scan import class_order
 from trainables.data.words import counted, quoted
 
@@ -36,8 +36,8 @@ class Labels:
     notes: tuple[str, ...]
 
 
-def labels_by_columns(spec: str, columns: list[str], separator: str | None) -> Callable[[Sequence[Row]], Labels]:
-    """The reader of the way that this header means. separator: between the tags; None is '|', and doubts stop."""
+def labels_by_columns(spec: str, columns: list[str], read_as: ReadAs) -> Callable[[Sequence[Row]], Labels]:
+    """The reader of the way that this header means."""
     others = [name for name in columns if name not in SPECIAL]
     ways = [name for name in ("label", "labels") if name in columns]
     if len(ways) == 2:
@@ -51,8 +51,8 @@ def labels_by_columns(spec: str, columns: list[str], separator: str | None) -> C
     if ways == ["label"]:
         return lambda rows: _one_label(spec, rows)
     if ways:
-        return lambda rows: _separated(spec, rows, separator)
-    if len(others) < 2:
+        return lambda rows: _separated(spec, rows, read_as.label_separator)
+    if len(others) < (2 if read_as.for_training else 1):
         offer = offered(others, ["label", "labels"])
         raise DataError(
             f"{spec}, line 1: no column 'label' or 'labels', and {len(others)} columns that could be classes "
@@ -175,7 +175,7 @@ def _whole_numbers(labels: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _alike(classes: Sequence[str]) -> list[str]:
-    """A note about classes that differ only in case, blanks, Unicode form or the writing of a number."""
+    """A note about classes that differ only in the writing of a number, or in '_' and '-' for a blank."""
     spellings: dict[str, list[str]] = {}
     for name in classes:
         spellings.setdefault(_plain(name), []).append(name)
@@ -190,7 +190,7 @@ def _plain(name: str) -> str:
     try:
         return repr(float(name))
     except ValueError:
-        return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold())
+        return re.sub(r"[_-]", " ", name)
 
 
 def _one_each(targets: np.ndarray) -> list[str]:

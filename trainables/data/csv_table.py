@@ -35,7 +35,7 @@ def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
     notes += ignored
     if read_as.label_separator is not None and "labels" not in columns:
         notes.append("--label-separator is not used: the table has no column `labels`.")
-    read_labels = labels_by_columns(spec, columns, read_as.label_separator)
+    read_labels = labels_by_columns(spec, columns, read_as)
     first, missing, repeated = _with_images(spec, rows, columns, file.parent, read_as.on_bad_image)
     if not first:
         found = _nothing(file.parent, missing) if missing else "it has no rows"

@@ -49,10 +49,13 @@ class Dataset:
     names        N file names relative to the data's root, or names like 'digits/0017'
     targets      (N,) int64 class index for binary and multiclass; (N, C) uint8 of 0 and 1 for multilabel;
                  (N, C) int64 for segmentation: how many pixels of each class a mask has (none for unreadable ones)
-    split        (N,) str: train, val, test, skipped (unreadable) or duplicate (a copy left out of its split)
+    split        (N,) str: train, val, test, skipped (unreadable) or duplicate (a copy left out of its split); '' where
+                 the data is only judged and gives none
     fingerprint  16 hex digits of a sha256 over names, file contents, classes and targets, or the masks and how
                  they are read; the split is not in it
     mask_reader  for segmentation only
+    numbers      (256,) uint8 mask value -> index in `classes`, where the masks number classes otherwise; None: they do
+                 not
     copy         of data on S3: where it is on this machine, and so on every other one
     notes        sentences that a person should hear, such as which images were skipped
     """
@@ -69,6 +72,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     mask_reader: MaskReader | None = None
     copy: RemoteCopy | None = None
+    numbers: np.ndarray | None = None
 
     def indices(self, split: str) -> np.ndarray:
         """(n,) int64 positions of that split, ascending."""

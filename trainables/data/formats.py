@@ -63,6 +63,7 @@ def load_dataset(
     layout: str | None = None,
     mask_values: str | None = None,
     label_separator: str | None = None,
+    for_training: bool = True,
     short_side_px: int,
     cache_dir: Path | None,
 ) -> tuple[Dataset, Images]:
@@ -70,21 +71,21 @@ def load_dataset(
 
     `task` None takes the natural one: binary for two classes, multiclass for more, multilabel where an image can
     have several labels, segmentation where there are masks and no labels. `seed` and `val_fraction` matter only
-    where the data gives no val. `on_bad_image`, `layout`, `mask_values`, `label_separator`: see `ReadAs`. `cache_dir`
-    None decodes at each access.
+    where the data gives no val. `on_bad_image`, `layout`, `mask_values`, `label_separator`, `for_training`: see
+    `ReadAs`. `cache_dir` None decodes at each access.
 
     Everything wrong with the data is found here, before any time is spent on training, and raised as DataError.
     """
-    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator)
+    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator, for_training)
     scan, copy = _scanned(spec, task, read_as, cache_dir)
-    resolved_task = scan.task(task)
+    resolved_task = scan.task(task, for_training=for_training)
     fingerprint = scan.fingerprint()
     images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
     if images.bad and on_bad_image == "error":
         raise DataError(_bad_image(spec, images.bad))
     if images.pixel_counts is not None:
         scan = replace(scan, targets=np.array(images.pixel_counts[:, : len(scan.classes)]))  # (N, C) int64
-    split = split_data(_by_presence(scan), list(images.bad), seed, val_fraction)
+    split = split_data(_by_presence(scan), list(images.bad), seed, val_fraction, for_training=for_training)
     why_bad = "unreadable" if scan.mask_reader is None else "unreadable, or with a mask that cannot be used"
     skipped = [scan.names[index] for index in images.bad]
     dataset = Dataset(

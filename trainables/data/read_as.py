@@ -21,6 +21,8 @@ class ReadAs:
                      test, and others are left out. groups: each holds the same class folders. None: as they look
     mask_values      classes: every value that the masks hold is a class of its own. None: values are class numbers
     label_separator  what stands between the tags in a column `labels`. None: '|'
+    for_training     not an option: False where the data is only judged. Then nothing is split, and a class may have
+                     one image, or none
 
     Raises DataError for values that are none of these.
     """
@@ -29,6 +31,7 @@ class ReadAs:
     layout: str | None = None
     mask_values: str | None = None
     label_separator: str | None = None
+    for_training: bool = True
 
     def __post_init__(self) -> None:
         for option, value, known in (

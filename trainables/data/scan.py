@@ -57,12 +57,15 @@ class Scan:
             digest.update(b"\0masks\0" + "\0".join(self.mask_digests).encode())
         return digest.hexdigest()[:16]
 
-    def task(self, asked: str | None) -> str:
-        """The task that the labels allow: the one asked for, or the natural one. A DataError where they disagree."""
+    def task(self, asked: str | None, *, for_training: bool = True) -> str:
+        """The task that the labels allow: the one asked for, or the natural one. A DataError where they disagree.
+
+        for_training: False where a model of the asked task is judged, which may know more classes than the data has.
+        """
         if asked is not None and asked not in TASKS:
             raise DataError(f"unknown task '{asked}'. {did_you_mean(asked, TASKS)}")
         masked = self.mask_reader is not None
-        if len(self.classes) < 2:
+        if len(self.classes) < 2 and for_training:
             move = (
                 "Name all that the masks can hold in classes.txt, one a line; void does not count."
                 if masked
@@ -79,6 +82,8 @@ class Scan:
         natural = "multilabel" if self.targets.ndim == 2 else "binary" if len(self.classes) == 2 else "multiclass"
         if asked in (None, natural) or (natural, asked) == ("binary", "multiclass"):
             return asked or natural
+        if not for_training and {asked, natural} == {"binary", "multiclass"}:
+            return asked
         if asked == "multilabel":
             raise DataError(
                 "task 'multilabel' needs several labels per image, but this data gives each image one class. "

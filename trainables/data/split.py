@@ -27,18 +27,19 @@ MOST_PAIRS = 5
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """`of` is (N,) str: train, val, test, skipped or duplicate."""
+    """`of` is (N,) str: train, val, test, skipped or duplicate; '' for images of no split, which are only judged."""
 
     of: np.ndarray
     origin: str
     notes: tuple[str, ...]
 
 
-def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float) -> Split:
+def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float, *, for_training: bool = True) -> Split:
     """The same split for the same data and seed, whatever the trial.
 
     What the data gives is kept. Where it gives no val, val is split off what is to be trained on: `val_fraction`
-    of each class, at least one image and never all of them.
+    of each class, at least one image and never all of them. Without `for_training` nothing is split off or required:
+    what the data does not give has the split ''.
 
     Raises DataError where a side is empty, or a class cannot stand on both.
     """
@@ -47,8 +48,12 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float) -
     split = scan.given.astype("<U9")
     split[list(bad)] = "skipped"
     groups = _copies(scan.digests)
-    check_enough(scan, split, groups)
+    if for_training:
+        check_enough(scan, split, groups)
     notes = _leave_out_copies(split, scan, groups)
+    if not for_training:
+        origin = "given by the data" if scan.given.any() else "none"
+        return Split(split, origin, (*notes, *_contradictions(scan, split, groups)))
 
     if "val" in scan.given:
         origin = "given by the data"
