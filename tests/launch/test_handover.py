@@ -25,6 +25,7 @@ from analysis.handover import hand_over
 from launch.train import train_one
 from search_spaces.errors import DataError
 from trainables.config_io import parse_config
+from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
 from trainables.tasks import TASKS
 from trainables.threads import limit_threads
@@ -71,7 +72,7 @@ def train(values: dict[str, Any], data: Path, out: Path) -> Path:
     for one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("launch.train.limit_threads", lambda num_threads: limit_threads(1))
-        train_one(parse_config(values), str(data), out, None, None, None, "error", Console(quiet=True))
+        train_one(parse_config(values), str(data), out, None, None, None, ReadAs(), Console(quiet=True))
     return out
 
 
