@@ -55,13 +55,13 @@ def tags(found: Scan) -> list[set[str]]:
 def test_another_separator_stops_with_its_line_and_both_ways_out(tmp_path: Path, between: str, called: str) -> None:
     cells = [f'"{between.join(["clear", "road", "water"][: i % 3 + 1])}"' for i in range(8)]
     file = table(tmp_path, rows("image,labels", *cells))
-    joined = cells[1].strip('"')
+    joined, option = (text.replace("\t", "\\t") for text in (cells[1].strip('"'), between))
     assert refusal(tmp_path) == (
         f"{file}, line 3: no cell of `labels` holds '|', but '{joined}' holds {called}. "
-        f"If it separates labels, pass --label-separator '{between}', or write '|' instead. "
+        f"If it separates labels, pass --label-separator '{option}', or write '|' instead. "
         "If it is part of a name, pass --label-separator '|'."
     )
-    told = scan(tmp_path, label_separator=between)
+    told = scan(tmp_path, label_separator=option)
     assert told.classes == ("clear", "road", "water")
     assert tags(told)[:3] == [{"clear"}, {"clear", "road"}, {"clear", "road", "water"}]
     assert told.notes == ()
@@ -104,6 +104,21 @@ def test_parts_that_recombine_are_labels(cells: list[str], between: str) -> None
     found = guessed(cells)
     assert found is not None
     assert found[0] == between
+
+
+def test_blanks_that_may_part_labels_are_a_note(tmp_path: Path) -> None:
+    table(tmp_path, rows("image,labels", "red car", "red bus", ""))
+    assert scan(tmp_path).notes == (
+        "Labels with a blank are one label each, such as 'red car' (--label-separator ' ' would part them).",
+    )
+
+
+@pytest.mark.parametrize("between", [":", "-", "_"])
+def test_what_names_often_hold_separates_where_every_part_stands_alone(tmp_path: Path, between: str) -> None:
+    table(tmp_path, rows("image,labels", f"cat{between}dog", "cat", "dog"))
+    assert f"'cat{between}dog' holds '{between}'" in refusal(tmp_path)
+    table(tmp_path, rows("image,labels", f"t{between}shirt", "shirt", f"v{between}neck"))
+    assert len(scan(tmp_path).classes) == 3
 
 
 def test_names_with_commas_are_classes_where_their_parts_do_not_recombine(tmp_path: Path) -> None:
@@ -205,7 +220,9 @@ def test_versions_are_no_whole_numbers(tmp_path: Path) -> None:
     assert scan(tmp_path).classes == ("1.0", "1.5", "cat")
 
 
-@pytest.mark.parametrize("pair", [("fire truck", "fire_truck"), ("no findings", "no-findings"), ("01", "1")])
+@pytest.mark.parametrize(
+    "pair", [("fire truck", "fire_truck"), ("no findings", "no-findings"), ("01", "1"), ("1", "1e0")]
+)
 def test_classes_that_differ_in_spelling_alone_are_told(tmp_path: Path, pair: tuple[str, str]) -> None:
     note = f"'{pair[0]}', '{pair[1]}' are different classes, though they may mean the same."
     table(tmp_path, rows("image,label", *pair, "0"))
@@ -315,6 +332,11 @@ def test_the_right_names_are_taken_in_any_case_and_said(tmp_path: Path) -> None:
     )
 
 
+def test_a_flag_of_a_split_beside_a_label_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    table(tmp_path, rows("image,label,is_valid", "cat,True", "dog,False"))
+    assert "unknown column 'is_valid' beside 'label'. Write a column `split` with train" in refusal(tmp_path)
+
+
 def test_truth_values_are_zero_and_one(tmp_path: Path) -> None:
     table(tmp_path, rows("image,cat,dog", "True,False", "True,True"))
     assert scan(tmp_path).targets.tolist() == [[1, 0], [1, 1]]
@@ -387,7 +409,19 @@ def test_quotes_after_a_blank_are_quotes(tmp_path: Path) -> None:
         (b"image,label\n0.png,c\0at\n", "line 2: there is a NUL byte"),
         (b"image,label\n0.png,cat\nimage,label\n1.png,dog\n", "line 3: the row repeats the header. Remove it."),
         (b"image,label\n\n0.png,cat,x\n", "line 3: 3 cells where the header has 2. Fix the row"),
-        (b'image,label\n0.png,cat\n"1.png,dog\n2.png,cat\n', "line 3: 1 cells where the header has 2. The row goes on"),
+        (
+            b'image,label\n0.png,cat\n"1.png,dog\n2.png,cat\n',
+            "line 3: the row goes on to line 4, so a quote in it may never close.",
+        ),
+        (
+            b'image,label\n0.png,"cat\n1.png,dog\n',
+            "line 2: the row goes on to line 3, so a quote in it may never close.",
+        ),
+        (b"image|label\n0.png|cat\n", "the columns are not separated by commas"),
+        (b"image label\n0.png cat\n", "the columns are not separated by commas"),
+        (b"sep=,\nimage,label\n0.png,cat\n", "'sep=' is a hint to Excel. Remove the line."),
+        (b"image,label\n" + b"x" * 5000 + b",cat\n", "xxx...' does not exist."),
+        (b"image,label\nhttps://example.org/0.png,cat\n", "line 2: 'https://example.org/0.png' is an address"),
         (b"image\tlabel\n0.png\tcat\n", "the columns are not separated by commas"),
         (b"\n\n", "no column 'image'"),
     ],
@@ -397,9 +431,9 @@ def test_a_damaged_table_is_refused_in_one_sentence(tmp_path: Path, content: byt
     assert words in refusal(tmp_path)
 
 
-def test_a_cell_of_several_lines_does_not_shift_the_lines_that_messages_name(tmp_path: Path) -> None:
-    table(tmp_path, 'image,label\n0.png,"cat\nof two lines"\n9.png,dog\n')
-    assert "line 4: image '9.png' does not exist" in refusal(tmp_path)
+def test_lines_above_the_header_and_a_second_mark_are_passed_over(tmp_path: Path) -> None:
+    table(tmp_path, "\n\ufeff\ufeffimage,label\n0.png,cat\n\n9.png,dog\n")
+    assert "line 5: image '9.png' does not exist" in refusal(tmp_path)
 
 
 def test_the_notes_of_a_table_are_the_notes_of_its_data(tmp_path: Path) -> None:

@@ -20,17 +20,17 @@ ALSO_CALLED = {
     ),
     "label": ("class", "category", "target", "class_name", "label_name", "class_id", "label_id", "y"),
     "labels": ("tags", "tag", "classes", "categories", "targets", "attributes"),
-    "split": ("set", "subset", "partition", "phase", "usage", "dataset", "is_train", "is_valid", "is_val", "is_test"),
+    "split": ("set", "subset", "partition", "phase", "usage", "dataset"),
 }  # fmt: skip
 INDEX = ("index", "idx", "id", "row", "row_id", "no", "nr", "number", "#")
 FOLDS = ("fold", "folds", "kfold", "k_fold", "cv", "cv_fold", "fold_id", "skfold")
-_UNNAMED = re.compile(r"unnamed: \d+(_level_\d+)?", re.IGNORECASE)  # pandas' name for a column without one
+_UNNAMED = re.compile(r"unnamed: \d+([._].*)?", re.IGNORECASE)  # pandas' name for a column without one
 _INTEGER = re.compile(r"-?\d+(\.0+)?")
 
 
 def checked_columns(spec: str, header: Sequence[str]) -> tuple[list[str], list[str]]:
     """The columns, with image, label, labels and split as written here, and notes. Raises DataError without `image`."""
-    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+    if len(header) == 1 and _joined(header[0]):
         raise DataError(
             f"{spec}, line 1: the columns are not separated by commas ({header[0]!r}). Save it with commas."
         )
@@ -57,6 +57,11 @@ def offered(columns: Sequence[str], wanted: Sequence[str]) -> str:
                 if _plain(column) == other:
                     return f"Is it '{column}'? Rename it to '{name}'."
     return ""
+
+
+def is_flag_of_a_split(column: str) -> bool:
+    """Whether a column says yes or no to one side of the split, as fastai's `is_valid` does."""
+    return re.fullmatch(r"(is|in)_?(train|val|valid|test)", _plain(column)) is not None
 
 
 def left_out(
@@ -98,10 +103,20 @@ def _counts(cells: Sequence[str]) -> bool:
     return numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def _joined(cell: str) -> bool:
+    """Whether a header of one cell holds several columns, with something else than commas between them."""
+    if ";" in cell or "\t" in cell:
+        return True
+    names = {name.lower() for name in re.split(r"[|\s]+", cell)}
+    return len(names) > 1 and not names.isdisjoint(SPECIAL)
+
+
 def _without_image(columns: Sequence[str]) -> str:
     image = next((name for name in columns if name.lower().endswith(IMAGE_SUFFIXES)), None)
     if image is not None:
         return f"The first row is '{image}' already. Write the names of the columns above it."
+    if columns[:1] and columns[0].lower().startswith("sep="):
+        return f"'{columns[0]}' is a hint to Excel. Remove the line."
     near = [name for name in columns if did_you_mean(name, ["image"]).startswith("Did")]
     if offer := offered(columns, ["image"]):
         return offer

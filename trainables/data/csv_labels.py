@@ -10,9 +10,19 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
-from trainables.data.csv_columns import SPECIAL, offered
+from trainables.data.csv_columns import SPECIAL, is_flag_of_a_split, offered
 from trainables.data.csv_read import Row
-from trainables.data.csv_separators import IN_ONE_LABEL, SEPARATOR, SURE, guessed, named, parts_of, recombined
+from trainables.data.csv_separators import (
+    IN_ONE_LABEL,
+    SEPARATOR,
+    SURE,
+    guessed,
+    named,
+    parts_of,
+    recombined,
+    shown,
+    undecided,
+)
 from trainables.data.read_as import ReadAs
 from trainables.data.scan import class_order
 from trainables.data.words import counted, quoted
@@ -44,6 +54,8 @@ def labels_by_columns(spec: str, columns: list[str], read_as: ReadAs) -> Callabl
         raise DataError(f"{spec}, line 1: columns 'label' and 'labels' exclude each other. Remove one.")
     if ways and others:
         offer = "" if "split" in columns else offered(others[:1], ["split"])
+        if is_flag_of_a_split(others[0]):
+            offer = "Write a column `split` with train, val and test instead."
         raise DataError(
             f"{spec}, line 1: unknown column '{others[0]}' beside '{ways[0]}'. "
             + (f"{offer} Otherwise remove it." if offer else f"{did_you_mean(others[0], SPECIAL)} Rename or remove it.")
@@ -81,8 +93,8 @@ def _one_label(spec: str, rows: Sequence[Row]) -> Labels:
         line = next(row.line for row in rows if row.cells["label"] == label)
         option = "" if between == SEPARATOR else f" and pass --label-separator '{between}'"
         raise DataError(
-            f"{spec}, line {line}: `label` is one class, but '{label}' looks like several with '{between}' between "
-            f"them. Call the column `labels`{option}, or name the class without '{between}'."
+            f"{spec}, line {line}: `label` is one class, but '{shown(label)}' looks like several with '{between}' "
+            f"between them. Call the column `labels`{option}, or name the class without '{between}'."
         )
     plain, notes = _whole_numbers(labels)
     labels = [plain.get(label, label) for label in labels]
@@ -99,22 +111,28 @@ def _separated(spec: str, rows: Sequence[Row], separator: str | None) -> Labels:
     listed = next((cell for cell in cells if re.fullmatch(r"\[.*\]|\{.*\}|\(.*\)", cell)), None)
     if listed is not None and separator != SEPARATOR:
         raise DataError(
-            f"{spec}, line {line_of[listed]}: the cell holds a list, '{listed}'. Write its tags as 'cat|dog', "
+            f"{spec}, line {line_of[listed]}: the cell holds a list, '{shown(listed)}'. Write its tags as 'cat|dog', "
             "without brackets and quotes."
         )
     notes = []
-    between = separator or SEPARATOR
+    between = SEPARATOR if separator is None else separator.replace("\\t", "\t")  # as a shell passes '\t' on
     if separator is None and not any(SEPARATOR in cell for cell in cells):
-        _no_other_separator(spec, [cell for cell in cells if cell not in MISSING], line_of)
+        known = [cell for cell in cells if cell not in MISSING]
+        _no_other_separator(spec, known, line_of)
+        if (whole := undecided(known)) is not None:
+            notes.append(
+                f"Labels with {named(whole[0])} are one label each, such as '{shown(whole[1])}' "
+                f"(--label-separator '{whole[0]}' would part them)."
+            )
     elif between != SEPARATOR and not any(len(parts_of(cell, between)) > 1 for cell in cells):
         notes.append(f"No cell of `labels` holds the separator {named(between)}: each is one label.")
-    others = [other for other in (SEPARATOR, *SURE) if other != between]
+    others = [other for other in (SEPARATOR, *SURE) if other not in between]
     mixed = next(((cell, other) for cell in cells for other in others if other in cell), None)
     if mixed is not None:
         cell, other = mixed
         notes.append(
-            f"Labels are separated by {named(between)} alone: {named(other)} in '{cell}' (line {line_of[cell]}) is "
-            "part of a name."
+            f"Labels are separated by {named(between)} alone: {named(other)} in '{shown(cell)}' "
+            f"(line {line_of[cell]}) is part of a name."
         )
 
     found = [parts_of(cell, between) for cell in cells]
@@ -135,8 +153,8 @@ def _no_other_separator(spec: str, cells: Sequence[str], line_of: dict[str, int]
         return
     separator, cell = guess
     raise DataError(
-        f"{spec}, line {line_of[cell]}: no cell of `labels` holds '|', but '{cell}' holds {named(separator)}. "
-        f"If it separates labels, pass --label-separator '{separator}', or write '|' instead. "
+        f"{spec}, line {line_of[cell]}: no cell of `labels` holds '|', but '{shown(cell)}' holds {named(separator)}. "
+        f"If it separates labels, pass --label-separator '{shown(separator)}', or write '|' instead. "
         "If it is part of a name, pass --label-separator '|'."
     )
 
@@ -150,11 +168,11 @@ def _zero_one(spec: str, rows: Sequence[Row], columns: Sequence[str], has_split:
             near = guess if guess.startswith("Did") else ""  # a misspelt 'split' looks like a class of its own
             hint = offered([wrong], ["label", "labels", *([] if has_split else ["split"])]) or near
             raise DataError(
-                f"{spec}, line {row.line}: column '{wrong}' holds '{row.cells[wrong]}', which is neither 0 nor 1."
-                f"{' ' if hint else ''}{hint} "
+                f"{spec}, line {row.line}: column '{wrong}' holds '{shown(row.cells[wrong])}', "
+                f"which is neither 0 nor 1.{' ' if hint else ''}{hint} "
                 "Every column but image and split is a class. Fix the cell, or rename or remove the column."
             )
-    told = next((name for name in columns if re.fullmatch(r"is[ _-]?(train|val|valid|test)", name.lower())), None)
+    told = next(filter(is_flag_of_a_split, columns), None)
     if told is not None and not has_split:
         raise DataError(
             f"{spec}, line 1: column '{told}' looks like a split, and would be a class. "
@@ -180,7 +198,7 @@ def _alike(classes: Sequence[str]) -> list[str]:
     for name in classes:
         spellings.setdefault(_plain(name), []).append(name)
     return [
-        f"{quoted(names)} are different classes, though they may mean the same."
+        f"{quoted(list(map(shown, names)))} are different classes, though they may mean the same."
         for names in spellings.values()
         if len(names) > 1
     ]
@@ -190,7 +208,7 @@ def _plain(name: str) -> str:
     try:
         return repr(float(name))
     except ValueError:
-        return re.sub(r"[_-]", " ", name)
+        return re.sub(r"[_-]", " ", "".join(filter(str.isprintable, name)))
 
 
 def _one_each(targets: np.ndarray) -> list[str]:

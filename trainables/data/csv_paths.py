@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from search_spaces.errors import DataError
+from trainables.data.csv_separators import shown
 from trainables.data.reading import IMAGE_SUFFIXES
 
 
@@ -16,11 +18,16 @@ def image_name(spec: str, line: int, cell: str, root: Path) -> str:
 
     The words decide, not where links lead: a data folder's `images` is often a link to a bigger disk.
     """
-    if "\\" in cell and not (root / cell).is_file():  # Windows wrote it; here it is an ordinary character
+    if re.match(r"[a-z][a-z0-9+.-]+://", cell.lower()):
+        raise DataError(
+            f"{spec}, line {line}: '{shown(cell)}' is an address, and images are files below the folder of the table. "
+            "Download them, and name the files."
+        )
+    if "\\" in cell and not is_file(root / cell):  # Windows wrote it; here it is an ordinary character
         cell = cell.replace("\\", "/")
     name = os.path.relpath(os.path.join(root, cell), root)
     if not cell or name.split(os.sep)[0] == os.pardir:
-        what = f"image '{cell}' leads out of the data folder" if cell else "the image cell is empty"
+        what = f"image '{shown(cell)}' leads out of the data folder" if cell else "the image cell is empty"
         near = near_file(root, cell) if cell else None
         hint = f" Is it '{near}'?" if near else ""
         raise DataError(
@@ -30,10 +37,20 @@ def image_name(spec: str, line: int, cell: str, root: Path) -> str:
     return Path(name).as_posix()
 
 
+def is_file(path: Path) -> bool:
+    """`Path.is_file`, but False for a name that no file system takes."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
+
+
 def near_file(root: Path, cell: str) -> str | None:
     """A file below the root that the cell may mean: with another ending, or in another folder."""
     for name in _candidates(root, cell):
-        if (root / name).is_file():
+        if is_file(root / name):
             return name
     return None
 

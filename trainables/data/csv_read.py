@@ -26,7 +26,8 @@ def read_table(spec: str, file: Path) -> tuple[list[str], list[Row], list[str]]:
         with open(file, encoding="utf-8-sig", newline="") as text:
             # A blank after the comma would otherwise make the quotes of `a.jpg, "cat, dog"` part of the cell.
             table = csv.reader(_without_nul(spec, text), skipinitialspace=True)
-            header = [cell.strip() for cell in next(table, [])]
+            begin = next((cells for cells in table if any(map(str.strip, cells))), [])
+            header = [cell.strip("\ufeff \t\xa0") for cell in begin]  # a table may be pasted below another's mark
             columns, notes = checked_columns(spec, header)
             return columns, list(_rows(spec, table, header, columns)), notes
     except UnicodeDecodeError as error:
@@ -42,10 +43,14 @@ def _rows(spec: str, table: Iterator[list[str]], header: list[str], columns: lis
         stripped = [cell.strip() for cell in cells]
         if not any(stripped):
             continue
-        if len(stripped) != len(columns):
-            over = f" The row goes on to line {end}: a quote in it may never close." if end > begin else ""
+        if end > begin:
             raise DataError(
-                f"{spec}, line {begin}: {len(stripped)} cells where the header has {len(columns)}.{over} "
+                f"{spec}, line {begin}: the row goes on to line {end}, so a quote in it may never close. "
+                "Close it, and write each row on one line."
+            )
+        if len(stripped) != len(columns):
+            raise DataError(
+                f"{spec}, line {begin}: {len(stripped)} cells where the header has {len(columns)}. "
                 "Fix the row, and quote cells that hold a comma."
             )
         if stripped == header:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 SEPARATOR = "|"
 SURE = (",", ";", "\t")  # hardly ever part of a tag's name
 PERHAPS = ("/", "+", "&", " ")  # 'traffic light' is one tag, 'clear primary road' are three
+RARELY = (":", "-", "_")  # part of many names: they separate only what also stands alone
+MOST_SHOWN = 100  # characters
 IN_ONE_LABEL = ("|", ",", ";", "+", "&")
 
 
@@ -24,7 +26,7 @@ def guessed(cells: Sequence[str]) -> tuple[str, str] | None:
         for cell in cells:
             if separator in cell:
                 return separator, cell
-    return recombined(cells, PERHAPS)
+    return recombined(cells, PERHAPS) or _all_alone(cells)
 
 
 def recombined(cells: Sequence[str], separators: Sequence[str]) -> tuple[str, str] | None:
@@ -48,10 +50,31 @@ def recombined(cells: Sequence[str], separators: Sequence[str]) -> tuple[str, st
     return None
 
 
+def _all_alone(cells: Sequence[str]) -> tuple[str, str] | None:
+    values = list(dict.fromkeys(cells))
+    for separator in RARELY:
+        joined = [value for value in values if len(parts_of(value, separator)) > 1]
+        alone = [value for value in joined if set(parts_of(value, separator)) <= set(values)]
+        if alone and 2 * len(alone) >= len(joined):
+            return separator, alone[0]
+    return None
+
+
 def _mostly(parts: set[str], in_values: Counter[str], half_is_enough: bool) -> bool:
     """Whether most parts of a value occur in other values too."""
     shared = sum(in_values[part] > 1 for part in parts)
     return 2 * shared > len(parts) or (half_is_enough and 2 * shared == len(parts))
+
+
+def undecided(cells: Sequence[str]) -> tuple[str, str] | None:
+    """A separator that could part a cell, and that cell, where nothing says that it does."""
+    return next(((between, cell) for between in PERHAPS for cell in cells if len(parts_of(cell, between)) > 1), None)
+
+
+def shown(cell: str) -> str:
+    """A cell as messages show it: not too long, and with what cannot be seen written out."""
+    text = cell if cell.isprintable() else ascii(cell)[1:-1]
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def named(separator: str) -> str:

@@ -11,8 +11,9 @@ from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
 from trainables.data.csv_columns import COLUMNS, left_out
 from trainables.data.csv_labels import labels_by_columns
-from trainables.data.csv_paths import image_name, near_file
+from trainables.data.csv_paths import image_name, is_file, near_file
 from trainables.data.csv_read import Row, read_table
+from trainables.data.csv_separators import shown
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import FileReader
 from trainables.data.scan import Scan, content_digests
@@ -72,7 +73,7 @@ def _with_images(
         if name in first:
             _same_again(spec, name, columns, first[name], row)
             repeated += 1
-        elif (root / name).is_file():
+        elif is_file(root / name):
             first[name] = row
         elif on_bad_image == "skip":
             missing.append(name)
@@ -80,7 +81,7 @@ def _with_images(
             near = near_file(root, name)
             hint = f", but '{near}' does" if near else ""
             raise DataError(
-                f"{spec}, line {row.line}: image '{name}' does not exist{hint}. "
+                f"{spec}, line {row.line}: image '{shown(name)}' does not exist{hint}. "
                 "Fix the row, or pass --on-bad-image skip."
             )
     return first, missing, repeated
