@@ -16,6 +16,7 @@ from support import Outcome, make_photos
 from trained_run import trained_run
 
 from analysis.ensemble import choose_ensemble
+from analysis.evaluate import evaluate_export
 from analysis.exported import load_export
 from analysis.load import load_run
 from launch.ensembles import verdict
@@ -106,6 +107,9 @@ def test_an_ensemble_is_chosen_judged_exported_and_predicts_its_members_mean(
     ]
     assert len(right) == len(val) == json.loads(judged.out)[0]["num_images"]
     assert json.loads(judged.out)[0]["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(right))
+
+    alone = evaluate_export(several, str(make_photos(tmp_path / "new", {"red": 1})))
+    assert (alone.num_images, alone.notes) == (1, ("No image of the split shows 'blue'.",))
 
     # What stood there before leaves nothing behind, either way.
     assert visionsweep("export", run_dir, "--out", "several").code == 0

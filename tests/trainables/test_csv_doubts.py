@@ -272,6 +272,11 @@ def test_commas_at_the_ends_of_rows_are_no_columns(tmp_path: Path) -> None:
     assert "line 1: column 3 has no name. Name or remove it." in refusal(tmp_path)
 
 
+def test_a_class_without_a_name_is_refused(tmp_path: Path) -> None:
+    table(tmp_path, rows("image,cat,dog,", "1,0,0", "1,1,1", "0,1,0"))
+    assert "line 1: column 4 has no name. Name or remove it." in refusal(tmp_path)
+
+
 def test_a_column_id_that_is_no_row_number_is_refused(tmp_path: Path) -> None:
     table(tmp_path, "id,image,label\na7,0.png,cat\nb8,1.png,dog\n")
     assert "unknown column 'id' beside 'label'" in refusal(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
@@ -65,7 +65,7 @@ def is_flag_of_a_split(column: str) -> bool:
 
 
 def left_out(
-    spec: str, columns: Sequence[str], cells_of: dict[str, list[str]], *, by_columns: bool
+    spec: str, columns: Sequence[str], cells_of: Callable[[str], list[str]], *, by_columns: bool
 ) -> tuple[list[str], list[str]]:
     """The columns that remain without row numbers and folds, and a note for each that does not.
 
@@ -73,11 +73,13 @@ def left_out(
     """
     kept, notes = [], []
     for column in columns:
-        cells = cells_of[column]
-        if column in SPECIAL:
+        suspect = _UNNAMED.fullmatch(column) or _plain(column) in (*INDEX, *FOLDS)
+        cells = cells_of(column) if suspect else []  # a table may have a thousand classes
+        if not suspect:
             kept.append(column)
         elif _UNNAMED.fullmatch(column):
-            if not all(not cell or _INTEGER.fullmatch(cell) for cell in cells):
+            is_class = by_columns and len(cells) > 2 and set(cells) <= {"0", "1"}
+            if is_class or not all(not cell or _INTEGER.fullmatch(cell) for cell in cells):
                 raise DataError(f"{spec}, line 1: column {columns.index(column) + 1} has no name. Name or remove it.")
             if any(cells):
                 notes.append(f"Column {columns.index(column) + 1} is left out: it has no name and numbers the rows.")

@@ -31,8 +31,7 @@ def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
     """
     columns, rows, notes = read_table(spec, file)
     by_columns = not {"label", "labels"} & set(columns)
-    cells_of = {column: [row.cells[column] for row in rows] for column in columns}
-    columns, ignored = left_out(spec, columns, cells_of, by_columns=by_columns)
+    columns, ignored = left_out(spec, columns, lambda name: [row.cells[name] for row in rows], by_columns=by_columns)
     notes += ignored
     if read_as.label_separator is not None and "labels" not in columns:
         notes.append("--label-separator is not used: the table has no column `labels`.")
