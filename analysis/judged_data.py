@@ -20,7 +20,7 @@ MOST_NAMES = 5
 
 
 def with_model_classes(dataset: Dataset, model: ExportedModel, described: Mapping[str, Any]) -> Dataset:
-    """The same data with its labels as numbers of the model's classes, by name: it may lack some of them.
+    """Return the data with its labels as numbers of the model's classes, matched by name. It may lack some of them.
 
     described: what the model was trained on, as `Dataset.describe` gave it, where that is known.
     Raises DataError where the data has classes that the model does not know.
@@ -51,7 +51,7 @@ def with_model_classes(dataset: Dataset, model: ExportedModel, described: Mappin
 
 
 def as_described(dataset: Dataset, described: Mapping[str, Any]) -> Dataset:
-    """The same data with the split that the model was trained and chosen on, whatever the data says of it now."""
+    """Return the data with the split that the model was trained and chosen on, whatever the data says of it now."""
     if "val" not in described:
         return dataset
     val, test = set(described["val"]), set(described.get("test", ()))
@@ -63,7 +63,10 @@ def as_described(dataset: Dataset, described: Mapping[str, Any]) -> Dataset:
 
 
 def one_split(dataset: Dataset, split: str) -> Dataset:
-    """`all` is made a split of its own, of every readable image; raises DataError where the split is empty."""
+    """Return the data with `split` as it is judged: `all` becomes a split of its own, of every readable image.
+
+    Raises DataError where the split is empty, or its masks are void throughout.
+    """
     if split == "all":
         dataset = replace(dataset, split=np.where(dataset.split == "skipped", "skipped", "all"))
     if not len(dataset.indices(split)):

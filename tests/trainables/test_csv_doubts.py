@@ -342,6 +342,13 @@ def test_a_flag_of_a_split_beside_a_label_is_refused_with_what_to_write(tmp_path
     assert "unknown column 'is_valid' beside 'label'. Write a column `split` with train" in refusal(tmp_path)
 
 
+def test_names_that_only_resemble_a_flag_or_a_list_are_classes(tmp_path: Path) -> None:
+    table(tmp_path, rows("image,cat,invalid,fold_line", "1,0,1", "1,1,0"))
+    assert scan(tmp_path).classes == ("cat", "invalid", "fold_line")
+    table(tmp_path, rows("image,labels", "(unknown)", "cat"))
+    assert scan(tmp_path).classes == ("(unknown)", "cat")
+
+
 def test_truth_values_are_zero_and_one(tmp_path: Path) -> None:
     table(tmp_path, rows("image,cat,dog", "True,False", "True,True"))
     assert scan(tmp_path).targets.tolist() == [[1, 0], [1, 1]]

@@ -61,7 +61,7 @@ def offered(columns: Sequence[str], wanted: Sequence[str]) -> str:
 
 def is_flag_of_a_split(column: str) -> bool:
     """Whether a column says yes or no to one side of the split, as fastai's `is_valid` does."""
-    return re.fullmatch(r"(is|in)_?(train|val|valid|test)", _plain(column)) is not None
+    return re.fullmatch(r"(is_?|in_)(train|val|valid|test)", _plain(column)) is not None
 
 
 def left_out(

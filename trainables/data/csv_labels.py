@@ -108,7 +108,7 @@ def _separated(spec: str, rows: Sequence[Row], separator: str | None) -> Labels:
     """`labels`: any number of classes with a separator between them; an empty cell means none."""
     cells = [row.cells["labels"] for row in rows]
     line_of = {cell: row.line for row, cell in zip(reversed(rows), reversed(cells), strict=True)}
-    listed = next((cell for cell in cells if re.fullmatch(r"\[.*\]|\{.*\}|\(.*\)", cell)), None)
+    listed = next((cell for cell in cells if re.fullmatch(r"\[.*\]|\{.*\}|\(.*,.*\)", cell)), None)
     if listed is not None and separator != SEPARATOR:
         raise DataError(
             f"{spec}, line {line_of[listed]}: the cell holds a list, '{shown(listed)}'. Write its tags as 'cat|dog', "
@@ -172,10 +172,10 @@ def _zero_one(spec: str, rows: Sequence[Row], columns: Sequence[str], has_split:
                 f"which is neither 0 nor 1.{' ' if hint else ''}{hint} "
                 "Every column but image and split is a class. Fix the cell, or rename or remove the column."
             )
-    told = next(filter(is_flag_of_a_split, columns), None)
-    if told is not None and not has_split:
+    flag = next(filter(is_flag_of_a_split, columns), None)
+    if flag is not None and not has_split:
         raise DataError(
-            f"{spec}, line 1: column '{told}' looks like a split, and would be a class. "
+            f"{spec}, line 1: column '{flag}' looks like a split, and would be a class. "
             "Write a column `split` with train, val and test instead, or rename the class."
         )
     targets = np.array([[ZERO_ONE[row.cells[name]] for name in columns] for row in rows], dtype=np.uint8)
