@@ -68,7 +68,7 @@ def tags(folder: Path) -> Path:
     return train({**TRAINED, "task": "multilabel"}, photos, folder / "of-tags")
 
 
-def write_scenes(root: Path, names: list[str], values: list[int], num_images: int, where: str = "") -> Path:
+def write_scenes(root: Path, names: list[str], values: list[int], num_images: int) -> Path:
     """Images and masks with a square of each value on ground 0; classes.txt names the values."""
     rng = np.random.default_rng(num_images)
     for number in range(num_images):
@@ -77,8 +77,8 @@ def write_scenes(root: Path, names: list[str], values: list[int], num_images: in
             mask[4:20, 2 + 12 * place : 12 + 12 * place] = value
             image[4:20, 2 + 12 * place : 12 + 12 * place, value % 3] += 150
         for kind, array in (("images", image), ("masks", mask)):
-            (root / kind / where).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(root / kind / where / f"{number:02d}.png")
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / kind / f"{number:02d}.png")
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in names))
     return root
 
@@ -311,9 +311,15 @@ def test_masks_are_judged_by_a_model_of_merged_classes_with_the_old_names_or_the
     assert evaluate_export(merger, str(fewer)).classes["vehicle"]["pixels"] == 3 * 160
 
 
-def test_masks_of_a_test_split_alone_are_judged(segmenter: Path, tmp_path: Path) -> None:
-    new = write_scenes(tmp_path / "new", ["ground", "tree", "car", "bus"], [1, 2, 3], 2, where="test")
-    found = evaluate_export(segmenter, str(new))
+@pytest.mark.parametrize(
+    ("images", "masks"), [("images/test", "masks/test"), ("test", "testannot"), ("test/images", "test/masks")]
+)
+def test_masks_of_a_test_split_alone_are_judged(segmenter: Path, tmp_path: Path, images: str, masks: str) -> None:
+    made = write_scenes(tmp_path / "made", ["ground", "tree", "car", "bus"], [1, 2, 3], 2)
+    for kind, folder in (("images", images), ("masks", masks)):
+        shutil.copytree(made / kind, tmp_path / "new" / folder)
+    shutil.copy(made / "classes.txt", tmp_path / "new")
+    found = evaluate_export(segmenter, str(tmp_path / "new"))
     assert found.num_images == 2
 
 

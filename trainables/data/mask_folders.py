@@ -110,7 +110,9 @@ def _by_split(spec: str, root: Path) -> Layout | None:
     if (root / "images").is_dir() and _has_lists(root):
         return None  # lists, not folders, give the split
     for images, masks in BY_SPLIT:
-        if (root / images.format("train")).is_dir() and (root / masks.format("train")).is_dir():
+        # Data that is only judged may have no train. images/ + masks/ are then read whole, whatever is below them.
+        begin = ("train",) if images.startswith("images") else SPLITS
+        if any((root / images.format(one)).is_dir() and (root / masks.format(one)).is_dir() for one in begin):
             break
     else:
         return None
