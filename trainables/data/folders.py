@@ -34,7 +34,8 @@ def scan_folder(spec: str, root: Path, read_as: ReadAs = READ_AS) -> Scan:
     filled = {(place.class_name, place.split) for place, names in images.items() if names}
     for place in found.places:
         # A class may have no image to be judged by. In groups it may be missing from some of them.
-        if place.split in ("", "train") and (place.class_name, place.split) not in filled:
+        is_empty = (place.class_name, place.split) not in filled
+        if is_empty and place.split in ("", "train") and read_as.for_training:
             raise DataError(_empty_class(spec, root, place))
     beside = [under(folder, name) for folder in found.above for name in images_in(root / folder)]
     if not filled:

@@ -28,7 +28,7 @@ def find_splits(spec: str, root: Path, read_as: ReadAs) -> tuple[dict[str, str],
         return {}, _flat_notes(spec, root, names, flat, alike)
 
     taken = {name: split_for[name] for name in with_classes}
-    if "train" not in taken.values():
+    if "train" not in taken.values() and read_as.for_training:
         near = [name for name in alike if resembled_split(name) == "train"]
         move = f"Rename {quoted(near)} to train" if near else f"Expected {CLASSES_BELOW}"
         raise DataError(
