@@ -17,6 +17,7 @@ from trainables.data.formats import load_dataset
 HEIGHT, WIDTH = 16, 20
 # Two rows of each value but the last, which fills the rest.
 STRIPES = (0, 1, 2)
+UNNAMED = "No file names the classes: they are called 'class 0' to 'class 2'. classes.txt names them."
 
 
 def photo(path: Path, seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:

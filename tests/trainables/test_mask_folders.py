@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_masks import STRIPES, load, mask, pairs, photo, refusal, stripes
+from drawn_masks import STRIPES, UNNAMED, load, mask, pairs, photo, refusal, stripes
 
 from trainables.data.mask_classes import VOC_CLASSES
 
@@ -48,7 +48,7 @@ def test_images_and_masks_with_the_same_stem_belong_together(tmp_path: Path) -> 
     assert dataset.names == ("images/a.jpg", "images/b.2020.jpg", "images/d.PNG", "images/deep/c.jpg")
     assert (images.mask(2) == stripes((2, 1, 0))).all()
     assert dataset.split_origin == "stratified, 20% val, seed 0"
-    assert dataset.notes == ()
+    assert dataset.notes == (UNNAMED,)
     assert dataset.mask_reader is not None
     assert (dataset.mask_reader(3) == stripes(STRIPES)).all()
 
@@ -83,7 +83,7 @@ def test_lists_give_the_split_by_stems_or_file_names(tmp_path: Path) -> None:
     assert names_of(dataset, "train") == ["images/a.jpg", "images/b.jpg", "images/c.jpg"]
     assert (names_of(dataset, "val"), names_of(dataset, "test")) == (["images/d.jpg"], ["images/e.jpg"])
     assert dataset.split_origin == "given by the data"
-    assert dataset.notes == ("1 image with a mask left out, as no list names it: 'images/f.jpg'.",)
+    assert dataset.notes == ("1 image with a mask left out, as no list names it: 'images/f.jpg'.", UNNAMED)
 
 
 def test_val_is_drawn_where_only_train_is_listed(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_training_copy_of_a_val_image_is_left_out(tmp_path: Path) -> None:
 
 def test_masks_without_an_image_are_left_out_with_a_note(tmp_path: Path) -> None:
     mask(pairs(tmp_path, STEMS) / "masks" / "z.png", STRIPES)
-    assert load(tmp_path)[0].notes == ("1 mask left out, without an image: 'masks/z.png'.",)
+    assert load(tmp_path)[0].notes == ("1 mask left out, without an image: 'masks/z.png'.", UNNAMED)
 
 
 def test_images_without_a_mask_are_refused_and_counted(tmp_path: Path) -> None:
@@ -124,14 +124,14 @@ def test_images_without_a_mask_are_refused_and_counted(tmp_path: Path) -> None:
     )
     dataset, _ = load(tmp_path, on_bad_image="skip")
     assert len(dataset.names) == 4
-    assert dataset.notes == ("2 images left out, without a mask: 'images/x.jpg', 'images/y.jpg'.",)
+    assert dataset.notes == ("2 images left out, without a mask: 'images/x.jpg', 'images/y.jpg'.", UNNAMED)
 
 
 def test_masks_with_other_stems_are_named_as_the_reason(tmp_path: Path) -> None:
     for i, stem in enumerate(STEMS):
         photo(tmp_path / "images" / f"{stem}.jpg", i)
-        mask(tmp_path / "masks" / f"{stem}_mask.png", STRIPES)
-    assert "'masks/a_mask.png' belongs to no image: masks need the stems of their images." in refusal(tmp_path)
+        mask(tmp_path / "masks" / f"{stem}{i}.png", STRIPES)
+    assert "'masks/a0.png' belongs to no image: masks need the stems of their images." in refusal(tmp_path)
 
 
 def test_a_jpeg_is_no_mask(tmp_path: Path) -> None:
@@ -153,7 +153,8 @@ def test_a_listed_name_without_an_image_is_refused_with_its_line(tmp_path: Path)
     (tmp_path / "val.txt").write_text("d\nnobody\n")
     message = refusal(tmp_path)
     assert "val.txt, line 2, lists 'nobody', but there is no image 'images/nobody.*'. Fix the line" in message
-    assert load(tmp_path, on_bad_image="skip")[0].notes == ("1 listed name left out, without an image: 'nobody'.",)
+    notes = load(tmp_path, on_bad_image="skip")[0].notes
+    assert notes == ("1 listed name left out, without an image: 'nobody'.", UNNAMED)
 
 
 def test_an_image_on_two_lists_is_refused(tmp_path: Path) -> None:
@@ -203,9 +204,10 @@ def test_lists_come_before_the_folders_of_a_split(tmp_path: Path) -> None:
 
 def test_camvid_without_test_or_its_masks_does(tmp_path: Path) -> None:
     camvid(tmp_path, ("train", "val"))
-    assert load(tmp_path)[0].notes == ()
+    assert load(tmp_path)[0].notes == (UNNAMED,)
     photo(tmp_path / "test" / "x.png", 99)
-    assert load(tmp_path)[0].notes == ("The images in 'test' are left out: there is no 'testannot' with their masks.",)
+    left_out = "The images in 'test' are left out: there is no 'testannot' with their masks."
+    assert load(tmp_path)[0].notes == (left_out, UNNAMED)
 
 
 def test_camvid_without_the_masks_of_val_is_refused(tmp_path: Path) -> None:

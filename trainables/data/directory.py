@@ -39,8 +39,8 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
             )
         require_plain(below(spec, TABLE_NAME), table)
         return scan_csv(below(spec, TABLE_NAME), table, read_as)
-    are_classes = read_as.layout in ("classes", "groups") or has_class_folders(path)
-    if are_classes or find_layout(spec, path) is None:
+    layout = None if read_as.layout == "classes" else find_layout(spec, path)
+    if layout is None or (has_class_folders(path) and not layout.in_splits):
         return scan_folder(spec, path, read_as)
     if task in TASKS:
         check_masks_wanted(task)
@@ -51,5 +51,5 @@ def _masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
     """The scan of masks, with notes about links and about what is left out for its ending."""
     scan = scan_masks(spec, root, read_as)
     masks = [scan.mask_reader.name(index) for index in range(len(scan.names))] if scan.mask_reader else []
-    folders = sorted({name.partition("/")[0] for name in (*scan.names, *masks)})
-    return replace(scan, notes=(*scan.notes, *notes_below(root, folders)))
+    folders = sorted({name.rpartition("/")[0].partition("/")[0] for name in (*scan.names, *masks)})
+    return replace(scan, notes=(*scan.notes, *notes_below(root, [""] if "" in folders else folders)))

@@ -30,6 +30,7 @@ from trainables.data.dataset import Dataset, RemoteCopy
 from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
 from trainables.data.directory import scan_directory
 from trainables.data.folders import LAYOUTS
+from trainables.data.mask_classes import void_notes
 from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
@@ -100,6 +101,7 @@ def load_dataset(
         split_origin=split.origin,
         notes=(
             *scan.notes,
+            *void_notes(scan.mask_reader, images.pixel_counts),
             *([f"{counted(len(skipped), 'image')} skipped as {why_bad}: {quoted(skipped)}."] if skipped else []),
             *split.notes,
         ),

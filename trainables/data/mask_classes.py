@@ -1,11 +1,14 @@
-"""Which classes a folder's masks have, and what their pixels mean: classes.txt, a palette file, or the masks alone."""
+"""Which classes a folder's masks have, and what their pixels mean: the user's own files, or else the masks alone.
+
+Pascal VOC's twenty-one names are taken for a folder of its layout only where no file names others and the masks fit:
+no value but 0 to 20 and 255, and either 18 of the 21 are there, or all images are called as Pascal VOC's
+(2007_000032). Other data in that layout was exported by an annotation tool and has classes of its own.
+"""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,40 +16,63 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
-from trainables.data.masks import Coding, Color, raw_mask, without_color
+from trainables.data.mask_names import VALUE_FILE, Names, is_void, read_names
+from trainables.data.mask_values import MANY, MaskValues, count_values, doubt, name_notes, refusal, share
+from trainables.data.masks import Coding, MaskFiles
+from trainables.data.words import counted, quoted
 
-CLASSES_FILE = "classes.txt"
-PALETTE_FILES = ("palette.txt", "label_colors.txt")  # the second is CamVid's own
-VOID_NAMES = ("void", "ignore", "unlabeled", "unlabelled")
 BINARY_CLASSES = ("background", "foreground")
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-CHUNK = 64  # masks decoded ahead
+VOC_ENOUGH = 18  # of the 21: a sample of Pascal VOC may lack a few
+VOC_STEM = re.compile(r"(.*/)?20(0[7-9]|1[0-2])_\d+\.\w+$")
+VOC_BORDER = (224, 224, 192)  # void's colour in Pascal VOC, which labelmap.txt does not list
 
 
-def find_coding(spec: str, root: Path, names: Sequence[str], default: tuple[str, ...] | None) -> Coding:
-    """The coding of the masks `names` below `root`, whose own files come before `default`, the format's classes.
+def find_coding(
+    spec: str,
+    root: Path,
+    names: Sequence[str],
+    *,
+    places: Sequence[str] = ("",),
+    value_places: Sequence[str] = (),
+    as_voc: bool = False,
+    mask_values: str | None = None,
+) -> tuple[Coding, list[str]]:
+    """The coding of the masks `names` below `root`, and notes on what was assumed.
+
+    places        folders in which files may name the classes; value_places: those in which _classes.csv may
+    as_voc        the layout is Pascal VOC's, whose names are taken where they fit
+    mask_values   'classes': every value is a class
 
     The masks themselves are decoded only where they alone can tell: how many classes there are where nobody named
     them, and whether two classes are coded as 0 and 255.
 
-    Raises DataError where a file is wrong, or two of them disagree.
+    Raises DataError where a file is wrong, two of them disagree, or the values do not look like class numbers.
     """
-    lines = _read_classes(spec, root / CLASSES_FILE) if (root / CLASSES_FILE).is_file() else None
-    for palette in PALETTE_FILES:
-        if (root / palette).is_file():
-            return _palette_coding(spec, palette, _read_palette(spec, root / palette), lines)
-    lines = lines or default
-    if lines is None or len(lines) == len(_classes(lines)) == 2:
-        values = _values(root, names, only_binary=lines is not None)
-        if values == {255} or values == {0, 255}:
-            # 1 is what the pixels of a 1-bit file hold.
-            return Coding(lines or BINARY_CLASSES, ((0, 0), (1, 1), (255, 1)))
-        highest = max(values - {VOID}, default=0)
-        lines = lines or tuple(f"class {index}" for index in range(highest + 1))
-    return index_coding(lines)
+    named = read_names(spec, root, places, value_places)
+    if mask_values is not None:
+        return _each_value(spec, root, names, named)
+    if named.colors:
+        return _palette_coding(spec, named), named.notes()
+    if named.values:
+        return _value_coding(named.values), named.notes()
+    if named.lines:
+        return _line_coding(spec, root, names, named.lines), named.notes()
+    values = count_values(spec, root, names, enough=lambda seen: as_voc and _voc_fits(seen))
+    if as_voc and (_voc_fits(values) or (_within_voc(values) and all(VOC_STEM.match(name) for name in names))):
+        return index_coding(VOC_CLASSES), ["Pascal VOC's own 21 names are used. classes.txt names others."]
+    values.settle_bits(spec)
+    why = doubt(values)
+    if why:
+        raise refusal(spec, values, why)
+    notes = name_notes(values)
+    if values.is_binary and VOID in values.held:
+        return _binary(BINARY_CLASSES), notes
+    highest = max(values.numbers, default=0)
+    return index_coding([f"class {index}" for index in range(highest + 1)]), notes
 
 
 def index_coding(lines: Sequence[str]) -> Coding:
@@ -55,8 +81,35 @@ def index_coding(lines: Sequence[str]) -> Coding:
     return Coding(_classes(lines), values if len(values) > VOID else (*values, (VOID, VOID)))
 
 
-def is_void(name: str) -> bool:
-    return name.lower() in VOID_NAMES
+def void_notes(reader: object, pixel_counts: np.ndarray | None) -> list[str]:
+    """How much of a folder's masks is void, which is neither learnt nor judged. pixel_counts: (N, 256) as coded."""
+    if not isinstance(reader, MaskFiles) or pixel_counts is None or not pixel_counts[:, VOID].any():
+        return []
+    coding, void = reader.coding, pixel_counts[:, VOID]
+    values = [str(value) for value, index in coding.values if index == VOID]
+    if coding.colors:
+        what = "What the palette calls void" if any(index == VOID for _, index in coding.colors) else "Value 255"
+    else:
+        what = f"Value {values[0]}" if len(values) == 1 else f"Values {' and '.join(values)}"
+    verb = "are" if what.startswith("Values") else "is"
+    num_read = int((pixel_counts.sum(axis=1) > 0).sum())
+    notes = [
+        f"{what} {verb} taken as void: {share(void.sum(), pixel_counts.sum())} of the pixels, in "
+        f"{(void > 0).sum():,} of {counted(num_read, 'mask')}."
+    ]
+    # Two names and masks of 0 and 255 beside masks of 0 and 1: the names alone do not say what 255 is.
+    second = pixel_counts[:, 1]
+    if (
+        len(coding.classes) == 2
+        and not coding.colors
+        and not second[void > 0].any()
+        and (values == [str(VOID)] or not second.any())
+    ):
+        notes.append(
+            "No mask holds both 1 and 255. If 255 is the second class in some of them, palette.txt says so "
+            "('255 255 255 name')."
+        )
+    return notes
 
 
 def _classes(lines: Sequence[str]) -> tuple[str, ...]:
@@ -68,104 +121,90 @@ def _indices(lines: Sequence[str]) -> tuple[int, ...]:
     return tuple(VOID if is_void(name) else _classes(lines).index(name) for name in lines)
 
 
-def _palette_coding(
-    spec: str, palette: str, colors: Sequence[tuple[Color, str]], lines: tuple[str, ...] | None
-) -> Coding:
-    """The names of the palette's lines are the classes in their order, unless classes.txt has others for them."""
-    own = tuple(dict.fromkeys(name for _, name in colors))  # several colours may share a class
-    if lines is None:
-        named = own
-    elif len(lines) == len(own):
-        named = lines
-    elif len(_classes(lines)) == len(_classes(own)):  # one of the two files leaves void out
-        rest = iter(_classes(lines))
-        named = tuple(name if is_void(name) else next(rest) for name in own)
-    else:
+def _binary(classes: tuple[str, ...]) -> Coding:
+    return Coding(classes, ((0, 0), (1, 1), (VOID, 1)))  # 1 is what the pixels of a 1-bit file hold
+
+
+def _line_coding(spec: str, root: Path, names: Sequence[str], lines: tuple[str, ...]) -> Coding:
+    """Two classes may be coded as 0 and 255; of all others, and of two with void, the lines number the values."""
+    if len(lines) == len(_classes(lines)) == 2:
+        values = count_values(spec, root, names, enough=lambda seen: any(seen.numbers[-1:]))
+        if not any(values.numbers) and (VOID in values.held or values.num_one_bit):
+            return _binary(lines)
+    return index_coding(lines)
+
+
+def _value_coding(values: Sequence[tuple[int, str]]) -> Coding:
+    """_classes.csv names each value; 255 is void where it does not."""
+    names = [name for _, name in values]
+    pairs = tuple(zip([value for value, _ in values], _indices(names), strict=True))
+    return Coding(_classes(names), pairs if VOID in dict(values) else (*pairs, (VOID, VOID)))
+
+
+def _each_value(spec: str, root: Path, names: Sequence[str], named: Names) -> tuple[Coding, list[str]]:
+    """Each value is a class, 255 too. The names are the lines of classes.txt, in ascending order of the values."""
+    if named.colors or named.values:
+        file = named.palette or VALUE_FILE
+        raise DataError(f"{spec}: {file} says what the masks mean. Remove it, or do without --mask-values classes.")
+    values = count_values(spec, root, names)
+    values.settle_bits(spec)
+    held = values.held
+    if len(held) > MANY:
+        raise refusal(
+            spec, values, f"more than {MANY} values are no classes, but smoothed edges",
+            "Resize and save masks without smoothing, or write palette.txt with a line 'R G B name' for each value.",
+        )  # fmt: skip
+    if named.lines and len(named.lines) != len(held):
         raise DataError(
-            f"{spec}: {palette} has {len(own)} names, and {CLASSES_FILE} {len(lines)}. "
+            f"{spec}: {named.file} has {counted(len(named.lines), 'line')}, and the masks hold "
+            f"{counted(len(held), 'value')}: {values.counted()}. Name each value, or remove {named.file}."
+        )
+    lines = named.lines or tuple(f"value {value}" for value in held)
+    pairs = list(zip(held, _indices(lines), strict=True))
+    if VOID in held and 1 not in held:
+        pairs.append((1, dict(pairs)[VOID]))  # 1 is what the pixels of a 1-bit file hold
+    note = f"Each of the {counted(len(held), 'value')} in the masks is a class: {', '.join(map(str, held))}."
+    return Coding(_classes(lines), tuple(pairs)), [note, *named.notes()]
+
+
+def _palette_coding(spec: str, named: Names) -> Coding:
+    """The names of the palette's lines are the classes in their order, unless classes.txt has others for them."""
+    own = tuple(dict.fromkeys(name for _, name in named.colors))  # several colours may share a class
+    lines = named.lines
+    classes, own_classes = _classes(lines), _classes(own)
+    moved = [name for name in classes if name in own_classes and classes.index(name) != own_classes.index(name)]
+    if not lines:
+        order = renamed = own
+    elif moved and set(classes) == set(own_classes):
+        order, renamed = lines, own  # the names tell which is which, in whatever order they stand
+    elif moved or (named.palette == "labelmap.txt" and classes != own_classes):
+        raise DataError(
+            f"{spec}: {named.palette} names {quoted(own)}, and {named.file} {quoted(lines)}. "
             "Make them agree line by line, or remove one of the files."
         )
-    index_of = dict(zip(own, _indices(named), strict=True))
-    coding = index_coding(named)
-    return replace(coding, colors=tuple((color, index_of[name]) for color, name in colors), palette=palette)
+    elif len(lines) == len(own):
+        order = renamed = lines
+    elif len(classes) == len(own_classes):  # one of the two files leaves void out
+        rest = iter(classes)
+        order = renamed = tuple(name if is_void(name) else next(rest) for name in own)
+    else:
+        raise DataError(
+            f"{spec}: {named.palette} has {len(own)} names, and {named.file} {len(lines)}. "
+            "Make them agree line by line, or remove one of the files."
+        )
+    coding = index_coding(order)
+    index_of = {
+        name: VOID if is_void(new) else coding.classes.index(new) for name, new in zip(own, renamed, strict=True)
+    }
+    colors = [(color, index_of[name]) for color, name in named.colors]
+    if named.palette == "labelmap.txt" and VOC_BORDER not in dict(colors):
+        colors.append((VOC_BORDER, VOID))
+    return replace(coding, colors=tuple(colors), palette=named.palette)
 
 
-def _read_classes(spec: str, file: Path) -> tuple[str, ...]:
-    names = [line.strip() for line in read_lines(spec, file)]
-    while names and not names[-1]:
-        names.pop()
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise DataError(
-                f"{spec}/{file.name}, line {number}: no name. Line i names index i - 1: name it, or 'void'."
-            )
-        if name in names[: number - 1] and not is_void(name):
-            raise DataError(f"{spec}/{file.name}, line {number}: class '{name}' stands there twice. Rename one.")
-    if len(_classes(names)) > VOID or len(names) > VOID + 1:
-        raise DataError(f"{spec}/{file.name} names {len(names)} classes; masks can hold {VOID} and void. Remove some.")
-    return tuple(names)
+def _within_voc(values: MaskValues) -> bool:
+    return not values.num_one_bit and max(values.numbers, default=0) < len(VOC_CLASSES)
 
 
-def _read_palette(spec: str, file: Path) -> list[tuple[Color, str]]:
-    colors: list[tuple[Color, str]] = []
-    for number, line in enumerate(read_lines(spec, file), 1):
-        if not line.strip():
-            continue
-        cells = re.split(r"[,\s]+", line.strip(), maxsplit=3)
-        if len(cells) < 4 or not all(cell.isdecimal() and int(cell) <= 255 for cell in cells[:3]):
-            raise DataError(
-                f"{spec}/{file.name}, line {number}: '{line.strip()}' is not 'R G B name' with numbers from 0 to 255. "
-                "Fix the line."
-            )
-        color = (int(cells[0]), int(cells[1]), int(cells[2]))
-        if color in [known for known, _ in colors]:
-            raise DataError(f"{spec}/{file.name}, line {number}: colour {color} stands there twice. Remove one.")
-        colors.append((color, cells[3].strip()))
-    if len({name for _, name in colors}) > VOID:
-        raise DataError(f"{spec}/{file.name} names more than {VOID} classes. Remove some.")
-    return colors
-
-
-def read_lines(spec: str, file: Path) -> list[str]:
-    """The lines of a text file of the data folder; a DataError where it is not UTF-8."""
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{spec}/{file.name}' is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
-
-
-def _values(root: Path, names: Sequence[str], only_binary: bool) -> set[int]:
-    """All values that the masks hold; with `only_binary` only until one of them is neither 0 nor 255.
-
-    Masks that cannot be read are left to the decoding, which names them; if none can be, the first says why.
-    """
-    values: set[int] = set()
-    first_error: DataError | None = None
-    for got in _each_values(root, names):
-        if isinstance(got, DataError):
-            first_error = first_error or got
-            continue
-        values |= got
-        if only_binary and values - {0, 255}:
-            return values
-    if not values and first_error is not None:
-        raise first_error
-    return values
-
-
-def _each_values(root: Path, names: Sequence[str]) -> Iterator[set[int] | DataError]:
-    def decode(name: str) -> set[int] | DataError:
-        try:
-            raw = without_color(raw_mask(root / name, name, as_colors=False), name)
-            found = set(np.unique(raw).tolist())
-            if raw.dtype == bool:
-                return {255 if value else 0 for value in found}
-            if max(found) > 255:
-                raise DataError(f"mask '{name}' has the value {max(found)}; class indices go up to {VOID - 1}")
-            return found
-        except DataError as error:
-            return error
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(names), CHUNK):
-            yield from pool.map(decode, names[start : start + CHUNK])
+def _voc_fits(values: MaskValues) -> bool:
+    return _within_voc(values) and len(values.numbers) >= VOC_ENOUGH

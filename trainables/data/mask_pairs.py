@@ -1,22 +1,26 @@
-"""Images and masks with the same stem, and the lists that say which of them are used for what."""
+"""Which mask belongs to which image: the one with the same stem, or the same but for what all names share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search_spaces.errors import DataError
-from trainables.data.mask_classes import read_lines
 from trainables.data.masks import MASK_SUFFIXES
-from trainables.data.reading import IMAGE_SUFFIXES, is_turned
+from trainables.data.reading import is_turned
 from trainables.data.walk import files_below, images_below
 from trainables.data.words import counted, quoted
+
+MASK_ENDING = "_mask"  # of masks that stand among the images, as Roboflow writes them
+# A word at an end of a name, such as '_mask' or 'img_': what comes before or after it tells the files apart.
+TAIL, HEAD = re.compile(r"(?<=.)[\W_]+[^\W\d_][^\W_]*$"), re.compile(r"^(?:.*/)?([^\W\d_]+[\W_]+)(?=.)")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask ('' where it has none), relative to the data's root; `stem` is what they share."""
+    """An image and its mask ('' where it has none), relative to the data's root; `stem` is the image's."""
 
     stem: str
     image: str
@@ -27,59 +31,43 @@ class Pair:
         return replace(self, split=split)
 
 
-def paired(spec: str, root: Path, images: str, masks: str) -> tuple[list[Pair], list[str]]:
-    """The images below one folder with their masks below the other, sorted; and the masks that have no image."""
-    mask_of = _by_stem(spec, files_below(root, root / masks, MASK_SUFFIXES), masks)
-    image_of = _by_stem(spec, images_below(root, root / images), images)
-    pairs = [Pair(stem, image, mask_of.get(stem, "")) for stem, image in image_of.items()]
-    return pairs, [mask for stem, mask in mask_of.items() if stem not in image_of]
+@dataclass(frozen=True)
+class Pairs:
+    """lone_masks: masks that have no image. notes: how masks were matched, where not by equal stems."""
+
+    pairs: list[Pair]
+    lone_masks: list[str]
+    notes: tuple[str, ...] = ()
 
 
-def listed(spec: str, folder: Path, pairs: list[Pair], images: str, on_bad_image: str) -> tuple[list[Pair], list[str]]:
-    """The pairs that train.txt, val.txt and test.txt name, each on its side, and notes about what is left out.
+def paired(spec: str, root: Path, images: str, masks: str) -> Pairs:
+    """The images below one folder with their masks below the other, sorted; for one folder, masks end in '_mask'.
 
-    trainval.txt stands in for a train.txt that is missing; what val.txt names is not in it.
+    Where no stem is shared, the word that all masks, or all images, have at an end of their names is left away.
     """
-    lists = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
-    if not lists["train"].is_file() and (folder / "trainval.txt").is_file():
-        lists["train"] = folder / "trainval.txt"
-    if not lists["train"].is_file():
-        present = quoted([file.name for file in lists.values() if file.is_file()])
-        raise DataError(f"'{spec}' has {present}, but no train.txt. Add it: the images to train on, one stem a line.")
-    pair_of = {pair.stem: pair for pair in pairs}
-    side_of: dict[str, tuple[str, str]] = {}  # stem -> (split, file)
-    unknown: list[str] = []
-    # Train last: of a trainval.txt it gets what val.txt has left.
-    for split in ("val", "test", "train"):
-        file = lists[split]
-        for number, line in enumerate(read_lines(spec, file) if file.is_file() else [], 1):
-            if not line.strip():
-                continue
-            stem = _stem_listed(line.strip(), images, pair_of)
-            if stem is None and on_bad_image == "error":
-                raise DataError(
-                    f"{spec}: {file.name}, line {number}, lists '{line.strip()}', but there is no image "
-                    f"'{images}/{_without_suffix(line.strip(), IMAGE_SUFFIXES)}.*'. "
-                    "Fix the line, or pass --on-bad-image skip."
-                )
-            if stem is None:
-                unknown.append(line.strip())
-                continue
-            other, where = side_of.setdefault(stem, (split, file.name))
-            if other != split and file.name != "trainval.txt":
-                raise DataError(
-                    f"{spec}: '{stem}' stands in {where} and in {file.name}, line {number}. "
-                    "An image is on one side only: remove one of the lines."
-                )
-    notes = []
-    if unknown:
-        notes.append(f"{counted(len(unknown), 'listed name')} left out, without an image: {quoted(unknown)}.")
-    unlisted = [pair.image for pair in pairs if pair.mask and pair.stem not in side_of]
-    if unlisted:
-        notes.append(
-            f"{counted(len(unlisted), 'image')} with a mask left out, as no list names it: {quoted(unlisted)}."
-        )
-    return [pair.on(side_of[pair.stem][0]) for pair in pairs if pair.stem in side_of], notes
+    mask_names = files_below(root, root / masks, MASK_SUFFIXES)
+    image_names = images_below(root, root / images)
+    if images == masks:
+        mask_names = [name for name in mask_names if _stem(name, masks).lower().endswith(MASK_ENDING)]
+        image_names = [name for name in image_names if name not in set(mask_names)]
+    mask_of, image_of = _by_stem(spec, mask_names, masks), _by_stem(spec, image_names, images)
+    key_of = {stem: stem for stem in image_of}
+    notes: tuple[str, ...] = ()
+    if images == masks:
+        mask_of = {stem[: -len(MASK_ENDING)]: mask for stem, mask in mask_of.items()}
+    elif not mask_of.keys() & image_of.keys():
+        masks_by_key, images_by_key = _plain_names(mask_of), _plain_names(image_of)
+        both = sorted(masks_by_key.keys() & images_by_key.keys())
+        if both:
+            mask_of = {key: mask_of[stem] for key, stem in masks_by_key.items()}
+            key_of = {stem: key for key, stem in images_by_key.items()}
+            notes = (
+                f"No mask has the stem of an image. They are matched without the words that all names share: "
+                f"'{image_of[images_by_key[both[0]]]}' has '{mask_of[both[0]]}'.",
+            )
+    pairs = [Pair(stem, image, mask_of.get(key_of[stem], "")) for stem, image in image_of.items()]
+    used = set(key_of.values())
+    return Pairs(pairs, [mask for key, mask in mask_of.items() if key not in used], notes)
 
 
 def turned_notes(root: Path, turned: Sequence[Pair]) -> list[str]:
@@ -94,11 +82,15 @@ def turned_notes(root: Path, turned: Sequence[Pair]) -> list[str]:
     ]
 
 
+def _stem(name: str, folder: str) -> str:
+    return name.removeprefix(f"{folder}/").rpartition(".")[0]
+
+
 def _by_stem(spec: str, names: Sequence[str], folder: str) -> dict[str, str]:
     """Stem relative to the folder -> name; a DataError where two files share one."""
     found: dict[str, str] = {}
     for name in names:
-        stem = name.removeprefix(f"{folder}/").rpartition(".")[0]
+        stem = _stem(name, folder)
         if stem in found:
             raise DataError(
                 f"{spec}: '{found[stem]}' and '{name}' have the same stem, and images and masks are matched by it. "
@@ -108,14 +100,19 @@ def _by_stem(spec: str, names: Sequence[str], folder: str) -> dict[str, str]:
     return found
 
 
-def _stem_listed(line: str, images: str, pair_of: dict[str, Pair]) -> str | None:
-    """The stem that a line means: it may be a stem, a file name, or a path from the data's root."""
-    for name in (line, line.removeprefix(f"{images}/"), line.removeprefix("./")):
-        for stem in (name, _without_suffix(name, (*IMAGE_SUFFIXES, *MASK_SUFFIXES))):
-            if stem in pair_of:
-                return stem
-    return None
-
-
-def _without_suffix(name: str, suffixes: tuple[str, ...]) -> str:
-    return name.rpartition(".")[0] if name.lower().endswith(suffixes) else name
+def _plain_names(stems: Iterable[str]) -> dict[str, str]:
+    """Stem without the words that all of them share at their ends -> stem. Empty where that makes two of them equal."""
+    plain = {stem: stem for stem in stems}
+    for pattern, group in ((TAIL, 0), (HEAD, 1)):
+        while True:
+            matches = {stem: pattern.search(name) for stem, name in plain.items()}
+            words = {match.group(group) if match else "" for match in matches.values()}
+            if len(words) != 1 or words == {""}:
+                break
+            plain = {
+                stem: plain[stem][: match.start(group)] + plain[stem][match.end(group) :]
+                for stem, match in matches.items()
+                if match is not None
+            }
+    by_name = {name: stem for stem, name in plain.items()}
+    return by_name if len(by_name) == len(plain) else {}

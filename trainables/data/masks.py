@@ -149,13 +149,41 @@ def _by_value(raw: np.ndarray, name: str, coding: Coding) -> npt.NDArray[np.uint
     indices = class_of[_as_bytes(raw)]  # (H, W)
     wrong |= indices < 0
     if wrong.any():
-        known = [value for value, _ in coding.values if value != VOID]
-        void = f", {VOID} for void" if (VOID, VOID) in coding.values else ""
+        worst = int(raw[wrong].max())
         raise DataError(
-            f"mask '{name}' has the value {int(raw[wrong].max())}, and there are {len(coding.classes)} classes "
-            f"(values {min(known)} to {max(known)}{void})"
+            f"mask '{name}' has the value {worst}, and there are {len(coding.classes)} classes "
+            f"({_known_values(coding)}){_if_instances(worst) or _if_ranked(raw, coding)}"
         )
     return indices.astype(np.uint8)
+
+
+def check_bytes(raw: np.ndarray, name: str) -> None:
+    """A DataError where an (H, W) mask holds what no class number can be: 16-bit and 32-bit files may."""
+    low, high = int(raw.min()), int(raw.max())
+    if low < 0 or high > 255:
+        worst = high if high > 255 else low
+        raise DataError(
+            f"mask '{name}' has the value {worst}, and class numbers go from 0 to 254{_if_instances(worst)}"
+        )
+
+
+def _known_values(coding: Coding) -> str:
+    """'values 0 to 2, 255 for void', or all of them where they have gaps."""
+    known = sorted(value for value, index in coding.values if (value, index) != (VOID, VOID))
+    has_gaps = len(known) <= known[-1] - known[0]
+    said = ", ".join(map(str, known)) if has_gaps else f"{known[0]} to {known[-1]}"
+    return f"values {said}" + (f", {VOID} for void" if (VOID, VOID) in coding.values else "")
+
+
+def _if_ranked(raw: np.ndarray, coding: Coding) -> str:
+    """What to do where the names may be meant for the values in their order: 0, 85, 170."""
+    if len(np.unique(raw)) > len(coding.classes):
+        return ""
+    return ": with --mask-values classes the names stand for the values that the masks hold, in their order"
+
+
+def _if_instances(value: int) -> str:
+    return ": a mask needs the class of each pixel, not instance ids" if value > 255 else ""
 
 
 def _by_color(raw: np.ndarray, name: str, coding: Coding) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from search_spaces.errors import ConfigError
 from search_spaces.names import did_you_mean
 from trainables.data.dataset import VOID
-from trainables.data.mask_classes import is_void
+from trainables.data.mask_names import is_void
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,133 @@
+"""Folders that may be the splits of masked data, in each of the ways in which images stand beside their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.data.mask_pairs import MASK_ENDING
+from trainables.data.masks import MASK_SUFFIXES
+from trainables.data.reading import IMAGE_SUFFIXES
+from trainables.data.split_names import looks_like_a_split, split_of
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
+MASK_ENDINGS = ("annot", "_annot", "_masks", "_mask", "_labels", "masks")  # of train's masks, in 'trainannot'
+
+Find = Callable[[Path, str], list["Part"]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One folder that may be a split's: `name` is what it is called, `masks` None where it has none."""
+
+    name: str
+    images: str
+    masks: str | None
+
+
+def beside(root: Path, base: str) -> list[Part]:
+    """Find train/ + trainannot/."""
+    names = folders(root / base)
+    of_masks = {name: name + ending for name in names for ending in MASK_ENDINGS if name + ending in names}
+    of_masks |= {
+        name: name[:-6] + "masks" for name in names if name.lower().endswith("images") and name[:-6] + "masks" in names
+    }
+    of_masks = {
+        name: masks for name, masks in of_masks.items()
+        if masks.endswith("annot") or any(holds(root / base / masks, MASK_SUFFIXES))
+    }  # fmt: skip
+    if not any(split_of(name) == "train" for name in of_masks):
+        return []
+    rest = [name for name in names if name not in of_masks.values()]
+    return [
+        Part(name, join(base, name), join(base, of_masks[name]) if name in of_masks else None)
+        for name in rest
+        if name in of_masks or split_of(name) or looks_like_a_split(name)
+    ]
+
+
+def inside_pair(root: Path, base: str) -> list[Part]:
+    """Find images/train/ + masks/train/."""
+    pair = pair_in(root, base)
+    if pair is None:
+        return []
+    images, masks = pair
+    with_masks = set(folders(root / masks))
+    return [
+        Part(name, f"{images}/{name}", f"{masks}/{name}" if name in with_masks else None)
+        for name in folders(root / images)
+    ]
+
+
+def inside_split(root: Path, base: str) -> list[Part]:
+    """Find train/images/ + train/masks/."""
+    parts = []
+    for name in folders(root / base):
+        pair = pair_in(root, join(base, name))
+        if pair is not None:
+            parts.append(Part(name, *pair))
+        elif split_of(name) or looks_like_a_split(name):
+            images = next((f for f in folders(root / base / name) if f.lower() in IMAGE_FOLDERS), None)
+            if images is not None:
+                parts.append(Part(name, join(base, f"{name}/{images}"), None))
+    return parts
+
+
+def same_folder(root: Path, base: str) -> list[Part]:
+    """Find train/x.jpg + train/x_mask.png."""
+    parts = []
+    for name in folders(root / base):
+        folder = join(base, name)
+        masks = any(Path(name).stem.lower().endswith(MASK_ENDING) for name in holds(root / folder, MASK_SUFFIXES))
+        if masks or ((split_of(name) or looks_like_a_split(name)) and any(holds(root / folder, IMAGE_SUFFIXES))):
+            parts.append(Part(name, folder, folder if masks else None))
+    return parts
+
+
+def leftover(root: Path, base: str, parts: Sequence[Part], find: Find) -> tuple[list[str], list[str]]:
+    """The folders, and the images, that are in no part and stand where the folders of the splits do."""
+    where = Path(parts[0].images).parent.as_posix() if find is inside_pair else base
+    used = {folder for part in parts for folder in (part.images, part.masks) if folder}
+    paths = {join(where, name): name for name in folders(root / where)}
+    unused = [name for path, name in paths.items() if not any(f"{one}/".startswith(f"{path}/") for one in used)]
+    return unused, holds(root / where, IMAGE_SUFFIXES)
+
+
+def pair_in(root: Path, base: str) -> tuple[str, str] | None:
+    """A folder's folders of images and of masks, relative to the root.
+
+    A folder that is not called masks counts only where it holds files that masks can be: 'labels' may hold boxes.
+    """
+    names = {name.lower(): name for name in folders(root / base)}
+    images = next((names[name] for name in IMAGE_FOLDERS if name in names), None)
+    for name in MASK_FOLDERS:
+        if images is None or name not in names:
+            continue
+        folder = root / base / names[name]
+        below = (inner for inner in [folder, *(folder / inner for inner in folders(folder))])
+        if name in ("masks", "mask") or any(any(holds(inner, MASK_SUFFIXES)) for inner in below):
+            return join(base, images), join(base, names[name])
+    return None
+
+
+def folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a folder is a system's own: hidden, or left behind by an archive or a disk."""
+    return name.startswith((".", "__", "@", "$")) or name == "lost+found"
+
+
+def holds(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """A folder's own files of these suffixes, sorted."""
+    names = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in suffixes]
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def join(base: str, name: str) -> str:
+    return f"{base}/{name}" if base else name

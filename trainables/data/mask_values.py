@@ -1,0 +1,252 @@
+"""How often the masks of a data set hold each value, and whether the values look like class numbers.
+
+Where no file names the classes, values are class numbers only if all of this holds:
+
+    0, 1, 2, ... k without a gap, 255 apart. Grey levels (0, 85, 170), ids (7, 11, 26) and smoothed edges have gaps
+    k is at most 63. More classes than that need names anyhow, and smoothed edges may leave no gap
+    255 beside them is void only if it covers at most half of the pixels, and stands beside a class number above 0 in
+    some mask. Else some masks may be 0 and 1, and others 0 and 255
+
+0 and 255 alone are two classes. All else stops: a wrong guess would train for hours on classes that nobody drew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from search_spaces.errors import DataError
+from trainables.data.dataset import VOID
+from trainables.data.masks import check_bytes, raw_mask, without_color
+from trainables.data.words import counted
+
+MOST_UNNAMED = 64  # class numbers that are believed without a file of names
+MOST_VOID = 0.5  # share of the pixels up to which 255 is believed to be void
+MANY = 32  # more values than that look like smoothed edges
+EDGE_VALUES, MOST_SMOOTHED = 4, 0.25  # so many between 0 and 255, on fewer of the pixels, do too
+INSTANCES_FROM = 8  # classes from which on values that run from 0 in every mask may be instance ids
+SHOWN = 8
+CHUNK = 64  # masks counted ahead
+BLOCK = 1 << 20  # pixels counted at a time: bincount makes eight bytes of each
+
+
+@dataclass(eq=False)
+class MaskValues:
+    """What the masks hold.
+
+    pixels, masks  (256,) int64: pixels of each value, and masks that have any
+    bits           (2,) int64: pixels of 0 and of 1 in 1-bit masks, until `settle_bits`
+    num_masks      masks that could be read
+    num_one_bit    1-bit masks with a set pixel
+    with_numbers   masks in which 255 stands beside a value from 1 to 254
+    with_zero      masks that hold 0 and 255, and nothing else
+    prefix_ends    the highest values of masks whose values run from 0 without a gap; None after one that does not
+    """
+
+    pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    masks: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    bits: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+    num_masks: int = 0
+    num_one_bit: int = 0
+    with_numbers: int = 0
+    with_zero: int = 0
+    prefix_ends: set[int] | None = field(default_factory=set)
+
+    def add(self, counts: npt.NDArray[np.int64]) -> None:
+        """The pixels of each value in one mask: (256,), or (2,) of a 1-bit mask."""
+        self.num_masks += 1
+        if len(counts) == 2:
+            self.bits += counts
+            self.num_one_bit += bool(counts[1])
+            return
+        self.pixels += counts
+        self.masks += counts > 0
+        numbers = np.flatnonzero(counts[:VOID])
+        if counts[VOID]:
+            self.with_numbers += bool(len(numbers) and numbers[-1] > 0)
+            self.with_zero += numbers.tolist() == [0]
+        if len(numbers) and numbers[-1] >= len(numbers):
+            self.prefix_ends = None
+        elif len(numbers) and self.prefix_ends is not None:
+            self.prefix_ends.add(int(numbers[-1]))
+
+    def settle_bits(self, spec: str) -> None:
+        """Count the set pixels of 1-bit masks as what the other masks hold beside 0, 255 where there are none.
+
+        Raises DataError where the others hold more than that: nobody can tell which of their values is meant.
+        """
+        if self.num_one_bit and not (set(self.held) <= {0, VOID} or set(self.held) <= {0, 1}):
+            raise DataError(
+                f"{spec}: {self.num_one_bit} of {counted(self.num_masks, 'mask')} are 1-bit, and the others hold the "
+                f"values {_listed(self.held)}. Save all masks with 8 bits."
+            )
+        value = 1 if 1 in self.held else VOID
+        self.pixels[[0, value]] += self.bits
+        self.masks[[0, value]] += self.num_one_bit
+        self.bits[:] = 0
+
+    @property
+    def held(self) -> list[int]:
+        """All values, ascending."""
+        return [int(value) for value in np.flatnonzero(self.pixels)]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [value for value in self.held if value != VOID]
+
+    @property
+    def is_binary(self) -> bool:
+        """0 and 255 alone, or less than that."""
+        return set(self.held) <= {0, VOID}
+
+    @property
+    def look_smoothed(self) -> bool:
+        """Many values, or several between 0 and 255 on few pixels."""
+        between = len(self.held) - 2
+        few = self.pixels[1:VOID].sum() < MOST_SMOOTHED * self.pixels.sum()
+        edges = bool(self.pixels[0]) and bool(self.pixels[VOID]) and between >= EDGE_VALUES and bool(few)
+        return not self.has_no_gap and (edges or len(self.held) > MANY)
+
+    @property
+    def has_no_gap(self) -> bool:
+        return self.numbers == list(range(len(self.numbers)))
+
+    def counted(self) -> str:
+        """'0 (61.3% of the pixels, 6 of 6 masks), 85 (...)': all values, or the commonest of many."""
+        shown = self.held
+        if len(shown) > SHOWN:
+            shown = sorted(sorted(shown, key=lambda value: -self.pixels[value])[:SHOWN])
+        said = [
+            f"{value} ({share(self.pixels[value], self.pixels.sum())} of the pixels, "
+            f"{self.masks[value]} of {counted(self.num_masks, 'mask')})"
+            for value in shown
+        ]
+        rest = len(self.held) - len(shown)
+        return ", ".join(said) + (f" and {rest} more" if rest else "")
+
+
+def share(part: float, whole: float) -> str:
+    """'4.2%', and of very little as many digits as it takes to be seen."""
+    percent = 100 * part / max(whole, 1)
+    return (
+        f"{percent:.1f}%" if percent >= 0.1 or not part else f"{percent:.1g}%" if percent >= 1e-4 else "under 0.0001%"
+    )
+
+
+def count_values(
+    spec: str, root: Path, names: Sequence[str], enough: Callable[[MaskValues], bool] = lambda _: False
+) -> MaskValues:
+    """The values of all masks, or of as many as are `enough`.
+
+    Masks that cannot be read are left to the decoding, which names them. Raises DataError where none can be.
+    """
+    values = MaskValues()
+    first_error: DataError | None = None
+    for got in _each(root, names):
+        if isinstance(got, DataError):
+            first_error = first_error or got
+            continue
+        values.add(got)
+        if enough(values):
+            return values
+    if not values.num_masks and first_error is not None:
+        raise DataError(f"{spec}: {first_error}. Correct it, or write what its values mean into palette.txt.")
+    return values
+
+
+def doubt(values: MaskValues) -> str:
+    """Why the values are no class numbers; '' where they are. See the top of this file for the rule."""
+    numbers = values.numbers
+    if values.is_binary:
+        return ""
+    if values.look_smoothed:
+        return "so many look like smoothed edges, which a mask must not have"
+    if 0 not in numbers:
+        return "class numbers begin at 0"
+    if not values.has_no_gap:
+        return "class numbers run from 0 without a gap"
+    if len(numbers) > MOST_UNNAMED:
+        return f"more than {MOST_UNNAMED} classes need a file that names them"
+    return _void_doubt(values)
+
+
+def refusal(spec: str, values: MaskValues, why: str, move: str = "") -> DataError:
+    """Return the error with the values and their counts; `move` '' names the files and the option that help."""
+    if _void_doubt(values):
+        move = move or (
+            "If 255 is void, name the classes in classes.txt, one a line. If it is a class, give it a name in "
+            "palette.txt ('255 255 255 name'), where several values may share one."
+        )
+    smoothing = "Resize and save masks without smoothing. " if values.look_smoothed else ""
+    example = next((value for value in values.held if value), 0)
+    move = move or (
+        f"{smoothing}Write palette.txt with a line 'R G B name' for each value ('{example} {example} {example} name'), or "
+        "classes.txt, whose line i names the value i - 1. Or pass --mask-values classes to make each value a class."
+    )
+    return DataError(
+        f"{spec}: masks hold the values {_listed(values.held)}, which do not look like class numbers: {why}. "
+        f"Counted: {values.counted()}. {move}"
+    )
+
+
+def _void_doubt(values: MaskValues) -> str:
+    """Why 255 beside class numbers may be no void."""
+    numbers = values.numbers
+    if VOID not in values.held or len(numbers) < 2 or not values.has_no_gap:
+        return ""
+    if values.pixels[VOID] > MOST_VOID * values.pixels.sum():
+        return "255 would be void, and is more than half of all pixels"
+    if not values.with_numbers and (values.with_zero or len(numbers) == 2):
+        highest = numbers[-1]
+        others = "1" if highest == 1 else f"any of 1 to {highest}"
+        return f"no mask with 255 holds {others}, so some may have 0 and 255 where others have 0 to {highest}"
+    return ""
+
+
+def name_notes(values: MaskValues) -> list[str]:
+    """What is assumed where no file names the classes."""
+    numbers = values.numbers
+    if values.is_binary and VOID in values.held:
+        return ["No file names the classes: 0 is called 'background' and 255 'foreground'. classes.txt names others."]
+    if len(numbers) < 2:
+        return []
+    to = "and" if len(numbers) == 2 else "to"
+    notes = [
+        f"No file names the classes: they are called 'class 0' {to} 'class {numbers[-1]}'. classes.txt names them."
+    ]
+    if len(numbers) > INSTANCES_FROM and values.prefix_ends and len(values.prefix_ends) > 2:
+        notes.append(
+            "In every mask the values run from 0 without a gap, as instance ids do. Masks need the class of each pixel."
+        )
+    return notes
+
+
+def _listed(held: Sequence[int]) -> str:
+    return ", ".join(map(str, held[:SHOWN])) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
+
+
+def _each(root: Path, names: Sequence[str]) -> Iterator[npt.NDArray[np.int64] | DataError]:
+    def count(name: str) -> npt.NDArray[np.int64] | DataError:
+        try:
+            raw = without_color(raw_mask(root / name, name, as_colors=False), name)  # (H, W)
+            if raw.dtype != bool:
+                check_bytes(raw, name)
+        except DataError as error:
+            return error
+        if raw.dtype == bool:
+            ones = int(np.count_nonzero(raw))
+            return np.array([raw.size - ones, ones])
+        counts, flat = np.zeros(256, np.int64), raw.ravel()
+        for start in range(0, len(flat), BLOCK):
+            counts += np.bincount(flat[start : start + BLOCK], minlength=256)
+        return counts
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(names), CHUNK):
+            yield from pool.map(count, names[start : start + CHUNK])
