@@ -16,8 +16,9 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
+from trainables.data.mask_doubts import doubt, name_notes, palette_doubt, refusal
 from trainables.data.mask_names import VALUE_FILE, Names, is_void, read_names
-from trainables.data.mask_values import MANY, MaskValues, count_values, doubt, name_notes, refusal, share
+from trainables.data.mask_values import MANY, MaskValues, count_values, share
 from trainables.data.masks import Coding, MaskFiles
 from trainables.data.words import counted, quoted
 
@@ -149,6 +150,10 @@ def _each_value(spec: str, root: Path, names: Sequence[str], named: Names) -> tu
     values = count_values(spec, root, names)
     values.settle_bits(spec)
     held = values.held
+    if palette_doubt(values):
+        raise refusal(
+            spec, values, palette_doubt(values), "Write palette.txt with a line 'R G B name' for each colour."
+        )
     if len(held) > MANY:
         raise refusal(
             spec, values, f"more than {MANY} values are no classes, but smoothed edges",

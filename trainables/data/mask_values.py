@@ -1,14 +1,4 @@
-"""How often the masks of a data set hold each value, and whether the values look like class numbers.
-
-Where no file names the classes, values are class numbers only if all of this holds:
-
-    0, 1, 2, ... k without a gap, 255 apart. Grey levels (0, 85, 170), ids (7, 11, 26) and smoothed edges have gaps
-    k is at most 63. More classes than that need names anyhow, and smoothed edges may leave no gap
-    255 beside them is void only if it covers at most half of the pixels, and stands beside a class number above 0 in
-    some mask. Else some masks may be 0 and 1, and others 0 and 255
-
-0 and 255 alone are two classes. All else stops: a wrong guess would train for hours on classes that nobody drew.
-"""
+"""How often the masks of a data set hold each value."""
 
 from __future__ import annotations
 
@@ -23,17 +13,16 @@ import numpy.typing as npt
 
 from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
-from trainables.data.masks import check_bytes, raw_mask, without_color
+from trainables.data.masks import check_bytes, palette_of, raw_mask, without_color
 from trainables.data.words import counted
 
-MOST_UNNAMED = 64  # class numbers that are believed without a file of names
-MOST_VOID = 0.5  # share of the pixels up to which 255 is believed to be void
 MANY = 32  # more values than that look like smoothed edges
 EDGE_VALUES, MOST_SMOOTHED = 4, 0.25  # so many between 0 and 255, on fewer of the pixels, do too
-INSTANCES_FROM = 8  # classes from which on values that run from 0 in every mask may be instance ids
 SHOWN = 8
 CHUNK = 64  # masks counted ahead
 BLOCK = 1 << 20  # pixels counted at a time: bincount makes eight bytes of each
+
+Counted = tuple[npt.NDArray[np.int64], Sequence[tuple[int, ...]]]  # pixels of each value, colours of the palette
 
 
 @dataclass(eq=False)
@@ -47,6 +36,7 @@ class MaskValues:
     with_numbers   masks in which 255 stands beside a value from 1 to 254
     with_zero      masks that hold 0 and 255, and nothing else
     prefix_ends    the highest values of masks whose values run from 0 without a gap; None after one that does not
+    colors         what palette images show for a value; recoloured: a value that has several colours
     """
 
     pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
@@ -57,10 +47,15 @@ class MaskValues:
     with_numbers: int = 0
     with_zero: int = 0
     prefix_ends: set[int] | None = field(default_factory=set)
+    colors: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    recoloured: int | None = None
 
-    def add(self, counts: npt.NDArray[np.int64]) -> None:
-        """The pixels of each value in one mask: (256,), or (2,) of a 1-bit mask."""
+    def add(self, counts: npt.NDArray[np.int64], palette: Sequence[tuple[int, ...]]) -> None:
+        """Add one mask: the pixels of each value, (256,) or (2,) of a 1-bit mask, and the colours of its palette."""
         self.num_masks += 1
+        for value, color in enumerate(palette):
+            if value < len(counts) and counts[value] and self.colors.setdefault(value, color) != color:
+                self.recoloured = value
         if len(counts) == 2:
             self.bits += counts
             self.num_one_bit += bool(counts[1])
@@ -84,7 +79,7 @@ class MaskValues:
         if self.num_one_bit and not (set(self.held) <= {0, VOID} or set(self.held) <= {0, 1}):
             raise DataError(
                 f"{spec}: {self.num_one_bit} of {counted(self.num_masks, 'mask')} are 1-bit, and the others hold the "
-                f"values {_listed(self.held)}. Save all masks with 8 bits."
+                f"values {listed(self.held)}. Save all masks with 8 bits."
             )
         value = 1 if 1 in self.held else VOID
         self.pixels[[0, value]] += self.bits
@@ -152,7 +147,7 @@ def count_values(
         if isinstance(got, DataError):
             first_error = first_error or got
             continue
-        values.add(got)
+        values.add(*got)
         if enough(values):
             return values
     if not values.num_masks and first_error is not None:
@@ -160,79 +155,13 @@ def count_values(
     return values
 
 
-def doubt(values: MaskValues) -> str:
-    """Why the values are no class numbers; '' where they are. See the top of this file for the rule."""
-    numbers = values.numbers
-    if values.is_binary:
-        return ""
-    if values.look_smoothed:
-        return "so many look like smoothed edges, which a mask must not have"
-    if 0 not in numbers:
-        return "class numbers begin at 0"
-    if not values.has_no_gap:
-        return "class numbers run from 0 without a gap"
-    if len(numbers) > MOST_UNNAMED:
-        return f"more than {MOST_UNNAMED} classes need a file that names them"
-    return _void_doubt(values)
-
-
-def refusal(spec: str, values: MaskValues, why: str, move: str = "") -> DataError:
-    """Return the error with the values and their counts; `move` '' names the files and the option that help."""
-    if _void_doubt(values):
-        move = move or (
-            "If 255 is void, name the classes in classes.txt, one a line. If it is a class, give it a name in "
-            "palette.txt ('255 255 255 name'), where several values may share one."
-        )
-    smoothing = "Resize and save masks without smoothing. " if values.look_smoothed else ""
-    example = next((value for value in values.held if value), 0)
-    move = move or (
-        f"{smoothing}Write palette.txt with a line 'R G B name' for each value ('{example} {example} {example} name'), or "
-        "classes.txt, whose line i names the value i - 1. Or pass --mask-values classes to make each value a class."
-    )
-    return DataError(
-        f"{spec}: masks hold the values {_listed(values.held)}, which do not look like class numbers: {why}. "
-        f"Counted: {values.counted()}. {move}"
-    )
-
-
-def _void_doubt(values: MaskValues) -> str:
-    """Why 255 beside class numbers may be no void."""
-    numbers = values.numbers
-    if VOID not in values.held or len(numbers) < 2 or not values.has_no_gap:
-        return ""
-    if values.pixels[VOID] > MOST_VOID * values.pixels.sum():
-        return "255 would be void, and is more than half of all pixels"
-    if not values.with_numbers and (values.with_zero or len(numbers) == 2):
-        highest = numbers[-1]
-        others = "1" if highest == 1 else f"any of 1 to {highest}"
-        return f"no mask with 255 holds {others}, so some may have 0 and 255 where others have 0 to {highest}"
-    return ""
-
-
-def name_notes(values: MaskValues) -> list[str]:
-    """What is assumed where no file names the classes."""
-    numbers = values.numbers
-    if values.is_binary and VOID in values.held:
-        return ["No file names the classes: 0 is called 'background' and 255 'foreground'. classes.txt names others."]
-    if len(numbers) < 2:
-        return []
-    to = "and" if len(numbers) == 2 else "to"
-    notes = [
-        f"No file names the classes: they are called 'class 0' {to} 'class {numbers[-1]}'. classes.txt names them."
-    ]
-    if len(numbers) > INSTANCES_FROM and values.prefix_ends and len(values.prefix_ends) > 2:
-        notes.append(
-            "In every mask the values run from 0 without a gap, as instance ids do. Masks need the class of each pixel."
-        )
-    return notes
-
-
-def _listed(held: Sequence[int]) -> str:
+def listed(held: Sequence[int]) -> str:
+    """'0, 85, 170'; of many values the first, and how many more there are."""
     return ", ".join(map(str, held[:SHOWN])) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
 
 
-def _each(root: Path, names: Sequence[str]) -> Iterator[npt.NDArray[np.int64] | DataError]:
-    def count(name: str) -> npt.NDArray[np.int64] | DataError:
+def _each(root: Path, names: Sequence[str]) -> Iterator[Counted | DataError]:
+    def count(name: str) -> Counted | DataError:
         try:
             raw = without_color(raw_mask(root / name, name, as_colors=False), name)  # (H, W)
             if raw.dtype != bool:
@@ -241,11 +170,11 @@ def _each(root: Path, names: Sequence[str]) -> Iterator[npt.NDArray[np.int64] | 
             return error
         if raw.dtype == bool:
             ones = int(np.count_nonzero(raw))
-            return np.array([raw.size - ones, ones])
+            return np.array([raw.size - ones, ones]), ()
         counts, flat = np.zeros(256, np.int64), raw.ravel()
         for start in range(0, len(flat), BLOCK):
             counts += np.bincount(flat[start : start + BLOCK], minlength=256)
-        return counts
+        return counts, palette_of(root / name)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(names), CHUNK):

@@ -97,6 +97,13 @@ def raw_mask(path: Path, name: str, as_colors: bool) -> np.ndarray:
         raise DataError(f"mask '{name}' cannot be read: {why_unreadable(error)}") from error
 
 
+def palette_of(path: Path) -> list[tuple[int, ...]]:
+    """The colours of a palette image by their index; empty for other files, and for a GIF, which is read by greys."""
+    with Image.open(path) as image:
+        palette = image.getpalette("RGB") if image.mode == "P" and image.format != "GIF" else None
+    return list(zip(*[iter(palette or [])] * 3, strict=True))
+
+
 def _greys(image: Image.Image) -> np.ndarray:
     """(H, W) greys of a GIF that shows nothing but greys, or else its indices.
 
