@@ -13,7 +13,7 @@ from search_spaces.errors import DataError
 from trainables.data.mask_classes import find_coding
 from trainables.data.mask_layouts import find_layout
 from trainables.data.mask_lists import listed
-from trainables.data.mask_pairs import Pair, paired, turned_notes
+from trainables.data.mask_pairs import MASK_ENDING, Pair, paired, turned_notes
 from trainables.data.masks import MASK_SUFFIXES, MaskFiles, mask_digests
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import FileReader, is_turned
@@ -94,6 +94,7 @@ def _with_masks(
         missing = [pair for pair in missing if pair.split != "test"]
     if missing and on_bad_image == "error":
         first, *rest = missing
+        ending = MASK_ENDING if first.image.startswith(f"{masks}/") else ""
         more = f" ({len(rest)} more like it)" if rest else ""
         beside = f" '{lone_masks[0]}' belongs to no image: masks need the stems of their images." if lone_masks else ""
         jpeg = next(
@@ -104,8 +105,8 @@ def _with_masks(
                 f" '{jpeg}' is no mask: JPEG's compression changes its values; masks are {', '.join(MASK_SUFFIXES)}."
             )
         raise DataError(
-            f"{spec}: image '{first.image}' has no mask '{masks}/{first.stem}.*'{more}.{beside} Add it, list the "
-            "images to use in train.txt and val.txt, or pass --on-bad-image skip to leave out what has no mask."
+            f"{spec}: image '{first.image}' has no mask '{masks}/{first.stem}{ending}.*'{more}.{beside} Add it, list "
+            "the images to use in train.txt and val.txt, or pass --on-bad-image skip to leave out what has no mask."
         )
     if missing:
         names = [pair.image for pair in missing]

@@ -5,14 +5,13 @@
     train/x.jpg + train/x_mask.png      as Roboflow
     JPEGImages/ + SegmentationClass/    as Pascal VOC, labelme and CVAT: mask_voc.py
 
-Folders of masks may be called masks, mask, labels, label or annotations, and splits as in split_names.py. A folder
-that holds nothing but such a folder is entered.
+Folders of masks may be called masks, mask, labels, label or annotations, and splits as in split_names.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.errors import DataError
@@ -21,8 +20,6 @@ from trainables.data.mask_pairs import MASK_ENDING
 from trainables.data.mask_split_folders import (
     Part,
     beside,
-    folders,
-    holds,
     inside_pair,
     inside_split,
     leftover,
@@ -31,11 +28,8 @@ from trainables.data.mask_split_folders import (
 )
 from trainables.data.mask_voc import find_voc
 from trainables.data.read_as import ReadAs
-from trainables.data.reading import IMAGE_SUFFIXES
 from trainables.data.split_names import looks_like_a_split, split_of
 from trainables.data.words import counted, quoted
-
-READ_AS = ReadAs()
 
 
 @dataclass(frozen=True)
@@ -43,9 +37,9 @@ class Layout:
     """Where a folder keeps what, relative to its root.
 
     parts     (folder of images, folder of masks, split of all of them or '')
-    base      the folder that holds them all, '' for the root: files there name the classes
+    base      the folder of one year of Pascal VOC, where files may name the classes as in the root
     lists     which images are used for what; None where there are no lists
-    in_splits whether the folders of the splits stand in the base, where class folders could be
+    in_splits whether images and masks stand in the folders of the splits, where class folders could be
     as_voc    whether Pascal VOC's own classes are meant where no file names others
     """
 
@@ -57,47 +51,47 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
-def find_layout(spec: str, root: Path, read_as: ReadAs = READ_AS) -> Layout | None:
-    """The layout of the masks in `root`, or None where it has none. Raises DataError where it could mean several."""
-    layout = _layout_of(spec, root, "", read_as)
-    if layout is not None:
-        return layout
-    only = folders(root)
-    if len(only) == 1 and not any(holds(root, IMAGE_SUFFIXES)):
-        layout = _layout_of(spec, root, only[0], read_as)
-        if layout is not None:
-            return replace(layout, notes=(f"Everything is in the folder '{only[0]}'.", *layout.notes))
-    return None
+def find_layout(spec: str, root: Path, read_as: ReadAs | None = None) -> Layout | None:
+    """The layout of the masks in `root`, or None where it has none.
 
-
-def _layout_of(spec: str, root: Path, base: str, read_as: ReadAs) -> Layout | None:
-    pair = pair_in(root, base)
+    Raises DataError where it could mean several. With `read_as` None, what an option could settle is let through: it
+    is asked only whether there are masks.
+    """
+    pair = pair_in(root, "")
     two = None if pair is None else (*pair, "")
     if two is not None:
-        lists = find_lists(spec, root / base)
+        lists = find_lists(spec, root)
         if lists is not None:  # lists, not folders, give the split
-            return Layout((two,), base, lists)
-    for find, in_splits in ((beside, True), (inside_pair, False), (inside_split, True), (same_folder, True)):
-        parts = find(root, base)
+            return Layout((two,), lists=lists)
+    for find, in_splits in ((beside, False), (inside_pair, False), (inside_split, True), (same_folder, False)):
+        parts = find(root)
         if any(split_of(part.name) == "train" and part.masks for part in parts):
-            return _by_split(spec, base, parts, leftover(root, base, parts, find), in_splits, read_as)
+            return _by_split(spec, parts, leftover(root, parts, find), in_splits, read_as)
         if two is None and find is inside_split and len([part for part in parts if part.masks]) > 1:
-            return _groups(spec, base, parts, read_as)
-    voc = find_voc(spec, root, base)
+            return _groups(spec, parts, read_as)
+    voc = find_voc(spec, root)
     if voc is not None:
         return Layout((voc.part,), voc.base, voc.lists, as_voc=True, notes=voc.notes)
-    return None if two is None else Layout((two,), base)
+    if two is None:
+        return None
+    like_splits = [part.name for part in inside_pair(root) if split_of(part.name) or looks_like_a_split(part.name)]
+    if len(like_splits) > 1 and read_as is not None and read_as.layout != "groups":
+        raise DataError(
+            f"'{two[0]}' in '{spec}' has {quoted(like_splits)}, and none is called train. Rename them to train, val and "
+            "test, or pass --layout groups to take all of them together."
+        )
+    return Layout((two,))
 
 
 def _by_split(
-    spec: str, base: str, parts: Sequence[Part], others: tuple[list[str], list[str]], in_splits: bool, read_as: ReadAs
+    spec: str, parts: Sequence[Part], others: tuple[list[str], list[str]], in_splits: bool, read_as: ReadAs | None
 ) -> Layout:
     """One part for each split, the unknown ones refused unless `--layout splits` says that they are left out."""
     by_name: dict[str, Part] = {}
     notes = []
     unknown = [part.name for part in parts if split_of(part.name) is None]
     doubtful = [name for name in unknown if looks_like_a_split(name)]
-    if doubtful and read_as.layout != "splits":
+    if doubtful and read_as is not None and read_as.layout != "splits":
         raise DataError(
             f"'{spec}' has {quoted([part.name for part in parts if split_of(part.name)])}, and {quoted(doubtful)}, "
             "which is no name of a split. Rename it to train, val or test, or pass --layout splits to leave it out."
@@ -127,19 +121,19 @@ def _by_split(
         notes.append(f"{counted(len(images_beside), 'image')} left out, beside {beside_them}: {quoted(images_beside)}.")
     order = [split for split in ("train", "val", "test") if split in by_name]
     found = tuple((by_name[split].images, by_name[split].masks or "", split) for split in order)
-    return Layout(found, base, in_splits=in_splits, notes=tuple(notes))
+    return Layout(found, in_splits=in_splits, notes=tuple(notes))
 
 
-def _groups(spec: str, base: str, parts: Sequence[Part], read_as: ReadAs) -> Layout:
+def _groups(spec: str, parts: Sequence[Part], read_as: ReadAs | None) -> Layout:
     """Several folders that each hold images and masks, none of which is called train."""
     names = [part.name for part in parts]
-    if read_as.layout != "groups":
+    if read_as is not None and read_as.layout != "groups":
         raise DataError(
             f"'{spec}' holds folders with images and masks, and none is called train: {quoted(names)}. Rename them to "
             "train, val and test, or pass --layout groups to take all of them together."
         )
     found = tuple((part.images, part.masks, "") for part in parts if part.masks)
-    return Layout(found, base, in_splits=True, notes=(f"Images and masks of {quoted(names)} are taken together.",))
+    return Layout(found, in_splits=True, notes=(f"Images and masks of {quoted(names)} are taken together.",))
 
 
 def _expected(parts: Sequence[Part], lacking: Part, whose: str = "their") -> str:
@@ -147,4 +141,6 @@ def _expected(parts: Sequence[Part], lacking: Part, whose: str = "their") -> str
     train = next(part for part in parts if split_of(part.name) == "train" and part.masks)
     if train.masks is None or train.masks == train.images:
         return f"'*{MASK_ENDING}.png' in it"
+    if train.name not in train.masks:  # train_images and train_masks
+        return f"folder with {whose} masks"
     return f"'{train.masks.replace(train.name, lacking.name)}' with {whose} masks"

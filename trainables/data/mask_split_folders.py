@@ -15,7 +15,7 @@ IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
 MASK_ENDINGS = ("annot", "_annot", "_masks", "_mask", "_labels", "masks")  # of train's masks, in 'trainannot'
 
-Find = Callable[[Path, str], list["Part"]]
+Find = Callable[[Path], list["Part"]]
 
 
 @dataclass(frozen=True)
@@ -27,30 +27,30 @@ class Part:
     masks: str | None
 
 
-def beside(root: Path, base: str) -> list[Part]:
+def beside(root: Path) -> list[Part]:
     """Find train/ + trainannot/."""
-    names = folders(root / base)
+    names = folders(root)
     of_masks = {name: name + ending for name in names for ending in MASK_ENDINGS if name + ending in names}
     of_masks |= {
         name: name[:-6] + "masks" for name in names if name.lower().endswith("images") and name[:-6] + "masks" in names
     }
     of_masks = {
         name: masks for name, masks in of_masks.items()
-        if masks.endswith("annot") or any(holds(root / base / masks, MASK_SUFFIXES))
+        if masks.endswith("annot") or holds(root / masks, MASK_SUFFIXES)
     }  # fmt: skip
     if not any(split_of(name) == "train" for name in of_masks):
         return []
     rest = [name for name in names if name not in of_masks.values()]
     return [
-        Part(name, join(base, name), join(base, of_masks[name]) if name in of_masks else None)
+        Part(name, name, of_masks.get(name))
         for name in rest
         if name in of_masks or split_of(name) or looks_like_a_split(name)
     ]
 
 
-def inside_pair(root: Path, base: str) -> list[Part]:
+def inside_pair(root: Path) -> list[Part]:
     """Find images/train/ + masks/train/."""
-    pair = pair_in(root, base)
+    pair = pair_in(root, "")
     if pair is None:
         return []
     images, masks = pair
@@ -61,34 +61,33 @@ def inside_pair(root: Path, base: str) -> list[Part]:
     ]
 
 
-def inside_split(root: Path, base: str) -> list[Part]:
+def inside_split(root: Path) -> list[Part]:
     """Find train/images/ + train/masks/."""
     parts = []
-    for name in folders(root / base):
-        pair = pair_in(root, join(base, name))
+    for name in folders(root):
+        pair = pair_in(root, name)
         if pair is not None:
             parts.append(Part(name, *pair))
         elif split_of(name) or looks_like_a_split(name):
-            images = next((f for f in folders(root / base / name) if f.lower() in IMAGE_FOLDERS), None)
+            images = next((f for f in folders(root / name) if f.lower() in IMAGE_FOLDERS), None)
             if images is not None:
-                parts.append(Part(name, join(base, f"{name}/{images}"), None))
+                parts.append(Part(name, f"{name}/{images}", None))
     return parts
 
 
-def same_folder(root: Path, base: str) -> list[Part]:
+def same_folder(root: Path) -> list[Part]:
     """Find train/x.jpg + train/x_mask.png."""
     parts = []
-    for name in folders(root / base):
-        folder = join(base, name)
-        masks = any(Path(name).stem.lower().endswith(MASK_ENDING) for name in holds(root / folder, MASK_SUFFIXES))
-        if masks or ((split_of(name) or looks_like_a_split(name)) and any(holds(root / folder, IMAGE_SUFFIXES))):
-            parts.append(Part(name, folder, folder if masks else None))
+    for name in folders(root):
+        has_masks = any(Path(file).stem.lower().endswith(MASK_ENDING) for file in holds(root / name, MASK_SUFFIXES))
+        if has_masks or ((split_of(name) or looks_like_a_split(name)) and holds(root / name, IMAGE_SUFFIXES)):
+            parts.append(Part(name, name, name if has_masks else None))
     return parts
 
 
-def leftover(root: Path, base: str, parts: Sequence[Part], find: Find) -> tuple[list[str], list[str]]:
+def leftover(root: Path, parts: Sequence[Part], find: Find) -> tuple[list[str], list[str]]:
     """The folders, and the images, that are in no part and stand where the folders of the splits do."""
-    where = Path(parts[0].images).parent.as_posix() if find is inside_pair else base
+    where = Path(parts[0].images).parent.as_posix() if find is inside_pair else ""
     used = {folder for part in parts for folder in (part.images, part.masks) if folder}
     paths = {join(where, name): name for name in folders(root / where)}
     unused = [name for path, name in paths.items() if not any(f"{one}/".startswith(f"{path}/") for one in used)]
@@ -106,8 +105,9 @@ def pair_in(root: Path, base: str) -> tuple[str, str] | None:
         if images is None or name not in names:
             continue
         folder = root / base / names[name]
-        below = (inner for inner in [folder, *(folder / inner for inner in folders(folder))])
-        if name in ("masks", "mask") or any(any(holds(inner, MASK_SUFFIXES)) for inner in below):
+        if name in ("masks", "mask") or any(
+            holds(inner, MASK_SUFFIXES) for inner in (folder, *(folder / below for below in folders(folder)))
+        ):
             return join(base, images), join(base, names[name])
     return None
 

@@ -26,11 +26,12 @@ class Voc:
     notes: tuple[str, ...] = ()
 
 
-def find_voc(spec: str, root: Path, base: str) -> Voc | None:
-    """A folder in this layout: `base` itself, or one year below it. Raises DataError where it holds several, or no list
-    and no names of classes."""
-    top = root / base
-    bases = [top, *sorted(top.glob("VOC20??")), *sorted(top.glob("VOCdevkit/VOC20??"))]
+def find_voc(spec: str, root: Path) -> Voc | None:
+    """Find this layout in the root itself, or in one year below it.
+
+    Raises DataError where there are several years, or neither lists nor names of classes.
+    """
+    bases = [root, *sorted(root.glob("VOC20??")), *sorted(root.glob("VOCdevkit/VOC20??"))]
     bases = [one for one in bases if (one / "JPEGImages").is_dir() and any((one / name).is_dir() for name in MASKS)]
     if not bases:
         return None
