@@ -77,8 +77,8 @@ def find_layout(spec: str, root: Path, read_as: ReadAs | None = None) -> Layout 
     like_splits = [part.name for part in inside_pair(root) if split_of(part.name) or looks_like_a_split(part.name)]
     if len(like_splits) > 1 and read_as is not None and read_as.layout != "groups":
         raise DataError(
-            f"'{two[0]}' in '{spec}' has {quoted(like_splits)}, and none is called train. Rename them to train, val and "
-            "test, or pass --layout groups to take all of them together."
+            f"'{two[0]}' in '{spec}' has {quoted(like_splits)}, and none is called train. Rename them to train, val "
+            "and test, or pass --layout groups to take all of them together."
         )
     return Layout((two,))
 
