@@ -11,7 +11,7 @@ from drawn_masks import STRIPES, UNNAMED, load, mask, pairs, photo, refusal
 FORMS = [("images/{}", "masks/{}"), ("{}/images", "{}/masks"), ("{}", "{}annot")]
 MORE_FORMS = [
     ("{}/image", "{}/mask"), ("{}/images", "{}/labels"), ("{}/imgs", "{}/masks"), ("images/{}", "annotations/{}"),
-    ("{}", "{}_labels"), ("{}", "{}_masks"), ("Images/{}", "Masks/{}"),
+    ("{}", "{}_labels"), ("{}", "{}_masks"), ("Images/{}", "Masks/{}"), ("img_dir/{}", "ann_dir/{}"),
 ]  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def test_a_list_of_an_unknown_split_is_refused(tmp_path: Path) -> None:
     ("image", "of_mask"),
     [
         ("{}", "{}_mask"), ("{}", "{}_L"), ("{}", "{}-label"), ("{}_sat", "{}_mask"), ("img_{}", "mask_{}"),
-        ("img_{}", "img_{}_seg_map"), ("{}/image", "{}/mask"),
+        ("img_{}", "img_{}_seg_map"), ("{}/image", "{}/mask"), ("{}", "trimaps/{}"),
     ],
 )  # fmt: skip
 def test_words_that_all_names_share_do_not_tell_files_apart(tmp_path: Path, image: str, of_mask: str) -> None:

@@ -128,7 +128,7 @@ def test_values_with_gaps_stop_with_their_counts(
 def test_the_counts_are_of_all_masks(tmp_path: Path) -> None:
     message = refusal(masked(tmp_path, (0, 9, 1), (0, 1), (0, 1), (0, 1)))
     assert "Counted: 0 (12.5% of the pixels, 4 of 4 masks), 1 (84.4% of the pixels, 4 of 4 masks), 9 (3.1%" in message
-    assert "9 (3.1% of the pixels, 1 of 4 masks)" in message
+    assert "9 (3.1% of the pixels, 1 of 4 masks, 'masks/0.png')" in message
 
 
 def test_values_are_counted_in_test_masks_too(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from trainables.data.words import counted, quoted
 MASK_ENDING = "_mask"  # of masks that stand among the images, as Roboflow writes them
 # A word at an end of a name, such as '_mask' or 'img_': what comes before or after it tells the files apart.
 TAIL, HEAD = re.compile(r"(?<=.)[\W_]+[^\W\d_][^\W_]*$"), re.compile(r"^(?:.*/)?([^\W\d_]+[\W_]+)(?=.)")
+FOLDER = re.compile(r"^[^/]+/")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _by_stem(spec: str, names: Sequence[str], folder: str) -> dict[str, str]:
 def _plain_names(stems: Iterable[str]) -> dict[str, str]:
     """Stem without the words that all of them share at their ends -> stem. Empty where that makes two of them equal."""
     plain = {stem: stem for stem in stems}
-    for pattern, group in ((TAIL, 0), (HEAD, 1)):
+    for pattern, group in ((FOLDER, 0), (TAIL, 0), (HEAD, 1)):
         while True:
             matches = {stem: pattern.search(name) for stem, name in plain.items()}
             words = {match.group(group) if match else "" for match in matches.values()}

@@ -11,8 +11,10 @@ from trainables.data.masks import MASK_SUFFIXES
 from trainables.data.reading import IMAGE_SUFFIXES
 from trainables.data.split_names import looks_like_a_split, split_of
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img")
-MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir")
+MASK_FOLDERS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "ann_dir", "gt", "ground_truth", "groundtruth",
+)  # fmt: skip
 MASK_ENDINGS = ("annot", "_annot", "_masks", "_mask", "_labels", "masks")  # of train's masks, in 'trainannot'
 
 Find = Callable[[Path], list["Part"]]

@@ -36,6 +36,7 @@ class MaskValues:
     with_numbers   masks in which 255 stands beside a value from 1 to 254
     with_zero      masks that hold 0 and 255, and nothing else
     prefix_ends    the highest values of masks whose values run from 0 without a gap; None after one that does not
+    first_with     the first mask that has a value
     colors         what palette images show for a value; recoloured: a value that has several colours
     """
 
@@ -47,10 +48,11 @@ class MaskValues:
     with_numbers: int = 0
     with_zero: int = 0
     prefix_ends: set[int] | None = field(default_factory=set)
+    first_with: dict[int, str] = field(default_factory=dict)
     colors: dict[int, tuple[int, ...]] = field(default_factory=dict)
     recoloured: int | None = None
 
-    def add(self, counts: npt.NDArray[np.int64], palette: Sequence[tuple[int, ...]]) -> None:
+    def add(self, name: str, counts: npt.NDArray[np.int64], palette: Sequence[tuple[int, ...]]) -> None:
         """Add one mask: the pixels of each value, (256,) or (2,) of a 1-bit mask, and the colours of its palette."""
         self.num_masks += 1
         for value, color in enumerate(palette):
@@ -62,6 +64,8 @@ class MaskValues:
             return
         self.pixels += counts
         self.masks += counts > 0
+        for value in np.flatnonzero(counts).tolist():
+            self.first_with.setdefault(value, name)
         numbers = np.flatnonzero(counts[:VOID])
         if counts[VOID]:
             self.with_numbers += bool(len(numbers) and numbers[-1] > 0)
@@ -119,7 +123,8 @@ class MaskValues:
             shown = sorted(sorted(shown, key=lambda value: -self.pixels[value])[:SHOWN])
         said = [
             f"{value} ({share(self.pixels[value], self.pixels.sum())} of the pixels, "
-            f"{self.masks[value]} of {counted(self.num_masks, 'mask')})"
+            f"{self.masks[value]} of {counted(self.num_masks, 'mask')}"
+            + (f", '{self.first_with[value]}')" if self.masks[value] == 1 and value in self.first_with else ")")
             for value in shown
         ]
         rest = len(self.held) - len(shown)
@@ -143,15 +148,17 @@ def count_values(
     """
     values = MaskValues()
     first_error: DataError | None = None
-    for got in _each(root, names):
+    for name, got in zip(names, _each(root, names), strict=False):
         if isinstance(got, DataError):
             first_error = first_error or got
             continue
-        values.add(*got)
+        values.add(name, *got)
         if enough(values):
             return values
     if not values.num_masks and first_error is not None:
-        raise DataError(f"{spec}: {first_error}. Correct it, or write what its values mean into palette.txt.")
+        raise DataError(
+            f"{spec}: {first_error}. Save masks as 8-bit images of class numbers, or name their colours in palette.txt."
+        )
     return values
 
 
