@@ -33,7 +33,7 @@ def test_splits_have_the_names_that_people_give_them(
     dataset, _ = load(split_folders(tmp_path, form, names))
     assert dataset.split.tolist() == ["train"] * 3 + ["val"] * 3 + ["test"] * 3
     assert dataset.split_origin == "given by the data"
-    assert f"'{names[1]}' is val" in dataset.notes[0]
+    assert f"'{names[1]}' is taken as val" in dataset.notes[0]
     assert dataset.notes[-1] == UNNAMED
 
 
@@ -140,7 +140,9 @@ def test_lists_have_the_names_that_people_give_splits(tmp_path: Path, names: tup
     pairs(tmp_path, ("a", "b", "c", "d"))
     (tmp_path / f"{names[0]}.txt").write_text("a\nb\nc\n")
     (tmp_path / f"{names[1]}.txt").write_text("d\n")
-    assert load(tmp_path)[0].split.tolist() == ["train", "train", "train", "val"]
+    dataset, _ = load(tmp_path)
+    assert dataset.split.tolist() == ["train", "train", "train", "val"]
+    assert f"'{names[1]}.txt' is taken as val" in dataset.notes[0]
 
 
 def test_two_lists_for_one_split_are_refused(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_roboflows_masks_stand_among_the_images(tmp_path: Path) -> None:
     assert dataset.split.tolist() == ["train"] * 3 + ["val"] * 3
     assert dataset.names[0] == "train/train0.rf.1a.jpg"
     assert images.mask(0)[2, 0] == 1
-    assert dataset.notes == ("Folders of splits: 'valid' is val.", "The classes are named by _classes.csv.")
+    assert dataset.notes == ("'valid' is taken as val.", "The classes are named by _classes.csv.")
     assert load(tmp_path)[0].fingerprint == dataset.fingerprint
 
 
@@ -225,3 +227,26 @@ def test_roboflows_tables_that_disagree_are_refused(tmp_path: Path) -> None:
 def test_an_image_without_its_mask_among_roboflows_is_refused(tmp_path: Path) -> None:
     photo(roboflow(tmp_path) / "train" / "lone.jpg", 99)
     assert "image 'train/lone.jpg' has no mask 'train/lone_mask.*'. Add it" in refusal(tmp_path)
+
+
+def test_images_and_masks_of_one_folder_may_both_have_endings(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "val")):
+        for i in range(3):
+            photo(tmp_path / split / f"10{i}_sat.jpg", 10 * number + i)
+            mask(tmp_path / split / f"10{i}_mask.png", STRIPES)
+    dataset, _ = load(tmp_path)
+    assert len(dataset.names) == 6
+    assert "'train/100_sat.jpg' has 'train/100_mask.png'" in dataset.notes[0]
+
+
+@pytest.mark.parametrize("folders", [("",), ("photos",), ("benign", "malignant")])
+def test_masks_among_images_are_read_where_masks_are_asked_for(tmp_path: Path, folders: Sequence[str]) -> None:
+    for number, folder in enumerate(folders):
+        for i in range(4):
+            photo(tmp_path / folder / f"{i}.png", 10 * number + i)
+            mask(tmp_path / folder / f"{i}_mask.png", (0, 255))
+    dataset, _ = load(tmp_path, task="segmentation")
+    assert (dataset.classes, len(dataset.names)) == (("background", "foreground"), 4 * len(folders))
+    photo(tmp_path / folders[0] / "x.png", 99)
+    where = f"{folders[0]}/" if folders[0] else ""
+    assert f"image '{where}x.png' has no mask '{where}x_mask.*'. Add it" in refusal(tmp_path, task="segmentation")

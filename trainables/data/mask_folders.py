@@ -38,7 +38,7 @@ def scan_masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
     notes = list(layout.notes)
     for images, masks, split in layout.parts:
         matched = paired(spec, root, images, masks)
-        notes += matched.notes
+        notes += matched.notes if split in ("", "train") else ()  # once is enough
         if layout.lists is not None:
             found, list_notes = listed(spec, layout.lists, matched.pairs, images, read_as.on_bad_image)
             notes += list_notes
@@ -94,7 +94,9 @@ def _with_masks(
         missing = [pair for pair in missing if pair.split != "test"]
     if missing and on_bad_image == "error":
         first, *rest = missing
-        ending = MASK_ENDING if first.image.startswith(f"{masks}/") else ""
+        among = not masks or first.image.startswith(f"{masks}/")
+        wanted = f"{masks}/{first.stem}" if masks else first.stem
+        wanted += MASK_ENDING if among else ""
         more = f" ({len(rest)} more like it)" if rest else ""
         beside = f" '{lone_masks[0]}' belongs to no image: masks need the stems of their images." if lone_masks else ""
         jpeg = next(
@@ -105,7 +107,7 @@ def _with_masks(
                 f" '{jpeg}' is no mask: JPEG's compression changes its values; masks are {', '.join(MASK_SUFFIXES)}."
             )
         raise DataError(
-            f"{spec}: image '{first.image}' has no mask '{masks}/{first.stem}{ending}.*'{more}.{beside} Add it, list "
+            f"{spec}: image '{first.image}' has no mask '{wanted}.*'{more}.{beside} Add it, list "
             "the images to use in train.txt and val.txt, or pass --on-bad-image skip to leave out what has no mask."
         )
     if missing:

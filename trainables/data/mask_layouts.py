@@ -20,6 +20,7 @@ from trainables.data.mask_pairs import MASK_ENDING
 from trainables.data.mask_split_folders import (
     Part,
     beside,
+    has_masks_among,
     inside_pair,
     inside_split,
     leftover,
@@ -73,7 +74,7 @@ def find_layout(spec: str, root: Path, read_as: ReadAs | None = None) -> Layout 
     if voc is not None:
         return Layout((voc.part,), voc.base, voc.lists, as_voc=True, notes=voc.notes)
     if two is None:
-        return None
+        return None if read_as is None else _together(root)
     like_splits = [part.name for part in inside_pair(root) if split_of(part.name) or looks_like_a_split(part.name)]
     if len(like_splits) > 1 and read_as is not None and read_as.layout != "groups":
         raise DataError(
@@ -110,9 +111,9 @@ def _by_split(
             )
         else:
             by_name[split] = part
-    renamed = [f"'{part.name}' is {split}" for split, part in by_name.items() if part.name != split]
+    renamed = [f"'{part.name}' is taken as {split}" for split, part in by_name.items() if part.name != split]
     if renamed:
-        notes.append(f"Folders of splits: {', '.join(renamed)}.")
+        notes.append(f"{', '.join(renamed)}.")
     beside_them = quoted([part.name for part in by_name.values()])
     folders_beside, images_beside = sorted({*unknown, *others[0]}), others[1]
     if folders_beside:
@@ -134,6 +135,17 @@ def _groups(spec: str, parts: Sequence[Part], read_as: ReadAs | None) -> Layout:
         )
     found = tuple((part.images, part.masks, "") for part in parts if part.masks)
     return Layout(found, in_splits=True, notes=(f"Images and masks of {quoted(names)} are taken together.",))
+
+
+def _together(root: Path) -> Layout | None:
+    """Images with their masks among them, in the root or in folders that are no splits: folders of classes look the
+    same, so that this is found only where masks are asked for."""
+    if has_masks_among(root):
+        return Layout((("", "", ""),))
+    names = [part.name for part in same_folder(root) if part.masks]
+    parts = tuple((name, name, "") for name in names)
+    notes = (f"Images and masks of {quoted(names)} are taken together.",) if len(names) > 1 else ()
+    return Layout(parts, notes=notes) if parts else None
 
 
 def _expected(parts: Sequence[Part], lacking: Part, whose: str = "their") -> str:

@@ -60,7 +60,12 @@ def find_lists(spec: str, folder: Path, everything: bool = False) -> Lists | Non
             f"'{spec}' has '{files['train'].name}', and {quoted(doubtful)} with a name that is no split's. "
             "Rename it to val.txt or test.txt, or so that it begins otherwise."
         )
-    notes = [f"Lists that are not used: {quoted([file.name for file in unknown])}."] if unknown else []
+    renamed = [
+        f"'{file.name}' is taken as {split}" for split, file in files.items() if file.stem not in (split, TRAINVAL)
+    ]
+    notes = [f"{', '.join(renamed)}."] if renamed else []
+    if unknown:
+        notes.append(f"Lists that are not used: {quoted([file.name for file in unknown])}.")
     return Lists(files, tuple(notes))
 
 

@@ -56,7 +56,7 @@ def paired(spec: str, root: Path, images: str, masks: str) -> Pairs:
     notes: tuple[str, ...] = ()
     if images == masks:
         mask_of = {stem[: -len(MASK_ENDING)]: mask for stem, mask in mask_of.items()}
-    elif not mask_of.keys() & image_of.keys():
+    if not mask_of.keys() & image_of.keys():
         masks_by_key, images_by_key = _plain_names(mask_of), _plain_names(image_of)
         both = sorted(masks_by_key.keys() & images_by_key.keys())
         if both:
@@ -84,7 +84,7 @@ def turned_notes(root: Path, turned: Sequence[Pair]) -> list[str]:
 
 
 def _stem(name: str, folder: str) -> str:
-    return name.removeprefix(f"{folder}/").rpartition(".")[0]
+    return name.removeprefix(f"{folder}/" if folder else "").rpartition(".")[0]
 
 
 def _by_stem(spec: str, names: Sequence[str], folder: str) -> dict[str, str]:

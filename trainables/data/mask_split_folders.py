@@ -81,10 +81,16 @@ def same_folder(root: Path) -> list[Part]:
     """Find train/x.jpg + train/x_mask.png."""
     parts = []
     for name in folders(root):
-        has_masks = any(Path(file).stem.lower().endswith(MASK_ENDING) for file in holds(root / name, MASK_SUFFIXES))
+        has_masks = has_masks_among(root / name)
         if has_masks or ((split_of(name) or looks_like_a_split(name)) and holds(root / name, IMAGE_SUFFIXES)):
             parts.append(Part(name, name, name if has_masks else None))
     return parts
+
+
+def has_masks_among(folder: Path) -> bool:
+    """Whether a folder's own files are images with x_mask.png among them."""
+    ends = [Path(file).stem.lower().endswith(MASK_ENDING) for file in holds(folder, IMAGE_SUFFIXES)]
+    return any(ends) and not all(ends)
 
 
 def leftover(root: Path, parts: Sequence[Part], find: Find) -> tuple[list[str], list[str]]:
