@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from drawn_masks import STRIPES, UNNAMED, load, mask, pairs, photo, refusal
+from PIL import Image
 
 FORMS = [("images/{}", "masks/{}"), ("{}/images", "{}/masks"), ("{}", "{}annot")]
 MORE_FORMS = [
@@ -62,6 +63,23 @@ def test_a_folder_of_boxes_is_no_folder_of_masks(tmp_path: Path) -> None:
     for file in (tmp_path / "labels").iterdir():
         file.rename(file.with_suffix(".txt"))
     assert "no masks found" in refusal(tmp_path, task="segmentation")
+
+
+def test_a_folder_of_photos_is_no_folder_of_masks(tmp_path: Path) -> None:
+    for i in range(4):
+        photo(tmp_path / "images" / f"{i}.png", i)
+        photo(tmp_path / "labels" / f"{i}.png", 10 + i)
+    assert "no masks found" in refusal(tmp_path, task="segmentation")
+
+
+def test_a_folder_of_few_colours_is_one_of_masks(tmp_path: Path) -> None:
+    for i in range(4):
+        photo(tmp_path / "images" / f"{i}.png", i)
+        coloured = mask(tmp_path / "labels" / f"{i}.png", STRIPES)
+        with Image.open(coloured) as image:
+            Image.merge("RGB", [image, image, image.point(lambda value: 90 * value)]).save(coloured)
+    (tmp_path / "palette.txt").write_text("0 0 0 a\n1 1 90 b\n2 2 180 c\n")
+    assert load(tmp_path)[0].classes == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -110,7 +110,7 @@ def listed(
 
 
 def _begins(name: str) -> str:
-    return next(split for split in ("train", "val", "test") if name.strip().lower().startswith(split))
+    return next((split for split in ("train", "val", "test") if name.strip().lower().startswith(split)), "")
 
 
 def _stem_listed(line: str, images: str, pair_of: dict[str, Pair]) -> str | None:

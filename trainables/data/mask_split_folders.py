@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.data.mask_pairs import MASK_ENDING
-from trainables.data.masks import MASK_SUFFIXES
+from trainables.data.masks import MASK_SUFFIXES, looks_like_a_mask
 from trainables.data.reading import IMAGE_SUFFIXES
 from trainables.data.split_names import looks_like_a_split, split_of
 
@@ -38,7 +38,7 @@ def beside(root: Path) -> list[Part]:
     }
     of_masks = {
         name: masks for name, masks in of_masks.items()
-        if masks.endswith("annot") or holds(root / masks, MASK_SUFFIXES)
+        if masks.endswith("annot") or holds_masks(root / masks)
     }  # fmt: skip
     if not any(split_of(name) == "train" for name in of_masks):
         return []
@@ -56,11 +56,8 @@ def inside_pair(root: Path) -> list[Part]:
     if pair is None:
         return []
     images, masks = pair
-    with_masks = set(folders(root / masks))
-    return [
-        Part(name, f"{images}/{name}", f"{masks}/{name}" if name in with_masks else None)
-        for name in folders(root / images)
-    ]
+    of_masks = {name.lower(): f"{masks}/{name}" for name in folders(root / masks)}
+    return [Part(name, f"{images}/{name}", of_masks.get(name.lower())) for name in folders(root / images)]
 
 
 def inside_split(root: Path) -> list[Part]:
@@ -105,19 +102,25 @@ def leftover(root: Path, parts: Sequence[Part], find: Find) -> tuple[list[str], 
 def pair_in(root: Path, base: str) -> tuple[str, str] | None:
     """A folder's folders of images and of masks, relative to the root.
 
-    A folder that is not called masks counts only where it holds files that masks can be: 'labels' may hold boxes.
+    A folder that is not called masks counts only where it holds masks: 'labels' may hold boxes, or photos.
     """
     names = {name.lower(): name for name in folders(root / base)}
     images = next((names[name] for name in IMAGE_FOLDERS if name in names), None)
     for name in MASK_FOLDERS:
         if images is None or name not in names:
             continue
-        folder = root / base / names[name]
-        if name in ("masks", "mask") or any(
-            holds(inner, MASK_SUFFIXES) for inner in (folder, *(folder / below for below in folders(folder)))
-        ):
+        if name in ("masks", "mask") or holds_masks(root / base / names[name]):
             return join(base, images), join(base, names[name])
     return None
+
+
+def holds_masks(folder: Path) -> bool:
+    """Whether the first image in a folder, or in the folders in it, looks like a mask."""
+    for inner in (folder, *(folder / name for name in folders(folder))):
+        found = holds(inner, MASK_SUFFIXES)
+        if found:
+            return looks_like_a_mask(inner / found[0])
+    return False
 
 
 def folders(folder: Path) -> list[str]:

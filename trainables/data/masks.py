@@ -18,6 +18,8 @@ from trainables.data.scan import bytes_digest, content_digests
 # No JPEG: its compression invents indices and colours that nobody drew.
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 
+MOST_COLORS, SAMPLED = 64, 100_000  # colours of a mask, among so many pixels
+
 Color = tuple[int, int, int]
 
 
@@ -95,6 +97,18 @@ def raw_mask(path: Path, name: str, as_colors: bool) -> np.ndarray:
         raise  # the machine's trouble, not the file's
     except Exception as error:  # as read_image: broken files break decoders in every way
         raise DataError(f"mask '{name}' cannot be read: {why_unreadable(error)}") from error
+
+
+def looks_like_a_mask(path: Path) -> bool:
+    """Whether an image can be one: class numbers, or few colours. A photo has many."""
+    try:
+        raw = raw_mask(path, path.name, as_colors=False)
+    except DataError:
+        return False
+    if raw.ndim == 2:
+        return True
+    pixels = raw.reshape(-1, 3)
+    return len(np.unique(_code(pixels[:: len(pixels) // SAMPLED + 1]))) <= MOST_COLORS
 
 
 def palette_of(path: Path) -> list[tuple[int, ...]]:
