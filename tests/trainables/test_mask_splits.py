@@ -150,6 +150,17 @@ def test_folders_of_images_and_of_masks_may_carry_the_splits_names(tmp_path: Pat
     assert load(tmp_path)[0].split.tolist() == ["train"] * 3 + ["val"] * 3
 
 
+def test_one_folder_that_holds_everything_is_entered(tmp_path: Path) -> None:
+    pairs(tmp_path / "archive", ("a", "b", "c", "d"))
+    (tmp_path / "archive" / "classes.txt").write_text("x\ny\nz\n")
+    (tmp_path / "archive" / "train.txt").write_text("a\nb\nc\n")
+    (tmp_path / "archive" / "valid.txt").write_text("images/d.jpg\n")
+    dataset, _ = load(tmp_path)
+    assert (dataset.classes, dataset.names[0]) == (("x", "y", "z"), "images/a.jpg")
+    assert dataset.split.tolist() == ["train", "train", "train", "val"]
+    assert "archive" in dataset.notes[0]
+
+
 # --- lists --------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from trainables.data.mask_names import read_lines
 from trainables.data.mask_pairs import Pair
 from trainables.data.masks import MASK_SUFFIXES
 from trainables.data.reading import IMAGE_SUFFIXES
-from trainables.data.split_names import looks_like_a_split, split_of
+from trainables.data.split_names import resembled_split, split_of
 from trainables.data.words import counted, quoted
 
 TRAINVAL = "trainval"
@@ -53,8 +53,10 @@ def find_lists(spec: str, folder: Path, everything: bool = False) -> Lists | Non
     if "train" not in files:
         present = quoted([file.name for file in files.values()])
         raise DataError(f"'{spec}' has {present}, but no train.txt. Add it: the images to train on, one stem a line.")
-    unknown = [file for name, file in spare.items() if name != TRAINVAL and looks_like_a_split(name)]
-    doubtful = [file.name for file in unknown if _begins(file.stem) not in files and LIKE_A_SPLIT.match(file.stem)]
+    unknown = [file for name, file in spare.items() if name != TRAINVAL and resembled_split(name)]
+    doubtful = [
+        file.name for file in unknown if resembled_split(file.stem) not in files and LIKE_A_SPLIT.match(file.stem)
+    ]
     if doubtful:
         raise DataError(
             f"'{spec}' has '{files['train'].name}', and {quoted(doubtful)} with a name that is no split's. "
@@ -107,10 +109,6 @@ def listed(
             f"{counted(len(unlisted), 'image')} with a mask left out, as no list names it: {quoted(unlisted)}."
         )
     return [pair.on(side_of[pair.stem][0]) for pair in pairs if pair.stem in side_of], notes
-
-
-def _begins(name: str) -> str:
-    return next((split for split in ("train", "val", "test") if name.strip().lower().startswith(split)), "")
 
 
 def _stem_listed(line: str, images: str, pair_of: dict[str, Pair]) -> str | None:

@@ -10,6 +10,8 @@ from trainables.data.mask_pairs import MASK_ENDING
 from trainables.data.masks import MASK_SUFFIXES, looks_like_a_mask
 from trainables.data.reading import IMAGE_SUFFIXES
 from trainables.data.split_names import looks_like_a_split, split_of
+from trainables.data.walk import ends_in, subfolders, visible
+from trainables.data.words import under
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir")
 MASK_FOLDERS = (
@@ -94,7 +96,7 @@ def leftover(root: Path, parts: Sequence[Part], find: Find) -> tuple[list[str], 
     """The folders, and the images, that are in no part and stand where the folders of the splits do."""
     where = Path(parts[0].images).parent.as_posix() if find is inside_pair else ""
     used = {folder for part in parts for folder in (part.images, part.masks) if folder}
-    paths = {join(where, name): name for name in folders(root / where)}
+    paths = {under(where, name): name for name in folders(root / where)}
     unused = [name for path, name in paths.items() if not any(f"{one}/".startswith(f"{path}/") for one in used)]
     return unused, holds(root / where, IMAGE_SUFFIXES)
 
@@ -110,7 +112,7 @@ def pair_in(root: Path, base: str) -> tuple[str, str] | None:
         if images is None or name not in names:
             continue
         if name in ("masks", "mask") or holds_masks(root / base / names[name]):
-            return join(base, images), join(base, names[name])
+            return under(base, images), under(base, names[name])
     return None
 
 
@@ -124,21 +126,9 @@ def holds_masks(folder: Path) -> bool:
 
 
 def folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a folder is a system's own: hidden, or left behind by an archive or a disk."""
-    return name.startswith((".", "__", "@", "$")) or name == "lost+found"
+    return subfolders(folder) if folder.is_dir() else []
 
 
 def holds(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """A folder's own files of these suffixes, sorted."""
-    names = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in suffixes]
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def join(base: str, name: str) -> str:
-    return f"{base}/{name}" if base else name
+    return [entry.name for entry in visible(folder) if ends_in(entry.name, suffixes)]

@@ -113,7 +113,7 @@ def looks_like_a_mask(path: Path) -> bool:
 
 def palette_of(path: Path) -> list[tuple[int, ...]]:
     """The colours of a palette image by their index; empty for other files, and for a GIF, which is read by greys."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         palette = image.getpalette("RGB") if image.mode == "P" and image.format != "GIF" else None
     return list(zip(*[iter(palette or [])] * 3, strict=True))
 
