@@ -142,6 +142,20 @@ def test_images_of_a_test_folder_alone_are_read(tmp_path: Path) -> None:
     assert len(load(split_folders(tmp_path, FORMS[0], ("test",)))[0].names) == 3
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("names", [("test",), ("valid", "test")])
+def test_data_that_is_only_judged_needs_no_train(tmp_path: Path, form: tuple[str, str], names: Sequence[str]) -> None:
+    dataset, _ = load(split_folders(tmp_path, form, names), for_training=False)
+    assert len(dataset.names) == 3 * len(names)
+
+
+def test_lists_of_data_that_is_only_judged_need_no_train(tmp_path: Path) -> None:
+    pairs(tmp_path, ("a", "b", "c", "d"))
+    (tmp_path / "testing.txt").write_text("a\nb\n")
+    assert load(tmp_path, for_training=False)[0].split.tolist() == ["test", "test"]
+    assert "has 'testing.txt', but no train.txt." in refusal(tmp_path)
+
+
 def test_folders_of_images_and_of_masks_may_carry_the_splits_names(tmp_path: Path) -> None:
     for name in ("train", "val"):
         for i in range(3):

@@ -58,25 +58,28 @@ def find_layout(spec: str, root: Path, read_as: ReadAs | None = None) -> Layout 
     Raises DataError where it could mean several. With `read_as` None, what an option could settle is let through: it
     is asked only whether there are masks.
     """
+    need_train = read_as is not None and read_as.for_training  # data that is only judged may have none
     pair = pair_in(root, "")
     two = None if pair is None else (*pair, "")
     if two is not None:
-        lists = find_lists(spec, root)
+        lists = find_lists(spec, root, need_train=need_train)
         if lists is not None:  # lists, not folders, give the split
             return Layout((two,), lists=lists)
     for find, in_splits in ((beside, False), (inside_pair, False), (inside_split, True), (same_folder, False)):
         parts = find(root)
-        if any(split_of(part.name) == "train" and part.masks for part in parts):
+        named = {split_of(part.name) for part in parts if part.masks} - {None}
+        # Without train, images/ and masks/ are read whole, whatever is below them.
+        if "train" in named or (named and find is not inside_pair):
             return _by_split(spec, parts, leftover(root, parts, find), in_splits, read_as)
         if two is None and find is inside_split and len([part for part in parts if part.masks]) > 1:
             return _groups(spec, parts, read_as)
-    voc = find_voc(spec, root)
+    voc = find_voc(spec, root, need_train)
     if voc is not None:
         return Layout((voc.part,), voc.base, voc.lists, as_voc=True, notes=voc.notes)
     if two is None:
         return None if read_as is None else _together(root)
     like_splits = [part.name for part in inside_pair(root) if split_of(part.name) or looks_like_a_split(part.name)]
-    if len(like_splits) > 1 and read_as is not None and read_as.layout != "groups":
+    if len(like_splits) > 1 and need_train and read_as is not None and read_as.layout != "groups":
         raise DataError(
             f"'{two[0]}' in '{spec}' has {quoted(like_splits)}, and none is called train. Rename them to train, val "
             "and test, or pass --layout groups to take all of them together."
@@ -149,10 +152,10 @@ def _together(root: Path) -> Layout | None:
 
 
 def _expected(parts: Sequence[Part], lacking: Part, whose: str = "their") -> str:
-    """What is missing, called as that of train is: 'testannot' with their masks."""
-    train = next(part for part in parts if split_of(part.name) == "train" and part.masks)
-    if train.masks is None or train.masks == train.images:
+    """What is missing, called as that of another split is: 'testannot' with their masks."""
+    other = next(part for part in parts if split_of(part.name) and part.masks)
+    if other.masks is None or other.masks == other.images:
         return f"'*{MASK_ENDING}.png' in it"
-    if train.name not in train.masks:  # train_images and train_masks
+    if other.name not in other.masks:  # train_images and train_masks
         return f"folder with {whose} masks"
-    return f"'{train.masks.replace(train.name, lacking.name)}' with {whose} masks"
+    return f"'{other.masks.replace(other.name, lacking.name)}' with {whose} masks"

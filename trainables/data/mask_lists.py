@@ -28,7 +28,7 @@ class Lists:
     notes: tuple[str, ...] = ()
 
 
-def find_lists(spec: str, folder: Path, everything: bool = False) -> Lists | None:
+def find_lists(spec: str, folder: Path, *, everything: bool = False, need_train: bool = True) -> Lists | None:
     """The lists in a folder, or None where it has none. With `everything`, default.txt stands for all of them.
 
     trainval.txt stands in for a train.txt that is missing; what val.txt names is not in it.
@@ -50,7 +50,7 @@ def find_lists(spec: str, folder: Path, everything: bool = False) -> Lists | Non
         return (
             Lists({"": spare[names[0]]}, (f"'{spare[names[0]].name}' names no split: it is drawn.",)) if names else None
         )
-    if "train" not in files:
+    if "train" not in files and need_train:
         present = quoted([file.name for file in files.values()])
         raise DataError(f"'{spec}' has {present}, but no train.txt. Add it: the images to train on, one stem a line.")
     unknown = [file for name, file in spare.items() if name != TRAINVAL and resembled_split(name)]
@@ -58,8 +58,9 @@ def find_lists(spec: str, folder: Path, everything: bool = False) -> Lists | Non
         file.name for file in unknown if resembled_split(file.stem) not in files and LIKE_A_SPLIT.match(file.stem)
     ]
     if doubtful:
+        present = quoted([file.name for file in files.values()])
         raise DataError(
-            f"'{spec}' has '{files['train'].name}', and {quoted(doubtful)} with a name that is no split's. "
+            f"'{spec}' has {present}, and {quoted(doubtful)} with a name that is no split's. "
             "Rename it to val.txt or test.txt, or so that it begins otherwise."
         )
     renamed = [

@@ -42,7 +42,7 @@ def beside(root: Path) -> list[Part]:
         name: masks for name, masks in of_masks.items()
         if masks.endswith("annot") or holds_masks(root / masks)
     }  # fmt: skip
-    if not any(split_of(name) == "train" for name in of_masks):
+    if not any(map(split_of, of_masks)):
         return []
     rest = [name for name in names if name not in of_masks.values()]
     return [

@@ -26,7 +26,7 @@ class Voc:
     notes: tuple[str, ...] = ()
 
 
-def find_voc(spec: str, root: Path) -> Voc | None:
+def find_voc(spec: str, root: Path, need_train: bool) -> Voc | None:
     """Find this layout in the root itself, or in one year below it.
 
     Raises DataError where there are several years, or neither lists nor names of classes.
@@ -44,7 +44,7 @@ def find_voc(spec: str, root: Path) -> Voc | None:
     found = "" if here == Path() else here.as_posix()
     for folder in LISTS:
         if (root / here / folder).is_dir():
-            lists = find_lists(spec, root / here / folder, everything=True)
+            lists = find_lists(spec, root / here / folder, everything=True, need_train=need_train)
             if lists is not None:
                 return Voc(found, part, lists)
     named = [file for file in (*LINE_FILES, *PALETTE_FILES, *WEAK_FILES) if (root / here / file).is_file()]
