@@ -171,7 +171,7 @@ def test_more_numbers_than_anybody_leaves_unnamed_stop(tmp_path: Path) -> None:
 
 def test_some_masks_of_0_and_1_and_others_of_0_and_255_stop(tmp_path: Path) -> None:
     message = refusal(masked(tmp_path, (0, 1), (0, 255), (0, 1), (0, 255)))
-    assert "of 2 masks with 255 only 0 hold 1, so some may have 0 and 255 where others have 0 to 1." in message
+    assert "no mask with 255 holds 1, so some may have 0 and 255 where others have 0 to 1." in message
     assert "If 255 is void, name the classes in classes.txt, one a line." in message
     (tmp_path / "palette.txt").write_text("0 0 0 road\n1 1 1 crack\n255 255 255 crack\n")
     dataset, images = load(tmp_path)
@@ -180,12 +180,12 @@ def test_some_masks_of_0_and_1_and_others_of_0_and_255_stop(tmp_path: Path) -> N
 
 
 def test_a_single_mask_with_both_does_not_hide_the_mixture(tmp_path: Path) -> None:
-    assert "of 3 masks with 255 only 1 hold 1" in refusal(masked(tmp_path, (0, 1), (0, 255), (0, 255), (0, 255, 1)))
+    assert "only 1 of 3 masks with 255 hold 1" in refusal(masked(tmp_path, (0, 1), (0, 255), (0, 255), (0, 255, 1)))
 
 
 def test_masks_of_0_and_255_beside_masks_of_many_numbers_stop(tmp_path: Path) -> None:
     message = refusal(masked(tmp_path, (0, 1, 2), (0, 255), (0, 1, 2), (0, 255)))
-    assert "only 0 hold any of 1 to 2, so some may have 0 and 255 where others have 0 to 2." in message
+    assert "no mask with 255 holds any of 1 to 2, so some may have 0 and 255 where others have 0 to 2." in message
 
 
 def test_classes_txt_settles_what_255_is_and_a_note_asks_to_look(tmp_path: Path) -> None:

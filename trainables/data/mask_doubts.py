@@ -79,10 +79,10 @@ def _void_doubt(values: MaskValues) -> str:
     if few:
         highest = numbers[-1]
         others = "1" if highest == 1 else f"any of 1 to {highest}"
-        return (
-            f"of {counted(int(values.masks[VOID]), 'mask')} with 255 only {values.with_numbers} hold {others}, so some "
-            f"may have 0 and 255 where others have 0 to {highest}"
-        )
+        holders = f"only {values.with_numbers} of {counted(int(values.masks[VOID]), 'mask')} with 255 hold"
+        if not values.with_numbers:
+            holders = "no mask with 255 holds"
+        return f"{holders} {others}, so some may have 0 and 255 where others have 0 to {highest}"
     return ""
 
 
