@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 
 from trainables.pixel_scores import scores_of
-from trainables.tasks import LABEL_TASKS, TASKS
+from trainables.tasks import LABEL_TASKS, TASKS, log_odds
 
 REPLICATES = 1000
 MOST_DRAWN = 2_000_000  # counts of images at once: bounds the memory
@@ -66,8 +66,7 @@ def label_scores(
 
     counts (R, N): how often each image counts. With ones it is what `score` gives.
     """
-    probabilities = TASKS[task].probabilities(logits)
-    truth, decided, ranked = _as_columns(task, probabilities, targets, threshold)
+    truth, decided, ranked = _as_columns(task, logits, targets, threshold)
     hits, wrong, missed = truth * decided, (1 - truth) * decided, truth * (1 - decided)  # each (N, C)
     tp, fp, fn = (counts @ part for part in (hits, wrong, missed))  # each (R, C)
     per_class = _from_counts(tp, fp, fn)
@@ -75,14 +74,16 @@ def label_scores(
     metrics: dict[str, Array] = {"loss": counts @ _losses(task, logits, targets) / total}
     micro = _from_counts(tp.sum(axis=1), fp.sum(axis=1), fn.sum(axis=1))
     if task == "multiclass":
-        top = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
+        top = logits.topk(min(5, logits.shape[1]), dim=1).indices
         in_top = targets.gather(1, top).sum(dim=1).double().numpy()
         shown = (tp + fp + fn) > 0  # torchmetrics leaves a class out of the mean that is neither there nor predicted
         macro = {name: (values * shown).sum(axis=1) / shown.sum(axis=1) for name, values in per_class.items()}
         metrics |= {"accuracy": tp.sum(axis=1) / total, "top5": counts @ in_top / total, **macro}
     elif task == "multilabel":
         macro = {name: values.mean(axis=1) for name, values in per_class.items()}
-        by_image = _from_counts(hits.sum(axis=1), wrong.sum(axis=1), missed.sum(axis=1))  # each (N,)
+        said, there = decided.sum(axis=1), truth.sum(axis=1)
+        found = hits.sum(axis=1)  # each (N,)
+        by_image = _from_counts(found, said - found, there - found, undefined=1.0)
         right = (truth == decided).mean(axis=1)
         metrics["accuracy"] = counts @ right / total
         metrics |= {name: counts @ values / total for name, values in by_image.items()}
@@ -147,17 +148,17 @@ def _drawn(num_images: int, replicates: int, seed: int) -> Iterator[Array]:
         yield generator.multinomial(num_images, np.full(num_images, 1 / num_images), size=size).astype(np.float64)
 
 
-def _as_columns(task: str, probabilities: Tensor, targets: Tensor, threshold: float) -> tuple[Array, Array, Array]:
+def _as_columns(task: str, logits: Tensor, targets: Tensor, threshold: float) -> tuple[Array, Array, Array]:
     """truth and decision (N, C) of 0 and 1, and the scores that classes are ranked by; binary has both its classes."""
     if task == "multiclass":
-        decided = F.one_hot(probabilities.argmax(dim=1), probabilities.shape[1])
+        decided = F.one_hot(logits.argmax(dim=1), logits.shape[1])
     else:
-        decided = (probabilities > threshold).long()
-    truth = (targets > 0.5).long()
+        decided = (TASKS[task].probabilities(logits) > threshold).long()
+    truth, ranked = (targets > 0.5).long(), log_odds(task, logits)
     if task == "binary":
         truth, decided = torch.cat([1 - truth, truth], dim=1), torch.cat([1 - decided, decided], dim=1)
-        probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
-    return truth.double().numpy(), decided.double().numpy(), probabilities.double().numpy()
+        ranked = torch.cat([-ranked, ranked], dim=1)
+    return truth.double().numpy(), decided.double().numpy(), ranked.numpy()
 
 
 def _losses(task: str, logits: Tensor, targets: Tensor) -> Array:
@@ -166,13 +167,10 @@ def _losses(task: str, logits: Tensor, targets: Tensor) -> Array:
     return np.array([float(plain(logits[i : i + 1], targets[i : i + 1])) for i in range(len(logits))])
 
 
-def _from_counts(tp: Array, fp: Array, fn: Array) -> dict[str, Array]:
-    """Precision, recall and F1; 0 where they would be 0/0, as torchmetrics has it."""
-    return {
-        "precision": tp / np.maximum(tp + fp, 1),
-        "recall": tp / np.maximum(tp + fn, 1),
-        "f1": 2 * tp / np.maximum(2 * tp + fp + fn, 1),
-    }
+def _from_counts(tp: Array, fp: Array, fn: Array, undefined: float = 0.0) -> dict[str, Array]:
+    """Precision, recall and F1; `undefined` is what 0/0 counts as, the zero_division of scikit-learn."""
+    over = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
+    return {name: np.where(whole > 0, part / np.maximum(whole, 1), undefined) for name, (part, whole) in over.items()}
 
 
 def _ranking(scores: Array, truth: Array, counts: Array) -> tuple[Array, Array]:

@@ -24,10 +24,9 @@ from trainables.data.merge import Merge
 from trainables.data.read_as import ReadAs
 from trainables.data.words import quoted
 from trainables.evaluate import evaluate
-from trainables.members import logits_of
 from trainables.pixel_scores import scores_of
 from trainables.targets import what_to_learn
-from trainables.tasks import TASKS, score
+from trainables.tasks import mean_logits, score
 
 READ_AS = ReadAs()
 NO_INTERVALS = Intervals({}, {})
@@ -115,8 +114,7 @@ def _together(
         predictions = {"masks": np.concatenate(votes), "shapes": shapes}
         total = torch.from_numpy(_confusions(predictions, data, positions, labels).sum(axis=0))
         return scores_of(total, labels.classes), predictions
-    members = [TASKS[config.task].probabilities(torch.from_numpy(one["logits"])) for one in each]
-    logits = logits_of(config.task, ensemble.mean(members))
+    logits = mean_logits(config.task, [torch.from_numpy(one["logits"]) for one in each], ensemble.weights)
     targets = labels[torch.from_numpy(positions)]
     values = score(config.task, logits, targets, len(ensemble.classes), config.threshold)
     return values, {"logits": logits.numpy()}

@@ -25,7 +25,7 @@ from trainables.evaluate import decide_at_size
 from trainables.inference import predict_batch
 from trainables.members import FIRST_VOTE
 from trainables.models.build import Model
-from trainables.tasks import TASKS
+from trainables.tasks import TASKS, mean_logits
 
 COMBINE = ("mean probability", "vote")  # what `choose_ensemble` may have told
 
@@ -69,11 +69,10 @@ class ExportedModel:
         logits = predict_batch(self.config, self.models, batch, self.device)
         if not self.flips:
             return logits
-        task = TASKS[self.config.task]
         mirrored = predict_batch(self.config, self.models, batch.flip(2), self.device)
         if mirrored.ndim == 4:
             mirrored = mirrored.flip(3)  # a mask's pixels go back to where they were
-        return task.to_logits((task.probabilities(logits) + task.probabilities(mirrored)) / 2)
+        return mean_logits(self.config.task, [logits, mirrored])
 
 
 @dataclass(frozen=True)

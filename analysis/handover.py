@@ -32,7 +32,7 @@ from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_described
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
-from trainables.tasks import TASKS
+from trainables.tasks import mean_logits
 
 NUM_CHECKED = 100  # images that a graph is compared with torch on
 LIBRARIES = (
@@ -167,9 +167,7 @@ def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray]
         return stored[0]
     if config.task == "segmentation":
         return None  # decisions of each epoch, which cannot be averaged
-    task = TASKS[config.task]
-    mean = torch.stack([task.probabilities(torch.from_numpy(one["logits"])) for one in stored]).mean(dim=0)
-    return {"logits": task.to_logits(mean).numpy()}
+    return {"logits": mean_logits(config.task, [torch.from_numpy(one["logits"]) for one in stored]).numpy()}
 
 
 def _some(data: TrialData) -> list[np.ndarray]:

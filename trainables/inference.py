@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from search_spaces.errors import Interrupted
 from trainables.config import TrialConfig
-from trainables.tasks import TASKS
+from trainables.tasks import TASKS, mean_logits
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -38,11 +38,8 @@ def predict_batch(config: TrialConfig, models: Sequence[nn.Module], images_u8: T
     evaluation mode, and normalise alike.
     """
     images = to_input(images_u8, models[0], config, device)
-    task = TASKS[config.task]
     logits = [_run(config, model, images, device) for model in models]
-    if len(logits) == 1:
-        return logits[0]
-    return task.to_logits(torch.stack([task.probabilities(one) for one in logits]).mean(dim=0))
+    return logits[0] if len(logits) == 1 else mean_logits(config.task, logits)
 
 
 def _run(config: TrialConfig, model: nn.Module, images: Tensor, device: torch.device) -> Tensor:

@@ -27,13 +27,17 @@ VOTE = 2  # votes are counted in halves: small whole numbers are several times f
 
 @dataclass(frozen=True, eq=False)
 class LabelMembers:
-    """probabilities (M, N, K) float32 of M models; targets (N, K) float; thresholds: each model's own."""
+    """probabilities (M, N, K) of M models; targets (N, K) float; thresholds: each model's own.
+
+    complements (M, N, K): one minus them, as exactly as they are known; None takes the difference. Multiclass has none.
+    """
 
     task: str
     num_classes: int
     probabilities: Tensor
     targets: Tensor
     thresholds: tuple[float, ...]
+    complements: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -41,22 +45,21 @@ class LabelMembers:
     def of_images(self, images: np.ndarray) -> LabelMembers:
         """Only the images (n,) int64."""
         rows = torch.from_numpy(images)
-        return replace(self, probabilities=self.probabilities[:, rows], targets=self.targets[rows])
+        others = None if self.complements is None else self.complements[:, rows]
+        return replace(self, probabilities=self.probabilities[:, rows], targets=self.targets[rows], complements=others)
 
     def contribution(self, member: int) -> Tensor:
-        """What a member adds to the sum that `metrics` takes: (N, K)."""
-        return self.probabilities[member]
+        """A member's likelihoods (see `tasks.Task`), whose sum `metrics` takes."""
+        yes = self.probabilities[member].double()  # (N, K)
+        if self.task == "multiclass":
+            return yes
+        return torch.stack([yes, 1 - yes if self.complements is None else self.complements[member].double()])
 
     def metrics(self, total: Tensor, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
         """The metrics by name (without `val/`) of the mean of the members `chosen`, whose contributions are summed."""
-        logits = logits_of(self.task, total / len(chosen))
+        logits = TASKS[self.task].from_likelihoods(total / len(chosen))
         threshold = threshold_of([self.thresholds[member] for member in chosen])
         return score(self.task, logits, self.targets, self.num_classes, threshold, only)
-
-
-def logits_of(task: str, mean: Tensor) -> Tensor:
-    """Of mean probabilities (N, K), what is scored: a logit of one or zero would have no finite loss."""
-    return TASKS[task].to_logits(mean.clamp(1e-7, 1 - 1e-7))
 
 
 def threshold_of(thresholds: Sequence[float]) -> float:
@@ -108,8 +111,10 @@ def label_members(
     task: str, classes: Sequence[str], logits: Sequence[np.ndarray], targets: np.ndarray, thresholds: Sequence[float]
 ) -> LabelMembers:
     """logits: (N, K) of each model. targets: as the data set stores those of the N images."""
-    stacked = torch.stack([TASKS[task].probabilities(torch.from_numpy(one)) for one in logits])
-    return LabelMembers(task, len(classes), stacked, LABEL_TASKS[task].encode(targets, len(classes)), tuple(thresholds))
+    stacked = torch.stack([TASKS[task].likelihoods(torch.from_numpy(one)) for one in logits])
+    yes, no = (stacked, None) if task == "multiclass" else (stacked[:, 0], stacked[:, 1])
+    encoded = LABEL_TASKS[task].encode(targets, len(classes))
+    return LabelMembers(task, len(classes), yes, encoded, tuple(thresholds), no)
 
 
 def pixel_members(classes: tuple[str, ...], masks: Sequence[np.ndarray], truths: Iterable[np.ndarray]) -> PixelMembers:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -33,6 +33,8 @@ class Task:
     num_outputs: Callable[[int], int]  # number of classes -> K
     probabilities: Callable[[Tensor], Tensor]  # logits (B, K, ...) -> (B, K, ...) in [0, 1]
     to_logits: Callable[[Tensor], Tensor]  # back: logits with these probabilities
+    likelihoods: Callable[[Tensor], Tensor]  # logits -> what is averaged over models, exact where a float32 saturates
+    from_likelihoods: Callable[[Tensor], Tensor]  # back: logits, float32, from a sum of likelihoods or their mean
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,10 @@ def _multilabel_metrics(num_classes: int, threshold: float) -> dict[str, Metric]
         for average in ("micro", "macro")
         for name, metric in _PRF["multilabel"].items()
     }
-    # The plain names are the samples average, as the actor-action reports count: per image, then the mean.
+    # The plain names are the samples average: per image, then the mean. What is 0/0 counts one, as scikit-learn's
+    # zero_division=1 has it. An image without tags of which none is said is right, and a false alarm there costs.
     per_sample = {
-        name: _MeanOverSamples(metric(average="micro", multidim_average="samplewise", **common))
+        name: _MeanOverSamples(metric(average="micro", multidim_average="samplewise", zero_division=1, **common))
         for name, metric in _PRF["multilabel"].items()
     }
     return {
@@ -136,14 +139,36 @@ def _softmax(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1)
 
 
-_SIGMOID = {"probabilities": torch.sigmoid, "to_logits": torch.logit}
-_SOFTMAX = {"probabilities": _softmax, "to_logits": _log}
+def _both_sides(logits: Tensor) -> Tensor:
+    """(2, B, K) float64: the probabilities of yes and of no. One minus the first would lose the second near 1."""
+    exact = logits.double()
+    return torch.stack([exact.sigmoid(), (-exact).sigmoid()])
+
+
+def _log_odds(likelihoods: Tensor) -> Tensor:
+    return (_log(likelihoods[0]) - _log(likelihoods[1])).float()
+
+
+_SIGMOID: dict[str, Callable[[Tensor], Tensor]] = {
+    "probabilities": torch.sigmoid,
+    "to_logits": torch.logit,
+    "likelihoods": _both_sides,
+    "from_likelihoods": _log_odds,
+}
+_SOFTMAX: dict[str, Callable[[Tensor], Tensor]] = {
+    "probabilities": _softmax,
+    "to_logits": _log,
+    "likelihoods": lambda logits: logits.double().softmax(dim=1),
+    "from_likelihoods": lambda likelihoods: _log(likelihoods).float(),
+}
+# Pixels are decided and not ranked: float32 is enough, and half the memory.
+_PIXELS = {**_SOFTMAX, "likelihoods": _softmax}
 
 TASKS: dict[str, Task] = {
     "binary": Task(num_outputs=lambda num_classes: 1, **_SIGMOID),
     "multiclass": Task(num_outputs=lambda num_classes: num_classes, **_SOFTMAX),
     "multilabel": Task(num_outputs=lambda num_classes: num_classes, **_SIGMOID),
-    "segmentation": Task(num_outputs=lambda num_classes: num_classes, **_SOFTMAX),
+    "segmentation": Task(num_outputs=lambda num_classes: num_classes, **_PIXELS),
 }
 
 LABEL_TASKS: dict[str, LabelTask] = {
@@ -168,6 +193,39 @@ LABEL_TASKS: dict[str, LabelTask] = {
 }
 
 
+def mean_logits(task_name: str, logits: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Logits (B, K, ...) of the models' mean probability, weighted. Confident models keep their order: nothing
+    saturates on the way."""
+    task = TASKS[task_name]
+    shares = [1.0] * len(logits) if weights is None else weights
+    # Added up one by one: the maps of all models side by side would need as many times the memory.
+    total = sum(share * task.likelihoods(one) for share, one in zip(shares, logits, strict=True))
+    return task.from_likelihoods(cast(Tensor, total) / sum(shares))
+
+
+def log_odds(task_name: str, logits: Tensor) -> Tensor:
+    """(N, K) float64: what every output is ranked by, log p / (1 - p), from logits (N, K).
+
+    A float32 probability is exactly one beyond a logit of 17, and images would be tied there.
+    """
+    exact = logits.double()
+    if task_name != "multiclass":
+        return exact
+    top = exact.argmax(dim=1, keepdim=True)
+    of_others = exact.scatter(1, top, -math.inf).logsumexp(dim=1, keepdim=True)  # of all classes but the likeliest
+    log_p = exact.log_softmax(dim=1)  # (N, K)
+    return (log_p - torch.log1p(-log_p.exp())).scatter(1, top, exact.gather(1, top) - of_others)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """(N, K) float64 in [0, 1] with the order and the ties of `values` in every column: torchmetrics would take a
+    sigmoid of anything else."""
+    ordered, places = values.sort(dim=0)
+    higher = (ordered[1:] != ordered[:-1]).cumsum(dim=0)
+    dense = torch.cat([higher.new_zeros(1, values.shape[1]), higher]).double() / max(len(values) - 1, 1)
+    return torch.empty_like(dense).scatter(0, places, dense)
+
+
 def score(
     task_name: str, logits: Tensor, targets: Tensor, num_classes: int, threshold: float, only: str | None = None
 ) -> dict[str, float]:
@@ -177,22 +235,36 @@ def score(
     compared by it. A metric that is not defined on this split (no positive of any class, say) is left out.
     """
     labels = LABEL_TASKS[task_name]
-    probabilities, wanted = TASKS[task_name].probabilities(logits), labels.metric_target(targets)
+    wanted = labels.metric_target(targets)
+    # Where one class is to be chosen, the logits say which even where its probability is one.
+    decided_by = logits if task_name == "multiclass" else TASKS[task_name].probabilities(logits)
     # Classes that have both positives and negatives here; ranking metrics mean nothing for the others, and
     # torchmetrics' own macro average would count them as zero.
     ranked = (targets > 0.5).any(dim=0) & (targets <= 0.5).any(dim=0)
-    # A collection shares the counts among precision, recall and F1.
     metrics = labels.metrics(num_classes, threshold)
     asked = metrics if only is None else {name: metric for name, metric in metrics.items() if name == only}
-    collection = MetricCollection(dict(asked)).to(logits.device)
+    ranking = {name: metric for name, metric in asked.items() if name in _RANKING}
+    deciding = {name: metric for name, metric in asked.items() if name not in _RANKING}
     with warnings.catch_warnings():
         # A class that the validation split lacks is worth no warning at every epoch.
         warnings.filterwarnings("ignore", message=".*(No positive|No negative|no positive|Average precision score).*")
-        collection.update(probabilities, wanted)
-        values = {
-            name: float(value[ranked].mean() if value.ndim else value) for name, value in collection.compute().items()
-        }
+        found = _computed(deciding, decided_by, wanted)
+        if ranking:
+            found |= _computed(ranking, _ranks(log_odds(task_name, logits)), wanted)
+    values = {name: float(value[ranked].mean() if value.ndim else value) for name, value in found.items()}
     if not ranked.any():  # torchmetrics calls it zero for two classes
-        values = {name: value for name, value in values.items() if name not in ("map", "auroc")}
+        values = {name: value for name, value in values.items() if name not in _RANKING}
     values["loss"] = float(labels.plain_loss(logits, targets))
     return {name: value for name, value in values.items() if math.isfinite(value) or name == "loss"}
+
+
+def _computed(metrics: Mapping[str, Metric], predicted: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    if not metrics:
+        return {}
+    # A collection shares the counts among precision, recall and F1.
+    collection = MetricCollection(dict(metrics)).to(predicted.device)
+    collection.update(predicted, wanted)
+    return cast(dict[str, Tensor], collection.compute())
+
+
+_RANKING = ("map", "auroc")

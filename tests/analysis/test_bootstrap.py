@@ -27,10 +27,13 @@ def guessed(task: str, num_images: int, num_classes: int, seed: int = 0) -> tupl
 @pytest.mark.parametrize(
     ("task", "num_classes"), [("binary", 2), ("multiclass", 3), ("multiclass", 7), ("multilabel", 6)]
 )
-def test_every_image_counted_once_gives_the_searchs_metrics(task: str, num_classes: int) -> None:
+@pytest.mark.parametrize("scale", [1, 40], ids=["", "confident"])
+def test_every_image_counted_once_gives_the_searchs_metrics(task: str, num_classes: int, scale: float) -> None:
     logits, targets = guessed(task, 60, num_classes)
     if task == "multilabel":
         targets[:, 2], targets[:, 3] = 0, 1  # classes that cannot be ranked
+        targets[:12], logits[6:20] = 0, -2  # images without tags, and some of which none is said
+    logits[20:] *= scale
     expected = score(task, logits, targets, num_classes, 0.4)
     metrics, _ = label_scores(task, logits, targets, 0.4, np.ones((1, 60)))
     assert {name: value[0] for name, value in metrics.items()} == pytest.approx(expected, abs=2e-6)

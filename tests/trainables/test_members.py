@@ -9,7 +9,7 @@ import torch
 from trainables.data.dataset import VOID
 from trainables.members import LabelMembers, PixelMembers, greedy, label_members, pixel_members, together
 from trainables.pixel_scores import scores_of
-from trainables.tasks import score
+from trainables.tasks import LABEL_TASKS, score
 
 RNG = np.random.default_rng(0)
 
@@ -32,6 +32,20 @@ def test_weights_count_and_thresholds_are_averaged() -> None:
     assert together(members, [0])["val/f1"] == pytest.approx(2 / 3)  # both tags, by its own threshold
     assert together(members, [0, 0, 1])["val/f1"] == pytest.approx(1.0)  # 0.5 and 0.29 against 0.3
     assert together(members, [1, 0])["val/loss"] == pytest.approx(-(np.log(0.6) + np.log(0.71)) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_confident_members_are_ranked_as_alone(task: str) -> None:
+    """Sums of float32 probabilities would tie all images that a model is sure of."""
+    stored = RNG.integers(0, 2, (80, 4)) if task == "multilabel" else RNG.integers(0, 2, 80)
+    num_classes = 2 if task == "binary" else 4
+    targets = LABEL_TASKS[task].encode(stored, num_classes)
+    logits = (40 * RNG.normal(size=targets.shape) + 20 * targets.numpy()).astype(np.float32)
+    members = label_members(task, list("abcd")[:num_classes], [logits, logits], stored, [0.5, 0.5])
+    alone = score(task, torch.from_numpy(logits), targets, num_classes, 0.5)
+    assert together(members, [0, 1]) == pytest.approx({f"val/{name}": value for name, value in alone.items()}, rel=1e-4)
+    half = np.arange(40)
+    assert together(members.of_images(half), [0]) == pytest.approx(together(members.of_images(half), [0, 1]), rel=1e-6)
 
 
 def test_greedy_takes_what_helps_and_leaves_what_does_not() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -19,7 +20,7 @@ from sklearn.metrics import (
 
 from search_spaces.names import METRICS_OF_TASK
 from trainables.config import LOSSES_OF_TASK
-from trainables.tasks import LABEL_TASKS, TASKS, score
+from trainables.tasks import LABEL_TASKS, TASKS, mean_logits, score
 
 N, C = 97, 7
 PRF = ("precision", "recall", "f1")
@@ -38,7 +39,9 @@ def random_case(task: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, n
 
 
 def prf(average: str, wanted: np.ndarray, decided: np.ndarray) -> dict[str, float]:
-    values = precision_recall_fscore_support(wanted, decided, average=average, zero_division=0)[:3]
+    # Per image, nothing said of nothing is right. Over the whole split, a class without anything counts zero.
+    zero_division = 1 if average == "samples" else 0
+    values = precision_recall_fscore_support(wanted, decided, average=average, zero_division=zero_division)[:3]
     return dict(zip(PRF, map(float, values), strict=True))
 
 
@@ -117,11 +120,67 @@ def test_multilabel_metrics_are_scikit_learns(threshold: float) -> None:
     assert score("multilabel", logits, targets, C, threshold) == close(expected)
 
 
-def test_an_image_without_tags_that_is_given_none_counts_as_zero_in_the_samples_average() -> None:
-    """As scikit-learn's zero_division=0 has it, which the course reports used."""
-    logits, targets = torch.full((2, 3), -5.0), torch.tensor([[0.0, 0, 0], [1, 0, 0]])
-    logits[1, 0] = 5
-    assert score("multilabel", logits, targets, 3, 0.5)["f1"] == 0.5
+def test_an_image_without_tags_counts_one_where_nothing_is_said_and_zero_where_something_is() -> None:
+    targets = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]])
+    right = 5 * (2 * targets - 1)
+    alarms = torch.where(targets.any(dim=1, keepdim=True), right, torch.tensor(5.0))
+    truth, false = (score("multilabel", logits, targets, 3, 0.5) for logits in (right, alarms))
+    assert [truth[name] for name in PRF] == pytest.approx([1, 1, 1])
+    assert [false["precision"], false["f1"]] == pytest.approx([0.4, 0.4])
+    assert false["recall"] == pytest.approx(1)  # nothing was there to be missed
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_the_samples_average_is_scikit_learns_where_images_or_answers_are_empty(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    stored, decided = ((rng.random((60, 5)) < share).astype(np.uint8) for _ in range(2))
+    stored[:10], decided[5:20] = 0, 0
+    logits, targets = 3 * (2 * torch.from_numpy(decided).float() - 1), torch.from_numpy(stored).float()
+    values = score("multilabel", logits, targets, 5, 0.5)
+    assert {name: values[name] for name in PRF} == close(prf("samples", stored, decided))
+
+
+@pytest.mark.parametrize("task", LABEL_TASKS)
+@pytest.mark.parametrize("scale", [1, 20, 500])
+def test_confident_predictions_are_ranked_by_their_logits(task: str, scale: float) -> None:
+    """A float32 probability is one from a logit of 17 on: all that lies beyond would be tied."""
+    logits, targets, _ = random_case(task)
+    values = score(task, scale * logits, targets, 2 if task == "binary" else C, 0.5)
+    exact = log_odds(scale * logits.double().numpy()) if task == "multiclass" else logits.numpy()
+    assert values["auroc"] == pytest.approx(ranking(roc_auc_score, targets.numpy(), exact), abs=1e-6)
+    assert values["map"] == pytest.approx(ranking(average_precision_score, targets.numpy(), exact), abs=1e-6)
+
+
+def log_odds(logits: np.ndarray) -> np.ndarray:
+    """Of every class against all others, one class at a time."""
+    columns = range(logits.shape[1])
+    return np.stack([logits[:, c] - logsumexp(np.delete(logits, c, axis=1), axis=1) for c in columns], axis=1)
+
+
+def test_confident_predictions_are_counted_among_the_top_five_by_their_logits() -> None:
+    logits = torch.tensor([[900.0, 300, 200, 150, 120, 100, 90]])  # all but the first have a probability of zero
+    for place in range(C):
+        targets = torch.nn.functional.one_hot(torch.tensor([place]), C).float()
+        assert score("multiclass", logits, targets, C, 0.5)["top5"] == (place < 5)
+
+
+def test_equal_logits_stay_tied() -> None:
+    targets = torch.tensor([[1.0], [0.0], [1.0], [0.0]])
+    assert score("binary", torch.full((4, 1), 30.0), targets, 2, 0.5)["auroc"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("task", LABEL_TASKS)
+def test_the_mean_of_confident_models_is_the_mean_of_their_probabilities(task: str) -> None:
+    logits = [random_case(task, seed)[0] for seed in range(3)]
+    weights = [1.0, 2.0, 0.5]
+    means = sum(w * TASKS[task].probabilities(one) for w, one in zip(weights, logits, strict=True)) / sum(weights)
+    torch.testing.assert_close(TASKS[task].probabilities(mean_logits(task, logits, weights)), means)
+    confident = mean_logits(task, [60 * one for one in logits[:1]] * 2)
+    _, targets, _ = random_case(task)
+    two = score(task, confident, targets, 2 if task == "binary" else C, 0.5)
+    one = score(task, 60 * logits[0], targets, 2 if task == "binary" else C, 0.5)
+    assert two == pytest.approx(one, rel=1e-5)
 
 
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
@@ -180,7 +239,8 @@ def test_a_metric_that_is_not_defined_on_the_split_is_left_out_and_nothing_warns
 @pytest.mark.parametrize("task", LABEL_TASKS)
 def test_a_perfect_prediction_scores_one_in_everything_but_the_loss(task: str) -> None:
     _, targets, _ = random_case(task)
-    targets = targets[targets.sum(1) > 0] if task == "multilabel" else targets  # an image without tags scores zero
+    if task == "multilabel":
+        targets[:9] = 0  # images without tags
     values = score(task, 20 * (2 * targets - 1), targets, C, 0.5)
     assert values.pop("loss") < 1e-3
     assert values == {name: pytest.approx(1) for name in values}
