@@ -9,7 +9,6 @@ It knows no Ray: `list(fit(...))` is a whole training.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from trainables.evaluate import evaluate
 from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss
 from trainables.schedules import lr_factor
+from trainables.seeds import derived_seed, seed_everything
 from trainables.state import TrainState, build_state
 from trainables.targets import what_to_learn
 from trainables.tasks import TASKS
@@ -106,10 +106,10 @@ def fit(
 
     while state.epoch < config.epochs:
         started = time.perf_counter()
-        # A seed anew each epoch, as the reports set it: an epoch's randomness depends on nothing before it,
-        # which makes a resumed training the same training.
-        seed = config.seed + state.epoch
-        _seed_everything(seed)
+        # A seed anew each epoch: its randomness depends on nothing before it, which makes a resumed training the same
+        # training. No other seed has an epoch of the same data.
+        seed = derived_seed(config.seed, state.epoch)
+        seed_everything(seed)
         train_batches = batches(
             data, "train", labels, transform, config.batch_size,
             seed=seed, repeat=config.repeat, num_workers=num_workers, pin_memory=device.type == "cuda",
@@ -242,9 +242,3 @@ def _stop_early(config: TrialConfig, state: TrainState, metrics: dict[str, float
     if state.epochs_without_gain < config.early_stopping_patience or state.epoch == config.epochs:
         return ""
     return f"early stopping: no better {config.early_stopping_metric} for {config.early_stopping_patience} epochs"
-
-
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # timm's mixup draws from here
-    torch.manual_seed(seed)  # the GPUs too

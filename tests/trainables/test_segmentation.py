@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from trainables.data.dataset import VOID
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData, batches, whole_images
 from trainables.data.merge import merge_classes
+from trainables.data.steps import A, Pipeline
 from trainables.ensemble import evaluate_files
 from trainables.evaluate import evaluate
 from trainables.inference import predict_batch, windows
@@ -123,6 +125,43 @@ def test_a_mask_goes_where_its_image_goes(augment: dict[str, Any], fit_image: st
         assert agree[known].mean() > 0.9 - 0.1 * ("coarse_dropout" in augment)
         if augment.keys() == {"rescale"} and not known.all():  # what is void is black, but for a blurred edge
             assert done["image"][~known].mean() < 20
+
+
+def exact(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """As the loader brings a mask to its image's size: a pixel's centre decides."""
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+@pytest.mark.parametrize("size", [(120, 160), (75, 101), (241, 97)])
+def test_training_masks_shrink_by_the_centres_of_their_pixels_as_the_loader_shrinks_them(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    height, width = size
+    image, mask = rng.integers(0, 256, (height, width, 3), np.uint8), rng.integers(0, 5, size, np.uint8)
+    squashed = train_transform(tiny(image_size=64))(image=image, mask=mask)["mask"]
+    assert (squashed == exact(mask, 64, 64)).all()
+    assert (squashed != cv2.resize(mask, (64, 64), interpolation=cv2.INTER_NEAREST)).any()
+    side = 48
+    config = tiny(fit_image="crop", image_size=side, short_side=side)
+    scale = side / min(size)
+    whole = exact(mask, round(height * scale), round(width * scale))
+    cropped = train_transform(config)(image=image, mask=mask)["mask"]
+    places = [
+        np.s_[top : top + side, left : left + side] for top, left in np.ndindex(*(1 + n - side for n in whole.shape))
+    ]
+    assert any((whole[place] == cropped).all() for place in places)
+
+
+def test_a_random_resized_crop_shrinks_its_mask_likewise() -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 5, (96, 120), np.uint8)
+    image = np.repeat(mask[..., None], 3, axis=2)
+    crop = A.RandomResizedCrop((32, 32), scale=(0.3, 0.6))
+    transform = Pipeline([crop])
+    transform.set_random_seed(0)
+    for _ in range(5):
+        crop.interpolation = cv2.INTER_NEAREST_EXACT  # the image's pixels are taken, not mixed: it shows which
+        done = transform(image=image, mask=mask)
+        assert (done["mask"] == done["image"][..., 0]).all()
 
 
 def test_what_is_padded_is_void_and_black() -> None:

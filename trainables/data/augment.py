@@ -1,7 +1,7 @@
 """Augmentation: from a configuration to albumentations pipelines, and the mixing of whole batches.
 
-Images go in as (H, W, 3) uint8 of any size and come out as (S, S, 3) uint8; masks (H, W) go along, always by nearest
-neighbour, and what is added to an image is VOID in its mask. Pixels are normalised later, per batch on the device.
+Images go in as (H, W, 3) uint8 of any size and come out as (S, S, 3) uint8; masks (H, W) go along, always by the
+nearest pixel, and what is added to an image is VOID in its mask. Pixels are normalised later, per batch on the device.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def train_transform(config: TrialConfig, background: int | None = None) -> A.Com
             steps.append(build(part, config.image_size))
         elif field == "random_resized_crop":  # whatever is drawn, the geometric part ends at the final size
             steps += _final_crop(config, background)
-    return Pipeline(steps, mask_interpolation=cv2.INTER_NEAREST)
+    return Pipeline(steps)
 
 
 def eval_transform(config: TrialConfig) -> A.Compose:
@@ -44,7 +44,7 @@ def eval_transform(config: TrialConfig) -> A.Compose:
     steps = _fit(config, A.CenterCrop, area="image")
     if config.task == "segmentation" and config.fit_image == "crop":
         steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]
-    return Pipeline(steps, mask_interpolation=cv2.INTER_NEAREST)
+    return Pipeline(steps)
 
 
 def cached_short_side(config: TrialConfig) -> int:

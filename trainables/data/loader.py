@@ -17,6 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
 from trainables.data.merge import Merge
+from trainables.seeds import derived_seed
 
 Transform = Callable[..., dict[str, Any]]  # albumentations' calling convention
 T = TypeVar("T")
@@ -64,6 +65,18 @@ class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):
             set_seed(seed)
 
 
+class _Seeded(TorchDataset[tuple[list[np.ndarray], Any]]):
+    """Batches whose transform is seeded one by one: each is the same in whatever process it is made."""
+
+    def __init__(self, samples: _Split) -> None:
+        self.samples = samples
+
+    def __getitems__(self, batch: tuple[int, list[int]]) -> tuple[list[np.ndarray], Any]:
+        seed, rows = batch
+        self.samples.set_random_seed(seed)
+        return self.samples.__getitems__(rows)
+
+
 class _Whole(_Split):
     """Images as the network sees them, of whatever sizes, with their masks untouched."""
 
@@ -94,25 +107,26 @@ def batches(
     """Batches of (images (B, S, S, 3) uint8, targets) of one split, in order or shuffled by `seed`.
 
     labels: the targets (N, K) float of the whole data set, of which each batch gets its rows (B, K); or, for masks,
-    how their classes are merged, and each batch gets (B, S, S) uint8. With a seed the order, the transform and every
-    worker are seeded by it, so that an epoch is the same whenever and wherever it is run with the same num_workers.
+    how their classes are merged, and each batch gets (B, S, S) uint8. The seed shuffles the order. With the batch's
+    number it also seeds each batch's transform, so that an epoch does not depend on the number of loader processes.
     `repeat`: how often an epoch goes through the split.
     """
     positions = data.dataset.indices(split)
     samples = _Split(data.images, positions, labels, transform)
     order: list[int] = list(range(len(positions)))
     if seed is not None:
-        samples.set_random_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         order = (torch.randperm(repeat * len(positions), generator=generator) % len(positions)).tolist()
         order = order[: num_used(len(order), batch_size)]
+    chunks: list[Any] = _chunks(order, batch_size)
+    if seed is not None:
+        chunks = [(derived_seed(seed, number), rows) for number, rows in enumerate(chunks)]
     yield from DataLoader(
-        samples,
-        batch_sampler=_chunks(order, batch_size),
+        samples if seed is None else _Seeded(samples),
+        batch_sampler=chunks,
         num_workers=num_workers,
         collate_fn=_collate,  # type: ignore[arg-type]  # torch types a list of samples; __getitems__ gives a batch
         pin_memory=pin_memory,
-        worker_init_fn=None if seed is None else _SeedWorker(seed),
     )
 
 
@@ -159,16 +173,3 @@ def num_used(num_images: int, batch_size: int) -> int:
     Batch norm cannot train on one value per channel.
     """
     return num_images - 1 if num_images > 1 and num_images % batch_size == 1 else num_images
-
-
-@dataclass(frozen=True)
-class _SeedWorker:
-    seed: int
-
-    def __call__(self, worker: int) -> None:
-        info = torch.utils.data.get_worker_info()
-        assert info is not None  # torch calls this inside a worker only
-        assert isinstance(info.dataset, _Split)
-        info.dataset.set_random_seed(self.seed * 1000 + worker)
-        torch.manual_seed(self.seed * 1000 + worker)
-        np.random.seed((self.seed * 1000 + worker) % 2**32)

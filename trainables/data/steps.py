@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -22,15 +25,23 @@ MOST_PLACES = 10  # that a crop with too little foreground is drawn again
 
 
 class Pipeline(A.Compose):  # type: ignore[misc]
-    """A.Compose whose steps share one random stream.
+    """A.Compose whose steps share one random stream, and take a mask's pixels from where they take the image's.
 
     With a seed, A.Compose gives every step an equally seeded stream of its own, so that on the first image all of
     them are applied or none is.
     """
 
+    def __init__(self, steps: Sequence[Any]) -> None:
+        # OpenCV's older INTER_NEAREST takes a pixel's corner, not its centre: masks would lie beside their images.
+        super().__init__(steps, mask_interpolation=cv2.INTER_NEAREST_EXACT)
+        for step in steps:
+            if isinstance(step, (A.Affine, A.Rotate)):
+                # A warp knows the older rule only, and goes by the image's own coordinates there.
+                step.mask_interpolation = cv2.INTER_NEAREST
+
     def set_random_seed(self, seed: int | None) -> None:
-        super().set_random_seed(seed)
-        self.set_random_state(self.random_generator, self.py_random)
+        self.seed = seed
+        self.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
 class ShrinkLarge(A.SmallestMaxSize):  # type: ignore[misc]
