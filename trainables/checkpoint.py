@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from search_spaces.errors import DiskFull, RunError
 from search_spaces.names import mode_of
 from trainables.loop import EpochResult
+from trainables.optimizers import load_optimizer
 from trainables.state import TrainState
 
 PROCESS_FILE = "process.json"
@@ -190,9 +191,6 @@ def stored_row(path: Path) -> dict[str, Any] | None:
     return row
 
 
-_OPTIONS = {"weight_decay", "momentum", "betas"}  # the rate is set anew at every step
-
-
 def load_state(path: Path) -> Callable[[TrainState], None]:
     """What `fit(resume=...)` takes: fills a freshly built state with the one stored at `path`.
 
@@ -204,11 +202,9 @@ def load_state(path: Path) -> Callable[[TrainState], None]:
         try:
             stored = torch.load(path, map_location=device, weights_only=True)
             state.model.load_state_dict(stored["model"])
-            asked = [{key: group[key] for key in _OPTIONS & group.keys()} for group in state.optimizer.param_groups]
-            state.optimizer.load_state_dict(stored["optimizer"])
-            for group, options in zip(state.optimizer.param_groups, asked, strict=True):
-                group.update(options)  # the configuration's own, which a copy of another trial has changed
-            state.scaler.load_state_dict(stored["scaler"])
+            load_optimizer(state.optimizer, stored["optimizer"], state.model)
+            if stored["scaler"]:  # empty where it was stored without one: another machine computes in another precision
+                state.scaler.load_state_dict(stored["scaler"])
             if state.ema is not None:
                 state.ema.load_state_dict(stored["ema"])
             state.epoch, state.num_steps = stored["epoch"], stored["num_steps"]
