@@ -19,7 +19,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 
 from trainables.pixel_scores import scores_of
-from trainables.tasks import LABEL_TASKS, TASKS, log_odds
+from trainables.ranking import log_odds
+from trainables.tasks import LABEL_TASKS, TASKS
 
 REPLICATES = 1000
 MOST_DRAWN = 2_000_000  # counts of images at once: bounds the memory

@@ -137,7 +137,9 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     if facts.config["evaluation"] == "tiled":
         yield "The graphs are the network alone: windows that overlap and are averaged are left to whoever calls it."
     if facts.config["precision"] != "fp32":
-        yield f"The graphs compute in float32; training and `predict` use {facts.config['precision']}."
+        used = facts.metrics.get("precision", facts.config["precision"])
+        yield f"The graphs compute in float32. The training computed in {used}."
+        yield f"`predict` takes {facts.config['precision']} on hardware that has it, and float32 on a CPU without it."
 
 
 def _data(facts: Facts) -> Iterator[str]:

@@ -3,7 +3,8 @@
 config.yaml          the configuration, which `visionsweep train` accepts
 model.safetensors    the weights of the trial's best epoch; of an ensemble model-1.safetensors and so on
 classes.txt          one class a line, in the order of the outputs
-metrics.json         of that epoch, or of the epochs' mean prediction, on the validation split
+metrics.json         of that epoch, or of the epochs' mean prediction, on the validation split; and the `precision`
+                     that was computed in, where the hardware lacked the configuration's
 data.json            the fingerprint of data and split
 README.md, requirements.txt, model.onnx, model.pt2: see `handover.py`
 
@@ -58,6 +59,9 @@ def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
     epochs = _epochs(run, trial, config)
     rows = {row["epoch"]: row["metrics"] for row in trial.epochs}
     about = {"run": run.run_dir.name, "trial_id": trial.trial_id, "status": trial.status}
+    used = {row.get("precision", config.precision) for row in trial.epochs} - {config.precision, None}
+    if used:  # the hardware lacked what was asked for; with machines of several kinds, some of it
+        about["precision"] = " and ".join(sorted(used))
     weights = [_weights(run, trial, epoch) for epoch in epochs]
     metrics, note = rows[epochs[0]], ""
     if len(epochs) > 1:

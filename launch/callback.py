@@ -51,7 +51,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
         row = {key: result[key] for key in keys}
         row["metrics"] = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
-        where = {"node": result.get("hostname"), "pid": result.get("pid"), "device": result.get("device")}
+        where = {"node": result.get("hostname"), **{key: result.get(key) for key in ("pid", "device", "precision")}}
         with self._remembering_errors():
             self.records.epoch({"trial_id": trial.config["trial_id"], **row, **where})
 

@@ -110,7 +110,8 @@ class Records:
             self.loggers.ended(self.trials[trial_id])
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """row: trial_id, epoch, metrics, seconds, images_per_s, lr, COSTS, node, pid, device (cpu or cuda)."""
+        """row: trial_id, epoch, metrics, seconds, images_per_s, lr, COSTS, node, pid, device (cpu or cuda), and the
+        precision that it computed in, which may be another one than the configuration's."""
         whole = {"time": time.time(), **row}
         self._append("epochs.jsonl", whole)
         take_epoch(self.trials, whole)

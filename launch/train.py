@@ -33,6 +33,7 @@ from trainables.data.same_data import split_digest
 from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
+from trainables.precision import fallback, precision_in_force
 from trainables.targets import check_class_metrics, output_classes
 from trainables.threads import limit_threads
 
@@ -93,6 +94,8 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     limit_threads(os.cpu_count() or 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
+    if said := fallback(config, device):
+        console.print(said, style="yellow", soft_wrap=True)
     # What another configuration, or other data, left behind is not gone on with.
     of = f"{dataset.fingerprint}, split {split_digest(dataset.split)}, {dataset.split_origin}"
     asked = f"# data {of}, best by {metric}\n{dump_config(config)}"
@@ -125,6 +128,8 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
             metrics = evaluate_files(config, weights, data, device)
             about = {"epochs": epochs}
             console.print(f"Mean of epochs {epochs}: {metric} {metrics[metric]:.4f}", style="bold green")
+        if (used := precision_in_force(config, device)) != config.precision:
+            about["precision"] = used
         if not judged:
             on_test = evaluate_files(config, weights, data, device, split="test")
             metrics = {name.replace("val/", "test/"): value for name, value in on_test.items()}

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from search_spaces.errors import Interrupted
 from trainables.config import TrialConfig
+from trainables.precision import precision_in_force
 from trainables.tasks import TASKS, mean_logits
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def autocast(config: TrialConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, dtype=DTYPES[config.precision], enabled=config.precision != "fp32")
+    """The precision that the configuration comes to on this device (see `precision_in_force`)."""
+    used = precision_in_force(config, device)
+    return torch.autocast(device.type, dtype=DTYPES[used], enabled=used != "fp32")
 
 
 def to_input(images_u8: Tensor, model: Any, config: TrialConfig, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 from trainables.config import TrialConfig
 from trainables.models.build import Model, build_model
 from trainables.optimizers import build_optimizer
+from trainables.precision import precision_in_force
 
 
 @dataclass
@@ -43,7 +44,7 @@ def build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> 
         model=model,
         optimizer=build_optimizer(config.optimizer, model),
         # fp16 alone needs loss scaling; bf16 has the exponent range of fp32.
-        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision_in_force(config, device) == "fp16"),
         # Warm-up of the decay: a short training would otherwise be evaluated at its random start.
         ema=None if config.ema_decay is None else ModelEmaV3(model, decay=config.ema_decay, use_warmup=True),
     )

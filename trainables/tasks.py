@@ -25,6 +25,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics import classification as tm
 
+from trainables.ranking import log_odds, ranks
+
 
 @dataclass(frozen=True)
 class Task:
@@ -203,29 +205,6 @@ def mean_logits(task_name: str, logits: Sequence[Tensor], weights: Sequence[floa
     return task.from_likelihoods(cast(Tensor, total) / sum(shares))
 
 
-def log_odds(task_name: str, logits: Tensor) -> Tensor:
-    """(N, K) float64: what every output is ranked by, log p / (1 - p), from logits (N, K).
-
-    A float32 probability is exactly one beyond a logit of 17, and images would be tied there.
-    """
-    exact = logits.double()
-    if task_name != "multiclass":
-        return exact
-    top = exact.argmax(dim=1, keepdim=True)
-    of_others = exact.scatter(1, top, -math.inf).logsumexp(dim=1, keepdim=True)  # of all classes but the likeliest
-    log_p = exact.log_softmax(dim=1)  # (N, K)
-    return (log_p - torch.log1p(-log_p.exp())).scatter(1, top, exact.gather(1, top) - of_others)
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """(N, K) float64 in [0, 1] with the order and the ties of `values` in every column: torchmetrics would take a
-    sigmoid of anything else."""
-    ordered, places = values.sort(dim=0)
-    higher = (ordered[1:] != ordered[:-1]).cumsum(dim=0)
-    dense = torch.cat([higher.new_zeros(1, values.shape[1]), higher]).double() / max(len(values) - 1, 1)
-    return torch.empty_like(dense).scatter(0, places, dense)
-
-
 def score(
     task_name: str, logits: Tensor, targets: Tensor, num_classes: int, threshold: float, only: str | None = None
 ) -> dict[str, float]:
@@ -250,7 +229,7 @@ def score(
         warnings.filterwarnings("ignore", message=".*(No positive|No negative|no positive|Average precision score).*")
         found = _computed(deciding, decided_by, wanted)
         if ranking:
-            found |= _computed(ranking, _ranks(log_odds(task_name, logits)), wanted)
+            found |= _computed(ranking, ranks(log_odds(task_name, logits)), wanted)
     values = {name: float(value[ranked].mean() if value.ndim else value) for name, value in found.items()}
     if not ranked.any():  # torchmetrics calls it zero for two classes
         values = {name: value for name, value in values.items() if name not in _RANKING}

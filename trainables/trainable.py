@@ -29,6 +29,7 @@ from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
 from trainables.failures import failing, is_out_of_memory, poisons_the_process
 from trainables.loop import EpochResult, fit
+from trainables.precision import precision_in_force
 from trainables.shares import TrialShare
 from trainables.stopping import FirstBatches, Measured, StopSignal
 from trainables.threads import limit_threads
@@ -65,9 +66,9 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     "epochs_recorded", of a packed one its "share" (see `shares.py`), the same for all of an actor; what else is
     there is for others. A trial goes on from its last.pt, where it has one. Every result carries `trial_id`,
     `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
-    `images_per_s`, `lr`, `device` (cpu or cuda), what it costs (COSTS of `search_spaces.names`) and the metric
-    under its own name. A packed trial also gives results that are no epochs: `peak_memory_mb` of its first batches,
-    and `out_of_memory`.
+    `images_per_s`, `lr`, `device` (cpu or cuda), `precision` (what it computed in), what it costs (COSTS of
+    `search_spaces.names`) and the metric under its own name. A packed trial also gives results that are no epochs:
+    `peak_memory_mb` of its first batches, and `out_of_memory`.
     """
 
     unrecorded: dict[str, Any] | None = None  # a result that is stored and not yet reported
@@ -222,6 +223,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         result = {
             **row,
             "device": self.device.type,
+            "precision": precision_in_force(self.parsed, self.device),
             "trial_id": self.trial["trial_id"],
             "status": "complete" if last else "running",
             "reason": reason,

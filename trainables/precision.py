@@ -1,0 +1,49 @@
+"""Which precision a training or a prediction really computes in."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.config import TrialConfig
+
+AMPERE = (8, 0)  # the first compute capability with bf16 arithmetic
+# As torch.cpu.get_capabilities() calls the instructions of x86 and of ARM.
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+
+
+def precision_in_force(config: TrialConfig, device: torch.device) -> str:
+    """Return the precision that `config.precision` comes to on a device: fp32, fp16 or bf16.
+
+    device                     fp16     bf16
+    CPU with bf16 arithmetic   fp32     bf16
+    any other CPU              fp32     fp32
+    GPU of NVIDIA before 8.0   fp16     fp16, with loss scaling
+    any other GPU              fp16     bf16
+
+    torch emulates what the hardware lacks: a training step in fp16 on a CPU takes ten times as long as in fp32.
+    """
+    asked = config.precision
+    if device.type == "cpu":
+        return "bf16" if asked == "bf16" and _cpu_has_bf16() else "fp32"
+    if device.type == "cuda" and asked == "bf16" and not _gpu_has_bf16(device):
+        return "fp16"
+    return asked
+
+
+def fallback(config: TrialConfig, device: torch.device) -> str | None:
+    """The sentence about a precision that the device lacks, None where it computes in what was asked for."""
+    used = precision_in_force(config, device)
+    if used == config.precision:
+        return None
+    hardware = "CPU" if device.type == "cpu" else "GPU"
+    return f"precision is {config.precision}, which this {hardware} lacks: it computes in {used}."
+
+
+def _cpu_has_bf16() -> bool:
+    has = torch.cpu.get_capabilities()
+    return any(has.get(name, False) for name in BF16_INSTRUCTIONS)
+
+
+def _gpu_has_bf16(device: torch.device) -> bool:
+    # AMD counts its capabilities in another way, and all of its cards that torch supports have bf16.
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= AMPERE
