@@ -37,7 +37,7 @@ class Focal(Part):
 
 class Dice(Part):
     """One minus the soft Dice overlap, averaged over the classes (Milletari et al. 2016, arXiv:1606.04797), plus
-    `ce_weight` x cross-entropy."""
+    `ce_weight` x cross-entropy. With `accumulate` it is the mean over the batches, not the overlap of all of them."""
 
     name: Literal["dice"] = "dice"
     ce_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
@@ -45,7 +45,7 @@ class Dice(Part):
 
 class Lovasz(Part):
     """Lovasz-Softmax, a convex stand-in for the IoU (Berman et al. 2018, arXiv:1705.08790), plus
-    `ce_weight` x cross-entropy."""
+    `ce_weight` x cross-entropy. With `accumulate` it is the mean over the batches, as Dice is."""
 
     name: Literal["lovasz"] = "lovasz"
     ce_weight: Annotated[float, Field(ge=0, le=10)] = 0.0

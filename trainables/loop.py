@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from search_spaces.errors import DataError, Diverged
 from search_spaces.names import COSTS, mode_of
+from trainables.accumulation import MicroBatch, batch_mass, in_groups
 from trainables.config import TrialConfig
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
 from trainables.data.augment import mix_batch, train_transform
@@ -101,6 +102,7 @@ def fit(
     if resume is not None:
         resume(state)
     train_loss = build_loss(config, train_targets, len(classes)).to(device)
+    mass = batch_mass(config, train_loss)
     transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
     latency: float | None = None
 
@@ -114,7 +116,8 @@ def fit(
             data, "train", labels, transform, config.batch_size,
             seed=seed, repeat=config.repeat, num_workers=num_workers, pin_memory=device.type == "cuda",
         )  # fmt: skip
-        mean_loss = _train_epoch(config, state, train_batches, num_images, train_loss, device, stop)
+        groups = in_groups(train_batches, config, num_used(num_images, config.batch_size), mass)
+        mean_loss = _train_epoch(config, state, groups, num_images, train_loss, device, stop)
         train_seconds = time.perf_counter() - started
 
         judged = evaluate(
@@ -153,7 +156,7 @@ def fit(
 def _train_epoch(
     config: TrialConfig,
     state: TrainState,
-    train_batches: Iterator[tuple[Tensor, Tensor]],
+    micro_batches: Iterator[MicroBatch],
     num_images: int,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     device: torch.device,
@@ -162,19 +165,15 @@ def _train_epoch(
     """One pass over the training split; returns the mean loss."""
     model, scaler = state.model, state.scaler
     model.train()
-    num_images = num_used(num_images, config.batch_size)
-    effective_batch = config.batch_size * config.accumulate
-    num_steps = math.ceil(num_images / effective_batch)
+    num_steps = math.ceil(num_used(num_images, config.batch_size) / (config.batch_size * config.accumulate))
     total, seen, pending, step = torch.zeros((), device=device), 0, 0, 0
-    summed = getattr(config.loss, "reduction", "mean") == "sum"
     check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
-    for number, (images_u8, targets) in enumerate(train_batches):
+    for number, batch in enumerate(micro_batches):
         raise_if_asked(stop, state.epoch + 1)
         if pending == 0:
             _set_lr(config, state, state.epoch + step / num_steps)
-            # The last group may be smaller; its gradient is the mean over what it has, or the sum.
-            group_size = min(effective_batch, num_images - seen)
-        images, targets = to_input(images_u8, model, config, device), targets.to(device, non_blocking=True)
+        images = to_input(batch.images, model, config, device)
+        targets = batch.targets.to(device, non_blocking=True)
         if config.augment.mix is not None:
             images, targets = mix_batch(config.augment.mix, images, targets)
         with autocast(config, device):
@@ -182,11 +181,10 @@ def _train_epoch(
         loss = _loss_with_aux(output, targets, loss_of, config.model.aux_weight)
         if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
             raise Diverged(value, state.epoch + 1, step, _base_lr(state))
-        share = 1.0 if summed else len(images) / group_size  # sums add up to the group's by themselves
-        scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach() * len(images)
+        scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
+        total += loss.detach() * batch.counts
         seen, pending = seen + len(images), pending + len(images)
-        if pending == group_size:
+        if pending == batch.group_size:
             _optimizer_step(config, state)
             step, pending = step + 1, 0
     mean = float(total) / seen

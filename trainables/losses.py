@@ -84,7 +84,7 @@ def _cross_entropy(config: TrialConfig, train_targets: np.ndarray, num_classes: 
     assert isinstance(config.loss, CrossEntropy)
     weights = None
     if config.loss.class_weights != "none":
-        weights = CLASS_WEIGHTS[config.loss.class_weights](np.eye(num_classes, dtype=np.int64)[train_targets])
+        weights = CLASS_WEIGHTS[config.loss.class_weights](np.bincount(train_targets, minlength=num_classes)[None])
     function = partial(cross_entropy, label_smoothing=config.loss.label_smoothing, reduction=config.loss.reduction)
     return Loss(function, weights)
 
