@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -50,17 +49,25 @@ def check_room(folder: Path) -> None:
 
 
 def check_names(search: Search) -> None:
-    """Raises ConfigError for a configuration that the schema refuses, or a backbone that nobody knows.
+    """Raises ConfigError for a configuration that the schema refuses, a backbone that nobody knows, or a space in which
+    no configuration is valid.
 
     Draws at random: what three hundred draws do not find, the searcher finds when it happens.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    problem: Contradiction | None = None
+    num_valid = 0
     for _ in range(300):
         # Parameters that contradict each other are drawn again by the searcher; any other mistake is one, in whatever
         # arm it stands.
-        with contextlib.suppress(Contradiction):
+        try:
             parse_config(search.draw(study.ask()), "the search")
+            num_valid += 1
+        except Contradiction as error:
+            problem = error
+    if problem is not None and not num_valid:
+        raise ConfigError(f"no configuration of the search is valid; one of them: {problem}")
     for backbone in _backbones(search):
         check_backbone(backbone)
 

@@ -49,14 +49,14 @@ def in_groups(
             yield MicroBatch(images, targets, group_size, 1.0 if summed else len(images) / group_size, len(images))
         else:
             waiting.append((images, targets))
-        if held == group_size:
+        if held < group_size:
+            continue
+        if mass is not None:
             yield from _weighed(waiting, group_size, mass)
-            left, held, waiting = left - group_size, 0, []
+        left, held, waiting = left - group_size, 0, []
 
 
-def _weighed(group: list[tuple[Tensor, Tensor]], group_size: int, mass: Mass | None) -> Iterator[MicroBatch]:
-    if mass is None:
-        return
+def _weighed(group: list[tuple[Tensor, Tensor]], group_size: int, mass: Mass) -> Iterator[MicroBatch]:
     masses = [mass(targets) for _, targets in group]
     total = max(sum(masses), 1e-12)  # of nothing but void
     for (images, targets), one in zip(group, masses, strict=True):

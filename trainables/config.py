@@ -193,13 +193,9 @@ class TrialConfig(Part):
         for name in CLASSIFICATION_ONLY if segments else SEGMENTATION_ONLY:
             if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"'{name}' means nothing to task '{self.task}', and is {getattr(self, name)!r}")
+        if self.batch_size == 1:
+            self._check_batch_of_one()
         if isinstance(self.model, SegmenterConfig):
-            architecture = self.model.architecture.name
-            if self.batch_size == 1 and architecture in NEED_TWO_IMAGES:
-                raise ValueError(
-                    f"architecture '{architecture}' normalises one value per channel over the batch, and batch_size is "
-                    "1: set batch_size=2 or more, or take another architecture"
-                )
             for name in ("policy", "mix"):  # they move or mix pixels without their labels
                 if getattr(self.augment, name) is not None:
                     raise ValueError(f"augment.{name} is for classification, and the task is segmentation")
@@ -213,3 +209,21 @@ class TrialConfig(Part):
         twice = sorted({name for name in sources if sources.count(name) > 1})
         if twice:
             raise ValueError(f"merge sends a class to two: {', '.join(twice)}")
+
+    def _check_batch_of_one(self) -> None:
+        """Batch norm cannot train on a single value per channel."""
+        segments = isinstance(self.model, SegmenterConfig)
+        architecture = self.model.architecture.name if isinstance(self.model, SegmenterConfig) else None
+        if architecture in NEED_TWO_IMAGES:  # whatever the image's size
+            who, way_out = f"architecture '{architecture}'", "take another architecture"
+        else:
+            from trainables.models.single_image import needs_two_images  # builds the network: not for every import
+
+            if not needs_two_images(self.model, self.image_size):
+                return
+            name = f"architecture '{architecture}'" if segments else f"backbone '{self.model.backbone}'"
+            who, way_out = f"{name} at image_size {self.image_size}", "a larger image_size"
+        raise ValueError(
+            f"{who} normalises one value per channel over the batch, and batch_size is 1: "
+            f"set batch_size=2 or more, or {way_out}"
+        )

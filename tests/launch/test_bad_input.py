@@ -82,6 +82,11 @@ def test_a_missing_an_empty_and_a_one_class_folder(visionsweep: CLI, tiny: Path,
     refused(visionsweep("run", tiny, "--data", "one"), "at least two classes, got 1")
 
 
+def test_a_batch_of_one_image_where_batch_norm_needs_two(visionsweep: CLI, tiny: Path, photos: Path) -> None:
+    said = visionsweep("run", tiny, "--data", photos, "--set", "batch_size=1")
+    refused(said, "no configuration of the search is valid", "one value per channel", "set batch_size=2 or more")
+
+
 def test_a_class_with_one_image(visionsweep: CLI, tiny: Path, tmp_path: Path) -> None:
     make_photos(tmp_path / "photos", {"red": 9, "blue": 1})
     refused(visionsweep("run", tiny, "--data", "photos"), "class 'blue' has one image")

@@ -104,6 +104,18 @@ def test_a_batch_that_cannot_be_halved_ends_the_trial_at_once(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(("backbone", "batches"), [("test_resnet", [2]), ("test_convnext", [2, 1])])
+def test_out_of_memory_at_two_images_is_that_and_no_failure_where_batch_norm_needs_both(
+    started: Started, monkeypatch: pytest.MonkeyPatch, backbone: str, batches: list[int]
+) -> None:
+    asked: list[TrialConfig] = []
+    monkeypatch.setattr(module, "fit", memory_for(0, asked))
+    last = started(batch_size=2, model={"backbone": backbone, "weights": "none"}).step()
+    assert (last["status"], last["done"]) == ("oom", True)
+    assert "out of memory" in last["reason"]
+    assert [config.batch_size for config in asked] == batches
+
+
 def test_the_next_trial_of_an_actor_starts_at_its_own_batch(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[TrialConfig] = []
     monkeypatch.setattr(module, "fit", memory_for(8, asked))
