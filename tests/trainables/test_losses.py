@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from sklearn.utils.class_weight import compute_class_weight
+from timm.loss import SoftTargetCrossEntropy
 from torchvision.ops import sigmoid_focal_loss
 
 from trainables.config import LOSSES_OF_TASK, Sgd, TrialConfig
@@ -119,6 +121,28 @@ def test_focal_of_exclusive_classes_without_focus_is_cross_entropy():
     logits, targets = make_batch("multiclass")
     expected = F.cross_entropy(logits, targets)
     assert torch.allclose(make_loss("multiclass", "focal", {"gamma": 0.0})(logits, targets), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_of_exclusive_classes_is_its_formula(gamma):
+    logits, targets = make_batch("multiclass")
+    p = (logits.softmax(1) * targets).sum(1)
+    expected = (-((1 - p) ** gamma) * p.log()).mean()
+    assert torch.allclose(make_loss("multiclass", "focal", {"gamma": gamma})(logits, targets), expected)
+
+
+def test_cross_entropy_of_soft_targets_is_timms():
+    logits, hard = make_batch("multiclass")
+    soft = 0.7 * hard + 0.3 * hard.flip(0)
+    found = make_loss("multiclass", "cross_entropy", {})(logits, soft)
+    assert torch.allclose(found, SoftTargetCrossEntropy()(logits, soft))
+
+
+def test_class_weights_are_scikit_learns_but_for_their_scale():
+    targets = np.repeat([0, 1, 2], [50, 7, 3])
+    balanced = torch.from_numpy(compute_class_weight("balanced", classes=np.arange(3), y=targets)).float()
+    weights = inverse_frequency(np.bincount(targets)[None])
+    assert torch.allclose(weights, balanced / balanced.mean())
 
 
 def test_focal_of_two_exclusive_classes_is_that_of_their_difference():

@@ -146,6 +146,43 @@ def test_a_perfect_prediction_of_some_of_the_classes_has_no_dice_loss_left() -> 
     assert make_loss("dice", {})(logits_for(targets, -50.0), targets).item() == pytest.approx(1, abs=1e-5)
 
 
+def test_dice_is_its_formula_over_the_classes_that_are_there() -> None:
+    targets, logits = masks(), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+    targets[targets == 2] = 0  # the third class is not there
+    known, p = targets != VOID, logits.softmax(1)
+    overlaps = []
+    for number in range(2):
+        truth, predicted = (targets == number)[known].float(), p[:, number][known]
+        overlaps.append(2 * (truth * predicted).sum() / (truth.sum() + predicted.sum()))
+    expected = 1 - torch.stack(overlaps).mean()
+    assert make_loss("dice", {})(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_lovasz_is_its_authors_extension_of_the_jaccard_loss() -> None:
+    """Berman et al. 2018, algorithm 1: errors in falling order, weighed by how much each one lowers the index."""
+    targets, logits = masks(), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+    targets[targets == 2] = 0
+    known, p = targets != VOID, logits.softmax(1)
+    losses = []
+    for number in range(2):  # of the classes that are there
+        truth = (targets == number)[known].float()
+        errors, order = (truth - p[:, number][known]).abs().sort(descending=True)
+        missed, false = truth[order].cumsum(0), (1 - truth[order]).cumsum(0)
+        lost = 1 - (truth.sum() - missed) / (truth.sum() + false)
+        losses.append((errors * torch.diff(lost, prepend=torch.zeros(1))).sum())
+    expected = torch.stack(losses).mean()
+    assert make_loss("lovasz", {})(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_is_its_formula_over_the_pixels_that_count(gamma: float) -> None:
+    targets, logits = masks(), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+    known = targets != VOID
+    p = logits.softmax(1).gather(1, targets.clamp(max=2)[:, None])[:, 0][known]
+    expected = (-((1 - p) ** gamma) * p.log()).mean()
+    assert make_loss("focal", {"gamma": gamma})(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_inverse_frequency_weighs_rare_classes_more_with_a_mean_of_one() -> None:
     weights = inverse_frequency(COUNTS)
     assert weights.mean().item() == pytest.approx(1)

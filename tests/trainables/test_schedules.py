@@ -50,6 +50,51 @@ def test_cosine_follows_torch_down_and_up_again():
         reference.step()
 
 
+def by_torch(make, epochs):
+    """The factors of one of torch's schedulers, epoch by epoch."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference, found = make(optimizer), []
+    for _ in range(epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    return found
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 10, 30, 59, 80])
+@pytest.mark.parametrize("spacing", ["doubling", "late"])
+def test_multistep_is_torchs_at_its_milestones(epochs, spacing):
+    parts = {"doubling": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 15 / 16), "late": (0.6, 0.8, 0.9)}[spacing]
+    milestones = [math.ceil(round(part * epochs, 9)) for part in parts]  # torch steps at whole epochs
+    expected = by_torch(lambda one: torch.optim.lr_scheduler.MultiStepLR(one, milestones, gamma=0.3), epochs)
+    schedule = MultiStep(gamma=0.3, spacing=spacing)
+    first = 0.3 ** sum(milestone == 0 for milestone in milestones)
+    assert [lr_factor(schedule, epoch, epochs) for epoch in range(epochs)] == pytest.approx(
+        [first * value for value in expected]
+    )
+
+
+def test_piecewise_is_torchs_lambda_and_its_equal_pieces_are_torchs_steps():
+    fractions = {0: 1.0, 4: 0.5, 9: 0.05}
+    expected = by_torch(
+        lambda one: torch.optim.lr_scheduler.LambdaLR(
+            one, lambda now: fractions[max(n for n in fractions if n <= now)]
+        ),
+        12,
+    )
+    schedule = Piecewise(boundaries=(4, 9), fractions=(1.0, 0.5, 0.05))
+    assert [lr_factor(schedule, epoch, 12) for epoch in range(12)] == pytest.approx(expected)
+    expected = by_torch(lambda one: torch.optim.lr_scheduler.StepLR(one, 5, gamma=0.4), 20)
+    schedule = Piecewise(num_pieces=4, factor=0.4)
+    assert [lr_factor(schedule, epoch, 20) for epoch in range(20)] == pytest.approx(expected)
+
+
+def test_warm_up_is_torchs_linear_one():
+    expected = by_torch(lambda one: torch.optim.lr_scheduler.LinearLR(one, 0.01, 1.0, total_iters=6), 10)
+    schedule = Constant(warmup_epochs=6.0)
+    assert [lr_factor(schedule, epoch, 10) for epoch in range(10)] == pytest.approx(expected)
+
+
 def test_cosine_ends_at_its_final_fraction_when_no_period_is_given():
     assert lr_factor(Cosine(final_fraction=0.2), 60, 60) == pytest.approx(0.2)
     assert lr_factor(Cosine(), 59.9, 60) > 0
