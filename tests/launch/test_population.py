@@ -132,7 +132,9 @@ from search_spaces import Float, Pick, Search
 SEARCH = Search(
     task="classification",
     space={"model": {"backbone": Pick("test_resnet", "test_efficientnet")},
-           "optimizer": {"name": "sgd", "lr": Float(1e-4, 0.1, log=True)}, "batch_size": 8},
+           "optimizer": {"name": "sgd", "lr": Float(1e-4, 0.1, log=True), "backbone_lr_scale": Float(0.8, 1.0),
+                         "weight_decay": Float(0.0, 0.001)},
+           "batch_size": 8},
     fixed={"model": {"weights": "none"}, "image_size": 32},
     epochs=4, grace_epochs=1, pruner="pbt",
 )
