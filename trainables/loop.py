@@ -87,7 +87,7 @@ def fit(
     """
     classes, labels, train_targets = what_to_learn(config, data)
     train_rows = data.dataset.indices("train")
-    num_images = len(train_rows) * config.repeat
+    num_images = num_used(len(train_rows) * config.repeat, config.batch_size, config.accumulate)
     if config.batch_size > len(train_rows):
         raise DataError(
             f"batch_size {config.batch_size} is larger than the training set of {len(train_rows)} images. "
@@ -114,9 +114,10 @@ def fit(
         seed_everything(seed)
         train_batches = batches(
             data, "train", labels, transform, config.batch_size,
-            seed=seed, repeat=config.repeat, num_workers=num_workers, pin_memory=device.type == "cuda",
+            seed=seed, repeat=config.repeat, accumulate=config.accumulate,
+            num_workers=num_workers, pin_memory=device.type == "cuda",
         )  # fmt: skip
-        groups = in_groups(train_batches, config, num_used(num_images, config.batch_size), mass)
+        groups = in_groups(train_batches, config, num_images, mass)
         mean_loss = _train_epoch(config, state, groups, num_images, train_loss, device, stop)
         train_seconds = time.perf_counter() - started
 
@@ -165,7 +166,7 @@ def _train_epoch(
     """One pass over the training split; returns the mean loss."""
     model, scaler = state.model, state.scaler
     model.train()
-    num_steps = math.ceil(num_used(num_images, config.batch_size) / (config.batch_size * config.accumulate))
+    num_steps = math.ceil(num_images / (config.batch_size * config.accumulate))
     total, seen, pending, step = torch.zeros((), device=device), 0, 0, 0
     check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
     for number, batch in enumerate(micro_batches):

@@ -114,7 +114,11 @@ def test_a_group_of_nothing_but_void_has_no_gradient() -> None:
     assert not gradient("segmentation", {"name": "cross_entropy"}, targets, 16, 2).any()
 
 
-@pytest.mark.parametrize("num_images", [32, 44], ids=["whole groups", "a smaller last group"])
+@pytest.mark.parametrize(
+    "num_images",
+    [32, 44, 41, 33],
+    ids=["whole groups", "a smaller last group", "a single image over", "none in a step"],
+)
 @pytest.mark.parametrize("augment", [{}, {"mix": {"name": "mixup", "alpha": 1.0}}], ids=["plain", "mixup"])
 def test_a_trial_whose_batch_was_halved_takes_the_steps_that_it_took_before(
     digits: Digits, tiny: Tiny, augment: dict[str, Any], num_images: int

@@ -76,7 +76,7 @@ def test_an_unknown_backbone_has_its_own_message(tiny: Tiny, digits: Digits) -> 
 @pytest.mark.parametrize("backbone", ["test_convnext", "test_vit"])
 def test_what_needs_no_second_image_trains_on_one(tiny: Tiny, digits: Digits, backbone: str) -> None:
     result = next(fit(tiny(backbone=backbone, batch_size=1, accumulate=2), digits(train=5, val=4), CPU))
-    assert result.state.num_steps == 3
+    assert result.state.num_steps == 2  # a step of two images, as one batch of them takes: the fifth is left over
 
 
 def test_every_head_needs_the_same(tiny: Tiny) -> None:

@@ -101,6 +101,7 @@ def batches(
     *,
     seed: int | None = None,
     repeat: int = 1,
+    accumulate: int = 1,
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,7 +110,7 @@ def batches(
     labels: the targets (N, K) float of the whole data set, of which each batch gets its rows (B, K); or, for masks,
     how their classes are merged, and each batch gets (B, S, S) uint8. The seed shuffles the order. With the batch's
     number it also seeds each batch's transform, so that an epoch does not depend on the number of loader processes.
-    `repeat`: how often an epoch goes through the split.
+    `repeat`: how often an epoch goes through the split. `accumulate`: how many batches make an optimizer step.
     """
     positions = data.dataset.indices(split)
     samples = _Split(data.images, positions, labels, transform)
@@ -117,9 +118,11 @@ def batches(
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
         order = (torch.randperm(repeat * len(positions), generator=generator) % len(positions)).tolist()
-        order = order[: num_used(len(order), batch_size)]
+        order = order[: num_used(len(order), batch_size, accumulate)]
     chunks: list[Any] = _chunks(order, batch_size)
     if seed is not None:
+        if batch_size > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:  # the rest of its step has other images
+            chunks[-2:] = [chunks[-2] + chunks[-1]]
         chunks = [(derived_seed(seed, number), rows) for number, rows in enumerate(chunks)]
     yield from DataLoader(
         samples if seed is None else _Seeded(samples),
@@ -167,9 +170,10 @@ def _chunks(order: list[T], size: int) -> list[list[T]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def num_used(num_images: int, batch_size: int) -> int:
-    """How many images one training epoch uses: all, but for a single one left over for the last batch.
+def num_used(num_images: int, batch_size: int, accumulate: int = 1) -> int:
+    """How many images one training epoch uses: all, but for a single one left over for the last optimizer step.
 
-    Batch norm cannot train on one value per channel.
+    Batch norm cannot train on one value per channel. A batch that was halved, and accumulates two, uses the same ones.
     """
-    return num_images - 1 if num_images > 1 and num_images % batch_size == 1 else num_images
+    left_over = num_images % (batch_size * accumulate)
+    return num_images - 1 if num_images > 1 and left_over == 1 else num_images
