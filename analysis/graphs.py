@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from analysis.exported import ExportedModel
 from search_spaces.errors import RunError
 from trainables.data.augment import eval_transform, seen_short_side
+from trainables.ranking import mean_in_logs
 from trainables.tasks import TASKS
 
 TOLERANCE = 1e-4  # of probabilities, and of logits as a share of what they are where that is above one
@@ -43,7 +44,8 @@ class Graph(nn.Module):
         super().__init__()
         # NCHW in memory: a graph has its own ideas of layout, and would keep the conversions between the two.
         self.models = nn.ModuleList(model.to(memory_format=torch.contiguous_format) for model in exported.models)
-        self.task = TASKS[exported.config.task]
+        self.task_name: str = exported.config.task
+        self.task = TASKS[self.task_name]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         first: Any = self.models[0]
@@ -53,8 +55,7 @@ class Graph(nn.Module):
         probabilities = [self.task.probabilities(one) for one in logits]
         if len(logits) == 1:
             return logits[0], probabilities[0]
-        mean = torch.stack(probabilities).mean(dim=0)
-        return self.task.to_logits(mean), mean
+        return mean_in_logs(self.task_name, torch.stack(logits)), torch.stack(probabilities).mean(dim=0)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""What images are ranked by in AUROC and average precision: logits, which do not saturate as probabilities do."""
+"""Logits in the place of probabilities that would saturate: what images are ranked by, and the mean in a graph."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 
 
@@ -29,3 +30,10 @@ def ranks(values: Tensor) -> Tensor:
     higher = (ordered[1:] != ordered[:-1]).cumsum(dim=0)
     dense = torch.cat([higher.new_zeros(1, values.shape[1]), higher]).double() / max(len(values) - 1, 1)
     return torch.empty_like(dense).scatter(0, places, dense)
+
+
+def mean_in_logs(task_name: str, logits: Tensor) -> Tensor:
+    """Logits (B, K, ...) of the mean probability of M models' (M, B, K, ...), in float32 throughout, as a graph is."""
+    if task_name in ("binary", "multilabel"):
+        return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)
+    return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))

@@ -20,6 +20,7 @@ from sklearn.metrics import (
 
 from search_spaces.names import METRICS_OF_TASK
 from trainables.config import LOSSES_OF_TASK
+from trainables.ranking import mean_in_logs
 from trainables.tasks import LABEL_TASKS, TASKS, mean_logits, score
 
 N, C = 97, 7
@@ -181,6 +182,15 @@ def test_the_mean_of_confident_models_is_the_mean_of_their_probabilities(task: s
     two = score(task, confident, targets, 2 if task == "binary" else C, 0.5)
     one = score(task, 60 * logits[0], targets, 2 if task == "binary" else C, 0.5)
     assert two == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.parametrize("task", LABEL_TASKS)
+@pytest.mark.parametrize("scale", [1, 30])
+def test_a_graph_averages_in_float32_what_the_models_average(task: str, scale: float) -> None:
+    logits = [scale * random_case(task, seed)[0] for seed in range(3)]
+    found = mean_in_logs(task, torch.stack(logits))
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found, mean_logits(task, logits), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
