@@ -35,5 +35,6 @@ def ranks(values: Tensor) -> Tensor:
 def mean_in_logs(task_name: str, logits: Tensor) -> Tensor:
     """Logits (B, K, ...) of the mean probability of M models' (M, B, K, ...), in float32 throughout, as a graph is."""
     if task_name in ("binary", "multilabel"):
-        return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)
+        # log p is -softplus(-z). As logsigmoid, a runtime may take the logarithm of a sigmoid that is zero.
+        return (-F.softplus(-logits)).logsumexp(dim=0) - (-F.softplus(logits)).logsumexp(dim=0)
     return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))

@@ -126,6 +126,21 @@ def test_the_graph_of_an_ensemble_says_what_its_mean_probability_is(tmp_path: Pa
     torch.testing.assert_close(probabilities, expected.sigmoid())
 
 
+def test_a_graph_of_two_sure_models_has_finite_logits(tmp_path: Path) -> None:
+    """A probability that is one in float32 has none: such a graph was thrown away."""
+    exported = make_export(tmp_path / "export", {**TAGGER, "precision": "fp32"}, 5, num_models=2)
+    for model in exported.models:
+        (*_, last) = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+        with torch.no_grad():
+            last.weight *= 50
+    (written,) = write_graphs(exported, tmp_path / "export", digits(8), {}, onnx=True, pt2=False)
+    assert written.problem == ""
+    images = np.stack([eval_transform(exported.config)(image=image)["image"] for image in digits(8)])
+    logits, _ = open_onnx(tmp_path / "export" / "model.onnx")(torch.from_numpy(images))
+    assert np.isfinite(logits).all()
+    assert np.abs(logits).max() > 100
+
+
 def test_a_graph_that_disagrees_with_torch_is_not_left_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse_config(CLASSIFIER)
     exported = ExportedModel(config, ("a", "b", "c"), [Tiny()], torch.device("cpu"))  # type: ignore[list-item]
