@@ -138,7 +138,7 @@ def test_a_graph_of_two_sure_models_has_finite_logits(tmp_path: Path) -> None:
     images = np.stack([eval_transform(exported.config)(image=image)["image"] for image in digits(8)])
     logits, _ = open_onnx(tmp_path / "export" / "model.onnx")(torch.from_numpy(images))
     assert np.isfinite(logits).all()
-    assert np.abs(logits).max() > 100
+    assert np.abs(logits).max() > 20  # a float32 probability is one from 17 on
 
 
 def test_a_graph_that_disagrees_with_torch_is_not_left_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
