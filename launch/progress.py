@@ -109,7 +109,7 @@ class Progress:
     def _line(self, trial: Trial) -> str:
         self.tally.look(self.records.trials)
         done = sum(self.tally.counts.values()) - self.tally.counts["running"]
-        of = f"/{self.num_trials}" if self.num_trials else ""
+        of = f"/{max(self.num_trials, done)}" if self.num_trials else ""
         reason = f" ({trial.reason})" if trial.reason else ""
         score = self._score(trial)
         return (
@@ -147,7 +147,7 @@ class Progress:
             for name in ("complete", "pruned", "failed", "diverged", "oom", "interrupted", "running")
             if counts[name]
         ]
-        of = f" of {self.num_trials}" if self.num_trials else ""
+        of = f" of {max(self.num_trials, sum(counts.values()))}" if self.num_trials else ""
         summary = Text(f"{sum(counts.values())}{of} trials: {', '.join(parts)} · {pace}")
         best = Text(f"best {self._best_text()}", style="bold green")
         running = [table] if table.row_count else []
@@ -170,7 +170,7 @@ class Progress:
             estimates.append(self.deadline - now)
         done = self._num_done() - self.done_before  # in this sitting
         if self.num_trials and done >= 3:
-            estimates.append((now - self.started) / done * (self.num_trials - done - self.done_before))
+            estimates.append((now - self.started) / done * max(0, self.num_trials - done - self.done_before))
         return f"about {duration(min(estimates))} left" if estimates else f"{duration(now - self.started)} so far"
 
     def _num_done(self) -> int:
