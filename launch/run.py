@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ray import tune
 from rich.console import Console
@@ -116,7 +117,7 @@ def _go_on(
         records, search_json = Records.open(place.folder)  # what the last holder of the lock wrote
         records.mirror = mirror
         search = search_from_json(search_json["search"])
-        options = RunOptions(**search_json["options"])
+        options = RunOptions(**_with_one_gpu(search_json["options"], console))
         if options.cache_dir is not None and cache_dir is not None:
             options = replace(options, cache_dir=str(cache_dir.resolve()))
         if (said := nothing_left(search, records.trials)) is not None:
@@ -140,6 +141,16 @@ def _go_on(
         (place.folder / "stop").unlink(missing_ok=True)
         _execute(records, search, shared, sitting, console, started)
     return records
+
+
+def _with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
+    """A run's options, where an earlier version let them set more GPUs aside for a trial than it uses."""
+    gpus = options.get("gpus_per_trial")
+    if not isinstance(gpus, (int, float)) or gpus <= 1:
+        return options
+    said = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
+    console.print(said, style="yellow", soft_wrap=True)
+    return {**options, "gpus_per_trial": 1.0}
 
 
 def _execute(

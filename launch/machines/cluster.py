@@ -20,6 +20,7 @@ import ray
 from ray._private import ray_constants
 
 from launch.machines.token import close_token_file, make_token
+from launch.options import check_gpus_per_trial
 from search_spaces.errors import ConfigError
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
@@ -159,15 +160,14 @@ class Worth:
 def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int | None) -> Share:
     """Settle what was left open: a GPU where there is one, with its share of the cores; else one core.
 
-    Raises ConfigError where not even one trial fits.
+    Raises ConfigError where not even one trial fits, or a trial is to have more than one GPU.
     """
+    check_gpus_per_trial(gpus)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     have_cpus, have_gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     gpus = float(have_gpus > 0) if gpus is None else gpus
-    if gpus > 1 and gpus % 1:
-        raise ConfigError(f"--gpus-per-trial above 1 must be whole, got {gpus:g}. Give 1, or a fraction below it.")
     if cpus is None:
-        shares = [node.get("CPU", 0.0) * gpus / node["GPU"] for node in nodes if node.get("GPU", 0.0) >= max(gpus, 1)]
+        shares = [node.get("CPU", 0.0) * gpus / node["GPU"] for node in nodes if node.get("GPU", 0.0) >= 1]
         cpus = float(max(1, int(min(shares, default=1.0)))) if gpus else 1.0
     fit = sum(trials_on(node, cpus, gpus) for node in nodes)
     if fit < 1:
