@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from launch.options import check_gpus_per_trial
 from search_spaces.errors import ConfigError
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
+MAX_TMPDIR = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 ANSWER_S = 10.0  # for a cluster to take a connection
 MAX_TRIALS = 10_000  # at once; a bound for a cluster whose trials need no GPU
 
@@ -51,7 +53,7 @@ class _Start(threading.Thread):
                 socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
             ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **self.options)
         except OSError as error:  # ConnectionError among them
-            self.error = error if self.address == "local" else _no_answer(self.address, error)
+            self.error = _no_room(error) or (error if self.address == "local" else _no_answer(self.address, error))
         except BaseException as error:
             self.error = error
         self.up.set()
@@ -129,6 +131,22 @@ def _no_answer(address: str, error: OSError) -> ConfigError:
         "prints, or leave --address out for this machine alone. A cluster that asks for a token wants its own in "
         "~/.ray/auth_token."
     )
+
+
+def _no_room(error: OSError) -> ConfigError | None:
+    """What is wrong with the folder for Ray's files, None where it is something else."""
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if "AF_UNIX path length" in str(error):
+        return ConfigError(
+            f"Ray's sockets lie in the folder for temporary files, whose path may have {MAX_TMPDIR} characters, got "
+            f"{folder} with {len(folder)}. Set RAY_TMPDIR to a shorter one, such as RAY_TMPDIR=/tmp."
+        )
+    if error.filename is not None and str(error.filename).startswith(folder):
+        return ConfigError(
+            f"Ray's files are kept in the folder for temporary files, and {folder} cannot be written "
+            f"({error.strerror or error}). Set RAY_TMPDIR to one that can, such as RAY_TMPDIR=/tmp."
+        )
+    return None
 
 
 @dataclass(frozen=True)
