@@ -55,7 +55,7 @@ class Proposals:
             if isinstance(self.study.sampler, FidelitySampler):
                 # By what the records know: the study's own numbers count the attempts that a rebuilt one never sees.
                 self.study.sampler.stream = (number, attempt)
-            again = False
+            chosen, again = None, False
             # A sampler that is sure of itself asks for the same again, and chance alone misses the last ones.
             if repeats >= MAX_REPEATS or (attempt >= MAX_ATTEMPTS // 2 and not self.may_repeat):
                 chosen = self.tried.untried(random.Random(f"{self.seed} {number} {attempt}"))
@@ -70,6 +70,7 @@ class Proposals:
                 self.study.enqueue_trial(chosen)
             trial = self.study.ask()
             config = self.search.draw(trial)
+            again = again and trial.params == chosen  # a warm start may stand before it in the queue
             if config in self.tried and not (again or self.may_repeat):
                 repeats += 1
             else:

@@ -240,3 +240,10 @@ def test_a_large_finite_space_costs_a_proposal_nothing(tmp_path: Path) -> None:
     for _ in range(1000):
         assert config | {"p0": 7} in tried
     assert (time.perf_counter() - began) / 1000 < 0.001
+
+
+def test_a_warm_start_of_nothing_but_repeats_does_not_stop_the_search(tmp_path: Path) -> None:
+    first = {"batch_size": 32, "model": {"depth": 1}}
+    searcher = make(tmp_path / "run", FOUR, warm_start=(first,) * 9)
+    configs = train(searcher, status="failed")
+    assert sorted(Counter(map(identity, configs)).values()) == [2, 2, 2, 2]
