@@ -1,6 +1,7 @@
 """A search on a cluster under a kill every few seconds, beside the same search left in peace.
 
     python benchmarks/chaos.py [--trials 100] [--every 5] [--nodes 2] [--seed 0] [--kill-driver]
+                               [--calm-s SECONDS]
 
 A head without a CPU and some nodes with one each, all real Ray, on this machine. First a calm search of small trainings
 on drawn digits, then its twin, where every `--every` seconds one of these dies by kill -9: the process of a trial, or a
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kill-driver", action="store_true")
+    parser.add_argument("--calm-s", type=float, help="what the search takes in peace, where that is known")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="vs-chaos-", dir="/tmp"))  # short: Ray's sockets lie in it
     cluster = Cluster(folder)
@@ -62,7 +64,7 @@ def main() -> None:
         cluster.head(cpus=0)
         for _ in range(arguments.nodes):
             cluster.join()
-        calm_s = calm(cluster, folder, arguments.trials)
+        calm_s = calm(cluster, folder, arguments.trials) if arguments.calm_s is None else arguments.calm_s
         print(f"left in peace: {calm_s:.0f} s", flush=True)
         targets = ("worker", "worker", "node", *(("driver",) if arguments.kill_driver else ()))
         storm = Storm(cluster, folder, arguments.trials, arguments.every, targets, random.Random(arguments.seed))

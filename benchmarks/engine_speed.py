@@ -174,7 +174,10 @@ def searched(num_trials: int, workers: int) -> Any:
     records = Records.create(Path(folder.name) / "run", {"name": "speed"})
     searcher = StudySearcher(SEARCH, records, 0, num_trials=None, deadline=None, valid=lambda config: None)
     method = RayMethod(searcher, build_scheduler(SEARCH), METRIC, EPOCHS, Recorder(records, folder))
-    return simulate(method, Smooth(), workers=workers, num_trials=num_trials)
+    try:
+        return simulate(method, Smooth(), workers=workers, num_trials=num_trials)
+    finally:
+        folder.cleanup()
 
 
 def print_row(name: str, seconds: Floats, total_s: float | None = None) -> None:

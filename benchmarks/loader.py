@@ -27,7 +27,7 @@ from trainables.config_io import parse_config
 from trainables.data.augment import train_transform
 from trainables.data.formats import load_dataset, reopen_images
 from trainables.data.loader import TrialData, batches
-from trainables.tasks import TASKS
+from trainables.targets import what_to_learn
 from trainables.threads import limit_threads
 
 MAX_IMAGES = 512
@@ -90,8 +90,8 @@ def default_loss(task: str) -> object:
 
 
 def train_batches(config: TrialConfig, data: TrialData) -> Iterator[tuple[Tensor, Tensor]]:
-    targets = TASKS[config.task].encode_targets(data.dataset.targets, len(data.dataset.classes))
-    return batches(data, "train", targets, train_transform(config), config.batch_size, seed=0)
+    _, labels, _ = what_to_learn(config, data)
+    return batches(data, "train", labels, train_transform(config), config.batch_size, seed=0)
 
 
 def fed(config: TrialConfig, data: TrialData, prepared: list[tuple[Tensor, Tensor]] | None) -> Iterator[float]:

@@ -1,6 +1,6 @@
 """What the search costs on top of the training: a quickstart search against the bare loop over the same epochs.
 
-    python benchmarks/overhead.py [--trials 32]
+    python benchmarks/overhead.py [--trials 32] [--epochs 20]
 
 Two workers on two cores against two plain processes. The bare loop trains exactly the (configuration, epochs) pairs
 that the search trained, dealt to two processes as they become free, with the data set loaded once in each.
@@ -25,6 +25,7 @@ WORKERS = 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=32)
+    parser.add_argument("--epochs", type=int, help="of a full trial; default: those of quickstart")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
@@ -33,6 +34,8 @@ def main() -> None:
             Path(sys.executable).with_name("visionsweep"), "run", "quickstart", "--trials", str(arguments.trials),
             "--max-concurrent", str(WORKERS), "--name", "overhead", "--runs-dir", runs, "--cache-dir", cache,
         ]  # fmt: skip
+        if arguments.epochs is not None:
+            command += ["--set", f"epochs={arguments.epochs}"]
         started = time.perf_counter()
         subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
         search_s = time.perf_counter() - started

@@ -1,12 +1,12 @@
 """What packing trials by their memory is worth: the same trials, packed, and each with room for the largest.
 
-    python benchmarks/packing.py [--trials 24] [--cpus 2] [--seed 0]
+    python benchmarks/packing.py [--trials 24] [--cpus 2] [--seed 0] [--small]
 
 Random configurations of mixed sizes (360 drawn images, batches of 8 to 256 at 32 to 128 px) on a Ray that has as much
 memory as the largest of them needs with its margin, or two small ones with some air. First with `--cpus-per-trial
 auto`, from knowing nothing; then as many at once as would fit if all were the largest. Both in one run, one after the
 other. The peak is that of the summed resident memory of the trials' processes, sampled twice a second: libraries that
-they share are counted in each.
+they share are counted in each. With --small the trainings are tiny: it shows that everything runs, and no ratio.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,16 @@ SEARCH = Search(
     grace_epochs=6,
     sampler="random",
 )
-SMALLEST = {"model/backbone": "test_resnet", "batch_size": 8, "image_size": 32}
-LARGEST = {"model/backbone": "resnet18", "batch_size": 256, "image_size": 128}
+SMALLEST: dict[str, object] = {"model/backbone": "test_resnet", "batch_size": 8, "image_size": 32}
+LARGEST: dict[str, object] = {"model/backbone": "resnet18", "batch_size": 256, "image_size": 128}
+
+SMALL = replace(
+    SEARCH,
+    space={**SEARCH.space, "model": {"backbone": "test_resnet"}, "batch_size": Pick(8, 16), "image_size": 32},
+    epochs=1,
+    grace_epochs=1,
+)
+LARGEST_OF_SMALL: dict[str, object] = {"batch_size": 16}
 
 
 @dataclass
@@ -97,13 +105,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        whole = RunOptions(
-            drawn_images(Path(folder) / "images"), arguments.trials, seed=arguments.seed, cache_dir=f"{folder}/cache"
-        )
-        search, dataset = prepared(SEARCH, whole)
-        smallest_mb, largest_mb = needs(search, dataset, whole, arguments.cpus)
+        images = drawn_images(Path(folder) / "images", 12 if arguments.small else 180)
+        whole = RunOptions(images, arguments.trials, seed=arguments.seed, cache_dir=f"{folder}/cache")
+        asked, largest = (SMALL, LARGEST_OF_SMALL) if arguments.small else (SEARCH, LARGEST)
+        search, dataset = prepared(asked, whole)
+        smallest_mb, largest_mb = needs(search, dataset, whole, arguments.cpus, largest)
         memory_mb = MARGIN * max(largest_mb, 2.3 * smallest_mb)
         at_once = min(arguments.cpus, int(memory_mb / largest_mb / MARGIN + 1e-9))
         print(f"smallest {smallest_mb:.0f} MB, largest {largest_mb:.0f} MB, {memory_mb:.0f} MB in all")
@@ -121,7 +130,7 @@ def main() -> None:
                 run_dir, started = Path(folder) / name.replace(" ", "-"), time.perf_counter()
                 with watched(run_dir) as seen:
                     console = Console(quiet=True)
-                    records = start(SEARCH, run_dir.name, str(run_dir.parent), chosen, console, time.time())
+                    records = start(asked, run_dir.name, str(run_dir.parent), chosen, console, time.time())
                 took[name] = time.perf_counter() - started
             statuses = [trial.status for trial in records.trials.values()]
             moves = sum(
@@ -134,24 +143,26 @@ def main() -> None:
     print(f"ratio      {took['packed'] / took['worst case']:7.3f}")
 
 
-def drawn_images(folder: Path) -> str:
+def drawn_images(folder: Path, of_each: int) -> str:
     """Two classes of coloured noise."""
     rng = np.random.default_rng(0)
     for channel, name in enumerate(("red", "blue")):
         (folder / name).mkdir(parents=True)
-        for number in range(180):
+        for number in range(of_each):
             pixels = rng.integers(0, 120, (110, 110, 3), dtype=np.uint8)
             pixels[..., 2 * channel] += 120
             Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
     return str(folder)
 
 
-def needs(search: Search, dataset: Dataset, options: RunOptions, cpus: int) -> tuple[float, float]:
+def needs(
+    search: Search, dataset: Dataset, options: RunOptions, cpus: int, largest: dict[str, object]
+) -> tuple[float, float]:
     """MB of the smallest and of the largest configuration, each in a process of its own."""
     found = []
     with local_ray(num_cpus=cpus):
         share, _ = plan(*options.resources)
-        for params in (SMALLEST, LARGEST):
+        for params in (SMALLEST, largest):
             config = search.draw(_Given(params))
             need = measure(config, dataset, share)
             assert not need.problem, need.problem

@@ -9,6 +9,7 @@ with its study in memory and once in a journal file, restored as Ray restores it
 
 from __future__ import annotations
 
+import argparse
 import math
 import tempfile
 from collections.abc import Callable
@@ -221,5 +222,10 @@ def table() -> str:
     return "\n".join([*rows, "", "why not:", *reasons])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     print(table())
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from launch.prepare import RunOptions  # imports torch, which `status` needs not wait for
 
 RESUMED = "resumed"  # in search.json: when each later command on the run began, seconds since the Unix epoch
+ENDED = "ended"  # in search.json: why a run is over that neither its budget nor its number of trials has ended
 LEAST = 0.05  # of a budget; where less is left it is spent, and what was interrupted is let go on to its end
 
 

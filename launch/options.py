@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from search_spaces.errors import ConfigError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -61,6 +63,23 @@ def _amount(least: float) -> Callable[[str], str]:
     return parse
 
 
+def check_gpus_per_trial(gpus: object) -> None:
+    """Raises ConfigError for more than a trial can use: its training loop knows one device."""
+    if gpus is None or gpus == "auto":
+        return
+    if not isinstance(gpus, (int, float)) or isinstance(gpus, bool) or not 0 <= gpus <= 1:
+        got = f"{gpus:g}" if isinstance(gpus, float) else repr(gpus)
+        raise ConfigError(
+            f"a trial trains on one GPU, so --gpus-per-trial takes auto or a number from 0 to 1, got {got}. "
+            "Give 1: further GPUs train further trials at the same time."
+        )
+
+
+def _gpus(text: str) -> str:
+    check_gpus_per_trial(amount(_amount(0.0)(text)))
+    return text
+
+
 CpusPerTrial = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
@@ -70,7 +89,7 @@ CpusPerTrial = Annotated[
 GpusPerTrial = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        parser=_amount(0.0), metavar="N|auto", help="Fractions share a GPU; auto: by the memory that each needs."
+        parser=_gpus, metavar="N|auto", help="At most 1; fractions share a GPU, auto: by the memory that each needs."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from launch import preflight
+from launch.options import check_gpus_per_trial
 from search_spaces.search import Search
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
@@ -20,7 +21,8 @@ class RunOptions:
 
     num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials. The
     budget is wall-clock of all commands on the run together.
-    cpus_per_trial, gpus_per_trial: None decides by the machine; `auto` packs trials by the memory that they need.
+    cpus_per_trial, gpus_per_trial: None decides by the machine; `auto` packs trials by the memory that they need. A
+    trial uses one GPU at most.
     max_concurrent: None for as many as fit, also on machines that join a cluster later.
     cache_dir: None for no cache. keep_trials: how many of the best trials keep weights and predictions.
     on_bad_image, layout, mask_values, label_separator: see `ReadAs`.
@@ -41,6 +43,9 @@ class RunOptions:
     label_separator: str | None = None
     keep_trials: int = 5
     log: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_gpus_per_trial(self.gpus_per_trial)
 
     @property
     def resources(self) -> tuple[float | Literal["auto"] | None, float | Literal["auto"] | None, int | None]:

@@ -6,15 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from analysis.trials import Trial, Trials
 from analysis.words import duration, in_words
+from launch.narrow import table_for
 from search_spaces.search import Search
 
 _Scored = tuple[float, int, Trial]
@@ -109,7 +109,7 @@ class Progress:
     def _line(self, trial: Trial) -> str:
         self.tally.look(self.records.trials)
         done = sum(self.tally.counts.values()) - self.tally.counts["running"]
-        of = f"/{self.num_trials}" if self.num_trials else ""
+        of = f"/{max(self.num_trials, done)}" if self.num_trials else ""
         reason = f" ({trial.reason})" if trial.reason else ""
         score = self._score(trial)
         return (
@@ -125,33 +125,37 @@ class Progress:
 
     def render(self, pace: str, notice: str) -> Group:
         """How many trials there are of each status, the best, and what runs."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("trial", "epoch", self.search.metric or "", "best", "s/epoch", "configuration"):
-            justify: Literal["left", "right"] = "left" if column in ("trial", "configuration") else "right"
-            table.add_column(column, justify=justify, no_wrap=column != "configuration")  # that one gives way
         self.tally.look(self.records.trials)
-        for trial in self.tally.running:
-            last = trial.epochs[-1] if trial.epochs else None
-            now = last["metrics"].get(self.search.metric) if last else None
-            table.add_row(
-                trial.trial_id,
-                f"{last['epoch'] if last else 0}/{self.search.epochs}",
-                "" if now is None else f"{now:.4f}",
-                self._score(trial),
-                f"{last['seconds']:.1f}" if last else "",
-                in_words(trial.config),
-            )
+        running = self.tally.running
+        last = [trial.epochs[-1] if trial.epochs else None for trial in running]
+        now = [None if row is None else row["metrics"].get(self.search.metric) for row in last]
+        columns: dict[str, list[str]] = {
+            "trial": [trial.trial_id for trial in running],
+            "epoch": [f"{row['epoch'] if row else 0}/{self.search.epochs}" for row in last],
+            self.search.metric or "": ["" if value is None else f"{value:.4f}" for value in now],
+            "best": [self._score(trial) for trial in running],
+            "s/epoch": [f"{row['seconds']:.1f}" if row else "" for row in last],
+            "configuration": [in_words(trial.config) for trial in running],
+        }
+        table, shown = table_for(
+            self.console.width,
+            columns,
+            left=("trial", "configuration"),
+            given_up=("configuration", "s/epoch", self.search.metric or ""),
+            folds="configuration",
+        )
+        for cells in zip(*(columns[name] for name in shown), strict=True):
+            table.add_row(*cells)
         counts = self.tally.counts
         parts = [
             f"{counts[name]} {name}"
             for name in ("complete", "pruned", "failed", "diverged", "oom", "interrupted", "running")
             if counts[name]
         ]
-        of = f" of {self.num_trials}" if self.num_trials else ""
+        of = f" of {max(self.num_trials, sum(counts.values()))}" if self.num_trials else ""
         summary = Text(f"{sum(counts.values())}{of} trials: {', '.join(parts)} · {pace}")
         best = Text(f"best {self._best_text()}", style="bold green")
-        running = [table] if table.row_count else []
-        return Group(summary, best, *running, Text(notice, style="dim"))
+        return Group(summary, best, *([table] if running else []), Text(notice, style="dim"))
 
     def _best_text(self) -> str:
         trial = self.tally.best
@@ -170,7 +174,7 @@ class Progress:
             estimates.append(self.deadline - now)
         done = self._num_done() - self.done_before  # in this sitting
         if self.num_trials and done >= 3:
-            estimates.append((now - self.started) / done * (self.num_trials - done - self.done_before))
+            estimates.append((now - self.started) / done * max(0, self.num_trials - done - self.done_before))
         return f"about {duration(min(estimates))} left" if estimates else f"{duration(now - self.started)} so far"
 
     def _num_done(self) -> int:

@@ -11,13 +11,16 @@ from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ray import tune
 from rich.console import Console
 
+from analysis.trials import read_search
 from launch import preflight
-from launch.budget import RESUMED, closing_s, gone_on_with, said_of, spent_s, times_written
+from launch.budget import ENDED, RESUMED, closing_s, gone_on_with, said_of, spent_s, times_written
 from launch.callback import RunCallback
+from launch.engine.tried import nothing_left
 from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
 from launch.loggers import Loggers, check_loggers
@@ -37,10 +40,12 @@ from launch.searcher import StudySearcher
 from launch.show import print_found
 from launch.tuning import MAX_RETRIES, tune_until_done
 from launch.watch import Watch
+from search_spaces.finite import limited
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
+from trainables.data.words import counted
 from trainables.trainable import TrialSettings, VisionTrainable
 
 LIBRARIES = ("torch", "torchvision", "ray", "optuna", "timm", "albumentations", "torchmetrics", "visionsweep")
@@ -74,6 +79,8 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
     }
     with mirrored(place, console.print, new=True) as mirror:
         records = Records.create(place.folder, about)
+        for note in _fewer(search, options.num_trials):
+            console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
             records.mirror = mirror
             _execute(records, search, shared, options, console, started)
@@ -110,9 +117,13 @@ def _go_on(
         records, search_json = Records.open(place.folder)  # what the last holder of the lock wrote
         records.mirror = mirror
         search = search_from_json(search_json["search"])
-        options = RunOptions(**search_json["options"])
+        options = RunOptions(**_with_one_gpu(search_json["options"], console))
         if options.cache_dir is not None and cache_dir is not None:
             options = replace(options, cache_dir=str(cache_dir.resolve()))
+        if (said := nothing_left(search, records.trials)) is not None:
+            records.write_search({**search_json, ENDED: said})
+            console.print(_sentence(said), style="yellow", soft_wrap=True)
+            return records
         spent = spent_s(search_json, times_written(place.folder))
         sitting, options = gone_on_with(options, len(records.trials), spent, more_trials, budget_s)
         check_loggers(options.log)
@@ -123,12 +134,23 @@ def _go_on(
         shared.require()
         ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}
         resumed = [*search_json.get(RESUMED, ()), started]
+        search_json.pop(ENDED, None)
         records.write_search({**search_json, "options": {**search_json["options"], **ends}, RESUMED: resumed})
         if budget_s is None and not more_trials and (said := said_of(sitting, options)):
             console.print(said, style="yellow", soft_wrap=True)
         (place.folder / "stop").unlink(missing_ok=True)
         _execute(records, search, shared, sitting, console, started)
     return records
+
+
+def _with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
+    """A run's options, where an earlier version let them set more GPUs aside for a trial than it uses."""
+    gpus = options.get("gpus_per_trial")
+    if not isinstance(gpus, (int, float)) or gpus <= 1:
+        return options
+    said = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
+    console.print(said, style="yellow", soft_wrap=True)
+    return {**options, "gpus_per_trial": 1.0}
 
 
 def _execute(
@@ -153,7 +175,7 @@ def _execute(
         run_uri=None if mirror is None else mirror.uri,
     )
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
-    progress = Progress(records, search, console, options.num_trials, deadline)
+    progress = Progress(records, search, console, limited(search, options.num_trials), deadline)
     machines = Machines(shared, partial(worth_of, share, room), progress.say)
     searcher.avoided = machines.avoided
     if room is not None:
@@ -180,6 +202,21 @@ def _execute(
             records.journal.close()
             records.loggers.close()
             settings.stop_file.unlink(missing_ok=True)
+    if searcher.all_tried is not None:
+        records.write_search({**read_search(records.run_dir), ENDED: searcher.all_tried})
+        console.print(_sentence(searcher.all_tried), style="yellow", soft_wrap=True)
+
+
+def _fewer(search: Search, num_trials: int | None) -> list[str]:
+    """What is said of a space that has fewer configurations than trials were asked for."""
+    most = limited(search, num_trials)
+    if most is None or most == num_trials:
+        return []
+    return [f"The space has {counted(most, 'configuration')}, and each is tried once: the search ends after them."]
+
+
+def _sentence(all_tried: str) -> str:
+    return f"The search has ended: {all_tried}. Widen the space in a new run to try more."
 
 
 def _close(records: Records) -> None:

@@ -18,11 +18,11 @@ from ray.tune.search import Searcher
 
 from analysis.trials import WARM_START
 from launch.engine.cost import TrialCosts
-from launch.engine.fidelity_sampler import FidelitySampler
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
 from launch.engine.samplers import build_sampler
 from launch.machines.packing import Packer
 from launch.population import Copied, mutated
+from launch.proposals import Proposals
 from launch.records import Records
 from launch.replay import (
     DIRECTIONS,
@@ -33,15 +33,14 @@ from launch.replay import (
     ended_as,
     epoch_seconds,
 )
-from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.objectives import measured
 from search_spaces.search import Search
 from trainables.config_io import parse_config
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the user's table
 
+GIVEN = "warm_start"  # an attribute of the study's trials that the search itself gave
 MAX_FAILURES = 10  # in a row from the start; the search ends there
-MAX_ATTEMPTS = 100  # at a proposal whose parts do not contradict each other
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -67,7 +66,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         super().__init__(metric=search.metric, mode=search.mode)
         self.search, self.records, self.objectives = search, records, search.compared
         self.num_trials, self.deadline = num_trials, deadline
-        self.valid = valid or (lambda config: parse_config(config, "a configuration drawn from the search"))
         self.now = now
         self.cost = TrialCosts(search.full_space)
         self.stopped = False
@@ -85,8 +83,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.seconds: dict[str, list[float]] = {}  # our id -> of its first epochs
         self.unfinished = [trial for trial in records.trials.values() if trial.status in ("interrupted", "running")]
         self._retell()
+        valid = valid or (lambda config: parse_config(config, "a configuration drawn from the search"))
+        self.proposals = Proposals(self.study, search, records.trials, seed, valid, self._fits)
         for config in search.warm_start[len(records.trials) :]:
-            self.study.enqueue_trial(search.encode(config))
+            self.study.enqueue_trial(search.encode(config), user_attrs={GIVEN: True})
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial for Ray, as `VisionTrainable` takes it."""
@@ -102,16 +102,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return self._placed({**gone_on, "epochs_recorded": recorded})
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
+        if self.proposals.nothing_left is not None:
+            return self._ends()
         ours = f"{len(self.records.trials):04d}"
         copied = self._heir(ours)
-        asked = self._ask_valid(len(self.records.trials))
+        asked = self.proposals.ask(len(self.records.trials))
         if copied is not None and (asked is None or asked[0].params != copied.params):  # it would not fit any more
             self.records.drop_state(ours)
             copied = None
         if asked is None:
-            return str(Searcher.FINISHED)
+            return self._ends()
         trial, config = asked
-        origin = WARM_START if len(self.records.trials) < len(self.search.warm_start) else "sampler"
+        origin = WARM_START if GIVEN in trial.user_attrs else "sampler"
         origin = f"copy of {copied.donor}" if copied else origin
         self.records.proposed(ours, trial.params, config, origin)
         self.trial_ids[trial_id], self.asked[ours] = ours, trial
@@ -123,6 +125,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self.stopped:
             return "the search was asked to stop"
         return "the budget is spent" if self.deadline is not None and self.now() >= self.deadline else None
+
+    @property
+    def all_tried(self) -> str | None:
+        """Why the search has ended, where it did because every configuration was trained to its end."""
+        open_ones = any(trial.status in ("running", "interrupted") for trial in self.records.trials.values())
+        return None if open_ones else self.proposals.nothing_left
+
+    def _ends(self) -> str | None:
+        """Nothing can be proposed now. Where all was tried, one of the running trials may still fail, and its
+        configuration then be tried once more."""
+        waits = self.proposals.nothing_left is not None and self.trial_ids
+        return None if waits else str(Searcher.FINISHED)
 
     def _placed(self, proposal: dict[str, Any]) -> dict[str, Any]:
         share = {} if self.packer is None else {"share": self.packer.begin(proposal["trial_id"])}
@@ -161,6 +175,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._report(trial, result)
         # Without a result it was ended before it began (`starting.py`).
         status = "failed" if error else ended_as(result or {}, self.search.metric or "")
+        if status == "failed":
+            self.proposals.nothing_left = None
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
         epochs, first = by_epoch(_frozen(trial)), self.objectives[0]
@@ -199,29 +215,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if any(trial.status not in ("failed", "running") for trial in trials):  # the first trial tells, mostly
             return False
         return sum(trial.status == "failed" for trial in trials) >= MAX_FAILURES
-
-    def _ask_valid(self, number: int) -> tuple[optuna.Trial, dict[str, Any]] | None:
-        """A proposal that makes a valid configuration and still fits into the budget: ranges that contradict each
-        other, or costly arms, may need several. None where nothing fits any more."""
-        problem: Contradiction | None = None
-        for attempt in range(MAX_ATTEMPTS):
-            if isinstance(self.study.sampler, FidelitySampler):
-                # By what the records know: the study's own numbers count the attempts that a rebuilt one never sees.
-                self.study.sampler.stream = (number, attempt)
-            trial = self.study.ask()
-            config = self.search.draw(trial)
-            try:
-                self.valid(config)
-            except Contradiction as error:
-                problem = error
-            else:
-                if self._fits(trial.params):
-                    trial.set_user_attr("trial_id", f"{number:04d}")
-                    return trial, config
-            self.study.tell(trial, state=TrialState.FAIL)
-        if problem is None:
-            return None
-        raise ConfigError(f"a hundred configurations in a row were not valid; the last one: {problem}")
 
     def _fits(self, params: Mapping[str, Any]) -> bool:
         """Whether a trial can reach its first rung before the deadline, as far as earlier ones tell what it costs."""

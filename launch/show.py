@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 from analysis.load import Run, load_run
 from analysis.rank import ranking
 from analysis.words import duration, in_words
+from launch.narrow import table_for
 from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.names import CLASS_IOU
 from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE, Search
@@ -33,29 +34,33 @@ def print_json(rows: list[dict[str, Any]]) -> None:
 
 def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> None:
     """The ranking as a table; trials that do not compete for best are dimmed."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    left = {"trial", "status", "configuration"}
     others = [objective.name for objective in run.objectives[1:]]
-    columns = ("rank", *(("front",) if others else ()), "trial", run.metric, *others)
-    for column in (*columns, "status", "epochs", "time", "configuration"):
-        justify: Literal["left", "right"] = "left" if column in left else "right"
-        table.add_column(column, justify=justify, no_wrap=column != "configuration")  # that one gives way
+    columns: dict[str, list[str]] = {
+        "rank": [str(row["rank"]) for row in rows],
+        **({"front": [str(row["front"] or "") for row in rows]} if others else {}),
+        "trial": [row["trial_id"] for row in rows],
+        run.metric: [_score(row["metrics"].get(run.metric)) for row in rows],
+        **{name: [_amount(row["objectives"][name]) for row in rows] for name in others},
+        "status": [row["status"] for row in rows],
+        "epochs": [str(row["epochs"]) for row in rows],
+        "time": [duration(row["seconds"]) for row in rows],
+        "configuration": [in_words(row["config"]) for row in rows],
+    }
+    table, shown = table_for(
+        console.width,
+        columns,
+        left=("trial", "status", "configuration"),
+        given_up=("configuration", "time", "epochs", "rank", "front", *reversed(others)),
+        folds="configuration",
+    )
     num_competing = sum(row["status"] == "complete" for row in rows)
-    for row in rows:
-        score = row["metrics"].get(run.metric)
-        table.add_row(
-            str(row["rank"]),
-            *((str(row["front"] or ""),) if others else ()),
-            row["trial_id"],
-            "" if score is None else f"{score:.4f}",
-            *("" if row["objectives"][name] is None else _amount(row["objectives"][name]) for name in others),
-            row["status"],
-            str(row["epochs"]),
-            duration(row["seconds"]),
-            in_words(row["config"]),
-            style=None if row["status"] == "complete" else "dim",
-        )
+    for number, row in enumerate(rows):
+        style = None if row["status"] == "complete" else "dim"
+        table.add_row(*(columns[name][number] for name in shown), style=style)
     console.print(table)
+    if len(shown) < len(columns):
+        missing = ", ".join(name for name in columns if name not in shown)
+        console.print(f"The terminal is too narrow for: {missing}. --json has all.", style="dim", soft_wrap=True)
     if num_competing < len(rows):
         console.print(
             f"{num_competing} of {len(rows)} trials shown trained to the full {run.search['search']['epochs']} epochs "
@@ -75,8 +80,14 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
 
 
-def _amount(value: float) -> str:
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _amount(value: float | None) -> str:
     """Four digits that count, without powers of ten: 0.8312, 14.25, 4030000."""
+    if value is None:
+        return ""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

@@ -14,11 +14,12 @@ from rich.text import Text
 
 from analysis.trials import Trial, Trials, read_lines, read_search, read_trials
 from analysis.words import duration
-from launch.budget import spent_s
+from launch.budget import ENDED, spent_s
 from launch.machines import jobs
 from launch.progress import Progress
 from launch.remote.views import records_at
 from search_spaces.errors import InputError
+from search_spaces.finite import limited
 from search_spaces.serial import search_from_json
 from trainables.data.words import counted
 
@@ -59,8 +60,8 @@ def run_view(run: str, console: Console) -> View:
 def _records_view(run_dir: str, folder: Path, goes_on: bool, console: Console) -> View:
     search_json = read_search(folder)
     run = _Read(read_trials(folder))
-    num_trials = search_json["options"]["num_trials"]
-    progress = Progress(run, search_from_json(search_json["search"]), console, num_trials, None)
+    search = search_from_json(search_json["search"])
+    progress = Progress(run, search, console, limited(search, search_json["options"]["num_trials"]), None)
     now = time.time()
     ends = {row["trial_id"]: row["time"] for row in read_lines(folder / "trials.jsonl") if row["event"] == "ended"}
     times = [row["time"] for row in read_lines(folder / "epochs.jsonl")]
@@ -69,7 +70,7 @@ def _records_view(run_dir: str, folder: Path, goes_on: bool, console: Console) -
         notice = f"{run_dir}: runs."
     else:
         pace = f"last epoch {time.strftime('%Y-%m-%d %H:%M', time.localtime(max(times)))}" if times else "no epoch"
-        notice = f"{run_dir}: {_ended(run_dir, list(run.trials.values()))}"
+        notice = f"{run_dir}: {_ended(run_dir, list(run.trials.values()), search_json.get(ENDED))}"
     return progress.render(pace, notice), goes_on
 
 
@@ -101,12 +102,13 @@ def _pace(
     estimates = [left_s] if left_s > 0 else []
     done = {trial.trial_id for trial in trials if trial.status not in ("running", "interrupted")}
     lately = sum(ends[trial_id] > since for trial_id in done)
-    if lately >= 3 and (num_trials := search_json["options"]["num_trials"]):
+    num_trials = limited(search_from_json(search_json["search"]), search_json["options"]["num_trials"])
+    if lately >= 3 and num_trials:
         estimates.append((now - since) / lately * max(0, num_trials - len(done)))
     return " · ".join([*parts, *([f"about {duration(min(estimates))} left"] if estimates else [])])
 
 
-def _ended(run_dir: str, trials: list[Trial]) -> str:
+def _ended(run_dir: str, trials: list[Trial], why: str | None) -> str:
     cut_off = sum(trial.status == "running" for trial in trials)
     interrupted = sum(trial.status == "interrupted" for trial in trials)
     if cut_off:
@@ -114,4 +116,4 @@ def _ended(run_dir: str, trials: list[Trial]) -> str:
         return f"was cut off with {running}. `visionsweep resume {run_dir}` goes on from the last epoch."
     if interrupted:
         return f"has stopped. `visionsweep resume {run_dir}` goes on with {counted(interrupted, 'interrupted trial')}."
-    return f"has ended. `visionsweep rank {run_dir}` ranks its trials."
+    return f"has ended{'' if why is None else f': {why}'}. `visionsweep rank {run_dir}` ranks its trials."

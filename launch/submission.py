@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
 from launch.machines import jobs
+from launch.options import amount, check_gpus_per_trial
 from launch.warm import warm_started
 from search_spaces.errors import ConfigError, DataError
 from search_spaces.recipes import RECIPES
@@ -117,6 +118,8 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
     """Raises InputError for what would not do there either, and for paths that mean something only here."""
     parts = {key: given[f"--{key}"] for key in ("task", "sampler", "pruner", "seed") if f"--{key}" in given}
     found = load_search(search).with_set({**parts, **parse_assignments(_several(given, "--set"))})
+    if "--gpus-per-trial" in given:
+        check_gpus_per_trial(amount(str(given["--gpus-per-trial"])))
     if "--budget" in given:
         parse_duration(str(given["--budget"]))
     data = data_of(search, found, _text(given, "--data"))

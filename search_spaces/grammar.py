@@ -149,7 +149,7 @@ def _draw_node(node: Any, trial: SuggestsValues, name: str) -> Any:
         case Maybe(space):
             if not trial.suggest_categorical(name, [False, True]):
                 return None
-            return _draw_node(space, trial, _name_inside(space, name))
+            return _draw_node(space, trial, name_inside(space, name))
         case Branch(arms):
             arm = trial.suggest_categorical(name, list(arms))
             return {"name": arm, **draw(arms[arm], trial, f"{name}/{arm}/")}
@@ -159,7 +159,7 @@ def _draw_node(node: Any, trial: SuggestsValues, name: str) -> Any:
             return node
 
 
-def _name_inside(space: Any, name: str) -> str:
+def name_inside(space: Any, name: str) -> str:
     # A Branch inside a Maybe is a parameter of its own and needs its own name.
     return name if isinstance(space, Mapping) else f"{name}/on"
 
@@ -189,7 +189,7 @@ def _encode_node(node: Any, value: Any, name: str) -> dict[str, Any]:
         case Maybe(space):
             if value is None:
                 return {name: False}
-            return {name: True, **_encode_node(space, value, _name_inside(space, name))}
+            return {name: True, **_encode_node(space, value, name_inside(space, name))}
         case Branch(arms):
             arm = value.get("name") if isinstance(value, Mapping) else None
             if not isinstance(arm, str) or arm not in arms:
@@ -211,7 +211,7 @@ def _walk_node(node: Any, name: str, when: str) -> Iterator[tuple[str, Any, str]
     match node:
         case Maybe(space):
             yield name, Pick(False, True), when
-            yield from _walk_node(space, _name_inside(space, name), name)
+            yield from _walk_node(space, name_inside(space, name), name)
         case Branch(arms):
             yield name, Pick(*arms), when
             for arm, space in arms.items():

@@ -23,7 +23,7 @@ point_to_port()
 # Files whose tests start a Ray of their own.
 OWN_RAY = {
     "test_cluster.py", "test_cut_link.py", "test_interrupt.py", "test_joining.py", "test_kills.py",
-    "test_packed_search.py", "test_remote_runs.py",
+    "test_packed_search.py", "test_remote_runs.py", "test_benchmarks_of_clusters.py",
 }  # fmt: skip
 # The files that take over a minute, the longest first: two halves then end at about the same time.
 LONG = (

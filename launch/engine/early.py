@@ -79,7 +79,7 @@ class Repeats:
     """Who said first what trials say in their first epochs.
 
     Trials of a search share their seed. One whose every metric is another's to the last digit, epoch by epoch, is the
-    same training in all that counts, and its end is known: a choice tried again, or a parameter that changes nothing.
+    same training in all that counts, and its end is known: they differ in a parameter that changes nothing.
     """
 
     first: dict[tuple[object, ...], str] = field(default_factory=dict)

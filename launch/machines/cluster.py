@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ import ray
 from ray._private import ray_constants
 
 from launch.machines.token import close_token_file, make_token
+from launch.options import check_gpus_per_trial
 from search_spaces.errors import ConfigError
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
+MAX_TMPDIR = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 ANSWER_S = 10.0  # for a cluster to take a connection
 MAX_TRIALS = 10_000  # at once; a bound for a cluster whose trials need no GPU
 
@@ -50,7 +53,7 @@ class _Start(threading.Thread):
                 socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
             ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **self.options)
         except OSError as error:  # ConnectionError among them
-            self.error = error if self.address == "local" else _no_answer(self.address, error)
+            self.error = _no_room(error) or (error if self.address == "local" else _no_answer(self.address, error))
         except BaseException as error:
             self.error = error
         self.up.set()
@@ -130,6 +133,22 @@ def _no_answer(address: str, error: OSError) -> ConfigError:
     )
 
 
+def _no_room(error: OSError) -> ConfigError | None:
+    """What is wrong with the folder for Ray's files, None where it is something else."""
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if "AF_UNIX path length" in str(error):
+        return ConfigError(
+            f"Ray's sockets lie in the folder for temporary files, whose path may have {MAX_TMPDIR} characters, got "
+            f"{folder} with {len(folder)}. Set RAY_TMPDIR to a shorter one, such as RAY_TMPDIR=/tmp."
+        )
+    if error.filename is not None and str(error.filename).startswith(folder):
+        return ConfigError(
+            f"Ray's files are kept in the folder for temporary files, and {folder} cannot be written "
+            f"({error.strerror or error}). Set RAY_TMPDIR to one that can, such as RAY_TMPDIR=/tmp."
+        )
+    return None
+
+
 @dataclass(frozen=True)
 class Share:
     """What one trial gets, how many run at once, and how many loader processes each has.
@@ -159,15 +178,14 @@ class Worth:
 def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int | None) -> Share:
     """Settle what was left open: a GPU where there is one, with its share of the cores; else one core.
 
-    Raises ConfigError where not even one trial fits.
+    Raises ConfigError where not even one trial fits, or a trial is to have more than one GPU.
     """
+    check_gpus_per_trial(gpus)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     have_cpus, have_gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     gpus = float(have_gpus > 0) if gpus is None else gpus
-    if gpus > 1 and gpus % 1:
-        raise ConfigError(f"--gpus-per-trial above 1 must be whole, got {gpus:g}. Give 1, or a fraction below it.")
     if cpus is None:
-        shares = [node.get("CPU", 0.0) * gpus / node["GPU"] for node in nodes if node.get("GPU", 0.0) >= max(gpus, 1)]
+        shares = [node.get("CPU", 0.0) * gpus / node["GPU"] for node in nodes if node.get("GPU", 0.0) >= 1]
         cpus = float(max(1, int(min(shares, default=1.0)))) if gpus else 1.0
     fit = sum(trials_on(node, cpus, gpus) for node in nodes)
     if fit < 1:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from running import main_of
 
 
 @pytest.mark.timeout(400)
-def test_nothing_is_lost_when_a_search_is_killed_and_resumed(tmp_path: Path) -> None:
-    from kills import search_under_kills
-
-    outcome = search_under_kills(tmp_path, kills=3, trials=5, seed=2)
-    assert outcome.lost == []
-    assert sum(outcome.kills.values()) == 3
-    assert outcome.repeated <= outcome.allowed
-    assert set(outcome.statuses) <= {"complete", "pruned"}
+def test_nothing_is_lost_when_a_search_is_killed_and_resumed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main_of("kills", monkeypatch)("--kills", 3, "--trials", 5, "--seed", 2)
+    said = capsys.readouterr().out
+    assert re.search(r"^3 kills \(", said, re.MULTILINE), said
+    assert "lost: nothing\n" in said
+    repeated = re.search(r"epochs trained twice: (\d+) \(at most (\d+) allowed\)", said)
+    assert repeated is not None
+    assert int(repeated[1]) <= int(repeated[2])
+    ends = re.search(r"^trials: (.*)$", said, re.MULTILINE)
+    assert ends is not None
+    assert set(re.findall(r"[a-z]+", ends[1])) <= {"complete", "pruned"}

@@ -260,6 +260,7 @@ def test_check_says_which_part_the_costliest_trial_would_get() -> None:
         (("--cpus-per-trial", "auto", "--pruner", "pbt"), "--pruner pbt has trials take turns"),
         (("--cpus-per-trial", "some"), "takes auto, or a number of 0.01 or more, got 'some'"),
         (("--gpus-per-trial", "-1"), "takes auto, or a number of 0 or more, got '-1'"),
+        (("--gpus-per-trial", "two"), "takes auto, or a number of 0 or more, got 'two'"),
     ],
 )
 def test_what_cannot_be_packed_is_refused_with_the_next_move(

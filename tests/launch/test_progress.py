@@ -122,3 +122,21 @@ def test_what_an_earlier_sitting_has_done_does_not_make_the_rest_look_short(reco
     first, last = console.export_text().splitlines()
     assert first.endswith("1m40s so far")
     assert last.endswith("about 1m40s left"), "three in 100 s, three are left"
+
+
+def test_on_a_narrow_terminal_the_trials_that_run_and_their_best_stay_whole(records: Records) -> None:
+    console = Console(record=True, width=24, file=io.StringIO())
+    console.print(Progress(records, SEARCH, console, 20, None).render("", ""))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert ["trial", "epoch", "best"] in lines
+    assert ["0003", "2/4", "0.6000"] in lines
+
+
+def test_more_trials_than_there_were_to_be_are_counted_as_they_are(records: Records) -> None:
+    console = plain()
+    progress = Progress(records, SEARCH, console, 2, None)
+    progress.ended("0002")  # of a finite space, where a configuration that failed is tried once more
+    console.print(progress.render("", ""))
+    text = console.export_text()
+    assert "[3/3] trial 0002 failed" in text
+    assert "5 of 5 trials" in text

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from ray.tune.search import Searcher
 
 from launch.engine.samplers import SAMPLERS
 from launch.records import Records
@@ -85,9 +86,23 @@ def test_every_sampler_proposes_the_same_for_the_same_seed(tmp_path: Path, sampl
     ],
     ids=["nothing", "one choice", "ranges of one value"],
 )
-def test_every_sampler_copes_with_a_space_that_leaves_no_choice(tmp_path: Path, sampler: str, space: Space) -> None:
+def test_every_sampler_proposes_once_what_a_space_without_a_choice_has(
+    tmp_path: Path, sampler: str, space: Space
+) -> None:
+    assert len(configs(tmp_path / "run", sampler, 1, space)) == 1
+    search = Search(task="multiclass", space=space, epochs=4, sampler=sampler).for_task("multiclass")
+    searcher = StudySearcher(search, Records.open(tmp_path / "run")[0], 0, None, None, valid=lambda config: None)
+    searcher.suggest("the one that was cut off")
+    searcher.on_trial_complete("the one that was cut off", {"status": "diverged", "reason": "", "done": True})
+    assert searcher.suggest("one more") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS)
+def test_every_sampler_copes_with_parameters_that_leave_no_choice(tmp_path: Path, sampler: str) -> None:
+    space = {"batch_size": Pick(16), "lr": Float(0.1, 0.1), "depth": Int(3, 3), "dropout": Float(0, 0.5)}
     drawn = configs(tmp_path / "run", sampler, 12, space)
-    assert all(config == drawn[0] for config in drawn)
+    assert len({config["dropout"] for config in drawn}) == 12
+    assert all({**config, "dropout": 0} == {**drawn[0], "dropout": 0} for config in drawn)
 
 
 @pytest.mark.parametrize("sampler", names.SAMPLERS)

@@ -100,6 +100,30 @@ def test_a_ranking_says_how_many_trials_compete_for_best_and_why_some_failed(con
     assert "trial 0002 failed: ValueError: no" in text
 
 
+@pytest.mark.parametrize("width", [30, 40, 52, 64, 80, 120])
+def test_on_a_narrow_terminal_trial_score_and_status_stay_whole(width: int) -> None:
+    trials = [
+        Trial("0000", {}, CONFIG, epochs(0.9), "interrupted"),
+        Trial("0001", {}, CONFIG, epochs(0.5, 0.6, 0.7), "complete"),
+        Trial("10002", {}, CONFIG, [], "failed", "no"),
+    ]
+    run = Run(Path("runs/one"), {"search": {"metric": "val/f1", "mode": "max", "epochs": 3}}, trials)
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_ranking(run, ranking(run), console)
+    text = console.export_text()
+    head, *rows = text.splitlines()[:4]
+    assert all(len(line) <= width for line in (head, *rows))
+    assert {"trial", "val/f1", "status"} <= set(head.split())
+    assert all("…" not in line for line in (head, *rows))
+    assert {"0001", "0.7000", "complete"} <= set(text.split())
+    assert {"0000", "0.9000", "interrupted"} <= set(text.split())
+    assert {"10002", "failed"} <= set(text.split())
+    left_out = "The terminal is too narrow for: " in text
+    assert left_out == ("configuration" not in head)
+    assert ("configuration" in head) == (width >= 64)
+    assert ("rank" in head) == (width >= 40)
+
+
 def test_an_outcome_names_the_best_trial_and_what_to_do_next(console: Console, tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "one", [Trial("0000", {}, CONFIG, epochs(0.5, 0.7, 0.6), "complete")])
     print_outcome(run_dir, console)

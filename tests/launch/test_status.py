@@ -16,12 +16,14 @@ from support import Outcome
 from analysis.lock import in_use
 from launch import status
 from launch.records import Records
-from search_spaces import Search
+from search_spaces import Float, Search
 from search_spaces.errors import RunError
 from search_spaces.serial import search_to_json
 
 CLI = Callable[..., Outcome]
-SEARCH = Search(task="multiclass", space={}, epochs=4).for_task("multiclass")
+SEARCH = Search(task="multiclass", space={"optimizer": {"name": "sgd", "lr": Float(0.01, 1)}}, epochs=4).for_task(
+    "multiclass"
+)
 CONFIG = {"model": {"backbone": "resnet18"}, "optimizer": {"name": "sgd", "lr": 0.1}}
 
 

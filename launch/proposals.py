@@ -1,0 +1,90 @@
+"""What a study proposes next: valid, within the budget, and not tried before."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import optuna
+from optuna.trial import TrialState
+
+from analysis.trials import Trials
+from launch.engine.fidelity_sampler import FidelitySampler
+from launch.engine.tried import Tried
+from search_spaces.errors import ConfigError, Contradiction
+from search_spaces.search import Search
+
+MAX_ATTEMPTS = 100  # at a proposal whose parts do not contradict each other
+MAX_REPEATS = 4  # proposals that were tried before; then one of those that were not is drawn
+
+Asked: TypeAlias = tuple[optuna.Trial, dict[str, Any]]
+
+
+class Proposals:
+    """Asks a study until it proposes something that can be trained.
+
+    trials: of the run, as they stand at any time. valid: raises Contradiction for a proposal whose parts exclude each
+    other. fits: whether flat parameters still fit into the budget.
+    nothing_left: why no proposal can come any more, None while one can.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        search: Search,
+        trials: Trials,
+        seed: int,
+        valid: Callable[[dict[str, Any]], object],
+        fits: Callable[[Mapping[str, Any]], bool],
+    ) -> None:
+        self.study, self.search, self.trials, self.seed = study, search, trials, seed
+        self.valid, self.fits = valid, fits
+        self.tried = Tried(search, trials, valid)
+        self.may_repeat = search.pruner == "pbt"  # whose copies go on from another trial's weights
+        self.nothing_left: str | None = None
+
+    def ask(self, number: int) -> Asked | None:
+        """Return trial `number` and its configuration; None where nothing fits any more, or nothing is left.
+
+        Raises ConfigError where every proposal contradicts itself.
+        """
+        problem: Contradiction | None = None
+        repeats, too_long = 0, False
+        for attempt in range(MAX_ATTEMPTS):
+            if isinstance(self.study.sampler, FidelitySampler):
+                # By what the records know: the study's own numbers count the attempts that a rebuilt one never sees.
+                self.study.sampler.stream = (number, attempt)
+            chosen, again = None, False
+            # A sampler that is sure of itself asks for the same again, and chance alone misses the last ones.
+            if repeats >= MAX_REPEATS or (attempt >= MAX_ATTEMPTS // 2 and not self.may_repeat):
+                chosen = self.tried.untried(random.Random(f"{self.seed} {number} {attempt}"))
+                if chosen is None:
+                    chosen = self.tried.failed_once(self.trials)
+                    again = chosen is not None
+                if chosen is None and self.tried.known:
+                    self.nothing_left = self.tried.all_were
+                    return None
+                if chosen is None:
+                    break
+                self.study.enqueue_trial(chosen)
+            trial = self.study.ask()
+            config = self.search.draw(trial)
+            again = again and trial.params == chosen  # a warm start may stand before it in the queue
+            if config in self.tried and not (again or self.may_repeat):
+                repeats += 1
+            else:
+                try:
+                    self.valid(config)
+                except Contradiction as error:
+                    problem = error
+                else:
+                    if self.fits(trial.params):
+                        trial.set_user_attr("trial_id", f"{number:04d}")
+                        self.tried.add(config)
+                        return trial, config
+                    too_long = True
+            self.study.tell(trial, state=TrialState.FAIL)
+        if problem is None or too_long:
+            return None
+        raise ConfigError(f"a hundred configurations in a row were not valid; the last one: {problem}")
