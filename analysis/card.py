@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.card_words import configuration
+from analysis.card_words import configuration, own_code
 from analysis.evaluate import Judged
 from analysis.graphs import OPSET, TOLERANCE, Written
 from analysis.load import Run
 from analysis.preprocessing import in_steps
+from analysis.resizing import Elsewhere
 from analysis.words import duration
 
 MOST_CLASSES = 50
@@ -41,6 +42,7 @@ class Facts:
     run: Run | None = None
     judged: Judged | None = None
     why_not: str = ""
+    elsewhere: Elsewhere | None = None
 
 
 def card(facts: Facts) -> str:
@@ -123,10 +125,7 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     yield f"(N, {columns}{last}), in the order of `classes.txt`."
     yield ""
     if any(graph.file == "model.onnx" for graph in written):
-        yield "    import numpy as np, onnxruntime"
-        yield '    session = onnxruntime.InferenceSession("model.onnx")'
-        yield '    (probabilities,) = session.run(["probabilities"], {"images": images})   # images: uint8 (N, H, W, 3)'
-        yield ""
+        yield from own_code(facts.preprocessing["resize"], facts.config["task"], facts.elsewhere, facts.checked_on)
     for graph in written:
         kind = f"opset {OPSET}; what stands here about images is in its metadata, too" if "onnx" in graph.file else ""
         yield (

@@ -18,8 +18,7 @@ from analysis.trials import Trial
 from search_spaces.errors import RunError
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
-from trainables.data.augment import cached_short_side, eval_transform
-from trainables.data.cache_build import shrunk
+from trainables.data.augment import eval_transform
 from trainables.ensemble import load_models
 from trainables.inference import autocast, to_input
 from trainables.models.classifiers import Classifier
@@ -43,15 +42,15 @@ def features(run: Run, trial: Trial, data: RunData) -> tuple[NDArray[np.int64], 
     classes = output_classes(config, run.search["data"]["classes"])
     device = torch.device("cpu")  # a search may be running on the GPU
     (model,) = load_models(config, len(classes), [weights], device)
-    transform, short_side_px = eval_transform(config), cached_short_side(config)
+    transform = eval_transform(config)
     rows, found = [], []
     for row in np.unique(np.linspace(0, len(data.positions) - 1, min(MOST_IMAGES, len(data.positions))).astype(int)):
         try:
-            image = shrunk(data.image(int(row)), short_side_px)
+            image = transform(image=data.image(int(row)))["image"]
         except IMAGE_ERRORS:
             continue
         rows.append(int(row))
-        found.append(transform(image=image)["image"])
+        found.append(image)
     if len(rows) < LEAST_IMAGES:
         raise RunError(f"a map of the images needs {LEAST_IMAGES} of them, and {len(rows)} can be read.")
     alike = config.task != "segmentation" or len({image.shape for image in found}) == 1

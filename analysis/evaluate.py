@@ -18,10 +18,12 @@ from search_spaces.errors import ConfigError
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
 from trainables.data.augment import cached_short_side
-from trainables.data.formats import load_dataset, reopen_images
+from trainables.data.cache import keep_views
+from trainables.data.formats import load_dataset
 from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import Merge
 from trainables.data.read_as import ReadAs
+from trainables.data.view import View
 from trainables.data.words import quoted
 from trainables.evaluate import evaluate
 from trainables.pixel_scores import scores_of
@@ -71,13 +73,12 @@ def evaluate_export(
     exported = load_export(export_dir, device)
     described = _described(export_dir)
     members = (exported,) if isinstance(exported, ExportedModel) else exported.members
-    sizes = [cached_short_side(member.config) for member in members]
     dataset, images = load_dataset(
         spec,
         task=exported.config.task,
         seed=exported.config.seed,
         **replace(read_as, for_training=False).options(),
-        short_side_px=sizes[0],
+        short_side_px=cached_short_side(members[0].config),
         cache_dir=cache_dir,
     )
     dataset = with_model_classes(dataset, members[0], described)
@@ -87,9 +88,10 @@ def evaluate_export(
     having = ["test", *(["val"] if known else [])]
     chosen = split or next((name for name in having if len(dataset.indices(name))), "all")
     dataset = one_split(dataset, chosen)
-    found = []
-    for member, size in zip(members, sizes, strict=True):  # each sees the images at its own size
-        data = TrialData(dataset, images if size == sizes[0] else reopen_images(dataset, size, cache_dir))
+    # Each member sees the images at its own size.
+    keep_views(images, [View.of(member.config) for member in members], dataset.indices(chosen))
+    data, found = TrialData(dataset, images), []
+    for member in members:
         _, labels, _ = what_to_learn(member.config, data)
         found.append(evaluate(member.config, member.models, data, labels, member.device, split=chosen))
     values, predictions = found[0].metrics, found[0].predictions

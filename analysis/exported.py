@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from analysis.export import MEMBERS, weight_files
 from search_spaces.errors import RunError
 from trainables.config import TrialConfig
 from trainables.config_io import load_config
-from trainables.data.augment import eval_transform
+from trainables.data.view import Pixels, View
 from trainables.ensemble import load_models
 from trainables.evaluate import decide_at_size
 from trainables.inference import predict_batch
@@ -27,6 +26,7 @@ from trainables.members import FIRST_VOTE
 from trainables.models.build import Model
 from trainables.tasks import TASKS, mean_logits
 
+Seen: TypeAlias = tuple[Pixels, ...]  # an image as the networks of an export see it: (h, w, 3) uint8, one for each
 COMBINE = ("mean probability", "vote")  # what `choose_ensemble` may have told
 
 
@@ -42,29 +42,38 @@ class ExportedModel:
 
     def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
         """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU; K is 1 for binary."""
-        transform = eval_transform(self.config)
-        batch = torch.from_numpy(np.stack([transform(image=image)["image"] for image in images]))
-        return TASKS[self.config.task].probabilities(self._logits(batch)).cpu()
+        return self.probabilities_of([self.seen(image) for image in images])
 
-    def masks(self, images: Sequence[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
-        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn, of a segmenter.
+    def seen(self, image: Pixels) -> Seen:
+        """An image (H, W, 3) uint8 of any size as the network sees it: all that needs to be kept of a large one."""
+        return (View.of(self.config).apply(image),)
+
+    def probabilities_of(self, seen: Sequence[Seen]) -> Tensor:
+        """As `probabilities`, of what `seen` made of the images."""
+        batch = torch.from_numpy(np.stack([image for (image,) in seen]))
+        return TASKS[self.config.task].probabilities(self.logits(batch)).cpu()
+
+    def masks(self, images: Sequence[Pixels]) -> Iterator[Pixels]:
+        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn, of a segmenter."""
+        return self.masks_of([self.seen(image) for image in images], [image.shape[:2] for image in images])
+
+    def masks_of(self, seen: Sequence[Seen], shapes: Sequence[Sequence[int]]) -> Iterator[Pixels]:
+        """As `masks`, of what `seen` made of images of these heights and widths.
 
         Neighbours that the network sees at one size go through it together.
         """
-        transform = eval_transform(self.config)
-        small = [transform(image=image)["image"] for image in images]
-        sizes = iter(image.shape[:2] for image in images)
+        small, sizes = [image for (image,) in seen], iter(shapes)
         for (height, width, _), group in groupby(small, key=lambda image: image.shape):
             # Whole images may be many times as large as the crops of training, which are what fits into the memory.
             most = max(1, self.config.batch_size * self.config.image_size**2 // (height * width))
             same = torch.from_numpy(np.stack(list(group)))
             for start in range(0, len(same), most):
-                logits = self._logits(same[start : start + most])
+                logits = self.logits(same[start : start + most])
                 for i in range(len(logits)):
-                    mask: npt.NDArray[np.uint8] = decide_at_size(logits[i : i + 1], next(sizes)).cpu().numpy()
+                    mask: Pixels = decide_at_size(logits[i : i + 1], next(sizes)).cpu().numpy()
                     yield mask
 
-    def _logits(self, batch: Tensor) -> Tensor:
+    def logits(self, batch: Tensor) -> Tensor:
         """(B, K) or (B, C, h, w) from images (B, h, w, 3) uint8."""
         logits = predict_batch(self.config, self.models, batch, self.device)
         if not self.flips:
@@ -87,8 +96,15 @@ class ExportedEnsemble:
 
     def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
         """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU, the members' weighted mean."""
-        listed = list(images)
-        return self.mean([member.probabilities(listed) for member in self.members])
+        return self.probabilities_of([self.seen(image) for image in images])
+
+    def seen(self, image: Pixels) -> Seen:
+        """An image (H, W, 3) uint8 of any size as each member sees it."""
+        return tuple(pixels for member in self.members for pixels in member.seen(image))
+
+    def probabilities_of(self, seen: Sequence[Seen]) -> Tensor:
+        """As `probabilities`, of what `seen` made of the images."""
+        return self.mean([member.probabilities_of(_of(seen, i)) for i, member in enumerate(self.members)])
 
     def mean(self, each: Sequence[Tensor]) -> Tensor:
         """Of the members' probabilities (N, K), weighted."""
@@ -96,11 +112,16 @@ class ExportedEnsemble:
             self.weights
         )
 
-    def masks(self, images: Sequence[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+    def masks(self, images: Sequence[Pixels]) -> Iterator[Pixels]:
         """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn."""
-        yield from map(self.vote, zip(*(member.masks(images) for member in self.members), strict=True))
+        return self.masks_of([self.seen(image) for image in images], [image.shape[:2] for image in images])
 
-    def vote(self, decided: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    def masks_of(self, seen: Sequence[Seen], shapes: Sequence[Sequence[int]]) -> Iterator[Pixels]:
+        """As `masks`, of what `seen` made of images of these heights and widths."""
+        each = (member.masks_of(_of(seen, i), shapes) for i, member in enumerate(self.members))
+        yield from map(self.vote, zip(*each, strict=True))
+
+    def vote(self, decided: Sequence[Pixels]) -> Pixels:
         """What most members see, by weight, of their class numbers of the same pixels; where they are split evenly, the
         first one's."""
         votes = np.zeros((len(self.classes), *decided[0].shape), np.float32)
@@ -108,8 +129,12 @@ class ExportedEnsemble:
             vote = weight + (FIRST_VOTE if number == 0 else 0.0)
             for one in np.unique(mask):
                 votes[one][mask == one] += vote
-        winner: npt.NDArray[np.uint8] = votes.argmax(axis=0).astype(np.uint8)
+        winner: Pixels = votes.argmax(axis=0).astype(np.uint8)
         return winner
+
+
+def _of(seen: Sequence[Seen], member: int) -> list[Seen]:
+    return [(pixels[member],) for pixels in seen]
 
 
 Exported: TypeAlias = ExportedModel | ExportedEnsemble

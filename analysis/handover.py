@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from analysis.exported import ExportedModel, load_export
 from analysis.graphs import Written, write_graphs
 from analysis.load import Run
 from analysis.preprocessing import preprocessing
+from analysis.resizing import compare
 from search_spaces.errors import InputError, RunError
 from trainables.config import TrialConfig
 from trainables.config_io import load_config
@@ -32,6 +33,7 @@ from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_described
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
+from trainables.data.view import Pixels
 from trainables.tasks import mean_logits
 
 NUM_CHECKED = 100  # images that a graph is compared with torch on
@@ -80,11 +82,12 @@ def hand_over(
     metrics, described = (json.loads((out / name).read_text()) for name in ("metrics.json", "data.json"))
     first: Any = exported.models[0]
     before = preprocessing(exported.config, first.mean, first.std)
-    graphs, checked_on = [], "images of the validation split"
+    graphs, checked_on, elsewhere = list[Written](), "images of the validation split", None
     if onnx or pt2:
-        images = None if isinstance(data, str) else _some(data)
-        if images is None:
+        if isinstance(data, str):
             images, checked_on = _noise(exported.config), "images of noise (the data could not be read)"
+        else:
+            images, elsewhere = compare(exported, _some(data))
         graphs = write_graphs(exported, out, images, _about(exported, before, checked_on), onnx=onnx, pt2=pt2)
     judged, why_not = _judged(exported, metrics, data, files)
     facts = Facts(
@@ -96,6 +99,7 @@ def hand_over(
         preprocessing=before,
         graphs=graphs,
         checked_on=checked_on,
+        elsewhere=elsewhere,
         python=platform.python_version(),
         version=_version("visionsweep") or "from a checkout",
         run=run,
@@ -170,11 +174,11 @@ def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray]
     return {"logits": mean_logits(config.task, [torch.from_numpy(one["logits"]) for one in stored]).numpy()}
 
 
-def _some(data: TrialData) -> list[np.ndarray]:
-    """Up to NUM_CHECKED validation images, spread over the split."""
+def _some(data: TrialData) -> Iterator[Pixels]:
+    """Up to NUM_CHECKED validation images, spread over the split, as they are decoded: (H, W, 3)."""
     positions = data.dataset.indices("val")
     chosen = np.unique(np.linspace(0, len(positions) - 1, NUM_CHECKED).astype(int))
-    return [data.images[int(position)] for position in positions[chosen]]
+    return (np.array(data.dataset.reader(int(position)), np.uint8) for position in positions[chosen])
 
 
 def _noise(config: TrialConfig) -> list[np.ndarray]:

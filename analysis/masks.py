@@ -58,11 +58,11 @@ class MaskWriter:
             "colours": self.out / "colours" / f"{name}.png",
             "overlay": self.out / "overlays" / f"{name}.jpg",
         }
-        blend = (1 - OPACITY) * image + OPACITY * self.colours[mask]
+        overlay = Image.blend(Image.fromarray(image), coloured.convert("RGB"), OPACITY)
         try:
             Image.fromarray(mask).save(files["mask"])
             coloured.save(files["colours"])
-            Image.fromarray(blend.round().astype(np.uint8)).save(files["overlay"], quality=92)
+            overlay.save(files["overlay"], quality=92)
         except OSError as error:
             raise self._unwritable(error) from None
         return {kind: str(file) for kind, file in files.items()}

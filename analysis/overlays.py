@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -123,21 +124,23 @@ def segmented(run: Run, trial: Trial, data: RunData) -> Segmented:
         counts = np.bincount(truth[truth != VOID].astype(int) * num + said[truth != VOID], minlength=num * num)
         matrix = counts.reshape(num, num)
         total += matrix
-        found.append((_miou(matrix), int(row), said, truth))
+        found.append((_miou(matrix), int(row), said))  # without the truth: a camera's masks are large
     found.sort(key=lambda item: item[:2])
     half = NUM_SHOWN // 2
     chosen = found if len(found) <= NUM_SHOWN else [*found[:half], found[len(found) // 2], *found[-half + 1 :]]
     colours = class_colours(num)
-    scenes = [_scene(run, data, colours, *one) for one in chosen]
+    scenes = [_scene(run, data, colours, miou, row, said, merge.table[data.mask(row)]) for miou, row, said in chosen]
     return Segmented(
         merge.classes, [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()], total, len(rows), scenes
     )
 
 
 def _scene(run: Run, data: RunData, colours: NDArray[np.uint8], miou: float, row: int, said: Any, truth: Any) -> Scene:
-    image = Image.fromarray(data.image(row))
-    image = image.resize((said.shape[1], said.shape[0]))
-    pixels = np.asarray(image)
+    # Twice the size of what is shown is enough: at a camera's size the sums below would take gigabytes.
+    scale = min(1.0, 2 * OVERLAY_PX / max(said.shape))
+    size = (max(1, round(said.shape[1] * scale)), max(1, round(said.shape[0] * scale)))
+    said, truth = (cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) for mask in (said, truth))
+    pixels = np.asarray(Image.fromarray(data.image(row)).resize(size))
     palette = np.full((256, 3), 128, np.uint8)  # what is not judged is grey
     palette[: len(colours)] = colours
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import glob
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from analysis.exported import Exported, load_export
+from analysis.exported import Exported, Seen, load_export
 from analysis.masks import MaskWriter
 from search_spaces.errors import DataError, RunError
 from trainables.data.endings import is_left_out, left_out_notes
 from trainables.data.reading import IMAGE_SUFFIXES, read_image
+from trainables.data.view import Pixels, check_aspect
 from trainables.data.walk import Walk
 
-MOST_WHOLE = 8  # images that wait for their masks at once, as large as the camera made them
+MOST_PIXELS = 2**24  # of images that wait for their masks at once, as large as the camera made them
 TABLES = (".csv", ".json")  # what a file of predictions may end in
 
 
@@ -51,40 +52,61 @@ def predict_images(
             f"Name a table, such as {out}.csv, or leave it out."
         )
     writer = MaskWriter(out or Path("predictions"), exported.classes) if segments else None
-    if segments:
-        batch_size = min(batch_size, MOST_WHOLE)
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(paths), batch_size):
-        chunk = paths[start : start + batch_size]
-        read = [_read(path) for path in chunk]
-        good = [(path, image) for path, image in zip(chunk, read, strict=True) if not isinstance(image, DataError)]
+    for chunk in _chunks((_read(exported, path, whole=segments) for path in paths), batch_size):
+        good = [one for one in chunk if isinstance(one, Read)]
         said = _segment(exported, good, writer) if writer else _classify(exported, good)
-        for path, image in zip(chunk, read, strict=True):
-            answer = {"error": str(image)} if isinstance(image, DataError) else next(said)
-            rows.append({"path": str(path), **answer})
+        for one in chunk:
+            path = paths[len(rows)]
+            rows.append({"path": str(path), **({"error": str(one)} if isinstance(one, DataError) else next(said))})
         progress(len(rows), len(paths))
     return rows
 
 
-def _read(path: Path) -> npt.NDArray[np.uint8] | DataError:
+@dataclass(frozen=True, eq=False)
+class Read:
+    """An image as the networks see it, and for segmentation as the camera made it: its overlay needs that."""
+
+    path: Path
+    seen: Seen
+    whole: Pixels | None
+
+
+def _read(exported: Exported, path: Path, whole: bool) -> Read | DataError:
     """The image, or why there is none: one broken file must not cost the answers for the others."""
     try:
-        return read_image(path)
+        image = read_image(path)
+        if whole:
+            check_aspect(image.shape, str(path))
     except DataError as error:
         return error
+    return Read(path, exported.seen(image), image if whole else None)
 
 
-Images = Sequence[tuple[Path, npt.NDArray[np.uint8]]]
+def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read | DataError]]:
+    """What is worked on together: `size` images, or as many as hold MOST_PIXELS at their own size."""
+    chunk, pixels = list[Read | DataError](), 0
+    for one in images:
+        chunk.append(one)
+        if isinstance(one, Read) and one.whole is not None:
+            pixels += one.whole.shape[0] * one.whole.shape[1]
+        if len(chunk) == size or pixels >= MOST_PIXELS:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk
 
 
-def _classify(exported: Exported, images: Images) -> Iterator[dict[str, Any]]:
+def _classify(exported: Exported, images: Sequence[Read]) -> Iterator[dict[str, Any]]:
     if images:
-        for probabilities in exported.probabilities(image for _, image in images):
+        for probabilities in exported.probabilities_of([one.seen for one in images]):
             yield _decide(exported, probabilities)
 
 
-def _segment(exported: Exported, images: Images, writer: MaskWriter) -> Iterator[dict[str, Any]]:
-    for (path, image), mask in zip(images, exported.masks([image for _, image in images]), strict=True):
+def _segment(exported: Exported, images: Sequence[Read], writer: MaskWriter) -> Iterator[dict[str, Any]]:
+    whole = [(one.path, one.whole) for one in images if one.whole is not None]
+    masks = exported.masks_of([one.seen for one in images], [image.shape[:2] for _, image in whole])
+    for (path, image), mask in zip(whole, masks, strict=True):
         counts = np.bincount(mask.reshape(-1), minlength=len(exported.classes)) / mask.size
         shares = {name: round(float(share), 6) for name, share in zip(exported.classes, counts, strict=True) if share}
         yield {**writer.write(path, image, mask), "shares": shares}

@@ -21,8 +21,9 @@ from launch.remote.places import new_place
 from launch.remote.sitting import check_new
 from launch.show import print_found
 from search_spaces.search import Search
-from trainables.data.cache_build import SAMPLE, decode_small
+from trainables.data.cache_build import SAMPLE
 from trainables.data.dataset import Dataset
+from trainables.data.view import View
 from trainables.tasks import TASKS
 
 
@@ -47,7 +48,8 @@ def check_search(search: Search, options: RunOptions, runs_dir: str, console: Co
         seen = f"seen alike by all {len(nodes)} machines"
         runs = Path(runs_dir).resolve() if place.remote is None else f"{place.remote.parent}, which all can write to"
         found.append(Finding(f"data and runs folder {runs}: {seen}"))
-    found += look_at_cache(nodes, cache_gb(dataset, preflight.short_side_px(search)), cache_dir)
+    needed_gb = cache_gb(dataset, preflight.short_side_px(search), preflight.views(search))
+    found += look_at_cache(nodes, needed_gb, cache_dir)
     found += look_at_trials(search, dataset, *plan(*options.resources), nodes)
     found.append(_tokens())
     return found
@@ -98,14 +100,18 @@ def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Findin
     return found
 
 
-def cache_gb(dataset: Dataset, short_side_px: int) -> float:
-    """What the decoded images take, guessed from a few of them."""
+def cache_gb(dataset: Dataset, short_side_px: int, views: Sequence[View] = ()) -> float:
+    """What the decoded images take, guessed from a few of them: all at one size, the validation images at others."""
     indices = np.flatnonzero(~np.isin(dataset.split, ("skipped", "duplicate")))
     sample = indices[np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices)), dtype=int)]
-    sizes = [decode_small(dataset.reader, int(index), short_side_px).nbytes for index in sample]
-    if dataset.mask_reader is not None:
-        sizes = [size + dataset.mask_reader(int(i)).nbytes for size, i in zip(sizes, sample, strict=True)]
-    return float(np.mean(sizes)) * len(dataset.names) / 1e9
+    trained, judged = 0, 0  # bytes
+    for index in sample.tolist():
+        image = dataset.reader(index)
+        trained += View(short_side_px).shrink(image).nbytes
+        judged += sum(view.shrink(image).nbytes for view in views if view.key != str(short_side_px))
+        if dataset.mask_reader is not None:
+            trained += dataset.mask_reader(index).nbytes
+    return (trained * len(dataset.names) + judged * len(dataset.indices("val"))) / len(sample) / 1e9
 
 
 def _tokens() -> Finding:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import optuna
 
 from launch.records import exists_already
 from search_spaces.errors import ConfigError, Contradiction, DataError, RunError
-from search_spaces.paths import highest, possible_values
+from search_spaces.paths import highest, is_range, lowest, possible_values
 from search_spaces.search import Search
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.config_model import OWN_BACKBONE
 from trainables.data.dataset import Dataset
+from trainables.data.view import View
 from trainables.models.classifiers import check_backbone
 from trainables.models.weights import require_weights
 from trainables.targets import check_class_metrics
 
 # A run of small networks needs about this much for its k best and its running trials.
 MIN_FREE_MB = 200
+# Sizes at which validation images are kept on the disk before any trial asks for them.
+MOST_VIEWS = 16
 
 
 def check_runs_dir(run_dir: Path) -> None:
@@ -106,13 +110,30 @@ def check_data(search: Search, dataset: Dataset) -> None:
 
 
 def short_side_px(search: Search) -> int:
-    """How large cached images must be: the largest training size, plus what the centre crop at evaluation cuts off;
-    for segmentation the largest size at which the network sees them."""
-    fields = TrialConfig.model_fields
-    largest = highest(search.full_space, "image_size") or float(fields["image_size"].default)
+    """How large the images must be that all trials train on: the largest training size, plus what the centre crop at
+    evaluation cuts off; for segmentation the largest size at which the network sees them."""
+    fields, space = TrialConfig.model_fields, search.full_space
+    largest = highest(space, "image_size") or float(fields["image_size"].default)
     if search.task == "segmentation":
-        return round(max(largest, highest(search.full_space, "short_side")))
-    return round(largest / float(fields["eval_crop"].default))
+        return round(max(largest, highest(space, "short_side")))
+    return round(largest / (lowest(space, "eval_crop") or float(fields["eval_crop"].default)))
+
+
+def views(search: Search) -> list[View]:
+    """How the trials of a search see the images that they are judged on, for one pass of decoding.
+
+    Empty where a size is drawn from a range, or where there are more than MOST_VIEWS: what a trial needs is then built
+    when it needs it.
+    """
+    third = "short_side" if search.task == "segmentation" else "eval_crop"
+    names = ("image_size", "fit_image", third)
+    if any(is_range(search.full_space, name) for name in names):
+        return []
+    fields = TrialConfig.model_fields
+    values = [possible_values(search.full_space, name) or [fields[name].default] for name in names]
+    view = View.of_segmenter if search.task == "segmentation" else View.of_classifier
+    found = list({one.key: one for one in (view(*each) for each in product(*values))}.values())
+    return found if len(found) <= MOST_VIEWS else []
 
 
 def _backbones(search: Search) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Literal
 from launch import preflight
 from launch.options import check_gpus_per_trial
 from search_spaces.search import Search
+from trainables.data.cache import keep_views
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.data.read_as import ReadAs
@@ -76,7 +77,7 @@ def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
 
 def load_data(search: Search, options: RunOptions) -> Dataset:
     task = None if search.task == "classification" else search.task
-    dataset, _ = load_dataset(
+    dataset, images = load_dataset(
         options.data,
         task=task,
         seed=options.seed,
@@ -84,4 +85,5 @@ def load_data(search: Search, options: RunOptions) -> Dataset:
         short_side_px=preflight.short_side_px(search),
         cache_dir=options.cache,
     )
+    keep_views(images, preflight.views(search), dataset.indices("val"))
     return dataset

@@ -166,6 +166,7 @@ def _execute(
         metric=search.metric or "",
         mode=search.mode or "max",
         short_side_px=preflight.short_side_px(search),
+        views=tuple(preflight.views(search)),
         cache_dir=options.cache,
         cpus=max(1, int(share.cpus)),
         gpu_share=share.gpus,

@@ -26,6 +26,17 @@ def highest(space: Space, path: str) -> float:
     return max((_highest(node) for node in _nodes(space, path.split("."))), default=0)
 
 
+def lowest(space: Space, path: str) -> float | None:
+    """The smallest number that the dotted `path` can take, None where the space names none."""
+    found = [value for node in _nodes(space, path.split(".")) if (value := _lowest(node)) is not None]
+    return min(found, default=None)
+
+
+def is_range(space: Space, path: str) -> bool:
+    """Whether the dotted `path` can take more values than could be listed."""
+    return any(isinstance(node, (Float, Int)) for node in _nodes(space, path.split(".")))
+
+
 def _nodes(node: Any, parts: Sequence[str]) -> Iterator[Any]:
     """What can stand at a path: one node, or one for each arm that leads there."""
     if not parts:
@@ -52,6 +63,19 @@ def _highest(node: Any) -> float:
         case int() | float():
             return node
     return 0
+
+
+def _lowest(node: Any) -> float | None:
+    match node:
+        case Float(low, _) | Int(low, _):
+            return low
+        case Pick(choices=choices):
+            return min((choice for choice in choices if isinstance(choice, (int, float))), default=None)
+        case bool() | None:
+            return None
+        case int() | float():
+            return node
+    return None
 
 
 def merged(space: Space, fixed: Space) -> dict[str, Any]:

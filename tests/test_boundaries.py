@@ -34,7 +34,8 @@ ALLOWED = {
     **{
         f"analysis/{name}.py": {"trainables", *TORCH}
         for name in (
-            *("export", "ensemble_export", "handover", "graphs", "preprocessing"),  # exports, and what goes with them
+            # Exports, and what goes with them.
+            *("export", "ensemble_export", "handover", "graphs", "preprocessing", "resizing"),
             *(
                 "exported",
                 "predict",

@@ -24,7 +24,7 @@ from launch.machines.token import close_token_file
 from search_spaces.errors import DataError, RunError
 from trainables.checkpoint import TrialFiles, load_state, stored_row
 from trainables.config_io import parse_config
-from trainables.data.cache import CachedImages
+from trainables.data.cache_stack import Stack
 from trainables.data.formats import load_dataset, read_image
 from trainables.models.classifiers import build_classifier
 from trainables.state import TrainState
@@ -127,7 +127,7 @@ def test_crafted_predictions_and_caches_are_refused(tmp_path: Path, trace: Path)
     (tmp_path / "meta.json").write_text('{"version": 1, "count": 1, "bad": {}}')
     np.save(tmp_path / "index.npy", objects)
     with pytest.raises(ValueError, match="allow_pickle"):
-        CachedImages(tmp_path)
+        Stack(tmp_path, channels=3)
 
 
 def test_yaml_that_names_python_is_refused(visionsweep: CLI, export: Path, trace: Path) -> None:

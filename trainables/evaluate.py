@@ -52,7 +52,8 @@ def evaluate(
     for model in models:
         model.eval()
     judge = _segmentation if isinstance(labels, Merge) else _classification
-    values, predictions = judge(config, models, data, labels, device, split, num_workers, stop or (lambda: None), epoch)
+    seen, ask = data.judged(config, split), stop or (lambda: None)
+    values, predictions = judge(config, models, seen, labels, device, split, num_workers, ask, epoch)
     return Evaluation({f"val/{name}": value for name, value in values.items()}, predictions)
 
 

@@ -12,7 +12,6 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +29,13 @@ from trainables.data.loader import TrialData
 from trainables.failures import failing, is_out_of_memory, poisons_the_process
 from trainables.loop import EpochResult, fit
 from trainables.precision import precision_in_force
+from trainables.settings import TrialSettings
 from trainables.shares import TrialShare
 from trainables.stopping import FirstBatches, Measured, StopSignal
 from trainables.threads import limit_threads
 from trainables.trial_mirror import TrialMirror, scratch
 
-
-@dataclass(frozen=True)
-class TrialSettings:
-    """What all trials of a run share; crosses process borders once per actor.
-
-    metric, mode: which epochs are a trial's best. cpus, num_workers: threads for arithmetic, loader processes.
-    gpu_share: of one GPU (more than 1: so many), 0 without. cache_dir: None decodes at every access. deadline: seconds
-    since the Unix epoch, or None. stop_file: when it exists, trials end after their current batch.
-    run_uri: where the run is, if on S3; run_dir is then each machine's own.
-    """
-
-    run_dir: Path
-    metric: str
-    mode: str
-    short_side_px: int
-    cache_dir: Path | None
-    cpus: int
-    gpu_share: float
-    num_workers: int
-    deadline: float | None
-    stop_file: Path
-    run_uri: str | None = None
+__all__ = ["TrialSettings", "VisionTrainable"]
 
 
 class VisionTrainable(tune.Trainable):  # type: ignore[misc]
@@ -80,7 +59,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self.device = torch.device("cuda" if settings.gpu_share else "cpu")
         limit_threads(int(self._share(config).cpus))
         self._share(config).limit(self.device)
-        self.data = TrialData(dataset, reopen_images(dataset, settings.short_side_px, settings.cache_dir))
+        images = reopen_images(dataset, settings.short_side_px, settings.cache_dir, settings.views)
+        self.data = TrialData(dataset, images)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 from support import Outcome, make_photos
 
 from analysis.exported import load_export
-from analysis.predict import predict_images
+from analysis.predict import Read, _chunks, predict_images
 from search_spaces.errors import DataError
+from trainables.config_io import parse_config
 from trainables.config_model import ClassifierConfig
 from trainables.data.reading import IMAGE_SUFFIXES
+from trainables.models.build import build_model
 from trainables.models.classifiers import build_classifier
 
 CLASSES = ["café", "two\x0clines", "tail\x85"]
@@ -103,6 +108,72 @@ def test_a_pipe_gets_a_row_that_says_so(export: Path, tmp_path: Path) -> None:
     for named in (photos, photos / "x.jpg"):
         *_, row = predict_images(export, [named])
         assert row["error"] == f"image '{photos}/x.jpg' cannot be read: it is a named pipe, not a file"
+
+
+def peak_mb(work: Callable[[], object]) -> float:
+    """Of what Python and NumPy take while `work` goes on."""
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6
+
+
+def test_memory_does_not_grow_with_the_number_of_large_photos(export: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (4000, 3000), (90, 120, 60)).save(tmp_path / "large.jpg")  # 36 MB of pixels
+    (tmp_path / "many").mkdir()
+    for number in range(10):
+        (tmp_path / "many" / f"{number}.jpg").hardlink_to(tmp_path / "large.jpg")
+    one = peak_mb(lambda: predict_images(export, [tmp_path / "large.jpg"]))
+    assert peak_mb(lambda: predict_images(export, [tmp_path / "many"])) < one + 20
+
+
+def test_masks_are_made_of_as_many_photos_at_once_as_there_is_room_for(tmp_path: Path) -> None:
+    """The photos wait for their masks at the size that the camera gave them."""
+    rows = [
+        Read(tmp_path / f"{number}.png", (np.zeros((8, 8, 3), np.uint8),), np.zeros((height, 4096, 3), np.uint8))
+        for number, height in enumerate((8, 4088, 8, 1, 1))
+    ]
+    chunks = list(_chunks(iter(rows), 2))
+    assert [[int(one.path.stem) for one in chunk] for chunk in chunks] == [[0, 1], [2, 3], [4]]
+    chunks = list(_chunks(iter(rows), 4))
+    assert [[int(one.path.stem) for one in chunk] for chunk in chunks] == [[0, 1], [2, 3, 4]]
+
+
+def test_a_thread_of_an_image_is_classified_and_one_that_cannot_be_segmented_is_named(
+    export: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (8000, 1), (90, 120, 60)).save(tmp_path / "strip.png")
+    assert peak_mb(lambda: predict_images(export, [tmp_path / "strip.png"])) < 40
+    config = {
+        "task": "segmentation",
+        "model": {"architecture": {"name": "fpn", "channels": 16}, "backbone": "test_resnet", "weights": "none"},
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "epochs": 1,
+        "batch_size": 4,
+        "image_size": 32,
+    }
+    segmenter = tmp_path / "segmenter"
+    segmenter.mkdir()
+    (segmenter / "config.yaml").write_text(yaml.safe_dump(config))
+    (segmenter / "classes.txt").write_text("a\nb\n")
+    model = build_model(parse_config(config).model, 2, 32)
+    save_file({name: one.contiguous() for name, one in model.state_dict().items()}, segmenter / "model.safetensors")
+    make_photos(tmp_path / "photos", {"one": 1})
+    rows = predict_images(segmenter, [tmp_path / "strip.png", tmp_path / "photos"], tmp_path / "masks")
+    assert rows[0]["error"] == (
+        f"image '{tmp_path / 'strip.png'}' is 8000 x 1 pixels, and a segmenter takes images up to 100 times as long "
+        "as wide"
+    )
+    assert "mask" in rows[1]
+
+
+def test_a_picture_of_too_many_pixels_costs_its_own_answer_alone(export: Path, tmp_path: Path) -> None:
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    make_photos(tmp_path / "photos", {"one": 1})
+    bomb, photo = predict_images(export, [tmp_path / "bomb.png", tmp_path / "photos"])
+    assert "exceeds limit of 178956970 pixels" in bomb["error"]
+    assert "probabilities" in photo
 
 
 @pytest.fixture

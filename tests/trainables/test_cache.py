@@ -130,7 +130,7 @@ def test_a_half_written_cache_is_never_read(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp-*"))  # the next build sweeps up
 
 
-@pytest.mark.parametrize("name", ["images.u8", "index.npy", "meta.json"])
+@pytest.mark.parametrize("name", ["pixels.u8", "index.npy", "meta.json"])
 def test_a_damaged_cache_is_built_again(tmp_path: Path, name: str) -> None:
     open_painted(Painted(), tmp_path)
     file = tmp_path / "0123456789abcdef-30" / name

@@ -17,7 +17,9 @@ from search_spaces.errors import ConfigError, DataError, Diverged, Interrupted
 from search_spaces.names import COSTS
 from trainables import loop
 from trainables.config import TrialConfig
+from trainables.data.cache import Images
 from trainables.data.loader import TrialData
+from trainables.data.view import View
 from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.schedules import lr_factor
@@ -67,6 +69,9 @@ class Recorded:
     def __getitem__(self, index: int) -> np.ndarray:
         self.asked.append(index)
         return self.images[index]
+
+    def at(self, view: View, indices: np.ndarray) -> Images:
+        return self.images.at(view, indices)
 
 
 def test_training_learns_digits(digits: Digits, tiny: Tiny) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_masks import STRIPES, load, mask, pairs, photo, stripes
+from drawn_masks import STRIPES, load, mask, pairs, photo, refusal, stripes
 
 from search_spaces.errors import DataError
+from trainables.data.cache_build import count_values
 from trainables.data.formats import reopen_images
 
 STEMS = ("a", "b", "c", "d", "e", "f")
@@ -94,11 +95,11 @@ def test_labels_and_masks_of_the_same_images_have_caches_of_their_own(tmp_path: 
     assert load(data, cache_dir=tmp_path / "cache", task="segmentation")[1].mask(0).shape == (16, 20)
 
 
-@pytest.mark.parametrize("name", ["masks.u8", "masks_index.npy", "pixel_counts.npy"])
+@pytest.mark.parametrize("name", ["pixels.u8", "index.npy", "pixel_counts.npy"])
 def test_a_cache_with_damaged_masks_is_built_again(tmp_path: Path, name: str) -> None:
     data = pairs(tmp_path / "data", STEMS)
     dataset, _ = load(data, cache_dir=tmp_path / "cache")
-    file = tmp_path / "cache" / f"{dataset.fingerprint}-8" / name
+    file = tmp_path / "cache" / f"{dataset.fingerprint}-masks" / name
     for damage in (lambda: file.write_bytes(file.read_bytes()[:20]), file.unlink):
         damage()
         again, images = load(data, cache_dir=tmp_path / "cache")
@@ -114,3 +115,22 @@ def test_masks_of_nothing_but_bad_images_are_refused_and_open_again(tmp_path: Pa
     for _ in range(2):
         with pytest.raises(DataError, match="no image is left to train on"):
             load(data, cache_dir=tmp_path / "cache", on_bad_image="skip")
+
+
+def test_a_thread_of_an_image_is_refused_with_masks_by_its_name(tmp_path: Path) -> None:
+    """Its whole length would be seen at once: at 224 px 8,000 x 1 pixels become 1.8 million x 224."""
+    data = pairs(tmp_path / "data", STEMS)
+    photo(data / "images" / "b.jpg", 40, (1000, 1))
+    mask(data / "masks" / "b.png", (0,), (1000, 1))
+    for cache in (None, tmp_path / "cache"):
+        message = refusal(data, cache_dir=cache)
+        assert "image 'images/b.jpg' is 1000 x 1 pixels, and a segmenter takes images up to 100 times" in message
+        assert "--on-bad-image skip" in message
+        dataset, images = load(data, cache_dir=cache, on_bad_image="skip")
+        assert list(images.bad) == [1]
+        assert len(dataset.indices("skipped")) == 1
+
+
+def test_pixels_of_large_masks_are_counted_whole() -> None:
+    large = np.random.default_rng(0).integers(0, 3, (2100, 2100), dtype=np.uint8)
+    assert (count_values(large) == np.bincount(large.ravel(), minlength=256)).all()

@@ -7,9 +7,12 @@ nearest pixel, and what is added to an image is VOID in its mask. Pixels are nor
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 from timm.data import Mixup
 from torch import Tensor
@@ -17,7 +20,8 @@ from torch import Tensor
 from trainables import config_augment as parts
 from trainables.config import TrialConfig
 from trainables.data.dataset import VOID
-from trainables.data.steps import A, ForegroundCrop, ImagePolicy, Pipeline, ShrinkLarge
+from trainables.data.steps import A, FitShortSide, ForegroundCrop, ImagePolicy, Pipeline, ShrinkLarge
+from trainables.data.view import View
 
 
 def train_transform(config: TrialConfig, background: int | None = None) -> A.Compose:
@@ -38,17 +42,25 @@ def train_transform(config: TrialConfig, background: int | None = None) -> A.Com
     return Pipeline(steps)
 
 
-def eval_transform(config: TrialConfig) -> A.Compose:
-    """The centre crop of the resized image, or all of it squashed; nothing random. For segmentation the whole image
-    at the size at which the network sees it, or squashed; masks are judged at their own size and stay out of it."""
-    steps = _fit(config, A.CenterCrop, area="image")
-    if config.task == "segmentation" and config.fit_image == "crop":
-        steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]
-    return Pipeline(steps)
+@dataclass(frozen=True)
+class EvalTransform:
+    """`transform(image=...)["image"]` is the image as the network is judged on it; nothing random. Masks are judged at
+    their own size and stay out of it."""
+
+    view: View
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.uint8]]:
+        return {"image": self.view.apply(image)}
+
+
+def eval_transform(config: TrialConfig) -> EvalTransform:
+    """The centre crop of the resized image, or all of it squashed; for segmentation the whole image at the size at
+    which the network sees it, or squashed. What a cache keeps of an image gives the same pixels as the image."""
+    return EvalTransform(View.of(config))
 
 
 def cached_short_side(config: TrialConfig) -> int:
-    """How large the decoded images must be: classifiers lose the borders of a centre crop at evaluation."""
+    """How large the decoded images must be to train on: classifiers lose the borders of a centre crop at evaluation."""
     if config.task == "segmentation":
         return config.image_size if config.fit_image == "squash" else seen_short_side(config)
     return round(config.image_size / config.eval_crop)
@@ -78,7 +90,7 @@ def mix_batch(mix: parts.MixUp | parts.CutMix | None, images: Tensor, targets: T
 def _final_crop(config: TrialConfig, background: int | None) -> list[Any]:
     """What brings an image of any size to the size of the batch."""
     if config.task != "segmentation" or config.fit_image == "squash":
-        return _fit(config, A.RandomCrop)
+        return _fit(config)
     size, foreground = config.image_size, config.augment.foreground_crop
     pad = A.PadIfNeeded(size, size, position="random", fill_mask=VOID)
     if foreground is None:
@@ -86,11 +98,11 @@ def _final_crop(config: TrialConfig, background: int | None) -> list[Any]:
     return [pad, ForegroundCrop(size, foreground.min_share, background, foreground.p)]
 
 
-def _fit(config: TrialConfig, crop: Callable[..., Any], area: str | None = None) -> list[Any]:
+def _fit(config: TrialConfig) -> list[Any]:
     size = config.image_size
     if config.fit_image == "squash":
-        return [A.Resize(size, size, area_for_downscale=area)]
-    return [A.SmallestMaxSize(round(size / config.eval_crop), area_for_downscale=area), crop(size, size)]
+        return [A.Resize(size, size)]
+    return [FitShortSide(round(size / config.eval_crop)), A.RandomCrop(size, size)]
 
 
 def _rescale(part: parts.Rescale, image_size: int) -> A.Affine:

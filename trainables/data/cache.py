@@ -1,126 +1,120 @@
-"""Decode once: every image of a data set, resized, in one file that all trials of a machine map; so its masks.
+"""Decode once: every image of a data set, resized, in files that all trials of a machine map; so its masks.
 
-A cache is the folder `<fingerprint>-<short side>/` with
+A cache is a few folders. Each holds arrays one after the other (`cache_stack.py`):
 
-    images.u8   all images one after the other, (H, W, 3) uint8 in C order
-    index.npy   (N, 3) int64: offset in bytes, height, width; height 0 where the image could not be read
-    meta.json   version, count, and why the unreadable ones are so
+    <fingerprint>-<view>/             all images as trials train on them: (H, W, 3)
+    <fingerprint>-masks/              for segmentation, (H, W), each mask of its own size: nothing is lost by resizing
+                                      pixel_counts.npy (N, 256) int64: how many pixels of each mask have each value
+    <fingerprint>-<view>-of-<hash>/   the images of one split as networks of another size are judged on them
 
-and for segmentation, beside them,
-
-    masks.u8, masks_index.npy   the masks likewise, (H, W) uint8, each of its own size: nothing is lost by resizing
-    pixel_counts.npy            (N, 256) int64: how many pixels of each mask have each value
-
-It is built in a folder beside it and renamed when it is whole, so what stands under its name is never half-written.
+A folder is built beside its place and renamed when it is whole, so what stands under its name is never half-written.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import hashlib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
 from search_spaces.errors import DataError
-from trainables.data.cache_build import CACHE_VERSION, Source, build, decode_small, inspect
+from trainables.data.cache_build import Source, build, inspect
+from trainables.data.cache_stack import NOT_WHOLE, Stack
 from trainables.data.dataset import MaskReader, Reader
+from trainables.data.images import NO_MASKS, DecodedImages, Images, JudgedImages
+from trainables.data.view import View
 
-NO_MASKS = "this data set has no masks"
+__all__ = ["CachedImages", "DecodedImages", "Images", "default_cache_dir", "keep_views", "open_images"]
+
 NEXT_MOVE = "Name another place with --cache-dir, or pass --no-cache."
 
+log = logging.getLogger(__name__)
 
-class Images(Protocol):
-    """The pixels of a data set; `bad` says why an index has none."""
 
-    @property
-    def bad(self) -> Mapping[int, str]: ...
+@dataclass(frozen=True)
+class Place:
+    """Where the cache of one data set lies."""
 
-    def __len__(self) -> int: ...
+    cache_dir: Path
+    fingerprint: str
 
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB, the caller's own to change; a DataError for a bad one."""
+    def folder(self, name: str) -> Path:
+        return self.cache_dir / f"{self.fingerprint}-{name}"
 
-    def mask(self, index: int) -> npt.NDArray[np.uint8]:
-        """(H, W) uint8 class indices and VOID, of the mask's own size, the caller's own to change.
-
-        A DataError for a bad one; a RuntimeError where the data set has no masks.
-        """
+    def lock(self) -> FileLock:
+        """Who builds anything of this data set holds it."""
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder("cache.lock"))
 
 
 class CachedImages:
-    """Images of a finished cache. Pickles as its path: a process maps the file for itself."""
+    """Images of a finished cache. Pickles as where it lies: a process maps the files for itself.
 
-    def __init__(self, folder: Path) -> None:
-        meta = json.loads((folder / "meta.json").read_text())
-        self._folder = folder
-        self._index = np.load(folder / "index.npy")  # (N, 3) offset, height, width
-        if meta["version"] != CACHE_VERSION or meta["count"] != len(self._index):
-            raise ValueError(f"{folder} is not a whole cache of version {CACHE_VERSION}")
-        self._pixels = _mapped(folder / "images.u8", self._index, channels=3)
+    source: what is missing is decoded from; it stays behind when this is pickled.
+    """
+
+    def __init__(self, place: Place, view: View, masked: bool, source: Source | None = None) -> None:
+        self._place, self._view, self._source = place, view, source
+        self._images = Stack(place.folder(view.key), channels=3)
+        self._masks = Stack(place.folder("masks"), channels=1) if masked else None
+        self.bad = self._images.bad
         self.pixel_counts: npt.NDArray[np.int64] | None = None
-        if meta.get("masks", False):
-            self._mask_index = np.load(folder / "masks_index.npy")  # (N, 3) offset, height, width
-            self._masks = _mapped(folder / "masks.u8", self._mask_index, channels=1)
-            self.pixel_counts = np.load(folder / "pixel_counts.npy", mmap_mode="r")
-        self.bad: Mapping[int, str] = {int(index): why for index, why in meta["bad"].items()}
+        if self._masks is not None:
+            self.pixel_counts = np.load(place.folder("masks") / "pixel_counts.npy", mmap_mode="r")
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        if index in self.bad:
-            raise DataError(self.bad[index])
-        offset, height, width = (int(value) for value in self._index[index])
-        flat = self._pixels[offset : offset + height * width * 3]
-        return np.array(flat).reshape(height, width, 3)  # a copy: torch warns of arrays that it may not write to
+        return self._images[index]
 
     def mask(self, index: int) -> npt.NDArray[np.uint8]:
-        if self.pixel_counts is None:
+        if self._masks is None:
             raise RuntimeError(NO_MASKS)
-        if index in self.bad:
-            raise DataError(self.bad[index])
-        offset, height, width = (int(value) for value in self._mask_index[index])
-        return np.array(self._masks[offset : offset + height * width]).reshape(height, width)
+        return self._masks[index][:, :, 0]
 
-    def __reduce__(self) -> tuple[type[CachedImages], tuple[Path]]:
-        return CachedImages, (self._folder,)  # a memmap would pickle all its pixels
+    def at(self, view: View, indices: npt.NDArray[np.int64]) -> Images:
+        if view.key == self._view.key:
+            return self
+        try:
+            self.keep([view], indices)
+            return JudgedImages(self, indices, Stack(self._folder_of(view, indices), channels=3))
+        except DataError as error:
+            assert self._source is not None  # it was asked to build something
+            log.warning("%s Here the images that are judged are decoded every time.", error)
+            return DecodedImages(self._source, view, self.bad, self.pixel_counts)
 
+    def keep(self, views: Sequence[View], indices: npt.NDArray[np.int64]) -> None:
+        """Have the images of `indices` ready for `at`, in one pass of decoding for all `views`.
 
-class DecodedImages:
-    """Images decoded at each access, for where there is no room for a cache; resized just as a cache's are."""
+        Those alone: most images are never judged, and in a space of ranges every trial has a view of its own. Raises
+        DataError where they cannot be written.
+        """
+        folders = {view: self._folder_of(view, indices) for view in views if view.key != self._view.key}
+        if not len(indices) or all(_is_whole(folder, 3) for folder in folders.values()):
+            return
+        if self._source is None:
+            raise RuntimeError(f"what is not yet in {self._place.cache_dir} cannot be built from a copy of its path")
+        chosen = tuple(int(index) for index in indices)
+        part = Source([self._source.names[index] for index in chosen], _Part(self._source.reader, chosen))
+        with _building(self._place):  # another process may have built some while this one waited
+            missing = {view: folder for view, folder in folders.items() if not _is_whole(folder, 3)}
+            if missing:
+                build(part, missing)
 
-    def __init__(
-        self,
-        source: Source,
-        short_side_px: int,
-        bad: Mapping[int, str],
-        pixel_counts: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        self._source, self._short_side_px, self.bad, self.pixel_counts = source, short_side_px, bad, pixel_counts
+    def _folder_of(self, view: View, indices: npt.NDArray[np.int64]) -> Path:
+        digest = hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest()[:16]
+        return self._place.folder(f"{view.key}-of-{digest}")
 
-    def __len__(self) -> int:
-        return len(self._source.names)
-
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        self._check(index)
-        return decode_small(self._source.reader, index, self._short_side_px).copy()
-
-    def mask(self, index: int) -> npt.NDArray[np.uint8]:
-        if self._source.mask_reader is None:
-            raise RuntimeError(NO_MASKS)
-        self._check(index)
-        return self._source.mask_reader(index).copy()
-
-    def _check(self, index: int) -> None:
-        if index in self.bad:
-            raise DataError(self.bad[index])
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def __reduce__(self) -> tuple[type[CachedImages], tuple[Place, View, bool]]:
+        return CachedImages, (self._place, self._view, self._masks is not None)  # a memmap would pickle all its pixels
 
 
 def default_cache_dir() -> Path:
@@ -144,38 +138,62 @@ def open_images(
 
     Raises DataError where the cache cannot be written.
     """
-    source = Source(names, reader, mask_reader)
+    source, view = Source(names, reader, mask_reader), View(short_side_px)
     if cache_dir is None:
-        return DecodedImages(source, short_side_px, *inspect(source))
-    folder = cache_dir.absolute() / f"{fingerprint}-{short_side_px}"
-    masked = mask_reader is not None
-    finished = _open_finished(folder, masked)  # before the lock: a finished cache may lie on a disk that is read-only
+        return DecodedImages(source, view, *inspect(source))
+    place, masked = Place(cache_dir.absolute(), fingerprint), mask_reader is not None
+    finished = _finished(place, view, masked, source)  # before the lock: it may lie on a disk that is read-only
     if finished is not None:
         return finished
+    with _building(place):
+        finished = _finished(place, view, masked, source)  # another process may have built it while this one waited
+        if finished is None:
+            images, masks = place.folder(view.key), place.folder("masks")
+            missing = {} if _is_whole(images, 3) else {view: images}
+            build(source, missing, None if not masked or _is_whole(masks, 1) else masks)
+    return finished or CachedImages(place, view, masked, source)
+
+
+def keep_views(images: Images, views: Sequence[View], indices: npt.NDArray[np.int64]) -> None:
+    """Have the images of `indices` ready as `views` show them, where there is a cache. Raises DataError."""
+    if isinstance(images, CachedImages):
+        images.keep(views, indices)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Reads some of the images that another reader reads."""
+
+    reader: Reader
+    indices: tuple[int, ...]
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        return np.asarray(self.reader(self.indices[index]), np.uint8)
+
+
+@contextlib.contextmanager
+def _building(place: Place) -> Iterator[None]:
+    """The lock, and one kind of error for all that may go wrong with the disk."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):
-            finished = _open_finished(folder, masked)  # another process may have built it while this one waited
-            if finished is None:
-                build(folder, source, short_side_px)
+        with place.lock():
+            yield
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
-        raise DataError(f"the image cache '{folder}' cannot be written: {error}. {NEXT_MOVE}") from error
-    return finished or CachedImages(folder)
+        raise DataError(f"the image cache '{place.cache_dir}' cannot be written: {error}. {NEXT_MOVE}") from error
 
 
-def _mapped(path: Path, index: npt.NDArray[np.int64], channels: int) -> npt.NDArray[np.uint8]:
-    """(bytes,) of the file; a ValueError where it is not as long as its index (N, 3) says."""
-    size = int((index[:, 1] * index[:, 2] * channels).sum())
-    if size != path.stat().st_size:
-        raise ValueError(f"{path} has not the size that its index says")
-    # An empty file cannot be mapped: every image may be bad.
-    return np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
-
-
-def _open_finished(folder: Path, masked: bool) -> CachedImages | None:
+def _finished(place: Place, view: View, masked: bool, source: Source) -> CachedImages | None:
     """The cache, or None where there is none, or one that was tampered with or is of another version."""
     try:
-        images = CachedImages(folder)
-        return images if masked == (images.pixel_counts is not None) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return CachedImages(place, view, masked, source)
+    except NOT_WHOLE:
         return None
+
+
+def _is_whole(folder: Path, channels: int) -> bool:
+    try:
+        Stack(folder, channels)
+        if channels == 1:
+            np.load(folder / "pixel_counts.npy", mmap_mode="r")
+    except NOT_WHOLE:
+        return False
+    return True

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from search_spaces.errors import DataError
+from trainables.data.cache_stack import StackWriter, sync
 from trainables.data.dataset import VOID, MaskReader, Reader
 from trainables.data.masks import check_size
+from trainables.data.view import View, check_aspect, shrunk
 
-CACHE_VERSION = 1
-CHUNK = 256  # images decoded ahead of the writer: bounds memory
-CHUNK_WITH_MASKS = 32  # masks keep their own size, which may be a camera's
+AHEAD = 256  # images decoded ahead of the writer
 SAMPLE = 16  # images decoded to guess the size of all
+STRIP = 2**22  # pixels of a mask that are counted at once
 
 log = logging.getLogger(__name__)
 
@@ -38,32 +39,41 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """image (h, w, 3), shrunk; mask (H, W) of its own size; pixels (256,) int64: how often the mask has each value."""
+    """images (h, w, 3) shrunk, one for each view; mask (H, W) of its own size; pixels (256,) int64: how often the mask
+    has each value."""
 
-    image: npt.NDArray[np.uint8]
+    images: list[npt.NDArray[np.uint8]]
     mask: npt.NDArray[np.uint8] | None = None
     pixels: npt.NDArray[np.int64] | None = None
 
 
-def build(folder: Path, source: Source, short_side_px: int) -> None:
-    """Decode every image, and its mask, into `folder`, which appears only when it is whole and on the disk.
+def build(source: Source, views: Mapping[View, Path], masks: Path | None = None) -> None:
+    """Decode every image once into a folder for each of `views`, and the masks into theirs, if they are wanted.
 
-    Raises DataError where the disk has too little room, OSError where it cannot be written.
+    A folder appears only when it is whole and on the disk. Raises DataError where the disk has too little room,
+    OSError where it cannot be written.
     """
-    for leftover in folder.parent.glob(f"{folder.name}.tmp-*"):
-        shutil.rmtree(leftover)  # of a build that was killed: who holds the lock is the only one building
-    _check_space(folder, source, short_side_px)
-    log.info("decoding %d images into %s, once", len(source.names), folder)
-    scratch = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    folders = [*views.values(), *([] if masks is None else [masks])]
+    for folder in folders:
+        for leftover in folder.parent.glob(f"{folder.name}.tmp-*"):
+            shutil.rmtree(leftover)  # of a build that was killed: who holds the lock is the only one building
+    _check_space(folders[0].parent, source, list(views), masks is not None)
+    log.info("decoding %d images into %s, once", len(source.names), ", ".join(map(str, folders)))
+    scratch = {folder: folder.with_name(f"{folder.name}.tmp-{os.getpid()}") for folder in folders}
     try:
-        scratch.mkdir()
-        _write(scratch, source, short_side_px)
-        if folder.exists():
-            shutil.rmtree(folder)  # not a whole cache, or the caller would have opened it
-        os.rename(scratch, folder)
-        _sync(folder.parent)
+        for path in scratch.values():
+            path.mkdir()
+        _write(
+            source, {view: scratch[folder] for view, folder in views.items()}, None if masks is None else scratch[masks]
+        )
+        for folder, path in scratch.items():
+            if folder.exists():
+                shutil.rmtree(folder)  # not a whole cache, or the caller would have opened it
+            os.rename(path, folder)
+        sync(folders[0].parent)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)  # what fills a disk must not stay there
+        for path in scratch.values():
+            shutil.rmtree(path, ignore_errors=True)  # what fills a disk must not stay there
         raise
 
 
@@ -72,22 +82,11 @@ def decode_small(reader: Reader, index: int, short_side_px: int) -> npt.NDArray[
     return shrunk(reader(index), short_side_px)
 
 
-def shrunk(image: npt.NDArray[np.uint8], short_side_px: int) -> npt.NDArray[np.uint8]:
-    """(h, w, 3) of (H, W, 3)."""
-    height, width = image.shape[:2]
-    scale = short_side_px / min(height, width)
-    if scale >= 1:
-        return image
-    size = (max(short_side_px, round(width * scale)), max(short_side_px, round(height * scale)))
-    # Area averages over all source pixels, so fine patterns do not turn into moire.
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
 def inspect(source: Source) -> tuple[dict[int, str], npt.NDArray[np.int64] | None]:
     """Index -> why, of every image that cannot be used; and (N, 256) pixels of each value in each mask, if any."""
     bad: dict[int, str] = {}
     pixels = None if source.mask_reader is None else np.zeros((len(source.names), VOID + 1), np.int64)
-    for index, got in _decode_all(source, 1):
+    for index, got in _decode_all(source, []):
         if isinstance(got, str):
             bad[index] = got
         elif pixels is not None and got.pixels is not None:
@@ -95,102 +94,86 @@ def inspect(source: Source) -> tuple[dict[int, str], npt.NDArray[np.int64] | Non
     return bad, pixels
 
 
-def _decode(source: Source, index: int, short_side_px: int) -> Decoded:
+def _decode(source: Source, index: int, views: Sequence[View]) -> Decoded:
     image = source.reader(index)  # (H, W, 3)
     if source.mask_reader is None:
-        return Decoded(shrunk(image, short_side_px))
+        return Decoded([view.shrink(image) for view in views])
+    check_aspect(image.shape, source.names[index])
     mask = source.mask_reader(index)  # (H, W), or of another scale
     check_size(image.shape, mask.shape, source.names[index], source.mask_reader.name(index))
-    return Decoded(shrunk(image, short_side_px), mask, np.bincount(mask.ravel(), minlength=VOID + 1))
+    return Decoded([view.shrink(image) for view in views], mask, count_values(mask))
 
 
-def _decode_all(source: Source, short_side_px: int) -> Iterator[tuple[int, Decoded | str]]:
+def count_values(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """(256,) how often each value stands in a mask. By strips: `bincount` makes eight bytes of each."""
+    flat = mask.ravel()
+    strips = (flat[start : start + STRIP] for start in range(0, len(flat), STRIP))
+    return sum((np.bincount(strip, minlength=VOID + 1) for strip in strips), np.zeros(VOID + 1, np.int64))
+
+
+def _decode_all(source: Source, views: Sequence[View]) -> Iterator[tuple[int, Decoded | str]]:
     """(index, what was decoded or why it cannot be) in order."""
 
     def decode(index: int) -> Decoded | str:
         try:
-            return _decode(source, index, short_side_px)
+            return _decode(source, index, views)
         except DataError as error:
             return str(error)
         except OSError as error:
             return f"image '{source.names[index]}' cannot be read: {error.strerror or error}"
 
-    count, step = len(source.names), CHUNK if source.mask_reader is None else CHUNK_WITH_MASKS
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # threads: PIL and OpenCV decode outside the GIL
-        for start in range(0, count, step):
-            chunk = range(start, min(start + step, count))
-            yield from zip(chunk, pool.map(decode, chunk), strict=True)
+    workers = os.cpu_count() or 1
+    # Bounds memory: images wait shrunk for the writer, and masks at their own size, which may be a camera's.
+    ahead = AHEAD if source.mask_reader is None else workers + 1
+    waiting = deque[Future[Decoded | str]]()
+    with ThreadPoolExecutor(workers) as pool:  # threads: PIL and OpenCV decode outside the GIL
+        for index in range(len(source.names)):
+            waiting.append(pool.submit(decode, index))
+            if len(waiting) > ahead:
+                yield index - ahead, waiting.popleft().result()
+        for index in range(len(source.names) - len(waiting), len(source.names)):
+            yield index, waiting.popleft().result()
 
 
-def _write(scratch: Path, source: Source, short_side_px: int) -> None:
+def _write(source: Source, views: Mapping[View, Path], masks: Path | None) -> None:
     count = len(source.names)
-    images = _Stack(scratch / "images.u8", count)
-    masks = None if source.mask_reader is None else _Stack(scratch / "masks.u8", count)
     pixels = np.zeros((count, VOID + 1), np.int64)
     bad: dict[int, str] = {}
-    try:
-        for i, got in _decode_all(source, short_side_px):
+    with contextlib.ExitStack() as open_until_written:
+        stacks = [open_until_written.enter_context(StackWriter(folder, count)) for folder in views.values()]
+        of_masks = None if masks is None else open_until_written.enter_context(StackWriter(masks, count))
+        for index, got in _decode_all(source, list(views)):
             if isinstance(got, str):
-                bad[i] = got
-            images.add(i, None if isinstance(got, str) else got.image)
-            if masks is not None:
-                masks.add(i, None if isinstance(got, str) else got.mask)
-            if not isinstance(got, str) and got.pixels is not None:
-                pixels[i] = got.pixels
-    finally:
-        images.file.close()
-        if masks is not None:
-            masks.file.close()
-    np.save(scratch / "index.npy", images.index)
+                bad[index] = got
+                continue
+            for stack, image in zip(stacks, got.images, strict=True):
+                stack.add(index, image)
+            if of_masks is not None and got.mask is not None and got.pixels is not None:
+                of_masks.add(index, got.mask)
+                pixels[index] = got.pixels
     if masks is not None:
-        np.save(scratch / "masks_index.npy", masks.index)
-        np.save(scratch / "pixel_counts.npy", pixels)
-    meta = {"version": CACHE_VERSION, "count": count, "masks": masks is not None, "bad": bad}
-    (scratch / "meta.json").write_text(json.dumps(meta))
-    for file in scratch.iterdir():
-        _sync(file)  # before the rename: after a power cut the name must not stand on empty files
-    _sync(scratch)
+        np.save(masks / "pixel_counts.npy", pixels)
+    for stack in [*stacks, *([] if of_masks is None else [of_masks])]:
+        stack.finish(bad)
 
 
-class _Stack:
-    """Arrays one after the other in a file, and (N, 3) where: offset, height, width."""
-
-    def __init__(self, path: Path, count: int) -> None:
-        self.file = open(path, "wb")  # noqa: SIM115  # open until all are written
-        self.index = np.zeros((count, 3), np.int64)
-        self.offset = 0
-
-    def add(self, index: int, array: npt.NDArray[np.uint8] | None) -> None:
-        self.index[index, 0] = self.offset
-        if array is not None:
-            self.index[index, 1:] = array.shape[:2]
-            self.offset += self.file.write(np.ascontiguousarray(array).data)
-
-
-def _check_space(folder: Path, source: Source, short_side_px: int) -> None:
+def _check_space(parent: Path, source: Source, views: Sequence[View], with_masks: bool) -> None:
     """A DataError before any time is spent; sizes are guessed from a few images spread over the data."""
     count = len(source.names)
     sample = sorted(set(np.linspace(0, count - 1, SAMPLE, dtype=int).tolist())) if count else []
     sizes = []
     for index in sample:
         try:
-            got = _decode(source, index, short_side_px)
-            sizes.append(got.image.nbytes + (0 if got.mask is None else got.mask.nbytes))
+            got = _decode(source, index, views)
         except (DataError, OSError):
             continue  # counted as bad when all are decoded
+        of_mask = got.mask.nbytes if with_masks and got.mask is not None else 0
+        sizes.append(sum(image.nbytes for image in got.images) + of_mask)
     needed = int(1.1 * count * np.mean(sizes)) if sizes else 0
-    free = shutil.disk_usage(folder.parent).free
+    free = shutil.disk_usage(parent).free
     if needed > free:
         raise DataError(
             f"the image cache needs about {needed / 1e6:,.1f} MB for {count:,} images, but "
-            f"'{folder.parent}' has {free / 1e6:,.1f} MB free. "
+            f"'{parent}' has {free / 1e6:,.1f} MB free. "
             "Name another place with --cache-dir, or pass --no-cache."
         )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

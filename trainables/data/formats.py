@@ -13,7 +13,7 @@ A folder that is called 'digits' is './digits'.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
-from trainables.data.cache import DecodedImages, Images, default_cache_dir, open_images
+from trainables.data.cache import DecodedImages, Images, default_cache_dir, keep_views, open_images
 from trainables.data.cache_build import Source
 from trainables.data.class_names import class_name_notes
 from trainables.data.csv_table import scan_csv
@@ -38,6 +38,7 @@ from trainables.data.remote import bring, bring_again
 from trainables.data.scan import Scan
 from trainables.data.split import split_data
 from trainables.data.torchvision_sets import scan_torchvision
+from trainables.data.view import View
 from trainables.data.words import counted, quoted
 from trainables.s3 import is_remote
 
@@ -137,11 +138,12 @@ def load_described(
         mask_reader=scan.mask_reader,
         copy=copy,
     )
-    return dataset, DecodedImages(Source(scan.names, scan.reader, scan.mask_reader), short_side_px, {})
+    return dataset, DecodedImages(Source(scan.names, scan.reader, scan.mask_reader), View(short_side_px), {})
 
 
-def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) -> Images:
-    """The images of a data set that came from another process, perhaps of another machine.
+def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, views: Sequence[View] = ()) -> Images:
+    """The images of a data set that came from another process, perhaps of another machine. `views`: at which sizes the
+    validation images will be judged, as far as that is known.
 
     The first process on a machine builds the cache there; the others wait for it and map it. So with data that is
     remote: it is brought here before. Where there is no room for decoded images, they are decoded at every access: a
@@ -151,16 +153,18 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None) 
         bring_again(dataset.copy)
     if cache_dir is not None:
         try:
-            return open_images(
+            images = open_images(
                 dataset.names, dataset.reader, dataset.fingerprint, short_side_px, cache_dir, dataset.mask_reader
             )
+            keep_views(images, views, dataset.indices("val"))
+            return images
         except DataError as error:
             log.warning("%s Here every image is decoded every time.", error)
     # What is unreadable was found when the data was loaded: no second pass over everything.
     bad = {
         int(i): f"image '{dataset.names[i]}' was skipped when the data was loaded" for i in dataset.indices("skipped")
     }
-    return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), short_side_px, bad)
+    return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), View(short_side_px), bad)
 
 
 def scan_data(spec: str, *, task: str | None = None, read_as: ReadAs = READ_AS, cache_dir: Path | None) -> Scan:

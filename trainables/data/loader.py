@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from trainables.config import TrialConfig
 from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
 from trainables.data.merge import Merge
+from trainables.data.view import View
 from trainables.seeds import derived_seed
 
 Transform = Callable[..., dict[str, Any]]  # albumentations' calling convention
@@ -30,6 +32,11 @@ class TrialData:
 
     dataset: Dataset
     images: Images
+
+    def judged(self, config: TrialConfig, split: str) -> TrialData:
+        """The same with the images of a split as the configuration's network is judged on them: resized once, from
+        the originals. A search trains all sizes on the images of its largest, which it decodes once."""
+        return TrialData(self.dataset, self.images.at(View.of(config), self.dataset.indices(split)))
 
 
 class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,9 @@ from trainables.data.plain_files import check_plain
 
 IMAGE_SUFFIXES = endings.IMAGE_SUFFIXES
 
+# Pillow refuses pictures above 179 megapixels, and that is told. It also warns above 89, and phones make 108.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 
 def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB as a viewer shows it: EXIF orientation applied, the first frame of an animation.
@@ -24,7 +28,8 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
     """
     try:
         with open_image(path) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # a copy of a camera's photo takes 200 MB
+            return to_rgb(image)
     except MemoryError:
         raise  # the machine's trouble, not the file's
     except Exception as error:  # a broken file breaks decoders in every way: OSError, SyntaxError, struct.error, ...
@@ -90,7 +95,7 @@ def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
         raise DataError(f"its pixels are 32-bit (PIL mode '{image.mode}') and have no known range; save it as 8-bit")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to RGB, PIL warns and guesses
-    return np.asarray(image.convert("RGB"))  # (H, W, 3)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # (H, W, 3)
 
 
 def why_unreadable(error: Exception) -> str:

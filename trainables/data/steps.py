@@ -15,11 +15,12 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandAugment
 
 from trainables import config_augment as parts
 from trainables.data.dataset import VOID
+from trainables.data.view import MOST_ASPECT
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks the network for a newer version otherwise
 import albumentations as A  # noqa: N812 (its own convention)
 
-__all__ = ["A", "ForegroundCrop", "ImagePolicy", "Pipeline", "ShrinkLarge"]
+__all__ = ["A", "FitShortSide", "ForegroundCrop", "ImagePolicy", "Pipeline", "ShrinkLarge"]
 
 MOST_PLACES = 10  # that a crop with too little foreground is drawn again
 
@@ -55,6 +56,26 @@ class ShrinkLarge(A.SmallestMaxSize):  # type: ignore[misc]
         self.area_for_downscale = "image" if scale < 0.5 else None
         shrunk: np.ndarray = super().apply(img, scale, **params)
         return shrunk
+
+
+class FitShortSide(A.SmallestMaxSize):  # type: ignore[misc]
+    """Brings the shorter side to `max_size`. Of an image that is longer than MOST_ASPECT times its other side a random
+    window is kept: what follows is a square crop, and enlarged as a whole the image might fit into no memory."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        height, width = params["shape"][:2]
+        longest = MOST_ASPECT * min(height, width)
+        top, left = (self.py_random.randint(0, side - longest) if side > longest else 0 for side in (height, width))
+        window = (slice(top, top + longest), slice(left, left + longest))
+        return {**super().get_params_dependent_on_data(params, data), "window": window}
+
+    def apply(self, img: np.ndarray, scale: float, window: tuple[slice, slice], **params: Any) -> np.ndarray:
+        fitted: np.ndarray = super().apply(img[window], scale, **params)
+        return fitted
+
+    def apply_to_mask(self, mask: np.ndarray, scale: float, window: tuple[slice, slice], **params: Any) -> np.ndarray:
+        fitted: np.ndarray = super().apply_to_mask(mask[window], scale, **params)
+        return fitted
 
 
 class ImagePolicy(A.ImageOnlyTransform):  # type: ignore[misc]

@@ -1,0 +1,89 @@
+"""Arrays of (H, W, channels) uint8 one after the other in a file of a folder, as a cache keeps images and masks.
+
+pixels.u8    the arrays in C order
+index.npy    (N, 3) int64: offset in bytes, height, width; height 0 where there is none
+meta.json    version, count, and why some are missing
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from search_spaces.errors import DataError
+
+CACHE_VERSION = 2
+NOT_WHOLE = (OSError, ValueError, KeyError, TypeError)  # what opening a folder raises that is no whole stack
+
+
+class Stack:
+    """A finished stack, mapped. `bad`: index -> why there is no array. Pickles as its folder."""
+
+    def __init__(self, folder: Path, channels: int) -> None:
+        meta = json.loads((folder / "meta.json").read_text())
+        self._folder, self._channels = folder, channels
+        self._index = np.load(folder / "index.npy")  # (N, 3) offset, height, width
+        if meta["version"] != CACHE_VERSION or meta["count"] != len(self._index):
+            raise ValueError(f"{folder} is not a whole cache of version {CACHE_VERSION}")
+        size, file = int((self._index[:, 1] * self._index[:, 2] * channels).sum()), folder / "pixels.u8"
+        if size != file.stat().st_size:
+            raise ValueError(f"{file} has not the size that its index says")
+        # An empty file cannot be mapped: every image may be bad.
+        self._pixels = np.memmap(file, np.uint8, "r") if size else np.zeros(0, np.uint8)
+        self.bad: Mapping[int, str] = {int(index): why for index, why in meta["bad"].items()}
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        """(H, W, channels), the caller's own to change; a DataError for a bad one."""
+        if index in self.bad:
+            raise DataError(self.bad[index])
+        offset, height, width = (int(value) for value in self._index[index])
+        flat = self._pixels[offset : offset + height * width * self._channels]
+        return np.array(flat).reshape(height, width, self._channels)  # torch warns of arrays that it may not write to
+
+    def __reduce__(self) -> tuple[type[Stack], tuple[Path, int]]:
+        return Stack, (self._folder, self._channels)  # a memmap would pickle all its pixels
+
+
+class StackWriter:
+    """Writes a stack into a folder that is there. Closed before it is finished."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder
+        self.file = open(folder / "pixels.u8", "wb")  # noqa: SIM115  # `__exit__` closes it
+        self.index = np.zeros((count, 3), np.int64)
+        self.offset = 0
+
+    def __enter__(self) -> StackWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def add(self, index: int, array: npt.NDArray[np.uint8]) -> None:
+        self.index[index] = self.offset, *array.shape[:2]
+        self.offset += self.file.write(np.ascontiguousarray(array).data)
+
+    def finish(self, bad: Mapping[int, str]) -> None:
+        """Bring all of it to the disk: after a power cut the folder's name must not stand on empty files."""
+        np.save(self.folder / "index.npy", self.index)
+        meta = {"version": CACHE_VERSION, "count": len(self.index), "bad": bad}
+        (self.folder / "meta.json").write_text(json.dumps(meta))
+        for file in self.folder.iterdir():
+            sync(file)
+        sync(self.folder)
+
+
+def sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

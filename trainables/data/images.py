@@ -1,0 +1,92 @@
+"""The pixels of a data set, as whoever trains or judges asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from search_spaces.errors import DataError
+from trainables.data.cache_build import Source
+from trainables.data.cache_stack import Stack
+from trainables.data.view import View
+
+NO_MASKS = "this data set has no masks"
+
+
+class Images(Protocol):
+    """The pixels of a data set; `bad` says why an index has none."""
+
+    @property
+    def bad(self) -> Mapping[int, str]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, the caller's own to change; a DataError for a bad one."""
+
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        """(H, W) uint8 class indices and VOID, of the mask's own size, the caller's own to change.
+
+        A DataError for a bad one; a RuntimeError where the data set has no masks.
+        """
+
+    def at(self, view: View, indices: npt.NDArray[np.int64]) -> Images:
+        """The same images as `view` shrinks the originals, where `indices` are asked for; the masks are the same."""
+
+
+class DecodedImages:
+    """Images decoded at each access, for where there is no room for a cache; shrunk just as a cache's are."""
+
+    def __init__(
+        self,
+        source: Source,
+        view: View,
+        bad: Mapping[int, str],
+        pixel_counts: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self._source, self._view, self.bad, self.pixel_counts = source, view, bad, pixel_counts
+
+    def __len__(self) -> int:
+        return len(self._source.names)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        self._check(index)
+        return self._view.shrink(self._source.reader(index)).copy()
+
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        if self._source.mask_reader is None:
+            raise RuntimeError(NO_MASKS)
+        self._check(index)
+        return self._source.mask_reader(index).copy()
+
+    def at(self, view: View, indices: npt.NDArray[np.int64]) -> Images:
+        return DecodedImages(self._source, view, self.bad, self.pixel_counts)
+
+    def _check(self, index: int) -> None:
+        if index in self.bad:
+            raise DataError(self.bad[index])
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+
+
+class JudgedImages:
+    """Some of a data set's images at another size, with the masks of all."""
+
+    def __init__(self, images: Images, indices: npt.NDArray[np.int64], some: Stack) -> None:
+        self._all, self._some, self.bad = images, some, images.bad
+        self._row = {int(index): row for row, index in enumerate(indices)}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        return self._some[self._row[index]]
+
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        return self._all.mask(index)
+
+    def at(self, view: View, indices: npt.NDArray[np.int64]) -> Images:
+        return self._all.at(view, indices)

@@ -1,0 +1,124 @@
+"""How an image is brought to the size at which a network is judged on it: one resize, from the decoded original.
+
+A search, `evaluate`, `predict`, the graphs and the model card all go by `View.apply`, so that a model sees the same
+pixels everywhere. A cache keeps what `View.shrink` gives, and `apply(shrink(image))` equals `apply(image)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from search_spaces.errors import DataError
+from trainables.config import TrialConfig
+
+Pixels = npt.NDArray[np.uint8]
+
+# An image longer than this many times its other side is cut to its middle before it is enlarged. The crop that is
+# judged shows the middle anyway, and 8,000 x 1 pixels would become 2,048,000 x 256.
+MOST_ASPECT = 16
+# A segmenter is shown the whole image, so nothing can be cut: beyond this it is refused.
+MOST_ASPECT_WITH_MASK = 100
+
+
+@dataclass(frozen=True)
+class View:
+    """The size at which a network is judged on an image.
+
+    side: of a squashed image both sides, else the shorter one, in pixels. crop: the side of the central square that
+    is cut out, None keeps the whole image.
+    """
+
+    side: int
+    squash: bool = False
+    crop: int | None = None
+
+    @classmethod
+    def of(cls, config: TrialConfig) -> View:
+        """The view of a configuration's network at evaluation."""
+        if config.task == "segmentation":
+            return cls.of_segmenter(config.image_size, config.fit_image, config.short_side)
+        return cls.of_classifier(config.image_size, config.fit_image, config.eval_crop)
+
+    @classmethod
+    def of_classifier(cls, image_size: int, fit_image: str, eval_crop: float) -> View:
+        """The central crop, or with `squash` all of the image."""
+        if fit_image == "squash":
+            return cls(image_size, squash=True)
+        return cls(round(image_size / eval_crop), crop=image_size)
+
+    @classmethod
+    def of_segmenter(cls, image_size: int, fit_image: str, short_side: int | None) -> View:
+        """The whole image; `image_size` is the side of training crops where there is a `short_side`."""
+        return cls(image_size, squash=True) if fit_image == "squash" else cls(short_side or image_size)
+
+    @property
+    def key(self) -> str:
+        """What tells apart the images that caches keep; views that only crop differently share them."""
+        return f"{self.side}x{self.side}" if self.squash else str(self.side)
+
+    def shrink(self, image: Pixels) -> Pixels:
+        """(H, W, 3) -> what a cache keeps of it: (h, w, 3), never more pixels. A small image stays as it is."""
+        if not self.squash:
+            return shrunk(image, self.side)
+        return _resized(image, (self.side, self.side)) if min(image.shape[:2]) >= self.side else image
+
+    def apply(self, image: Pixels) -> Pixels:
+        """(H, W, 3) of any size, or what `shrink` made of it -> (h, w, 3) as the network sees it."""
+        if self.squash:
+            return _resized(image, (self.side, self.side))
+        image = shrunk(image, self.side)
+        if min(image.shape[:2]) < self.side:
+            image = image if self.crop is None else _middle(image)
+            image = _resized(image, _at_short_side(image, self.side))
+        return image if self.crop is None else _central(image, (self.crop, self.crop))
+
+
+def shrunk(image: Pixels, short_side_px: int) -> Pixels:
+    """(h, w, 3) of (H, W, 3), the shorter side at most `short_side_px` and the aspect ratio kept."""
+    if min(image.shape[:2]) <= short_side_px:
+        return image
+    return _resized(image, _at_short_side(image, short_side_px))
+
+
+def check_aspect(shape: Sequence[int], name: str) -> None:
+    """Raises DataError for an image (H, W, ...) that is too long to be segmented as a whole."""
+    height, width = shape[:2]
+    if max(height, width) > MOST_ASPECT_WITH_MASK * min(height, width):
+        raise DataError(
+            f"image '{name}' is {width} x {height} pixels, and a segmenter takes images up to "
+            f"{MOST_ASPECT_WITH_MASK} times as long as wide"
+        )
+
+
+def _at_short_side(image: Pixels, short_side_px: int) -> tuple[int, int]:
+    """(height, width), the shorter of them `short_side_px`."""
+    height, width = image.shape[:2]
+    scale = short_side_px / min(height, width)
+    return max(short_side_px, round(height * scale)), max(short_side_px, round(width * scale))
+
+
+def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """(height, width, 3): first the sides that shrink, then those that grow."""
+    small = (min(image.shape[0], size[0]), min(image.shape[1], size[1]))
+    # Area averages over all source pixels, so fine patterns do not turn into moire.
+    for (height, width), how in ((small, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):
+        if image.shape[:2] != (height, width):
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
+    return image
+
+
+def _middle(image: Pixels) -> Pixels:
+    """The middle of an image that is longer than MOST_ASPECT times its other side; any other stays whole."""
+    longest = MOST_ASPECT * min(image.shape[:2])
+    return _central(image, (min(image.shape[0], longest), min(image.shape[1], longest)))
+
+
+def _central(image: Pixels, size: tuple[int, int]) -> Pixels:
+    top, left = ((have - wanted) // 2 for have, wanted in zip(image.shape[:2], size, strict=True))
+    # A copy: a part that refers to the whole would keep it in memory.
+    return np.array(image[top : top + size[0], left : left + size[1]])
