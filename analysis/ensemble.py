@@ -19,7 +19,7 @@ from analysis.load import Run
 from analysis.rank import ranked
 from analysis.shapes import ensemble_problem, value_at
 from search_spaces.errors import RunError
-from trainables.checkpoint import epoch_of, write_whole
+from trainables.checkpoint import epoch_of
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.data.loader import TrialData
@@ -27,6 +27,7 @@ from trainables.data.stratify import stratified_val, stratified_val_multilabel
 from trainables.files import read_npz, read_object
 from trainables.members import Members, greedy, label_members, pixel_members, threshold_of, together
 from trainables.targets import output_classes, what_to_learn
+from trainables.writing import write_whole
 
 ENSEMBLE_FILE = "ensemble.json"
 SPLITS = 5  # each gives two estimates: either half selects once

@@ -31,6 +31,11 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def is_plain(value: Any) -> bool:
+    """What a parameter can be."""
+    return value is None or isinstance(value, (bool, str)) or is_number(value)
+
+
 def is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -86,14 +91,19 @@ def either(*checks: Check) -> Check:
 
 # By event: what a line must have beside `event` and `trial_id`. Others are let through.
 EVENTS: Mapping[str, Mapping[str, Check]] = {
-    "proposed": {"params": is_object, "config": is_object},
+    "proposed": {"params": object_of(is_plain), "config": is_object},
     "started": {},
     "measured": {"memory_mb": is_duration},
     "outgrown": {"memory_mb": is_duration},
     "noted": {"note": is_text},
     "ended": {"status": lambda value: isinstance(value, str) and value in STATUSES, "reason": is_text},
 }
-EVENT_IF_THERE: Mapping[str, Check] = {"time": is_time, "origin": is_text, "share": none_or(is_share)}
+EVENT_IF_THERE: Mapping[str, Check] = {
+    "time": is_time,
+    "origin": is_text,
+    "share": none_or(is_share),
+    "epochs": is_count,
+}
 
 EPOCH: Mapping[str, Check] = {
     "trial_id": is_trial_id,

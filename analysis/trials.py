@@ -16,7 +16,7 @@ from analysis.shapes import STATUSES, epoch_problem, event_problem, search_probl
 from search_spaces.errors import RunError
 from search_spaces.names import did_you_mean
 from search_spaces.objectives import Objective, outcome, value_of
-from trainables.files import RESTORE, read_json_lines, read_object, short
+from trainables.files import RESTORE, Hole, read_json_lines, read_object, short
 
 __all__ = ["STATUSES", "Trial", "Trials", "read_search", "read_trials"]
 
@@ -39,6 +39,7 @@ class Trial:
     origin: str = ""  # WARM_START, sampler, or "copy of" another trial
     started_s: float | None = None  # seconds since the Unix epoch; of its last start, where it was resumed
     ended_s: float | None = None
+    num_epochs_told: int = 0  # by the line of its end
     notes: list[str] = field(default_factory=list)  # what happened to it that its epochs do not tell
 
     def values(self, metric: str) -> dict[int, float]:
@@ -73,6 +74,16 @@ class Trial:
         return max(known) or None
 
     @property
+    def epochs_recorded(self) -> int:
+        """Up to which epoch its lines are there without a gap."""
+        recorded = 0
+        for row in self.epochs:
+            if recorded and row["epoch"] != recorded + 1:
+                break
+            recorded = row["epoch"]
+        return recorded
+
+    @property
     def seconds(self) -> float:
         """Training and evaluation, all epochs together."""
         return float(sum(row["seconds"] for row in self.epochs))
@@ -99,6 +110,7 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
         trial.notes.append(row["note"])
     elif row["event"] == "ended":
         trial.status, trial.reason, trial.ended_s = row["status"], row["reason"], row.get("time")
+        trial.num_epochs_told = row.get("epochs", 0)
 
 
 def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
@@ -124,16 +136,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     leaves, is not one. Raises RunError for a damaged line elsewhere."""
     rows = []
     for number, row, problem in numbered_lines(path):
+        if isinstance(problem, Hole):
+            continue  # what a power cut left is no damage: who goes on reports its epochs again
         if problem is not None:
             raise RunError(f"{path}, line {number}: is damaged ({problem}). Delete that line to go on without it.")
         rows.append(row)
     return rows
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any], str | None]]:
+def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any], ValueError | None]]:
     """(number, row, None) of every whole line; (number, {}, why) of a damaged one."""
     for number, row in read_json_lines(path):
-        problem = str(row) if isinstance(row, ValueError) else LINES[path.name](row)
+        why = None if isinstance(row, ValueError) else LINES[path.name](row)
+        problem = row if isinstance(row, ValueError) else None if why is None else ValueError(why)
         yield number, row if problem is None else {}, problem
 
 

@@ -112,9 +112,10 @@ def _go_on(
     console: Console,
     started: float,
 ) -> Records:
-    records, search_json = Records.open(place.folder)
+    read_search(place.folder)  # is it a run at all?
+    records = Records(place.folder)
     with records.locked():
-        records, search_json = Records.open(place.folder)  # what the last holder of the lock wrote
+        search_json = read_search(place.folder)  # what the last holder of the lock wrote
         records.mirror = mirror
         search = search_from_json(search_json["search"])
         options = RunOptions(**_with_one_gpu(search_json["options"], console))

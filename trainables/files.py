@@ -1,4 +1,4 @@
-"""One way to read files that somebody else may have written, and one way to write a file whole.
+"""One way to read files that somebody else may have written.
 
 A file that is damaged, nested too deeply, too large, of another encoding, unreadable, or no plain file at all is one
 sentence that names it. What a JSON or YAML document must hold is for its reader to check: `kind` and `next_move` make
@@ -11,7 +11,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ MAX_ARRAY_BYTES = 16 * 2**30  # of one npz, uncompressed
 MAX_DEPTH = 64  # brackets within brackets
 
 RESTORE = "Restore it from a copy."
+
+
+class Hole(ValueError):
+    """A line with zero bytes, which JSON never has: blocks of it did not reach the disk before the power failed."""
 
 
 def read_bytes(
@@ -95,7 +99,7 @@ def json_or_error(line: bytes) -> Any:
     try:
         return parse_json(line.decode("utf-8"))
     except ValueError as error:  # UnicodeDecodeError is one
-        return error
+        return Hole("zero bytes, as a power cut leaves them") if b"\0" in line else error
 
 
 def parse_json(text: str) -> Any:
@@ -134,14 +138,23 @@ def parse_yaml(text: str, origin: str, next_move: str, kind: type[InputError] = 
         loader.dispose()
 
 
-def read_npz(path: Path, next_move: str = "Delete it.", kind: type[InputError] = RunError) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz by name. Raises `kind`; pickled objects are refused."""
+def read_npz(
+    path: Path,
+    next_move: str = "Delete it.",
+    kind: type[InputError] = RunError,
+    *,
+    only: Collection[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz by name. Raises `kind`, also for pickled objects.
+
+    only: the names to read, which it must have; None reads all.
+    """
     with _opened(path, next_move, kind) as file:
         try:
             with np.load(file, allow_pickle=False) as stored:
                 if sum(member.file_size for member in stored.zip.infolist()) > MAX_ARRAY_BYTES:
                     raise ValueError(f"more than {MAX_ARRAY_BYTES // 2**30} GB of arrays")
-                return {name: stored[name] for name in stored.files}
+                return {name: stored[name] for name in (stored.files if only is None else only)}
         # A damaged archive raises a dozen kinds: of zipfile, zlib, struct, ast and numpy.
         except Exception as error:
             raise kind(f"{path}: cannot be read as arrays ({one_line(error)}). {next_move}") from None
@@ -157,23 +170,6 @@ def short(value: object) -> str:
     """A value for a sentence."""
     said = ascii(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"
     return said if len(said) <= 60 else f"{said[:57]}..."
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk: a rename or a new file is there after a power cut only then."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, and bring their entries to the disk."""
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in reversed(made):
-        sync_folder(one.parent)
 
 
 def _opened(path: Path, next_move: str, kind: type[InputError]) -> io.BufferedReader:
