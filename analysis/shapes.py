@@ -128,6 +128,7 @@ is_resumption = either(is_time, lambda value: is_object(value) and is_time(value
 SEARCH: Mapping[str, Check] = {
     "name": is_text,
     "started": is_time,
+    "ended": is_text,
     "resumed": list_of(is_resumption),
     "command": none_or(list_of(is_text)),
     "versions": object_of(is_text),

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from analysis.trials import Trial, Trials, read_lines, take_epoch, take_event
 from trainables.writing import write_whole
@@ -60,12 +59,6 @@ def lost_their_end(run_dir: Path, trials: Trials) -> list[Trial]:
         and len(trial.epochs) < trial.num_epochs_told
         and (run_dir / "checkpoints" / trial.trial_id / "last.pt").exists()
     ]
-
-
-def versions_changed(before: dict[str, Any], now: dict[str, str]) -> str | None:
-    """Return in words which libraries are others than when a run was worked on last, else None."""
-    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
-    return ", ".join(changed) or None
 
 
 def _ends(descriptor: int, size: int) -> Iterator[int]:

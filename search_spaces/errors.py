@@ -56,6 +56,15 @@ class DiskFull(RunError):
 class Damaged(RunError):
     """The stored state of a training cannot be read: what it held is lost, the training can begin anew."""
 
+    def __init__(self, path: object, why: str) -> None:
+        super().__init__(
+            f"{path}: cannot be read as a checkpoint of this configuration ({why}). Delete it to start the trial anew."
+        )
+        self.path, self.why = path, why
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[object, str]]:
+        return type(self), (self.path, self.why)
+
 
 class StorageError(InputError):
     """Remote storage cannot be reached, read or written."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from safetensors.torch import save_file
 
 from search_spaces.errors import Damaged, RunError
 from search_spaces.names import mode_of
+from trainables.config import TrialConfig
 from trainables.failures import is_out_of_memory
 from trainables.files import one_line, parse_json, read_npz
 from trainables.loop import EpochResult
@@ -49,6 +51,12 @@ class TrialFiles:
     ensemble_metric: str | None = None
     rows: list[dict[str, Any]] = field(default_factory=list, compare=False)
     notes: list[str] = field(default_factory=list, compare=False)
+
+    @classmethod
+    def below(cls, run_dir: Path, trial_id: str, metric: str, mode: str, config: TrialConfig) -> TrialFiles:
+        checkpoints, predictions = (run_dir / room / trial_id for room in ("checkpoints", "predictions"))
+        kept = config.keep_best, config.ensemble, config.ensemble_metric
+        return cls(checkpoints, predictions, metric, mode, *kept)
 
     @property
     def last(self) -> Path:
@@ -106,6 +114,18 @@ class TrialFiles:
     def _stored(self) -> dict[int, dict[str, float]]:
         """Epoch -> metrics of the epochs whose files are here: the files themselves are the memory."""
         return {epoch_of(path): _stored_metrics(path) for path in self.predictions.glob("epoch-*.npz")}
+
+    def take_up(self, epochs_recorded: int) -> deque[dict[str, Any]]:
+        """Remember the epochs that last.pt holds, and return those that are stored here and not recorded: the driver
+        died in between, or the power failed."""
+        self.rows[:] = stored_rows(self.last, self.checkpoints.name) if self.last.exists() else []
+        return deque(row for row in self.rows if row["epoch"] > epochs_recorded)
+
+    def note(self) -> dict[str, str]:
+        """What a person should hear of, once."""
+        notes = " ".join(self.notes)
+        self.notes.clear()
+        return {"note": notes} if notes else {}
 
     def _drop_damaged(self) -> None:
         """An epoch whose predictions cannot be read is no longer among the kept ones."""
@@ -218,9 +238,6 @@ def load_state(path: Path) -> Callable[[TrainState], None]:
         except Exception as error:
             if is_out_of_memory(error):  # nothing is wrong with the file
                 raise
-            raise Damaged(
-                f"{path}: cannot be read as a checkpoint of this configuration ({one_line(error)}). "
-                "Delete it to start the trial anew."
-            ) from None
+            raise Damaged(path, one_line(error)) from None
 
     return fill

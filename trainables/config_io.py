@@ -42,7 +42,7 @@ def load_config(path: Path) -> TrialConfig:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The mapping that a YAML configuration holds, not parsed yet."""
-    values = read_yaml(path, "Name a YAML configuration that is whole.", ConfigError)
+    values = read_yaml(path, "Name a YAML configuration.", ConfigError)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values. `visionsweep export` writes such a file.")
     for key in values:

@@ -49,7 +49,10 @@ def read_text(
     path: Path, next_move: str = RESTORE, kind: type[InputError] = RunError, *, most: int = MAX_JSON_BYTES
 ) -> str:
     """Return a UTF-8 text. Raises `kind`."""
-    content = read_bytes(path, next_move, kind, most=most)
+    return _decoded(read_bytes(path, next_move, kind, most=most), path, next_move, kind)
+
+
+def _decoded(content: bytes, path: Path, next_move: str, kind: type[InputError]) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -113,9 +116,11 @@ def parse_json(text: str) -> Any:
     return value
 
 
-def read_yaml(path: Path, next_move: str = "Mend that line.", kind: type[InputError] = RunError) -> Any:
-    """Return the value of a YAML document, of plain values only. Raises `kind`."""
-    return parse_yaml(read_text(path, next_move, kind, most=MAX_YAML_BYTES), str(path), next_move, kind)
+def read_yaml(path: Path, next_move: str, kind: type[InputError] = RunError) -> Any:
+    """Return the value of a YAML document that a person wrote, of plain values only. Raises `kind`; next_move: where
+    there is no such file."""
+    content = read_bytes(path, next_move, kind, most=MAX_YAML_BYTES)
+    return parse_yaml(_decoded(content, path, "Save it as UTF-8.", kind), str(path), "Mend that line.", kind)
 
 
 def parse_yaml(text: str, origin: str, next_move: str, kind: type[InputError] = RunError) -> Any:
@@ -157,7 +162,7 @@ def read_npz(
                 return {name: stored[name] for name in (stored.files if only is None else only)}
         # A damaged archive raises a dozen kinds: of zipfile, zlib, struct, ast and numpy.
         except Exception as error:
-            raise kind(f"{path}: cannot be read as arrays ({one_line(error)}). {next_move}") from None
+            raise kind(f"{path}: cannot be read ({one_line(error)}). {next_move}") from None
 
 
 def one_line(error: object) -> str:

@@ -21,7 +21,7 @@ import torch
 from ray import tune
 
 from search_spaces.errors import ConfigError, Damaged, DiskFull, Diverged, Interrupted, StorageError
-from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state, stored_rows
+from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
@@ -123,15 +123,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self.trial, self.halved, self.share = config, False, self._share(config)
         self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
         root = self.settings.run_dir if self.settings.run_uri is None else scratch(self.settings.run_dir)
-        self.files = TrialFiles(
-            root / "checkpoints" / config["trial_id"],
-            root / "predictions" / config["trial_id"],
-            self.settings.metric,
-            self.settings.mode,
-            self.parsed.keep_best,
-            self.parsed.ensemble,
-            self.parsed.ensemble_metric,
-        )
+        self.files = TrialFiles.below(root, config["trial_id"], self.settings.metric, self.settings.mode, self.parsed)
         try:
             self._open_files()
         except StorageError as error:
@@ -143,10 +135,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         if self.share.measure and not resume:
             self.should_stop = FirstBatches(self.should_stop, self.device, self.parsed.accumulate + 1)
         self.epochs = self._fit(self.files.last if resume else None)
-        self.files.rows[:] = stored_rows(self.files.last, config["trial_id"]) if resume else []
-        # Stored here, but lost from the run directory: the driver died, or the power failed.
-        recorded = config.get("epochs_recorded", 0)
-        self.unrecorded = deque(row for row in self.files.rows if row["epoch"] > recorded)
+        self.unrecorded = self.files.take_up(config.get("epochs_recorded", 0))
 
     def _share(self, config: Mapping[str, Any]) -> TrialShare:
         """Of a trial that is not packed, what all of the run have."""
@@ -184,7 +173,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _anew(self, error: Damaged) -> dict[str, Any]:
         """From the start: a state that cannot be read costs the trial its progress, never the trial."""
-        self.files.notes.append(f"it begins anew: {str(error).replace(' Delete it to start the trial anew.', '')}")
+        self.files.notes.append(f"its state cannot be read, so it begins anew ({error.why}).")
         self.files.last.unlink(missing_ok=True)
         self.unrecorded = deque()
         self._again(self.parsed, error)
@@ -219,25 +208,18 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             "reason": reason,
             "done": last,
         }
-        result |= self._noted()
+        result |= self.files.note()
         value = row["metrics"].get(self.settings.metric)
         # Where the metric is not defined on this split there is nothing to compare: ASHA lets such a result pass.
         return result if value is None else {**result, self.settings.metric: value}
 
     def _goes_on(self, **said: Any) -> dict[str, Any]:
         """Something to tell between two epochs."""
-        plain = {"trial_id": self.trial["trial_id"], "status": "running", "reason": "", "done": False}
-        return {**plain, **self._noted(), **said}
+        return {**self._ended("running", ""), "done": False, **said}
 
     def _ended(self, status: str, reason: object) -> dict[str, Any]:
         plain = {"trial_id": self.trial["trial_id"], "status": status, "reason": str(reason), "done": True}
-        return {**plain, **self._noted()}
-
-    def _noted(self) -> dict[str, str]:
-        """What a person should hear of, once."""
-        notes = " ".join(self.files.notes)
-        self.files.notes.clear()
-        return {"note": notes} if notes else {}
+        return {**plain, **self.files.note()}
 
     def _release(self) -> None:
         """Free the old model and the GPU's memory before the next one is built."""

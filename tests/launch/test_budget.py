@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from launch.budget import gone_on_with, said_of, spent_s
+from analysis.sessions import spent_s
+from launch.budget import gone_on_with, said_of
 from launch.prepare import RunOptions
 
 BUDGET = RunOptions(data="photos", budget_s=240.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def test_a_line_that_a_crash_cut_off_is_left_out_and_the_next_one_does_not_join_
     assert len(read_lines(path)) == 1
     again, _ = Records.open(records.run_dir)
     assert len(again.trials["0000"].epochs) == 1
-    again.epoch({"trial_id": "0000", "epoch": 2, "metrics": {"val/accuracy": 0.7}, "seconds": 1.0})
+    with again.locked():
+        again.epoch({"trial_id": "0000", "epoch": 2, "metrics": {"val/accuracy": 0.7}, "seconds": 1.0})
     assert [row["epoch"] for row in read_lines(path)] == [1, 2]
 
 
@@ -132,7 +134,7 @@ def test_the_best_configuration_is_written_whole_and_can_be_trained(records: Rec
 
 
 def test_a_search_json_that_cannot_be_written_is_one_sentence_and_leaves_the_old_one(records: Records) -> None:
-    (records.run_dir / ".search.json.partial").mkdir()  # in its way, as a full disk would be
+    (records.run_dir / f".search.json.{os.getpid()}.partial").mkdir()  # in its way, as a full disk would be
     with pytest.raises(RunError, match=r"cannot be written \(Is a directory\). Free some space"):
         records.write_search({**SEARCH, "resumed": [1.0]})
     assert "resumed" not in Records.open(records.run_dir)[1]
