@@ -146,6 +146,7 @@ SEARCH: Mapping[str, Check] = {
     "data.fingerprint": is_text,
     "data.counts": object_of(is_count),
     "data.val": list_of(is_text),
+    "data.test": list_of(is_text),
     "data.val_targets": none_or(is_targets),
     "data.split_origin": is_text,
     "data.notes": list_of(is_text),

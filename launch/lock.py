@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search_spaces.errors import RunError
+from trainables.files import check_plain
 
 
 @contextmanager
 def held(run_dir: Path) -> Iterator[None]:
     """Hold the lock of a run, which ends with the process at the latest. Raises RunError where another one has it."""
+    check_plain(run_dir / "trials.jsonl")
     with disk_errors(run_dir):
-        # NFS locks only what may be written. What is no plain file is refused by whoever reads it.
+        # NFS locks only what may be written.
         descriptor = os.open(run_dir / "trials.jsonl", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
         for attempt in range(5):

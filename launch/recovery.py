@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from analysis.trials import Trial, Trials, read_lines, take_epoch, take_event
+from trainables.files import check_plain
 from trainables.writing import write_whole
 
 ROOMS = ("checkpoints", "predictions")
@@ -38,6 +39,7 @@ def mended(run_dir: Path) -> Trials:
 
 def cut_torn_end(path: Path) -> None:
     """Cut off a last line that is not whole, so that the next one does not join it; all else stays as it is."""
+    check_plain(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         size = os.fstat(descriptor).st_size

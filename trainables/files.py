@@ -59,6 +59,12 @@ def _decoded(content: bytes, path: Path, next_move: str, kind: type[InputError])
         raise kind(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}). {next_move}") from None
 
 
+def check_plain(path: Path, next_move: str = RESTORE, kind: type[InputError] = RunError) -> None:
+    """Raises `kind` where a path leads to something that is no plain file; one that is missing is fine."""
+    if os.path.lexists(path):
+        _opened(path, next_move, kind).close()
+
+
 def read_json(path: Path, next_move: str = RESTORE, kind: type[InputError] = RunError) -> Any:
     """Return the value of a JSON document. Raises `kind`."""
     try:
