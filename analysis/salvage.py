@@ -78,7 +78,7 @@ def _search(path: Path, trials: Trials, notes: list[str]) -> dict[str, Any]:
     search = dict(found.get("search", {}))
     config = next(iter(trials.values())).config if trials else {}
     task = config.get("task")
-    search.setdefault("task", task if task in DEFAULT_OBJECTIVE else "multiclass")
+    search.setdefault("task", task if isinstance(task, str) and task in DEFAULT_OBJECTIVE else "multiclass")
     metric, mode = DEFAULT_OBJECTIVE.get(search["task"], ("val/loss", "min"))
     search.setdefault("metric", metric)
     search.setdefault("mode", mode)

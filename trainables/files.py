@@ -133,8 +133,9 @@ def parse_yaml(text: str, origin: str, next_move: str, kind: type[InputError] = 
     """Return the value of a YAML text that comes from `origin`. Raises `kind`."""
     import yaml  # which most commands need not wait for
 
-    loader = yaml.SafeLoader(io.StringIO(text))
+    loader = None
     try:
+        loader = yaml.SafeLoader(io.StringIO(text))  # refuses control characters at once
         node = loader.get_single_node()
         if node is None:
             return None
@@ -146,7 +147,8 @@ def parse_yaml(text: str, origin: str, next_move: str, kind: type[InputError] = 
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise kind(f"{origin}: is not valid YAML ({one_line(error)}). {next_move}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def read_npz(
