@@ -64,6 +64,11 @@ def is_epoch(value: Any) -> bool:
     return is_count(value) and 1 <= value <= MAX_EPOCHS
 
 
+def is_config(value: Any) -> bool:
+    """A configuration, as far as it is read before it is parsed."""
+    return is_object(value) and is_epoch(value.get("epochs", 1))
+
+
 def is_share(value: Any) -> bool:
     """Of a GPU or a machine (`trainables/shares.py`)."""
     return is_object(value) and all(isinstance(one, bool) or is_number(one) for one in value.values())
@@ -91,7 +96,7 @@ def either(*checks: Check) -> Check:
 
 # By event: what a line must have beside `event` and `trial_id`. Others are let through.
 EVENTS: Mapping[str, Mapping[str, Check]] = {
-    "proposed": {"params": object_of(is_plain), "config": is_object},
+    "proposed": {"params": object_of(is_plain), "config": is_config},
     "started": {},
     "measured": {"memory_mb": is_duration},
     "outgrown": {"memory_mb": is_duration},
