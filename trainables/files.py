@@ -216,7 +216,7 @@ def _take_line(path: Path, file: io.BufferedReader, kind: type[InputError]) -> b
 def _check_depth(value: Any) -> None:
     """Raises ValueError; level by level, without a recursion of its own."""
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
         level = [item for items in inner for item in items if isinstance(item, (dict, list))]
         if not level:
