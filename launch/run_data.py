@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from analysis.load import Run
 from analysis.shapes import cache_dir_of, value_at
 from launch.preflight import short_side_px
