@@ -74,10 +74,6 @@ def is_share(value: Any) -> bool:
     return is_object(value) and all(isinstance(one, bool) or is_number(one) for one in value.values())
 
 
-def is_a_mode(value: Any) -> bool:
-    return value in ("max", "min")
-
-
 def none_or(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
@@ -141,7 +137,7 @@ SEARCH: Mapping[str, Check] = {
     "search": is_object,
     "search.task": is_text,
     "search.metric": is_text,
-    "search.mode": is_a_mode,
+    "search.mode": lambda value: value in ("max", "min"),
     "search.epochs": is_epoch,
     "search.objectives": list_of(is_text),
     "data": is_object,
