@@ -175,7 +175,6 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         """From the start: a state that cannot be read costs the trial its progress, never the trial."""
         self.files.notes.append(f"its state cannot be read, so it begins anew ({error.why}).")
         self.files.last.unlink(missing_ok=True)
-        self.unrecorded = deque()
         self._again(self.parsed, error)
         return self.step()
 
