@@ -13,7 +13,7 @@ from typing import Any
 
 from search_spaces.errors import RunError
 from search_spaces.names import COSTS
-from trainables.files import RESTORE, short
+from trainables.files import RESTORE, short, utf8
 
 STATUSES = ("complete", "pruned", "failed", "diverged", "oom", "interrupted")
 MAX_EPOCHS = 10**6
@@ -33,7 +33,7 @@ def is_text(value: Any) -> bool:
 
 def is_plain(value: Any) -> bool:
     """What a parameter can be."""
-    return value is None or isinstance(value, (bool, str)) or is_number(value)
+    return value is None or isinstance(value, bool) or is_number(value) or (is_text(value) and utf8(value) == value)
 
 
 def is_object(value: Any) -> bool:

@@ -16,7 +16,7 @@ from analysis.shapes import STATUSES, epoch_problem, event_problem, search_probl
 from search_spaces.errors import RunError
 from search_spaces.names import did_you_mean
 from search_spaces.objectives import Objective, outcome, value_of
-from trainables.files import RESTORE, Hole, read_json_lines, read_object, short
+from trainables.files import RESTORE, Hole, read_json_lines, read_object, short, utf8
 
 __all__ = ["STATUSES", "Trial", "Trials", "read_search", "read_trials"]
 
@@ -107,9 +107,9 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
     elif row["event"] in ("measured", "outgrown"):
         trial.measured_mb = max(trial.measured_mb, float(row["memory_mb"]))
     elif row["event"] == "noted":
-        trial.notes.append(row["note"])
+        trial.notes.append(utf8(row["note"]))
     elif row["event"] == "ended":
-        trial.status, trial.reason, trial.ended_s = row["status"], row["reason"], row.get("time")
+        trial.status, trial.reason, trial.ended_s = row["status"], utf8(row["reason"]), row.get("time")
         trial.num_epochs_told = row.get("epochs", 0)
 
 
@@ -125,7 +125,7 @@ def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
         return
     if trial.epochs and trial.epochs[-1]["epoch"] >= row["epoch"]:
         trial.epochs[:] = [old for old in trial.epochs if old["epoch"] < row["epoch"]]
-    trial.epochs.append(dict(row))
+    trial.epochs.append({**row, "node": utf8(row["node"])} if row.get("node") else dict(row))
 
 
 LINES = {"trials.jsonl": event_problem, "epochs.jsonl": epoch_problem}

@@ -179,6 +179,11 @@ def one_line(error: object) -> str:
     return said or type(error).__name__
 
 
+def utf8(text: str) -> str:
+    """A text that can be written: file names may hold bytes that are no UTF-8, and so may sentences about them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def short(value: object) -> str:
     """A value for a sentence."""
     said = ascii(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"

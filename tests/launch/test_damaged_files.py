@@ -54,7 +54,7 @@ SEARCH = [
 ]  # fmt: skip
 EVENTS = [
     changed("event", 5), changed("trial_id", "../x"), changed("trial_id", 7), changed("trial_id", "٠٠٠١"),
-    changed("trial_id", "0" * 300), changed("params", []), changed("params", {"a": [1]}), changed("config", "x"),
+    changed("trial_id", "0" * 300), changed("params", []), changed("params", {"a": [1]}), changed("params", {"a": "\ud800"}), changed("config", "x"),
     changed("time", "noon"), changed("time", -1), changed("origin", 5),
 ]  # fmt: skip
 EPOCHS = [

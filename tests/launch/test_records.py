@@ -99,6 +99,11 @@ def test_only_the_best_and_the_unfinished_keep_their_files(records: Records) -> 
     }  # fmt: skip
 
 
+def test_a_reason_that_names_a_file_of_other_bytes_can_be_shown(records: Records) -> None:
+    train(records, "0000", [0.5], "failed", "caf\udce9.png cannot be read")
+    assert load_run(records.run_dir).trials[0].reason == records.trials["0000"].reason == "caf?.png cannot be read"
+
+
 def test_another_format_version_is_refused(records: Records) -> None:
     path = records.run_dir / "search.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99}))
