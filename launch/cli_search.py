@@ -178,7 +178,6 @@ def check(
         raise typer.Exit(follow(submit_check(search, _without_address(ctx), address)))
     from launch.loading import data_of, load_search, parse_assignments
 
-    name = check_name(name or default_name(search))  # before Ray starts
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)
     from launch.machines.cluster import ray_at

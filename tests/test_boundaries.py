@@ -228,7 +228,8 @@ def test_no_file_is_a_drawer_for_everything() -> None:
 READ_IN_ONE_WAY = ("json.loads(", "json.load(", "yaml.safe_load(", "yaml.load(", "np.load(")
 READERS = {
     "trainables/files.py",
-    "trainables/data/cache.py",  # a damaged cache is built again, whatever it raises
+    "trainables/data/cache.py",
+    "trainables/data/cache_stack.py",  # a damaged cache is built again, whatever it raises
     "trainables/models/single_image.py",  # what it has just written itself
 }
 

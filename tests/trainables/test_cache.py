@@ -140,7 +140,7 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, name: str) -> None:
     check(open_painted(Painted(), tmp_path))
 
 
-@pytest.mark.parametrize("name", ["index.npy", "meta.json", "images.u8"])
+@pytest.mark.parametrize("name", ["index.npy", "meta.json", "pixels.u8"])
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"[" * 100_000, b"null", b"\0" * 300])
 def test_whatever_a_cache_holds_it_is_opened_or_built_again(tmp_path: Path, name: str, content: bytes) -> None:
     open_painted(Painted(), tmp_path)
