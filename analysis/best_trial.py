@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.load import Run
+from analysis.shapes import is_number
 from analysis.trials import Trial
 from search_spaces.errors import RunError
 from search_spaces.names import CLASS_IOU
+from trainables.files import read_npz
 
 THRESHOLD = 0.5  # of a configuration that names none
 
@@ -43,11 +44,8 @@ def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any
     for epoch in sorted(values, key=lambda epoch: (-sign * values[epoch], epoch)):
         path = run.run_dir / "predictions" / trial.trial_id / f"epoch-{epoch:04d}.npz"
         if path.is_file():
-            try:
-                with path.open("rb") as file, np.load(file) as stored:
-                    return epoch, {name: stored[name] for name in stored.files if name != "metrics"}
-            except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-                raise RunError(f"{path} cannot be read ({error}). Train the trial again for its predictions.") from None
+            arrays = read_npz(path, "Train the trial again for its predictions.")
+            return epoch, {name: array for name, array in arrays.items() if name != "metrics"}
     raise RunError(
         f"the predictions of trial {trial.trial_id} are not in {run.run_dir / 'predictions'}. "
         "A search keeps those of its best trials (`--keep-trials`)."
@@ -58,7 +56,7 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
     """Of a classifier. targets: of the validation images, as search.json has them under `val_targets`; where it has
     none (runs of before 0.5), they have to be handed in. Raises RunError where predictions or targets are missing."""
     epoch, arrays = kept_predictions(run, trial)
-    data = run.search["data"]
+    data = run.search.get("data", {})
     targets = data.get("val_targets") if targets is None else targets
     classes, names = tuple(map(str, data.get("classes", ()))), tuple(map(str, data.get("val", ())))
     if targets is None:
@@ -69,8 +67,15 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
     num_classes, task = len(classes), run.task
     truth = np.zeros((len(names), num_classes), bool)
     for row, target in enumerate(targets):
-        truth[row, target] = True  # a class, or a list of classes
-    threshold = float(trial.config.get("threshold", THRESHOLD))
+        listed = target if isinstance(target, list) else [target]  # a class, or a list of classes
+        if not all(0 <= one < num_classes for one in listed):
+            raise RunError("search.json has a label of a class that it does not name.")
+        truth[row, listed] = True
+    width = 1 if task == "binary" else num_classes
+    if logits.dtype.kind != "f" or logits.shape != (len(names), width):
+        raise RunError(f"the predictions of trial {trial.trial_id} are not of the classes that search.json names.")
+    threshold = trial.config.get("threshold", THRESHOLD)
+    threshold = float(threshold) if is_number(threshold) else THRESHOLD
     logits = logits.astype(np.float64)
     if task == "multiclass":
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -13,6 +13,7 @@ from sklearn.manifold import TSNE
 from analysis.best_trial import kept_predictions
 from analysis.load import Run
 from analysis.overlays import IMAGE_ERRORS, RunData
+from analysis.shapes import value_at
 from analysis.style import SYMBOLS, colour_of, plot, safe, short
 from analysis.trials import Trial
 from search_spaces.errors import RunError
@@ -39,7 +40,7 @@ def features(run: Run, trial: Trial, data: RunData) -> tuple[NDArray[np.int64], 
     if not weights.is_file():
         raise RunError(f"the weights of trial {trial.trial_id} are not in {weights.parent}.")
     config = parse_config(trial.config, f"trial {trial.trial_id}")
-    classes = output_classes(config, run.search["data"]["classes"])
+    classes = output_classes(config, value_at(run.search, "data.classes"))
     device = torch.device("cpu")  # a search may be running on the GPU
     (model,) = load_models(config, len(classes), [weights], device)
     transform = eval_transform(config)

@@ -7,6 +7,7 @@ chosen on half of them and judged on the other half, several times, beside the m
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,17 @@ import numpy as np
 
 from analysis.load import Run
 from analysis.rank import ranked
+from analysis.shapes import ensemble_problem, value_at
 from search_spaces.errors import RunError
-from trainables.checkpoint import epoch_of, write_whole
+from trainables.checkpoint import epoch_of
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.data.loader import TrialData
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
+from trainables.files import read_npz, read_object
 from trainables.members import Members, greedy, label_members, pixel_members, threshold_of, together
 from trainables.targets import output_classes, what_to_learn
+from trainables.writing import write_whole
 
 ENSEMBLE_FILE = "ensemble.json"
 SPLITS = 5  # each gives two estimates: either half selects once
@@ -84,7 +88,7 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
     told = {
         "metric": metric,
         "mode": "max" if sign == 1 else "min",
-        "combine": "vote" if run.search["data"]["task"] == "segmentation" else "mean probability",
+        "combine": "vote" if value_at(run.search, "data.task") == "segmentation" else "mean probability",
         "threshold": threshold_of([best_first[member].config.threshold for member in chosen]),
         "members": [_named(best_first[member], count) for member, count in Counter(chosen).items()],
         "metrics": together(members, chosen),
@@ -101,13 +105,16 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
 def stored_ensemble(run_dir: Path) -> dict[str, Any] | None:
     """What was chosen last, or None."""
     path = run_dir / ENSEMBLE_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
-    try:
-        told: dict[str, Any] = json.loads(path.read_text())
-        told["members"][0]["trial_id"]
-    except (ValueError, LookupError, TypeError):
-        raise RunError(f"{path}: is damaged. `visionsweep ensemble {run_dir}` writes it anew.") from None
+    anew = f"`visionsweep ensemble {run_dir}` writes it anew."
+    told = read_object(path, anew)
+    problem = ensemble_problem(told) or next(
+        (f"'{name}' is missing" for name in ("metric", "metrics", "held_out", "single", "better", "candidates", "notes")
+         if name not in told), None
+    )  # fmt: skip
+    if problem is not None:
+        raise RunError(f"{path}: is damaged ({problem}). {anew}")
     return told
 
 
@@ -146,12 +153,8 @@ def weights_of(run: Run, trial_id: str, epoch: int) -> Path:
 
 
 def _predictions(run: Run, trial_id: str, epoch: int) -> dict[str, np.ndarray]:
-    path = run.run_dir / "predictions" / trial_id / f"epoch-{epoch:04d}.npz"
-    try:
-        with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files if name != "metrics"}
-    except (ValueError, OSError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}). Delete it.") from None
+    arrays = read_npz(run.run_dir / "predictions" / trial_id / f"epoch-{epoch:04d}.npz")
+    return {name: array for name, array in arrays.items() if name != "metrics"}
 
 
 def _side_by_side(

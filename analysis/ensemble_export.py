@@ -16,6 +16,7 @@ from typing import Any
 from analysis.ensemble import ENSEMBLE_FILE, weights_of
 from analysis.export import MEMBERS, write_export
 from analysis.load import Run
+from analysis.shapes import value_at
 from search_spaces.errors import RunError
 from trainables.config_io import dump_config, parse_config
 from trainables.targets import output_classes
@@ -42,7 +43,7 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:
         "held_out": told["held_out"],
         **told["metrics"],
     }
-    classes = output_classes(configs[0], run.search["data"]["classes"])
+    classes = output_classes(configs[0], value_at(run.search, "data.classes"))
     write_export(out, configs[0], classes, [], about, run.search["data"])
     try:
         kept = {key: told[key] for key in ("combine", "threshold", "metric")}

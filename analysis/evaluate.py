@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,8 @@ import torch
 from analysis.bootstrap import Intervals, confusion_of, estimates, label_intervals, label_scores, mask_intervals
 from analysis.exported import ExportedEnsemble, ExportedModel, load_export
 from analysis.judged_data import SPLITS, as_described, one_split, with_model_classes
-from search_spaces.errors import ConfigError
+from analysis.shapes import search_problems
+from search_spaces.errors import ConfigError, RunError
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
 from trainables.data.augment import cached_short_side
@@ -26,6 +27,7 @@ from trainables.data.read_as import ReadAs
 from trainables.data.view import View
 from trainables.data.words import quoted
 from trainables.evaluate import evaluate
+from trainables.files import read_object, short
 from trainables.pixel_scores import scores_of
 from trainables.targets import what_to_learn
 from trainables.tasks import mean_logits, score
@@ -171,10 +173,13 @@ def _absent(judged: Judged) -> list[str]:
 
 
 def _described(export_dir: Path) -> dict[str, Any]:
-    try:
-        described: dict[str, Any] = json.loads((export_dir / "data.json").read_text())
-    except (OSError, ValueError):
+    path = export_dir / "data.json"
+    if not os.path.lexists(path):
         return {}  # what the model was trained on is then not known
+    described = read_object(path, "Export the trial anew.")
+    for where, value in search_problems({"data": described}):
+        name = where.removeprefix("data.")
+        raise RunError(f"{path}: is damaged ('{name}' is {short(value)}). Export the trial anew.")
     return described
 
 

@@ -24,6 +24,7 @@ import torch
 
 from analysis.load import Run
 from analysis.rank import ranked
+from analysis.shapes import cache_dir_of, value_at
 from analysis.trials import Trial
 from search_spaces.errors import InputError, RunError
 from search_spaces.names import did_you_mean
@@ -70,7 +71,7 @@ def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
         except InputError as error:
             metrics, note = {}, f"The mean prediction of epochs {epochs} could not be judged: {error}"
     which = {"epoch": epochs[0]} if len(epochs) == 1 else {"epochs": epochs}
-    classes = output_classes(config, run.search["data"]["classes"])
+    classes = output_classes(config, value_at(run.search, "data.classes"))
     write_export(out, config, classes, weights, {**about, **which, **metrics}, run.search["data"])
     return Exported(trial.trial_id, epochs, note)
 
@@ -98,16 +99,16 @@ def _weights(run: Run, trial: Trial, epoch: int) -> Path:
 
 def _run_data(run: Run, config: TrialConfig) -> TrialData:
     """The data that the run was judged on. Raises InputError where it is not there, or no longer the same."""
-    options = run.search["options"]
+    options = value_at(run.search, "options")
     dataset, images = load_dataset(
-        options["data"],
+        value_at(run.search, "options.data"),
         task=config.task,
-        seed=options["seed"],
+        seed=options.get("seed", 0),
         **ReadAs.of(options).options(),
         short_side_px=cached_short_side(config),
-        cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
+        cache_dir=cache_dir_of(run.search),
     )
-    require_same(dataset, options["data"], run.search["data"])
+    require_same(dataset, options["data"], value_at(run.search, "data"))
     return TrialData(dataset, images)
 
 

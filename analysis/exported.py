@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,19 +14,20 @@ from torch import Tensor
 
 from analysis.ensemble import ENSEMBLE_FILE
 from analysis.export import MEMBERS, weight_files
+from analysis.shapes import ensemble_problem, is_text
 from search_spaces.errors import RunError
 from trainables.config import TrialConfig
 from trainables.config_io import load_config
 from trainables.data.view import Pixels, View
 from trainables.ensemble import load_models
 from trainables.evaluate import decide_at_size
+from trainables.files import read_bytes, read_object, short
 from trainables.inference import predict_batch
 from trainables.members import FIRST_VOTE
 from trainables.models.build import Model
 from trainables.tasks import TASKS, mean_logits
 
 Seen: TypeAlias = tuple[Pixels, ...]  # an image as the networks of an export see it: (h, w, 3) uint8, one for each
-COMBINE = ("mean probability", "vote")  # what `choose_ensemble` may have told
 
 
 @dataclass(frozen=True)
@@ -150,27 +150,34 @@ def load_export(export_dir: Path, device: torch.device | None = None, *, flips: 
             f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
         )
     config = load_config(export_dir / "config.yaml")
-    # One class a line, and a line ends at "\n" alone: splitlines() would cut a name at a form feed.
-    text = (export_dir / "classes.txt").read_bytes().decode("utf-8", "surrogateescape")
-    classes = tuple(text.removesuffix("\n").split("\n"))
+    classes = _classes(export_dir / "classes.txt")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if several:
         return _load_ensemble(export_dir, classes, device, flips)
     return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device, flips)
 
 
+def _classes(path: Path) -> tuple[str, ...]:
+    """One class a line, and a line ends at "\\n" alone: splitlines() would cut a name at a form feed."""
+    text = read_bytes(path, "Export the trial anew.").decode("utf-8", "surrogateescape")
+    classes = tuple(text.removesuffix("\n").split("\n"))
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if classes.count(name) > 1)
+        raise RunError(f"{path}: names the class {short(twice)} twice. Export the trial anew.")
+    return classes
+
+
 def _load_ensemble(export_dir: Path, classes: tuple[str, ...], device: torch.device, flips: bool) -> ExportedEnsemble:
     """Raises RunError where it is damaged or incomplete."""
-    try:
-        told = json.loads((export_dir / ENSEMBLE_FILE).read_text())
-        combine, threshold = str(told["combine"]), float(told["threshold"])
-        # By its last part: a list that somebody else wrote does not lead out of the export.
-        folders = [export_dir / MEMBERS / Path(one["folder"]).name for one in told["members"]]
-        weights = tuple(float(one["weight"]) for one in told["members"])
-        if combine not in COMBINE or not weights or min(weights) <= 0:
-            raise ValueError
-    except (ValueError, LookupError, TypeError):
-        raise RunError(f"{export_dir / ENSEMBLE_FILE}: is damaged. Export the ensemble anew.") from None
+    told = read_object(export_dir / ENSEMBLE_FILE, "Export the ensemble anew.")
+    problem = ensemble_problem(told)
+    if problem is None and not all(is_text(one.get("folder")) for one in told["members"]):
+        problem = "a member has no 'folder'"
+    if problem is not None:
+        raise RunError(f"{export_dir / ENSEMBLE_FILE}: is damaged ({problem}). Export the ensemble anew.")
+    # By its last part: a list that somebody else wrote does not lead out of the export.
+    folders = [export_dir / MEMBERS / Path(one["folder"]).name for one in told["members"]]
+    weights = tuple(float(one["weight"]) for one in told["members"])
     members = []
     for folder in folders:
         config = load_config(folder / "config.yaml")
@@ -178,5 +185,5 @@ def _load_ensemble(export_dir: Path, classes: tuple[str, ...], device: torch.dev
         if not file.is_file():
             raise RunError(f"{folder}: has no {file.name}. Export the ensemble anew.")
         members.append(ExportedModel(config, classes, load_models(config, len(classes), [file], device), device, flips))
-    first = members[0].config.model_copy(update={"threshold": threshold})
+    first = members[0].config.model_copy(update={"threshold": float(told["threshold"])})
     return ExportedEnsemble(first, classes, tuple(members), weights)

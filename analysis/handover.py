@@ -8,7 +8,6 @@ model.pt2            with `pt2`: torch.export's, runs in torch alone
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +25,7 @@ from analysis.graphs import Written, write_graphs
 from analysis.load import Run
 from analysis.preprocessing import preprocessing
 from analysis.resizing import compare
+from analysis.shapes import cache_dir_of
 from search_spaces.errors import InputError, RunError
 from trainables.config import TrialConfig
 from trainables.config_io import load_config
@@ -34,6 +34,7 @@ from trainables.data.formats import load_described
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.view import Pixels
+from trainables.files import read_npz, read_object
 from trainables.tasks import mean_logits
 
 NUM_CHECKED = 100  # images that a graph is compared with torch on
@@ -41,6 +42,7 @@ LIBRARIES = (
     "torch", "torchvision", "timm", "segmentation_models_pytorch", "albumentations", "opencv-python-headless", "numpy",
     "pillow", "safetensors", "torchmetrics", "pydantic", "PyYAML",
 )  # fmt: skip
+EXPORT_ANEW = "Export the trial anew."
 ONNX_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -57,7 +59,7 @@ def hand_over_trial(run: Run, exported: Exported, out: Path, *, onnx: bool = Fal
             options["data"],
             read_as=ReadAs.of(options),
             short_side_px=cached_short_side(config),
-            cache_dir=None if options["cache_dir"] is None else Path(options["cache_dir"]),
+            cache_dir=cache_dir_of(run.search),
         )
         data: TrialData | str = TrialData(dataset, images)
     except InputError as error:
@@ -79,7 +81,7 @@ def hand_over(
     predictions, one for each of the model's epochs. run: where it was found, None where nothing was searched."""
     exported = load_export(out, torch.device("cpu"))
     assert isinstance(exported, ExportedModel)  # that is what was just written
-    metrics, described = (json.loads((out / name).read_text()) for name in ("metrics.json", "data.json"))
+    metrics, described = (read_object(out / name, EXPORT_ANEW) for name in ("metrics.json", "data.json"))
     first: Any = exported.models[0]
     before = preprocessing(exported.config, first.mean, first.std)
     graphs, checked_on, elsewhere = list[Written](), "images of the validation split", None
@@ -165,8 +167,8 @@ def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray]
         return None
     stored = []
     for file in files:
-        with np.load(file) as arrays:
-            stored.append({name: arrays[name] for name in arrays.files if name != "metrics"})
+        arrays = read_npz(file)
+        stored.append({name: array for name, array in arrays.items() if name != "metrics"})
     if len(stored) == 1:
         return stored[0]
     if config.task == "segmentation":

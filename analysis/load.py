@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.shapes import value_at
 from analysis.trials import Trial, read_search, read_trials
 from search_spaces.objectives import Objective, parse_objectives
 
@@ -32,27 +33,27 @@ class Run:
 
     @property
     def metric(self) -> str:
-        return str(self.search["search"]["metric"])
+        return str(value_at(self.search, "search.metric"))
 
     @property
     def mode(self) -> str:
-        return str(self.search["search"]["mode"])
+        return str(value_at(self.search, "search.mode"))
 
     @property
     def task(self) -> str:
-        return str(self.search["search"]["task"])
+        return str(value_at(self.search, "search.task"))
 
     @property
     def full_epochs(self) -> int:
         """What a trial trains that nobody ends."""
-        return int(self.search["search"]["epochs"])
+        return int(value_at(self.search, "search.epochs"))
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """What its trials are compared by, the metric first."""
-        several = self.search["search"].get("objectives")
+        several = value_at(self.search, "search").get("objectives")
         if several:
-            return parse_objectives(several, self.search["search"]["task"])
+            return parse_objectives(several, self.task)
         return (Objective(self.metric, "max" if self.mode == "max" else "min"),)
 
     def curves(self) -> pd.DataFrame:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 
 
 def in_use(run_dir: Path) -> bool:
     """Whether a process works on the run, on this machine or on another one that shares the folder."""
     try:
-        with (run_dir / "trials.jsonl").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        descriptor = os.open(run_dir / "trials.jsonl", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # missing, or not for us to read: reading it says why
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except FileNotFoundError:
-        pass
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
     return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,6 +15,7 @@ from PIL import Image
 from analysis.best_trial import kept_predictions
 from analysis.load import Run
 from analysis.masks import class_colours
+from analysis.shapes import cache_dir_of, value_at
 from analysis.trials import Trial
 from search_spaces.errors import DataError, RunError
 from trainables.config_io import parse_config
@@ -57,11 +57,11 @@ class RunData:
 
 def open_data(run: Run) -> RunData:
     """Raises DataError where the data is gone, and RunError where it is no longer what the run was judged on."""
-    options, data = run.search["options"], run.search["data"]
+    options, data = run.search.get("options", {}), run.search.get("data", {})
     spec = options.get("data")
-    if not spec or "val" not in data:
+    if not spec or "val" not in data or "fingerprint" not in data:
         raise RunError("search.json does not say which data it was.")
-    cache_dir = Path(options["cache_dir"]) if options.get("cache_dir") else None
+    cache_dir = cache_dir_of(run.search)
     if spec.startswith("torchvision:"):
         places = cache_dir or default_cache_dir()
         if not any(places.glob(f"{data['fingerprint']}-*")):  # torchvision would fetch it, and a report fetches nothing
@@ -70,6 +70,8 @@ def open_data(run: Run) -> RunData:
     if scan.fingerprint() != data["fingerprint"]:
         raise RunError(f"the data at {spec} has changed since.")
     position = {name: number for number, name in enumerate(scan.names)}
+    if any(name not in position for name in data["val"]):
+        raise RunError(f"the validation images that search.json names are not those of {spec}.")
     return RunData(scan, np.array([position[name] for name in data["val"]], dtype=np.int64))
 
 
@@ -109,7 +111,7 @@ def segmented(run: Run, trial: Trial, data: RunData) -> Segmented:
     where there are none."""
     _, arrays = kept_predictions(run, trial)
     config = parse_config(trial.config, f"trial {trial.trial_id}")
-    merge = merge_classes(run.search["data"]["classes"], config.merge)
+    merge = merge_classes(value_at(run.search, "data.classes"), config.merge)
     shapes = arrays["shapes"]
     ends = np.cumsum(shapes[:, 0] * shapes[:, 1])
     if len(shapes) != len(data.positions) or ends[-1] != len(arrays["masks"]):
@@ -160,7 +162,7 @@ def _miou(matrix: NDArray[np.int64]) -> float:
 
 def commonest_class(run: Run, trial: Trial, data: RunData, row: int) -> str:
     """Of a validation image: the class with the most pixels of its true mask, background apart."""
-    merge = merge_classes(run.search["data"]["classes"], parse_config(trial.config, "").merge)
+    merge = merge_classes(value_at(run.search, "data.classes"), parse_config(trial.config, "").merge)
     mask = merge.table[data.mask(row)]
     counts = np.bincount(mask[mask != VOID], minlength=len(merge.classes))
     if merge.background is not None:

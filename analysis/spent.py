@@ -11,14 +11,16 @@ import plotly.graph_objects as go
 
 from analysis.load import Run
 from analysis.rank import ranked
+from analysis.sessions import spent_s, times_of
+from analysis.shapes import is_epoch
 from analysis.style import SYMBOLS, colour_of, plot, safe
 from analysis.trials import WARM_START, Trial
 
 
 @dataclass(frozen=True)
 class Spent:
-    """wall_s: from the start of the search to its last line, sittings of a resumed one and what lay between them
-    together; None where the lines have no times. trial_s: of training and evaluation, all trials together.
+    """wall_s: of all sessions of the search together, without what lay between them; None where the lines have no
+    times. trial_s: of training and evaluation, all trials together.
     device_hours: GPU-hours, by each trial's share of one, where `device` is cuda; CPU-hours of cpu; of old runs, which
     do not say, the hours of their trials. saved_s: what pruned trials would still have taken to train to the end, at
     their own pace."""
@@ -41,9 +43,7 @@ class Spent:
 
 def spent(run: Run) -> Spent:
     rows = [row for trial in run.trials for row in trial.epochs]
-    times = [row["time"] for row in rows if "time" in row]
-    times += [trial.ended_s for trial in run.trials if trial.ended_s is not None]
-    started = run.search.get("started")
+    times = times_of(run.trials)
     trial_s = sum(trial.seconds for trial in run.trials)
     devices = {row.get("device") for row in rows}
     device = "cuda" if "cuda" in devices else "cpu" if devices == {"cpu"} else ""
@@ -51,12 +51,12 @@ def spent(run: Run) -> Spent:
     if device == "cuda":
         hours = sum(_last(trial, "gpu_seconds") for trial in run.trials) / 3600
     elif device == "cpu":
-        hours *= run.search["options"].get("cpus_per_trial") or 1
+        hours *= _cpus(run)
     pruned = [trial for trial in run.trials if trial.status == "pruned" and trial.epochs]
     left = [max(0, _full(run, trial) - max(int(row["epoch"]) for row in trial.epochs)) for trial in pruned]
     paces = [trial.seconds / len(trial.epochs) for trial in pruned]
     return Spent(
-        wall_s=max(times) - started if times and isinstance(started, (int, float)) else None,
+        wall_s=spent_s(run.search, times) if times and "started" in run.search else None,
         trial_s=trial_s,
         epochs=len(rows),
         device=device,
@@ -148,5 +148,12 @@ def _last(trial: Trial, cost: str) -> float:
     return float(max((row.get(cost) or 0.0 for row in trial.epochs), default=0.0))
 
 
+def _cpus(run: Run) -> float:
+    """Of a trial; 1 where each had what the machine decided."""
+    cpus = run.search.get("options", {}).get("cpus_per_trial")
+    return float(cpus) if isinstance(cpus, (int, float)) and cpus else 1.0
+
+
 def _full(run: Run, trial: Trial) -> int:
-    return int(trial.config.get("epochs", run.full_epochs))
+    epochs = trial.config.get("epochs")
+    return epochs if isinstance(epochs, int) and is_epoch(epochs) else run.full_epochs

@@ -10,9 +10,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.load import Run
+from analysis.sessions import same_session
 from analysis.style import plot, safe, short, status_colour
 
-GAP_S = 120.0  # epochs of one trial that lie further apart than this and one epoch were not one sitting
+GAP_S = 120.0  # epochs of one trial that lie further apart than this and one epoch were not one stretch
 BROKEN = ("failed", "diverged", "oom", "interrupted")
 
 
@@ -27,7 +28,8 @@ def timeline(run: Run) -> pd.DataFrame:
             where = {"node": str(row.get("node") or "?"), "pid": row.get("pid") or 0}
             last = stretches[-1] if stretches and stretches[-1]["trial_id"] == trial.trial_id else None
             same = last is not None and {key: last[key] for key in where} == where
-            if last is not None and same and end_s - seconds - last["end_s"] < GAP_S + seconds:
+            close = last is not None and end_s - seconds - last["end_s"] < GAP_S + seconds
+            if last is not None and same and close and same_session(run.search, last["end_s"], end_s):
                 last["end_s"], last["num_epochs"] = end_s, last["num_epochs"] + 1
             else:
                 stretches.append(

@@ -5,21 +5,23 @@ Both sides meet in `Trial`, and in `take_event` and `take_epoch`.
 
 from __future__ import annotations
 
-import json
 import math
-import re
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.shapes import STATUSES, epoch_problem, event_problem, search_problems
 from search_spaces.errors import RunError
 from search_spaces.names import did_you_mean
 from search_spaces.objectives import Objective, outcome, value_of
+from trainables.files import RESTORE, Hole, read_json_lines, read_object, short, utf8
+
+__all__ = ["STATUSES", "Trial", "Trials", "read_search", "read_trials"]
 
 VERSION = 1
 WARM_START = "warm_start"
-STATUSES = ("complete", "pruned", "failed", "diverged", "oom", "interrupted")
 
 
 @dataclass
@@ -37,6 +39,8 @@ class Trial:
     origin: str = ""  # WARM_START, sampler, or "copy of" another trial
     started_s: float | None = None  # seconds since the Unix epoch; of its last start, where it was resumed
     ended_s: float | None = None
+    num_epochs_told: int = 0  # by the line of its end
+    notes: list[str] = field(default_factory=list)  # what happened to it that its epochs do not tell
 
     def values(self, metric: str) -> dict[int, float]:
         """The metric, or a cost such as latency_ms, by epoch, where it is there and finite."""
@@ -70,6 +74,16 @@ class Trial:
         return max(known) or None
 
     @property
+    def epochs_recorded(self) -> int:
+        """Up to which epoch its lines are there without a gap."""
+        recorded = 0
+        for row in self.epochs:
+            if recorded and row["epoch"] != recorded + 1:
+                break
+            recorded = row["epoch"]
+        return recorded
+
+    @property
     def seconds(self) -> float:
         """Training and evaluation, all epochs together."""
         return float(sum(row["seconds"] for row in self.epochs))
@@ -81,74 +95,93 @@ Trials = dict[str, Trial]
 def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
     """Apply one line of trials.jsonl. One of a trial whose proposal is not there (a deleted line) is passed over."""
     trial_id = row["trial_id"]
-    if not re.fullmatch(r"\d{4,}", str(trial_id)):  # folders are named by it
-        raise RunError(f"trials.jsonl: a trial_id is four digits or more, got '{trial_id}'. Restore it from a copy.")
     if row["event"] == "proposed":
         trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]), origin=row.get("origin", ""))
-    elif trial_id not in trials:
         return
-    elif row["event"] == "started":
-        trials[trial_id].status, trials[trial_id].reason = "running", ""
-        trials[trial_id].share = row.get("share")
+    trial = trials.get(trial_id)
+    if trial is None:
+        return
+    if row["event"] == "started":
+        trial.status, trial.reason, trial.share = "running", "", row.get("share")
+        trial.started_s, trial.ended_s = row.get("time"), None
     elif row["event"] in ("measured", "outgrown"):
-        trials[trial_id].measured_mb = max(trials[trial_id].measured_mb, float(row["memory_mb"]))
-        trials[trial_id].started_s, trials[trial_id].ended_s = row.get("time"), None
+        trial.measured_mb = max(trial.measured_mb, float(row["memory_mb"]))
+    elif row["event"] == "noted":
+        trial.notes.append(utf8(row["note"]))
     elif row["event"] == "ended":
-        trials[trial_id].status, trials[trial_id].reason = row["status"], row["reason"]
-        trials[trial_id].ended_s = row.get("time")
+        trial.status, trial.reason, trial.ended_s = row["status"], utf8(row["reason"]), row.get("time")
+        trial.num_epochs_told = row.get("epochs", 0)
 
 
 def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
-    """Apply one line of epochs.jsonl. An epoch repeated after a crash counts once, as it was trained last; one of a
-    trial that is not there is passed over: it may have been proposed since trials.jsonl was read."""
-    if row["trial_id"] not in trials:
+    """Apply one line of epochs.jsonl. One of a trial that is not there is passed over: it may have been proposed since
+    trials.jsonl was read.
+
+    A trial that went back, after a crash or because its state was damaged, trains an epoch a second time. What it had
+    from there on before is gone then, as the weights are.
+    """
+    trial = trials.get(row["trial_id"])
+    if trial is None:
         return
-    epochs = trials[row["trial_id"]].epochs
-    epochs[:] = [*(old for old in epochs if old["epoch"] != row["epoch"]), dict(row)]
+    if trial.epochs and trial.epochs[-1]["epoch"] >= row["epoch"]:
+        trial.epochs[:] = [old for old in trial.epochs if old["epoch"] < row["epoch"]]
+    trial.epochs.append({**row, "node": utf8(row["node"])} if row.get("node") else dict(row))
+
+
+LINES = {"trials.jsonl": event_problem, "epochs.jsonl": epoch_problem}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a .jsonl file; a last line without its end, which a crash or a running write leaves, is not
-    one. Raises RunError for a damaged line elsewhere."""
+    """Every whole line of trials.jsonl or epochs.jsonl; a last line without its end, which a crash or a running write
+    leaves, is not one. Raises RunError for a damaged line elsewhere."""
     rows = []
-    for number, row in numbered_lines(path):
-        if row is None:
-            raise RunError(f"{path}, line {number}: is damaged. Delete that line to go on without it.")
+    for number, row, problem in numbered_lines(path):
+        if isinstance(problem, Hole):
+            continue  # what a power cut left is no damage: who goes on reports its epochs again
+        if problem is not None:
+            raise RunError(f"{path}, line {number}: is damaged ({problem}). Delete that line to go on without it.")
         rows.append(row)
     return rows
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """(number, row) of every whole line; the row is None where it is damaged."""
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            yield number, json.loads(line)
-        except ValueError:
-            yield number, None
+def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any], ValueError | None]]:
+    """(number, row, None) of every whole line; (number, {}, why) of a damaged one."""
+    for number, row in read_json_lines(path):
+        why = None if isinstance(row, ValueError) else LINES[path.name](row)
+        problem = row if isinstance(row, ValueError) else None if why is None else ValueError(why)
+        yield number, row if problem is None else {}, problem
 
 
 def read_search(run_dir: Path) -> dict[str, Any]:
     """search.json. Raises RunError where it is missing, damaged or of another format version."""
     path = run_dir / "search.json"
-    if not path.exists():
+    if not os.path.lexists(path) and _can_be_entered(run_dir):
         raise RunError(f"{run_dir}: is not a run directory (it has no search.json). {_nearest_run(run_dir)}")
-    try:
-        search: dict[str, Any] = json.loads(path.read_text())
-    except ValueError:
-        raise RunError(f"{path}: is damaged. Restore it from a copy.") from None
+    search = read_object(path)
     if search.get("version") != VERSION:
         raise RunError(
-            f"{path}: is in format {search.get('version')}, and this version of visionsweep reads {VERSION}. "
+            f"{path}: is in format {short(search.get('version'))}, and this version of visionsweep reads {VERSION}. "
             "Use the version that wrote it."
         )
+    for where, value in search_problems(search):
+        raise RunError(f"{path}: is damaged ('{where}' is {short(value)}). {RESTORE}")
     return search
+
+
+def _can_be_entered(run_dir: Path) -> bool:
+    """Whether what is in a folder can be known; of one that is missing, yes. Else reading says why not."""
+    try:
+        os.stat(run_dir / "search.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _nearest_run(run_dir: Path) -> str:
     inside = run_dir.parent / "runs"  # where runs are put, and `rank NAME` forgot
-    if (inside / run_dir.name / "search.json").is_file():
+    if os.path.isfile(inside / run_dir.name / "search.json"):
         return f"Did you mean '{inside / run_dir.name}'?"
     beside = sorted(other.parent.name for other in run_dir.parent.glob("*/search.json"))
     return did_you_mean(run_dir.name, beside) if beside else "`visionsweep run` makes one."

@@ -15,7 +15,8 @@ def in_words(config: dict[str, object]) -> str:
     names = [architecture.get("name") if isinstance(architecture, dict) else None, model.get("backbone")]
     words = [" on ".join(str(name) for name in names if name is not None) or "?"]
     if part("optimizer"):
-        words.append(f"{part('optimizer').get('name')} {part('optimizer').get('lr', 0):.2g}")
+        lr = part("optimizer").get("lr", 0)
+        words.append(f"{part('optimizer').get('name')} {f'{lr:.2g}' if isinstance(lr, (int, float)) else lr}")
     if part("schedule"):
         words.append(str(part("schedule").get("name")))
     if model.get("freeze", "none") != "none":

@@ -1,25 +1,18 @@
 """What is left of a run's budget when it is gone on with.
 
-Wall-clock counts while a command works on the run: from the command's start to the last line that it wrote. What passes
-between a crash, or Ctrl-C, and the next `resume` does not count.
+Wall-clock counts while a command works on the run (`analysis/sessions.py`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from analysis.trials import read_lines
 from analysis.words import duration
 
 if TYPE_CHECKING:
     from launch.prepare import RunOptions  # imports torch, which `status` needs not wait for
 
-RESUMED = "resumed"  # in search.json: when each later command on the run began, seconds since the Unix epoch
 ENDED = "ended"  # in search.json: why a run is over that neither its budget nor its number of trials has ended
 LEAST = 0.05  # of a budget; where less is left it is spent, and what was interrupted is let go on to its end
 
@@ -27,21 +20,6 @@ LEAST = 0.05  # of a budget; where less is left it is spent, and what was interr
 def closing_s(budget_s: float) -> float:
     """Ending Ray and printing the ranking take a few seconds, which belong to the budget too."""
     return min(4.0, budget_s / 10)
-
-
-def spent_s(search_json: Mapping[str, Any], times: Iterable[float]) -> float:
-    """Of all commands on the run together. times: when its lines were written, seconds since the Unix epoch."""
-    written = sorted(times)
-    starts = [float(search_json["started"]), *map(float, search_json.get(RESUMED, ()))]
-    return sum(
-        max((at for at in written if begun <= at < next_begun), default=begun) - begun
-        for begun, next_begun in pairwise([*starts, math.inf])
-    )
-
-
-def times_written(run_dir: Path) -> list[float]:
-    """When each line of the run's records was written."""
-    return [row["time"] for name in ("trials.jsonl", "epochs.jsonl") for row in read_lines(run_dir / name)]
 
 
 def gone_on_with(

@@ -46,6 +46,11 @@ class RunCallback(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        ours = trial.config["trial_id"]
+        if result.get("note"):
+            self.progress.say(f"Trial {ours}: {result['note']}")
+            with self._remembering_errors():
+                self.records.noted(ours, result["note"])
         if "epoch" not in result:
             return
         keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
@@ -53,7 +58,8 @@ class RunCallback(Callback):  # type: ignore[misc]
         row["metrics"] = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
         where = {"node": result.get("hostname"), **{key: result.get(key) for key in ("pid", "device", "precision")}}
         with self._remembering_errors():
-            self.records.epoch({"trial_id": trial.config["trial_id"], **row, **where})
+            self.records.epoch({"trial_id": ours, **row, **where})
+        trial.config["epochs_recorded"] = row["epoch"]  # for the process that takes over, should this one die
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last, cut = trial.last_result or {}, self.cut.pop(trial.config["trial_id"], None)

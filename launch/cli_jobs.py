@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -80,7 +81,7 @@ def status(
     from launch.status import watch as watch_view
 
     console = new_console()
-    if cluster is None and ("/" in run or any((Path(at) / run / "search.json").is_file() for at in ("", "runs"))):
+    if cluster is None and ("/" in run or any(os.path.isfile(Path(at) / run / "search.json") for at in ("", "runs"))):
 
         def look() -> View:
             return run_view(run, console)

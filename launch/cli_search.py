@@ -80,6 +80,7 @@ def run(
 
     named = {"task": task, "sampler": sampler, "pruner": pruner}
     chosen = {key: value for key, value in named.items() if value is not None}
+    name = check_name(name or default_name(search))  # before Ray starts
     found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
     found = warm_started(found, warm_start or [])
     budget_s = None if budget is None else parse_duration(budget)
@@ -108,7 +109,7 @@ def run(
             log=log or [],
         )
         console = new_console()
-        records = start(found, check_name(name or default_name(search)), runs_dir, options, console, started)
+        records = start(found, name, runs_dir, options, console, started)
         print_outcome(records.run_dir, console, records.place)
 
 

@@ -6,6 +6,7 @@ It only looks: whatever would change a study is refused, and the journals of run
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -18,6 +19,9 @@ from rich.console import Console
 
 from analysis.trials import read_search
 from search_spaces.errors import ConfigError, RunError
+from trainables.files import json_or_error, one_line
+
+_log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost")
 # Of Optuna's journal (optuna.storages.journal._storage.JournalOperation).
@@ -28,7 +32,8 @@ class Journals(BaseJournalBackend):
     """Several runs' study.journal files as one journal, in which every run is a study.
 
     Each file counts its studies and trials from zero: here they get numbers of their own. A file that was replaced,
-    as `resume` does, is read anew, and its study before is taken out. Nothing is ever written.
+    as `resume` does, is read anew, and its study before is taken out. Of a damaged one what stands before the damage
+    is shown, and the other runs are shown whole. Nothing is ever written.
     """
 
     def __init__(self, files: dict[str, Path]) -> None:
@@ -51,6 +56,8 @@ class Journals(BaseJournalBackend):
         raise RuntimeError("the dashboard only looks")
 
     def _take(self, name: str, file: _File, log: dict[str, Any]) -> None:
+        if "trial_id" in log and log["trial_id"] not in range(len(file.trials)):
+            return  # Optuna passes over what is said of a trial that nobody created
         if log["op_code"] == CREATE_STUDY:
             file.study, log = self.num_studies, {**log, "study_name": name}
             self.num_studies += 1
@@ -64,6 +71,32 @@ class Journals(BaseJournalBackend):
         self.logs.append(log)
 
 
+class _Sound(BaseJournalBackend):
+    """The lines of one journal that Optuna can read: each is tried on a storage of its own."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
+        self.storage = JournalStorage(self)
+
+    def add(self, log: Any) -> str | None:
+        """Take a line, or say why it is none."""
+        if not isinstance(log, dict):
+            return str(log) if isinstance(log, ValueError) else "it is no JSON object"
+        self.logs.append(log)
+        try:
+            self.storage.get_all_studies()  # reads the line
+        except Exception as error:  # whatever Optuna's replay makes of nonsense
+            self.logs.pop()
+            return one_line(repr(error))
+        return None
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise RuntimeError("the dashboard only looks")
+
+
 class _File:
     """One journal, read from where the last look ended. It holds one study: a run's."""
 
@@ -71,17 +104,29 @@ class _File:
         self.path, self.offset, self.first_line = path, 0, b""
         self.study: int | None = None
         self.trials: list[int] = []  # the merged number of each of its trials
+        self.sound = _Sound()
+        self.is_damaged = False
 
     def was_replaced(self) -> bool:
         """By its first line, which says who made the study: a new file may have the old one's inode, or be longer."""
         return self._read(0, len(self.first_line)) not in (b"", self.first_line)
 
     def new_logs(self) -> list[dict[str, Any]]:
+        if self.is_damaged:
+            return []
         text = self._read(self.offset)
         whole = text[: text.rfind(b"\n") + 1]  # a line that is being written comes with the next look
         self.offset += len(whole)
         self.first_line = self.first_line or whole.partition(b"\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        before = len(self.sound.logs)
+        for line in whole.splitlines():
+            problem = self.sound.add(json_or_error(line))
+            if problem:
+                self.is_damaged = True
+                number = len(self.sound.logs) + 1
+                _log.warning(f"{self.path}, line {number}: is damaged ({problem}). What stands before it is shown.")
+                break
+        return self.sound.logs[before:]
 
     def _read(self, offset: int, size: int = -1) -> bytes:
         try:

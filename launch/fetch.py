@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
     """
     if is_remote(run):
         return _fetch_from_s3(run, folder)
-    if cluster is None and (Path(run) / "search.json").is_file():
+    if cluster is None and os.path.isfile(Path(run) / "search.json"):
         target = folder / Path(run).resolve().name
         parcel.copy(Path(run), target)
         return target

@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, InputError
 from search_spaces.names import pick
 from search_spaces.search import Search
 from search_spaces.shipped import SEARCHES
 from trainables.config_io import number_from_text
+from trainables.files import parse_yaml, short
 
+MAX_NAME_LETTERS = 200
+MAX_NAME_BYTES = 240  # file systems take 255, and what stands beside a run gets a suffix
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -63,8 +64,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f"--set takes key=value, got '{assignment}'. For example --set image_size=128.")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = parse_yaml(text, key, "")
+        except InputError:
             value = text
         parsed[key] = number_from_text(value)
     return parsed
@@ -87,10 +88,24 @@ def default_name(search_name: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """A run name is one folder name."""
+    """Return a run name that is one folder name, of printable letters. Raises ConfigError.
+
+    Terminals, YAML comments and web pages show it; a file system has to hold it.
+    """
     if not name or name in (".", "..") or "/" in name or "\\" in name:
         raise ConfigError(
             f"a run name is one folder name without slashes, got '{name}'. Use --runs-dir for the folder."
+        )
+    odd = next((letter for letter in name if not letter.isprintable()), None)
+    if odd is not None:  # line ends, control characters, and bytes that are no UTF-8
+        raise ConfigError(
+            f"a run name has printable letters only, got {short(name)} with {odd!a}. Choose another --name."
+        )
+    num_bytes = len(name.encode())
+    if len(name) > MAX_NAME_LETTERS or num_bytes > MAX_NAME_BYTES:
+        raise ConfigError(
+            f"a run name has at most {MAX_NAME_LETTERS} letters and {MAX_NAME_BYTES} bytes, got {len(name)} letters "
+            f"and {num_bytes} bytes. Choose a shorter --name."
         )
     return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ MOST_VIEWS = 16
 
 def check_runs_dir(run_dir: Path) -> None:
     """Raises RunError where the run exists, or its folder cannot be written or is nearly full."""
-    if run_dir.exists():
+    if os.path.lexists(run_dir):
         raise exists_already(run_dir)
     check_room(run_dir.parent)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from analysis.shapes import value_at
 from launch import preflight
 from launch.options import check_gpus_per_trial
+from search_spaces.errors import RunError
 from search_spaces.search import Search
 from trainables.data.cache import keep_views
 from trainables.data.dataset import Dataset
@@ -60,6 +62,17 @@ class RunOptions:
     @property
     def cache(self) -> Path | None:
         return None if self.cache_dir is None else Path(self.cache_dir)
+
+
+def options_of(search_json: Mapping[str, Any]) -> RunOptions:
+    """How a run was started. Raises RunError where its search.json does not say, or knows other options."""
+    try:
+        return RunOptions(**value_at(search_json, "options"))
+    except TypeError as error:
+        raise RunError(
+            f"search.json: its options cannot be read ({str(error).partition(' ')[2]}). "
+            "Use the version of visionsweep that wrote it."
+        ) from None
 
 
 def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:

@@ -19,7 +19,7 @@ from search_spaces.names import pick
 from search_spaces.paths import set_path
 from search_spaces.recipes import RECIPES, recipe
 from trainables.config import TrialConfig
-from trainables.config_io import load_config, parse_config, without_leftovers
+from trainables.config_io import load_config, parse_config, read_config, without_leftovers
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def configuration(config_file: Path | None, recipe_name: str | None, assignments
         parsed = load_config(config_file)  # a file is complete by itself, and has its own words where it is not
         if not assignments:
             return parsed
-        values, origin = yaml.safe_load(config_file.read_text(encoding="utf-8")), str(config_file)
+        values, origin = read_config(config_file), str(config_file)
     elif recipe_name is not None:
         values, origin = recipe(recipe_name), f"recipe {recipe_name}"
     else:

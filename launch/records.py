@@ -10,13 +10,13 @@
       tb/ mlruns/ wandb/ copies for others, see `launch/loggers.py`
 
 Lines are appended whole: each is one write to a file opened for appending, so a reader (or a resumed run) meets at
-most one torn line, the last one, after a crash.
+most one torn line, the last one, after a crash. Nothing is written before the lock is held. What a power cut may cost
+says `syncing.py`, and what is put right after it `recovery.py`.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -28,12 +28,16 @@ from typing import Any
 
 from analysis.trials import STATUSES, VERSION, Trial, Trials, read_search, read_trials, take_epoch, take_event
 from launch.journal import Journal
+from launch.lock import disk_errors, held
 from launch.loggers import Loggers
+from launch.recovery import cut_torn_end, lost_their_end, mended
 from launch.remote.mirror import Mirror
+from launch.syncing import Syncer
 from search_spaces.errors import RunError
-from trainables.checkpoint import PROCESS_FILE, stored_row, write_whole
+from trainables.checkpoint import PROCESS_FILE, stored_row
 from trainables.config_io import dump_config, parse_config
 from trainables.s3 import Remote
+from trainables.writing import make_folder, sync_folder, write_whole
 
 
 class Records:
@@ -42,6 +46,7 @@ class Records:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.trials: Trials = {}
+        self.syncer: Syncer | None = None  # while the lock is held
         self.journal: Journal | None = None  # told of everything that is recorded
         self.loggers: Loggers | None = None  # likewise
         self.mirror: Mirror | None = None  # of a run that is kept on S3
@@ -54,22 +59,24 @@ class Records:
     @classmethod
     def create(cls, run_dir: Path, search_json: Mapping[str, Any]) -> Records:
         """Make the directory. Raises RunError where it exists or cannot be written."""
-        if run_dir.exists():
-            raise exists_already(run_dir)
         records = cls(run_dir)
-        with _disk_errors(run_dir):
-            run_dir.mkdir(parents=True)
+        with disk_errors(run_dir):
+            make_folder(run_dir.parent)
+            try:
+                run_dir.mkdir()  # of two processes at one moment, one makes it
+            except FileExistsError:
+                raise exists_already(run_dir) from None
+            sync_folder(run_dir.parent)
             records.write_search(search_json)
-            for name in ("trials.jsonl", "epochs.jsonl"):
+            for name in ("epochs.jsonl", "trials.jsonl"):  # the lock's file is last
                 (run_dir / name).touch()
+            sync_folder(run_dir)
         return records
 
     @classmethod
     def open(cls, run_dir: Path) -> tuple[Records, dict[str, Any]]:
-        """Read a run that was started before; also returns its search.json. A torn last line is cut off."""
+        """Read a run that was started before; also returns its search.json. Changes nothing: see `locked`."""
         search_json = read_search(run_dir)
-        for name in ("trials.jsonl", "epochs.jsonl"):
-            _cut_torn_end(run_dir / name)
         records = cls(run_dir)
         records.trials = read_trials(run_dir)
         return records, search_json
@@ -77,10 +84,13 @@ class Records:
     def write_search(self, search_json: Mapping[str, Any]) -> None:
         """Raises RunError where the disk is full or the folder read-only; what was there before is then still there."""
         text = json.dumps({"version": VERSION, **search_json}, indent=1, default=str)
-        partial = self.run_dir / ".search.json.partial"
-        with _disk_errors(self.run_dir):
-            partial.write_text(text)
-            partial.replace(self.run_dir / "search.json")
+        with disk_errors(self.run_dir):
+            write_whole(self.run_dir / "search.json", lambda path: path.write_text(text))
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next trial: one that no trial has had, also where a line was lost."""
+        return 1 + max(map(int, self.trials), default=-1)
 
     def proposed(self, trial_id: str, params: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
         self._event({"event": "proposed", "trial_id": trial_id, "params": params, "config": config, "origin": origin})
@@ -99,6 +109,10 @@ class Records:
     def outgrown(self, trial_id: str, memory_mb: float) -> None:
         """Its memory ran out at so much."""
         self._event({"event": "outgrown", "trial_id": trial_id, "memory_mb": memory_mb})
+
+    def noted(self, trial_id: str, note: str) -> None:
+        """What happened to it that its epochs do not tell."""
+        self._event({"event": "noted", "trial_id": trial_id, "note": note})
 
     def ended(self, trial_id: str, status: str, reason: str) -> None:
         assert status in STATUSES, status
@@ -124,6 +138,17 @@ class Records:
         """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt. among: the
         only trials that have files left, where that is known."""
         kept = set(trial_ids)
+        if self.syncer is None:
+            self._delete_others(kept, among)
+        else:  # after a power cut no trial runs whose state is gone
+            trials = list(self.trials.values() if among is None else among)
+            ended = [trial for trial in trials if trial.status not in ("running", "interrupted")]
+            self.syncer.after(lambda: self._delete_others(kept, ended))
+        if self.mirror is not None:
+            unfinished = [one.trial_id for one in self.trials.values() if one.status in ("running", "interrupted")]
+            self.mirror.keep_only(kept, unfinished, self.trials)
+
+    def _delete_others(self, kept: set[str], among: Iterable[Trial] | None) -> None:
         for trial in self.trials.values() if among is None else among:
             if trial.status in ("running", "interrupted"):
                 continue  # they may go on
@@ -135,9 +160,6 @@ class Records:
             if trial.trial_id not in kept:
                 for folder in folders:
                     shutil.rmtree(folder, ignore_errors=True)
-        if self.mirror is not None:
-            unfinished = [one.trial_id for one in self.trials.values() if one.status in ("running", "interrupted")]
-            self.mirror.keep_only(kept, unfinished, self.trials)
 
     def copy_state(self, donor: str, heir: str) -> int | None:
         """Let a trial that is still to be proposed begin where another one stands: after which epoch; None where that
@@ -146,7 +168,7 @@ class Records:
             return self.mirror.copy_state(donor, heir)
         source, target = (self.run_dir / "checkpoints" / name / "last.pt" for name in (donor, heir))
         try:
-            with _disk_errors(self.run_dir):
+            with disk_errors(self.run_dir):
                 write_whole(target, lambda path: shutil.copyfile(source, path))
         except RunError:
             if source.exists():
@@ -166,7 +188,7 @@ class Records:
         if best is None:
             return
         text = dump_config(parse_config(best.config, f"trial {best.trial_id}"))
-        with _disk_errors(self.run_dir):
+        with disk_errors(self.run_dir):
             write_whole(
                 self.run_dir / "best.yaml",
                 lambda path: path.write_text(f"# trial {best.trial_id} of run {self.run_dir.name}\n{text}"),
@@ -174,20 +196,23 @@ class Records:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time works on a run; the lock ends with the process. Raises RunError where it is held."""
-        with (self.run_dir / "trials.jsonl").open("r+b") as file:  # NFS locks only what may be written
-            for attempt in range(5):
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if attempt == 4:
-                        raise RunError(
-                            f"{self.run_dir}: another process is working on this run. "
-                            "Wait for it, or stop it with Ctrl-C."
-                        ) from None
-                    time.sleep(0.1)  # somebody may only look: `in_use`
-            yield
+        """Work on the run as the only process. What a crash left is put right first, and what is appended meanwhile
+        reaches the disk every few seconds. Raises RunError where another process holds the lock, or a line is damaged.
+        """
+        with held(self.run_dir):
+            with disk_errors(self.run_dir):
+                for name in ("trials.jsonl", "epochs.jsonl"):
+                    cut_torn_end(self.run_dir / name)
+                self.trials = mended(self.run_dir)
+            self.syncer = Syncer(self.run_dir / "epochs.jsonl", self.run_dir / "trials.jsonl")
+            self.syncer.start()
+            try:
+                for trial in lost_their_end(self.run_dir, self.trials):
+                    self.ended(trial.trial_id, "interrupted", "the machine stopped before its last epochs were stored")
+                yield
+            finally:
+                self.syncer.close()
+                self.syncer = None
 
     def _event(self, row: Mapping[str, Any]) -> None:
         whole = {"time": time.time(), **row}
@@ -198,7 +223,7 @@ class Records:
         if self.mirror is not None:
             self.mirror.check()
         line = json.dumps(row, default=str, allow_nan=False) + "\n"
-        with _disk_errors(self.run_dir):
+        with disk_errors(self.run_dir):
             descriptor = os.open(self.run_dir / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 written = os.write(descriptor, line.encode())
@@ -207,6 +232,8 @@ class Records:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(descriptor)
+        if self.syncer is not None:
+            self.syncer.appended(self.run_dir / name, soon=row.get("event") == "ended")
 
 
 def exists_already(run_dir: Path | Remote) -> RunError:
@@ -215,26 +242,3 @@ def exists_already(run_dir: Path | Remote) -> RunError:
         f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "
         f"or go on with it: `visionsweep resume {run_dir}`."
     )
-
-
-def _cut_torn_end(path: Path) -> None:
-    """Cut off a last line that a crash left unfinished, so that the next one does not join it."""
-    if path.exists():
-        raw = path.read_bytes()
-        os.truncate(path, raw.rfind(b"\n") + 1)
-
-
-class _disk_errors:  # noqa: N801 (reads as a statement)
-    """A full disk or a read-only folder as one sentence."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise RunError(
-                f"{self.run_dir}: cannot be written ({error.strerror or error}). "
-                "Free some space or choose another --runs-dir."
-            ) from None

@@ -22,13 +22,14 @@ from analysis.load import Run, load_run
 from analysis.trials import Trial
 from launch.run_data import data_of_run
 from launch.train import train_on
-from search_spaces.errors import ConfigError
+from search_spaces.errors import ConfigError, RunError
 from search_spaces.names import did_you_mean, mode_of
-from trainables.checkpoint import write_whole
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.data.loader import TrialData
 from trainables.data.same_data import what_changed
+from trainables.files import read_object
+from trainables.writing import write_whole
 
 ON = ("train", "train+val")
 # What needs the validation split's scores, and how it is turned off.
@@ -130,8 +131,8 @@ def _finished(out: Path, data: TrialData) -> dict[str, Any] | None:
     if not (out / "data.json").is_file() or out.with_name(f"{out.name}.training").exists():
         return None
     try:
-        told: dict[str, Any] = json.loads((out / "metrics.json").read_text())
-        same = not what_changed(data.dataset, json.loads((out / "data.json").read_text()))
-    except (ValueError, LookupError, OSError):
-        return None
+        told = read_object(out / "metrics.json")
+        same = not what_changed(data.dataset, read_object(out / "data.json"))
+    except (RunError, TypeError, AttributeError):
+        return None  # damaged: it is trained again
     return told if same else None

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.trials import Trial
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME
+from search_spaces.errors import RunError
 from search_spaces.objectives import measured
 from search_spaces.search import Search
 
@@ -37,7 +38,16 @@ class Replay:
         self.search, self.objectives = search, search.compared
 
     def frozen(self, record: Trial) -> FrozenTrial:
-        """A record as a trial of a study, in the state that it truly has."""
+        """A record as a trial of a study, in the state that it truly has. Raises RunError where its parameters are not
+        of the search."""
+        try:
+            return self._frozen(record)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise RunError(
+                f"trials.jsonl: trial {record.trial_id} is not one of this search ({error}). Delete its lines."
+            ) from None
+
+    def _frozen(self, record: Trial) -> FrozenTrial:
         ranges = _Ranges(record.params)
         self.search.draw(ranges)
         values, state = self.values(record), STATES.get(record.status, TrialState.RUNNING)

@@ -16,9 +16,11 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
+from analysis.sessions import RESUMED, spent_s, times_written, versions_before, versions_changed
+from analysis.shapes import value_at
 from analysis.trials import read_search
 from launch import preflight
-from launch.budget import ENDED, RESUMED, closing_s, gone_on_with, said_of, spent_s, times_written
+from launch.budget import ENDED, closing_s, gone_on_with, said_of
 from launch.callback import RunCallback
 from launch.engine.tried import nothing_left
 from launch.interrupt import ctrl_c, stop_everywhere
@@ -30,7 +32,7 @@ from launch.machines.joining import Machines, at_once_on
 from launch.machines.lost import watched_ray
 from launch.machines.packing import Packer
 from launch.machines.room import plan, worth_of
-from launch.prepare import RunOptions, load_data, prepared
+from launch.prepare import RunOptions, load_data, options_of, prepared
 from launch.progress import Progress
 from launch.records import Records
 from launch.remote.mirror import Mirror
@@ -49,6 +51,14 @@ from trainables.data.words import counted
 from trainables.trainable import TrialSettings, VisionTrainable
 
 LIBRARIES = ("torch", "torchvision", "ray", "optuna", "timm", "albumentations", "torchmetrics", "visionsweep")
+
+
+OTHER_VERSIONS = "Other versions are installed than the run had: trials before and after may differ by that alone"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the libraries that decide what a trial gives."""
+    return {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}}
 
 
 def start(search: Search, name: str, runs_dir: str, options: RunOptions, console: Console, started: float) -> Records:
@@ -72,7 +82,7 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
         "search": search_to_json(search),
         "data": dataset.describe(),
         "options": asdict(options),
-        "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
+        "versions": versions(),
         "machine": {"node": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()},
         "command": sys.argv[1:],
         "started": started,
@@ -112,12 +122,13 @@ def _go_on(
     console: Console,
     started: float,
 ) -> Records:
-    records, search_json = Records.open(place.folder)
+    read_search(place.folder)  # is it a run at all?
+    records = Records(place.folder)
     with records.locked():
-        records, search_json = Records.open(place.folder)  # what the last holder of the lock wrote
+        search_json = read_search(place.folder)  # what the last holder of the lock wrote
         records.mirror = mirror
-        search = search_from_json(search_json["search"])
-        options = RunOptions(**_with_one_gpu(search_json["options"], console))
+        search = search_from_json(value_at(search_json, "search"))
+        options = options_of({**search_json, "options": _with_one_gpu(value_at(search_json, "options"), console)})
         if options.cache_dir is not None and cache_dir is not None:
             options = replace(options, cache_dir=str(cache_dir.resolve()))
         if (said := nothing_left(search, records.trials)) is not None:
@@ -128,13 +139,15 @@ def _go_on(
         sitting, options = gone_on_with(options, len(records.trials), spent, more_trials, budget_s)
         check_loggers(options.log)
         dataset = load_data(search, options)
-        require_same(dataset, options.data, search_json["data"])
+        require_same(dataset, options.data, value_at(search_json, "data"))
         print_found(dataset, console)
         shared = Shared(dataset, place, options.cache)
         shared.require()
         ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}
-        resumed = [*search_json.get(RESUMED, ()), started]
+        resumed = [*search_json.get(RESUMED, ()), {"time": started, "versions": versions()}]
         search_json.pop(ENDED, None)
+        if changed := versions_changed(versions_before(search_json), versions()):
+            console.print(f"{OTHER_VERSIONS} ({changed}).", style="yellow", soft_wrap=True)
         records.write_search({**search_json, "options": {**search_json["options"], **ends}, RESUMED: resumed})
         if budget_s is None and not more_trials and (said := said_of(sitting, options)):
             console.print(said, style="yellow", soft_wrap=True)

@@ -97,16 +97,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self.unfinished:
             record = self.unfinished.pop(0)
             self.trial_ids[trial_id] = record.trial_id
-            recorded = max((row["epoch"] for row in record.epochs), default=0)
             gone_on = {"trial_id": record.trial_id, "config": record.config, "resume": True}
-            return self._placed({**gone_on, "epochs_recorded": recorded})
+            return self._placed({**gone_on, "epochs_recorded": record.epochs_recorded})
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         if self.proposals.nothing_left is not None:
             return self._ends()
-        ours = f"{len(self.records.trials):04d}"
+        number = self.records.next_number
+        ours = f"{number:04d}"
         copied = self._heir(ours)
-        asked = self.proposals.ask(len(self.records.trials))
+        asked = self.proposals.ask(number)
         if copied is not None and (asked is None or asked[0].params != copied.params):  # it would not fit any more
             self.records.drop_state(ours)
             copied = None

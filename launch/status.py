@@ -12,9 +12,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from analysis.trials import Trial, Trials, read_lines, read_search, read_trials
+from analysis.sessions import session_starts, spent_s
+from analysis.shapes import value_at
+from analysis.trials import Trial, Trials, read_search, read_trials
 from analysis.words import duration
-from launch.budget import ENDED, spent_s
+from launch.budget import ENDED
 from launch.machines import jobs
 from launch.progress import Progress
 from launch.remote.views import records_at
@@ -60,11 +62,12 @@ def run_view(run: str, console: Console) -> View:
 def _records_view(run_dir: str, folder: Path, goes_on: bool, console: Console) -> View:
     search_json = read_search(folder)
     run = _Read(read_trials(folder))
-    search = search_from_json(search_json["search"])
-    progress = Progress(run, search, console, limited(search, search_json["options"]["num_trials"]), None)
+    search = search_from_json(value_at(search_json, "search"))
+    num_trials = limited(search, search_json.get("options", {}).get("num_trials"))
+    progress = Progress(run, search, console, num_trials, None)
     now = time.time()
-    ends = {row["trial_id"]: row["time"] for row in read_lines(folder / "trials.jsonl") if row["event"] == "ended"}
-    times = [row["time"] for row in read_lines(folder / "epochs.jsonl")]
+    ends = {trial.trial_id: trial.ended_s for trial in run.trials.values() if trial.ended_s is not None}
+    times = [row["time"] for trial in run.trials.values() for row in trial.epochs if "time" in row]
     if goes_on:
         pace = _pace(search_json, run.trials.values(), ends, times, now)
         notice = f"{run_dir}: runs."
@@ -94,15 +97,17 @@ def job_view(client: Any, url: str, job_id: str, console: Console) -> View:
 def _pace(
     search_json: dict[str, Any], trials: Iterable[Trial], ends: dict[str, float], times: list[float], now: float
 ) -> str:
-    begun = search_json["started"]
+    starts = session_starts(search_json)
+    begun, verb = starts[-1], "begun" if len(starts) == 1 else "resumed"
     since = max(begun, now - WINDOW_S)
     rate = sum(at > since for at in times) / max(1.0, now - since)
-    parts = [f"{rate:.2f} epochs/s", f"begun {duration(now - begun)} ago"]
-    left_s = (search_json["options"]["budget_s"] or 0.0) - spent_s(search_json, [*ends.values(), *times, now])
+    parts = [f"{rate:.2f} epochs/s", f"{verb} {duration(now - begun)} ago"]
+    options = search_json.get("options", {})
+    left_s = (options.get("budget_s") or 0.0) - spent_s(search_json, [*ends.values(), *times, now])
     estimates = [left_s] if left_s > 0 else []
     done = {trial.trial_id for trial in trials if trial.status not in ("running", "interrupted")}
-    lately = sum(ends[trial_id] > since for trial_id in done)
-    num_trials = limited(search_from_json(search_json["search"]), search_json["options"]["num_trials"])
+    lately = sum(ends.get(trial_id, 0.0) > since for trial_id in done)
+    num_trials = limited(search_from_json(value_at(search_json, "search")), options.get("num_trials"))
     if lately >= 3 and num_trials:
         estimates.append((now - since) / lately * max(0, num_trials - len(done)))
     return " · ".join([*parts, *([f"about {duration(min(estimates))} left"] if estimates else [])])

@@ -7,7 +7,8 @@
     │   ├── DataError          images, labels, masks, splits
     │   ├── WeightsError       pretrained weights that cannot be had
     │   ├── RunError           a run directory or an export: exists already, missing, unreadable, unwritable
-    │   │   └── DiskFull       there is no room for it
+    │   │   ├── DiskFull       there is no room for it
+    │   │   └── Damaged        a training's stored state cannot be read
     │   └── StorageError       a bucket that cannot be reached, read or written
     └── TrialEnded             one trial cannot go on; the search does
         ├── Diverged           the loss is not finite
@@ -50,6 +51,19 @@ class RunError(InputError):
 
 class DiskFull(RunError):
     """There is no room for what is to be stored."""
+
+
+class Damaged(RunError):
+    """The stored state of a training cannot be read: what it held is lost, the training can begin anew."""
+
+    def __init__(self, path: object, why: str) -> None:
+        super().__init__(
+            f"{path}: cannot be read as a checkpoint of this configuration ({why}). Delete it to start the trial anew."
+        )
+        self.path, self.why = path, why
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[object, str]]:
+        return type(self), (self.path, self.why)
 
 
 class StorageError(InputError):

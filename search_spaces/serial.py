@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from search_spaces.errors import ConfigError, RunError
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick
 from search_spaces.search import Search
 
@@ -57,4 +58,9 @@ def search_to_json(search: Search) -> dict[str, Any]:
 
 
 def search_from_json(values: Mapping[str, Any]) -> Search:
-    return Search(**{key: from_json(value) for key, value in values.items()})
+    """Raises RunError where a run's search.json is damaged, or of a version that knew other fields."""
+    try:
+        return Search(**{key: from_json(value) for key, value in values.items()})
+    except (ConfigError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise RunError(f"search.json: 'search' cannot be read ({why}). Restore it from a copy.") from None

@@ -8,13 +8,11 @@ predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoc
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-import shutil
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +20,17 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from search_spaces.errors import DiskFull, RunError
+from search_spaces.errors import Damaged, RunError
 from search_spaces.names import mode_of
+from trainables.config import TrialConfig
+from trainables.failures import is_out_of_memory
+from trainables.files import one_line, parse_json, read_npz
 from trainables.loop import EpochResult
 from trainables.optimizers import load_optimizer
 from trainables.state import TrainState
+from trainables.writing import write_whole as write_whole
 
 PROCESS_FILE = "process.json"
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it there: a reader sees the old file or the new one.
-
-    Raises DiskFull where there is no room for it, whatever `write` makes of that.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except Exception as error:
-        if not _is_full(error, path.parent):
-            raise
-        raise DiskFull(f"{path}: the disk is full. Free some space.") from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _is_full(error: Exception, folder: Path) -> bool:
-    """torch and safetensors say it in words of their own; what was written by then still takes the room."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return shutil.disk_usage(folder).free < 2**20
 
 
 @dataclass(frozen=True)
@@ -63,7 +38,8 @@ class TrialFiles:
     """The files of one trial.
 
     metric, mode: which epochs are its best; `keep_best` of them are kept. ensemble, ensemble_metric: so many epochs
-    are kept to be averaged, the best by that metric (None: the same one).
+    are kept to be averaged, the best by that metric (None: the same one). rows: of the trial's epochs so far, which
+    last.pt holds for records that lost them. notes: what was found damaged, and is gone.
     """
 
     checkpoints: Path
@@ -73,6 +49,14 @@ class TrialFiles:
     keep_best: int
     ensemble: int = 1
     ensemble_metric: str | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list, compare=False)
+    notes: list[str] = field(default_factory=list, compare=False)
+
+    @classmethod
+    def below(cls, run_dir: Path, trial_id: str, metric: str, mode: str, config: TrialConfig) -> TrialFiles:
+        checkpoints, predictions = (run_dir / room / trial_id for room in ("checkpoints", "predictions"))
+        kept = config.keep_best, config.ensemble, config.ensemble_metric
+        return cls(checkpoints, predictions, metric, mode, *kept)
 
     @property
     def last(self) -> Path:
@@ -81,8 +65,10 @@ class TrialFiles:
     def save(self, result: EpochResult, *, to_go_on: bool) -> bool:
         """Store an epoch; returns whether it is among those to keep. `to_go_on`: write last.pt as well."""
         is_kept = self._keep_if_good(result)
+        before = [row for row in self.rows if row["epoch"] < result.epoch]
+        self.rows[:] = [*before, {"trial_id": self.checkpoints.name, **result.row()}]
         if to_go_on:
-            write_whole(self.last, lambda path: torch.save(_pack(result), path))
+            write_whole(self.last, lambda path: torch.save({**_pack(result), "rows": self.rows}, path))
         return is_kept
 
     def best(self) -> tuple[int, dict[str, float]] | None:
@@ -98,6 +84,7 @@ class TrialFiles:
         return self._ensemble(stored) or _best_epochs(stored, self.metric, self.mode, 1)
 
     def _keep_if_good(self, result: EpochResult) -> bool:
+        self._drop_damaged()
         before = self._stored()
         before.pop(result.epoch, None)  # trained again after a crash
         after = {**before, result.epoch: result.metrics}
@@ -128,6 +115,28 @@ class TrialFiles:
         """Epoch -> metrics of the epochs whose files are here: the files themselves are the memory."""
         return {epoch_of(path): _stored_metrics(path) for path in self.predictions.glob("epoch-*.npz")}
 
+    def take_up(self, epochs_recorded: int) -> deque[dict[str, Any]]:
+        """Remember the epochs that last.pt holds, and return those that are stored here and not recorded: the driver
+        died in between, or the power failed."""
+        self.rows[:] = stored_rows(self.last, self.checkpoints.name) if self.last.exists() else []
+        return deque(row for row in self.rows if row["epoch"] > epochs_recorded)
+
+    def note(self) -> dict[str, str]:
+        """What a person should hear of, once."""
+        notes = " ".join(self.notes)
+        self.notes.clear()
+        return {"note": notes} if notes else {}
+
+    def _drop_damaged(self) -> None:
+        """An epoch whose predictions cannot be read is no longer among the kept ones."""
+        for path in self.predictions.glob("epoch-*.npz"):
+            try:
+                _stored_metrics(path)
+            except RunError as error:
+                for file in reversed(self.files_of(epoch_of(path))):
+                    file.unlink(missing_ok=True)
+                self.notes.append(f"epoch {epoch_of(path)} is no longer kept: {error}")
+
     def files_of(self, epoch: int) -> tuple[Path, Path]:
         """(weights, validation predictions) of an epoch."""
         name = f"epoch-{epoch:04d}"
@@ -151,11 +160,13 @@ def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, co
 
 
 def _stored_metrics(path: Path) -> dict[str, float]:
+    told = str(read_npz(path, only=("metrics",))["metrics"])
     try:
-        with np.load(path) as stored:
-            metrics: dict[str, float] = json.loads(str(stored["metrics"]))
-    except (ValueError, KeyError, OSError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}). Delete it.") from None
+        metrics = parse_json(told)
+        if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+            raise ValueError("its metrics are no numbers")
+    except ValueError as error:
+        raise RunError(f"{path}: cannot be read ({one_line(error)}). Delete it.") from None
     return metrics
 
 
@@ -191,10 +202,22 @@ def stored_row(path: Path) -> dict[str, Any] | None:
     return row
 
 
+def stored_rows(path: Path, trial_id: str) -> list[dict[str, Any]]:
+    """The results of the trial's epochs up to the one that a last.pt was written after, without those of a trial that
+    it was copied from; none where it cannot be read."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        rows: list[dict[str, Any]] = stored.get("rows", [{"trial_id": trial_id, **stored["row"]}])  # none before 0.5
+        return [row for row in rows if row["trial_id"] == trial_id]
+    except Exception:
+        return []
+
+
 def load_state(path: Path) -> Callable[[TrainState], None]:
     """What `fit(resume=...)` takes: fills a freshly built state with the one stored at `path`.
 
     Tensors and plain values only (weights_only): a checkpoint from somewhere else cannot run code here.
+    The filling raises Damaged.
     """
 
     def fill(state: TrainState) -> None:
@@ -213,10 +236,8 @@ def load_state(path: Path) -> Callable[[TrainState], None]:
         except FileNotFoundError:
             raise
         except Exception as error:
-            why = " ".join(str(error).split())[:200]
-            raise RunError(
-                f"{path}: cannot be read as a checkpoint of this configuration ({why}). "
-                "Delete it to start the trial anew."
-            ) from None
+            if is_out_of_memory(error):  # nothing is wrong with the file
+                raise
+            raise Damaged(path, one_line(error)) from None
 
     return fill

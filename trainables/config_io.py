@@ -18,6 +18,7 @@ from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
 from trainables.config_model import ClassifierConfig, SegmenterConfig, kind_of_model
+from trainables.files import read_yaml, short
 
 
 def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -> TrialConfig:
@@ -36,19 +37,18 @@ def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -
 
 def load_config(path: Path) -> TrialConfig:
     """Read a YAML configuration, as a recipe or an export has it."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML configuration.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())}). Mend that line.") from None
+    return parse_config(read_config(path), str(path))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML configuration holds, not parsed yet."""
+    values = read_yaml(path, "Name a YAML configuration.", ConfigError)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values. `visionsweep export` writes such a file.")
-    return parse_config(values, str(path))
+    for key in values:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path}: a key is a word, got {short(key)}. Change it.")
+    return values
 
 
 def dump_config(config: TrialConfig) -> str:

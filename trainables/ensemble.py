@@ -27,7 +27,7 @@ def load_models(config: TrialConfig, num_classes: int, files: Sequence[Path], de
         try:
             model.load_state_dict(load_file(file))
         except Exception as error:
-            first = str(error).splitlines()[0]
+            first = next(iter(str(error).splitlines()), type(error).__name__)
             raise RunError(f"{file}: does not fit its configuration ({first}). Export the trial anew.") from None
         model = model.to(device).eval()
         models.append(model.to(memory_format=torch.channels_last) if config.channels_last else model)

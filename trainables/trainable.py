@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import ray
 import torch
 from ray import tune
 
-from search_spaces.errors import ConfigError, DiskFull, Diverged, Interrupted, StorageError
-from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state, stored_row
+from search_spaces.errors import ConfigError, Damaged, DiskFull, Diverged, Interrupted, StorageError
+from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
@@ -46,11 +47,11 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     there is for others. A trial goes on from its last.pt, where it has one. Every result carries `trial_id`,
     `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
     `images_per_s`, `lr`, `device` (cpu or cuda), `precision` (what it computed in), what it costs (COSTS of
-    `search_spaces.names`) and the metric under its own name. A packed trial also gives results that are no epochs:
-    `peak_memory_mb` of its first batches, and `out_of_memory`.
+    `search_spaces.names`) and the metric under its own name, and `note` where something was found damaged. A packed
+    trial also gives results that are no epochs: `peak_memory_mb` of its first batches, and `out_of_memory`.
     """
 
-    unrecorded: dict[str, Any] | None = None  # a result that is stored and not yet reported
+    unrecorded: deque[dict[str, Any]]  # results that are stored and not yet reported
     mirror: TrialMirror | None = None
 
     def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
@@ -69,9 +70,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        stored, self.unrecorded = self.unrecorded, None
-        if stored is not None:
-            return self._trained(stored, last=False, reason="")
+        if self.unrecorded:
+            return self._trained(self.unrecorded.popleft(), last=False, reason="")
         try:
             result = next(self.epochs)
             row = result.row()
@@ -79,6 +79,8 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.files.save(result, to_go_on=not result.last)
             if self.mirror is not None:
                 self.mirror.send(row)
+        except Damaged as reason:
+            return self._anew(reason)
         except StopIteration:  # gone on with after its very last epoch
             return self._ended("complete", "")
         except (Interrupted, StorageError) as reason:  # where S3 does not answer, the trial can go on another time
@@ -109,7 +111,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint_dir: str | None) -> None:
         if checkpoint_dir is not None:
-            self.unrecorded = None  # paused, not killed: all of it was reported
+            self.unrecorded = deque()  # paused, not killed: all of it was reported
             self.epochs = self._fit(Path(checkpoint_dir, "last.pt"))
 
     def cleanup(self) -> None:
@@ -121,19 +123,11 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self.trial, self.halved, self.share = config, False, self._share(config)
         self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
         root = self.settings.run_dir if self.settings.run_uri is None else scratch(self.settings.run_dir)
-        self.files = TrialFiles(
-            root / "checkpoints" / config["trial_id"],
-            root / "predictions" / config["trial_id"],
-            self.settings.metric,
-            self.settings.mode,
-            self.parsed.keep_best,
-            self.parsed.ensemble,
-            self.parsed.ensemble_metric,
-        )
+        self.files = TrialFiles.below(root, config["trial_id"], self.settings.metric, self.settings.mode, self.parsed)
         try:
             self._open_files()
         except StorageError as error:
-            self.epochs, self.unrecorded = failing(error), None
+            self.epochs, self.unrecorded = failing(error), deque()
             return
         # Also where Ray starts the trial again by itself, after its process died: the folder is this trial's alone.
         resume = self.files.last.exists()
@@ -141,10 +135,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         if self.share.measure and not resume:
             self.should_stop = FirstBatches(self.should_stop, self.device, self.parsed.accumulate + 1)
         self.epochs = self._fit(self.files.last if resume else None)
-        # Stored here, but its result never reached the run directory: the driver died in between.
-        row = stored_row(self.files.last) if resume else None
-        recorded = row is None or row["epoch"] <= config.get("epochs_recorded", 0)
-        self.unrecorded = None if recorded else row
+        self.unrecorded = self.files.take_up(config.get("epochs_recorded", 0))
 
     def _share(self, config: Mapping[str, Any]) -> TrialShare:
         """Of a trial that is not packed, what all of the run have."""
@@ -180,6 +171,13 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         # Who packs trials is told: this one needs more than there is.
         return self._goes_on(out_of_memory=True) if "share" in self.trial else self.step()
 
+    def _anew(self, error: Damaged) -> dict[str, Any]:
+        """From the start: a state that cannot be read costs the trial its progress, never the trial."""
+        self.files.notes.append(f"its state cannot be read, so it begins anew ({error.why}).")
+        self.files.last.unlink(missing_ok=True)
+        self._again(self.parsed, error)
+        return self.step()
+
     def _again(self, parsed: TrialConfig, error: Exception) -> None:
         """From the last whole epoch, or the start."""
         error.__traceback__ = None  # its frames hold the tensors that did not fit
@@ -209,16 +207,18 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             "reason": reason,
             "done": last,
         }
+        result |= self.files.note()
         value = row["metrics"].get(self.settings.metric)
         # Where the metric is not defined on this split there is nothing to compare: ASHA lets such a result pass.
         return result if value is None else {**result, self.settings.metric: value}
 
     def _goes_on(self, **said: Any) -> dict[str, Any]:
         """Something to tell between two epochs."""
-        return {"trial_id": self.trial["trial_id"], "status": "running", "reason": "", "done": False, **said}
+        return {**self._ended("running", ""), "done": False, **said}
 
     def _ended(self, status: str, reason: object) -> dict[str, Any]:
-        return {"trial_id": self.trial["trial_id"], "status": status, "reason": str(reason), "done": True}
+        plain = {"trial_id": self.trial["trial_id"], "status": status, "reason": str(reason), "done": True}
+        return {**plain, **self.files.note()}
 
     def _release(self) -> None:
         """Free the old model and the GPU's memory before the next one is built."""

@@ -180,7 +180,6 @@ class PackedTrials(TrialScheduler):  # type: ignore[misc]
         return str(self.base.debug_string())
 
     def _give(self, trial: Any, share: TrialShare) -> None:
-        epochs = self.packer.records.trials[trial.config["trial_id"]].epochs
-        recorded = max((row["epoch"] for row in epochs), default=0)
+        recorded = self.packer.records.trials[trial.config["trial_id"]].epochs_recorded
         trial.config.update(share=asdict(share), epochs_recorded=recorded)
         trial.update_resources(resources_of(trial.config))

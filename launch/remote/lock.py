@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import RunError, StorageError
+from trainables.files import parse_json
 from trainables.s3 import Remote
 
 LOCK_FILE = "lock.json"
@@ -116,7 +117,7 @@ def at_work(run: Remote) -> bool:
 
 def _holder(content: bytes) -> dict[str, Any]:
     with suppress(ValueError):
-        found = json.loads(content)
+        found = parse_json(content.decode())
         if isinstance(found, dict):
             return found
     return {}

@@ -20,13 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.trials import read_lines, read_trials
+from analysis.shapes import epoch_problem
+from analysis.trials import read_lines, read_search, read_trials
 from launch.remote.lock import RemoteLock
 from launch.remote.views import read_records
 from search_spaces.errors import RunError, StorageError
-from trainables.checkpoint import PROCESS_FILE, stored_row, write_whole
+from trainables.checkpoint import PROCESS_FILE, stored_row
+from trainables.files import json_or_error, parse_json
 from trainables.s3 import Remote
 from trainables.trial_mirror import ROWS_FILE
+from trainables.writing import write_whole
 
 READ_ORDER = ("trials.jsonl", "epochs.jsonl", "search.json", "best.yaml", "study.journal")
 SEND_ORDER = ("search.json", "epochs.jsonl", "trials.jsonl", "best.yaml", "study.journal")
@@ -167,9 +170,9 @@ class Mirror:
 
     def _is_ahead(self, records: dict[str, bytes]) -> bool:
         """Whether the working copy is this run's, and has all that S3 has: its driver was killed on this machine."""
-        with suppress(OSError, ValueError):
-            mine = json.loads((self.folder / "search.json").read_bytes())
-            if mine.get("started") != json.loads(records["search.json"]).get("started"):
+        with suppress(OSError, RunError, ValueError, AttributeError):
+            mine, theirs = read_search(self.folder), parse_json(records["search.json"].decode())
+            if mine.get("started") != theirs.get("started"):
                 return False
             names = ("trials.jsonl", "epochs.jsonl")
             return all((self.folder / name).read_bytes().startswith(records[name]) for name in names)
@@ -197,8 +200,5 @@ def _belongs(kept: _Kept, trial_id: str, name: str) -> bool:
 
 def _lines(content: bytes) -> list[dict[str, Any]]:
     """Those of a trial's own file; a damaged one is none."""
-    rows = []
-    for line in content.splitlines():
-        with suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
+    rows = (json_or_error(line) for line in content.splitlines())
+    return [row for row in rows if not isinstance(row, ValueError) and epoch_problem(row) is None]

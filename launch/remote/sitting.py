@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from launch.lock import held
 from launch.preflight import check_room, check_runs_dir
-from launch.records import Records, exists_already
+from launch.records import exists_already
 from launch.remote.lock import RemoteLock
 from launch.remote.mirror import Mirror
 from launch.remote.places import Place
@@ -44,7 +45,7 @@ def mirrored(place: Place, say: Callable[[str], object], *, new: bool = False) -
         if new and place.remote.exists("search.json"):
             raise exists_already(place.remote)
         if (place.folder / "trials.jsonl").exists():
-            with Records(place.folder).locked():
+            with held(place.folder):
                 pass  # no process here works on it
         if new and place.folder.exists():  # of a run that is no longer on S3
             shutil.rmtree(place.folder)

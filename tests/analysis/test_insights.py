@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from analysis.spent import best_so_far, spent, standing
 from analysis.style import PALETTE, STATUS_COLOURS
 from analysis.timeline import failures, timeline
 from analysis.tradeoff import costs
+from analysis.trials import take_event
 from search_spaces.errors import ConfigError
 
 
@@ -174,3 +176,38 @@ def test_every_colour_can_be_seen_on_a_white_and_on_a_dark_page(colour: str) -> 
     for page in ("#ffffff", "#14171b"):
         low, high = sorted((luminance(colour), luminance(page)))
         assert (high + 0.05) / (low + 0.05) >= 3
+
+
+def test_a_pause_between_two_sessions_is_no_work(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", 6)
+    run = load_run(run_dir)
+    rows = [row for trial in run.trials for row in trial.epochs]
+    whole = spent(run).wall_s
+    assert whole == max(row["time"] for row in rows) - STARTED
+    paused_at = sorted(row["time"] for row in rows)[len(rows) // 2]
+    pause_s = 86_400.0
+    for row in rows:
+        row["time"] += pause_s if row["time"] > paused_at else 0.0
+    for trial in run.trials:
+        for name in ("started_s", "ended_s"):
+            at = getattr(trial, name)
+            setattr(trial, name, at + pause_s if at is not None and at > paused_at else at)
+    resumed = [{"time": paused_at + pause_s + 1.0, "versions": {}}]
+    after = replace(run, search={**run.search, "resumed": resumed})
+    assert spent(after).wall_s == pytest.approx(whole, abs=2.5)
+    assert timeline(after).eval("end_s - start_s").max() < 100
+    # In a container a process of the second session may have the first one's number, soon after it.
+    soon = replace(run, search={**run.search, "resumed": [{"time": rows[1]["time"] - 1.0}]})
+    assert len(timeline(soon)) > len(timeline(run))
+
+
+def test_a_resumed_trial_has_the_times_of_its_last_session() -> None:
+    trials: dict[str, Trial] = {}
+    row = {"trial_id": "0000", "time": 1.0}
+    take_event(trials, {**row, "event": "proposed", "params": {}, "config": {}})
+    take_event(trials, {**row, "time": 2.0, "event": "started"})
+    assert (trials["0000"].started_s, trials["0000"].ended_s) == (2.0, None)
+    take_event(trials, {**row, "time": 3.0, "event": "ended", "status": "interrupted", "reason": ""})
+    assert trials["0000"].ended_s == 3.0
+    take_event(trials, {**row, "time": 9.0, "event": "started"})
+    assert (trials["0000"].started_s, trials["0000"].ended_s) == (9.0, None)

@@ -156,7 +156,7 @@ def test_missing_predictions_are_told_and_the_rest_is_shown(tmp_path: Path) -> N
     (stored,) = run_dir.glob("predictions/*/*.npz")
     whole = stored.read_bytes()
     stored.write_bytes(whole[: len(whole) // 2])
-    assert re.search(r"What the trial confuses is not shown: .*epoch-0009\.npz cannot be read", page_of(run_dir).text)
+    assert re.search(r"What the trial confuses is not shown: .*epoch-0009\.npz: cannot be read", page_of(run_dir).text)
     stored.unlink()
     text = page_of(run_dir).text
     assert "What the trial confuses is not shown: the predictions of trial" in text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from launch.budget import gone_on_with, said_of, spent_s
+from analysis.sessions import same_session, spent_s, versions_before, versions_changed
+from launch.budget import gone_on_with, said_of
 from launch.prepare import RunOptions
 
 BUDGET = RunOptions(data="photos", budget_s=240.0)
@@ -58,3 +59,20 @@ def test_a_run_without_a_budget_goes_on_to_its_number_of_trials() -> None:
     sitting, options = gone_on_with(was, num_proposed=6, spent_s=80.0, more_trials=0, budget_s=None)
     assert sitting == options == was
     assert said_of(sitting, options) is None
+
+
+def test_a_resume_is_a_time_and_the_versions_then_or_of_old_runs_the_time_alone() -> None:
+    search_json = {"started": 1000.0, "resumed": [5000.0, {"time": 9000.0, "versions": {"torch": "3.0"}}]}
+    assert spent_s(search_json, [1010.0, 5030.0, 9001.0]) == 10 + 30 + 1
+    assert same_session(search_json, 5001.0, 5030.0)
+    assert not same_session(search_json, 1010.0, 5030.0)
+    assert not same_session(search_json, 5030.0, 9001.0)
+
+
+def test_other_versions_than_those_of_the_last_session_are_told() -> None:
+    begun = {"started": 1.0, "versions": {"torch": "2.0", "ray": "2.60"}}
+    resumed = {**begun, "resumed": [{"time": 2.0, "versions": {"torch": "2.1", "ray": "2.60"}}]}
+    now = {"torch": "2.1", "ray": "2.60", "timm": "1.0"}
+    assert versions_changed(versions_before(begun), now) == "torch 2.0 -> 2.1"
+    assert versions_changed(versions_before(resumed), now) is None
+    assert versions_changed(versions_before({"started": 1.0}), now) is None

@@ -140,6 +140,14 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, name: str) -> None:
     check(open_painted(Painted(), tmp_path))
 
 
+@pytest.mark.parametrize("name", ["index.npy", "meta.json", "pixels.u8"])
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"[" * 100_000, b"null", b"\0" * 300])
+def test_whatever_a_cache_holds_it_is_opened_or_built_again(tmp_path: Path, name: str, content: bytes) -> None:
+    open_painted(Painted(), tmp_path)
+    (tmp_path / "0123456789abcdef-30" / name).write_bytes(content)
+    check(open_painted(Painted(), tmp_path))
+
+
 def test_too_little_room_is_refused_before_decoding_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))

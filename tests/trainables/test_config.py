@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from pathlib import Path
@@ -372,3 +373,23 @@ def test_every_part_of_the_schema_is_strict_and_frozen() -> None:
     assert TrialConfig in found
     for part in found:
         assert {"strict": True, "frozen": True, "extra": "forbid"}.items() <= part.model_config.items(), part
+
+
+def places(values: Any) -> Any:
+    for key in list(values) if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ():
+        yield values, key
+        yield from places(values[key])
+
+
+NONSENSE = [None, True, 0, -1, 1e308, float("inf"), 10**40, "", "x", "\ud800", [], {}, [[1]], {"name": {}}, {1: 2}]
+
+
+@pytest.mark.parametrize("values", [CONFIG, FULL], ids=["plain", "full"])
+def test_whatever_stands_in_a_place_of_a_configuration_is_taken_or_refused_in_words(values: dict[str, Any]) -> None:
+    for number in range(len(list(places(copy.deepcopy(values))))):
+        for nonsense in NONSENSE:
+            changed = copy.deepcopy(values)
+            holder, key = list(places(changed))[number]
+            holder[key] = nonsense
+            with contextlib.suppress(ConfigError):
+                parse_config(changed)

@@ -230,3 +230,76 @@ def test_a_machine_without_room_for_decoded_images_decodes_them_every_time(
     trial.setup({"trial_id": "0000", "config": CONFIG, "resume": False}, digits().dataset, settings)
     assert trial.step()["status"] == "running"
     trial.cleanup()
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut to a thousand bytes": lambda content: content[:1000],
+    "emptied": lambda content: b"",
+    "of zeros": lambda content: b"\0" * len(content),
+    "no checkpoint": lambda content: b"something else",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_state_costs_the_trial_its_progress_and_not_the_trial(
+    started: Started, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    trial = started(epochs=2)
+    assert trial.step()["epoch"] == 1
+    last = trial.files.last
+    last.write_bytes(damage(last.read_bytes()))
+    trial.reset_config({"trial_id": "0000", "config": {**CONFIG, "epochs": 2}, "resume": True, "epochs_recorded": 1})
+    again = [trial.step(), trial.step()]
+    assert [result["epoch"] for result in again] == [1, 2]
+    assert again[0]["note"].startswith("its state cannot be read, so it begins anew (")
+    assert "note" not in again[1]
+    assert again[1]["status"] == "complete"
+
+
+def test_damaged_predictions_of_an_epoch_cost_that_epoch(started: Started) -> None:
+    trial = started(epochs=3, keep_best=3)
+    trial.step()
+    kept = trial.files.files_of(1)
+    kept[1].write_bytes(b"")
+    result = trial.step()
+    assert result["status"] == "running"
+    assert "epoch 1 is no longer kept" in result["note"]
+    assert not any(file.exists() for file in kept)
+    assert all(file.is_file() for file in trial.files.files_of(2))
+
+
+def test_no_epoch_is_missing_and_none_twice_where_the_records_are_behind_the_state(started: Started) -> None:
+    trial = started(epochs=4)
+    for _ in range(3):
+        trial.step()
+    asked = {"trial_id": "0000", "config": {**CONFIG, "epochs": 4}, "resume": True}
+    trial.reset_config({**asked, "epochs_recorded": 1})
+    assert [trial.step()["epoch"] for _ in range(3)] == [2, 3, 4]
+
+
+def test_what_a_copy_was_copied_from_is_not_reported_as_its_own(started: Started, tmp_path: Path) -> None:
+    trial = started(epochs=4)
+    for _ in range(2):
+        trial.step()
+    heir = tmp_path / "checkpoints" / "0007" / "last.pt"
+    heir.parent.mkdir(parents=True)
+    shutil.copyfile(trial.files.last, heir)
+    trial.reset_config({"trial_id": "0007", "config": {**CONFIG, "epochs": 4}, "resume": True})
+    assert [trial.step()["epoch"] for _ in range(2)] == [3, 4]
+
+
+def test_memory_that_runs_out_while_a_state_is_read_does_not_delete_it(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = started(epochs=2)
+    trial.step()
+    last = trial.files.last
+    trial.reset_config({"trial_id": "0000", "config": {**CONFIG, "epochs": 2, "batch_size": 15}, "resume": True,
+                        "epochs_recorded": 1})  # fmt: skip
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch, "load", full)
+    assert trial.step()["status"] == "oom"
+    assert last.exists()

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from search_spaces.errors import DataError
 
 CACHE_VERSION = 2
-NOT_WHOLE = (OSError, ValueError, KeyError, TypeError)  # what opening a folder raises that is no whole stack
+NOT_WHOLE = (Exception,)  # opening a folder that is no whole stack raises whatever numpy and JSON do
 
 
 class Stack:

@@ -26,10 +26,9 @@ def what_changed(dataset: Dataset, was: Mapping[str, Any]) -> str:
 
     A fingerprint covers images and labels and not the split. Older versions did not write `test`, or `counts`.
     """
-    if dataset.fingerprint != was["fingerprint"]:
-        return (
-            f"its images, labels or masks are others now (fingerprint {dataset.fingerprint}, was {was['fingerprint']})"
-        )
+    before = was.get("fingerprint")
+    if dataset.fingerprint != before:
+        return f"its images, labels or masks are others now (fingerprint {dataset.fingerprint}, was {before})"
     moved: dict[tuple[str, str], list[str]] = {}
     listed = [split for split in ("val", "test") if split in was]
     then_of = {name: split for split in listed for name in was[split]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.error import HTTPError
@@ -13,7 +12,6 @@ from urllib.request import Request, urlopen
 import huggingface_hub
 import timm
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -165,7 +163,8 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         else:
             stored = torch.load(path, map_location="cpu", weights_only=True)  # tensors only: no code runs from a file
             stored = next((stored[key] for key in ("state_dict", "model") if key in stored), stored)
-    except (OSError, RuntimeError, ValueError, TypeError, EOFError, pickle.UnpicklingError, SafetensorError):
+        stored = dict(stored.items())
+    except Exception:  # of pickle, zipfile, torch, safetensors
         raise WeightsError(f"{path}: is no file of weights. Name a .safetensors, .pt or .pth state dict.") from None
     # What DistributedDataParallel and our own classifier put in front of the backbone's names.
     return {

@@ -1,0 +1,45 @@
+"""Damaged files, drawn with a seed: every command refuses in a sentence or goes on; benchmarks/fuzz.py draws thousands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+CASES = 300
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from fuzz import make
+
+    return make(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.mark.filterwarnings("ignore")  # of numpy and pandas about the nonsense that they were given
+@pytest.mark.timeout(300)
+def test_hundreds_of_damaged_files_break_no_command(made: Any, tmp_path: Path) -> None:
+    from fuzz import COMMANDS, fuzz
+
+    found = fuzz(made, tmp_path / "case", range(CASES), one_command=True)
+    assert found.broken == []
+    assert sum(found.refused.values()) + sum(found.went_on.values()) == CASES
+    assert (found.refused + found.went_on).keys() == COMMANDS.keys(), "every command had some"
+
+
+def test_a_whole_run_is_read_by_every_command(made: Any, tmp_path: Path) -> None:
+    """Else refusing everything would pass."""
+    import shutil
+
+    from fuzz import COMMANDS
+
+    for name, command in COMMANDS.items():
+        case = tmp_path / name
+        shutil.copytree(made.export if name == "predict" else made.run, case)
+        command(case)
+    shutil.copytree(made.ensemble, tmp_path / "two")
+    COMMANDS["predict"](tmp_path / "two")
