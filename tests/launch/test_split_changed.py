@@ -20,8 +20,8 @@ from launch.ensembles import ensemble_of
 from launch.refit import refit
 from launch.run import resume
 from launch.run_data import data_of_run
+from search_spaces import Float, Search
 from search_spaces.errors import RunError
-from search_spaces.search import Search
 from trainables.data.formats import load_dataset
 from trainables.data.same_data import what_changed
 
@@ -54,6 +54,7 @@ def run_dir(tmp_path: Path) -> Path:
         Image.fromarray(rng.integers(0, 255, (32, 40, 3), dtype=np.uint8)).save(photos / f"{i:02d}.png")
     write_table(photos, 10)
     space = {key: value for key, value in CONFIG.items() if key not in ("task", "epochs")}
+    space["optimizer"] = {"name": "adam", "lr": Float(1e-3, 1e-2)}  # a space of one configuration would be tried out
     trained_run(tmp_path / "run", Search(task="classification", space=space, epochs=2), str(photos), [CONFIG])
     search = tmp_path / "run" / "search.json"
     search.write_text(json.dumps({**json.loads(search.read_text()), "started": time.time()}))
