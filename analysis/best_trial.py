@@ -16,6 +16,7 @@ from analysis.trials import Trial
 from search_spaces.errors import RunError
 from search_spaces.names import CLASS_IOU
 from trainables.files import read_npz
+from trainables.safe_path import trial_folder
 
 THRESHOLD = 0.5  # of a configuration that names none
 
@@ -42,7 +43,7 @@ def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any
     values = trial.values(run.metric)
     sign = 1 if run.mode == "max" else -1
     for epoch in sorted(values, key=lambda epoch: (-sign * values[epoch], epoch)):
-        path = run.run_dir / "predictions" / trial.trial_id / f"epoch-{epoch:04d}.npz"
+        path = trial_folder(run.run_dir, "predictions", trial.trial_id) / f"epoch-{epoch:04d}.npz"
         if path.is_file():
             arrays = read_npz(path, "Train the trial again for its predictions.")
             return epoch, {name: array for name, array in arrays.items() if name != "metrics"}

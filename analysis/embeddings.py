@@ -23,6 +23,7 @@ from trainables.data.augment import eval_transform
 from trainables.ensemble import load_models
 from trainables.inference import autocast, to_input
 from trainables.models.classifiers import Classifier
+from trainables.safe_path import trial_folder
 from trainables.targets import output_classes
 
 MOST_IMAGES = 400
@@ -36,7 +37,7 @@ def features(run: Run, trial: Trial, data: RunData) -> tuple[NDArray[np.int64], 
     trial's best kept epoch sees of each; of a segmenter the mean of its deepest maps. Raises RunError where the weights
     are gone."""
     epoch, _ = kept_predictions(run, trial)
-    weights = run.run_dir / "checkpoints" / trial.trial_id / f"epoch-{epoch:04d}.safetensors"
+    weights = trial_folder(run.run_dir, "checkpoints", trial.trial_id) / f"epoch-{epoch:04d}.safetensors"
     if not weights.is_file():
         raise RunError(f"the weights of trial {trial.trial_id} are not in {weights.parent}.")
     config = parse_config(trial.config, f"trial {trial.trial_id}")

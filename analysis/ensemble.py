@@ -26,6 +26,7 @@ from trainables.data.loader import TrialData
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
 from trainables.files import read_npz, read_object
 from trainables.members import Members, greedy, label_members, pixel_members, threshold_of, together
+from trainables.safe_path import trial_folder
 from trainables.targets import output_classes, what_to_learn
 from trainables.writing import write_whole
 
@@ -126,7 +127,7 @@ def _kept(run: Run, num_trials: int | None) -> list[Kept]:
         values = trial.values(run.metric)
         epochs = [
             epoch
-            for path in sorted((run.run_dir / "predictions" / trial.trial_id).glob("epoch-*.npz"))
+            for path in sorted(trial_folder(run.run_dir, "predictions", trial.trial_id).glob("epoch-*.npz"))
             if (epoch := epoch_of(path)) in values and weights_of(run, trial.trial_id, epoch).is_file()
         ]
         if not epochs:
@@ -149,11 +150,11 @@ def _kept(run: Run, num_trials: int | None) -> list[Kept]:
 
 def weights_of(run: Run, trial_id: str, epoch: int) -> Path:
     """The file of an epoch's weights, whether it is there or not."""
-    return run.run_dir / "checkpoints" / trial_id / f"epoch-{epoch:04d}.safetensors"
+    return trial_folder(run.run_dir, "checkpoints", trial_id) / f"epoch-{epoch:04d}.safetensors"
 
 
 def _predictions(run: Run, trial_id: str, epoch: int) -> dict[str, np.ndarray]:
-    arrays = read_npz(run.run_dir / "predictions" / trial_id / f"epoch-{epoch:04d}.npz")
+    arrays = read_npz(trial_folder(run.run_dir, "predictions", trial_id) / f"epoch-{epoch:04d}.npz")
     return {name: array for name, array in arrays.items() if name != "metrics"}
 
 

@@ -37,6 +37,7 @@ from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.same_data import require_same
 from trainables.ensemble import evaluate_files
+from trainables.safe_path import trial_folder
 from trainables.targets import output_classes
 
 HANDED_OVER = ("README.md", "requirements.txt", "model.onnx", "model.pt2")
@@ -79,11 +80,9 @@ def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
 def _epochs(run: Run, trial: Trial, config: TrialConfig) -> list[int]:
     """The epochs to hand over, best first."""
     best = trial.best(run.metric, run.mode)
-    folders = (run.run_dir / "checkpoints" / trial.trial_id, run.run_dir / "predictions" / trial.trial_id)
     epochs = [] if best is None else [best[1]]
     if config.ensemble > 1:
-        files = TrialFiles(*folders, run.metric, run.mode, config.keep_best, config.ensemble, config.ensemble_metric)
-        epochs = files.averaged()
+        epochs = TrialFiles.below(run.run_dir, trial.trial_id, run.metric, run.mode, config).averaged()
     if not epochs or not all(_weights(run, trial, epoch).is_file() for epoch in epochs):
         having = sorted(
             path.name for path in (run.run_dir / "checkpoints").glob("*") if any(path.glob("*.safetensors"))
@@ -94,7 +93,7 @@ def _epochs(run: Run, trial: Trial, config: TrialConfig) -> list[int]:
 
 
 def _weights(run: Run, trial: Trial, epoch: int) -> Path:
-    return run.run_dir / "checkpoints" / trial.trial_id / f"epoch-{epoch:04d}.safetensors"
+    return trial_folder(run.run_dir, "checkpoints", trial.trial_id) / f"epoch-{epoch:04d}.safetensors"
 
 
 def _run_data(run: Run, config: TrialConfig) -> TrialData:

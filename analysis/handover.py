@@ -35,6 +35,7 @@ from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.view import Pixels
 from trainables.files import read_npz, read_object
+from trainables.safe_path import trial_folder
 from trainables.tasks import mean_logits
 
 NUM_CHECKED = 100  # images that a graph is compared with torch on
@@ -48,7 +49,7 @@ ONNX_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 def hand_over_trial(run: Run, exported: Exported, out: Path, *, onnx: bool = False, pt2: bool = False) -> list[Written]:
     """Complete what `export_trial` wrote. Returns the graphs that were asked for, or why there are none."""
-    folder = run.run_dir / "predictions" / exported.trial_id
+    folder = trial_folder(run.run_dir, "predictions", exported.trial_id)
     config = load_config(out / "config.yaml")
     options = run.search.get("options", {})
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from launch.machines import jobs, parcel
 from launch.remote.views import bring_run
 from trainables.s3 import is_remote, parse_remote
+from trainables.safe_path import safe_path
 
 
 def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
@@ -21,15 +22,15 @@ def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
     if is_remote(run):
         return _fetch_from_s3(run, folder)
     if cluster is None and os.path.isfile(Path(run) / "search.json"):
-        target = folder / Path(run).resolve().name
+        target = _target(folder, Path(run).resolve().name, run)
         parcel.copy(Path(run), target)
         return target
     url = jobs.cluster_url(cluster)
     if Path(run).is_absolute():
-        parcel.check_target(folder / Path(run).name)  # before anything is asked for
+        parcel.check_target(_target(folder, Path(run).name, run))  # before anything is asked for
     client = jobs.connect(url)
     run_dir = run if Path(run).is_absolute() else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
-    target = folder / Path(run_dir).name
+    target = _target(folder, Path(run_dir).name, "the job")
     parcel.check_target(target)
     job = jobs.send(client, url, f"fetch-{target.name}", ["launch.machines.parcel", run_dir], {}, {})
     try:
@@ -43,9 +44,13 @@ def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
     return target
 
 
+def _target(folder: Path, name: str, origin: str) -> Path:
+    return safe_path(folder, name, origin, "Name the run's own directory.")
+
+
 def _fetch_from_s3(run: str, folder: Path) -> Path:
     remote = parse_remote(run)
-    target = folder / remote.name
+    target = _target(folder, remote.name, run)
     parcel.check_target(target)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as half:

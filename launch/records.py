@@ -37,6 +37,7 @@ from search_spaces.errors import RunError
 from trainables.checkpoint import PROCESS_FILE, stored_row
 from trainables.config_io import dump_config, parse_config
 from trainables.s3 import Remote
+from trainables.safe_path import trial_folder
 from trainables.writing import make_folder, sync_folder, write_whole
 
 
@@ -152,7 +153,7 @@ class Records:
         for trial in self.trials.values() if among is None else among:
             if trial.status in ("running", "interrupted"):
                 continue  # they may go on
-            folders = [self.run_dir / room / trial.trial_id for room in ("checkpoints", "predictions")]
+            folders = [trial_folder(self.run_dir, room, trial.trial_id) for room in ("checkpoints", "predictions")]
             for name in ("last.pt", PROCESS_FILE):
                 (folders[0] / name).unlink(missing_ok=True)
             for partial in (file for folder in folders for file in folder.glob(".*.partial")):
@@ -166,7 +167,7 @@ class Records:
         one has ended, and left nothing to copy."""
         if self.mirror is not None:
             return self.mirror.copy_state(donor, heir)
-        source, target = (self.run_dir / "checkpoints" / name / "last.pt" for name in (donor, heir))
+        source, target = (trial_folder(self.run_dir, "checkpoints", name) / "last.pt" for name in (donor, heir))
         try:
             with disk_errors(self.run_dir):
                 write_whole(target, lambda path: shutil.copyfile(source, path))
@@ -179,7 +180,7 @@ class Records:
 
     def drop_state(self, trial_id: str) -> None:
         """Of a trial that was not proposed after all."""
-        (self.run_dir / "checkpoints" / trial_id / "last.pt").unlink(missing_ok=True)
+        (trial_folder(self.run_dir, "checkpoints", trial_id) / "last.pt").unlink(missing_ok=True)
         if self.mirror is not None:
             self.mirror.drop_state(trial_id)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analysis.trials import Trial, Trials, read_lines, take_epoch, take_event
 from trainables.files import check_plain
+from trainables.safe_path import trial_folder
 from trainables.writing import write_whole
 
 ROOMS = ("checkpoints", "predictions")
@@ -59,7 +60,7 @@ def lost_their_end(run_dir: Path, trials: Trials) -> list[Trial]:
         for trial in trials.values()
         if trial.status not in ("running", "interrupted")
         and len(trial.epochs) < trial.num_epochs_told
-        and (run_dir / "checkpoints" / trial.trial_id / "last.pt").exists()
+        and (trial_folder(run_dir, "checkpoints", trial.trial_id) / "last.pt").exists()
     ]
 
 

@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from search_spaces.errors import RunError
 from trainables.checkpoint import PROCESS_FILE
 from trainables.files import read_object
+from trainables.safe_path import trial_folder
 
 LEAST_S = 120.0  # no silence shorter than this is a hang: disks and hubs have bad minutes
 FIRST_S = 1800.0  # in a process that has shown none yet: weights may be on their way, and images be decoded
@@ -113,7 +114,7 @@ class Watch(Callback):  # type: ignore[misc]
 def kill_trial(run_dir: Path, trial_id: str) -> None:
     """End the process that a trial runs in; nothing where it is gone, or where its machine is."""
     with suppress(RunError, ValueError, KeyError):
-        where = read_object(run_dir / "checkpoints" / trial_id / PROCESS_FILE)
+        where = read_object(trial_folder(run_dir, "checkpoints", trial_id) / PROCESS_FILE)
         there = NodeAffinitySchedulingStrategy(where["node_id"], soft=False)
         ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_kill).remote(where["pid"])
 

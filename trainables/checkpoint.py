@@ -27,6 +27,7 @@ from trainables.failures import is_out_of_memory
 from trainables.files import one_line, parse_json, read_npz
 from trainables.loop import EpochResult
 from trainables.optimizers import load_optimizer
+from trainables.safe_path import trial_folder
 from trainables.state import TrainState
 from trainables.writing import write_whole as write_whole
 
@@ -54,7 +55,7 @@ class TrialFiles:
 
     @classmethod
     def below(cls, run_dir: Path, trial_id: str, metric: str, mode: str, config: TrialConfig) -> TrialFiles:
-        checkpoints, predictions = (run_dir / room / trial_id for room in ("checkpoints", "predictions"))
+        checkpoints, predictions = (trial_folder(run_dir, room, trial_id) for room in ("checkpoints", "predictions"))
         kept = config.keep_best, config.ensemble, config.ensemble_metric
         return cls(checkpoints, predictions, metric, mode, *kept)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from search_spaces.errors import StorageError
 from trainables.s3_client import BROKEN_OFF, client, in_words
+from trainables.safe_path import safe_path
 
 SCHEME = "s3://"
 TRIES = 3  # at a file whose transfer broke off in the middle; requests themselves are tried again by boto3
@@ -75,7 +76,11 @@ class Remote:
         return Remote(self.bucket, self.prefix, patient=False)
 
     def listing(self, below: str = "") -> dict[str, Listed]:
-        """Every object, by name, of all folders below."""
+        """Every object, by name, of all folders below.
+
+        Raises StorageError also for a name that is not one of a file below a folder: whoever can write to the bucket
+        chooses the names.
+        """
         found: dict[str, Listed] = {}
         start = self._key("")
         with self._said():
@@ -84,6 +89,8 @@ class Remote:
                 for entry in page.get("Contents", []):
                     found[entry["Key"][len(start) :]] = Listed(entry["Size"], entry["ETag"].strip('"'))
         found.pop("", None)  # what some tools write to stand for the folder itself
+        for name in found:
+            self._path(Path(), name.removesuffix("/"))  # with the slash it stands for a folder
         return found
 
     def folders(self) -> list[str]:
@@ -126,11 +133,13 @@ class Remote:
         with self._said(name), path.open("rb") as file:
             self._client.upload_fileobj(file, self.bucket, self._key(name))
 
-    def download(self, name: str, path: Path, etag: str | None = None) -> bool:
-        """To a file that appears when it is whole. False where there is no such object, or none with this etag.
+    def download(self, name: str, folder: Path, etag: str | None = None, *, to: str | None = None) -> bool:
+        """Write an object to the file of its name, or of the name `to`, below `folder`. It appears when it is whole.
 
-        Raises OSError where the file cannot be written.
+        Returns False where there is no such object, or none with this etag. Raises OSError where the file cannot be
+        written.
         """
+        path = self._path(folder, name if to is None else to)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")
         condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
@@ -159,6 +168,9 @@ class Remote:
             found = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=self._key(""))
             for one in found.get("Uploads", []):
                 self._client.abort_multipart_upload(Bucket=self.bucket, Key=one["Key"], UploadId=one["UploadId"])
+
+    def _path(self, folder: Path, name: str) -> Path:
+        return safe_path(folder, name, self.uri, kind=StorageError)
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name

@@ -18,8 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search_spaces.errors import StorageError
 from trainables.checkpoint import PROCESS_FILE, TrialFiles, epoch_of
 from trainables.s3 import parse_remote
+from trainables.safe_path import safe_path
 
 ROWS_FILE = "epochs.jsonl"
 
@@ -44,7 +46,7 @@ class TrialMirror:
                 found = self.run.read(name)
                 self.rows = b"" if found is None else found.content
             # Which epochs are kept is told by their predictions: their weights are not needed here.
-            elif (path == self.files.last or path.suffix == ".npz") and self.run.download(name, path):
+            elif (path == self.files.last or path.suffix == ".npz") and self.run.download(name, self.home):
                 self.sent[name] = _looks(path)
 
     def send(self, row: Mapping[str, Any] | None = None) -> None:
@@ -78,10 +80,14 @@ class TrialMirror:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.files.checkpoints.parents[1]).as_posix()
+        return path.relative_to(self.home).as_posix()
 
     def _path(self, name: str) -> Path:
-        return self.files.checkpoints.parents[1] / name
+        return safe_path(self.home, name, self.run.uri, kind=StorageError)
+
+    @property
+    def home(self) -> Path:
+        return self.files.checkpoints.parents[1]
 
 
 def scratch(run_dir: Path) -> Path:

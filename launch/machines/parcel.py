@@ -8,6 +8,7 @@ empties its log when it has been read.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import os
 import signal
@@ -15,15 +16,22 @@ import stat
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from launch.machines.plain_tar import BLOCK, MAX_BYTES, MAX_FILES, write_files
 from search_spaces.errors import RunError
+from trainables.safe_path import shown
+from trainables.writing import sync_folder
 
 BEGIN, END = "visionsweep-parcel-begins", "visionsweep-parcel-ends"
 LINE = 12_288  # bytes of a line, 16,384 letters of base64: Ray passes on about so many at a time
-MAX_BYTES = 2 * 10**9  # of a run directory: its log lies on the head's disk, a third larger, until it is read
+MAX_LINE = 2 * LINE  # letters of a line that is read
+MAX_SAID = 2**24  # letters that a job may print before its parcel begins
+# With the headers, the padding and what a log that grew meanwhile has more. A parcel lies on the head's disk, a third
+# larger, until it is read.
+MAX_ARRIVING = MAX_BYTES + MAX_FILES * 4 * BLOCK + 10**8
 READ_S = 3600  # how long a parcel waits there to be read
 
 
@@ -36,6 +44,11 @@ def pack(run_dir: Path, out: IO[bytes]) -> None:
         raise RunError(f"{run_dir}: is not a run directory (it has no search.json).")
     files = [path for path in sorted(run_dir.rglob("*")) if path.is_file() and not path.is_symlink()]
     total = sum(path.stat().st_size for path in files)
+    if len(files) > MAX_FILES:
+        raise RunError(
+            f"{run_dir}: has {len(files)} files, and at most {MAX_FILES} go through a dashboard. "
+            "Copy it with rsync, or `visionsweep export` what you need on the cluster."
+        )
     if total > MAX_BYTES:
         raise RunError(
             f"{run_dir}: takes {total / 1e9:.1f} GB, and at most {MAX_BYTES / 1e9:.1f} GB go through a dashboard. "
@@ -45,7 +58,9 @@ def pack(run_dir: Path, out: IO[bytes]) -> None:
         for path in files:
             try:
                 with path.open("rb") as file:
-                    member = tar.gettarinfo(arcname=str(path.relative_to(run_dir)), fileobj=file)
+                    # Only what `plain_tar` takes: nothing of whose the file is, or when it was written.
+                    member = tarfile.TarInfo(path.relative_to(run_dir).as_posix())
+                    member.size = os.fstat(file.fileno()).st_size
                     tar.addfile(member, file)
             except FileNotFoundError:
                 continue  # a checkpoint that the search has just let go of
@@ -58,13 +73,13 @@ def unpack(file: IO[bytes], target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
             half = Path(folder) / target.name
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                tar.extractall(half, filter="data")  # nothing outside of it, no links to there, no devices
+            write_files(file, half, target)
             if not (half / "search.json").is_file():
                 raise RunError(f"{target}: what came is not a run directory. Fetch it again.")
             half.rename(target)
-    except (OSError, tarfile.TarError) as error:
-        raise RunError(f"{target}: cannot be written ({error}). Choose another --to.") from None
+            sync_folder(target.parent)
+    except OSError as error:
+        raise RunError(f"{target}: cannot be written ({error.strerror}). Choose another --to.") from None
 
 
 def check_target(target: Path) -> None:
@@ -84,26 +99,59 @@ def copy(run_dir: Path, target: Path) -> None:
 def receive(pieces: Iterable[str], out: IO[bytes]) -> None:
     """Read a parcel out of a job's log, and write the tar that is in it.
 
-    pieces: the log, cut anywhere. Raises RunError, with what the job said, where it ends early or its checksum is
-    another.
+    pieces: the log, cut anywhere. Raises RunError, with what the job said, where it ends early, is longer than a parcel
+    can be, or has another checksum.
     """
-    checksum, inside, said, rest = hashlib.sha256(), False, [], ""
-    for piece in pieces:
-        *lines, rest = (rest + piece).split("\n")
-        for line in lines:
-            if line.startswith(f"{END} "):
-                if line.split()[1] != checksum.hexdigest():
-                    raise RunError("the run directory arrived damaged: its checksum is another. Fetch it again.")
-                return
-            if inside:
-                raw = base64.b64decode(line, validate=False)
-                checksum.update(raw)
-                out.write(raw)
-            else:
-                inside = line == BEGIN
-                said.append(line)
-    why = said[-1] if said and not inside else "its log ended too soon"
+    checksum, inside, said, num_said, num_bytes = hashlib.sha256(), False, "", 0, 0
+    for line in lines_of(pieces):
+        if line.startswith(f"{END} "):
+            if line.removeprefix(f"{END} ").strip() != checksum.hexdigest():
+                raise RunError("the run directory arrived damaged: its checksum is another. Fetch it again.")
+            return
+        if not inside:
+            inside, said, num_said = line == BEGIN, line or said, num_said + len(line) + 1
+            if num_said > MAX_SAID:
+                raise RunError("the run directory did not arrive: the job prints without an end. Fetch it again.")
+            continue
+        try:
+            raw = base64.b64decode(line, validate=True)
+        except (binascii.Error, ValueError):
+            raise RunError("the run directory arrived damaged: a line is not base64. Fetch it again.") from None
+        num_bytes += len(raw)
+        if num_bytes > MAX_ARRIVING:
+            raise RunError(f"the run directory is larger than {MAX_BYTES / 1e9:.1f} GB. Copy it with rsync.")
+        checksum.update(raw)
+        out.write(raw)
+    why = said if said and not inside else "its log ended too soon"
     raise RunError(f"the run directory did not arrive: {why.removeprefix('visionsweep: ')}")
+
+
+def lines_of(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a text that is cut anywhere, without what follows the last line's end, in linear time.
+
+    Raises RunError for a line that is longer than any of a parcel.
+    """
+    begun: list[str] = []  # of the line that goes on with the next piece
+    length = 0
+    for piece in pieces:
+        first, *others = piece.split("\n")
+        begun.append(first)
+        length += len(first)
+        for other in others:
+            yield _line(begun, length)
+            begun, length = [other], len(other)
+        if length > MAX_LINE:
+            _line(begun, length)
+
+
+def _line(begun: list[str], length: int) -> str:
+    if length > MAX_LINE:
+        start = "".join(begun)[:60]
+        raise RunError(
+            f"the run directory did not arrive: a line of more than {MAX_LINE} letters ({shown(start)}). "
+            "Fetch it again, or copy the run with rsync."
+        )
+    return "".join(begun).removesuffix("\r")
 
 
 class _Lines:

@@ -93,14 +93,14 @@ class Mirror:
     def bring(self, name: str) -> None:
         """A file of a trial into the working copy, if there is one and S3 answers."""
         with suppress(StorageError):
-            self.run.download(name, self.folder / name)
+            self.run.download(name, self.folder)
 
     def copy_state(self, donor: str, heir: str) -> int | None:
         """As of `Records`; None also where S3 does not answer."""
         name = "checkpoints/{}/last.pt"
         here = self.folder / name.format(heir)
         try:
-            if not self.run.download(name.format(donor), here):
+            if not self.run.download(name.format(donor), self.folder, to=name.format(heir)):
                 return None
             self.run.upload(here, name.format(heir))
             row = stored_row(here)

@@ -70,7 +70,7 @@ def bring_run(run: Remote, folder: Path) -> None:
     require_run(run.uri)
     for name in run.listing():
         if name != LOCK_FILE:
-            run.download(name, folder / name)
+            run.download(name, folder)
 
 
 def _bring_weights(run: Remote, folder: Path, trial_id: str) -> None:
@@ -81,7 +81,7 @@ def _bring_weights(run: Remote, folder: Path, trial_id: str) -> None:
         raise RunError(f"{run}: has no weights of trial {trial_id}. Trials with weights: {listed}.")
     for name in stored:
         if name.split("/")[1] == trial_id and name.endswith((".safetensors", ".npz")):
-            run.download(name, folder / name)
+            run.download(name, folder)
 
 
 def read_records(run: Remote) -> dict[str, bytes]:

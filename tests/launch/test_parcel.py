@@ -100,12 +100,7 @@ def test_an_archive_cannot_write_outside_of_its_folder(tmp_path: Path, name: str
             tar.addfile(member)
     packed.seek(0)
     before = set(tmp_path.iterdir())
-    if name.startswith("/"):  # tarfile takes the root off, which is as good
-        parcel.unpack(packed, tmp_path / "home")
-        assert (tmp_path / "home" / name.lstrip("/")).is_file()
-        assert not Path(name).exists()
-        return
-    with pytest.raises(RunError, match="home: cannot be written"):
+    with pytest.raises(RunError, match="home: "):
         parcel.unpack(packed, tmp_path / "home")
     assert set(tmp_path.iterdir()) == before
 

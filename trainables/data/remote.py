@@ -78,12 +78,10 @@ def bring_again(copy: RemoteCopy) -> None:
 
 
 def _listing(source: Remote) -> dict[str, Listed]:
-    """Raises DataError for names that cannot be files below a folder."""
+    """Raises StorageError for names that cannot be files below a folder, DataError for what is both at once."""
     listing = source.hurried().listing()
     for name in listing:
         parts = name.removesuffix("/").split("/")
-        if "\0" in name or any(part in ("", ".", "..") for part in parts):
-            raise DataError(f"{source.uri}: an object is called '{name}', which no file can be. Rename or remove it.")
         above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
         if (clash := next((one for one in above if one in listing), None)) is not None:
             raise DataError(f"{source.uri}: '{clash}' is a file and a folder at once. Rename or remove one of them.")
@@ -122,7 +120,7 @@ def _download(source: Remote, wanted: Mapping[str, Listed], partial: Path) -> No
     def one(name: str) -> None:
         if name.endswith("/"):  # stands for a folder that may be empty
             (partial / name).mkdir(parents=True, exist_ok=True)
-        elif not source.download(name, partial / name, wanted[name].etag):
+        elif not source.download(name, partial, wanted[name].etag):
             raise DataError(f"{source.uri}: '{name}' has changed while it was downloaded. Try again when it is still.")
 
     partial.mkdir(exist_ok=True)
