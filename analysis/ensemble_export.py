@@ -16,6 +16,7 @@ from typing import Any
 from analysis.ensemble import ENSEMBLE_FILE, weights_of
 from analysis.export import MEMBERS, write_export
 from analysis.load import Run
+from analysis.manifest import written_whole
 from analysis.shapes import value_at
 from search_spaces.errors import RunError
 from trainables.config_io import dump_config, parse_config
@@ -23,7 +24,7 @@ from trainables.targets import output_classes
 
 
 def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:
-    """Write what `choose_ensemble` told. Raises RunError where its weights are gone, or `out` cannot be written."""
+    """Write what `choose_ensemble` told, whole. Raises RunError where weights are gone, or `out` cannot be written."""
     files, configs = [], []
     trials = {trial.trial_id: trial for trial in run.trials}
     for member in told["members"]:
@@ -44,14 +45,12 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:
         **told["metrics"],
     }
     classes = output_classes(configs[0], value_at(run.search, "data.classes"))
-    write_export(out, configs[0], classes, [], about, run.search["data"])
-    try:
+    with written_whole(out) as new:
+        write_export(new, configs[0], classes, [], about, run.search["data"])
         kept = {key: told[key] for key in ("combine", "threshold", "metric")}
-        (out / ENSEMBLE_FILE).write_text(json.dumps({**kept, "members": named}, indent=1) + "\n")
+        (new / ENSEMBLE_FILE).write_text(json.dumps({**kept, "members": named}, indent=1) + "\n")
         for config, file, one in zip(configs, files, named, strict=True):
-            folder = out / MEMBERS / one["folder"]
+            folder = new / MEMBERS / one["folder"]
             folder.mkdir(parents=True)
             (folder / "config.yaml").write_text(dump_config(config))
             shutil.copyfile(file, folder / "model.safetensors")
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}). Choose another --out.") from None

@@ -7,6 +7,7 @@ metrics.json         of that epoch, or of the epochs' mean prediction, on the va
                      that was computed in, where the hardware lacked the configuration's
 data.json            the fingerprint of data and split
 README.md, requirements.txt, model.onnx, model.pt2: see `handover.py`
+manifest.json        the digests of all these: see `manifest.py`
 
 An ensemble of several trials has its members in folders of their own instead: see `ensemble_export.py`.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 
 from analysis.load import Run
+from analysis.manifest import written_whole
 from analysis.rank import ranked
 from analysis.shapes import cache_dir_of, value_at
 from analysis.trials import Trial
@@ -40,7 +42,6 @@ from trainables.ensemble import evaluate_files
 from trainables.safe_path import trial_folder
 from trainables.targets import output_classes
 
-HANDED_OVER = ("README.md", "requirements.txt", "model.onnx", "model.pt2")
 MEMBERS = "members"
 
 
@@ -54,8 +55,13 @@ class Exported:
 
 
 def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
-    """Write the best trial, or the named one, to the folder `out`. Raises RunError where that cannot be."""
-    check_out(out)
+    """Write the best trial, or the named one, to the folder `out`, whole. Raises RunError where that cannot be."""
+    with written_whole(out) as folder:
+        return write_trial(run, folder, trial_id)
+
+
+def write_trial(run: Run, folder: Path, trial_id: str | None = None) -> Exported:
+    """Write the best trial, or the named one, to a new folder of `written_whole`. Raises RunError or OSError."""
     trial = find_trial(run, trial_id)
     config = parse_config(trial.config, f"trial {trial.trial_id}")
     epochs = _epochs(run, trial, config)
@@ -73,7 +79,7 @@ def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
             metrics, note = {}, f"The mean prediction of epochs {epochs} could not be judged: {error}"
     which = {"epoch": epochs[0]} if len(epochs) == 1 else {"epochs": epochs}
     classes = output_classes(config, value_at(run.search, "data.classes"))
-    write_export(out, config, classes, weights, {**about, **which, **metrics}, run.search["data"])
+    write_export(folder, config, classes, weights, {**about, **which, **metrics}, run.search["data"])
     return Exported(trial.trial_id, epochs, note)
 
 
@@ -112,33 +118,27 @@ def _run_data(run: Run, config: TrialConfig) -> TrialData:
 
 
 def write_export(
-    out: Path,
+    folder: Path,
     config: TrialConfig,
     classes: Sequence[str],
     weights: Sequence[Path],
     metrics: Mapping[str, Any],
     data: Mapping[str, Any],
 ) -> None:
-    """The folder itself; `train` writes the same. Raises RunError where it cannot be written or holds other things."""
-    check_out(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.yaml").write_text(dump_config(config))
-        for old in [*weight_files(out), *(out / name for name in HANDED_OVER)]:
-            old.unlink(missing_ok=True)  # of another model, perhaps
-        if (out / "ensemble.json").is_file():  # the members are ours to delete
-            shutil.rmtree(out / MEMBERS)
-            (out / "ensemble.json").unlink()
-        for number, file in enumerate(weights, start=1):
-            name = "model.safetensors" if len(weights) == 1 else f"model-{number}.safetensors"
-            shutil.copyfile(file, out / name)
-        (out / "classes.txt").write_text(
-            "".join(f"{name}\n" for name in classes), encoding="utf-8", errors="surrogateescape"
-        )
-        (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-        (out / "data.json").write_text(json.dumps(data, indent=1, default=str) + "\n")
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}). Choose another --out.") from None
+    """Write the files of an export to a new folder of `written_whole`. Raises OSError.
+
+    weights: the files of the model's epochs, best first; none for an ensemble, whose members have their own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(dump_config(config))
+    for number, file in enumerate(weights, start=1):
+        name = "model.safetensors" if len(weights) == 1 else f"model-{number}.safetensors"
+        shutil.copyfile(file, folder / name)
+    (folder / "classes.txt").write_text(
+        "".join(f"{name}\n" for name in classes), encoding="utf-8", errors="surrogateescape"
+    )
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    (folder / "data.json").write_text(json.dumps(data, indent=1, default=str) + "\n")
 
 
 def weight_files(export_dir: Path) -> list[Path]:
@@ -147,12 +147,6 @@ def weight_files(export_dir: Path) -> list[Path]:
     numbers = {path.stem.removeprefix("model-"): path for path in export_dir.glob("model-*.safetensors")}
     several = [numbers[number] for number in sorted(filter(str.isdecimal, numbers), key=int)]
     return [alone] if alone.is_file() else several
-
-
-def check_out(out: Path) -> None:
-    """Raises RunError where `out` holds something that is not an export."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.yaml").exists())):
-        raise RunError(f"{out}: holds something that is not an export. Choose another --out.")
 
 
 def find_trial(run: Run, trial_id: str | None) -> Trial:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from analysis.ensemble import ENSEMBLE_FILE
 from analysis.export import MEMBERS, weight_files
+from analysis.manifest import check_files, read_manifest
 from analysis.shapes import ensemble_problem, is_text
 from search_spaces.errors import RunError
 from trainables.config import TrialConfig
@@ -26,6 +27,7 @@ from trainables.inference import predict_batch
 from trainables.members import FIRST_VOTE
 from trainables.models.build import Model
 from trainables.tasks import TASKS, mean_logits
+from trainables.whole_folder import mend
 
 Seen: TypeAlias = tuple[Pixels, ...]  # an image as the networks of an export see it: (h, w, 3) uint8, one for each
 
@@ -141,7 +143,19 @@ Exported: TypeAlias = ExportedModel | ExportedEnsemble
 
 
 def load_export(export_dir: Path, device: torch.device | None = None, *, flips: bool = False) -> Exported:
-    """Load what `visionsweep export` wrote. Raises RunError where it is no export, or its weights do not fit."""
+    """Load what `visionsweep export` wrote.
+
+    Raises RunError where it is no export, its weights do not fit, or its files are not those that were exported.
+    """
+    mend(export_dir)  # a kill of `export` may have left the old one under another name
+    manifest = read_manifest(export_dir)
+    loaded = _loaded(export_dir, device, flips)
+    if read_manifest(export_dir) != manifest:
+        raise RunError(f"{export_dir}: was exported anew while it was read. Run the command again.")
+    return loaded
+
+
+def _loaded(export_dir: Path, device: torch.device | None, flips: bool) -> Exported:
     weights, several = weight_files(export_dir), (export_dir / ENSEMBLE_FILE).is_file()
     missing = [name for name in ("config.yaml", "classes.txt") if not (export_dir / name).is_file()]
     missing += [] if weights or several else ["model.safetensors"]
@@ -149,6 +163,7 @@ def load_export(export_dir: Path, device: torch.device | None = None, *, flips: 
         raise RunError(
             f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
         )
+    check_files(export_dir, [export_dir / "config.yaml", export_dir / "classes.txt", *weights])
     config = load_config(export_dir / "config.yaml")
     classes = _classes(export_dir / "classes.txt")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -184,6 +199,7 @@ def _load_ensemble(export_dir: Path, classes: tuple[str, ...], device: torch.dev
         file = folder / "model.safetensors"
         if not file.is_file():
             raise RunError(f"{folder}: has no {file.name}. Export the ensemble anew.")
+        check_files(export_dir, [export_dir / ENSEMBLE_FILE, folder / "config.yaml", file])
         members.append(ExportedModel(config, classes, load_models(config, len(classes), [file], device), device, flips))
     first = members[0].config.model_copy(update={"threshold": float(told["threshold"])})
     return ExportedEnsemble(first, classes, tuple(members), weights)

@@ -48,7 +48,7 @@ ONNX_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def hand_over_trial(run: Run, exported: Exported, out: Path, *, onnx: bool = False, pt2: bool = False) -> list[Written]:
-    """Complete what `export_trial` wrote. Returns the graphs that were asked for, or why there are none."""
+    """Complete what `write_trial` wrote to `out`. Returns the graphs that were asked for, or why there are none."""
     folder = trial_folder(run.run_dir, "predictions", exported.trial_id)
     config = load_config(out / "config.yaml")
     options = run.search.get("options", {})
@@ -75,11 +75,17 @@ def hand_over(
     files: Sequence[Path],
     run: Run | None = None,
     *,
+    name: str | None = None,
     onnx: bool = False,
     pt2: bool = False,
 ) -> list[Written]:
-    """The same of any export. data: with the validation split, or why it cannot be had. files: of the stored validation
-    predictions, one for each of the model's epochs. run: where it was found, None where nothing was searched."""
+    """Complete any export, in a new folder of `written_whole`.
+
+    data   with the validation split, or why it cannot be had
+    files  of the stored validation predictions, one for each of the model's epochs
+    run    where it was found, None where nothing was searched
+    name   for the card, None takes the run's or the folder's
+    """
     exported = load_export(out, torch.device("cpu"))
     assert isinstance(exported, ExportedModel)  # that is what was just written
     metrics, described = (read_object(out / name, EXPORT_ANEW) for name in ("metrics.json", "data.json"))
@@ -94,7 +100,7 @@ def hand_over(
         graphs = write_graphs(exported, out, images, _about(exported, before, checked_on), onnx=onnx, pt2=pt2)
     judged, why_not = _judged(exported, metrics, data, files)
     facts = Facts(
-        name=run.run_dir.name if run else out.name,
+        name=name or (run.run_dir.name if run else out.name),
         classes=exported.classes,
         config=exported.config.model_dump(mode="json"),
         metrics=metrics,
@@ -109,11 +115,8 @@ def hand_over(
         judged=judged,
         why_not=why_not,
     )
-    try:
-        (out / "README.md").write_text(card(facts), encoding="utf-8")
-        (out / "requirements.txt").write_text(requirements(with_onnx=onnx), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}). Choose another --out.") from None
+    (out / "README.md").write_text(card(facts), encoding="utf-8")
+    (out / "requirements.txt").write_text(requirements(with_onnx=onnx), encoding="utf-8")
     return graphs
 
 

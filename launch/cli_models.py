@@ -72,15 +72,17 @@ def export(
     from launch.remote.views import run_at
 
     with run_at(run_dir, weights_of=trial) as loaded:
-        from analysis.export import export_trial
+        from analysis.export import write_trial
         from analysis.graphs import require_onnx
         from analysis.handover import hand_over_trial
+        from analysis.manifest import written_whole
         from launch.show import print_export
 
         if onnx:
             require_onnx()
-        written = export_trial(loaded, out, trial)
-        graphs = hand_over_trial(loaded, written, out, onnx=onnx, pt2=pt2)
+        with written_whole(out) as folder:  # the graphs, too, before anything stands there
+            written = write_trial(loaded, folder, trial)
+            graphs = hand_over_trial(loaded, written, folder, onnx=onnx, pt2=pt2)
         print_export(written, out, new_console(), graphs)
     raise typer.Exit(int(any(graph.problem for graph in graphs)))
 

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from analysis.ensemble import ENSEMBLE_FILE, choose_ensemble, stored_ensemble
 from analysis.ensemble_export import export_ensemble
-from analysis.export import check_out
 from analysis.load import Run, load_run
+from analysis.manifest import check_out
 from launch.run_data import data_of_run
 
 SIZE = 10

@@ -15,8 +15,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analysis.export import check_out, write_export
+from analysis.export import write_export
 from analysis.handover import hand_over
+from analysis.manifest import check_out, written_whole
 from analysis.words import duration
 from launch.show import print_class_iou, print_found
 from search_spaces.errors import ConfigError, RunError
@@ -137,8 +138,9 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
         if out is None:
             return {**about, **metrics}
         classes = output_classes(config, dataset.classes)
-        write_export(out, config, classes, weights, {**about, **metrics}, dataset.describe())
-        hand_over(out, data, [files.files_of(kept)[1] for kept in epochs])
+        with written_whole(out) as folder:
+            write_export(folder, config, classes, weights, {**about, **metrics}, dataset.describe())
+            hand_over(folder, data, [files.files_of(kept)[1] for kept in epochs], name=out.name)
     console.print(f"Exported to {out}. Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
     return {**about, **metrics}
 

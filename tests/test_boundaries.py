@@ -36,7 +36,7 @@ ALLOWED = {
         f"analysis/{name}.py": {"trainables", *TORCH}
         for name in (
             # Exports, and what goes with them.
-            *("export", "ensemble_export", "handover", "graphs", "preprocessing", "resizing"),
+            *("export", "ensemble_export", "handover", "manifest", "graphs", "preprocessing", "resizing"),
             *(
                 "exported",
                 "predict",

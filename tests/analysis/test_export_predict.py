@@ -101,6 +101,9 @@ def test_images_and_exports_that_are_none_are_named(run: Run, tmp_path: Path) ->
     (row,) = predict_images(tmp_path / "out", [tmp_path / "notes.jpg"])
     assert row["error"] == f"image '{tmp_path / 'notes.jpg'}' cannot be read: not an image"
     (tmp_path / "out" / "classes.txt").write_text("bag\nhat\n")
+    with pytest.raises(RunError, match=r"classes\.txt: is not the file that was exported"):
+        predict_images(tmp_path / "out", [tmp_path / "notes.jpg"])
+    (tmp_path / "out" / "manifest.json").unlink()
     with pytest.raises(RunError, match=r"does not fit its configuration"):
         load_export(tmp_path / "out")
     (tmp_path / "out" / "classes.txt").unlink()

@@ -1,0 +1,115 @@
+"""One way to write a folder whose files mean one thing: beside its place, then moved there as a whole.
+
+    NAME.partial-PID                the new one while it is written; what a killed process left is deleted by the next
+    .NAME.replaced-by-visionsweep   the old one between two renames; a kill just then is mended by `mend`
+
+A folder that holds files cannot be replaced in one step everywhere, so the old one is renamed before the new one takes
+its name. At every moment one of them is there, whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from trainables.writing import make_folder, sync_folder
+
+
+@contextlib.contextmanager
+def new_folder(out: Path, finish: Callable[[Path], object], is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield an empty folder, which stands in the place of `out` after the block, on the disk. On an error the old one
+    stays as it was.
+
+    finish   is called with the folder when the block has ended
+    is_ours  whether a folder beside `out` with a name as above may be deleted
+
+    Raises OSError where it cannot be written.
+    """
+    out = Path(os.path.realpath(out))
+    make_folder(out.parent)
+    mend(out)
+    _forget_abandoned(out, is_ours)
+    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    partial.mkdir()
+    try:
+        with _locked(partial):
+            yield partial
+            finish(partial)
+            if out.is_dir():
+                shutil.copymode(out, partial)
+            _sync_below(partial)
+            _swap(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def mend(out: Path) -> None:
+    """Give the old folder its name back where a process was killed between the two renames."""
+    out = Path(os.path.realpath(out))
+    if os.path.lexists(out) or not _aside(out).is_dir():
+        return
+    # A disk that may only be read: the one who reads says that there is nothing.
+    with contextlib.suppress(OSError), _locked(out.parent):
+        if not os.path.lexists(out):  # else another process has put the new one there
+            _aside(out).rename(out)
+
+
+def _aside(out: Path) -> Path:
+    return out.with_name(f".{out.name}.replaced-by-visionsweep")
+
+
+def _swap(partial: Path, out: Path) -> None:
+    with _locked(out.parent):
+        if not out.is_dir() or not any(out.iterdir()):
+            partial.rename(out)  # over an empty folder in one step
+            sync_folder(out.parent)
+            return
+        aside = _aside(out)
+        if aside.exists():
+            shutil.rmtree(aside)  # what was replaced before a kill
+        out.rename(aside)
+        try:
+            partial.rename(out)
+        except OSError:
+            aside.rename(out)
+            raise
+        sync_folder(out.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _forget_abandoned(out: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Delete what killed processes left beside `out`. A folder that is still being written is locked by its writer."""
+    left = [path for path in out.parent.iterdir() if re.fullmatch(rf"{re.escape(out.name)}\.partial-\d+", path.name)]
+    for path in left:
+        with contextlib.suppress(OSError), _locked(path, wait=False) as is_locked:
+            if is_locked and not path.is_symlink() and is_ours(path):
+                shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a folder, which leaves no file behind; False where the file system has none, or it is taken."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            is_locked = True
+        except OSError:
+            is_locked = False
+        yield is_locked
+    finally:
+        os.close(descriptor)
+
+
+def _sync_below(folder: Path) -> None:
+    """Bring every file of a folder, and the folders themselves, to the disk."""
+    for root, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            with Path(root, name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(root))
