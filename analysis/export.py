@@ -26,7 +26,8 @@ import torch
 from analysis.load import Run
 from analysis.manifest import written_whole
 from analysis.rank import ranked
-from analysis.shapes import cache_dir_of, value_at
+from analysis.run_source import source_of
+from analysis.shapes import value_at
 from analysis.trials import Trial
 from search_spaces.errors import InputError, RunError
 from search_spaces.names import did_you_mean
@@ -60,8 +61,11 @@ def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
         return write_trial(run, folder, trial_id)
 
 
-def write_trial(run: Run, folder: Path, trial_id: str | None = None) -> Exported:
-    """Write the best trial, or the named one, to a new folder of `written_whole`. Raises RunError or OSError."""
+def write_trial(run: Run, folder: Path, trial_id: str | None = None, data: str | None = None) -> Exported:
+    """Write the best trial, or the named one, to a new folder of `written_whole`. Raises RunError or OSError.
+
+    data: where the user says that the run's data is, None for where the run says.
+    """
     trial = find_trial(run, trial_id)
     config = parse_config(trial.config, f"trial {trial.trial_id}")
     epochs = _epochs(run, trial, config)
@@ -74,7 +78,7 @@ def write_trial(run: Run, folder: Path, trial_id: str | None = None) -> Exported
     metrics, note = rows[epochs[0]], ""
     if len(epochs) > 1:
         try:
-            metrics = evaluate_files(config, weights, _run_data(run, config), torch.device("cpu"))
+            metrics = evaluate_files(config, weights, _run_data(run, config, data), torch.device("cpu"))
         except InputError as error:
             metrics, note = {}, f"The mean prediction of epochs {epochs} could not be judged: {error}"
     which = {"epoch": epochs[0]} if len(epochs) == 1 else {"epochs": epochs}
@@ -102,18 +106,19 @@ def _weights(run: Run, trial: Trial, epoch: int) -> Path:
     return trial_folder(run.run_dir, "checkpoints", trial.trial_id) / f"epoch-{epoch:04d}.safetensors"
 
 
-def _run_data(run: Run, config: TrialConfig) -> TrialData:
+def _run_data(run: Run, config: TrialConfig, data: str | None) -> TrialData:
     """The data that the run was judged on. Raises InputError where it is not there, or no longer the same."""
     options = value_at(run.search, "options")
+    spec, cache_dir = source_of(run.search, data)
     dataset, images = load_dataset(
-        value_at(run.search, "options.data"),
+        spec,
         task=config.task,
         seed=options.get("seed", 0),
         **ReadAs.of(options).options(),
         short_side_px=cached_short_side(config),
-        cache_dir=cache_dir_of(run.search),
+        cache_dir=cache_dir,
     )
-    require_same(dataset, options["data"], value_at(run.search, "data"))
+    require_same(dataset, spec, value_at(run.search, "data"))
     return TrialData(dataset, images)
 
 

@@ -25,7 +25,7 @@ from analysis.graphs import Written, write_graphs
 from analysis.load import Run
 from analysis.preprocessing import preprocessing
 from analysis.resizing import compare
-from analysis.shapes import cache_dir_of
+from analysis.run_source import source_of
 from search_spaces.errors import InputError, RunError
 from trainables.config import TrialConfig
 from trainables.config_io import load_config
@@ -47,20 +47,26 @@ EXPORT_ANEW = "Export the trial anew."
 ONNX_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def hand_over_trial(run: Run, exported: Exported, out: Path, *, onnx: bool = False, pt2: bool = False) -> list[Written]:
-    """Complete what `write_trial` wrote to `out`. Returns the graphs that were asked for, or why there are none."""
+def hand_over_trial(
+    run: Run, exported: Exported, out: Path, *, onnx: bool = False, pt2: bool = False, named: str | None = None
+) -> list[Written]:
+    """Complete what `write_trial` wrote to `out`. Returns the graphs that were asked for, or why there are none.
+
+    named: where the user says that the run's data is, None for where the run says.
+    """
     folder = trial_folder(run.run_dir, "predictions", exported.trial_id)
     config = load_config(out / "config.yaml")
     options = run.search.get("options", {})
     try:
         if "data" not in options:
             raise RunError("the run says nothing of where its data was")
+        spec, cache_dir = source_of(run.search, named)
         dataset, images = load_described(
             run.search["data"],
-            options["data"],
+            spec,
             read_as=ReadAs.of(options),
             short_side_px=cached_short_side(config),
-            cache_dir=cache_dir_of(run.search),
+            cache_dir=cache_dir,
         )
         data: TrialData | str = TrialData(dataset, images)
     except InputError as error:

@@ -15,11 +15,11 @@ from PIL import Image
 from analysis.best_trial import kept_predictions
 from analysis.load import Run
 from analysis.masks import class_colours
-from analysis.shapes import cache_dir_of, value_at
+from analysis.run_source import cache_of
+from analysis.shapes import value_at
 from analysis.trials import Trial
 from search_spaces.errors import DataError, RunError
 from trainables.config_io import parse_config
-from trainables.data.cache import default_cache_dir
 from trainables.data.dataset import VOID
 from trainables.data.formats import scan_data
 from trainables.data.merge import merge_classes
@@ -61,12 +61,8 @@ def open_data(run: Run) -> RunData:
     spec = options.get("data")
     if not spec or "val" not in data or "fingerprint" not in data:
         raise RunError("search.json does not say which data it was.")
-    cache_dir = cache_dir_of(run.search)
-    if spec.startswith("torchvision:"):
-        places = cache_dir or default_cache_dir()
-        if not any(places.glob(f"{data['fingerprint']}-*")):  # torchvision would fetch it, and a report fetches nothing
-            raise DataError(f"{spec} is not on this machine.")
-    scan = scan_data(spec, task=run.task, read_as=ReadAs.of(options), cache_dir=cache_dir)
+    # A report fetches nothing, whoever's run it is.
+    scan = scan_data(spec, task=run.task, read_as=ReadAs.of(options), cache_dir=cache_of(run.search), fetch=False)
     if scan.fingerprint() != data["fingerprint"]:
         raise RunError(f"the data at {spec} has changed since.")
     position = {name: number for number, name in enumerate(scan.names)}

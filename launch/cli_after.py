@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from launch.options import RunArgument, new_console
+from launch.options import RunArgument, RunData, new_console
 
 
 def ensemble(
@@ -15,12 +15,13 @@ def ensemble(
     size: Annotated[int, typer.Option(min=1, help="Members at most, one taken twice counted twice.")] = 10,
     candidates: Annotated[Optional[int], typer.Option(min=1, help="Only of the best K trials.")] = None,  # noqa: UP045
     out: Annotated[Optional[Path], typer.Option(help="Where to export it.")] = None,  # noqa: UP045
+    data: RunData = None,
 ) -> None:
     """Choose the models of a run that are best together, and say whether they beat the best one alone."""
     from launch.ensembles import ensemble_of
     from launch.remote.places import local_run
 
-    ensemble_of(local_run(run_dir), size, candidates, out, new_console())
+    ensemble_of(local_run(run_dir), size, candidates, out, new_console(), data)
 
 
 def refit(
@@ -29,12 +30,13 @@ def refit(
     seeds: Annotated[int, typer.Option(min=1, help="How many trainings, each with a seed of its own.")] = 3,
     epochs: Annotated[Optional[int], typer.Option(min=1, help="Instead of the trial's own.")] = None,  # noqa: UP045
     on: Annotated[str, typer.Option(help="train, or train+val: then no validation score is left.")] = "train",
+    data: RunData = None,
 ) -> None:
     """Train the best trial again with other seeds: its mean and deviation. What was stopped goes on."""
     from launch.refit import refit as refit_trial
     from launch.remote.places import local_run
 
-    refit_trial(local_run(run_dir), trial, seeds, epochs, on, new_console())
+    refit_trial(local_run(run_dir), trial, seeds, epochs, on, new_console(), data)
 
 
 def dashboard(

@@ -15,6 +15,7 @@ from launch.options import (
     NoCache,
     OnBadImage,
     RunArgument,
+    RunData,
     SetOption,
     cache_folder,
     new_console,
@@ -58,6 +59,7 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Also as model.pt2 (torch.export), checked likewise.")] = False,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Several models: see `ensemble`.")] = False,
+    data: RunData = None,
 ) -> None:
     """Export a trial: configuration, weights, classes, metrics, a model card; and graphs that run without us."""
     if ensemble:
@@ -67,7 +69,7 @@ def export(
         from launch.ensembles import export_chosen
         from launch.remote.places import local_run
 
-        export_chosen(local_run(run_dir), out, new_console())
+        export_chosen(local_run(run_dir), out, new_console(), data)
         return
     from launch.remote.views import run_at
 
@@ -81,8 +83,8 @@ def export(
         if onnx:
             require_onnx()
         with written_whole(out) as folder:  # the graphs, too, before anything stands there
-            written = write_trial(loaded, folder, trial)
-            graphs = hand_over_trial(loaded, written, folder, onnx=onnx, pt2=pt2)
+            written = write_trial(loaded, folder, trial, data)
+            graphs = hand_over_trial(loaded, written, folder, onnx=onnx, pt2=pt2, named=data)
         print_export(written, out, new_console(), graphs)
     raise typer.Exit(int(any(graph.problem for graph in graphs)))
 

@@ -22,6 +22,7 @@ from launch.options import (
     OnBadImage,
     Pruner,
     RunArgument,
+    RunData,
     RunsDir,
     Sampler,
     SetOption,
@@ -123,6 +124,7 @@ def resume(
     address: Address = None,
     cache_dir: CacheDir = None,
     cluster: Annotated[Optional[str], typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,  # noqa: UP045
+    data: RunData = None,
 ) -> None:
     """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
     started = time.time()
@@ -140,7 +142,7 @@ def resume(
         from launch.cli_jobs import follow, tell
         from launch.submission import submit_resume
 
-        submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address)
+        submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address, data)
         tell(submitted, cluster or address)
         raise typer.Exit(follow(submitted) if through_client else 0)
     require_run(run_dir)  # refuses what is no run, before Ray starts
@@ -148,7 +150,15 @@ def resume(
         from launch.run import resume as resume_run
 
         console = new_console()
-        records = resume_run(run_dir, int(trials.lstrip("+")), budget_s, cache_dir, console, started)
+        records = resume_run(
+            run_dir,
+            int(trials.lstrip("+")),
+            budget_s,
+            cache_dir,
+            console,
+            started,
+            None if data is None else absolute(data),
+        )
         print_outcome(records.run_dir, console, records.place)
 
 

@@ -17,12 +17,14 @@ from launch.run_data import data_of_run
 SIZE = 10
 
 
-def ensemble_of(run_dir: Path, size: int, num_trials: int | None, out: Path | None, console: Console) -> None:
-    """Choose anew, print, and export to `out` where it is named."""
+def ensemble_of(
+    run_dir: Path, size: int, num_trials: int | None, out: Path | None, console: Console, data: str | None = None
+) -> None:
+    """Choose anew, print, and export to `out` where it is named. data: see `data_of_run`."""
     run = load_run(run_dir)
     if out is not None:
         check_out(out)
-    told = choose_ensemble(run, data_of_run(run), size, num_trials)
+    told = choose_ensemble(run, data_of_run(run, data), size, num_trials)
     print_ensemble(told, console)
     if out is None:
         console.print(
@@ -33,13 +35,13 @@ def ensemble_of(run_dir: Path, size: int, num_trials: int | None, out: Path | No
         _export(run, told, out, console)
 
 
-def export_chosen(run_dir: Path, out: Path, console: Console) -> None:
+def export_chosen(run_dir: Path, out: Path, console: Console, data: str | None = None) -> None:
     """Export what `ensemble` chose last; where it never did, what it chooses by its defaults."""
     run = load_run(run_dir)
     check_out(out)
     told = stored_ensemble(run_dir)
     if told is None:
-        told = choose_ensemble(run, data_of_run(run), SIZE)
+        told = choose_ensemble(run, data_of_run(run, data), SIZE)
         print_ensemble(told, console)
     _export(run, told, out, console)
 

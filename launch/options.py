@@ -35,6 +35,10 @@ LabelSeparator = Annotated[
     typer.Option(help="What stands between the tags in a table's column `labels`; default: |."),
 ]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
+RunData = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--data", help="Where the run's data is; needed where it is fetched and the run is not yours."),
+]
 TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045
 SetOption = Annotated[Optional[list[str]], typer.Option("--set", help="key=value: fix or change a part.")]  # noqa: UP045
 Address = Annotated[

@@ -37,8 +37,17 @@ NEED_VAL = {"early_stopping_patience": None, "ensemble": 1}
 LUCK = 2.0  # deviations above the mean of its refits, from where on a trial is called lucky
 
 
-def refit(run_dir: Path, trial_id: str | None, num_seeds: int, epochs: int | None, on: str, console: Console) -> None:
+def refit(
+    run_dir: Path,
+    trial_id: str | None,
+    num_seeds: int,
+    epochs: int | None,
+    on: str,
+    console: Console,
+    named: str | None = None,
+) -> None:
     """Train the best trial, or the named one, with the seeds after the run's own; what was trained before is kept.
+    named: where the user says that the data is.
 
     Raises ConfigError for another `on`, RunError where there is no such trial or the data has changed.
     """
@@ -48,7 +57,7 @@ def refit(run_dir: Path, trial_id: str | None, num_seeds: int, epochs: int | Non
     trial = find_trial(run, trial_id)
     changed = {} if epochs is None else {"epochs": epochs}
     config = parse_config({**trial.config, **changed}, f"trial {trial.trial_id}")
-    data = data_of_run(run)
+    data = data_of_run(run, named)
     if on == "train+val":
         config, data = _with_val(config, data, console)
     judged_on = "val" if on == "train" else "test" if len(data.dataset.indices("test")) else None

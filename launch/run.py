@@ -16,6 +16,7 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
+from analysis.run_source import sealed, source_of
 from analysis.sessions import RESUMED, spent_s, times_written, versions_before, versions_changed
 from analysis.shapes import value_at
 from analysis.trials import read_search
@@ -88,7 +89,7 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
         "started": started,
     }
     with mirrored(place, console.print, new=True) as mirror:
-        records = Records.create(place.folder, about)
+        records = Records.create(place.folder, sealed(about))
         for note in _fewer(search, options.num_trials):
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
@@ -98,19 +99,26 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
 
 
 def resume(
-    run: str, more_trials: int, budget_s: float | None, cache_dir: Path | None, console: Console, started: float
+    run: str,
+    more_trials: int,
+    budget_s: float | None,
+    cache_dir: Path | None,
+    console: Console,
+    started: float,
+    data: str | None = None,
 ) -> Records:
     """Go on with a run: interrupted trials first, from their last epoch, then new proposals.
 
     run: a folder, or an address on S3. more_trials, budget_s: see `launch.budget.gone_on_with`. cache_dir: for this
     sitting; None takes the run's own, or this machine's for a run on S3.
-    Raises RunError where the data is no longer the run's data.
+    data: where the user says that it is, and where it is read from then on; None for where the run says.
+    Raises RunError where the data is no longer the run's data, or would be fetched from where somebody else says.
     """
     place = place_of(run, cache_dir)
     if place.remote is not None and cache_dir is None:
         cache_dir = default_cache_dir()
     with mirrored(place, console.print) as mirror:
-        return _go_on(place, mirror, more_trials, budget_s, cache_dir, console, started)
+        return _go_on(place, mirror, more_trials, budget_s, cache_dir, console, started, data)
 
 
 def _go_on(
@@ -121,6 +129,7 @@ def _go_on(
     cache_dir: Path | None,
     console: Console,
     started: float,
+    data: str | None,
 ) -> Records:
     read_search(place.folder)  # is it a run at all?
     records = Records(place.folder)
@@ -128,7 +137,13 @@ def _go_on(
         search_json = read_search(place.folder)  # what the last holder of the lock wrote
         records.mirror = mirror
         search = search_from_json(value_at(search_json, "search"))
-        options = options_of({**search_json, "options": _with_one_gpu(value_at(search_json, "options"), console)})
+        one_gpu = _with_one_gpu(value_at(search_json, "options"), console)
+        spec, cache = source_of(search_json, data)
+        options = options_of({**search_json, "options": one_gpu})
+        options = replace(options, data=spec, cache_dir=None if cache is None else str(cache))
+        if data is not None:  # from now on it is this user's run, whose data is where this user says
+            where = {"data": spec, "cache_dir": options.cache_dir}
+            search_json = sealed({**search_json, "options": {**search_json["options"], **where}})
         if options.cache_dir is not None and cache_dir is not None:
             options = replace(options, cache_dir=str(cache_dir.resolve()))
         if (said := nothing_left(search, records.trials)) is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from analysis.load import Run
-from analysis.shapes import cache_dir_of, value_at
+from analysis.run_source import source_of
+from analysis.shapes import value_at
 from launch.preflight import short_side_px
 from search_spaces.serial import search_from_json
 from trainables.data.formats import load_dataset
@@ -14,16 +15,20 @@ from trainables.data.same_data import require_same
 __all__ = ["data_of_run", "require_same"]
 
 
-def data_of_run(run: Run) -> TrialData:
-    """With the run's split, from the run's cache. Raises RunError where it is no longer the same."""
-    options, data = value_at(run.search, "options"), value_at(run.search, "options.data")
+def data_of_run(run: Run, named: str | None = None) -> TrialData:
+    """With the run's split, from the run's cache. named: where the user says that it is, None for where the run says.
+
+    Raises RunError where it is no longer the same, or would be fetched from where somebody else says.
+    """
+    options = value_at(run.search, "options")
+    data, cache_dir = source_of(run.search, named)
     dataset, images = load_dataset(
         data,
         task=value_at(run.search, "data.task"),
         seed=options.get("seed", 0),
         **ReadAs.of(options).options(),
         short_side_px=short_side_px(search_from_json(value_at(run.search, "search"))),
-        cache_dir=cache_dir_of(run.search),
+        cache_dir=cache_dir,
     )
     require_same(dataset, data, value_at(run.search, "data"))
     return TrialData(dataset, images)

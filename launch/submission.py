@@ -75,13 +75,15 @@ def _send(command: str, search: str, given: Mapping[str, object], url: str, name
     return Submitted(jobs.send(client, url, name, arguments, files, metadata), run_dir, client, url)
 
 
-def submit_resume(run: str, more_trials: int, budget: str | None, cluster: str | None) -> Submitted:
+def submit_resume(
+    run: str, more_trials: int, budget: str | None, cluster: str | None, data: str | None = None
+) -> Submitted:
     """Have a cluster go on with a run. run: its directory there or on S3, or the job (or its name) that wrote it."""
     url = jobs.cluster_url(cluster)
     client = jobs.connect(url)
     named = Path(run).is_absolute() or is_remote(run)
     run_dir = run.rstrip("/") if named else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
-    options = as_arguments({"--trials": f"+{more_trials}", "--budget": budget})
+    options = as_arguments({"--trials": f"+{more_trials}", "--budget": budget, "--data": data})
     command = ["launch.cli", "resume", run_dir, *options, "--address=auto"]
     job = jobs.send(client, url, Path(run_dir).name, command, {}, {jobs.RUN_DIR: run_dir})
     return Submitted(job, run_dir, client, url)

@@ -43,6 +43,7 @@ ALLOWED = {
                 "evaluate",
                 "judged_data",
                 "bootstrap",
+                "run_source",
             ),  # what an exported model says, and how well
             *("ensemble", "embeddings", "overlays"),
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analysis.load import Run, load_run
 from analysis.lock import in_use
+from analysis.run_source import with_cache_dir
 from analysis.shapes import cache_dir_of
 from launch.remote.lock import LOCK_FILE, at_work
 from launch.remote.places import home, place_of, require_run
@@ -41,9 +42,8 @@ def run_at(run: str, *, weights_of: str | None = "") -> Iterator[Run]:
                 from analysis.export import find_trial  # imports torch
 
                 _bring_weights(place.remote, folder, find_trial(loaded, weights_of).trial_id)
-            options = loaded.search.get("options", {})
             cache_dir = None if cache_dir_of(loaded.search) is None else str(home(None).parent)  # that of this machine
-            yield replace(loaded, search={**loaded.search, "options": {**options, "cache_dir": cache_dir}})
+            yield replace(loaded, search=with_cache_dir(loaded.search, cache_dir))
         except InputError as error:
             raise type(error)(str(error).replace(str(folder), place.remote.uri)) from None
 

@@ -34,7 +34,7 @@ from trainables.data.mask_classes import void_notes
 from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
-from trainables.data.remote import bring, bring_again
+from trainables.data.remote import bring, bring_again, brought
 from trainables.data.scan import Scan
 from trainables.data.split import split_data
 from trainables.data.torchvision_sets import scan_torchvision
@@ -167,25 +167,32 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, 
     return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), View(short_side_px), bad)
 
 
-def scan_data(spec: str, *, task: str | None = None, read_as: ReadAs = READ_AS, cache_dir: Path | None) -> Scan:
-    """What `spec` names, nothing decoded yet; arguments as of `load_dataset`. Raises DataError."""
-    return _scanned(spec, task, read_as, cache_dir)[0]
+def scan_data(
+    spec: str, *, task: str | None = None, read_as: ReadAs = READ_AS, cache_dir: Path | None, fetch: bool = True
+) -> Scan:
+    """What `spec` names, nothing decoded yet; arguments as of `load_dataset`. Raises DataError.
+
+    fetch: whether data that is not on this machine may be brought here.
+    """
+    return _scanned(spec, task, read_as, cache_dir, fetch)[0]
 
 
-def _scanned(spec: str, task: str | None, read_as: ReadAs, cache_dir: Path | None) -> tuple[Scan, RemoteCopy | None]:
+def _scanned(
+    spec: str, task: str | None, read_as: ReadAs, cache_dir: Path | None, fetch: bool = True
+) -> tuple[Scan, RemoteCopy | None]:
     """What the data is, and what was brought of it to this machine where it is remote."""
-    copy = bring(spec, cache_dir) if is_remote(spec) else None
+    copy = (bring if fetch else brought)(spec, cache_dir) if is_remote(spec) else None
     path = Path(spec).expanduser() if copy is None else copy.path
-    scan = _scan(spec, path, task, read_as, cache_dir)
+    scan = _scan(spec, path, task, read_as, cache_dir, fetch)
     return replace(scan, notes=(*scan.notes, *class_name_notes(spec, scan.classes))), copy
 
 
-def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: Path | None) -> Scan:
+def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: Path | None, fetch: bool) -> Scan:
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
     if spec.startswith("torchvision:"):
         root = (cache_dir or default_cache_dir()).expanduser().absolute() / "torchvision"
-        return scan_torchvision(spec.removeprefix("torchvision:"), root, task)
+        return scan_torchvision(spec.removeprefix("torchvision:"), root, task, fetch=fetch)
     try:
         if path.is_dir():
             return scan_directory(spec, path, task, read_as)

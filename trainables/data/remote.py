@@ -26,6 +26,7 @@ from trainables.data.dataset import RemoteCopy
 from trainables.s3 import Listed, Remote, parse_remote
 
 NUM_CONNECTIONS = 16
+DIGITS = 16  # of the hash of a listing
 RESERVE_BYTES = 200 * 2**20  # left free on the disk
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,23 @@ def bring(spec: str, cache_dir: Path | None) -> RemoteCopy:
     if not folder.is_dir():
         _bring(source, listing, folder)
     return RemoteCopy(source.uri, folder, folder / table)
+
+
+def brought(spec: str, cache_dir: Path | None) -> RemoteCopy:
+    """Return the newest copy of the data that an earlier `bring` left on this machine, without a request.
+
+    Whether it is still what S3 has is not asked. Raises DataError where there is none.
+    """
+    named = parse_remote(spec)
+    table = named.name if named.name.lower().endswith(".csv") else ""
+    source = named.parent if table else named
+    home = (cache_dir or default_cache_dir()).expanduser().absolute() / "s3"
+    whole = f"{_address(source)}-" + "[0-9a-f]" * DIGITS
+    copies = [folder for folder in home.glob(whole) if (folder / table).exists()]
+    if not copies:
+        raise DataError(f"{spec} is not on this machine.")
+    newest = max(copies, key=lambda folder: folder.stat().st_mtime)
+    return RemoteCopy(source.uri, newest, newest / table)
 
 
 def bring_images(spec: str) -> RemoteCopy:
@@ -90,9 +108,13 @@ def _listing(source: Remote) -> dict[str, Listed]:
 
 def _folder(home: Path, source: Remote, listing: Mapping[str, Listed]) -> Path:
     lines = (f"{name}\0{one.size}\0{one.etag}\n" for name, one in sorted(listing.items()))
-    contents = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    contents = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
+    return home / f"{_address(source)}-{contents}"
+
+
+def _address(source: Remote) -> str:
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", source.name)[:40]
-    return home / f"{readable}-{hashlib.sha256(source.uri.encode()).hexdigest()[:8]}-{contents}"
+    return f"{readable}-{hashlib.sha256(source.uri.encode()).hexdigest()[:8]}"
 
 
 def _bring(source: Remote, listing: Mapping[str, Listed], folder: Path) -> None:

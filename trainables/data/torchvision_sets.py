@@ -138,17 +138,17 @@ def _file(name: str, root: Path, attribute: str, index: int) -> Path:
     raise IndexError(index)
 
 
-def scan_torchvision(name: str, root: Path, task: str | None = None) -> Scan:
-    """The set `name`, downloaded below `root` where it is not there yet; its masks where `task` asks for them.
+def scan_torchvision(name: str, root: Path, task: str | None = None, *, fetch: bool = True) -> Scan:
+    """The set `name`, downloaded below `root` where it is missing and may be; its masks where `task` asks for them.
 
     Raises DataError for a name that is in neither table, or where the set cannot be had.
     """
     if name in MASKED_SETS and (task == "segmentation" or name not in NAMED_SETS):
-        return _scan_masks(name, root)
+        return _scan_masks(name, root, fetch)
     if name not in NAMED_SETS:
         raise DataError(f"unknown torchvision data set '{name}'. {did_you_mean(name, [*NAMED_SETS, *MASKED_SETS])}")
     named = NAMED_SETS[name]
-    parts = _parts(name, root)
+    parts = _parts(name, root, fetch)
     targets, names, given, digests = list[int](), list[str](), list[str](), list[str]()
     for split, part in parts.items():
         names += [f"{name}/{split}/{i:06d}" for i in range(len(part))]
@@ -166,10 +166,10 @@ def scan_torchvision(name: str, root: Path, task: str | None = None) -> Scan:
     )
 
 
-def _scan_masks(name: str, root: Path) -> Scan:
+def _scan_masks(name: str, root: Path, fetch: bool) -> Scan:
     masked = MASKED_SETS[name]
     names, given, images, masks = list[str](), list[str](), list[Path](), list[Path]()
-    for split, part in _parts(name, root).items():
+    for split, part in _parts(name, root, fetch).items():
         names += [f"{name}/{split}/{i:06d}" for i in range(len(part))]
         given += [split] * len(part)
         images += map(Path, getattr(part, masked.images))
@@ -186,13 +186,13 @@ def _scan_masks(name: str, root: Path) -> Scan:
     )
 
 
-def _parts(name: str, root: Path) -> dict[str, Any]:
+def _parts(name: str, root: Path, fetch: bool = True) -> dict[str, Any]:
     with _opening:  # lru_cache alone would let every decoding thread open the set for itself
-        return _open(name, root)
+        return _open(name, root, fetch)
 
 
 @lru_cache(maxsize=2)
-def _open(name: str, root: Path) -> dict[str, Any]:
+def _open(name: str, root: Path, fetch: bool) -> dict[str, Any]:
     from torchvision import datasets  # seconds of import that other data sets need not wait for
 
     parts = {}
@@ -202,7 +202,7 @@ def _open(name: str, root: Path) -> dict[str, Any]:
             known = NAMED_SETS.get(name) or MASKED_SETS[name]
             unpacked = isinstance(known, MaskedSet) and known.folder and (root / name / known.folder).is_dir()
             for split, arguments in known.splits.items():
-                parts[split] = getattr(datasets, name)(root / name, download=not unpacked, **arguments)
+                parts[split] = getattr(datasets, name)(root / name, download=fetch and not unpacked, **arguments)
     except (OSError, RuntimeError, ValueError, EOFError) as error:  # no network, a broken archive, a full disk
         raise DataError(
             f"torchvision's {name} cannot be had in '{root / name}': {str(error).splitlines()[0]}. "
