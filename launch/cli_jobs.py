@@ -103,26 +103,28 @@ def logs(
 ) -> None:
     """What a job has printed. With --follow the exit code is 1 where the job failed."""
     from launch.machines import jobs
+    from launch.terminal import say
 
     url = jobs.cluster_url(cluster)
     client = jobs.connect(url)
     job_id = str(jobs.find(client, url, job).submission_id)
+    if go_on:
+        raise typer.Exit(_followed(client, url, job_id))
     with jobs.asking(url):
-        if not go_on:
-            print(client.get_job_logs(job_id), end="")
-            raise typer.Exit
-    raise typer.Exit(_followed(client, url, job_id))
+        said = client.get_job_logs(job_id)
+    say(said, end="")
 
 
 def stop(job: Job, cluster: Cluster = None) -> None:
     """End a job as Ctrl-C would: its trials are kept as interrupted, and the run can go on later."""
     from launch.machines import jobs
+    from launch.terminal import say
 
     url = jobs.cluster_url(cluster)
     client = jobs.connect(url)
     found = jobs.find(client, url, job)
     if jobs.state(found) in jobs.ENDED:
-        print(f"job {found.submission_id}: {jobs.state(found).lower()} already")
+        say(f"job {found.submission_id}: {jobs.state(found).lower()} already")
         return
     _stopped(client, url, found.submission_id, found.metadata.get(jobs.RUN_DIR, "RUN"))
 
@@ -134,18 +136,21 @@ def fetch(
 ) -> None:
     """Bring a run directory home."""
     from launch.fetch import fetch_run
+    from launch.terminal import say
 
     target = fetch_run(run, cluster, to)
-    print(f"Fetched {target}. Next: visionsweep rank {target}")
+    say(f"Fetched {target}. Next: visionsweep rank {target}")
 
 
 def tell(submitted: Submitted, cluster: str | None) -> None:
     """What has been sent, and how it can be followed."""
+    from launch.terminal import say
+
     where = "" if cluster is None else f" --cluster {cluster}"
-    print(f"Job {submitted.job} has been sent: it does not need this machine any more.")
-    print(f"Run directory on the cluster: {submitted.run_dir}")
+    say(f"Job {submitted.job} has been sent: it does not need this machine any more.")
+    say(f"Run directory on the cluster: {submitted.run_dir}")
     for command in ("status {} --watch", "logs {} --follow", "stop {}", "fetch {}"):
-        print(f"  visionsweep {command.format(submitted.job)}{where}")
+        say(f"  visionsweep {command.format(submitted.job)}{where}")
 
 
 def follow(submitted: Submitted) -> int:
@@ -159,19 +164,21 @@ def follow(submitted: Submitted) -> int:
 
 def _followed(client: Any, url: str, job_id: str) -> int:
     from launch.machines import jobs
+    from launch.terminal import say
 
     with jobs.asking(url):
         for piece in jobs.follow(client, job_id):
-            print(piece, end="", flush=True)
+            say(piece, end="", flush=True)
         ended = jobs.state(client.get_job_info(job_id))
-    print(f"job {job_id}: {ended.lower()}")
+    say(f"job {job_id}: {ended.lower()}")
     return int(ended == "FAILED")
 
 
 def _stopped(client: Any, url: str, job_id: str, run_dir: str) -> None:
     from launch.machines import jobs
+    from launch.terminal import say
 
-    print("Stopping: running trials end after their current batch.", flush=True)
-    print(f"job {job_id}: {jobs.stop(client, url, job_id).lower()}")
+    say("Stopping: running trials end after their current batch.", flush=True)
+    say(f"job {job_id}: {jobs.stop(client, url, job_id).lower()}")
     if run_dir:
-        print(f"It goes on with: visionsweep resume {run_dir} --cluster {url}")
+        say(f"It goes on with: visionsweep resume {run_dir} --cluster {url}")

@@ -13,6 +13,7 @@ from analysis.predict import TABLES, predict_images
 from launch.remote.images import brought, by_address
 from launch.show import print_predictions
 from launch.tables import as_csv, as_json, write_table
+from launch.terminal import printable
 from search_spaces.errors import ConfigError
 from search_spaces.names import did_you_mean
 
@@ -39,7 +40,7 @@ def predict_and_tell(
             out,
             flips=flips,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
-            note=lambda sentence: bar.console.print(sentence, soft_wrap=True),
+            note=lambda sentence: bar.console.print(printable(sentence), soft_wrap=True),
         )
     by_address(rows, copies)
     if table is not None:
@@ -49,7 +50,8 @@ def predict_and_tell(
     elif form == "text":
         print_predictions(rows, console)
     else:
-        sys.stdout.write(as_csv(rows) if form == "csv" else as_json(rows))
+        said = as_csv(rows) if form == "csv" else as_json(rows)
+        sys.stdout.write(printable(said) if sys.stdout.isatty() else said)
     return any("error" in row for row in rows)
 
 

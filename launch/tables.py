@@ -9,19 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.csv_cells import no_formula
 from search_spaces.errors import RunError
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """A line per image: path, label (several with | between), the files of its mask, then a column
-    `probability/CLASS` or `share/CLASS` per class; and error, where an image could not be read."""
+    `probability/CLASS` or `share/CLASS` per class; and error, where an image could not be read.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe: see `no_formula`.
+    """
     flat = [_flat(row) for row in rows]
     columns = list(dict.fromkeys(["path", *(column for row in flat for column in row)]))
     columns.sort(key=lambda column: column == "error")  # last, wherever the first broken image stood
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
+    writer.writerow({column: no_formula(column) for column in columns})
+    writer.writerows({column: no_formula(cell) for column, cell in row.items()} for row in flat)
     return text.getvalue()
 
 

@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     return text.translate(_SHOWN)
 
 
+def say(text: str, *, end: str = "\n", flush: bool = False) -> None:
+    """Print plain text, which may have words of others in it, on standard output."""
+    print(printable(text), end=end, flush=flush)
+
+
 class Terminal(Console):
     """rich's console, through `printable`; square brackets are no markup: a class may be called [red]."""
 

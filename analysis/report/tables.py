@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from analysis.compare import choices, compare_of
+from analysis.csv_cells import no_formula
 from analysis.importance import importance_of
 from analysis.load import Run
 from analysis.observed import observed
@@ -35,7 +37,13 @@ def write_tables(run: Run, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, errors="replace")
+            _plain(table).to_csv(folder / f"{name}.csv", index=False, errors="replace")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror or error}). Choose another --csv.") from None
     return [folder / f"{name}.csv" for name in tables]
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without text that a spreadsheet would compute: names of classes and values are others' words."""
+    text = {name: column.map(no_formula) for name, column in table.items() if not is_numeric_dtype(column)}
+    return table.assign(**{str(name): column for name, column in text.items()}).rename(columns=no_formula)

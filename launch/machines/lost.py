@@ -32,8 +32,8 @@ def watched_ray(next_move: str, before_exit: Callable[[], object]) -> Iterator[N
             if why and not done.is_set():
                 with contextlib.suppress(Exception):
                     before_exit()
-                said = printable(f"visionsweep: Ray has ended ({why}). {next_move}")
-                print(said, file=sys.stderr, flush=True)
+                said = f"visionsweep: Ray has ended ({why}). {next_move}"
+                print(printable(said), file=sys.stderr, flush=True)
                 os._exit(LOST)
 
     watcher = threading.Thread(target=look, name="watch-ray", daemon=True)
