@@ -81,7 +81,8 @@ def test_nothing_of_launch_prints_past_the_terminal() -> None:
     found = {
         path.relative_to(ROOT).as_posix(): raw_prints(path.read_text()) for path in (ROOT / "launch").rglob("*.py")
     }
-    assert {name: len(calls) for name, calls in found.items() if calls} == OWN_WORDS, found
+    raw = {name: calls for name, calls in found.items() if len(calls) > OWN_WORDS.get(name, 0)}
+    assert raw == {}
 
 
 @pytest.mark.parametrize(
