@@ -122,7 +122,8 @@ def test_an_ensemble_is_chosen_judged_exported_and_predicts_its_members_mean(
 
 def load_member(export: Path, name: str, images: list[np.ndarray]) -> np.ndarray:
     """A member's folder, made whole by the classes, is an export of its own."""
-    member = export / "members" / name
+    member = export.with_name(f"{export.name}-{name}")
+    shutil.copytree(export / "members" / name, member)
     (member / "classes.txt").write_bytes((export / "classes.txt").read_bytes())
     return load_export(member).probabilities(images).numpy()
 
