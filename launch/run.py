@@ -9,7 +9,6 @@ import tempfile
 import uuid
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ray import tune
 from rich.console import Console
 
 from analysis.run_source import sealed, source_of
-from analysis.sessions import RESUMED, spent_s, times_written, versions_before, versions_changed
+from analysis.sessions import RESUMED, spent_s, times_written
 from analysis.shapes import value_at
 from analysis.trials import read_search
 from launch import preflight
@@ -42,6 +41,7 @@ from launch.remote.sitting import check_new, mirrored
 from launch.searcher import StudySearcher
 from launch.show import print_found
 from launch.tuning import MAX_RETRIES, tune_until_done
+from launch.versions import said_of_versions, versions
 from launch.watch import Watch
 from search_spaces.finite import limited
 from search_spaces.search import Search
@@ -50,16 +50,6 @@ from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
 from trainables.data.words import counted
 from trainables.trainable import TrialSettings, VisionTrainable
-
-LIBRARIES = ("torch", "torchvision", "ray", "optuna", "timm", "albumentations", "torchmetrics", "visionsweep")
-
-
-OTHER_VERSIONS = "Other versions are installed than the run had: trials before and after may differ by that alone"
-
-
-def versions() -> dict[str, str]:
-    """Of Python and the libraries that decide what a trial gives."""
-    return {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}}
 
 
 def start(search: Search, name: str, runs_dir: str, options: RunOptions, console: Console, started: float) -> Records:
@@ -161,8 +151,8 @@ def _go_on(
         ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}
         resumed = [*search_json.get(RESUMED, ()), {"time": started, "versions": versions()}]
         search_json.pop(ENDED, None)
-        if changed := versions_changed(versions_before(search_json), versions()):
-            console.print(f"{OTHER_VERSIONS} ({changed}).", style="yellow", soft_wrap=True)
+        if said := said_of_versions(search_json):
+            console.print(said, style="yellow", soft_wrap=True)
         records.write_search({**search_json, "options": {**search_json["options"], **ends}, RESUMED: resumed})
         if budget_s is None and not more_trials and (said := said_of(sitting, options)):
             console.print(said, style="yellow", soft_wrap=True)
