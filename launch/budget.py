@@ -5,6 +5,7 @@ Wall-clock counts while a command works on the run (`analysis/sessions.py`).
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 ENDED = "ended"  # in search.json: why a run is over that neither its budget nor its number of trials has ended
 LEAST = 0.05  # of a budget; where less is left it is spent, and what was interrupted is let go on to its end
+
+
+def began_at(started: float) -> float:
+    """The monotonic time of what was at `started` by the clock on the wall, as it stands now."""
+    return time.monotonic() - (time.time() - started)
 
 
 def closing_s(budget_s: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from search_spaces.errors import DiskFull, RunError
 from search_spaces.names import COSTS
 from search_spaces.search import Search
 
+SAY_AFTER_S = 60.0  # of silence since the search began
+
 
 class RunCallback(Callback):  # type: ignore[misc]
     """keep_trials: how many complete trials keep their weights and predictions. reasons: by trial, why it was given up,
@@ -32,9 +35,12 @@ class RunCallback(Callback):  # type: ignore[misc]
         self.not_begun: set[str] = set()  # Ray's ids of trials whose process died before it had them
         self.cut: dict[str, str] = {}  # by trial, why the search was over before its process had begun
         self.pruned: dict[str, str] = {}  # by trial, why it was, where that is another reason than its rung
+        self.out_of_memory: dict[str, str] = {}  # by trial, why its machine's memory did not do
         self.error: RunError | None = None  # the run directory could not be written
         self.best: list[Trial] | None = None  # of those that have ended, best first, so many as keep their files
         self.written: str | None = None  # the trial of best.yaml
+
+        self.waiting_since: float | None = time.monotonic()  # for the first trial to show something
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Ray pickles callbacks for its own restore; a run is resumed from its records instead
@@ -46,6 +52,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        self.waiting_since = None
         ours = trial.config["trial_id"]
         if result.get("note"):
             self.progress.say(f"Trial {ours}: {result['note']}")
@@ -60,6 +67,11 @@ class RunCallback(Callback):  # type: ignore[misc]
         with self._remembering_errors():
             self.records.epoch({"trial_id": ours, **row, **where})
         trial.config["epochs_recorded"] = row["epoch"]  # for the process that takes over, should this one die
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.waiting_since is not None and time.monotonic() - self.waiting_since > SAY_AFTER_S:
+            self.waiting_since = None
+            self.progress.say("Waiting for the first epoch: the trials' processes start, and take long to.")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last, cut = trial.last_result or {}, self.cut.pop(trial.config["trial_id"], None)
@@ -85,13 +97,15 @@ class RunCallback(Callback):  # type: ignore[misc]
             return  # not the trial's doing: it goes on with the run, or is proposed again
         said = trial.get_error() or trial.get_pickled_error()  # a process that was killed may leave nothing
         last_words = str(said or "the worker process died")
+        no_memory = self.out_of_memory.get(trial.config["trial_id"])
+        if no_memory is not None:
+            self._ended(trial.config["trial_id"], "oom", no_memory)
+            return
         given_up = self.reasons.get(trial.config["trial_id"])
         reason = given_up or _last_line(last_words)
         if not given_up and (not said or "ActorDiedError" in last_words):
             reason = f"its process died again and again, without a new epoch: {reason}"
-        # Ray kills a worker that fills the machine's memory, and says so.
-        status = "oom" if "OutOfMemory" in reason else "failed"
-        self._ended(trial.config["trial_id"], status, reason)
+        self._ended(trial.config["trial_id"], "failed", reason)
 
     def _ended(self, trial_id: str, status: str, reason: str) -> None:
         with self._remembering_errors():

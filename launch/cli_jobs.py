@@ -154,21 +154,27 @@ def tell(submitted: Submitted, cluster: str | None) -> None:
 
 
 def follow(submitted: Submitted) -> int:
-    """What a job prints, to its end. Returns an exit code. Ctrl-C ends the job; a lost connection does not."""
+    """What a job prints, to its end. Returns an exit code. Ctrl-C and its like (`signals.py`) end the job.
+    A lost connection does not."""
     try:
         return _followed(submitted.client, submitted.url, submitted.job)
     except KeyboardInterrupt:
+        from launch.signals import exit_code
+
         _stopped(submitted.client, submitted.url, submitted.job, submitted.run_dir)
-        return 130
+        return exit_code()
 
 
 def _followed(client: Any, url: str, job_id: str) -> int:
+    from launch.door import nobody_reads
     from launch.machines import jobs
     from launch.terminal import say
 
     with jobs.asking(url):
         for piece in jobs.follow(client, job_id):
             say(piece, end="", flush=True)
+            if nobody_reads():  # `logs --follow | head`: the job goes on
+                return 0
         ended = jobs.state(client.get_job_info(job_id))
     say(f"job {job_id}: {ended.lower()}")
     return int(ended == "FAILED")

@@ -73,10 +73,11 @@ def run(
         submitted = submit_search(search, _without_address(ctx), address)
         tell(submitted, address)
         raise typer.Exit(follow(submitted))
-    started = time.time()
+    started, began = time.time(), time.monotonic()
     from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
     from launch.loggers import check_loggers
     from launch.show import print_outcome
+    from launch.signals import finishing
     from launch.warm import warm_started
 
     named = {"task": task, "sampler": sampler, "pruner": pruner}
@@ -110,8 +111,9 @@ def run(
             log=log or [],
         )
         console = new_console()
-        records = start(found, name, runs_dir, options, console, started)
-        print_outcome(records.run_dir, console, records.place)
+        records = start(found, name, runs_dir, options, console, started, began)
+        with finishing():
+            print_outcome(records.run_dir, console, records.place)
 
 
 def resume(
@@ -127,11 +129,12 @@ def resume(
     data: RunData = None,
 ) -> None:
     """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
-    started = time.time()
+    started, began = time.time(), time.monotonic()
     from launch.loading import parse_duration
     from launch.machines.cluster import ray_at
     from launch.remote.places import require_run
     from launch.show import print_outcome
+    from launch.signals import finishing
     from search_spaces.errors import ConfigError
 
     if not trials.lstrip("+").isdigit():
@@ -158,8 +161,10 @@ def resume(
             console,
             started,
             None if data is None else absolute(data),
+            began,
         )
-        print_outcome(records.run_dir, console, records.place)
+        with finishing():
+            print_outcome(records.run_dir, console, records.place)
 
 
 def check(

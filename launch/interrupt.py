@@ -1,7 +1,8 @@
-"""Ctrl-C: once, the search ends cleanly and can go on later; twice, it ends at once."""
+"""Ctrl-C, SIGTERM and SIGHUP while trials run: once, the search ends cleanly and can go on later; twice, at once."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,40 +14,47 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from launch.progress import Progress
 from launch.searcher import StudySearcher
+from launch.signals import handled_by, raise_if_asked
+
+STOP_S = 60.0  # for a trial that does not come to the end of its batch; its epoch is lost anyhow, as of every other one
 
 
 @contextmanager
 def ctrl_c(searcher: StudySearcher, stop: Callable[[], object], progress: Progress) -> Iterator[None]:
-    """Once: no new trials, and `stop` has the running ones end after their current batch. Twice: at once."""
+    """Once: no new trials, and `stop` has the running ones end after their current batch. Twice, or STOP_S later: at
+    once."""
+    late = threading.Timer(STOP_S, os.kill, (os.getpid(), signal.SIGTERM))
+    late.daemon = True
 
     def on_signal(number: int, frame: object) -> None:
         if searcher.stopped:
             raise KeyboardInterrupt
         searcher.stopped = True
         stop()
+        late.start()
         progress.say("Stopping: running trials end after their current batch. Ctrl-C again stops at once.")
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled_by(on_signal):
+        try:
+            raise_if_asked()
+            yield
+        finally:
+            late.cancel()
 
 
-def stop_everywhere(stop_file: Path) -> None:
+def stop_everywhere(stop_file: Path, reason: str = "") -> None:
     """Make the file on every machine, where they share no folder; returns at once."""
-    stop_file.touch()
-    threading.Thread(target=touch_on_machines, args=(stop_file,), name="stop", daemon=True).start()
+    stop_file.write_text(reason)
+    threading.Thread(target=write_on_machines, args=(stop_file, reason), name="stop", daemon=True).start()
 
 
-def touch_on_machines(path: Path) -> None:
+def write_on_machines(path: Path, text: str) -> None:
     """By a task on each of them."""
     for node in ray.nodes():
         if node["Alive"]:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_touch).remote(path)
+            ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_write).remote(path, text)
 
 
-def _touch(path: Path) -> None:
-    path.touch()
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from launch.hidden import neighbour_that_hides
 from search_spaces.errors import ConfigError, InputError
 from search_spaces.names import pick
 from search_spaces.search import Search
@@ -42,6 +43,9 @@ def load_search(name: str) -> Search:
         raise ConfigError(f"{path}{line}: {type(error).__name__}: {error}. Mend the file.") from None
     finally:
         sys.path.pop(0)
+    hidden = neighbour_that_hides(path)
+    if hidden is not None:
+        raise ConfigError(hidden)
     search = getattr(module, "SEARCH", None)
     if not isinstance(search, Search):
         raise ConfigError(f"{path}: must define SEARCH = Search(...), and SEARCH is {search!r}. Add it.")

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.trials import Trial
+from launch.masked import masked
 from search_spaces.errors import ConfigError
 from search_spaces.names import COSTS, pick
 
@@ -226,7 +227,7 @@ class _LoggerThread(threading.Thread):
                 getattr(logger, message[0])(*message[1:])
         except Exception as error:
             self.failed = True
-            why = " ".join(str(error).split())[:300]
+            why = " ".join(masked(str(error)).split())[:300]
             _log.warning("--log %s: cannot be written any more (%s); the search goes on without it", self.kind, why)
         finally:
             with contextlib.suppress(Exception):

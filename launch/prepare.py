@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.console import Console
+
 from analysis.shapes import value_at
 from launch import preflight
 from launch.options import check_gpus_per_trial
@@ -100,3 +102,13 @@ def load_data(search: Search, options: RunOptions) -> Dataset:
     )
     keep_views(images, preflight.views(search), dataset.indices("val"))
     return dataset
+
+
+def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
+    """A run's options, where an earlier version let them set more GPUs aside for a trial than it uses."""
+    gpus = options.get("gpus_per_trial")
+    if not isinstance(gpus, (int, float)) or gpus <= 1:
+        return options
+    said = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
+    console.print(said, style="yellow", soft_wrap=True)
+    return {**options, "gpus_per_trial": 1.0}

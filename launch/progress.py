@@ -71,7 +71,7 @@ class Recorded(Protocol):
 class Progress:
     """Shows a run while it goes on. Reads `records`; knows nothing of Ray.
 
-    num_trials, deadline: what ends the search, None for what does not.
+    num_trials, deadline: what ends the search, None for what does not; the deadline is of time.monotonic().
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Progress:
     ) -> None:
         self.records, self.search, self.console = records, search, console
         self.num_trials, self.deadline = num_trials, deadline
-        self.started, self.tally = time.time(), _Tally(search)
+        self.started, self.tally = time.monotonic(), _Tally(search)
         self.tally.look(records.trials)
         self.epochs_before, self.done_before = self.tally.num_epochs, self._num_done()
         self.notice = ""
@@ -119,7 +119,7 @@ class Progress:
 
     def _render(self) -> Group:
         self.tally.look(self.records.trials)
-        rate = (self.tally.num_epochs - self.epochs_before) / max(1e-9, time.time() - self.started)
+        rate = (self.tally.num_epochs - self.epochs_before) / max(1e-9, time.monotonic() - self.started)
         notice = self.notice or "Ctrl-C ends the search cleanly; it can go on later."
         return self.render(f"{rate:.2f} epochs/s · {self._left()}", notice)
 
@@ -169,7 +169,7 @@ class Progress:
 
     def _left(self) -> str:
         estimates = []
-        now = time.time()
+        now = time.monotonic()
         if self.deadline is not None:
             estimates.append(self.deadline - now)
         done = self._num_done() - self.done_before  # in this sitting

@@ -10,7 +10,6 @@ import uuid
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ray import tune
 from rich.console import Console
@@ -20,11 +19,12 @@ from analysis.sessions import RESUMED, spent_s, times_written
 from analysis.shapes import value_at
 from analysis.trials import read_search
 from launch import preflight
-from launch.budget import ENDED, closing_s, gone_on_with, said_of
+from launch.budget import ENDED, began_at, closing_s, gone_on_with, said_of
 from launch.callback import RunCallback
 from launch.engine.tried import nothing_left
 from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
+from launch.kept_room import end_running, kept_room
 from launch.loggers import Loggers, check_loggers
 from launch.machines.agreement import Shared
 from launch.machines.bundles import resources_of
@@ -32,7 +32,7 @@ from launch.machines.joining import Machines, at_once_on
 from launch.machines.lost import watched_ray
 from launch.machines.packing import Packer
 from launch.machines.room import plan, worth_of
-from launch.prepare import RunOptions, load_data, options_of, prepared
+from launch.prepare import RunOptions, load_data, options_of, prepared, with_one_gpu
 from launch.progress import Progress
 from launch.records import Records
 from launch.remote.mirror import Mirror
@@ -49,16 +49,28 @@ from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
 from trainables.data.words import counted
-from trainables.trainable import TrialSettings, VisionTrainable
+from trainables.settings import TrialSettings
+from trainables.stopping import Deadline
+from trainables.trainable import VisionTrainable
 
 
-def start(search: Search, name: str, runs_dir: str, options: RunOptions, console: Console, started: float) -> Records:
-    """Run a new search; `started` is when the command was (the budget counts from there).
+def start(
+    search: Search,
+    name: str,
+    runs_dir: str,
+    options: RunOptions,
+    console: Console,
+    started: float,
+    began: float | None = None,
+) -> Records:
+    """Run a new search. The budget counts from the start of the command.
 
+    started, began: when that was, of time.time() for the records and of time.monotonic() for the budget.
     runs_dir: a folder, or an address on S3.
 
     Raises InputError for everything that can be known before any training.
     """
+    began = began_at(started) if began is None else began
     place = new_place(runs_dir, name, options.cache)
     check_new(place)
     search, dataset = prepared(search, options)
@@ -84,7 +96,7 @@ def start(search: Search, name: str, runs_dir: str, options: RunOptions, console
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
             records.mirror = mirror
-            _execute(records, search, shared, options, console, started)
+            _execute(records, search, shared, options, console, began)
     return records
 
 
@@ -96,6 +108,7 @@ def resume(
     console: Console,
     started: float,
     data: str | None = None,
+    began: float | None = None,
 ) -> Records:
     """Go on with a run: interrupted trials first, from their last epoch, then new proposals.
 
@@ -104,11 +117,12 @@ def resume(
     data: where the user says that it is, and where it is read from then on; None for where the run says.
     Raises RunError where the data is no longer the run's data, or would be fetched from where somebody else says.
     """
+    began = began_at(started) if began is None else began
     place = place_of(run, cache_dir)
     if place.remote is not None and cache_dir is None:
         cache_dir = default_cache_dir()
     with mirrored(place, console.print) as mirror:
-        return _go_on(place, mirror, more_trials, budget_s, cache_dir, console, started, data)
+        return _go_on(place, mirror, more_trials, budget_s, cache_dir, console, started, data, began)
 
 
 def _go_on(
@@ -120,6 +134,7 @@ def _go_on(
     console: Console,
     started: float,
     data: str | None,
+    began: float,
 ) -> Records:
     read_search(place.folder)  # is it a run at all?
     records = Records(place.folder)
@@ -127,7 +142,7 @@ def _go_on(
         search_json = read_search(place.folder)  # what the last holder of the lock wrote
         records.mirror = mirror
         search = search_from_json(value_at(search_json, "search"))
-        one_gpu = _with_one_gpu(value_at(search_json, "options"), console)
+        one_gpu = with_one_gpu(value_at(search_json, "options"), console)
         spec, cache = source_of(search_json, data)
         options = options_of({**search_json, "options": one_gpu})
         options = replace(options, data=spec, cache_dir=None if cache is None else str(cache))
@@ -157,24 +172,14 @@ def _go_on(
         if budget_s is None and not more_trials and (said := said_of(sitting, options)):
             console.print(said, style="yellow", soft_wrap=True)
         (place.folder / "stop").unlink(missing_ok=True)
-        _execute(records, search, shared, sitting, console, started)
+        _execute(records, search, shared, sitting, console, began)
     return records
 
 
-def _with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
-    """A run's options, where an earlier version let them set more GPUs aside for a trial than it uses."""
-    gpus = options.get("gpus_per_trial")
-    if not isinstance(gpus, (int, float)) or gpus <= 1:
-        return options
-    said = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
-    console.print(said, style="yellow", soft_wrap=True)
-    return {**options, "gpus_per_trial": 1.0}
-
-
 def _execute(
-    records: Records, search: Search, shared: Shared, options: RunOptions, console: Console, started: float
+    records: Records, search: Search, shared: Shared, options: RunOptions, console: Console, began: float
 ) -> None:
-    deadline = None if options.budget_s is None else started + options.budget_s - closing_s(options.budget_s)
+    deadline = None if options.budget_s is None else began + options.budget_s - closing_s(options.budget_s)
     share, room = plan(*options.resources)
     mirror, stop_file = records.mirror, records.run_dir.resolve() / "stop"
     if mirror is not None:  # machines share no folder: each has the file, or not, in its own
@@ -189,7 +194,7 @@ def _execute(
         cpus=max(1, int(share.cpus)),
         gpu_share=share.gpus,
         num_workers=share.num_workers,
-        deadline=deadline,
+        deadline=None if deadline is None else Deadline.of(deadline),
         stop_file=stop_file,
         run_uri=None if mirror is None else mirror.uri,
     )
@@ -211,13 +216,20 @@ def _execute(
         partial(resources_of, cpus=share.cpus, gpus=share.gpus),
     )
     next_move = f"`visionsweep resume {records.place}` goes on."
-    stop = stop_file.touch if mirror is None else partial(stop_everywhere, stop_file)
-    with progress, ctrl_c(searcher, stop, progress), watched_ray(next_move, progress.live.stop):
+    stop = stop_file.write_text if mirror is None else partial(stop_everywhere, stop_file)
+    searcher.when_over = stop
+    with (
+        progress,
+        ctrl_c(searcher, partial(stop, ""), progress),
+        watched_ray(next_move, progress.live.stop),
+        kept_room(records.run_dir) as free_room,
+    ):
         try:
             tune_until_done(trainable, searcher, search, callback, watch, share.concurrent)
         finally:
             machines.close()
-            _close(records)
+            free_room()
+            end_running(records)
             records.journal.close()
             records.loggers.close()
             settings.stop_file.unlink(missing_ok=True)
@@ -236,10 +248,3 @@ def _fewer(search: Search, num_trials: int | None) -> list[str]:
 
 def _sentence(all_tried: str) -> str:
     return f"The search has ended: {all_tried}. Widen the space in a new run to try more."
-
-
-def _close(records: Records) -> None:
-    """Trials that were cut off (a second Ctrl-C, a crash of Ray) are interrupted, not lost."""
-    for trial in list(records.trials.values()):
-        if trial.status == "running":
-            records.ended(trial.trial_id, "interrupted", "the search was stopped")

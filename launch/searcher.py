@@ -48,9 +48,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     search: for one task, all settled. records: what was proposed is written there before it is handed out; trials
     found there are told to the study, interrupted ones are proposed again first, to go on where they stopped.
-    num_trials: proposals in all, None without end. deadline: seconds since the Unix epoch after which nothing is
-    proposed. valid: raises Contradiction for a proposal whose parts exclude each other, which is then drawn anew.
-    now: the clock, for simulations.
+    num_trials: proposals in all, None without end. deadline: of `now`, after which nothing is proposed. valid: raises
+    Contradiction for a proposal whose parts exclude each other, which is then drawn anew. now: a clock that nobody
+    sets; another one for simulations.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         num_trials: int | None,
         deadline: float | None,
         valid: Callable[[dict[str, Any]], object] | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
         self.search, self.records, self.objectives = search, records, search.compared
@@ -69,6 +69,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.now = now
         self.cost = TrialCosts(search.full_space)
         self.stopped = False
+        self.when_over: Callable[[str], object] = lambda reason: None  # ends the trials that run
         self.packer: Packer | None = None  # where trials are packed by their memory
         self.has_room: Callable[[], bool] = lambda: True  # for one more trial
         self.not_begun: Collection[str] = ()  # Ray's ids of trials whose process died before it had them (`tuning.py`)
@@ -141,7 +142,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def _placed(self, proposal: dict[str, Any]) -> dict[str, Any]:
         share = {} if self.packer is None else {"share": self.packer.begin(proposal["trial_id"])}
         avoid = {"avoid": sorted(self.avoided)} if self.avoided else {}
-        return {**proposal, **share, **avoid}
+        left = {} if self.deadline is None else {"left_s": self.deadline - self.now()}
+        return {**proposal, **share, **avoid, **left}
 
     def _heir(self, ours: str) -> Copied | None:
         """What this trial is to copy, where a trial is waiting for one: that one's state is given to it, and its

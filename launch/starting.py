@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -38,13 +39,26 @@ def spare_what_never_began(scheduler: TrialScheduler, not_begun: set[str], max_t
     scheduler.on_trial_error = on_trial_error  # all schedulers alike, Ray's own too
 
 
-def wait_for_none(scheduler: TrialScheduler, over: Callable[[], str | None], cut: dict[str, str]) -> None:
+def wait_for_none(
+    scheduler: TrialScheduler,
+    over: Callable[[], str | None],
+    cut: dict[str, str],
+    when_over: Callable[[str], object] = lambda reason: None,
+) -> None:
     """A process takes from seconds to most of a minute to start, and Tune waits for each. Once the search is over
-    (over() says why), a trial that waits for one ends, without having run; its id goes to `cut`, with the reason."""
-    before = scheduler.choose_trial_to_run
+    (over() says why), a trial that waits for one ends, without having run; its id goes to `cut`, with the reason.
+
+    when_over: called once, with the reason; trials on machines with other clocks may not have noticed.
+    """
+    before, told = scheduler.choose_trial_to_run, False
 
     def choose_trial_to_run(tune_controller: Any) -> Any:  # called at every step
+        nonlocal told
         reason = over()
+        if reason is not None and not told:
+            told = True
+            with suppress(OSError):  # a full disk: those trials look at their own clocks
+                when_over(reason)
         if reason is not None:
             _end_pending(getattr(tune_controller, "_tune_controller", tune_controller), reason, cut)
         return before(tune_controller)

@@ -17,6 +17,7 @@ from analysis.shapes import value_at
 from analysis.trials import Trial, Trials, read_search, read_trials
 from analysis.words import duration
 from launch.budget import ENDED
+from launch.door import nobody_reads
 from launch.machines import jobs
 from launch.progress import Progress
 from launch.remote.views import records_at
@@ -43,7 +44,7 @@ def watch(look: Callable[[], View], console: Console) -> None:
     if not console.is_terminal:
         console.print(view)
     with Live(view, console=console, auto_refresh=False, transient=True) as live:
-        while goes_on:
+        while goes_on and not nobody_reads():
             time.sleep(LOOK_EVERY_S)
             view, goes_on = look()
             live.update(view, refresh=True)

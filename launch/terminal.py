@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.segment import Segment
 
+from launch.masked import masked
+
 _DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # they reorder what is read
 _SURROGATES = range(0xD800, 0xE000)  # bytes of a file name that are no text, which no terminal can be given
 _SHOWN = {
@@ -19,8 +21,8 @@ _SHOWN = {
 
 
 def printable(text: str) -> str:
-    """The text with every control character as a sign of its own; line ends and tabs stay."""
-    return text.translate(_SHOWN)
+    """The text with every control character as a sign of its own and without passwords; line ends and tabs stay."""
+    return masked(text).translate(_SHOWN)
 
 
 def say(text: str, *, end: str = "\n", flush: bool = False) -> None:

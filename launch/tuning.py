@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
 from ray.tune import TuneError
+from ray.tune.execution import class_cache
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from launch.callback import RunCallback
 from launch.machines.cluster import MAX_TRIALS
+from launch.machines.own_folder import ANY_LENGTH, own_folder
 from launch.machines.packing import PackedTrials
+from launch.memory_kills import halving_on_memory_kills
 from launch.population import SIZE, Population
 from launch.pruning import FairAsha, build_scheduler
 from launch.searcher import StudySearcher
@@ -23,6 +25,9 @@ from launch.watch import Watch
 from search_spaces.search import Search
 
 MAX_RETRIES = 2
+# What Ray Tune sends from the driver's environment to each trial's, by way of Ray's records and logs. It would send the
+# keys to S3: processes on this machine inherit them, and other machines have their own.
+TRAVELS = {"RAY_CHDIR_TO_TRIAL_DIR"}
 
 
 def tune_until_done(
@@ -37,6 +42,7 @@ def tune_until_done(
 
     concurrent: trials of a population that train at once.
     """
+    class_cache.ENV_VARS_TO_PROPAGATE.intersection_update(TRAVELS)
     scheduler = build_scheduler(search, list(searcher.records.trials.values()))
     most = MAX_TRIALS  # the searcher proposes nothing that has no room
     if isinstance(scheduler, Population):
@@ -49,7 +55,7 @@ def tune_until_done(
     searcher.not_begun = callback.not_begun
     leave_starting_to_tune(scheduler)
     spare_what_never_began(scheduler, callback.not_begun, MAX_RETRIES)
-    wait_for_none(scheduler, searcher.over, callback.cut)
+    wait_for_none(scheduler, searcher.over, callback.cut, searcher.when_over)
     with _scratch() as scratch:
         tuner = tune.Tuner(
             trainable,
@@ -72,7 +78,8 @@ def tune_until_done(
             ),
         )
         try:
-            tuner.fit()
+            with halving_on_memory_kills(callback.out_of_memory, MAX_RETRIES):
+                tuner.fit()
         except TuneError:
             if callback.error is not None:  # Ray wraps what a callback raises
                 raise callback.error from None
@@ -100,8 +107,8 @@ def _scratch() -> Iterator[str]:
     before = {key: os.environ.get(key) for key in quiet}
     os.environ.update(quiet)
     try:
-        with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder:
-            yield folder
+        with own_folder(ANY_LENGTH) as folder:
+            yield str(folder)
     finally:
         for key, value in before.items():
             if value is None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# In the background of a script Ctrl-C is ignored, also by the commands that tests start and end with it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before any import of theirs: no questions to the network, no statistics.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -23,7 +28,7 @@ point_to_port()
 # Files whose tests start a Ray of their own.
 OWN_RAY = {
     "test_cluster.py", "test_cut_link.py", "test_interrupt.py", "test_joining.py", "test_kills.py",
-    "test_packed_search.py", "test_remote_runs.py", "test_benchmarks_of_clusters.py",
+    "test_own_ray.py", "test_packed_search.py", "test_remote_runs.py", "test_signals.py", "test_benchmarks_of_clusters.py",
 }  # fmt: skip
 # The files that take over a minute, the longest first: two halves then end at about the same time.
 LONG = (

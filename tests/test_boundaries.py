@@ -173,8 +173,11 @@ def test_every_module_of_ours_that_is_imported_exists() -> None:
 
 def test_the_command_line_imports_nothing_heavy_until_a_command_is_called() -> None:
     names: set[str] = set()
+    light = ("launch.options", "launch.cli_", "launch.commands", "launch.hidden", "launch.machines.token")
     for part in (
         "cli",
+        "commands",
+        "hidden",
         "cli_search",
         "cli_models",
         "cli_evaluate",
@@ -186,7 +189,7 @@ def test_the_command_line_imports_nothing_heavy_until_a_command_is_called() -> N
         "machines/token",
     ):
         names |= set(imports_at_import_time((ROOT / f"launch/{part}.py").read_text()))
-    names = {name for name in names if not name.startswith(("launch.options", "launch.cli_", "launch.machines.token"))}
+    names = {name for name in names if not name.startswith(light)}
     known = {*sys.stdlib_module_names, "typer", "search_spaces"}
     assert {name for name in names if name.partition(".")[0] not in known} == set()
 
@@ -211,7 +214,7 @@ def run():
 
 def test_importing_the_command_line_loads_no_heavy_library_in_a_roundabout_way() -> None:
     heavy = sorted({*TORCH, *PLOTS, *BUCKETS, "ray", "optuna", "pandas", "numpy", "sklearn", "pydantic"})
-    code = f"import sys, launch.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, launch.cli, launch.commands; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,11 +1,17 @@
-"""What an exception of a training says about its process, and a training that fails before it begins."""
+"""What an exception of a training says about its process, a training that fails before it begins, and one that goes on
+with less memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 
+from search_spaces.errors import ConfigError
+from trainables.config import TrialConfig
+from trainables.config_io import parse_config
 from trainables.loop import EpochResult
 
 
@@ -23,6 +29,30 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
+def is_loader_failure(error: Exception) -> bool:
+    """A loader process was killed or hangs, or what it shares memory through (/dev/shm, open files) does not do."""
+    words = str(error)
+    return isinstance(error, (RuntimeError, OSError)) and any(
+        said in words
+        for said in ("DataLoader worker (pid", "DataLoader timed out", "</torch_", "shared memory", "ancdata")
+    )
+
+
+def end_loaders() -> None:
+    """A process that hangs would not end when it is asked to."""
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
 def poisons_the_process(error: Exception) -> bool:
     """After a device-side assert every later call on this context fails as well."""
     return "CUDA error" in str(error)
+
+
+def halved(parsed: TrialConfig, trial: Mapping[str, Any]) -> TrialConfig:
+    """The configuration at half the batch and twice the accumulation. Raises ConfigError where it cannot be halved."""
+    if parsed.batch_size % 2:
+        raise ConfigError(f"a batch of {parsed.batch_size} cannot be halved")
+    # Through the schema: a network that needs two images at once refuses a batch of one.
+    halves = {"batch_size": parsed.batch_size // 2, "accumulate": parsed.accumulate * 2}
+    return parse_config({**trial["config"], **halves}, f"trial {trial['trial_id']}")

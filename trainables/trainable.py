@@ -27,32 +27,34 @@ from trainables.config_io import parse_config
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
-from trainables.failures import failing, is_out_of_memory, poisons_the_process
+from trainables.failures import end_loaders, failing, halved, is_loader_failure, is_out_of_memory, poisons_the_process
 from trainables.loop import EpochResult, fit
 from trainables.precision import precision_in_force
-from trainables.settings import TrialSettings
+from trainables.settings import HALVED, TrialSettings
 from trainables.shares import TrialShare
 from trainables.stopping import FirstBatches, Measured, StopSignal
 from trainables.threads import limit_threads
 from trainables.trial_mirror import TrialMirror, scratch
-
-__all__ = ["TrialSettings", "VisionTrainable"]
 
 
 class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     """One trial at a time; `step` trains one epoch and returns it as a flat result.
 
     config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with
-    "epochs_recorded", of a packed one its "share" (see `shares.py`), the same for all of an actor; what else is
-    there is for others. A trial goes on from its last.pt, where it has one. Every result carries `trial_id`,
-    `status` (running, or how the trial ended) and, for a trained epoch, `epoch`, `metrics`, `seconds`,
-    `images_per_s`, `lr`, `device` (cpu or cuda), `precision` (what it computed in), what it costs (COSTS of
-    `search_spaces.names`) and the metric under its own name, and `note` where something was found damaged. A packed
-    trial also gives results that are no epochs: `peak_memory_mb` of its first batches, and `out_of_memory`.
+    "epochs_recorded", of one that goes on at half its batch HALVED, of a packed one its "share" (see `shares.py`), the
+    same for all of an actor, of one with a deadline "left_s"; what else is there is for others. A trial goes on from
+    its last.pt, where it has one. Every result carries `trial_id`, `status` (running, or how the trial ended) and, for
+    a trained epoch, `epoch`, `metrics`, `seconds`, `images_per_s`, `lr`, `device` (cpu or cuda), `precision` (what it
+    computed in), what it costs (COSTS of `search_spaces.names`) and the metric under its own name, and `note` where
+    something was found damaged. A packed trial also gives results that are no epochs: `peak_memory_mb` of its first
+    batches, and `out_of_memory`.
     """
 
     unrecorded: deque[dict[str, Any]]  # results that are stored and not yet reported
     mirror: TrialMirror | None = None
+    files: TrialFiles
+    parsed: TrialConfig
+    loaders: int  # none after they have failed once
 
     def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
         self.settings = settings
@@ -93,6 +95,11 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         except DiskFull as reason:  # it goes on where it stood once there is room; the search ends (`callback.py`)
             return {**self._ended("interrupted", reason), "disk_full": True}
         except Exception as error:
+            if self.loaders and is_loader_failure(error):
+                self.loaders = 0
+                end_loaders()
+                self._again(self.parsed, error)
+                return self.step()
             if is_out_of_memory(error):
                 if self.share.of_one < 1:  # first with more memory: all of it, and the same batch
                     self._again(self.parsed, error)
@@ -121,6 +128,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, config: Mapping[str, Any]) -> None:
         self.trial, self.halved, self.share = config, False, self._share(config)
+        self.loaders = self.share.num_workers
         self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
         root = self.settings.run_dir if self.settings.run_uri is None else scratch(self.settings.run_dir)
         self.files = TrialFiles.below(root, config["trial_id"], self.settings.metric, self.settings.mode, self.parsed)
@@ -131,11 +139,25 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             return
         # Also where Ray starts the trial again by itself, after its process died: the folder is this trial's alone.
         resume = self.files.last.exists()
-        self.should_stop: Callable[[], str | None] = StopSignal(self.settings.deadline, self.settings.stop_file)
+        ends, file = self.settings.deadline, self.settings.stop_file
+        self.should_stop: Callable[[], str | None] = StopSignal.of(ends, config.get("left_s"), file)
         if self.share.measure and not resume:
             self.should_stop = FirstBatches(self.should_stop, self.device, self.parsed.accumulate + 1)
         self.epochs = self._fit(self.files.last if resume else None)
         self.unrecorded = self.files.take_up(config.get("epochs_recorded", 0))
+        if config.get(HALVED):
+            self._begin_halved()
+
+    def _begin_halved(self) -> None:
+        """After its process was ended for the memory that its machine lacked."""
+        self.halved = True
+        try:
+            smaller = halved(self.parsed, self.trial)
+        except ConfigError:
+            self.epochs = failing(MemoryError("its machine ran low on memory, and its batch cannot be halved"))
+            return
+        self.parsed = smaller
+        self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
 
     def _share(self, config: Mapping[str, Any]) -> TrialShare:
         """Of a trial that is not packed, what all of the run have."""
@@ -158,12 +180,10 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _smaller_batch(self, error: Exception) -> dict[str, Any]:
         """Once, at half the batch and twice the accumulation, which takes the same steps in less memory."""
-        if self.halved or self.parsed.batch_size % 2:
+        if self.halved:
             return self._ended("oom", error)
         try:
-            # Through the schema: a network that needs two images at once refuses a batch of one.
-            halves = {"batch_size": self.parsed.batch_size // 2, "accumulate": self.parsed.accumulate * 2}
-            smaller = parse_config({**self.trial["config"], **halves}, f"trial {self.trial['trial_id']}")
+            smaller = halved(self.parsed, self.trial)
         except ConfigError:
             return self._ended("oom", error)
         self.halved = True
@@ -192,7 +212,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.data,
             self.device,
             resume=None if resume_from is None else load_state(resume_from),
-            num_workers=self.share.num_workers,
+            num_workers=self.loaders,
             gpu_share=self.share.gpus or 1.0,
             should_stop=self.should_stop,
         )

@@ -11,8 +11,9 @@ import logging
 import os
 import re
 import socket
-import tempfile
+import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,20 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
-from launch.machines.token import close_token_file, make_token
+from launch.machines.own_folder import own_folder
+from launch.machines.ray_settings import OurCode, forget_token
+from launch.machines.token import close_token_file, own_token
+from launch.masked import masked
 from launch.options import check_gpus_per_trial
+from launch.signals import finishing, raise_if_asked
+from launch.terminal import printable
 from search_spaces.errors import ConfigError
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
-MAX_TMPDIR = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 ANSWER_S = 10.0  # for a cluster to take a connection
+STARTS = 3  # Ray gives its own processes half a minute, which a busy machine may not have
+SAY_AFTER_S = 30.0  # of silence
+ENDING_S = 30.0  # for a Ray that is still starting when the command is to end
 MAX_TRIALS = 10_000  # at once; a bound for a cluster whose trials need no GPU
 
 _starting: list[_Start] = []
@@ -45,19 +53,33 @@ class _Start(threading.Thread):
         try:
             close_token_file()
             if self.address == "local":
-                make_token()
                 # Ray's own switch for machines that are no cluster: its ports then listen on 127.0.0.1 alone.
                 ray_constants.ENABLE_RAY_CLUSTER = False
+                ray_constants.NUM_REDIS_GET_RETRIES = 300  # seconds that a busy machine may take for the first process
             elif self.address != "auto":
                 host, _, port = self.address.rpartition(":")
                 socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **self.options)
-        except OSError as error:  # ConnectionError among them
-            self.error = _no_room(error) or (error if self.address == "local" else _no_answer(self.address, error))
+            self._start()
         except BaseException as error:
             self.error = error
         self.up.set()
         self.done.wait()  # Linux ends Ray's processes with the thread, not the process, that started them
+
+    def _start(self) -> None:
+        for attempt in range(STARTS):
+            try:
+                # Its errors are raised, or are those of trials, which the records tell: no traceback on the terminal.
+                quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+                ray.init(address=self.address, job_config=OurCode.config(), **quiet, **self.options)
+                return
+            except OSError as error:  # ConnectionError among them
+                raise (_cannot_start if self.address == "local" else _no_answer)(self.address, error) from None
+            except Exception as error:
+                ray.shutdown()
+                if self.address != "local":
+                    raise
+                if attempt == STARTS - 1:
+                    raise _cannot_start(self.address, error) from None
 
 
 def local_ray(num_cpus: int | None = None, memory: int | None = None) -> contextlib.AbstractContextManager[None]:
@@ -65,8 +87,12 @@ def local_ray(num_cpus: int | None = None, memory: int | None = None) -> context
 
     num_cpus, memory: what it is to have of the machine, memory in bytes; None for all that there is.
     """
-    # One machine that is too busy to answer, or asleep, has not failed: its Ray must not count it as dead.
-    patient = {"health_check_failure_threshold": 10**6}
+    patient = {
+        # One machine that is too busy to answer, or asleep, has not failed: its Ray must not count it as dead.
+        "health_check_failure_threshold": 10**6,
+        "worker_register_timeout_seconds": 600,
+        "agent_register_timeout_ms": 600_000,
+    }
     return some_ray("local", num_cpus=num_cpus, _memory=memory, include_dashboard=False, _system_config=patient)
 
 
@@ -79,9 +105,9 @@ def ray_at(address: str | None) -> contextlib.AbstractContextManager[None]:
         return local_ray()
     if address != "auto" and not re.fullmatch(r"[^:/\s]+:\d{1,5}", address):
         raise ConfigError(
-            f"--address takes auto, HOST:PORT or ray://HOST:PORT, got '{address}'. Run the command on a machine of the "
-            "cluster, with --address auto, or hand the search over with `visionsweep submit`: it then goes on without "
-            "this machine."
+            f"--address takes auto, HOST:PORT or ray://HOST:PORT, got '{masked(address)}'. Run the command on a "
+            "machine of the cluster, with --address auto, or hand the search over with `visionsweep submit`: it then "
+            "goes on without this machine."
         )
     return some_ray(address)
 
@@ -98,22 +124,35 @@ def some_ray(address: str, **options: Any) -> Iterator[None]:
     )  # a relative path means the same in a trial as on the command line
     # One metrics agent less: on two cores it would compete with the trials.
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
-    start = _Start(address, options)
-    _starting.append(start)
-    start.start()
-    try:
-        yield
-    finally:
-        start.up.wait()
-        _starting.remove(start)
-        ray.shutdown()
-        start.done.set()
+    with contextlib.ExitStack() as own:
+        if address == "local":
+            options["_temp_dir"] = str(own.enter_context(own_folder()) / "r")
+            own.enter_context(own_token())
+            own.callback(forget_token)
+            forget_token()
+        start = _Start(address, options)
+        _starting.append(start)
+        start.start()
+        try:
+            yield
+        finally:
+            with finishing():  # one signal more does not leave half of Ray behind
+                if start.up.wait(ENDING_S):  # what still starts ends with this process
+                    ray.shutdown()
+                _starting.remove(start)
+                start.done.set()
+                own.close()
 
 
 def ready() -> None:
-    """Wait until Ray has started."""
+    """Wait until Ray has started; where that takes long, say so."""
     for start in _starting:
-        start.up.wait()
+        began = time.monotonic()
+        while not start.up.wait(SAY_AFTER_S):
+            seconds = time.monotonic() - began
+            what = "start: this machine is busy" if start.address == "local" else "answer"
+            print(printable(f"Waiting for Ray to {what} ({seconds:.0f} s so far)."), file=sys.stderr, flush=True)
+        raise_if_asked()
         if start.error is not None:
             raise start.error
 
@@ -124,29 +163,20 @@ def started_here() -> bool:
     return node is not None and "raylet" in node.all_processes
 
 
+def _cannot_start(address: str, error: Exception) -> ConfigError:
+    why = " ".join(masked(str(error)).split())[:200] or type(error).__name__
+    return ConfigError(
+        f"Ray cannot start on this machine ({why}). Free some memory and disk, or set RAY_TMPDIR to another folder."
+    )
+
+
 def _no_answer(address: str, error: OSError) -> ConfigError:
-    why = " ".join(str(error).split())[:200]
+    why = " ".join(masked(str(error)).split())[:200]
     return ConfigError(
         f"no Ray answers at --address {address} ({why}). Start one with `ray start --head`, give the address that it "
         "prints, or leave --address out for this machine alone. A cluster that asks for a token wants its own in "
         "~/.ray/auth_token."
     )
-
-
-def _no_room(error: OSError) -> ConfigError | None:
-    """What is wrong with the folder for Ray's files, None where it is something else."""
-    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if "AF_UNIX path length" in str(error):
-        return ConfigError(
-            f"Ray's sockets lie in the folder for temporary files, whose path may have {MAX_TMPDIR} characters, got "
-            f"{folder} with {len(folder)}. Set RAY_TMPDIR to a shorter one, such as RAY_TMPDIR=/tmp."
-        )
-    if error.filename is not None and str(error.filename).startswith(folder):
-        return ConfigError(
-            f"Ray's files are kept in the folder for temporary files, and {folder} cannot be written "
-            f"({error.strerror or error}). Set RAY_TMPDIR to one that can, such as RAY_TMPDIR=/tmp."
-        )
-    return None
 
 
 @dataclass(frozen=True)

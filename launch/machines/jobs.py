@@ -25,7 +25,8 @@ from typing import Any
 
 import search_spaces
 from launch.machines import ray_client
-from launch.machines.token import token_path
+from launch.machines.token import has_token, token_path
+from launch.masked import masked
 from search_spaces.errors import ConfigError, RunError, VisionsweepError
 from search_spaces.names import did_you_mean
 
@@ -66,8 +67,8 @@ def cluster_url(given: str | None) -> str:
         url = f"http://{url}"
     if not url.startswith(("http://", "https://", ray_client.SCHEME)):
         raise ConfigError(
-            f"{source} takes the address of a cluster's dashboard, got '{url}'. Give it as --cluster http://HEAD:8265, "
-            "or as ray://HEAD:10001 where that is the port that can be reached."
+            f"{source} takes the address of a cluster's dashboard, got '{masked(url)}'. Give it as --cluster "
+            "http://HEAD:8265, or as ray://HEAD:10001 where that is the port that can be reached."
         )
     return url.rstrip("/")
 
@@ -95,11 +96,10 @@ def connect(url: str) -> Any:
         with _only_address(url):
             return JobSubmissionClient(url)
     except AuthenticationError:
-        here = "RAY_AUTH_TOKEN" in os.environ or token_path().is_file()
-        what = "the one of this machine is not its own" if here else "this machine has none"
+        what = "the one of this machine is not its own" if has_token() else "this machine has none"
         raise ConfigError(
-            f"the cluster at {url} asks for its token, and {what}. Copy the head's "
-            f"~/.ray/auth_token to {token_path()} and close it to others (chmod 600)."
+            f"the cluster at {masked(url)} asks for its token, and {what}. Copy the head's "
+            f"~/.ray/auth_token to {token_path() or '~/.ray/auth_token'} and close it to others (chmod 600)."
         ) from None
     except Exception as error:
         raise _no_ray(url, error) from None
@@ -120,9 +120,10 @@ def _look_at(url: str) -> None:
 
 
 def _no_ray(url: str, why: object) -> ConfigError:
+    words = " ".join(masked(str(why)).split())[:200]
     return ConfigError(
-        f"no Ray dashboard answers at {url} ({' '.join(str(why).split())[:200]}). Give --cluster the address of the "
-        "head's, http://HEAD:8265; `ray dashboard cluster.yaml` brings it to http://localhost:8265."
+        f"no Ray dashboard answers at {masked(url)} ({words}). Give --cluster the address of the head's, "
+        "http://HEAD:8265; `ray dashboard cluster.yaml` brings it to http://localhost:8265."
     )
 
 
@@ -148,8 +149,10 @@ def asking(url: str) -> Iterator[None]:
     except VisionsweepError:
         raise
     except Exception as error:  # Ray's, requests', aiohttp's
-        why = " ".join(str(error).split())
-        raise RunError(f"the cluster at {url} could not do that ({why[-300:]}). Try again, or look there.") from None
+        why = " ".join(masked(str(error)).split())
+        raise RunError(
+            f"the cluster at {masked(url)} could not do that ({why[-300:]}). Try again, or look there."
+        ) from None
 
 
 def send(
@@ -206,7 +209,7 @@ def find(client: Any, url: str, wanted: str) -> Any:
     if not found:
         known = [str(job.submission_id) for job in ours]
         hint = did_you_mean(wanted, known) if known else "`visionsweep submit` sends one."
-        raise RunError(f"no job '{wanted}' on the cluster at {url}. {hint}")
+        raise RunError(f"no job '{wanted}' on the cluster at {masked(url)}. {hint}")
     return found[-1]
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from launch.masked import masked
+from launch.signals import kept_handlers
 from search_spaces.errors import ConfigError
 
 SCHEME = "ray://"
@@ -59,7 +61,9 @@ def connect(url: str) -> ClientJobs:
     """url: ray://HOST:PORT. Raises ConfigError where no Ray client's server answers there, or it does not take us."""
     found = re.fullmatch(r"ray://([^/\s]+):(\d{1,5})", url)
     if found is None:
-        raise ConfigError(f"the address of a Ray client's server is ray://HOST:PORT, got '{url}'. Its port is 10001.")
+        raise ConfigError(
+            f"the address of a Ray client's server is ray://HOST:PORT, got '{masked(url)}'. Its port is 10001."
+        )
     try:
         socket.create_connection((found[1].strip("[]"), int(found[2])), ANSWER_S).close()  # Ray itself tries for long
     except (OSError, OverflowError) as error:
@@ -75,7 +79,8 @@ def connect(url: str) -> ClientJobs:
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the error says so
     try:
-        _join(url)
+        with kept_handlers():
+            _join(url)
         actor = ray.remote(num_cpus=0, resources=ON_HEAD)(_desk()).remote()
         ray.get(actor.ready.remote(), timeout=CONNECT_S)
     except Exception as error:  # grpc's, Ray's
@@ -98,11 +103,11 @@ def _join(url: str) -> None:
 
 
 def _no_answer(url: str, error: BaseException) -> ConfigError:
-    why = " ".join(str(error).split())[-300:] or type(error).__name__
+    why = " ".join(masked(str(error)).split())[-300:] or type(error).__name__
     return ConfigError(
-        f"no Ray client's server answers at {url} ({why}). `ray start --head` starts one on port 10001, of the same "
-        "versions of Ray and Python as here; a cluster that asks for a token wants its own in ~/.ray/auth_token. Where "
-        "the dashboard can be reached, http://HEAD:8265 does as well."
+        f"no Ray client's server answers at {masked(url)} ({why}). `ray start --head` starts one on port 10001, of "
+        "the same versions of Ray and Python as here; a cluster that asks for a token wants its own in "
+        "~/.ray/auth_token. Where the dashboard can be reached, http://HEAD:8265 does as well."
     )
 
 

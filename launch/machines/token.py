@@ -7,38 +7,43 @@ import os
 import secrets
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from search_spaces.errors import ConfigError
+VARIABLE = "RAY_AUTH_TOKEN"
 
 
 def use_token() -> None:
-    """Have Ray show the token that there is to whatever cluster is joined; a local Ray makes one where there is none.
+    """Have Ray show the token that there is to whatever cluster is joined.
 
     Ray 2.60 turns tokens on for what it starts, and shows none to what it joins unless told so before it is imported.
     """
     if "ray" in sys.modules:
         return  # too late: it has read the environment, and would now contradict itself
-    if "RAY_AUTH_TOKEN" in os.environ or _is_there():
+    if has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def make_token() -> None:
-    """The file that Ray would make itself, readable for all until it is closed: made closed."""
-    if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE") == "disabled" or _is_there():
-        return
+def has_token() -> bool:
+    """Whether there is one here to show."""
     path = token_path()
+    return VARIABLE in os.environ or (path is not None and _is_file(path))
+
+
+@contextlib.contextmanager
+def own_token() -> Iterator[None]:
+    """A token of its own for a Ray that nobody else joins, in the environment of its processes: no file is written.
+
+    One that the environment names is kept.
+    """
+    if VARIABLE in os.environ or os.environ.get("RAY_AUTH_MODE") == "disabled":
+        yield
+        return
+    os.environ[VARIABLE] = secrets.token_hex(32)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):  # another search was first
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(32))
-    except OSError as error:
-        raise ConfigError(
-            f"Ray's token is kept in a file of its own, and {path} cannot be written ({error.strerror or error}). "
-            "Set RAY_AUTH_TOKEN_PATH to a file in a folder that can be written, or set HOME."
-        ) from None
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
 
 
 def token_is_on() -> bool:
@@ -47,35 +52,27 @@ def token_is_on() -> bool:
 
 
 def close_token_file() -> None:
-    """One that an older Ray has written is readable for all."""
-    if not _is_there():
-        return
+    """Close a file to others that an older Ray has written readable for all."""
     token = token_path()
-    try:
-        if stat.S_IMODE(token.stat().st_mode) & 0o077:
+    with contextlib.suppress(OSError):  # somebody else's, or a file system that is read-only
+        if token is not None and token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
             token.chmod(0o600)
-    except OSError as error:
-        raise ConfigError(
-            f"Ray's token is the user's alone, and others can read {token} ({error.strerror or error}). "
-            f"Run `chmod 600 {token}`, or set RAY_AUTH_TOKEN_PATH to another file."
-        ) from None
 
 
-def token_path() -> Path:
-    """Raises ConfigError where the user has no home folder."""
+def token_path() -> Path | None:
+    """Where a cluster's token lies on this machine; None for a user without a home."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if named is not None:
+        return Path(named)
     try:
-        return Path(named) if named else Path.home() / ".ray" / "auth_token"
-    except RuntimeError:  # a container's user without a name
-        raise ConfigError(
-            "Ray's token is kept in the user's home folder, and this user has none. "
-            "Set HOME, or RAY_AUTH_TOKEN_PATH to a file in a folder that can be written."
-        ) from None
+        return Path.home() / ".ray" / "auth_token"
+    except RuntimeError:
+        return None
 
 
-def _is_there() -> bool:
-    """Whether there is a token's file; one in a folder that must not be looked into is none."""
+def _is_file(path: Path) -> bool:
+    """A folder that may not be entered holds no token for us."""
     try:
-        return token_path().is_file()
-    except (OSError, ConfigError):
+        return path.is_file()
+    except OSError:
         return False

@@ -11,8 +11,7 @@ from support import Outcome
 
 from launch.machines.cluster import share_of_machine
 from launch.options import check_gpus_per_trial
-from launch.prepare import RunOptions
-from launch.run import _with_one_gpu
+from launch.prepare import RunOptions, with_one_gpu
 from launch.submission import submit_check, submit_search
 from search_spaces.errors import ConfigError
 
@@ -57,7 +56,7 @@ def test_a_search_for_a_cluster_is_refused_before_it_is_sent(submit: Callable[..
 def test_a_run_of_an_earlier_version_that_set_two_aside_is_resumed_with_one() -> None:
     console = Console(file=io.StringIO(), width=200)
     options = {"data": "digits", "gpus_per_trial": 2.0}
-    assert _with_one_gpu(options, console) == {"data": "digits", "gpus_per_trial": 1.0}
+    assert with_one_gpu(options, console) == {"data": "digits", "gpus_per_trial": 1.0}
     assert "The run set 2 GPUs aside for each trial, which trains on one." in console.file.getvalue()  # type: ignore[attr-defined]
     for kept in (None, "auto", 0.5, 1):
-        assert _with_one_gpu({"data": "digits", "gpus_per_trial": kept}, console)["gpus_per_trial"] == kept
+        assert with_one_gpu({"data": "digits", "gpus_per_trial": kept}, console)["gpus_per_trial"] == kept

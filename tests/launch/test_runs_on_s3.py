@@ -16,7 +16,7 @@ import pytest
 from s3_server import client, keys, stored, upload_folder
 from support import Outcome, lines, wait_until
 
-from launch.interrupt import touch_on_machines
+from launch.interrupt import write_on_machines
 from launch.loading import load_search
 from launch.warm import warm_started
 
@@ -161,7 +161,7 @@ def test_a_search_that_is_killed_goes_on_on_another_machine_with_nothing_finishe
 
 @pytest.mark.usefixtures("ray_session")
 def test_machines_that_share_no_folder_are_told_to_stop_by_a_task_on_each(tmp_path: Path) -> None:
-    touch_on_machines(tmp_path / "stop")
+    write_on_machines(tmp_path / "stop", "")
     end = time.monotonic() + 60
     while not (tmp_path / "stop").exists():
         assert time.monotonic() < end

@@ -82,7 +82,7 @@ def test_the_number_of_trials_and_the_deadline_end_the_proposals(tmp_path: Path)
     assert isinstance(searcher.suggest("a"), dict)
     assert isinstance(searcher.suggest("b"), dict)
     assert searcher.suggest("c") == Searcher.FINISHED
-    assert make(tmp_path, "late", deadline=time.time() - 1).suggest("a") == Searcher.FINISHED
+    assert make(tmp_path, "late", deadline=time.monotonic() - 1).suggest("a") == Searcher.FINISHED
 
 
 def test_warm_starts_come_first_and_are_filled_up_by_the_sampler(tmp_path: Path) -> None:

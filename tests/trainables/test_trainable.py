@@ -16,7 +16,8 @@ from trainables import trainable as module
 from trainables.config import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
-from trainables.trainable import TrialSettings, VisionTrainable
+from trainables.settings import HALVED, TrialSettings
+from trainables.trainable import VisionTrainable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -303,3 +304,25 @@ def test_memory_that_runs_out_while_a_state_is_read_does_not_delete_it(
     monkeypatch.setattr(torch, "load", full)
     assert trial.step()["status"] == "oom"
     assert last.exists()
+
+
+def test_a_trial_whose_machine_ran_low_on_memory_goes_on_at_half_the_batch_from_its_last_epoch(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = started()
+    assert trial.step()["epoch"] == 1
+    asked: list[TrialConfig] = []
+    monkeypatch.setattr(module, "fit", memory_for(16, asked))
+    trial.reset_config({"trial_id": "0000", "config": CONFIG, "resume": False, HALVED: True, "epochs_recorded": 1})
+    result = trial.step()
+    assert (asked[-1].batch_size, asked[-1].accumulate) == (8, 2)
+    assert (result["epoch"], result["status"]) == (2, "complete")
+
+
+def test_a_batch_that_cannot_be_halved_is_out_of_memory_at_once(started: Started) -> None:
+    trial = started(batch_size=15)
+    odd = {"trial_id": "0000", "config": {**CONFIG, "batch_size": 15}, "resume": False, HALVED: True}
+    trial.reset_config(odd)
+    result = trial.step()
+    assert (result["status"], result["done"]) == ("oom", True)
+    assert result["reason"] == "its machine ran low on memory, and its batch cannot be halved"

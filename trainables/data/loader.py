@@ -25,6 +25,8 @@ Transform = Callable[..., dict[str, Any]]  # albumentations' calling convention
 T = TypeVar("T")
 Labels = Tensor | Merge  # (N, K) float targets of the whole data set, or what to make of the masks' classes
 
+LOADER_S = 100.0  # for a batch, of any loader process: one that takes longer hangs (`failures.is_loader_failure`)
+
 
 @dataclass(frozen=True)
 class TrialData:
@@ -135,6 +137,7 @@ def batches(
         samples if seed is None else _Seeded(samples),
         batch_sampler=chunks,
         num_workers=num_workers,
+        timeout=LOADER_S if num_workers else 0,
         collate_fn=_collate,  # type: ignore[arg-type]  # torch types a list of samples; __getitems__ gives a batch
         pin_memory=pin_memory,
     )
@@ -160,6 +163,7 @@ def whole_images(
         _Whole(data.images, positions, merge, transform),
         batch_sampler=_chunks(list(range(len(positions))), batch_size),
         num_workers=num_workers,
+        timeout=LOADER_S if num_workers else 0,
         collate_fn=list,
     )
     for images, masks in loader:

@@ -1,0 +1,65 @@
+"""Files of the user's that stand where Python looks before it comes to this package and its libraries.
+
+Imports Python's own modules alone: what else it would use may be the very thing that is hidden.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("analysis", "launch", "search_spaces", "trainables")
+LIBRARIES = (
+    "PIL", "albumentations", "boto3", "botocore", "cmaes", "cv2", "filelock", "grpc", "huggingface_hub", "jinja2",
+    "numpy", "optuna", "pandas", "plotly", "pydantic", "ray", "rich", "safetensors", "scipy",
+    "segmentation_models_pytorch", "sklearn", "timm", "torch", "torchmetrics", "torchvision", "typer", "yaml",
+)  # fmt: skip
+# Imported before anything is looked for in a folder: nothing hides them.
+LOADED_FIRST = {*sys.builtin_module_names, "abc", "codecs", "encodings", "io", "os", "posixpath", "site", "stat"}
+
+
+def what_hides() -> str | None:
+    """A sentence where the current folder is looked through first (`python -m`, PYTHONPATH) and holds a module of one
+    of our names. The installed command `visionsweep` does not look there."""
+    here = Path.cwd()
+    for name in ROOMS:
+        found = _found(name, [entry or str(here) for entry in sys.path])
+        if found is not None and found.parent != ROOT:
+            return _hides(found, name)
+    if here != ROOT and ("" in sys.path or str(here) in sys.path):
+        for name in (*LIBRARIES, *sorted(sys.stdlib_module_names - LOADED_FIRST)):
+            found = _found(name, [str(here)])
+            if found is not None:
+                return _hides(found, name)
+    return None
+
+
+def neighbour_that_hides(search: Path) -> str | None:
+    """A sentence where a file beside a search, which has been loaded, was imported in the place of one of ours."""
+    folder = search.resolve().parent
+    for name in (*ROOMS, *LIBRARIES):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and folder != ROOT and _module_file(Path(file)).parent == folder:
+            del sys.modules[name]
+            return _hides(_module_file(Path(file)), name)
+    return None
+
+
+def _found(name: str, path: list[str]) -> Path | None:
+    """The file or the folder that `import name` would take from there."""
+    spec = PathFinder.find_spec(name, path)
+    return None if spec is None or not spec.has_location or spec.origin is None else _module_file(Path(spec.origin))
+
+
+def _module_file(origin: Path) -> Path:
+    return (origin.parent if origin.stem == "__init__" else origin).resolve()
+
+
+def _hides(found: Path, name: str) -> str:
+    whose = "visionsweep's own package" if name in ROOMS else "the library"
+    return (
+        f"{found} hides {whose} '{name}': Python finds it first. Rename it, or run `visionsweep` (not `python -m`, no "
+        "current folder in PYTHONPATH)."
+    )

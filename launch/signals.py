@@ -1,0 +1,88 @@
+"""Signals that end a command: Ctrl-C, SIGTERM (a service, a queue) and SIGHUP (a closed terminal) mean the same.
+
+    from the start to the trials    KeyboardInterrupt; Ray is ended                              `listening`
+    while trials run                they end after their current batch, then comes the ranking   `interrupt.ctrl_c`
+    ranking, ending Ray             it is finished first                                         `finishing`
+
+A second signal ends the command at once. One that was ignored when the command was started stays ignored: `nohup`, or a
+script's background, where SIGINT is.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _State:
+    first: int | None = None  # the signal that came
+    held = 0  # depth of `finishing`
+
+
+@contextmanager
+def handled_by(on_signal: Callable[[int, Any], None]) -> Iterator[None]:
+    """Call it for each of these signals that is not ignored, while the body runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python takes signals in its main thread alone
+        return
+    taken = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, on_signal) for number in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Put back what the body takes over: Ray's client has SIGTERM end the process with exit code 15."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Have each of these signals raise KeyboardInterrupt in the body."""
+    _State.first, _State.held = None, 0
+    with handled_by(_on_signal):
+        yield
+
+
+def _on_signal(number: int, frame: object) -> None:
+    again, _State.first = _State.first is not None, _State.first or number
+    if again or not _State.held:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Let the body, which takes seconds, come to its end: a first signal is noted only."""
+    _State.held += 1
+    try:
+        yield
+    finally:
+        _State.held -= 1
+
+
+def raise_if_asked() -> None:
+    """A library that is being imported may have swallowed the KeyboardInterrupt."""
+    if _State.first is not None:
+        raise KeyboardInterrupt
+
+
+def exit_code() -> int:
+    """As a shell has it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    return 128 + (_State.first or signal.SIGINT)

@@ -1,0 +1,90 @@
+"""Loader processes that are killed, hang, or have no shared memory: the trial goes on without them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.utils.data import get_worker_info
+
+from trainables.data import loader
+from trainables.data.loader import TrialData
+from trainables.failures import is_loader_failure
+from trainables.settings import TrialSettings
+from trainables.trainable import VisionTrainable
+
+CONFIG = {
+    "task": "multiclass", "model": {"backbone": "test_resnet", "weights": "none"}, "optimizer": {"name": "sgd", "lr": 0.05},
+    "epochs": 1, "batch_size": 16, "image_size": 32, "fit_image": "squash",
+}  # fmt: skip
+
+
+class _Fatal:
+    """Images whose reading ends, or stops, a loader process, and no other one."""
+
+    def __init__(self, images: Any, number: int | None) -> None:
+        self.images, self.number = images, number
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        if get_worker_info() is not None:
+            if self.number is None:
+                raise ValueError("this image cannot be decoded")
+            os.kill(os.getpid(), self.number)
+        image: np.ndarray = self.images[position]
+        return image
+
+
+def trained(data: TrialData, tmp_path: Path, number: int | None) -> dict[str, Any]:
+    settings = TrialSettings(
+        run_dir=tmp_path, metric="val/accuracy", mode="max", short_side_px=32, cache_dir=None, cpus=1, gpu_share=0.0,
+        num_workers=1, deadline=None, stop_file=tmp_path / "stop",
+    )  # fmt: skip
+    trial = VisionTrainable.__new__(VisionTrainable)
+    asked = {"trial_id": "0000", "config": CONFIG, "resume": False}
+    trial.setup(asked, data.dataset, settings)
+    trial.data = replace(data, images=_Fatal(data.images, number))
+    trial.reset_config(asked)
+    try:
+        return trial.step()
+    finally:
+        trial.cleanup()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS, signal.SIGSTOP])
+def test_a_trial_whose_loader_process_is_lost_goes_on_without_one(
+    digits: Callable[..., TrialData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(loader, "LOADER_S", 3.0)
+    result = trained(digits(), tmp_path, number)
+    assert (result["status"], result.get("epoch")) == ("complete", 1), result
+
+
+def test_an_image_that_cannot_be_read_is_no_fault_of_the_loader(
+    digits: Callable[..., TrialData], tmp_path: Path
+) -> None:
+    result = trained(digits(), tmp_path, None)
+    assert result["status"] == "failed"
+    assert "this image cannot be decoded" in result["reason"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "unable to write to file </torch_123_456_7>: No space left on device (28)",
+        "DataLoader worker (pid 71) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+        "shared memory. Please try to raise your shared memory limit.",
+        "received 0 items of ancdata",
+    ],
+)
+def test_the_words_of_a_small_shared_memory_are_known(words: str) -> None:
+    assert is_loader_failure(RuntimeError(words))
+    assert not is_loader_failure(ValueError(words))
