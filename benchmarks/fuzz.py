@@ -39,6 +39,7 @@ from analysis.ensemble import ENSEMBLE_FILE
 from analysis.export import MEMBERS, export_trial
 from analysis.exported import load_export
 from analysis.load import load_run
+from analysis.manifest import MANIFEST, write_manifest
 from analysis.rank import ranking
 from analysis.report import write_report
 from analysis.sessions import spent_s, times_written, versions_before
@@ -124,6 +125,8 @@ def fuzz(made: Made, case: Path, seeds: range, *, one_command: bool = False) -> 
         for command in [rng.choice(commands)] if one_command else commands:
             shutil.rmtree(case, ignore_errors=True)
             shutil.copytree(origin, case)
+            # Its digests would refuse every damage before a file is parsed.
+            (case / MANIFEST).unlink(missing_ok=True)
             (case / name).write_bytes(damaged)
             try:
                 with at_most(LONGEST_S), redirect_stdout(io.StringIO()):
@@ -343,7 +346,8 @@ def _two(one: Path, out: Path) -> Path:
         json.dumps({"combine": "mean probability", "threshold": 0.5, "metric": "val/accuracy", "members": members})
     )
     for member in members:
-        shutil.copytree(one, out / MEMBERS / str(member["folder"]))
+        shutil.copytree(one, out / MEMBERS / str(member["folder"]), ignore=shutil.ignore_patterns(MANIFEST))
+    write_manifest(out)
     return out
 
 

@@ -206,7 +206,8 @@ def _opened(path: Path, next_move: str, kind: type[InputError]) -> io.BufferedRe
 
 def _take(path: Path, file: io.BufferedReader, size: int, next_move: str, kind: type[InputError]) -> bytes:
     try:
-        return file.read(size)
+        # Not `size` alone: a read sets so many bytes aside before it begins, and the bounds are half a gigabyte.
+        return file.read(min(size, os.fstat(file.fileno()).st_size + 1))
     except OSError as error:
         raise kind(f"{path}: cannot be read ({error.strerror}). {next_move}") from None
 

@@ -18,6 +18,7 @@ from support import Outcome, make_photos
 
 from analysis.evaluate import Judged, evaluate_export
 from analysis.exported import load_export
+from analysis.manifest import MANIFEST
 from launch.train import train_one
 from search_spaces.errors import DataError
 from trainables.config_io import parse_config
@@ -217,6 +218,7 @@ def test_a_model_that_was_trained_on_val_too_is_not_judged_on_it(three: Path, fo
     export = shutil.copytree(three, tmp_path / "export")
     described = json.loads((export / "data.json").read_text())
     (export / "data.json").write_text(json.dumps({**described, "val": []}))
+    (export / MANIFEST).unlink()
     with pytest.raises(DataError, match=r"has no split 'val'\. Name one of train, all\."):
         evaluate_export(export, str(folder / "three"), "val")
     found = evaluate_export(export, str(folder / "three"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import main_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -43,3 +44,17 @@ def test_a_whole_run_is_read_by_every_command(made: Any, tmp_path: Path) -> None
         command(case)
     shutil.copytree(made.ensemble, tmp_path / "two")
     COMMANDS["predict"](tmp_path / "two")
+
+
+def test_the_benchmark_counts_what_was_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main_of("fuzz", monkeypatch)("--cases", 2)
+    assert not ended.value.code
+    assert "2 damaged files, 0 of them broke a command" in capsys.readouterr().out
+
+
+def test_what_syncing_costs_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("syncing", monkeypatch)("--lines", 20)
+    assert "overhead of syncing: " in capsys.readouterr().out
