@@ -59,25 +59,25 @@ def kept_rows(
     if store is not None:
         text = json.dumps(key, sort_keys=True)
         folder = store / hashlib.sha256(text.encode()).hexdigest()[:24]
-        found = _opened(folder, text)  # before the lock: the store may lie on a disk that is read-only
+        found = _opened(folder, text, num_rows)  # before the lock: the store may lie on a disk that is read-only
         if found is not None:
             return found
         try:
             with _locked(folder, ask):
-                found = _opened(folder, text)  # another process may have built it while this one waited
+                found = _opened(folder, text, num_rows)  # another process may have built it while this one waited
                 return _built(folder, text, num_rows, chunks()) if found is None else found
         except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             log.warning("features cannot be kept in '%s': %s. They are held in memory.", store, error)
     return _in_memory(num_rows, chunks(), most_in_memory)
 
 
-def _opened(folder: Path, key: str) -> Tensor | None:
+def _opened(folder: Path, key: str, num_rows: int) -> Tensor | None:
     """The rows, mapped; None where there are none, or damaged ones."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        file, (num_rows, width), dtype = folder / "rows.bin", meta["shape"], DTYPES[meta["dtype"]]
-        size = num_rows * width * dtype.itemsize
-        if meta["key"] != key or file.stat().st_size != size or _checksum(file) != meta["checksum"]:
+        file, (count, width), dtype = folder / "rows.bin", meta["shape"], DTYPES[meta["dtype"]]
+        right = meta["key"] == key and count == num_rows
+        if not right or file.stat().st_size != count * width * dtype.itemsize or _checksum(file) != meta["checksum"]:
             return None
         rows = torch.from_file(str(file), shared=False, size=num_rows * width, dtype=dtype)
     except (*NOT_WHOLE, RuntimeError):
@@ -138,7 +138,7 @@ def _built(folder: Path, key: str, num_rows: int, chunks: Iterator[Tensor]) -> T
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)  # what fills a disk must not stay there
         raise
-    found = _opened(folder, key)
+    found = _opened(folder, key, num_rows)
     if found is None:
         raise OSError(errno.EIO, "what was written there cannot be read back")
     return found
