@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +21,7 @@ from trainables.data.augment import eval_transform, train_transform
 from trainables.data.cache import CachedImages
 from trainables.data.images import Images
 from trainables.data.loader import Transform, TrialData
+from trainables.data.steps import A
 from trainables.data.view import View
 from trainables.seeds import derived_seed
 
@@ -49,7 +51,7 @@ class KeptView:
 def judged_view(config: TrialConfig, data: TrialData, split: str, mirrored: bool = False) -> KeptView:
     """The images of a split as the network is judged on them, or their mirror images."""
     view = View.of(config)
-    key = {"side": view.side, "squash": view.squash, "crop": view.crop, "mirrored": mirrored}
+    key = {"side": view.side, "squash": view.squash, "crop": view.crop, "mirrored": mirrored, "cv2": cv2.__version__}
     return KeptView(data.judged(config, split).images, eval_transform(config), key, mirrored)
 
 
@@ -72,6 +74,7 @@ def _drawn(config: TrialConfig, data: TrialData, number: int) -> KeptView:
         "fit_image": config.fit_image,
         "eval_crop": config.eval_crop,
         "decoded": decoded,
+        "libraries": [A.__version__, cv2.__version__],
     }
     digest = hashlib.sha256(f"{data.dataset.fingerprint} {augment}".encode()).digest()
     seed = derived_seed(int.from_bytes(digest[:8], "big"), number)
