@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,10 @@ from trainables.precision import precision_in_force
 KEY_VERSION = 1
 
 
-def feature_key(
-    config: TrialConfig, model: Classifier, device: torch.device, indices: npt.NDArray[np.int64], pixels: dict[str, Any]
-) -> dict[str, Any]:
-    """Return what tells features apart, as JSON can write it.
-
-    indices  the images, in their order: the last bits of an image depend on how many others go through beside it
-    pixels   how the images are brought to what the network sees
-    """
+def backbone_key(config: TrialConfig, model: Classifier, device: torch.device) -> dict[str, Any]:
+    """Return what a frozen backbone's arithmetic depends on, as JSON can write it."""
     return {
         "version": KEY_VERSION,
-        "images": hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest(),
-        "pixels": pixels,
         "backbone": config.model.backbone,
         "weights": weights_digest(model.backbone),
         "mean": list(model.mean),
@@ -42,6 +35,16 @@ def feature_key(
         "chunk": chunk_images(config, device),
         "machine": arithmetic(device),
     }
+
+
+def images_key(indices: npt.NDArray[np.int64], pixels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells apart the images that a backbone is given, as JSON can write it.
+
+    indices  the images, in their order: the last bits of an image depend on how many others go through beside it
+    pixels   how the images are brought to what the network sees
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest()
+    return {"images": digest, "pixels": dict(pixels)}
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +23,7 @@ from trainables.config import TrialConfig
 from trainables.data.cache import CachedImages
 from trainables.data.kept_views import KeptView, judged_view, training_views
 from trainables.data.loader import TrialData, shuffled
-from trainables.feature_key import feature_key
+from trainables.feature_key import backbone_key, images_key
 from trainables.feature_store import kept_rows
 from trainables.inference import chunk_images, features_of
 from trainables.models.build import Model
@@ -62,6 +64,10 @@ class FrozenBackbone:
     _judged: dict[str, Tensor | None] = field(default_factory=dict)
     _views: list[KeptView] = field(default_factory=list)
     _trained_on: list[Tensor | None] = field(default_factory=list)
+
+    @cached_property
+    def _backbone(self) -> dict[str, Any]:
+        return backbone_key(self.config, self.model, self.device)
 
     def judged(self, split: str) -> Tensor | None:
         """(N, F) of a split's images as the network is judged on them; None where they cannot be kept."""
@@ -113,7 +119,7 @@ class FrozenBackbone:
         chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
         return kept_rows(
             _store(self.data),
-            feature_key(self.config, self.model, self.device, indices, view.key),
+            {**self._backbone, **images_key(indices, view.key)},
             len(indices),
             lambda: self._computed(view, chunks),
             most_in_memory=MOST_IN_MEMORY // ((self.config.views or 0) + 1),
@@ -129,14 +135,9 @@ class FrozenBackbone:
             num_workers=self.num_workers if len(chunks) > 1 else 0,
             generator=torch.Generator(),  # the training's own draws must not depend on what was computed before
         )
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            for images_u8 in loader:
-                self.ask()
-                yield features_of(self.config, self.model, images_u8, self.device).cpu()
-        finally:
-            self.model.train(was_training)
+        for images_u8 in loader:  # a frozen backbone is in evaluation mode, whatever mode the model is in
+            self.ask()
+            yield features_of(self.config, self.model, images_u8, self.device).cpu()
 
 
 class _Pictures(TorchDataset[Tensor]):
@@ -150,5 +151,5 @@ class _Pictures(TorchDataset[Tensor]):
 
 
 def _store(data: TrialData) -> Path | None:
-    """Beside the decoded images, where those are kept."""
+    """The folder of features beside the decoded images, None where those are not kept."""
     return data.images.place.folder("features") if isinstance(data.images, CachedImages) else None

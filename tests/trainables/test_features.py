@@ -23,11 +23,12 @@ from trainables.data.formats import load_dataset
 from trainables.data.kept_views import training_views
 from trainables.data.loader import TrialData, shuffled
 from trainables.evaluate import evaluate
-from trainables.feature_key import feature_key, weights_digest
+from trainables.feature_key import backbone_key, images_key, weights_digest
 from trainables.features import FrozenBackbone, frozen_backbone
 from trainables.inference import features_of
 from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import Classifier, build_classifier
+from trainables.precision import precision_in_force
 from trainables.seeds import derived_seed, seed_everything
 from trainables.targets import what_to_learn
 
@@ -285,34 +286,32 @@ def test_a_training_with_workers_is_the_same(loaded: Loaded, tiny: Tiny, tmp_pat
 
 
 def test_what_changes_the_bits_has_features_of_its_own(loaded: Loaded, tiny: Tiny) -> None:
-    data, indices = loaded(), np.arange(5)
-    config = tiny(model=FROZEN)
+    config, indices, side = tiny(model=FROZEN), np.arange(5), {"side": 32}
     model = built(config)
-    plain = feature_key(config, model, CPU, indices, {"side": 32})
-    assert plain == feature_key(tiny(model=FROZEN, batch_size=4, seed=9), built(config), CPU, indices, {"side": 32})
-    other_weights = built(tiny(model=FROZEN, seed=1))
+    plain = backbone_key(config, model, CPU)
+    assert plain == backbone_key(tiny(model=FROZEN, batch_size=4, seed=9), built(config), CPU)
     nudged = built(config)
     with torch.no_grad():
         next(nudged.backbone.buffers()).add_(1e-6)
-    threads = torch.get_num_threads()
     others = [
-        feature_key(config, other_weights, CPU, indices, {"side": 32}),
-        feature_key(config, nudged, CPU, indices, {"side": 32}),
-        feature_key(config, model, CPU, indices[::-1], {"side": 32}),
-        feature_key(config, model, CPU, indices[:4], {"side": 32}),
-        feature_key(config, model, CPU, indices, {"side": 33}),
-        feature_key(tiny(model=FROZEN, precision="bf16"), model, CPU, indices, {"side": 32}),
-        feature_key(tiny(model=FROZEN, channels_last=False), model, CPU, indices, {"side": 32}),
-        feature_key(tiny(model=FROZEN, image_size=1024), model, CPU, indices, {"side": 32}),  # smaller chunks
+        backbone_key(config, built(tiny(model=FROZEN, seed=1)), CPU),
+        backbone_key(config, nudged, CPU),
+        backbone_key(tiny(model=FROZEN, channels_last=False), model, CPU),
+        backbone_key(tiny(model=FROZEN, image_size=1024), model, CPU),  # smaller chunks
     ]
+    bf16 = tiny(model=FROZEN, precision="bf16")
+    assert (backbone_key(bf16, model, CPU) == plain) == (precision_in_force(bf16, CPU) == "fp32")
+    threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
-    others.append(feature_key(config, model, CPU, indices, {"side": 32}))
+    others.append(backbone_key(config, model, CPU))
     torch.set_num_threads(threads)
-    if torch.cpu.get_capabilities().get("avx512_bf16"):
-        assert others[5] != plain
-    del others[5]
     assert all(other != plain for other in others)
+    same = images_key(indices, side)
+    assert same == images_key(np.arange(5), {"side": 32})
+    different = [images_key(indices[::-1], side), images_key(indices[:4], side), images_key(indices, {"side": 33})]
+    assert all(other != same for other in different)
     assert weights_digest(model.backbone) == weights_digest(built(config).backbone)
+    data = loaded()
     assert store(data).name.startswith(data.dataset.fingerprint)
 
 

@@ -1,4 +1,4 @@
-"""The pictures that a frozen backbone is shown of an image while its features are kept: `views` of the configuration.
+"""Pictures of the training images whose features are kept, as many as `views` of the configuration says.
 
 views 1         the image as the network is judged on it
 views 2         that, and its mirror image
