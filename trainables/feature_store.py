@@ -26,7 +26,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from search_spaces.errors import RunError
 from trainables.data.cache_stack import NOT_WHOLE, sync
+from trainables.files import read_object
 
 MOST_OF_DISK = 0.5  # of what is free or holds features: the other half is for decoded images and checkpoints
 BLOCK = 2**24  # bytes that are checked at once
@@ -74,13 +76,13 @@ def kept_rows(
 def _opened(folder: Path, key: str, num_rows: int) -> Tensor | None:
     """The rows, mapped; None where there are none, or damaged ones."""
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = read_object(folder / "meta.json")
         file, (count, width), dtype = folder / "rows.bin", meta["shape"], DTYPES[meta["dtype"]]
         right = meta["key"] == key and count == num_rows
         if not right or file.stat().st_size != count * width * dtype.itemsize or _checksum(file) != meta["checksum"]:
             return None
         rows = torch.from_file(str(file), shared=False, size=num_rows * width, dtype=dtype)
-    except (*NOT_WHOLE, RuntimeError):
+    except (*NOT_WHOLE, RunError, RuntimeError):
         return None
     with contextlib.suppress(OSError):  # what was used last is given up last
         os.utime(folder)
