@@ -18,13 +18,13 @@ Mass = Callable[[Tensor], float]  # targets of a batch, on the host -> what the 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """images (B, S, S, 3) uint8 and targets as `loader.batches` gives them.
+    """inputs, images (B, S, S, 3) uint8 or kept features (B, F), and their targets as `loader.batches` gives them.
 
     group_size: images of its optimizer step. share: of its gradient in the step's. counts: of its loss in the epoch's
     mean, in images.
     """
 
-    images: Tensor
+    inputs: Tensor
     targets: Tensor
     group_size: int
     share: float

@@ -15,6 +15,7 @@ from trainables.config_augment import AugmentConfig
 from trainables.config_base import Fraction, Part
 from trainables.config_loss import Bce, CrossEntropy, Dice, Focal, Lovasz
 from trainables.config_model import AnyModel, SegmenterConfig
+from trainables.config_views import check_views
 
 # --- optimizer, schedule, loss --------------------------------------------------------------------------------
 
@@ -117,7 +118,7 @@ NEED_TWO_IMAGES = ("deeplabv3", "deeplabv3plus", "upernet", "deeplabv3_resnet101
 
 # Fields that only one kind of task knows: a value other than the default is refused for the other kind.
 SEGMENTATION_ONLY = ("merge", "short_side", "evaluation", "tile_overlap")
-CLASSIFICATION_ONLY = ("threshold", "eval_crop")
+CLASSIFICATION_ONLY = ("threshold", "eval_crop", "views")
 
 
 class TrialConfig(Part):
@@ -140,6 +141,9 @@ class TrialConfig(Part):
     eval_crop: Annotated[float, Field(ge=0.5, le=1)] = 0.875  # share of the shorter side that the centre crop keeps
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of a probability, for binary and multilabel decisions
     repeat: Annotated[int, Field(ge=1, le=100)] = 1  # how often an epoch goes through the training set
+    # With model.freeze all, the head trains on kept features of: 1 the evaluation's view, 2 its mirror image too, more:
+    # so many drawn ones. None trains on pictures that are drawn anew in every epoch.
+    views: Annotated[int, Field(ge=1, le=64)] | None = None
 
     # Segmentation: `image_size` is the side of the training crops (of the whole image, if that is squashed).
     short_side: Annotated[int, Field(ge=8, le=8192)] | None = None  # the network sees images at this; None: image_size
@@ -182,6 +186,7 @@ class TrialConfig(Part):
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be below epochs {self.epochs}"
             )
         self._check_kind()
+        check_views(self)
         return self
 
     def _check_kind(self) -> None:

@@ -14,7 +14,7 @@ from trainables.config import TrialConfig
 from trainables.data.augment import eval_transform
 from trainables.data.loader import Labels, TrialData, batches, whole_images
 from trainables.data.merge import Merge
-from trainables.inference import predict_batch, predict_logits, raise_if_asked
+from trainables.inference import chunk_images, predict_batch, predict_features, predict_logits, raise_if_asked
 from trainables.pixel_scores import PixelScores
 from trainables.tasks import score
 
@@ -42,18 +42,27 @@ def evaluate(
     num_workers: int = 0,
     stop: Callable[[], str | None] | None = None,
     epoch: int = 0,
+    features: Tensor | None = None,
 ) -> Evaluation:
     """Of one model, or of several epochs' mean probability. labels: as `loader.batches` takes them.
 
+    features: (N, F) of the split's images where they are kept (see `features.py`): the backbone is then not run.
     Nothing where the split has no images: all were trained on. Raises Interrupted when asked to stop.
     """
     if not len(data.dataset.indices(split)):
         return Evaluation({}, {})
     for model in models:
         model.eval()
-    judge = _segmentation if isinstance(labels, Merge) else _classification
-    seen, ask = data.judged(config, split), stop or (lambda: None)
-    values, predictions = judge(config, models, seen, labels, device, split, num_workers, ask, epoch)
+    ask = stop or (lambda: None)
+    if features is not None and isinstance(labels, Tensor):
+        raise_if_asked(ask, epoch)
+        logits = predict_features(config, models, features, device)
+        targets = labels[torch.from_numpy(data.dataset.indices(split))].to(device)
+        values, predictions = _scored(config, logits, targets, data)
+    else:
+        judge = _segmentation if isinstance(labels, Merge) else _classification
+        seen = data.judged(config, split)
+        values, predictions = judge(config, models, seen, labels, device, split, num_workers, ask, epoch)
     return Evaluation({f"val/{name}": value for name, value in values.items()}, predictions)
 
 
@@ -69,10 +78,16 @@ def _classification(
     epoch: int,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     split_batches = batches(
-        data, split, labels, eval_transform(config), config.batch_size,
+        data, split, labels, eval_transform(config), chunk_images(config, device),
         num_workers=num_workers, pin_memory=device.type == "cuda",
     )  # fmt: skip
     logits, targets = predict_logits(config, models, split_batches, device, stop, epoch)
+    return _scored(config, logits, targets, data)
+
+
+def _scored(
+    config: TrialConfig, logits: Tensor, targets: Tensor, data: TrialData
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     values = score(config.task, logits, targets, len(data.dataset.classes), config.threshold)
     return values, {"logits": logits.cpu().numpy()}
 

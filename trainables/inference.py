@@ -10,8 +10,13 @@ from torch import Tensor, nn
 
 from search_spaces.errors import Interrupted
 from trainables.config import TrialConfig
+from trainables.models.classifiers import Classifier
 from trainables.precision import precision_in_force
 from trainables.tasks import TASKS, mean_logits
+
+# Images that a CPU judges at once: more of them do not fit into its caches. 64 at 128 px take nearly twice as long.
+CPU_CHUNK = 16
+CPU_CHUNK_PIXELS = CPU_CHUNK * 512**2  # larger images go in smaller chunks: a training on few at once has the memory
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -33,13 +38,51 @@ def to_input(images_u8: Tensor, model: Any, config: TrialConfig, device: torch.d
     return images if config.channels_last else images.contiguous()
 
 
+def chunk_images(config: TrialConfig, device: torch.device) -> int:
+    """Return how many images go through a classifier together wherever it is judged, a power of two on a CPU.
+
+    The last bits of an image's features depend on how many images are beside it. On a CPU the number is the same for
+    all batch sizes, so that their trials can share features, and `evaluate` and `predict` repeat what the search saw.
+    A GPU takes the trial's own batch, which is known to fit.
+    """
+    if device.type != "cpu":
+        return config.batch_size
+    most = max(1, min(CPU_CHUNK, CPU_CHUNK_PIXELS // config.image_size**2))
+    return int(2 ** (most.bit_length() - 1))
+
+
+@torch.no_grad()
+def features_of(config: TrialConfig, model: Classifier, images_u8: Tensor, device: torch.device) -> Tensor:
+    """Features (B, F) of images (B, H, W, 3) uint8, of the type that the precision in force gives them."""
+    with autocast(config, device):
+        return model.features(to_input(images_u8, model, config, device))
+
+
+@torch.no_grad()
+def predict_features(
+    config: TrialConfig, models: Sequence[nn.Module], features: Tensor, device: torch.device
+) -> Tensor:
+    """Logits (N, K) float32 from features (N, F) that all of the models' backbones share: what `predict_batch` gives
+    of the images in chunks of `chunk_images`."""
+    # Copies, aligned as the backbone's own output is: the last bits of a product depend on it.
+    chunks = [chunk.clone().to(device) for chunk in torch.split(features, chunk_images(config, device))]
+    each = []
+    for head in (model.get_submodule("head") for model in models):
+        with autocast(config, device):
+            each.append(torch.cat([head(chunk).float() for chunk in chunks]))
+    return each[0] if len(each) == 1 else mean_logits(config.task, each)
+
+
 @torch.no_grad()
 def predict_batch(config: TrialConfig, models: Sequence[nn.Module], images_u8: Tensor, device: torch.device) -> Tensor:
     """Logits (B, K) float32, or (B, C, H, W) of a segmenter, from images (B, H, W, 3) uint8.
 
     Of several models (an ensemble of epochs) the logits are those of their mean probability. The models are in
-    evaluation mode, and normalise alike.
+    evaluation mode, and normalise alike. A CPU takes a classifier's images in chunks.
     """
+    if device.type == "cpu" and config.task != "segmentation" and len(images_u8) > chunk_images(config, device):
+        chunks = torch.split(images_u8, chunk_images(config, device))
+        return torch.cat([predict_batch(config, models, chunk, device) for chunk in chunks])
     images = to_input(images_u8, models[0], config, device)
     logits = [_run(config, model, images, device) for model in models]
     return logits[0] if len(logits) == 1 else mean_logits(config.task, logits)

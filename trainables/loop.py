@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import DataError, Diverged
-from search_spaces.names import COSTS, mode_of
+from search_spaces.names import COSTS
 from trainables.accumulation import MicroBatch, batch_mass, in_groups
 from trainables.config import TrialConfig
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
@@ -27,8 +27,10 @@ from trainables.data.augment import mix_batch, train_transform
 from trainables.data.loader import TrialData, batches, num_used
 from trainables.data.merge import Merge
 from trainables.evaluate import evaluate
+from trainables.features import frozen_backbone
 from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss
+from trainables.patience import stop_early
 from trainables.schedules import lr_factor
 from trainables.seeds import derived_seed, seed_everything
 from trainables.state import TrainState, build_state
@@ -103,6 +105,10 @@ def fit(
         resume(state)
     train_loss = build_loss(config, train_targets, len(classes)).to(device)
     mass = batch_mass(config, train_loss)
+    frozen = frozen_backbone(
+        config, state.model, data, device,
+        num_workers=num_workers, ask=lambda: raise_if_asked(stop, state.epoch + 1),
+    )  # fmt: skip
     transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
     latency: float | None = None
 
@@ -112,11 +118,14 @@ def fit(
         # training. No other seed has an epoch of the same data.
         seed = derived_seed(config.seed, state.epoch)
         seed_everything(seed)
-        train_batches = batches(
-            data, "train", labels, transform, config.batch_size,
-            seed=seed, repeat=config.repeat, accumulate=config.accumulate,
-            num_workers=num_workers, pin_memory=device.type == "cuda",
-        )  # fmt: skip
+        if frozen is not None and config.views is not None and isinstance(labels, Tensor):
+            train_batches = frozen.batches(labels, state.epoch, seed)
+        else:
+            train_batches = batches(
+                data, "train", labels, transform, config.batch_size,
+                seed=seed, repeat=config.repeat, accumulate=config.accumulate,
+                num_workers=num_workers, pin_memory=device.type == "cuda",
+            )  # fmt: skip
         groups = in_groups(train_batches, config, num_images, mass)
         mean_loss = _train_epoch(config, state, groups, num_images, train_loss, device, stop)
         train_seconds = time.perf_counter() - started
@@ -124,13 +133,14 @@ def fit(
         judged = evaluate(
             config, [state.weights], data, labels, device,
             num_workers=num_workers, stop=stop, epoch=state.epoch + 1,
+            features=None if frozen is None else frozen.judged("val"),
         )  # fmt: skip
         state.epoch += 1
         metrics = {"train/loss": mean_loss, **judged.metrics}
         if not math.isfinite(metrics.get("val/loss", mean_loss)):  # no validation split, no val/loss
             raise Diverged(metrics["val/loss"], state.epoch, 0, _base_lr(state))
 
-        early = _stop_early(config, state, metrics)
+        early = stop_early(config, state, metrics)
         if latency is None:
             latency = latency_ms(state.weights, config, device)
         seconds = time.perf_counter() - started
@@ -166,6 +176,7 @@ def _train_epoch(
     """One pass over the training split; returns the mean loss."""
     model, scaler = state.model, state.scaler
     model.train()
+    trained = model if config.views is None else model.get_submodule("head")
     num_steps = math.ceil(num_images / (config.batch_size * config.accumulate))
     total, seen, pending, step = torch.zeros((), device=device), 0, 0, 0
     check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
@@ -173,18 +184,21 @@ def _train_epoch(
         raise_if_asked(stop, state.epoch + 1)
         if pending == 0:
             _set_lr(config, state, state.epoch + step / num_steps)
-        images = to_input(batch.images, model, config, device)
         targets = batch.targets.to(device, non_blocking=True)
-        if config.augment.mix is not None:
-            images, targets = mix_batch(config.augment.mix, images, targets)
+        if config.views is None:
+            inputs = to_input(batch.inputs, model, config, device)
+            if config.augment.mix is not None:
+                inputs, targets = mix_batch(config.augment.mix, inputs, targets)
+        else:
+            inputs = batch.inputs.to(device, non_blocking=True)  # (B, F) kept features
         with autocast(config, device):
-            output = model(images)
+            output = trained(inputs)
         loss = _loss_with_aux(output, targets, loss_of, config.model.aux_weight)
         if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
             raise Diverged(value, state.epoch + 1, step, _base_lr(state))
         scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * batch.counts
-        seen, pending = seen + len(images), pending + len(images)
+        seen, pending = seen + len(inputs), pending + len(inputs)
         if pending == batch.group_size:
             _optimizer_step(config, state)
             step, pending = step + 1, 0
@@ -223,21 +237,3 @@ def _set_lr(config: TrialConfig, state: TrainState, epoch: float) -> None:
 def _base_lr(state: TrainState) -> float:
     group = state.optimizer.param_groups[0]
     return float(group.get("base_lr", group["lr"]))
-
-
-def _stop_early(config: TrialConfig, state: TrainState, metrics: dict[str, float]) -> str:
-    """The reason to stop before config.epochs, or ''."""
-    if config.early_stopping_patience is None:
-        return ""
-    value, best = metrics.get(config.early_stopping_metric, math.nan), state.best_watched
-    sign = 1 if mode_of(config.early_stopping_metric) == "max" else -1
-    if best is None or math.isnan(best):  # patience begins with the first value: before it nothing can be better
-        state.best_watched, state.epochs_without_gain = None if math.isnan(value) else value, 0
-        return ""
-    if sign * value > sign * best:  # never so for a value that is missing: an epoch without a gain
-        state.best_watched, state.epochs_without_gain = value, 0
-        return ""
-    state.epochs_without_gain += 1
-    if state.epochs_without_gain < config.early_stopping_patience or state.epoch == config.epochs:
-        return ""
-    return f"early stopping: no better {config.early_stopping_metric} for {config.early_stopping_patience} epochs"

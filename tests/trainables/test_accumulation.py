@@ -52,7 +52,7 @@ def gradient(task: str, loss: dict[str, Any], targets: torch.Tensor, batch_size:
     loss_of = build_loss(config, counted, C)
     batches = zip(images.split(batch_size), targets.split(batch_size), strict=True)
     for batch in in_groups(batches, config, len(targets), batch_mass(config, loss_of)):
-        logits = batch.images @ weight
+        logits = batch.inputs @ weight
         if task == "segmentation":  # the same logits at every pixel, which are told apart by their scale
             scales = torch.linspace(0.5, 1.5, batch.targets[0].numel()).view(1, 1, *batch.targets.shape[1:])
             logits = logits[:, :, None, None] * scales

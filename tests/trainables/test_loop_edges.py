@@ -14,7 +14,8 @@ import torch
 from trainables.checkpoint import TrialFiles
 from trainables.config import TrialConfig
 from trainables.data.loader import TrialData
-from trainables.loop import _stop_early, fit
+from trainables.loop import fit
+from trainables.patience import stop_early
 from trainables.state import TrainState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -31,7 +32,7 @@ def stops_at(config: TrialConfig, values: list[float | None], resumed_with: floa
     for value in values:
         watched.epoch += 1
         metrics = {} if value is None else {config.early_stopping_metric: value}
-        reason = _stop_early(config, watched, metrics)
+        reason = stop_early(config, watched, metrics)
         assert watched.best_watched is None or not math.isnan(watched.best_watched)
         if reason:
             return watched.epoch

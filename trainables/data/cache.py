@@ -6,6 +6,7 @@ A cache is a few folders. Each holds arrays one after the other (`cache_stack.py
     <fingerprint>-masks/              for segmentation, (H, W), each mask of its own size: nothing is lost by resizing
                                       pixel_counts.npy (N, 256) int64: how many pixels of each mask have each value
     <fingerprint>-<view>-of-<hash>/   the images of one split as networks of another size are judged on them
+    <fingerprint>-features/           what frozen backbones make of them (`trainables/feature_store.py`)
 
 A folder is built beside its place and renamed when it is whole, so what stands under its name is never half-written.
 """
@@ -68,6 +69,14 @@ class CachedImages:
         self.pixel_counts: npt.NDArray[np.int64] | None = None
         if self._masks is not None:
             self.pixel_counts = np.load(place.folder("masks") / "pixel_counts.npy", mmap_mode="r")
+
+    @property
+    def place(self) -> Place:
+        return self._place
+
+    @property
+    def view(self) -> View:
+        return self._view
 
     def __len__(self) -> int:
         return len(self._images)

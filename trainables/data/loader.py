@@ -123,16 +123,14 @@ def batches(
     """
     positions = data.dataset.indices(split)
     samples = _Split(data.images, positions, labels, transform)
-    order: list[int] = list(range(len(positions)))
-    if seed is not None:
-        generator = torch.Generator().manual_seed(seed)
-        order = (torch.randperm(repeat * len(positions), generator=generator) % len(positions)).tolist()
-        order = order[: num_used(len(order), batch_size, accumulate)]
-    chunks: list[Any] = _chunks(order, batch_size)
-    if seed is not None:
-        if batch_size > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:  # the rest of its step has other images
-            chunks[-2:] = [chunks[-2] + chunks[-1]]
-        chunks = [(derived_seed(seed, number), rows) for number, rows in enumerate(chunks)]
+    if seed is None:
+        chunks: list[Any] = _chunks(list(range(len(positions))), batch_size)
+    else:
+        drawn = shuffled(len(positions), batch_size, seed, repeat, accumulate)
+        chunks = [
+            (derived_seed(seed, number), [draw % len(positions) for draw in draws])
+            for number, draws in enumerate(drawn)
+        ]
     yield from DataLoader(
         samples if seed is None else _Seeded(samples),
         batch_sampler=chunks,
@@ -141,6 +139,16 @@ def batches(
         collate_fn=_collate,  # type: ignore[arg-type]  # torch types a list of samples; __getitems__ gives a batch
         pin_memory=pin_memory,
     )
+
+
+def shuffled(num_images: int, batch_size: int, seed: int, repeat: int = 1, accumulate: int = 1) -> list[list[int]]:
+    """Return the draws of each batch of an epoch: draw d is image d % num_images, for the (d // num_images)-th time."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(repeat * num_images, generator=generator).tolist()
+    chunks = _chunks(order[: num_used(len(order), batch_size, accumulate)], batch_size)
+    if batch_size > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:  # the rest of its step has other images
+        chunks[-2:] = [chunks[-2] + chunks[-1]]
+    return chunks
 
 
 def whole_images(

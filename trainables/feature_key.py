@@ -1,0 +1,68 @@
+"""What the bits of kept features depend on: features are shared where all of it is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from trainables.config import TrialConfig
+from trainables.inference import chunk_images
+from trainables.models.classifiers import Classifier
+from trainables.precision import precision_in_force
+
+KEY_VERSION = 1
+
+
+def backbone_key(config: TrialConfig, model: Classifier, device: torch.device) -> dict[str, Any]:
+    """Return what a frozen backbone's arithmetic depends on, as JSON can write it."""
+    return {
+        "version": KEY_VERSION,
+        "backbone": config.model.backbone,
+        "weights": weights_digest(model.backbone),
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "precision": precision_in_force(config, device),
+        "channels_last": config.channels_last,
+        "chunk": chunk_images(config, device),
+        "machine": arithmetic(device),
+    }
+
+
+def images_key(indices: npt.NDArray[np.int64], pixels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells apart the images that a backbone is given, as JSON can write it.
+
+    indices  the images, in their order: the last bits of an image depend on how many others go through beside it
+    pixels   how the images are brought to what the network sees
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest()
+    return {"images": digest, "pixels": dict(pixels)}
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's weights and buffers, with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # As bytes: numpy knows no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def arithmetic(device: torch.device) -> dict[str, Any]:
+    """Return what the same weights and pixels could be computed differently by."""
+    libraries = {"torch": torch.__version__, "timm": timm.__version__, "torchvision": torchvision.__version__}
+    if device.type == "cpu":
+        # Sums are split among the threads, and another instruction set adds them up in another order.
+        cpu = {"instructions": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+        return {**libraries, "device": platform.machine(), **cpu}
+    tf32 = {"matmul": torch.get_float32_matmul_precision(), "cudnn_tf32": torch.backends.cudnn.allow_tf32}
+    return {**libraries, "device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda, **tf32}

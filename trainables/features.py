@@ -1,0 +1,155 @@
+"""Train and judge a head on what its frozen backbone makes of the images, computed once per machine.
+
+What is deterministic is kept: the evaluation's view of the validation images, and with `views` so many pictures of the
+training images. The numbers are those of the whole model, to the last bit (see `inference.chunk_images`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from trainables.config import TrialConfig
+from trainables.data.cache import CachedImages
+from trainables.data.kept_views import KeptView, judged_view, training_views
+from trainables.data.loader import TrialData, shuffled
+from trainables.feature_key import backbone_key, images_key
+from trainables.feature_store import kept_rows
+from trainables.inference import chunk_images, features_of
+from trainables.models.build import Model
+from trainables.models.classifiers import Classifier
+from trainables.seeds import derived_seed
+
+MOST_IN_MEMORY = 2**30  # bytes of features that a training holds where there is no store for them
+
+
+def frozen_backbone(
+    config: TrialConfig,
+    model: Model,
+    data: TrialData,
+    device: torch.device,
+    *,
+    num_workers: int = 0,
+    ask: Callable[[], None] = lambda: None,
+) -> FrozenBackbone | None:
+    """The backbone as a source of features; None where some of it is trained.
+
+    ask: called before every batch that is computed, raises to stop.
+    """
+    if not isinstance(model, Classifier) or config.model.freeze != "all":
+        return None
+    return FrozenBackbone(config, model, data, device, num_workers, ask)
+
+
+@dataclass
+class FrozenBackbone:
+    """Features of a data set's images, each computed when it is first asked for."""
+
+    config: TrialConfig
+    model: Classifier
+    data: TrialData
+    device: torch.device
+    num_workers: int
+    ask: Callable[[], None]
+    _judged: dict[str, Tensor | None] = field(default_factory=dict)
+    _views: list[KeptView] = field(default_factory=list)
+    _trained_on: list[Tensor | None] = field(default_factory=list)
+
+    @cached_property
+    def _backbone(self) -> dict[str, Any]:
+        return backbone_key(self.config, self.model, self.device)
+
+    def judged(self, split: str) -> Tensor | None:
+        """(N, F) of a split's images as the network is judged on them; None where they cannot be kept."""
+        if split not in self._judged:
+            indices = self.data.dataset.indices(split)
+            self._judged[split] = (
+                self._kept(judged_view(self.config, self.data, split), indices) if len(indices) else None
+            )
+        return self._judged[split]
+
+    def batches(self, labels: Tensor, epoch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of (features (B, F), targets (B, K)) of a training epoch, in the order that images would have.
+
+        Every image shows its views in turn, one each time, and begins with one that the configuration's seed draws.
+        """
+        config, indices = self.config, self.data.dataset.indices("train")
+        num_images, num_views = len(indices), config.views or 1
+        self._compute_training_views(indices)
+        generator = torch.Generator().manual_seed(derived_seed(config.seed, 0, num_views))
+        first = torch.randint(num_views, (num_images,), generator=generator)
+        for draws in shuffled(num_images, config.batch_size, seed, config.repeat, config.accumulate):
+            drawn = torch.tensor(draws)
+            rows, times = drawn % num_images, drawn // num_images
+            turn = (first[rows] + epoch * config.repeat + times) % num_views
+            yield self._rows(rows, turn, indices), labels[torch.from_numpy(indices[rows.numpy()])]
+
+    def _compute_training_views(self, indices: npt.NDArray[np.int64]) -> None:
+        if not self._views:
+            self._views = training_views(self.config, self.data)
+            self._trained_on = [self._kept(view, indices) for view in self._views]
+
+    def _rows(self, rows: Tensor, turn: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:
+        """(B, F): of each row the features of the view whose turn it is."""
+        parts, order = [], []
+        for number in sorted(set(turn.tolist())):
+            (places,) = torch.nonzero(turn == number, as_tuple=True)
+            kept, of_view = self._trained_on[number], rows[places]
+            if kept is None:
+                (part,) = self._computed(self._views[number], [indices[of_view.numpy()]])
+            else:
+                part = kept[of_view]
+            parts.append(part)
+            order.append(places)
+        features = torch.cat(parts)
+        return torch.empty_like(features).index_copy_(0, torch.cat(order), features)
+
+    def _kept(self, view: KeptView, indices: npt.NDArray[np.int64]) -> Tensor | None:
+        size = chunk_images(self.config, self.device)
+        chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
+        return kept_rows(
+            _store(self.data),
+            {**self._backbone, **images_key(indices, view.key)},
+            len(indices),
+            lambda: self._computed(view, chunks),
+            most_in_memory=MOST_IN_MEMORY // ((self.config.views or 0) + 1),
+            ask=self.ask,
+        )
+
+    def _computed(self, view: KeptView, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Tensor]:
+        """(B, F) of each chunk, on the CPU, of the type that the head is given."""
+        loader = DataLoader(
+            _Pictures(view),
+            sampler=[chunk.tolist() for chunk in chunks],  # a whole chunk is one sample
+            batch_size=None,
+            num_workers=self.num_workers if len(chunks) > 1 else 0,
+            generator=torch.Generator(),  # the training's own draws must not depend on what was computed before
+        )
+        for images_u8 in loader:  # a frozen backbone is in evaluation mode, whatever mode the model is in
+            self.ask()
+            yield features_of(self.config, self.model, images_u8, self.device).cpu()
+
+
+class _Pictures(TorchDataset[Tensor]):
+    """Whole chunks of pictures, (B, S, S, 3) uint8."""
+
+    def __init__(self, view: KeptView) -> None:
+        self.view = view
+
+    def __getitem__(self, indices: list[int]) -> Tensor:
+        return torch.from_numpy(np.stack([self.view(index) for index in indices]))
+
+
+def _store(data: TrialData) -> Path | None:
+    """The folder of features beside the decoded images, None where those are not kept."""
+    return data.images.place.folder("features") if isinstance(data.images, CachedImages) else None

@@ -1,0 +1,28 @@
+"""End a training that no longer improves, before its last epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from search_spaces.names import mode_of
+from trainables.config import TrialConfig
+from trainables.state import TrainState
+
+
+def stop_early(config: TrialConfig, state: TrainState, metrics: Mapping[str, float]) -> str:
+    """The reason to stop before config.epochs, or ''. Counts the epochs without a gain in `state`."""
+    if config.early_stopping_patience is None:
+        return ""
+    value, best = metrics.get(config.early_stopping_metric, math.nan), state.best_watched
+    sign = 1 if mode_of(config.early_stopping_metric) == "max" else -1
+    if best is None or math.isnan(best):  # patience begins with the first value: before it nothing can be better
+        state.best_watched, state.epochs_without_gain = None if math.isnan(value) else value, 0
+        return ""
+    if sign * value > sign * best:  # never so for a value that is missing: an epoch without a gain
+        state.best_watched, state.epochs_without_gain = value, 0
+        return ""
+    state.epochs_without_gain += 1
+    if state.epochs_without_gain < config.early_stopping_patience or state.epoch == config.epochs:
+        return ""
+    return f"early stopping: no better {config.early_stopping_metric} for {config.early_stopping_patience} epochs"
