@@ -82,9 +82,9 @@ def run(
 
     named = {"task": task, "sampler": sampler, "pruner": pruner}
     chosen = {key: value for key, value in named.items() if value is not None}
-    name = check_name(name or default_name(search))  # before Ray starts
     found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
     found = warm_started(found, warm_start or [])
+    name = check_name(name or default_name(search))
     budget_s = None if budget is None else parse_duration(budget)
     data = data_of(search, found, data)
     check_loggers(log or [])
