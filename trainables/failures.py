@@ -3,6 +3,7 @@ with less memory."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,6 +14,8 @@ from search_spaces.errors import ConfigError
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.loop import EpochResult
+
+END_S = 5.0  # for a killed process to be gone
 
 
 def failing(error: Exception) -> Iterator[EpochResult]:
@@ -42,6 +45,9 @@ def end_loaders() -> None:
     """A process that hangs would not end when it is asked to."""
     for process in multiprocessing.active_children():
         process.kill()
+        # torch's handler of SIGCHLD raises where the death is noticed, once: here, and not in whatever runs next.
+        with contextlib.suppress(RuntimeError):
+            process.join(END_S)
 
 
 def poisons_the_process(error: Exception) -> bool:

@@ -15,6 +15,7 @@ from torch.utils.data import get_worker_info
 
 from trainables.data import loader
 from trainables.data.loader import TrialData
+from trainables.data.view import View
 from trainables.failures import is_loader_failure
 from trainables.settings import TrialSettings
 from trainables.trainable import VisionTrainable
@@ -41,6 +42,9 @@ class _Fatal:
             os.kill(os.getpid(), self.number)
         image: np.ndarray = self.images[position]
         return image
+
+    def at(self, view: View, indices: np.ndarray) -> _Fatal:
+        return _Fatal(self.images.at(view, indices), self.number)
 
 
 def trained(data: TrialData, tmp_path: Path, number: int | None) -> dict[str, Any]:
