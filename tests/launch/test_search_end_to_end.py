@@ -77,6 +77,7 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     export = tmp_path / "export"
     assert {path.name for path in export.iterdir()} == {
         "config.yaml", "model.safetensors", "classes.txt", "metrics.json", "data.json", "README.md", "requirements.txt",
+        "manifest.json",
     }  # fmt: skip
     assert (export / "classes.txt").read_text() == "blue\nred\n"
     fingerprint = json.loads((export / "data.json").read_text())["fingerprint"]
