@@ -23,7 +23,8 @@ from launch.records import Records
 from search_spaces import Branch, Float, Search
 from search_spaces.serial import search_to_json
 from trainables.checkpoint import TrialFiles
-from trainables.config_io import parse_config
+from trainables.config_io import load_config, parse_config
+from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import fit
@@ -156,6 +157,7 @@ def caches(folder: Path) -> list[Case]:
     """The first training on photos of which there is no cache, by a frozen network, whose features are kept too."""
     cache = folder / "large-cache"
     command = ["train", "frozen.yaml", "--data", "large", "--cache-dir", str(cache)]
+    side = cached_short_side(load_config(folder / "frozen.yaml"))
 
     def before() -> None:
         shutil.rmtree(cache, ignore_errors=True)
@@ -168,7 +170,7 @@ def caches(folder: Path) -> list[Case]:
         if not any((path / "index.npy").is_file() for path in whole):
             return f"a cache without images: {whole}"
         stamps = {path: path.stat().st_mtime_ns for path in cache.glob("*/pixels.u8")}
-        (_, cached), (_, decoded) = (load_dataset("large", short_side_px=32, cache_dir=one) for one in (cache, None))
+        (_, cached), (_, decoded) = (load_dataset("large", short_side_px=side, cache_dir=one) for one in (cache, None))
         if stamps != {path: path.stat().st_mtime_ns for path in cache.glob("*/pixels.u8")}:
             return "a cache that was built again when it was opened"
         same = all(np.array_equal(cached[index], decoded[index]) for index in range(len(decoded)))
