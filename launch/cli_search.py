@@ -34,6 +34,7 @@ from launch.options import (
     given,
     new_console,
 )
+from launch.slow import said_if_slow
 
 THROUGH_CLIENT = "ray://"  # a driver that only Ray's client connects must not end with it: it is sent as a job
 
@@ -88,11 +89,13 @@ def run(
     budget_s = None if budget is None else parse_duration(budget)
     data = data_of(search, found, data)
     check_loggers(log or [])
-    from launch.machines.cluster import ray_at
+    with said_if_slow("importing Ray"):
+        from launch.machines.cluster import ray_at
 
     with ray_at(address):
-        from launch.prepare import RunOptions
-        from launch.run import start  # imports torch, while Ray starts
+        with said_if_slow("importing libraries"):
+            from launch.prepare import RunOptions
+            from launch.run import start  # imports torch, while Ray starts
 
         options = RunOptions(
             data=absolute(data),
@@ -131,7 +134,9 @@ def resume(
     """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
     started, began = time.time(), time.monotonic()
     from launch.loading import parse_duration
-    from launch.machines.cluster import ray_at
+
+    with said_if_slow("importing Ray"):
+        from launch.machines.cluster import ray_at
     from launch.remote.places import require_run
     from launch.show import print_outcome
     from launch.signals import finishing
@@ -150,7 +155,8 @@ def resume(
         raise typer.Exit(follow(submitted) if through_client else 0)
     require_run(run_dir)  # refuses what is no run, before Ray starts
     with ray_at(address):
-        from launch.run import resume as resume_run
+        with said_if_slow("importing libraries"):
+            from launch.run import resume as resume_run
 
         console = new_console()
         records = resume_run(
@@ -195,11 +201,13 @@ def check(
 
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)
-    from launch.machines.cluster import ray_at
+    with said_if_slow("importing Ray"):
+        from launch.machines.cluster import ray_at
 
     with ray_at(address):
-        from launch.check import check_search
-        from launch.prepare import RunOptions
+        with said_if_slow("importing libraries"):
+            from launch.check import check_search
+            from launch.prepare import RunOptions
 
         options = RunOptions(
             data=absolute(data),
