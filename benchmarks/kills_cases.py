@@ -106,10 +106,10 @@ def ensembles(folder: Path) -> list[Case]:
     """The choice of several models over that of one, in the run and exported."""
     run, out = folder / "run", folder / "ensembles" / "e"
     sizes, told, whole = {"old": "1", "new": "9"}, {}, {}
-    for state, size in sizes.items():
-        kept = folder / "whole" / f"ensemble-{state}"
-        whole[state] = _kept(folder, ["ensemble", "run", "--size", size], kept)
-        told[state] = _digest(run / "ensemble.json")
+    for which, size in sizes.items():
+        kept = folder / "whole" / f"ensemble-{which}"
+        whole[which] = _kept(folder, ["ensemble", "run", "--size", size], kept)
+        told[which] = _digest(run / "ensemble.json")
         shutil.copy(run / "ensemble.json", kept.with_suffix(".json"))
 
     assert whole["old"] != whole["new"], "one model is the best choice: nothing would be told apart"
@@ -134,10 +134,10 @@ def refits(folder: Path) -> list[Case]:
     run, kept = folder / "run", folder / "whole" / "refits"
     command = ["refit", str(run), "--trial", "0000", "--seeds"]
     place, told = run / "refits" / "0000", {}
-    for seeds, state in (("1", "old"), ("2", "new")):
+    for seeds, which in (("1", "old"), ("2", "new")):
         _must([*command, seeds], folder)
-        told[state] = (place / "refits.json").read_text()
-        if state == "old":
+        told[which] = (place / "refits.json").read_text()
+        if which == "old":
             _put(place, kept)
     models = {one.name: _predicts(one, folder) for one in sorted(place.glob("seed-?"))}
 

@@ -159,6 +159,8 @@ def forked(work: Callable[[], int], folder: Path) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads beside a fork
         child = os.fork()
     if child:
+        with contextlib.suppress(OSError):  # as the child does: whoever of the two comes first
+            os.setpgid(child, child)
         return child
     code = 70
     try:
