@@ -75,11 +75,12 @@ def run(
         tell(submitted, address)
         raise typer.Exit(follow(submitted))
     started, began = time.time(), time.monotonic()
-    from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
-    from launch.loggers import check_loggers
-    from launch.show import print_outcome
-    from launch.signals import finishing
-    from launch.warm import warm_started
+    with said_if_slow("importing libraries"):
+        from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+        from launch.loggers import check_loggers
+        from launch.show import print_outcome
+        from launch.signals import finishing
+        from launch.warm import warm_started
 
     named = {"task": task, "sampler": sampler, "pruner": pruner}
     chosen = {key: value for key, value in named.items() if value is not None}
@@ -89,7 +90,7 @@ def run(
     budget_s = None if budget is None else parse_duration(budget)
     data = data_of(search, found, data)
     check_loggers(log or [])
-    with said_if_slow("importing Ray"):
+    with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
 
     with ray_at(address):
@@ -133,14 +134,13 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
     started, began = time.time(), time.monotonic()
-    from launch.loading import parse_duration
-
-    with said_if_slow("importing Ray"):
+    with said_if_slow("importing libraries"):
+        from launch.loading import parse_duration
         from launch.machines.cluster import ray_at
-    from launch.remote.places import require_run
-    from launch.show import print_outcome
-    from launch.signals import finishing
-    from search_spaces.errors import ConfigError
+        from launch.remote.places import require_run
+        from launch.show import print_outcome
+        from launch.signals import finishing
+        from search_spaces.errors import ConfigError
 
     if not trials.lstrip("+").isdigit():
         raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
@@ -197,11 +197,12 @@ def check(
         from launch.submission import submit_check
 
         raise typer.Exit(follow(submit_check(search, _without_address(ctx), address)))
-    from launch.loading import data_of, load_search, parse_assignments
+    with said_if_slow("importing libraries"):
+        from launch.loading import data_of, load_search, parse_assignments
 
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)
-    with said_if_slow("importing Ray"):
+    with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
 
     with ray_at(address):
