@@ -40,7 +40,6 @@ from launch.remote.places import Place, new_place, place_of
 from launch.remote.sitting import check_new, mirrored
 from launch.searcher import StudySearcher
 from launch.show import print_found
-from launch.slow import said_if_slow
 from launch.tuning import MAX_RETRIES, tune_until_done
 from launch.versions import said_of_versions, versions
 from launch.watch import Watch
@@ -74,8 +73,7 @@ def start(
     began = began_at(started) if began is None else began
     place = new_place(runs_dir, name, options.cache)
     check_new(place)
-    with said_if_slow("reading the data"):
-        search, dataset = prepared(search, options)
+    search, dataset = prepared(search, options)
     print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
@@ -160,8 +158,7 @@ def _go_on(
         spent = spent_s(search_json, times_written(place.folder))
         sitting, options = gone_on_with(options, len(records.trials), spent, more_trials, budget_s)
         check_loggers(options.log)
-        with said_if_slow("reading the data"):
-            dataset = load_data(search, options)
+        dataset = load_data(search, options)
         require_same(dataset, options.data, value_at(search_json, "data"))
         print_found(dataset, console)
         shared = Shared(dataset, place, options.cache)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from launch import run, slow
-from launch.prepare import RunOptions
+from launch import prepare, slow
 from launch.slow import said_if_slow
 from search_spaces import Search
 from search_spaces.errors import DataError
@@ -34,16 +31,14 @@ def test_a_fast_step_says_nothing(capsys: Capture) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_a_search_whose_data_takes_long_to_read_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    def prepared(*_: object) -> None:
+def test_a_search_whose_data_takes_long_to_read_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def load_dataset(*_: object, **options: object) -> None:
         time.sleep(0.3)
         raise DataError("unreadable")
 
     monkeypatch.setattr(slow, "SAY_AFTER_S", 0.1)
-    monkeypatch.setattr(run, "prepared", prepared)
+    monkeypatch.setattr(prepare, "load_dataset", load_dataset)
     search = Search(task="multiclass", space={}, epochs=1)
     with pytest.raises(DataError, match="unreadable"):
-        run.start(search, "one", str(tmp_path), RunOptions(data="digits"), Console(), time.time())
+        prepare.load_data(search, prepare.RunOptions(data="digits"))
     assert "Still reading the data (0 s so far).\n" in capsys.readouterr().err
