@@ -1,10 +1,12 @@
 """What a search loses when it is killed: kill -9 of the driver, a worker or the raylet at random moments, then resume.
 
     python benchmarks/kills.py [--kills 20] [--trials 12] [--seed 0]
+    python benchmarks/kills.py --inside export ensemble refit cache report [--kills 20] [--seed 0]
 
 A small search of real trainings on drawn digits is killed until so many kills have hit it, and resumed each time; then
 it runs to its end. Prints one line a kill, then what was lost (a trial that had ended and is gone, or has another end),
 repeated (an epoch trained twice: at most one of each running trial and kill is allowed) and whether every trial ended.
+With --inside, other commands are killed so many times each, on a small finished run: see `kills_inside.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 TARGETS = ("driver", "worker", "raylet")
+INSIDE = ("export", "ensemble", "refit", "cache", "report")
 
 SEARCH = """
 from search_spaces import Branch, Float, Search
@@ -58,13 +61,41 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--inside", nargs="+", choices=INSIDE, default=[], help="kill these commands instead")
     arguments = parser.parse_args()
+    if arguments.inside:
+        sys.exit(kill_commands(arguments.inside, arguments.kills, arguments.seed))
     with tempfile.TemporaryDirectory(prefix="visionsweep-kills-") as folder:
         outcome = search_under_kills(Path(folder), arguments.kills, arguments.trials, arguments.seed, _say)
     print(f"{sum(outcome.kills.values())} kills ({', '.join(f'{n} {who}' for who, n in outcome.kills.items())})")
     print(f"lost: {outcome.lost or 'nothing'}")
     print(f"epochs trained twice: {outcome.repeated} (at most {outcome.allowed} allowed)")
     print(f"trials: {', '.join(f'{count} {status}' for status, count in outcome.statuses.items())}")
+
+
+def kill_commands(names: list[str], kills: int, seed: int) -> bool:
+    """Kill each of the commands, print what was found then, and return whether anything was wrong."""
+    with tempfile.TemporaryDirectory(prefix="visionsweep-kills-") as name:
+        folder = Path(name)
+        os.environ |= {"VISIONSWEEP_CACHE_DIR": f"{folder}/cache", "XDG_STATE_HOME": f"{folder}/state", "TMPDIR": name}
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve a machine that does other things
+        from kills_cases import CASES, make  # what the commands import, which the searches above need not wait for
+        from kills_inside import kill_inside
+
+        make(folder)
+        faults = 0
+        for command in names:
+            started, rng = time.monotonic(), random.Random(f"{seed} {command}")
+            found = kill_inside(folder, CASES[command](folder), kills, rng)
+            after = ", ".join(f"{count} {state}" for state, count in sorted(found.after.items()))
+            _say(
+                f"{command:8} {found.kills} kills, {found.writing} of them while it wrote; then {after}; "
+                f"faults {len(found.faults)} ({time.monotonic() - started:.0f} s)"
+            )
+            for sentence in found.faults:
+                _say(f"  {sentence}")
+            faults += len(found.faults)
+    return faults > 0
 
 
 def _say(line: str) -> None:

@@ -34,6 +34,7 @@ from launch.options import (
     given,
     new_console,
 )
+from launch.slow import said_if_slow
 
 THROUGH_CLIENT = "ray://"  # a driver that only Ray's client connects must not end with it: it is sent as a job
 
@@ -74,11 +75,12 @@ def run(
         tell(submitted, address)
         raise typer.Exit(follow(submitted))
     started, began = time.time(), time.monotonic()
-    from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
-    from launch.loggers import check_loggers
-    from launch.show import print_outcome
-    from launch.signals import finishing
-    from launch.warm import warm_started
+    with said_if_slow("importing libraries"):
+        from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+        from launch.loggers import check_loggers
+        from launch.show import print_outcome
+        from launch.signals import finishing
+        from launch.warm import warm_started
 
     named = {"task": task, "sampler": sampler, "pruner": pruner}
     chosen = {key: value for key, value in named.items() if value is not None}
@@ -88,11 +90,13 @@ def run(
     budget_s = None if budget is None else parse_duration(budget)
     data = data_of(search, found, data)
     check_loggers(log or [])
-    from launch.machines.cluster import ray_at
+    with said_if_slow("importing libraries"):
+        from launch.machines.cluster import ray_at
 
     with ray_at(address):
-        from launch.prepare import RunOptions
-        from launch.run import start  # imports torch, while Ray starts
+        with said_if_slow("importing libraries"):
+            from launch.prepare import RunOptions
+            from launch.run import start  # imports torch, while Ray starts
 
         options = RunOptions(
             data=absolute(data),
@@ -130,12 +134,13 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
     started, began = time.time(), time.monotonic()
-    from launch.loading import parse_duration
-    from launch.machines.cluster import ray_at
-    from launch.remote.places import require_run
-    from launch.show import print_outcome
-    from launch.signals import finishing
-    from search_spaces.errors import ConfigError
+    with said_if_slow("importing libraries"):
+        from launch.loading import parse_duration
+        from launch.machines.cluster import ray_at
+        from launch.remote.places import require_run
+        from launch.show import print_outcome
+        from launch.signals import finishing
+        from search_spaces.errors import ConfigError
 
     if not trials.lstrip("+").isdigit():
         raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
@@ -150,7 +155,8 @@ def resume(
         raise typer.Exit(follow(submitted) if through_client else 0)
     require_run(run_dir)  # refuses what is no run, before Ray starts
     with ray_at(address):
-        from launch.run import resume as resume_run
+        with said_if_slow("importing libraries"):
+            from launch.run import resume as resume_run
 
         console = new_console()
         records = resume_run(
@@ -191,15 +197,18 @@ def check(
         from launch.submission import submit_check
 
         raise typer.Exit(follow(submit_check(search, _without_address(ctx), address)))
-    from launch.loading import data_of, load_search, parse_assignments
+    with said_if_slow("importing libraries"):
+        from launch.loading import data_of, load_search, parse_assignments
 
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)
-    from launch.machines.cluster import ray_at
+    with said_if_slow("importing libraries"):
+        from launch.machines.cluster import ray_at
 
     with ray_at(address):
-        from launch.check import check_search
-        from launch.prepare import RunOptions
+        with said_if_slow("importing libraries"):
+            from launch.check import check_search
+            from launch.prepare import RunOptions
 
         options = RunOptions(
             data=absolute(data),

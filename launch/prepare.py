@@ -12,6 +12,7 @@ from rich.console import Console
 from analysis.shapes import value_at
 from launch import preflight
 from launch.options import check_gpus_per_trial
+from launch.slow import said_if_slow
 from search_spaces.errors import RunError
 from search_spaces.search import Search
 from trainables.data.cache import keep_views
@@ -92,15 +93,16 @@ def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
 
 def load_data(search: Search, options: RunOptions) -> Dataset:
     task = None if search.task == "classification" else search.task
-    dataset, images = load_dataset(
-        options.data,
-        task=task,
-        seed=options.seed,
-        **options.read_as.options(),
-        short_side_px=preflight.short_side_px(search),
-        cache_dir=options.cache,
-    )
-    keep_views(images, preflight.views(search), dataset.indices("val"))
+    with said_if_slow("reading the data"):
+        dataset, images = load_dataset(
+            options.data,
+            task=task,
+            seed=options.seed,
+            **options.read_as.options(),
+            short_side_px=preflight.short_side_px(search),
+            cache_dir=options.cache,
+        )
+        keep_views(images, preflight.views(search), dataset.indices("val"))
     return dataset
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from analysis.report.sections import sections
 from analysis.spent import progress_figure, spent, standing
 from analysis.words import duration
 from search_spaces.errors import RunError
+from trainables.writing import write_whole
 
 TEMPLATES = Path(__file__).parent / "template"
 SCRIPTS = ("format.js", "plots.js", "table.js", "page.js")
@@ -59,14 +59,10 @@ def write_report(
     runs = [load_run(run_dir, strict=False) for run_dir in run_dirs]
     out = out or runs[0].run_dir / "report.html"
     text = render(runs, with_model=with_model, reloads=reloads)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         # Names of files may hold bytes that are no text.
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        partial.replace(out)
+        write_whole(out, lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RunError(f"{out}: cannot be written ({error.strerror or error}). Choose another --out.") from None
     return out
 

@@ -262,3 +262,10 @@ def test_a_search_by_several_objectives_says_what_the_best_gives_in_the_others(t
     rows = json.loads(page.scripts["r0-rows"])
     assert rows["front"][0] == 1
     assert rows["objectives"]["latency_ms"][0] is not None
+
+
+def test_what_a_report_that_was_killed_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "flowers")
+    (run_dir / ".report.html.123.partial").write_text("<html>")
+    write_report([run_dir], with_model=False)
+    assert not list(run_dir.glob(".report.html*"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,3 +135,35 @@ def test_a_file_that_is_written_whole_is_on_the_disk_with_its_name(
     assert synced == [str(tmp_path), str(tmp_path / "a")]
     write_whole(folder / "file", lambda path: path.write_text("x"))
     assert synced[2:] == [str(folder / f".file.{os.getpid()}.partial"), str(folder)]
+
+
+def test_what_a_killed_writer_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+    for name in (".file.123.partial", ".file.x.partial", ".other.123.partial"):
+        (tmp_path / name).write_text("half")
+    write_whole(tmp_path / "file", lambda path: path.write_text("x"))
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".file.x.partial", ".other.123.partial", "file"]
+
+
+def test_what_another_process_still_writes_is_not_deleted(tmp_path: Path) -> None:
+    command = "import sys, time; from pathlib import Path; from trainables.writing import write_whole; "
+    command += "write_whole(Path(sys.argv[1]), lambda path: [path.write_text('theirs'), print(flush=True), input()])"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", command, str(tmp_path / "file")], stdin=pipe, stdout=pipe) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        write_whole(tmp_path / "file", lambda path: path.write_text("ours"))
+        assert (tmp_path / f".file.{other.pid}.partial").read_text() == "theirs"
+        other.stdin.write(b"\n")
+    assert other.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "theirs"
+
+
+def test_a_pipe_or_a_folder_of_such_a_name_is_no_obstacle(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".file.1.partial")
+    (tmp_path / ".file.2.partial").mkdir()
+    (tmp_path / ".file.3.partial").symlink_to(tmp_path / "elsewhere")
+    write_whole(tmp_path / "file", lambda path: path.write_text("x"))
+    assert (tmp_path / "file").read_text() == "x"

@@ -1,0 +1,27 @@
+"""A sentence instead of silence, where a step takes long: on a busy machine even importing libraries takes minutes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+SAY_AFTER_S = 30.0  # of silence
+
+
+@contextlib.contextmanager
+def said_if_slow(doing: str) -> Iterator[None]:
+    """Say every SAY_AFTER_S seconds that the body is still `doing` something, such as "reading the data"."""
+    began, over = time.monotonic(), threading.Event()
+
+    def say() -> None:
+        while not over.wait(SAY_AFTER_S):
+            print(f"Still {doing} ({time.monotonic() - began:.0f} s so far).", file=sys.stderr, flush=True)
+
+    threading.Thread(target=say, name="said-if-slow", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
