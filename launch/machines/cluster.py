@@ -56,9 +56,6 @@ class _Start(threading.Thread):
                 # Ray's own switch for machines that are no cluster: its ports then listen on 127.0.0.1 alone.
                 ray_constants.ENABLE_RAY_CLUSTER = False
                 ray_constants.NUM_REDIS_GET_RETRIES = 300  # seconds that a busy machine may take for the first process
-            elif self.address != "auto":
-                host, _, port = self.address.rpartition(":")
-                socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
             self._start()
         except BaseException as error:
             self.error = error
@@ -68,6 +65,9 @@ class _Start(threading.Thread):
     def _start(self) -> None:
         for attempt in range(STARTS):
             try:
+                if self.address not in ("local", "auto"):
+                    host, _, port = self.address.rpartition(":")
+                    socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
                 # Its errors are raised, or are those of trials, which the records tell: no traceback on the terminal.
                 quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
                 ray.init(address=self.address, job_config=OurCode.config(), **quiet, **self.options)
