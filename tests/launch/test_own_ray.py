@@ -61,7 +61,7 @@ def holds(text: bytes, secrets: list[str]) -> list[str]:
 
 
 def test_no_secret_of_the_environment_is_in_a_file_a_log_a_command_line_or_an_answer_of_ray(
-    work: Path, bucket: str
+    work: Path, bucket: str, short: Path
 ) -> None:
     """On a search whose data and run are on S3: its trials need the keys, and have them."""
     canary = {
@@ -76,12 +76,12 @@ def test_no_secret_of_the_environment_is_in_a_file_a_log_a_command_line_or_an_an
     }
     password = f"canary-{uuid.uuid4().hex}"
     environment = {
-        **os.environ, **canary, "VISIONSWEEP_CACHE_DIR": str(work / "cache"),
+        **os.environ, **canary, "VISIONSWEEP_CACHE_DIR": str(work / "cache"), "RAY_TMPDIR": str(short),
         "MLFLOW_TRACKING_URI": f"http://user:{password}@127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }  # fmt: skip
     upload_folder(work / "photos", bucket, "photos")
     place = ("--data", f"s3://{bucket}/photos", "--runs-dir", f"s3://{bucket}/runs", "--trials", 2, "--log", "mlflow")
-    began, folders = time.time(), set(Path(tempfile.gettempdir()).glob("vsw-*"))
+    began = time.time()
     with (work / "out.log").open("wb") as out:
         running = subprocess.Popen(
             arguments(work, 60, *place), cwd=work, env=environment, stdout=out, stderr=out, start_new_session=True
@@ -92,8 +92,8 @@ def test_no_secret_of_the_environment_is_in_a_file_a_log_a_command_line_or_an_an
         secrets = [*canary.values(), password, token_of(own)]
         for pid in own:
             assert not holds(read(pid / "cmdline"), secrets), read(pid / "cmdline")
-        theirs = [folder for folder in set(Path(tempfile.gettempdir()).glob("vsw-*")) - folders if folder.is_dir()]
-        (folder,) = [folder for folder in theirs if list(folder.glob("r/session_*"))]
+        # Where no other search of this machine has its folder.
+        (folder,) = [folder for folder in short.glob("vsw-*") if list(folder.glob("r/session_*"))]
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         looked_at = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         assert {"runtime_env_agent.log", "raylet.out", "gcs_server.out"} <= {path.name for path in looked_at}
