@@ -27,23 +27,19 @@ class _State:
 @contextmanager
 def handled_by(on_signal: Callable[[int, Any], None]) -> Iterator[None]:
     """Call it for each of these signals that is not ignored, while the body runs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python takes signals in its main thread alone
-        return
-    taken = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, on_signal) for number in taken}
-    try:
+    with kept_handlers():
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDING:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, on_signal)
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def kept_handlers() -> Iterator[None]:
     """Put back what the body takes over: Ray's client has SIGTERM end the process with exit code 15."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # Python takes signals in its main thread alone
         return
     before = {number: signal.getsignal(number) for number in ENDING}
     try:

@@ -19,7 +19,8 @@ from search_spaces.errors import DataError
 from trainables.data.cache_stack import StackWriter, sync
 from trainables.data.dataset import VOID, MaskReader, Reader
 from trainables.data.masks import check_size
-from trainables.data.view import View, check_aspect, shrunk
+from trainables.data.view import View, check_aspect
+from trainables.data.view import shrunk as shrunk  # what a cache keeps is also asked for here
 
 AHEAD = 256  # images decoded ahead of the writer
 SAMPLE = 16  # images decoded to guess the size of all
@@ -75,11 +76,6 @@ def build(source: Source, views: Mapping[View, Path], masks: Path | None = None)
         for path in scratch.values():
             shutil.rmtree(path, ignore_errors=True)  # what fills a disk must not stay there
         raise
-
-
-def decode_small(reader: Reader, index: int, short_side_px: int) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) with the shorter side at most `short_side_px`, the aspect ratio kept."""
-    return shrunk(reader(index), short_side_px)
 
 
 def inspect(source: Source) -> tuple[dict[int, str], npt.NDArray[np.int64] | None]:
