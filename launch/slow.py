@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from launch.terminal import printable
+
 SAY_AFTER_S = 30.0  # of silence
 
 
@@ -18,7 +20,8 @@ def said_if_slow(doing: str) -> Iterator[None]:
 
     def say() -> None:
         while not over.wait(SAY_AFTER_S):
-            print(f"Still {doing} ({time.monotonic() - began:.0f} s so far).", file=sys.stderr, flush=True)
+            waited_s = time.monotonic() - began
+            print(printable(f"Still {doing} ({waited_s:.0f} s so far)."), file=sys.stderr, flush=True)
 
     threading.Thread(target=say, name="said-if-slow", daemon=True).start()
     try:
