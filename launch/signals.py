@@ -10,6 +10,7 @@ script's background, where SIGINT is.
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -47,6 +48,23 @@ def kept_handlers() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def kept_below() -> Iterator[None]:
+    """The same for what the body takes over in C, which Python does not see; in any thread.
+
+    Ray's core, once loaded, has SIGTERM print its own stack and end the process.
+    """
+    handler_of, set_handler = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
+    handler_of.restype = set_handler.restype = ctypes.c_void_p
+    set_handler.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    before = {number: handler_of(int(number)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            set_handler(int(number), handler)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from launch.machines.ray_settings import OurCode, forget_token
 from launch.machines.token import close_token_file, own_token
 from launch.masked import masked
 from launch.options import check_gpus_per_trial
-from launch.signals import finishing, raise_if_asked
+from launch.signals import finishing, kept_below, raise_if_asked
 from launch.terminal import printable
 from search_spaces.errors import ConfigError
 
@@ -70,7 +70,8 @@ class _Start(threading.Thread):
                     socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
                 # Its errors are raised, or are those of trials, which the records tell: no traceback on the terminal.
                 quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-                ray.init(address=self.address, job_config=OurCode.config(), **quiet, **self.options)
+                with kept_below():
+                    ray.init(address=self.address, job_config=OurCode.config(), **quiet, **self.options)
                 return
             except OSError as error:  # ConnectionError among them
                 raise (_cannot_start if self.address == "local" else _no_answer)(self.address, error) from None

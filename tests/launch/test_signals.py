@@ -75,6 +75,26 @@ def processes_of(session: int) -> list[str]:
     return [line for line in said.stdout.splitlines() if "defunct" not in line]
 
 
+BEFORE_THE_TRIALS = """
+import os, signal, time
+from launch.machines.cluster import local_ray, ready
+from launch.signals import listening
+
+try:
+    with listening(), local_ray(num_cpus=1):
+        ready()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+def test_sigterm_between_rays_start_and_the_first_trial_is_ours_not_rays() -> None:
+    ended = subprocess.run([sys.executable, "-c", BEFORE_THE_TRIALS], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended\n", "")
+
+
 def test_sigterm_while_ray_starts_ends_ray_too(search: Callable[..., subprocess.Popen[bytes]], work: Path) -> None:
     running = search()
     wait_until(lambda: any("gcs_server" in line for line in processes_of(running.pid)), running, 180)
