@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-from launch.terminal import printable
-
 SAY_AFTER_S = 30.0  # of silence
 
 
@@ -20,6 +18,8 @@ def said_if_slow(doing: str) -> Iterator[None]:
 
     def say() -> None:
         while not over.wait(SAY_AFTER_S):
+            from launch.terminal import printable  # rich takes its time, and the first commands must not wait for it
+
             waited_s = time.monotonic() - began
             print(printable(f"Still {doing} ({waited_s:.0f} s so far)."), file=sys.stderr, flush=True)
 

@@ -32,6 +32,7 @@ from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.same_data import split_digest
 from trainables.ensemble import evaluate_files
+from trainables.failures import without_lost_loaders
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
 from trainables.precision import fallback, precision_in_force
@@ -103,12 +104,16 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     with _work_folder(out, asked, console) as work:
         by, mode = (metric, mode_of(metric)) if judged else (LAST_EPOCH, "max")
         files = TrialFiles(work, work, by, mode, config.keep_best, config.ensemble, config.ensemble_metric)
-        resume = load_state(files.last) if files.last.exists() else None
-        if resume is not None:
+        if files.last.exists():
             console.print(f"Going on from {files.last}.", soft_wrap=True)
+
+        def begin(loaders: int) -> Iterator[EpochResult]:
+            resume = load_state(files.last) if files.last.exists() else None
+            return fit(config, data, device, resume=resume, num_workers=loaders)
+
         with _bar(console) as bar:
             task = bar.add_task("training", total=config.epochs)
-            for result in fit(config, data, device, resume=resume, num_workers=num_workers):
+            for result in without_lost_loaders(begin, num_workers, lambda said: console.print(f"The training: {said}")):
                 if not judged:
                     result = replace(result, metrics={**result.metrics, LAST_EPOCH: float(result.epoch)})
                 files.save(result, to_go_on=out is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from trainables.config_io import parse_config
 from trainables.loop import EpochResult
 
 END_S = 5.0  # for a killed process to be gone
+LOADERS_LOST = "its loader processes were lost or hung, so it loads its images itself."
 
 
 def failing(error: Exception) -> Iterator[EpochResult]:
@@ -41,13 +42,31 @@ def is_loader_failure(error: Exception) -> bool:
     )
 
 
-def end_loaders() -> None:
-    """A process that hangs would not end when it is asked to."""
+def without_lost_loaders(
+    begin: Callable[[int], Iterator[EpochResult]], num_workers: int, say: Callable[[str], object]
+) -> Iterator[EpochResult]:
+    """The epochs of a training; where its loader processes fail, the rest without any.
+
+    begin: trains with so many, from where the training stands.
+    """
+    try:
+        yield from begin(num_workers)
+    except Exception as error:
+        if not num_workers or not is_loader_failure(error):
+            raise
+        error.__traceback__ = None  # its frames hold the batches
+        say(end_loaders())
+        yield from begin(0)
+
+
+def end_loaders() -> str:
+    """End what is left of them, and return what to say: a process that hangs would not end when it is asked to."""
     for process in multiprocessing.active_children():
         process.kill()
         # torch's handler of SIGCHLD raises where the death is noticed, once: here, and not in whatever runs next.
         with contextlib.suppress(RuntimeError):
             process.join(END_S)
+    return LOADERS_LOST
 
 
 def poisons_the_process(error: Exception) -> bool:

@@ -97,7 +97,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         except Exception as error:
             if self.loaders and is_loader_failure(error):
                 self.loaders = 0
-                end_loaders()
+                self.files.notes.append(end_loaders())
                 self._again(self.parsed, error)
                 return self.step()
             if is_out_of_memory(error):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import get_worker_info
 
+from trainables.config_io import parse_config
 from trainables.data import loader
 from trainables.data.loader import TrialData
 from trainables.data.view import View
-from trainables.failures import is_loader_failure
+from trainables.failures import LOADERS_LOST, failing, is_loader_failure, without_lost_loaders
+from trainables.loop import EpochResult, fit
 from trainables.settings import TrialSettings
 from trainables.trainable import VisionTrainable
 
@@ -70,6 +73,25 @@ def test_a_trial_whose_loader_process_is_lost_goes_on_without_one(
     monkeypatch.setattr(loader, "LOADER_S", 3.0)
     result = trained(digits(), tmp_path, number)
     assert (result["status"], result.get("epoch")) == ("complete", 1), result
+    assert result["note"] == LOADERS_LOST
+
+
+def test_train_whose_loader_process_is_killed_goes_on_from_its_last_epoch(
+    digits: Callable[..., TrialData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = digits()
+    data = replace(data, images=_Fatal(data.images, signal.SIGKILL))
+    config = parse_config(CONFIG, "the test")
+    lost, said = [], []
+
+    def begin(loaders: int) -> Iterator[EpochResult]:
+        lost.append(loaders)
+        return fit(config, data, torch.device("cpu"), num_workers=loaders)
+
+    epochs = [result.epoch for result in without_lost_loaders(begin, 1, said.append)]
+    assert (epochs, lost, said) == ([1], [1, 0], [LOADERS_LOST])
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        list(without_lost_loaders(lambda _: failing(ValueError("cannot be decoded")), 1, said.append))
 
 
 def test_an_image_that_cannot_be_read_is_no_fault_of_the_loader(
