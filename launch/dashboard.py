@@ -82,6 +82,9 @@ class _Sound(BaseJournalBackend):
         """Take a line, or say why it is none."""
         if not isinstance(log, dict):
             return str(log) if isinstance(log, ValueError) else "it is no JSON object"
+        for key in ("op_code", "study_id", "trial_id"):
+            if type(log.get(key, 0)) is not int:  # to Optuna 1.0 and true are the trial of number 1
+                return f"its {key} is {log[key]!r}, and no whole number"
         self.logs.append(log)
         try:
             self.storage.get_all_studies()  # reads the line

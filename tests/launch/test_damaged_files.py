@@ -302,6 +302,10 @@ def test_other_run_names_are_taken(name: str) -> None:
     assert check_name(name) == name
 
 
+# True and 1.0 are numbers of a trial to Optuna, and no place in a list.
+FLOAT_TRIAL = '{"op_code": 8, "trial_id": 0.0, "worker_id": "x", "user_attr": {"a": 1}}'
+
+
 def test_one_damaged_journal_does_not_end_the_dashboard_of_the_others(
     made: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -312,8 +316,9 @@ def test_one_damaged_journal_does_not_end_the_dashboard_of_the_others(
     good = shutil.copytree(made.run, tmp_path / "good")
     bad = shutil.copytree(made.run, tmp_path / "bad")
     lines = (bad / "study.journal").read_text().splitlines()
-    for damage in ("5", DEEP, '{"op_code": 99}', '{"op_code": 6, "trial_id": 77, "worker_id": "x"}', "{"):
-        (bad / "study.journal").write_text("\n".join([*lines[:3], damage, *lines[3:], ""]))
+    for damage in ("5", DEEP, '{"op_code": 99}', '{"op_code": 6, "trial_id": 77, "worker_id": "x"}', "{", FLOAT_TRIAL):
+        at = 3 if damage != FLOAT_TRIAL else len(lines)  # where the trial is known
+        (bad / "study.journal").write_text("\n".join([*lines[:at], damage, *lines[at:], ""]))
         studies = JournalStorage(Journals(watched([good, bad]))).get_all_studies()
         assert {study.study_name for study in studies} == {"good", "bad"}
     assert "line 4: is damaged" in caplog.text
