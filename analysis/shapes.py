@@ -116,6 +116,7 @@ EPOCH_IF_THERE: Mapping[str, Check] = {
     "time": is_time,
     "images_per_s": none_or(is_number),
     "lr": none_or(is_number),
+    "l2": none_or(is_number),
     **dict.fromkeys(COSTS, none_or(is_number)),
     "node": none_or(is_text),
     "pid": none_or(is_count),

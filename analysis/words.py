@@ -15,8 +15,9 @@ def in_words(config: dict[str, object]) -> str:
     names = [architecture.get("name") if isinstance(architecture, dict) else None, model.get("backbone")]
     words = [" on ".join(str(name) for name in names if name is not None) or "?"]
     if part("optimizer"):
-        lr = part("optimizer").get("lr", 0)
-        words.append(f"{part('optimizer').get('name')} {f'{lr:.2g}' if isinstance(lr, (int, float)) else lr}")
+        rate = part("optimizer").get("lr", part("optimizer").get("l2"))  # a solved head has no rate
+        shown = f"{rate:.2g}" if isinstance(rate, (int, float)) else rate
+        words.append(f"{part('optimizer').get('name')} {'' if shown is None else shown}".rstrip())
     if part("schedule"):
         words.append(str(part("schedule").get("name")))
     if model.get("freeze", "none") != "none":

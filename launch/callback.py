@@ -61,7 +61,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         if "epoch" not in result:
             return
         keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
-        row = {key: result[key] for key in keys}
+        row = {key: result[key] for key in keys} | {key: result[key] for key in ("l2",) if key in result}
         row["metrics"] = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
         where = {"node": result.get("hostname"), **{key: result.get(key) for key in ("pid", "device", "precision")}}
         with self._remembering_errors():

@@ -67,14 +67,23 @@ def check_names(search: Search) -> None:
         # Parameters that contradict each other are drawn again by the searcher; any other mistake is one, in whatever
         # arm it stands.
         try:
-            parse_config(search.draw(study.ask()), "the search")
+            config = parse_config(search.draw(study.ask()), "the search")
             num_valid += 1
+            _check_copies(search, config)
         except Contradiction as error:
             problem = error
     if problem is not None and not num_valid:
         raise ConfigError(f"no configuration of the search is valid; one of them: {problem}")
     for backbone in _backbones(search):
         check_backbone(backbone)
+
+
+def _check_copies(search: Search, config: TrialConfig) -> None:
+    if search.pruner == "pbt" and config.optimizer.name == "lbfgs":
+        raise ConfigError(
+            "--pruner pbt trains copies of the best trials further, and optimizer lbfgs solves a head in one go: "
+            "choose another pruner, or take lbfgs out of the space."
+        )
 
 
 def check_packing(search: Search, packed: bool) -> None:

@@ -15,6 +15,7 @@ from trainables.config_augment import AugmentConfig
 from trainables.config_base import Fraction, Part
 from trainables.config_loss import Bce, CrossEntropy, Dice, Focal, Lovasz
 from trainables.config_model import AnyModel, SegmenterConfig
+from trainables.config_solved import Lbfgs, check_solved
 from trainables.config_views import check_views
 
 # --- optimizer, schedule, loss --------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class TrialConfig(Part):
 
     task: Literal["binary", "multiclass", "multilabel", "segmentation"]
     model: AnyModel
-    optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
+    optimizer: Annotated[Sgd | Adam | AdamW | Lbfgs, Field(discriminator="name")]
     loss: Annotated[CrossEntropy | Bce | Focal | Dice | Lovasz, Field(discriminator="name")]
     schedule: Annotated[
         Constant | Cosine | MultiStep | CosineThenMultiStep | Piecewise, Field(discriminator="name")
@@ -187,6 +188,7 @@ class TrialConfig(Part):
             )
         self._check_kind()
         check_views(self)
+        check_solved(self)
         return self
 
     def _check_kind(self) -> None:
@@ -198,7 +200,7 @@ class TrialConfig(Part):
         for name in CLASSIFICATION_ONLY if segments else SEGMENTATION_ONLY:
             if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"'{name}' means nothing to task '{self.task}', and is {getattr(self, name)!r}")
-        if self.batch_size == 1:
+        if self.batch_size == 1 and not isinstance(self.optimizer, Lbfgs):  # which trains on no batches
             self._check_batch_of_one()
         if isinstance(self.model, SegmenterConfig):
             for name in ("policy", "mix"):  # they move or mix pixels without their labels

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from trainables.config_base import Part
+from trainables.config_parts import check_side_by_side, part_names
 
 Freeze = Literal["none", "stage1", "stage2", "stage3", "stage4", "all"]
 
@@ -25,7 +26,8 @@ class MishMlpHead(Part):
 
 
 class ClassifierConfig(Part):
-    """`weights`: imagenet, none, or the path of a file. `freeze`: what stays as the weights have it:
+    """`backbone`: a name, or several side by side, whose features are joined: `a+b`.
+    `weights`: imagenet, none, or the path of a file. `freeze`: what stays as the weights have it:
     none, all (everything but the head), or everything up to and including one of the backbone's four stages."""
 
     backbone: str
@@ -33,6 +35,11 @@ class ClassifierConfig(Part):
     freeze: Freeze = "none"
     head: Annotated[LinearHead | MishMlpHead, Field(discriminator="name")] = LinearHead()
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ClassifierConfig:
+        check_side_by_side(self)
+        return self
 
     @property
     def backbone_name(self) -> str | None:
@@ -191,6 +198,11 @@ class SegmenterConfig(Part):
         if isinstance(self.architecture, Decoder):
             if self.backbone is None:
                 raise ValueError(f"architecture '{name}' is a decoder and needs model.backbone, such as resnet34")
+            if len(part_names(self.backbone)) > 1:
+                raise ValueError(
+                    f"model.backbone '{self.backbone}' joins several backbones, which classifiers alone can, and the "
+                    f"architecture is '{name}': name one backbone"
+                )
         elif self.backbone is not None:
             raise ValueError(
                 f"architecture '{name}' has a backbone of its own, and model.backbone is '{self.backbone}' "

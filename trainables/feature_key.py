@@ -22,11 +22,16 @@ from trainables.precision import precision_in_force
 KEY_VERSION = 1
 
 
-def backbone_key(config: TrialConfig, model: Classifier, device: torch.device) -> dict[str, Any]:
-    """Return what a frozen backbone's arithmetic depends on, as JSON can write it."""
+def backbone_key(
+    config: TrialConfig, model: Classifier, device: torch.device, name: str | None = None
+) -> dict[str, Any]:
+    """Return what a frozen backbone's arithmetic depends on, as JSON can write it.
+
+    name: of the backbone, None: the configuration's.
+    """
     return {
         "version": KEY_VERSION,
-        "backbone": config.model.backbone,
+        "backbone": name or config.model.backbone,
         "weights": weights_digest(model.backbone),
         "mean": list(model.mean),
         "std": list(model.std),

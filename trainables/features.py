@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from search_spaces.errors import DataError
 from trainables.config import TrialConfig
+from trainables.config_parts import part_names
 from trainables.data.cache import CachedImages
 from trainables.data.kept_views import KeptView, judged_view, training_views
 from trainables.data.loader import TrialData, shuffled
@@ -42,7 +44,7 @@ def frozen_backbone(
     num_workers: int = 0,
     ask: Callable[[], None] = lambda: None,
 ) -> FrozenBackbone | None:
-    """The backbone as a source of features; None where some of it is trained.
+    """The backbone as a source of features, or several side by side; None where some of it is trained.
 
     ask: called before every batch that is computed, raises to stop.
     """
@@ -53,7 +55,10 @@ def frozen_backbone(
 
 @dataclass
 class FrozenBackbone:
-    """Features of a data set's images, each computed when it is first asked for."""
+    """Features of a data set's images, each computed when it is first asked for.
+
+    Those of several backbones are kept apart: who has tried one and another has the two together for nothing.
+    """
 
     config: TrialConfig
     model: Classifier
@@ -66,8 +71,10 @@ class FrozenBackbone:
     _trained_on: list[Tensor | None] = field(default_factory=list)
 
     @cached_property
-    def _backbone(self) -> dict[str, Any]:
-        return backbone_key(self.config, self.model, self.device)
+    def _parts(self) -> list[tuple[Classifier, dict[str, Any]]]:
+        """Each backbone with its key."""
+        named = zip(self.model.parts(), part_names(self.config.model.backbone or ""), strict=True)
+        return [(part, backbone_key(self.config, part, self.device, name)) for part, name in named]
 
     def judged(self, split: str) -> Tensor | None:
         """(N, F) of a split's images as the network is judged on them; None where they cannot be kept."""
@@ -94,6 +101,21 @@ class FrozenBackbone:
             turn = (first[rows] + epoch * config.repeat + times) % num_views
             yield self._rows(rows, turn, indices), labels[torch.from_numpy(indices[rows.numpy()])]
 
+    def training_rows(self) -> tuple[Tensor, Tensor]:
+        """(V * N, F) of all views of the training images, on the CPU, and whose each is: (V * N,) images' numbers.
+
+        Raises DataError where there is no room for them.
+        """
+        indices = self.data.dataset.indices("train")
+        self._compute_training_views(indices)
+        kept = [rows for rows in self._trained_on if rows is not None]
+        if len(kept) < len(self._views):
+            raise DataError(
+                f"the features of {len(indices)} images in {len(self._views)} views fit neither beside the decoded "
+                "images nor into the memory. Free some disk, or set views=1."
+            )
+        return torch.cat(kept), torch.from_numpy(indices).repeat(len(kept))
+
     def _compute_training_views(self, indices: npt.NDArray[np.int64]) -> None:
         if not self._views:
             self._views = training_views(self.config, self.data)
@@ -106,7 +128,7 @@ class FrozenBackbone:
             (places,) = torch.nonzero(turn == number, as_tuple=True)
             kept, of_view = self._trained_on[number], rows[places]
             if kept is None:
-                (part,) = self._computed(self._views[number], [indices[of_view.numpy()]])
+                (part,) = self._computed(self.model, self._views[number], [indices[of_view.numpy()]])
             else:
                 part = kept[of_view]
             parts.append(part)
@@ -115,18 +137,29 @@ class FrozenBackbone:
         return torch.empty_like(features).index_copy_(0, torch.cat(order), features)
 
     def _kept(self, view: KeptView, indices: npt.NDArray[np.int64]) -> Tensor | None:
+        parts = []
+        for model, key in self._parts:
+            kept = self._kept_part(model, key, view, indices)
+            if kept is None:
+                return None
+            parts.append(kept)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _kept_part(
+        self, model: Classifier, key: dict[str, Any], view: KeptView, indices: npt.NDArray[np.int64]
+    ) -> Tensor | None:
         size = chunk_images(self.config, self.device)
         chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
         return kept_rows(
             _store(self.data),
-            {**self._backbone, **images_key(indices, view.key)},
+            {**key, **images_key(indices, view.key)},
             len(indices),
-            lambda: self._computed(view, chunks),
-            most_in_memory=MOST_IN_MEMORY // ((self.config.views or 0) + 1),
+            lambda: self._computed(model, view, chunks),
+            most_in_memory=MOST_IN_MEMORY // ((self.config.views or 0) + 1) // len(self._parts),
             ask=self.ask,
         )
 
-    def _computed(self, view: KeptView, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Tensor]:
+    def _computed(self, model: Classifier, view: KeptView, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Tensor]:
         """(B, F) of each chunk, on the CPU, of the type that the head is given."""
         loader = DataLoader(
             _Pictures(view),
@@ -137,7 +170,7 @@ class FrozenBackbone:
         )
         for images_u8 in loader:  # a frozen backbone is in evaluation mode, whatever mode the model is in
             self.ask()
-            yield features_of(self.config, self.model, images_u8, self.device).cpu()
+            yield features_of(self.config, model, images_u8, self.device).cpu()
 
 
 class _Pictures(TorchDataset[Tensor]):

@@ -22,6 +22,7 @@ from search_spaces.errors import DataError, Diverged
 from search_spaces.names import COSTS
 from trainables.accumulation import MicroBatch, batch_mass, in_groups
 from trainables.config import TrialConfig
+from trainables.config_solved import Lbfgs
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
 from trainables.data.augment import mix_batch, train_transform
 from trainables.data.loader import TrialData, batches, num_used
@@ -31,6 +32,7 @@ from trainables.features import frozen_backbone
 from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss
 from trainables.patience import stop_early
+from trainables.probe import solve_epoch
 from trainables.schedules import lr_factor
 from trainables.seeds import derived_seed, seed_everything
 from trainables.state import TrainState, build_state
@@ -47,7 +49,7 @@ class EpochResult:
     this training so far, on the GPU or else of its process; gpu_seconds: of all epochs so far, times the share of the
     GPU that the training has (without a GPU, plain seconds).
     predictions: of the validation split (see `evaluate.Evaluation`). state: live, valid until the next epoch.
-    last: nothing follows; `reason` says why if that came early.
+    last: nothing follows; `reason` says why if that came early. l2: the strength that a solved head was given.
     """
 
     epoch: int
@@ -63,11 +65,12 @@ class EpochResult:
     state: TrainState
     last: bool
     reason: str = ""
+    l2: float | None = None
 
     def row(self) -> dict[str, Any]:
         """The result as plain values: a line of epochs.jsonl."""
         keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
-        return {key: getattr(self, key) for key in keys}
+        return {key: getattr(self, key) for key in keys} | ({} if self.l2 is None else {"l2": self.l2})
 
 
 def fit(
@@ -90,7 +93,8 @@ def fit(
     classes, labels, train_targets = what_to_learn(config, data)
     train_rows = data.dataset.indices("train")
     num_images = num_used(len(train_rows) * config.repeat, config.batch_size, config.accumulate)
-    if config.batch_size > len(train_rows):
+    solved = config.optimizer if isinstance(config.optimizer, Lbfgs) else None
+    if config.batch_size > len(train_rows) and solved is None:
         raise DataError(
             f"batch_size {config.batch_size} is larger than the training set of {len(train_rows)} images. "
             f"Set batch_size to {len(train_rows)} or less."
@@ -111,6 +115,7 @@ def fit(
     )  # fmt: skip
     transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
     latency: float | None = None
+    l2: float | None = None
 
     while state.epoch < config.epochs:
         started = time.perf_counter()
@@ -118,16 +123,19 @@ def fit(
         # training. No other seed has an epoch of the same data.
         seed = derived_seed(config.seed, state.epoch)
         seed_everything(seed)
-        if frozen is not None and config.views is not None and isinstance(labels, Tensor):
-            train_batches = frozen.batches(labels, state.epoch, seed)
+        if frozen is not None and solved is not None and isinstance(labels, Tensor):
+            mean_loss, l2 = solve_epoch(solved, frozen, labels, train_loss, lambda: raise_if_asked(stop, 1))
         else:
-            train_batches = batches(
-                data, "train", labels, transform, config.batch_size,
-                seed=seed, repeat=config.repeat, accumulate=config.accumulate,
-                num_workers=num_workers, pin_memory=device.type == "cuda",
-            )  # fmt: skip
-        groups = in_groups(train_batches, config, num_images, mass)
-        mean_loss = _train_epoch(config, state, groups, num_images, train_loss, device, stop)
+            if frozen is not None and config.views is not None and isinstance(labels, Tensor):
+                train_batches = frozen.batches(labels, state.epoch, seed)
+            else:
+                train_batches = batches(
+                    data, "train", labels, transform, config.batch_size,
+                    seed=seed, repeat=config.repeat, accumulate=config.accumulate,
+                    num_workers=num_workers, pin_memory=device.type == "cuda",
+                )  # fmt: skip
+            groups = in_groups(train_batches, config, num_images, mass)
+            mean_loss = _train_epoch(config, state, groups, num_images, train_loss, device, stop)
         train_seconds = time.perf_counter() - started
 
         judged = evaluate(
@@ -159,6 +167,7 @@ def fit(
             state=state,
             last=bool(early) or state.epoch == config.epochs,
             reason=early,
+            l2=l2,
         )
         if early:
             return
@@ -228,6 +237,7 @@ def _loss_with_aux(output: Any, targets: Tensor, loss_of: Callable[[Tensor, Tens
 
 
 def _set_lr(config: TrialConfig, state: TrainState, epoch: float) -> None:
+    assert not isinstance(config.optimizer, Lbfgs)  # which takes no steps
     lr = config.optimizer.lr * lr_factor(config.schedule, epoch, config.epochs)
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]

@@ -10,16 +10,19 @@ from torch import nn
 
 from search_spaces.names import pick
 from trainables.config import Adam, AdamW, OptimizerPart, Sgd
+from trainables.config_solved import Lbfgs
 
 Group = dict[str, Any]
 
 
-def build_optimizer(config: Sgd | Adam | AdamW, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(config: Sgd | Adam | AdamW | Lbfgs, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer over all of the model's parameters that are not frozen.
 
     `model` has a `backbone`; whatever else it has counts as its head. Every group carries `lr_scale`: the loop sets
-    its learning rate to `lr * factor * lr_scale`.
+    its learning rate to `lr * factor * lr_scale`. A head that is solved (`probe.py`) gets one that takes no steps.
     """
+    if isinstance(config, Lbfgs):
+        return torch.optim.SGD([{"params": model.get_submodule("head").parameters(), "lr_scale": 1.0}], lr=0.0)
     return pick(OPTIMIZERS, config.name, "optimizer")(config, _groups(config, model))
 
 

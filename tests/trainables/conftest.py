@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,22 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrialData]
         return TrialData(replace(dataset, split=split), images)
 
     return take
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Callable[..., TrialData]:
+    """`loaded(train=96, val=40)`: digits with a cache of this test's own; cache=None for none."""
+
+    def load(
+        train: int = 64, val: int = 40, cache: Path | None = tmp_path / "cache", short_side: int = 32
+    ) -> TrialData:
+        dataset, images = load_dataset("digits", short_side_px=short_side, cache_dir=cache)
+        split = np.full(len(dataset.split), "duplicate", dtype=dataset.split.dtype)
+        for name, count in (("train", train), ("val", val)):
+            split[dataset.indices(name)[:count]] = name
+        return TrialData(replace(dataset, split=split), images)
+
+    return load
 
 
 @pytest.fixture(scope="session")

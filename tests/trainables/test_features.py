@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from trainables.checkpoint import TrialFiles, load_state
 from trainables.config import TrialConfig
 from trainables.data.augment import eval_transform
 from trainables.data.cache import CachedImages
-from trainables.data.formats import load_dataset
 from trainables.data.kept_views import training_views
 from trainables.data.loader import TrialData, shuffled
 from trainables.evaluate import evaluate
@@ -39,22 +37,6 @@ FROZEN = {"freeze": "all"}
 ROTATE = {"rotate": {"degrees": 20.0, "p": 1.0}}
 Tiny = Callable[..., TrialConfig]
 Loaded = Callable[..., TrialData]
-
-
-@pytest.fixture
-def loaded(tmp_path: Path) -> Loaded:
-    """`loaded(train=96, val=40)`: digits with a cache of this test's own; cache=None for none."""
-
-    def load(
-        train: int = 64, val: int = 40, cache: Path | None = tmp_path / "cache", short_side: int = 32
-    ) -> TrialData:
-        dataset, images = load_dataset("digits", short_side_px=short_side, cache_dir=cache)
-        split = np.full(len(dataset.split), "duplicate", dtype=dataset.split.dtype)
-        for name, count in (("train", train), ("val", val)):
-            split[dataset.indices(name)[:count]] = name
-        return TrialData(replace(dataset, split=split), images)
-
-    return load
 
 
 def store(data: TrialData) -> Path:

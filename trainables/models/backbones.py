@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights, Inception_V3_Weights, alexnet, inception_v3
 
 from search_spaces.errors import ConfigError
 from search_spaces.names import did_you_mean
+from trainables.config_parts import part_names
 
 Colour = tuple[float, float, float]
 
@@ -95,8 +97,18 @@ TORCHVISION_BACKBONES = {
 }
 
 
+def pixel_colours(mean: Colour, std: Colour) -> tuple[Tensor, Tensor]:
+    """The two for pixels in [0, 255], (3, 1, 1) each."""
+    return torch.tensor(mean).view(3, 1, 1) * 255, torch.tensor(std).view(3, 1, 1) * 255
+
+
 def check_backbone(name: str) -> None:
-    """Raises ConfigError with the nearest right name where neither timm nor we have such a backbone."""
+    """Raises ConfigError with the nearest right name where neither timm nor we have it; of 'a+b' both are checked."""
+    for part in part_names(name):
+        _check_part(part)
+
+
+def _check_part(name: str) -> None:
     if name in TORCHVISION_BACKBONES:
         return
     known = timm.list_models(include_tags="." in name)  # 'resnet18', or with the tag of its weights 'resnet18.a1_in1k'

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from trainables.models.backbones import Colour
+from trainables.models.backbones import Colour, pixel_colours
 
 
 class BackboneModel(nn.Module):
@@ -27,8 +27,9 @@ class BackboneModel(nn.Module):
         self.mean = mean
         self.std = std
         # Not persistent: they belong to the backbone's name, and stored weights stay what they were.
-        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
+        pixel_mean, pixel_std = pixel_colours(mean, std)
+        self.register_buffer("pixel_mean", pixel_mean, persistent=False)
+        self.register_buffer("pixel_std", pixel_std, persistent=False)
         self._frozen = list(frozen)
         self.train()
 

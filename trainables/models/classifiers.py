@@ -14,6 +14,7 @@ from trainables.models.backbones import TORCHVISION_BACKBONES, Colour, check_bac
 from trainables.models.base import BackboneModel
 from trainables.models.freezing import freeze_backbone
 from trainables.models.heads import build_head
+from trainables.models.side_by_side import SideBySide
 from trainables.models.weights import load_weights
 
 __all__ = ["TORCHVISION_BACKBONES", "Classifier", "build_classifier", "check_backbone"]
@@ -53,6 +54,19 @@ class Classifier(BackboneModel):
         """Pooled features (B, F), what the head sees."""
         features: Tensor = self.run_backbone(images)
         return features
+
+    def parts(self) -> list[Classifier]:
+        """The backbones that stand side by side, each as a model without a head; itself where it is one.
+
+        Their features side by side are those of the whole, to the last bit.
+        """
+        if not isinstance(self.backbone, SideBySide):
+            return [self]
+        parts = [
+            Classifier(backbone, nn.Identity(), *colours, frozen=self._frozen)
+            for backbone, colours in zip(self.backbone.backbones(), self.backbone.colours, strict=True)
+        ]
+        return [part.to(self.pixel_mean.device).train(self.training) for part in parts]
 
     def _run_backbone_with_aux(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, F) and the map (B, 768, h, w) of the auxiliary head."""
@@ -96,6 +110,8 @@ def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int
     """
     backbone = load_weights(config.backbone, config.weights, image_size)
     aux_head = _take_aux_head(backbone.module, num_outputs, wanted=config.aux_weight > 0)
+    for part in backbone.module.modules():  # one among several has no auxiliary classifier to train
+        _take_aux_head(part, num_outputs, wanted=False)
     frozen = freeze_backbone(backbone, config.freeze)
     if aux_head is not None and config.freeze == "all":
         # Its convolutions are the pretrained network's like the others; its classifier is as new as the head (report

@@ -16,17 +16,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from search_spaces.errors import InputError, WeightsError
+from trainables.config_parts import part_names
 from trainables.models.backbones import TORCHVISION_BACKBONES, Backbone, check_backbone, create_backbone
 from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
+from trainables.models.side_by_side import side_by_side
 
 HUB_TIMEOUT_S = 3
 
 
 def load_weights(name: str, weights: str, image_size: int) -> Backbone:
-    """The backbone with its weights: `imagenet`, `none`, or the path of a file.
+    """The backbone with its weights: `imagenet`, `none`, or the path of a file; of 'a+b' both, side by side.
 
     Raises WeightsError when they cannot be had, ConfigError as `create_backbone` does.
     """
+    parts = part_names(name)
+    if len(parts) > 1:
+        return side_by_side([load_weights(part, weights, image_size) for part in parts])
     if weights == "none":
         return create_backbone(name, image_size)
     if weights != "imagenet":
@@ -49,7 +54,7 @@ def load_weights(name: str, weights: str, image_size: int) -> Backbone:
 
 def require_weights(backbones: Iterable[str]) -> None:
     """Raises WeightsError that names every backbone whose ImageNet weights cannot be had here, why, and what can."""
-    names = list(dict.fromkeys(backbones))
+    names = _each(backbones)
     missing = missing_weights(names)
     if missing:
         raise WeightsError(_no_weights(missing, names))
@@ -62,8 +67,13 @@ def missing_weights(backbones: Iterable[str]) -> dict[str, str]:
     only once.
     """
     silent: set[str] = set()
-    reasons = {name: _why_missing(name, silent) for name in dict.fromkeys(backbones)}
+    reasons = {name: _why_missing(name, silent) for name in _each(backbones)}
     return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _each(backbones: Iterable[str]) -> list[str]:
+    """The names once each, of 'a+b' both parts."""
+    return list(dict.fromkeys(part for name in backbones for part in part_names(name)))
 
 
 def _why_missing(name: str, silent: set[str]) -> str:

@@ -1,0 +1,32 @@
+"""Several backbones side by side, whose features are joined: `a+b` in a configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainables.config_model import ClassifierConfig
+
+
+def part_names(backbone: str) -> list[str]:
+    """['a', 'b'] of 'a+b'."""
+    return backbone.split("+")
+
+
+def check_side_by_side(model: ClassifierConfig) -> None:
+    """Raises ValueError where a classifier has several backbones that cannot go together."""
+    parts = part_names(model.backbone)
+    who = f"model.backbone '{model.backbone}' joins several backbones"
+    if len(parts) == 1:
+        return
+    if len(set(parts)) < len(parts) or not all(parts):
+        raise ValueError(f"{who}, and each must be named once: for example resnet18+resnet34")
+    if model.freeze not in ("none", "all"):
+        raise ValueError(
+            f"{who}, which have no stages in common, and model.freeze is '{model.freeze}': set model.freeze=all or none"
+        )
+    if model.weights not in ("imagenet", "none"):
+        raise ValueError(
+            f"{who}, and the file '{model.weights}' has the weights of one: set model.weights=imagenet or none, "
+            "or a single backbone"
+        )

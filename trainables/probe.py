@@ -1,0 +1,46 @@
+"""A probe: the one epoch of a trial whose linear head is solved on kept features (see `solved_head.py`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.errors import Diverged
+from trainables.config_solved import Lbfgs
+from trainables.features import FrozenBackbone
+from trainables.solved_head import solve_head
+
+
+def solve_epoch(
+    optimizer: Lbfgs,
+    frozen: FrozenBackbone,
+    labels: Tensor,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    ask: Callable[[], None],
+) -> tuple[float, float]:
+    """Solve the head of `frozen.model` on the features of all views, and return its mean loss and the l2 it took.
+
+    labels   (N, K) float of the whole data set
+    loss_of  the configuration's loss, of logits and targets (B, K)
+    ask      called before every pass over the features, raises to stop
+
+    Raises Diverged where features are not finite, DataError where there is no room for them.
+    """
+    device, config = frozen.device, frozen.config
+    features, images = frozen.training_rows()
+    features, targets = features.to(device), labels[images].to(device)
+    if not torch.isfinite(features).all():  # a precision that the backbone's values exceed
+        raise Diverged(math.nan, 1, 0, 0.0)
+    solved = solve_head(
+        features, targets, loss_of, targets.shape[1],
+        l2=optimizer.l2, seed=config.seed, groups=images, ask=ask,
+    )  # fmt: skip
+    linear = next(module for module in frozen.model.head.modules() if isinstance(module, nn.Linear))
+    with torch.no_grad():
+        linear.weight.copy_(solved.weight)
+        linear.bias.copy_(solved.bias)
+        logits = torch.addmm(solved.bias, features.float(), solved.weight.T)
+        return float(loss_of(logits, targets)), solved.l2
