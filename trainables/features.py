@@ -66,6 +66,7 @@ class FrozenBackbone:
     device: torch.device
     num_workers: int
     ask: Callable[[], None]
+    widths: list[int] = field(default_factory=list)  # of each backbone's features, once some are kept
     _judged: dict[str, Tensor | None] = field(default_factory=dict)
     _views: list[KeptView] = field(default_factory=list)
     _trained_on: list[Tensor | None] = field(default_factory=list)
@@ -143,6 +144,7 @@ class FrozenBackbone:
             if kept is None:
                 return None
             parts.append(kept)
+        self.widths = [part.shape[1] for part in parts]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _kept_part(

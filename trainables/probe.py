@@ -36,7 +36,7 @@ def solve_epoch(
         raise Diverged(math.nan, 1, 0, 0.0)
     solved = solve_head(
         features, targets, loss_of, targets.shape[1],
-        l2=optimizer.l2, seed=config.seed, groups=images, ask=ask,
+        l2=optimizer.l2, seed=config.seed, groups=images, widths=frozen.widths, ask=ask,
     )  # fmt: skip
     linear = next(module for module in frozen.model.head.modules() if isinstance(module, nn.Linear))
     with torch.no_grad():

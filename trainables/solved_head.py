@@ -3,13 +3,15 @@
     solved = solve_head(features, targets, loss_of, num_outputs=3, l2=None, seed=0)
     logits = features @ solved.weight.T + solved.bias
 
-Regularised logistic regression on standardised features, for any smooth loss of logits and targets. Kornblith et al.
-2019 (arXiv:1805.08974, section 3) judge backbones like this: L2 by cross-validation, L-BFGS until it converges.
+Regularised logistic regression for any smooth loss of logits and targets, on features that are centred and divided by
+one deviation, that of all of them: each by its own was worse (see CONTRIBUTING.md). Kornblith et al. 2019
+(arXiv:1805.08974, section 3) judge backbones like this: L2 by cross-validation, L-BFGS until it converges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,9 +30,10 @@ FEWEST_ROWS = 1000
 BIAS_PULL = 1e-3
 SMALLEST, LARGEST = 1e-8, 1e4  # of l2
 NUM_DECADES = 8  # that cross-validation goes down from the strength that halves the strongest direction
+LEAST_GAIN = 1e-3  # of the loss, for which a weaker one is looked at
 FLATTEST = 1e-4  # curvature of the loss by a logit that is reckoned with, at least
 MOST_STEPS, ROUGH_STEPS = 300, 60
-GRADIENT, ROUGH_GRADIENT = 1e-5, 1e-3  # where it ends: the largest entry, in the preconditioned unknowns
+GRADIENT, ROUGH_GRADIENT = 1e-5, 3e-4  # where it ends: the largest entry, in the preconditioned unknowns
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,10 @@ def solve_head(
     l2: float | None,
     seed: int,
     groups: Tensor | None = None,
+    widths: Sequence[int] | None = None,
     ask: Callable[[], None] = lambda: None,
 ) -> Solved:
-    """Return the head that minimises mean loss + l2 / 2 * ||W||^2, W the weights of the standardised features.
+    """Return the head that minimises mean loss + l2 / 2 * ||W||^2, W the weights of the scaled features.
 
     features     (N, F), of any floating type, computed with on their device
     targets      (N, K) float, on that device too
@@ -62,15 +66,16 @@ def solve_head(
     l2           None: chosen by five-fold cross-validation, by the loss of the folds left out
     seed         of the folds
     groups       (N,) int; rows of a group, such as the views of an image, share a fold. None: each row by itself
+    widths       how many features each of several backbones gave, side by side: each has a deviation of its own
     ask          called before every pass over the features, raises to stop
 
     scikit-learn's LogisticRegression solves the same with C = 1 / (l2 * N).
     """
-    problem = _Problem.of(features, targets, loss_of, num_outputs, ask)
+    problem = _Problem.of(features, targets, loss_of, num_outputs, widths or [features.shape[1]], ask)
     strength, start = (l2, problem.start(1)) if l2 is not None else _chosen(problem, groups, seed)
     everything = torch.ones(1, len(targets), dtype=torch.bool, device=features.device)
     unknowns = problem.solve(everything, strength, start, rough=False)
-    weight = problem.basis @ unknowns[:-1]  # (F, K), of the standardised features
+    weight = problem.basis @ unknowns[:-1]  # (F, K), of the scaled features
     weight /= problem.scale[:, None]
     bias = unknowns[-1] - problem.mean @ weight
     return Solved(weight.T.contiguous(), bias, strength)
@@ -78,7 +83,7 @@ def solve_head(
 
 @dataclass(frozen=True)
 class _Problem:
-    """Standardised features in the directions that they span: with L2 a solution has no part outside of them.
+    """Scaled features in the directions that they span: with L2 a solution has no part outside of them.
 
     inputs   (N, R) float32, R at most N and F
     spread   (R,) the variance in each direction
@@ -98,15 +103,26 @@ class _Problem:
 
     @classmethod
     def of(
-        cls, features: Tensor, targets: Tensor, loss_of: LossOf, num_outputs: int, ask: Callable[[], None]
+        cls,
+        features: Tensor,
+        targets: Tensor,
+        loss_of: LossOf,
+        num_outputs: int,
+        widths: Sequence[int],
+        ask: Callable[[], None],
     ) -> _Problem:
         features = features.float()
-        scale, mean = torch.std_mean(features, dim=0, correction=0)
-        # What is constant but for rounding stays near zero instead of being blown up to noise.
-        scale = torch.where(scale > 1e-6 * mean.abs() + 1e-12, scale, torch.inf)
-        standard = (features - mean) / scale
-        basis, spread = _directions(standard)
-        return cls(standard @ basis, spread, basis, mean, scale, targets.float(), loss_of, num_outputs, ask)
+        of_parts = list(widths)
+        variance, mean = torch.var_mean(features, dim=0, correction=0)  # (F,) each
+        scale = torch.cat(
+            [
+                _deviation(*part)
+                for part in zip(torch.split(variance, of_parts), torch.split(mean, of_parts), strict=True)
+            ]
+        )
+        scaled = (features - mean) / scale
+        basis, spread = _directions(scaled)
+        return cls(scaled @ basis, spread, basis, mean, scale, targets.float(), loss_of, num_outputs, ask)
 
     def start(self, num_heads: int) -> Tensor:
         return self.inputs.new_zeros(len(self.spread) + 1, num_heads * self.num_outputs)
@@ -172,15 +188,22 @@ class _Problem:
         )  # fmt: skip
 
 
-def _directions(standard: Tensor) -> tuple[Tensor, Tensor]:
+def _deviation(variance: Tensor, mean: Tensor) -> Tensor:
+    """(F,) one value, the deviation of a backbone's features; infinite where all are constant but for rounding."""
+    moving = variance.sqrt() > 1e-6 * mean.abs() + 1e-12
+    whole = variance[moving].mean().sqrt() if moving.any() else variance.new_tensor(torch.inf)
+    return whole.expand_as(variance)
+
+
+def _directions(scaled: Tensor) -> tuple[Tensor, Tensor]:
     """An orthonormal basis (F, R) of what the rows (N, F) span, and the variance (R,) in each of its directions."""
-    num_rows, num_features = standard.shape
+    num_rows, num_features = scaled.shape
     wide = num_features > num_rows
-    products = (standard @ standard.T if wide else standard.T @ standard).double()
+    products = (scaled @ scaled.T if wide else scaled.T @ scaled).double()
     values, vectors = torch.linalg.eigh(products)
     kept = values > 1e-6 * values[-1].clamp(min=1e-12)  # float32 products tell no smaller ones from zero
     values, vectors = values[kept], vectors[:, kept]
-    basis = standard.T @ vectors.float() / values.sqrt().float() if wide else vectors.float()
+    basis = scaled.T @ vectors.float() / values.sqrt().float() if wide else vectors.float()
     return basis, (values / num_rows).float()
 
 
@@ -215,8 +238,8 @@ def _chosen(problem: _Problem, groups: Tensor | None, seed: int) -> tuple[float,
     strongest = float(torch.log10(bend * problem.spread.max()))
     for decade in range(NUM_DECADES + 1):
         exponent = strongest - decade
-        rising = try_out(exponent, start) > min(losses.values()) + 1e-3 * abs(min(losses.values()))
-        if rising:
+        best = min(losses.values(), default=math.inf)
+        if try_out(exponent, start) > best * (1 - LEAST_GAIN):  # it rises, or is flat, where the stronger one is safer
             break
         start = solutions[exponent]
     best = min(losses, key=losses.__getitem__)

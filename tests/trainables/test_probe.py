@@ -26,6 +26,7 @@ from trainables.models.backbones import check_backbone
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.models.lite import LITE_PACKAGES, has_package
 from trainables.models.weights import require_weights
+from trainables.solved_head import solve_head
 from trainables.targets import what_to_learn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -89,7 +90,7 @@ def test_all_views_are_learnt_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    real = probe_module.solve_head
+    real = solve_head
 
     def spy(features: torch.Tensor, *args: Any, groups: torch.Tensor, **kwargs: Any) -> Any:
         seen.append((len(features), len(set(groups.tolist()))))

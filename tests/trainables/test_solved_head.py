@@ -35,9 +35,9 @@ def logits(solved: Solved, features: Tensor) -> Tensor:
     return features @ solved.weight.T + solved.bias
 
 
-def standardised(features: Tensor) -> np.ndarray:
-    exact = features.double()
-    found: np.ndarray = ((exact - exact.mean(0)) / exact.std(0, correction=0)).numpy()
+def scaled(features: Tensor) -> np.ndarray:
+    centred = features.double() - features.double().mean(0)
+    found: np.ndarray = (centred / centred.square().mean().sqrt()).numpy()
     return found
 
 
@@ -51,8 +51,8 @@ def test_a_solved_head_is_what_scikit_learn_finds(num_features: int, num_classes
     else:
         solved = solve_head(features, one_hot(classes, num_classes), F.cross_entropy, num_classes, l2=0.03, seed=0)
         ours = logits(solved, features).softmax(1).numpy()
-    theirs = LogisticRegression(C=1 / (0.03 * 150), tol=1e-8, max_iter=5000).fit(standardised(features), classes)
-    expected = theirs.predict_proba(standardised(features))
+    theirs = LogisticRegression(C=1 / (0.03 * 150), tol=1e-8, max_iter=5000).fit(scaled(features), classes)
+    expected = theirs.predict_proba(scaled(features))
     assert solved.weight.shape == (1 if num_classes == 2 else num_classes, num_features)
     assert np.abs(ours - (expected[:, 1] if num_classes == 2 else expected)).max() < 1e-3
 
@@ -71,7 +71,7 @@ def test_no_small_step_away_from_a_solved_head_is_better(name: str) -> None:
     features, classes = features_of_classes(120, 30, 3)
     targets, loss_of = one_hot(classes, 3), LOSSES[name]
     solved = solve_head(features, targets, loss_of, 3, l2=0.01, seed=0)
-    scale = features.std(0, correction=0)
+    scale = features.var(0, correction=0).mean().sqrt()
 
     def objective(weight: Tensor, bias: Tensor) -> float:
         return float(loss_of(features @ weight.T + bias, targets) + 0.005 * (weight * scale).square().sum())
