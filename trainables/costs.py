@@ -14,7 +14,7 @@ from torch import nn
 from trainables.config import TrialConfig
 from trainables.inference import autocast
 
-LATENCY_S = 0.3  # what measuring may take, where two passes do not take longer
+LATENCY_S = 0.1  # what measuring may take, where two passes do not take longer: a probe may train for two seconds
 MAX_PASSES = 20
 
 
