@@ -59,8 +59,9 @@ def _model(model: Mapping[str, Any]) -> str:
     )
     frozen = {"none": "nothing frozen", "all": "all of the backbone frozen"}
     freeze = frozen.get(model["freeze"], f"frozen up to {model['freeze']}")
+    norms = ", its batch norm's statistics kept" if model.get("batch_norm") == "fixed" else ""
     head = f", head {_part(model['head'])}" if "head" in model else ""
-    return f"model: {', '.join(filter(None, names))}{head}; {start}, {freeze}"
+    return f"model: {', '.join(filter(None, names))}{head}; {start}, {freeze}{norms}"
 
 
 def _size(config: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ class OptimizerPart(Part):
     lr: Annotated[float, Field(gt=0, le=100)]
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
     backbone_lr_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
+    layer_decay: Fraction = 1.0  # stage s of the backbone, 0 its stem, learns at layer_decay ** (4 - s) of that
 
 
 class Sgd(OptimizerPart):

@@ -10,6 +10,8 @@ from trainables.config_base import Part
 from trainables.config_parts import check_side_by_side, part_names
 
 Freeze = Literal["none", "stage1", "stage2", "stage3", "stage4", "all"]
+# The backbone's statistics: of the batches as they come, or as its weights have them. Scale and shift train with both.
+BatchNorm = Literal["trained", "fixed"]
 
 
 class LinearHead(Part):
@@ -33,6 +35,7 @@ class ClassifierConfig(Part):
     backbone: str
     weights: str = "imagenet"
     freeze: Freeze = "none"
+    batch_norm: BatchNorm = "trained"
     head: Annotated[LinearHead | MishMlpHead, Field(discriminator="name")] = LinearHead()
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
 
@@ -184,13 +187,15 @@ OWN_BACKBONE = {
 class SegmenterConfig(Part):
     """`architecture`: a decoder, which goes on any `backbone`, or a whole network, which brings its own.
 
-    `weights`: of the backbone (imagenet, none, or the path of a file). `freeze`: of the backbone, as a classifier's.
+    `weights`: of the backbone (imagenet, none, or the path of a file). `freeze`, `batch_norm`: of the backbone, as a
+    classifier's; the decoder's own norms always train.
     """
 
     architecture: Annotated[Architecture, Field(discriminator="name")]
     backbone: str | None = None
     weights: str = "imagenet"
     freeze: Freeze = "none"
+    batch_norm: BatchNorm = "trained"
 
     @model_validator(mode="after")
     def _parts_fit(self) -> SegmenterConfig:
@@ -212,6 +217,11 @@ class SegmenterConfig(Part):
             raise ValueError(
                 f"architecture '{name}' is trained from scratch: it needs model.weights none and model.freeze none, "
                 f"and they are '{self.weights}' and '{self.freeze}'"
+            )
+        if self.backbone_name is None and self.batch_norm == "fixed":
+            raise ValueError(
+                f"architecture '{name}' is trained from scratch, without statistics to keep, and model.batch_norm is "
+                "'fixed' (trained collects them)"
             )
         return self
 

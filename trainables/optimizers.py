@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from search_spaces.errors import ConfigError
 from search_spaces.names import pick
 from trainables.config import Adam, AdamW, OptimizerPart, Sgd
 from trainables.config_solved import Lbfgs
+from trainables.models.freezing import parameter_stages
 
 Group = dict[str, Any]
+Kind = tuple[int | None, bool]  # the backbone's stage, None for the head; whether it goes without weight decay
+
+NUM_STAGES = 4  # of a backbone; its stem is stage 0
 
 
 def build_optimizer(config: Sgd | Adam | AdamW | Lbfgs, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer over all of the model's parameters that are not frozen.
 
-    `model` has a `backbone`; whatever else it has counts as its head. Every group carries `lr_scale`: the loop sets
-    its learning rate to `lr * factor * lr_scale`. A head that is solved (`probe.py`) gets one that takes no steps.
+    `model` has a `backbone`, and the names of its `stages`; whatever else it has counts as its head. Every group
+    carries `lr_scale`: the loop sets its learning rate to `lr * factor * lr_scale`. With `layer_decay` the lower stages
+    of the backbone learn more slowly (Howard and Ruder 2018, "Universal language model fine-tuning for text
+    classification", section 3.2). A head that is solved (`probe.py`) gets an optimizer that takes no steps. Raises
+    ConfigError where the backbone has no stages to tell apart.
     """
     if isinstance(config, Lbfgs):
         return torch.optim.SGD([{"params": model.get_submodule("head").parameters(), "lr_scale": 1.0}], lr=0.0)
@@ -50,24 +58,55 @@ def _nesterov(config: Sgd) -> bool:
 
 
 def _groups(config: OptimizerPart, model: nn.Module) -> list[Group]:
-    """Backbone and head, each with and without weight decay; groups without parameters are left out.
+    """Backbone, or its stages, and head, each with and without weight decay; groups without parameters are left out.
 
     They are told apart by what they are and not by their values: a copy of a trial with other values has the same ones.
     """
-    parameters: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    undecayed = _undecayed_names(model)
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        # Biases and the scales of norms are not decayed: it costs accuracy (He et al. 2019, arXiv:1812.01187, 3.1).
-        plain = parameter.ndim <= 1 or name.endswith(".bias") or name in undecayed
-        parameters.setdefault((name.startswith("backbone."), plain), []).append(parameter)
+    kinds = _kinds(model)
+    if config.layer_decay == 1:
+        kinds = _without_stages(kinds)
+    elif not getattr(model, "stages", ()) and any(stage is not None for stage, _ in kinds.values()):
+        raise ConfigError(
+            f"optimizer.layer_decay is {config.layer_decay:g}, but this backbone has no four stages. "
+            "Set optimizer.layer_decay=1."
+        )
     groups: list[Group] = []
-    for (of_backbone, plain), members in parameters.items():
-        lr_scale = config.backbone_lr_scale if of_backbone else 1.0
+    for members in _grouped(kinds):
+        stage, plain = kinds[members[0]]
+        lr_scale = 1.0
+        if stage is not None:
+            lr_scale = config.backbone_lr_scale * config.layer_decay ** (NUM_STAGES - stage)
         decay = 0.0 if plain else config.weight_decay
         groups.append({"params": members, "lr": config.lr * lr_scale, "lr_scale": lr_scale, "weight_decay": decay})
     return groups
+
+
+def _kinds(model: nn.Module) -> dict[nn.Parameter, Kind]:
+    """What each parameter that is trained is, in the model's order."""
+    backbone, names = model.get_submodule("backbone"), getattr(model, "stages", ())
+    stages = parameter_stages(backbone, names) if names else {}
+    undecayed = _undecayed_names(model)
+    kinds: dict[nn.Parameter, Kind] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            # Biases and the scales of norms are not decayed: it costs accuracy (He et al. 2019, arXiv:1812.01187, 3.1).
+            plain = parameter.ndim <= 1 or name.endswith(".bias") or name in undecayed
+            of_backbone = name.startswith("backbone.")
+            stage = stages.get(name.removeprefix("backbone."), NUM_STAGES) if of_backbone else None
+            kinds[parameter] = (stage, plain)
+    return kinds
+
+
+def _without_stages(kinds: Mapping[nn.Parameter, Kind]) -> dict[nn.Parameter, Kind]:
+    return {one: (None if stage is None else NUM_STAGES, plain) for one, (stage, plain) in kinds.items()}
+
+
+def _grouped(keys: Mapping[nn.Parameter, Hashable]) -> list[list[nn.Parameter]]:
+    """Parameters of equal keys together, groups and members in the order of the first."""
+    groups: dict[Hashable, list[nn.Parameter]] = {}
+    for parameter, key in keys.items():
+        groups.setdefault(key, []).append(parameter)
+    return list(groups.values())
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, stored: Group, model: nn.Module) -> None:
@@ -77,34 +116,31 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: Group, model: nn.Mo
     ValueError where the stored one has other parameters.
     """
     own = optimizer.state_dict()
-    places = _places_stored(optimizer, model, len(stored["param_groups"]))
-    counts = [sum(len(group["params"]) for group in one["param_groups"]) for one in (own, stored)]
-    if len(places) != counts[1]:
-        raise ValueError(f"it has moments of {counts[1]} parameters, and {counts[0]} are trained")
-    moments = {places[place]: moment for place, moment in stored["state"].items()}
+    order = _order_stored(optimizer, model, [len(group["params"]) for group in stored["param_groups"]])
+    members = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    places = {parameter: place for place, parameter in enumerate(members)}
+    moments = {places[order[place]]: moment for place, moment in stored["state"].items()}
     optimizer.load_state_dict({"state": moments, "param_groups": own["param_groups"]})
 
 
-def _places_stored(optimizer: torch.optim.Optimizer, model: nn.Module, num_groups: int) -> list[int]:
-    """Where the parameters that were stored in turn stand in this optimizer."""
-    places: dict[nn.Parameter, int] = {}
-    values: dict[nn.Parameter, tuple[float, float]] = {}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            places[parameter] = len(places)
-            values[parameter] = group["lr_scale"], group["weight_decay"]
-    if num_groups == len(optimizer.param_groups):
-        return list(places.values())
-    # Up to 0.4 groups of equal values were one, and parameters stood in the order in which the model names them.
-    merged: dict[tuple[float, float], list[int]] = {}
-    for parameter in model.parameters():
-        if parameter in places:
-            merged.setdefault(values[parameter], []).append(places[parameter])
-    if num_groups != len(merged):
-        raise ValueError(
-            f"its optimizer has {num_groups} groups of parameters, and this one {len(optimizer.param_groups)}"
-        )
-    return [place for members in merged.values() for place in members]
+def _order_stored(optimizer: torch.optim.Optimizer, model: nn.Module, sizes: list[int]) -> list[nn.Parameter]:
+    """The parameters in the order in which an optimizer with groups of such sizes stored them."""
+    kinds = _kinds(model)
+    values = {
+        parameter: (group["lr_scale"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    # Groups of the same number and sizes are the same ones: each way of grouping only joins groups of the one before.
+    # The last is that of 0.4, where groups of equal values were one.
+    for keys in (kinds, _without_stages(kinds), {parameter: values[parameter] for parameter in kinds}):
+        groups = _grouped(keys)
+        if [len(group) for group in groups] == sizes:
+            return [parameter for group in groups for parameter in group]
+    raise ValueError(
+        f"its optimizer has {sum(sizes)} parameters in {len(sizes)} groups, and this one has {len(values)} in "
+        f"{len(optimizer.param_groups)}"
+    )
 
 
 def _undecayed_names(model: nn.Module) -> set[str]:

@@ -39,6 +39,11 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "accumulate": 3,
         "clip_grad_norm": 1.0,
     },
+    "adamw with fixed statistics, stages at their own rates and averaged weights": {
+        "optimizer": {"name": "adamw", "lr": 3e-3, "backbone_lr_scale": 0.5, "layer_decay": 0.6},
+        "model": {"batch_norm": "fixed", "freeze": "stage1"},
+        "ema_decay": 0.9,
+    },
     "adam on a frozen stage, in bf16": {
         "optimizer": {"name": "adam", "lr": 3e-3},
         "model": {"freeze": "stage1"},

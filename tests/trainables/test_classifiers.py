@@ -9,6 +9,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.shipped import SEARCHES
 from trainables.config_model import ClassifierConfig, LinearHead, MishMlpHead
 from trainables.models.classifiers import TORCHVISION_BACKBONES, Classifier, build_classifier, check_backbone
+from trainables.models.freezing import parameter_stages
 from trainables.models.heads import HEADS, build_head
 
 BACKBONES = [
@@ -131,6 +132,56 @@ def test_a_wholly_frozen_backbone_keeps_no_graph_while_its_head_trains():
     assert model(torch.randn(2, 3, 32, 32)).requires_grad
     assert not any(module.training for module in model.backbone.modules())
     assert model.head.training
+
+
+@pytest.mark.parametrize("level", ["none", "stage2"])
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet", "inception_v3"])
+def test_fixed_batch_norm_keeps_its_statistics_and_learns_scale_and_shift(backbone, level):
+    torch.manual_seed(0)
+    size = SMALL.get(backbone, 32)
+    model = build(backbone, size, freeze=level, batch_norm="fixed")
+    before = copy.deepcopy(model.state_dict())
+    model.eval()
+    model.train()
+    output = model(torch.randn(2, 3, size, size))
+    sum(part.square().sum() for part in (output if isinstance(output, tuple) else (output,))).backward()
+    assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers() if name in before)
+    norms = {name for name, one in model.named_modules() if isinstance(one, torch.nn.BatchNorm2d)}
+    learnt = {name.rpartition(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert norms & learnt
+    assert (norms <= learnt) == (level == "none")
+    others = [one for name, one in model.named_modules() if name not in norms and not name.startswith("backbone.")]
+    assert all(one.training for one in others)
+
+
+def test_a_network_trains_as_it_is_judged_where_its_batch_norm_is_fixed():
+    model, images = build("resnet18", batch_norm="fixed"), torch.randn(2, 3, 32, 32)
+    trained = model.train()(images)
+    assert torch.equal(trained, model.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stage_of"),
+    [
+        ("resnet18", {"conv1.": 0, "bn1.": 0, "layer1.": 1, "layer2.": 2, "layer3.": 3, "layer4.": 4}),
+        (
+            "tf_efficientnet_lite0",
+            {"conv_stem.": 0, "bn1.": 0, "blocks.0.": 1, "blocks.1.": 1, "blocks.2.": 2, "blocks.3.": 3}
+            | {"blocks.4.": 3, "blocks.5.": 4, "blocks.6.": 4, "conv_head.": 4, "bn2.": 4},
+        ),
+        ("vit_small_patch16_224", {"cls_token": 0, "pos_embed": 0, "patch_embed.": 0, "blocks.0.": 1, "blocks.3.": 2,
+                                   "blocks.6.": 3, "blocks.11.": 4, "norm.": 4}),
+        ("convnext_tiny", {"stem.": 0, "stages.0.": 1, "stages.1.": 2, "stages.2.": 3, "stages.3.": 4, "head.": 4}),
+    ],
+)  # fmt: skip
+def test_each_parameter_of_a_backbone_belongs_to_a_stage(backbone, stage_of):
+    with torch.device("meta"):
+        model = build(backbone, 224)
+    stages = parameter_stages(model.backbone, model.stages)
+    assert stages.keys() == dict(model.backbone.named_parameters()).keys()
+    for beginning, stage in stage_of.items():
+        found = {stages[name] for name in stages if name.startswith(beginning)}
+        assert found == {stage}, beginning
 
 
 def test_a_copy_freezes_its_own_modules():

@@ -71,6 +71,9 @@ def same(one: dict[str, dict[str, Any]], two: dict[str, dict[str, Any]]) -> bool
         ({**SCALED, "weight_decay": 0.0, "backbone_lr_scale": 1.0}, SCALED),
         (SCALED, {**SCALED, "lr": 0.0125, "beta1": 0.72, "beta2": 0.99}),
         (SGD, {**SGD, "momentum": 0.72, "nesterov": True, "weight_decay": 0.01}),
+        (SCALED, {**SCALED, "layer_decay": 0.7}),
+        ({**SCALED, "layer_decay": 0.7}, SCALED),
+        ({**SCALED, "layer_decay": 0.7}, {**SCALED, "layer_decay": 0.6, "weight_decay": 0.0}),
     ],
 )
 def test_a_copy_trains_with_its_own_options_and_its_donors_moments(
@@ -84,8 +87,9 @@ def test_a_copy_trains_with_its_own_options_and_its_donors_moments(
     assert same(moments(state), moments(result.state))
     assert state.optimizer.state
     second = next(fit(config, data, CPU, resume=load_state(path)))  # and it trains
-    scale = config.optimizer.backbone_lr_scale
-    assert {round(group["lr"] / group["base_lr"], 9) for group in second.state.optimizer.param_groups} == {1.0, scale}
+    scale, decay = config.optimizer.backbone_lr_scale, config.optimizer.layer_decay
+    expected = {1.0, *(round(scale * decay**below, 9) for below in range(5))}
+    assert {round(group["lr"] / group["base_lr"], 9) for group in second.state.optimizer.param_groups} == expected
 
 
 @pytest.mark.parametrize(

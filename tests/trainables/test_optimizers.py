@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from search_spaces.errors import ConfigError
 from trainables.config import Adam, AdamW, Sgd
 from trainables.optimizers import OPTIMIZERS, build_optimizer
 
@@ -49,6 +50,15 @@ def test_the_backbone_learns_at_its_own_scale_and_the_head_at_one(name):
     assert {scales[parameter] for parameter in model.backbone.parameters()} == {0.1}
     assert {scales[parameter] for parameter in model.head.parameters()} == {1.0}
     assert all(group["lr"] == pytest.approx(0.1 * group["lr_scale"]) for group in optimizer.param_groups)
+
+
+def test_a_wholly_frozen_backbone_needs_no_stages_for_its_decay():
+    model = SmallModel()
+    model.backbone.requires_grad_(False)
+    assert build_optimizer(Sgd(lr=0.1, layer_decay=0.5), model)
+    model.backbone.requires_grad_(True)
+    with pytest.raises(ConfigError, match=r"layer_decay is 0\.5, but this backbone has no four stages"):
+        build_optimizer(Sgd(lr=0.1, layer_decay=0.5), model)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

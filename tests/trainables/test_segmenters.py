@@ -143,6 +143,33 @@ def test_a_wholly_frozen_backbone_keeps_no_graph_while_its_decoder_trains():
     assert model(images(64, 64)).requires_grad
 
 
+@pytest.mark.parametrize("name", ["unet", "segnet", "deeplabv3_resnet101"])
+def test_fixed_batch_norm_is_the_backbones_and_the_decoders_goes_on_collecting(name):
+    model = build(name, batch_norm="fixed")
+    before = copy.deepcopy(model.state_dict())
+    train_one_step(model)
+    moved = {key for key, buffer in model.named_buffers() if key in before and not torch.equal(before[key], buffer)}
+    assert moved
+    assert all(key.startswith("decoder.") for key in moved)
+
+
+def test_what_is_trained_from_scratch_has_no_statistics_to_keep():
+    with pytest.raises(ValueError, match=r"without statistics to keep, and model\.batch_norm is 'fixed'"):
+        SegmenterConfig(architecture={"name": "voc_baseline"}, weights="none", batch_norm="fixed")
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_the_lower_stages_of_the_backbone_learn_more_slowly(name):
+    with torch.device("meta"):
+        model = build(name)
+    if not model.stages:
+        with pytest.raises(ConfigError, match=r"this backbone has no four stages\. Set optimizer\.layer_decay=1"):
+            build_optimizer(Sgd(lr=0.1, layer_decay=0.5), model)
+        return
+    scales = {group["lr_scale"] for group in build_optimizer(Sgd(lr=0.1, layer_decay=0.5), model).param_groups}
+    assert {1.0, 0.5, 0.25, 0.125} <= scales <= {1.0, 0.5, 0.25, 0.125, 0.0625}
+
+
 @pytest.mark.parametrize("name", SEGMENTERS)
 def test_the_backbone_learns_at_its_own_rate_and_every_parameter_is_in_a_group(name):
     with torch.device("meta"):

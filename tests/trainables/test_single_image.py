@@ -67,6 +67,14 @@ def test_a_segmenter_whose_deepest_map_is_one_pixel_is_refused_at_that_size(tiny
     assert tiny(backbone="resnet18", **changed, image_size=64)
 
 
+def test_fixed_batch_norm_needs_no_second_image_and_a_decoders_own_does(tiny: Tiny, digits: Digits) -> None:
+    config = tiny(backbone="resnet18", batch_size=1, model={"batch_norm": "fixed"})
+    assert next(fit(config, digits(train=3, val=4), CPU)).state.num_steps == 3
+    segmenter = {"task": "segmentation", "batch_size": 1, "image_size": 32}
+    with pytest.raises(ConfigError, match="normalises one value per channel"):
+        tiny("resnet18", {"architecture": {"name": "deeplabv3"}, "batch_norm": "fixed"}, **segmenter)
+
+
 def test_an_unknown_backbone_has_its_own_message(tiny: Tiny, digits: Digits) -> None:
     config = tiny(backbone="resnet43", batch_size=1)
     with pytest.raises(ConfigError, match=r"unknown backbone 'resnet43'"):

@@ -16,16 +16,25 @@ class BackboneModel(nn.Module):
 
     pixel_mean, pixel_std: the same two for pixels in [0, 255], (3, 1, 1) on the model's device.
     frozen: modules that stay in evaluation mode whatever `train` says: batch norm would go on collecting statistics.
+    stages: the modules of the backbone, by name, that end its four stages; none where it has no such stages.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, backbone: nn.Module, mean: Colour, std: Colour, frozen: Sequence[nn.Module] = ()) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        mean: Colour,
+        std: Colour,
+        frozen: Sequence[nn.Module] = (),
+        stages: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.mean = mean
         self.std = std
+        self.stages = tuple(stages)
         # Not persistent: they belong to the backbone's name, and stored weights stay what they were.
         pixel_mean, pixel_std = pixel_colours(mean, std)
         self.register_buffer("pixel_mean", pixel_mean, persistent=False)

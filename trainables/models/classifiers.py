@@ -12,7 +12,7 @@ from torchvision.models.inception import InceptionAux
 from trainables.config_model import ClassifierConfig
 from trainables.models.backbones import TORCHVISION_BACKBONES, Colour, check_backbone
 from trainables.models.base import BackboneModel
-from trainables.models.freezing import freeze_backbone
+from trainables.models.freezing import fixed_norms, freeze_backbone
 from trainables.models.heads import build_head
 from trainables.models.side_by_side import SideBySide
 from trainables.models.weights import load_weights
@@ -37,8 +37,9 @@ class Classifier(BackboneModel):
         std: Colour,
         aux_head: nn.Module | None = None,
         frozen: Sequence[nn.Module] = (),
+        stages: Sequence[str] = (),
     ) -> None:
-        super().__init__(backbone, mean, std, frozen)
+        super().__init__(backbone, mean, std, frozen, stages)
         self.head = head
         self.aux_head = aux_head
 
@@ -112,13 +113,14 @@ def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int
     aux_head = _take_aux_head(backbone.module, num_outputs, wanted=config.aux_weight > 0)
     for part in backbone.module.modules():  # one among several has no auxiliary classifier to train
         _take_aux_head(part, num_outputs, wanted=False)
-    frozen = freeze_backbone(backbone, config.freeze)
-    if aux_head is not None and config.freeze == "all":
+    frozen = freeze_backbone(backbone, config.freeze) + fixed_norms(backbone.module, config.batch_norm)
+    if aux_head is not None:
         # Its convolutions are the pretrained network's like the others; its classifier is as new as the head (report
         # "We need to go deeper", section 2: all convolutions frozen, both classifiers replaced and trained).
-        frozen += aux_head.freeze_convolutions()
+        frozen += fixed_norms(aux_head, config.batch_norm)
+        frozen += aux_head.freeze_convolutions() if config.freeze == "all" else []
     head = build_head(config.head, backbone.num_features, num_outputs)
-    return Classifier(backbone.module, head, backbone.mean, backbone.std, aux_head, frozen)
+    return Classifier(backbone.module, head, backbone.mean, backbone.std, aux_head, frozen, backbone.stages)
 
 
 def _take_aux_head(backbone: Any, num_outputs: int, wanted: bool) -> AuxHead | None:

@@ -13,7 +13,7 @@ from search_spaces.names import pick
 from trainables.config_model import SegmenterConfig
 from trainables.models.base import BackboneModel
 from trainables.models.decoders import deeplabv3, deeplabv3plus, fpn, pspnet, segformer, unet, upernet
-from trainables.models.freezing import freeze_backbone
+from trainables.models.freezing import fixed_norms, freeze_backbone
 from trainables.models.network import Network
 from trainables.models.pyramids import Source
 from trainables.models.residual import deeplabv3_resnet101, fcn_resnet50
@@ -32,7 +32,8 @@ class Segmenter(BackboneModel):
     """
 
     def __init__(self, network: Network, frozen: Sequence[nn.Module] = ()) -> None:
-        super().__init__(network.backbone.module, network.backbone.mean, network.backbone.std, frozen)
+        backbone = network.backbone
+        super().__init__(backbone.module, backbone.mean, backbone.std, frozen, backbone.stages)
         self.decoder = network.decoder
         self.stride = network.stride
         self.min_size = network.min_size
@@ -64,7 +65,8 @@ def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) 
     """
     source = Source(config.backbone_name, config.weights, image_size)
     network = pick(SEGMENTERS, config.architecture.name, "architecture")(config.architecture, source, num_classes)
-    return Segmenter(network, freeze_backbone(network.backbone, config.freeze))
+    frozen = freeze_backbone(network.backbone, config.freeze)
+    return Segmenter(network, frozen + fixed_norms(network.backbone.module, config.batch_norm))
 
 
 def _edges_repeated(images: Tensor, size: tuple[int, int]) -> Tensor:
