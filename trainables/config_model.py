@@ -30,18 +30,23 @@ class MishMlpHead(Part):
 class ClassifierConfig(Part):
     """`backbone`: a name, or several side by side, whose features are joined: `a+b`.
     `weights`: imagenet, none, or the path of a file. `freeze`: what stays as the weights have it:
-    none, all (everything but the head), or everything up to and including one of the backbone's four stages."""
+    none, all (everything but the head), or everything up to and including one of the backbone's four stages.
+    `head_init`: the head begins with random weights, or with a probe's: solved on features of the untouched backbone.
+    """
 
     backbone: str
     weights: str = "imagenet"
     freeze: Freeze = "none"
     batch_norm: BatchNorm = "trained"
     head: Annotated[LinearHead | MishMlpHead, Field(discriminator="name")] = LinearHead()
+    head_init: Literal["random", "probe"] = "random"
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ClassifierConfig:
         check_side_by_side(self)
+        if self.head_init == "probe" and self.head.name != "linear":
+            raise ValueError(f"head_init probe solves a linear head, not '{self.head.name}': set head_init=random")
         return self
 
     @property
@@ -213,15 +218,11 @@ class SegmenterConfig(Part):
                 f"architecture '{name}' has a backbone of its own, and model.backbone is '{self.backbone}' "
                 "(null leaves it to the architecture)"
             )
-        if self.backbone_name is None and (self.weights == "imagenet" or self.freeze != "none"):
+        held = self.weights, self.freeze, self.batch_norm
+        if self.backbone_name is None and (held[0] == "imagenet" or held[1:] != ("none", "trained")):
             raise ValueError(
-                f"architecture '{name}' is trained from scratch: it needs model.weights none and model.freeze none, "
-                f"and they are '{self.weights}' and '{self.freeze}'"
-            )
-        if self.backbone_name is None and self.batch_norm == "fixed":
-            raise ValueError(
-                f"architecture '{name}' is trained from scratch, without statistics to keep, and model.batch_norm is "
-                "'fixed' (trained collects them)"
+                f"architecture '{name}' is trained from scratch: it needs model.weights none, model.freeze none and "
+                f"model.batch_norm trained, and they are '{held[0]}', '{held[1]}' and '{held[2]}'"
             )
         return self
 

@@ -1,11 +1,13 @@
 """Train and judge a head on what its frozen backbone makes of the images, computed once per machine.
 
 What is deterministic is kept: the evaluation's view of the validation images, and with `views` so many pictures of the
-training images. The numbers are those of the whole model, to the last bit (see `inference.chunk_images`).
+training images. The numbers are those of the whole model, to the last bit (see `inference.chunk_images`). A backbone
+that is trained later gives the features that its training starts from, and shares them with frozen ones.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,6 +60,7 @@ class FrozenBackbone:
     """Features of a data set's images, each computed when it is first asked for.
 
     Those of several backbones are kept apart: who has tried one and another has the two together for nothing.
+    model: in evaluation mode as far as its backbone goes, which is frozen, or not trained yet.
     """
 
     config: TrialConfig
@@ -82,9 +85,15 @@ class FrozenBackbone:
         if split not in self._judged:
             indices = self.data.dataset.indices(split)
             self._judged[split] = (
-                self._kept(judged_view(self.config, self.data, split), indices) if len(indices) else None
+                self._kept(judged_view(self.config, self.data, indices), indices) if len(indices) else None
             )
         return self._judged[split]
+
+    def of_images(self, indices: npt.NDArray[np.int64]) -> Tensor:
+        """(N, F) of some images as the network is judged on them, on the CPU; the memory has to have the room."""
+        features = self._kept(judged_view(self.config, self.data, indices), indices, most_in_memory=sys.maxsize)
+        assert features is not None
+        return features
 
     def batches(self, labels: Tensor, epoch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (features (B, F), targets (B, K)) of a training epoch, in the order that images would have.
@@ -137,10 +146,13 @@ class FrozenBackbone:
         features = torch.cat(parts)
         return torch.empty_like(features).index_copy_(0, torch.cat(order), features)
 
-    def _kept(self, view: KeptView, indices: npt.NDArray[np.int64]) -> Tensor | None:
+    def _kept(
+        self, view: KeptView, indices: npt.NDArray[np.int64], *, most_in_memory: int | None = None
+    ) -> Tensor | None:
+        most = most_in_memory or MOST_IN_MEMORY // ((self.config.views or 0) + 1)
         parts = []
         for model, key in self._parts:
-            kept = self._kept_part(model, key, view, indices)
+            kept = self._kept_part(model, key, view, indices, most // len(self._parts))
             if kept is None:
                 return None
             parts.append(kept)
@@ -148,7 +160,7 @@ class FrozenBackbone:
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _kept_part(
-        self, model: Classifier, key: dict[str, Any], view: KeptView, indices: npt.NDArray[np.int64]
+        self, model: Classifier, key: dict[str, Any], view: KeptView, indices: npt.NDArray[np.int64], most: int
     ) -> Tensor | None:
         size = chunk_images(self.config, self.device)
         chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
@@ -157,7 +169,7 @@ class FrozenBackbone:
             {**key, **images_key(indices, view.key)},
             len(indices),
             lambda: self._computed(model, view, chunks),
-            most_in_memory=MOST_IN_MEMORY // ((self.config.views or 0) + 1) // len(self._parts),
+            most_in_memory=most,
             ask=self.ask,
         )
 
@@ -170,7 +182,7 @@ class FrozenBackbone:
             num_workers=self.num_workers if len(chunks) > 1 else 0,
             generator=torch.Generator(),  # the training's own draws must not depend on what was computed before
         )
-        for images_u8 in loader:  # a frozen backbone is in evaluation mode, whatever mode the model is in
+        for images_u8 in loader:
             self.ask()
             yield features_of(self.config, model, images_u8, self.device).cpu()
 

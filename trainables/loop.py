@@ -29,6 +29,7 @@ from trainables.data.loader import TrialData, batches, num_used
 from trainables.data.merge import Merge
 from trainables.evaluate import evaluate
 from trainables.features import frozen_backbone
+from trainables.head_start import start_head
 from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss
 from trainables.patience import stop_early
@@ -109,16 +110,19 @@ def fit(
         resume(state)
     train_loss = build_loss(config, train_targets, len(classes)).to(device)
     mass = batch_mass(config, train_loss)
-    frozen = frozen_backbone(
-        config, state.model, data, device,
-        num_workers=num_workers, ask=lambda: raise_if_asked(stop, state.epoch + 1),
-    )  # fmt: skip
+
+    def ask() -> None:
+        raise_if_asked(stop, state.epoch + 1)
+
+    frozen = frozen_backbone(config, state.model, data, device, num_workers=num_workers, ask=ask)
     transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
     latency: float | None = None
     l2: float | None = None
 
     while state.epoch < config.epochs:
         started = time.perf_counter()
+        if state.epoch == 0:
+            start_head(config, state, data, labels, train_loss, device, num_workers=num_workers, ask=ask)
         # A seed anew each epoch: its randomness depends on nothing before it, which makes a resumed training the same
         # training. No other seed has an epoch of the same data.
         seed = derived_seed(config.seed, state.epoch)

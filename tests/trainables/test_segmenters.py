@@ -154,7 +154,7 @@ def test_fixed_batch_norm_is_the_backbones_and_the_decoders_goes_on_collecting(n
 
 
 def test_what_is_trained_from_scratch_has_no_statistics_to_keep():
-    with pytest.raises(ValueError, match=r"without statistics to keep, and model\.batch_norm is 'fixed'"):
+    with pytest.raises(ValueError, match=r"model\.batch_norm trained, and they are 'none', 'none' and 'fixed'"):
         SegmenterConfig(architecture={"name": "voc_baseline"}, weights="none", batch_norm="fixed")
 
 

@@ -48,18 +48,21 @@ class KeptView:
         return np.ascontiguousarray(pixels[:, ::-1]) if self.mirrored else pixels
 
 
-def judged_view(config: TrialConfig, data: TrialData, split: str, mirrored: bool = False) -> KeptView:
-    """The images of a split as the network is judged on them, or their mirror images."""
+def judged_view(
+    config: TrialConfig, data: TrialData, indices: npt.NDArray[np.int64], mirrored: bool = False
+) -> KeptView:
+    """The images of `indices` as the network is judged on them, or their mirror images."""
     view = View.of(config)
     key = {"side": view.side, "squash": view.squash, "crop": view.crop, "mirrored": mirrored, "cv2": cv2.__version__}
-    return KeptView(data.judged(config, split).images, eval_transform(config), key, mirrored)
+    return KeptView(data.images.at(view, indices), eval_transform(config), key, mirrored)
 
 
 def training_views(config: TrialConfig, data: TrialData) -> list[KeptView]:
     """The `config.views` pictures of every training image."""
     assert config.views is not None
     if config.views <= MIRRORED:
-        return [judged_view(config, data, "train", mirrored=number == 1) for number in range(config.views)]
+        indices = data.dataset.indices("train")
+        return [judged_view(config, data, indices, mirrored=number == 1) for number in range(config.views)]
     return [_drawn(config, data, number) for number in range(config.views)]
 
 
