@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import nn
 
+from trainables.averaging import MeanWeights
 from trainables.config import TrialConfig
 from trainables.models.build import Model, build_model
 from trainables.optimizers import build_optimizer
@@ -21,7 +21,7 @@ class TrainState:
     model: Model
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    ema: ModelEmaV3 | None
+    ema: MeanWeights | None
     epoch: int = 0  # epochs trained so far
     num_steps: int = 0  # optimizer steps so far; the warm-up of the averaged weights counts them
     best_watched: float | None = None  # of early_stopping_metric
@@ -46,5 +46,5 @@ def build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> 
         # fp16 alone needs loss scaling; bf16 has the exponent range of fp32.
         scaler=torch.amp.GradScaler(device.type, enabled=precision_in_force(config, device) == "fp16"),
         # Warm-up of the decay: a short training would otherwise be evaluated at its random start.
-        ema=None if config.ema_decay is None else ModelEmaV3(model, decay=config.ema_decay, use_warmup=True),
+        ema=None if config.ema_decay is None else MeanWeights(model, decay=config.ema_decay, use_warmup=True),
     )

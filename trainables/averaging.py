@@ -1,0 +1,40 @@
+"""The mean of a training's weights, updated where they move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+
+class MeanWeights(ModelEmaV3):  # type: ignore[misc]  # timm has no types
+    """timm's exponential moving average, to the last bit, without a look at what stays as it is.
+
+    timm's goes through two state dictionaries in every step. That takes longer than a whole step of a head on kept
+    features, whose frozen backbone is nearly all of the model. The tensors are looked up once: nothing replaces them.
+    """
+
+    _moving: tuple[list[Tensor], list[Tensor]] | None = None  # of the mean and of the model
+    _counted: list[tuple[Tensor, Tensor]] | None = None  # integers, such as batch norm's number of batches
+
+    def apply_update_(self, model: nn.Module, decay: float) -> None:
+        """Move the mean towards `model`, which is in training mode, by a share of 1 - decay."""
+        if self._moving is None or self._counted is None:
+            own, others = self.module.state_dict(), model.state_dict()
+            pairs = [(own[name], others[name]) for name in names_that_move(model) if name in own]
+            floats = [pair for pair in pairs if pair[0].is_floating_point()]
+            self._moving = [one for one, _ in floats], [other for _, other in floats]
+            self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
+        for one, other in self._counted:
+            one.copy_(other)
+        torch._foreach_lerp_(*self._moving, weight=1 - decay)
+
+
+def names_that_move(model: nn.Module) -> Iterator[str]:
+    """The parameters that are trained and the buffers of modules in training mode, as a state dictionary has them."""
+    yield from (name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    for prefix, module in model.named_modules():
+        if module.training:
+            yield from (name for name, _ in module.named_buffers(prefix, recurse=False))
