@@ -25,6 +25,7 @@ from search_spaces.names import mode_of
 from trainables.config import TrialConfig
 from trainables.failures import is_out_of_memory
 from trainables.files import one_line, parse_json, read_npz
+from trainables.held_weights import pack_weights, unpack_weights
 from trainables.loop import EpochResult
 from trainables.optimizers import load_optimizer
 from trainables.safe_path import trial_folder
@@ -182,10 +183,9 @@ def _pack(result: EpochResult) -> dict[str, Any]:
     return {
         "version": 1,
         "row": result.row(),
-        "model": state.model.state_dict(),
+        **pack_weights(state),
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
-        "ema": None if state.ema is None else state.ema.state_dict(),
         "epoch": state.epoch,
         "num_steps": state.num_steps,
         "best_watched": state.best_watched,
@@ -225,12 +225,10 @@ def load_state(path: Path) -> Callable[[TrainState], None]:
         device = next(state.model.parameters()).device
         try:
             stored = torch.load(path, map_location=device, weights_only=True)
-            state.model.load_state_dict(stored["model"])
+            unpack_weights(state, stored)
             load_optimizer(state.optimizer, stored["optimizer"], state.model)
             if stored["scaler"]:  # empty where it was stored without one: another machine computes in another precision
                 state.scaler.load_state_dict(stored["scaler"])
-            if state.ema is not None:
-                state.ema.load_state_dict(stored["ema"])
             state.epoch, state.num_steps = stored["epoch"], stored["num_steps"]
             state.best_watched, state.epochs_without_gain = stored["best_watched"], stored["epochs_without_gain"]
             state.gpu_seconds = stored.get("gpu_seconds", 0.0)  # not in those of before 0.4

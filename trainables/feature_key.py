@@ -12,7 +12,7 @@ import numpy.typing as npt
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.config import TrialConfig
 from trainables.inference import chunk_images
@@ -54,8 +54,13 @@ def images_key(indices: npt.NDArray[np.int64], pixels: Mapping[str, Any]) -> dic
 
 def weights_digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights and buffers, with their names, types and shapes."""
+    return tensors_digest(module.state_dict())
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors, with their names, types and shapes."""
     digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
+    for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         # As bytes: numpy knows no bfloat16.
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

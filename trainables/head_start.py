@@ -7,7 +7,8 @@ then fine-tuning.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ def start_head(
     assert isinstance(model, Classifier)
     assert isinstance(labels, Tensor)
     train = data.dataset.indices("train")
-    images = train[balanced_draw(labels.numpy()[train], MOST_IMAGES, config.seed)]
+    images = train[balanced_draw(data.dataset.targets[train], MOST_IMAGES, config.seed)]
     targets = labels[torch.from_numpy(images)].to(device)
 
     model.eval()  # the features are those that the model is judged by
@@ -74,17 +75,25 @@ def start_head(
         state.ema.set(model)  # its average began at the random head
 
 
-def balanced_draw(labels: npt.NDArray[np.float32], most: int, seed: int) -> npt.NDArray[np.int64]:
+def balanced_draw(targets: npt.NDArray[Any], most: int, seed: int) -> npt.NDArray[np.int64]:
     """Return at most so many rows, in their order: the classes give one each in turn, as long as they have any.
 
-    labels  (N, K): one column with 0 and 1, one-hot, or multi-hot; rows without any label are a class too
+    targets  (N,) int, or (N, C) of 0 and 1, where rows without any label are a class too
     """
-    if len(labels) <= most:
-        return np.arange(len(labels))
-    order = np.random.default_rng(seed).permutation(len(labels))
-    hits = labels[order] > 0.5  # (N, K)
+    if len(targets) <= most:
+        return np.arange(len(targets))
+    order = np.random.default_rng(seed).permutation(len(targets))
     turn = np.full(len(order), len(order))  # in which turn one of its classes gives the row
-    for members in (*hits.T, ~hits.any(axis=1)):
+    for members in _members(targets[order]):
         (places,) = np.nonzero(members)
         turn[places] = np.minimum(turn[places], np.arange(len(places)))
     return np.sort(order[np.argsort(turn, kind="stable")[:most]])
+
+
+def _members(targets: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.bool_]]:
+    """(N,) for each class: which rows are of it."""
+    if targets.ndim == 1:
+        yield from (targets == number for number in np.unique(targets))
+        return
+    yield from (np.asarray(column > 0) for column in targets.T)
+    yield np.asarray(~targets.any(axis=1))

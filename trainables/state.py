@@ -9,6 +9,7 @@ from torch import nn
 
 from trainables.averaging import MeanWeights
 from trainables.config import TrialConfig
+from trainables.held_weights import held_names
 from trainables.models.build import Model, build_model
 from trainables.optimizers import build_optimizer
 from trainables.precision import precision_in_force
@@ -27,6 +28,8 @@ class TrainState:
     best_watched: float | None = None  # of early_stopping_metric
     epochs_without_gain: int = 0
     gpu_seconds: float = 0.0  # spent so far
+    held: frozenset[str] = frozenset()  # tensors of the model that checkpoints leave out, see `held_weights.py`
+    held_digest: str | None = None
 
     @property
     def weights(self) -> nn.Module:
@@ -43,6 +46,7 @@ def build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> 
     return TrainState(
         model=model,
         optimizer=build_optimizer(config.optimizer, model),
+        held=held_names(model, config.model.weights),
         # fp16 alone needs loss scaling; bf16 has the exponent range of fp32.
         scaler=torch.amp.GradScaler(device.type, enabled=precision_in_force(config, device) == "fp16"),
         # Warm-up of the decay: a short training would otherwise be evaluated at its random start.
