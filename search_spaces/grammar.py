@@ -28,6 +28,8 @@ from search_spaces.errors import ConfigError
 Scalar: TypeAlias = bool | int | float | str | None
 Space: TypeAlias = Mapping[str, Any]
 
+REGIME = "regime"
+
 
 @dataclass(frozen=True)
 class Float:
@@ -134,8 +136,14 @@ def draw(space: Space, trial: SuggestsValues, prefix: str = "") -> dict[str, Any
     """Draw one configuration: the nested dict of `space` with every range replaced by a value."""
     drawn: dict[str, Any] = {}
     for key, node in space.items():
-        drawn[key] = _draw_node(node, trial, prefix + key)
+        value = _draw_node(node, trial, prefix + key)
+        # A regime's parts are parts of the whole: {"regime": "probe", "model": {...}}.
+        drawn |= {key: value.pop("name"), **value} if _has_regimes(prefix + key, node) else {key: value}
     return drawn
+
+
+def _has_regimes(name: str, node: Any) -> bool:
+    return name == REGIME and isinstance(node, Branch)
 
 
 def _draw_node(node: Any, trial: SuggestsValues, name: str) -> Any:
@@ -172,7 +180,8 @@ def encode(space: Space, config: Mapping[str, Any], prefix: str = "") -> dict[st
     flat: dict[str, Any] = {}
     for key, node in space.items():
         if key in config:
-            flat.update(_encode_node(node, config[key], prefix + key))
+            value = {**config, "name": config[key]} if _has_regimes(prefix + key, node) else config[key]
+            flat.update(_encode_node(node, value, prefix + key))
     return flat
 
 
@@ -220,20 +229,6 @@ def _walk_node(node: Any, name: str, when: str) -> Iterator[tuple[str, Any, str]
             yield from walk(node, f"{name}/", when)
         case _:
             yield name, node, when
-
-
-def check_names(node: Any, where: str) -> None:
-    """Raises ConfigError for a parameter, at any depth of a space, that is not named by a string."""
-    match node:
-        case Maybe(space):
-            check_names(space, where)
-        case Branch(arms):
-            check_names(arms, where)
-        case Mapping():
-            for key, below in node.items():
-                if not isinstance(key, str):
-                    raise ConfigError(f"{where}: a parameter is named by a string, got {key!r}. Put it in quotes.")
-                check_names(below, f"{where}.{key}")
 
 
 def _check_range(node: Float | Int, kind: type | tuple[type, ...], kind_in_words: str) -> None:

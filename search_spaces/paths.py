@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from search_spaces.errors import ConfigError
-from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
+from search_spaces.grammar import REGIME, Branch, Float, Int, Maybe, Pick, Space
 from search_spaces.names import did_you_mean
 
 
 def possible_values(space: Space, path: str) -> list[Any]:
     """The plain values that the dotted `path` of a drawn configuration can take; [] where it is a range or absent."""
     values: list[Any] = []
-    for node in _nodes(space, path.split(".")):
+    for node in _at(space, path):
         if isinstance(node, Pick):
             values += node.choices
         elif not isinstance(node, (Float, Int, Maybe, Branch, Mapping)):
@@ -23,18 +23,30 @@ def possible_values(space: Space, path: str) -> list[Any]:
 
 def highest(space: Space, path: str) -> float:
     """The largest number that the dotted `path` can take, 0 where the space does not name it."""
-    return max((_highest(node) for node in _nodes(space, path.split("."))), default=0)
+    return max((_highest(node) for node in _at(space, path)), default=0)
 
 
 def lowest(space: Space, path: str) -> float | None:
     """The smallest number that the dotted `path` can take, None where the space names none."""
-    found = [value for node in _nodes(space, path.split(".")) if (value := _lowest(node)) is not None]
+    found = [value for node in _at(space, path) if (value := _lowest(node)) is not None]
     return min(found, default=None)
 
 
 def is_range(space: Space, path: str) -> bool:
     """Whether the dotted `path` can take more values than could be listed."""
-    return any(isinstance(node, (Float, Int)) for node in _nodes(space, path.split(".")))
+    return any(isinstance(node, (Float, Int)) for node in _at(space, path))
+
+
+def _at(space: Space, path: str) -> Iterator[Any]:
+    """What can stand at a dotted path, in any regime."""
+    parts, regimes = path.split("."), space.get(REGIME)
+    if isinstance(regimes, Branch):
+        if parts == [REGIME]:
+            yield Pick(*regimes.arms)
+            return
+        for arm in regimes.arms.values():
+            yield from _nodes(arm, parts)
+    yield from _nodes(space, parts)
 
 
 def _nodes(node: Any, parts: Sequence[str]) -> Iterator[Any]:
@@ -126,3 +138,17 @@ def _set_in_branch(branch: Branch, key: str, path: str, value: Any) -> dict[str,
         names = sorted({name for arm in branch.arms.values() for name in arm})
         raise ConfigError(f"no arm of '{key}' has a parameter '{head}'. {did_you_mean(head, [*names, 'name'])}")
     return Branch({arm: set_path(space, path, value) if head in space else space for arm, space in branch.arms.items()})
+
+
+def check_names(node: Any, where: str) -> None:
+    """Raises ConfigError for a parameter, at any depth of a space, that is not named by a string."""
+    match node:
+        case Maybe(space):
+            check_names(space, where)
+        case Branch(arms):
+            check_names(arms, where)
+        case Mapping():
+            for key, below in node.items():
+                if not isinstance(key, str):
+                    raise ConfigError(f"{where}: a parameter is named by a string, got {key!r}. Put it in quotes.")
+                check_names(below, f"{where}.{key}")

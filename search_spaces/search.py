@@ -8,10 +8,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from search_spaces.errors import ConfigError
-from search_spaces.grammar import Space, SuggestsValues, check_names, draw, encode
+from search_spaces.grammar import Branch, Space, SuggestsValues, draw, encode
 from search_spaces.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, SEVERAL, check_metric, mode_of, pick
 from search_spaces.objectives import Objective, parse_objectives
-from search_spaces.paths import merged, set_path
+from search_spaces.paths import check_names, highest, set_path
+from search_spaces.regimes import (
+    laid_over,
+    regimes_of,
+    set_in_regimes,
+    settled,
+    with_epochs_set,
+    with_own_epochs,
+    with_regime,
+)
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
 
@@ -36,13 +45,15 @@ class Search:
 
     task: `binary`, `multiclass`, `multilabel`, `segmentation`, or `classification`: whichever of the first three the
         data is.
-    space: nested dict of ranges (see `search_spaces.grammar`); `space_by_task` adds what only one task has.
+    space: nested dict of ranges (see `search_spaces.grammar`), or a Branch of such dicts (`search_spaces.regimes`);
+        `space_by_task` adds what only one task has.
     fixed: laid over the space; what a trial's configuration does not take from the space.
     metric, mode: what is compared, e.g. `val/f1` and `max`; None takes the task's own (DEFAULT_OBJECTIVE).
     objectives: several instead, such as ["val/f1", "-latency_ms"] (see `objectives.parse_objectives`); the first one
         is then the metric.
-    epochs: what a full trial trains. A trial is compared at `grace_epochs`, then at every `reduction_factor`-fold of
-        it (ASHA, Li et al. 2018, arXiv:1810.05934), where the best 1/reduction_factor goes on. Grace of one epoch is
+    epochs: what a full trial trains; the longest of them, where the space says `epochs` itself. A trial is compared
+        at `grace_epochs`, then at every `reduction_factor`-fold of it (ASHA, Li et al. 2018, arXiv:1810.05934), where
+        the best 1/reduction_factor goes on; a shorter one at the same shares of its own length. Grace of one epoch is
         measurably harmful on real curves: the early epochs rank learning rates, not models. Before `grace_epochs`
         a trial ends only where it is worse than everything that went on later (`launch.engine.early`).
     sampler: who proposes, one of SAMPLERS; pruner: who ends trials early, one of PRUNERS.
@@ -74,6 +85,8 @@ class Search:
     def __post_init__(self) -> None:
         tasks = {name: name for name in (*DEFAULT_OBJECTIVE, "classification")}
         pick(tasks, self.task, "task")
+        if isinstance(self.space, Branch):
+            object.__setattr__(self, "space", settled(self.space))
         _check_shapes(self)
         for name, least in (("epochs", 1), ("grace_epochs", 1), ("reduction_factor", 2), ("num_trials", 1)):
             value = getattr(self, name)
@@ -95,6 +108,7 @@ class Search:
                 "Set metric too, such as val/loss, or leave mode out."
             )
         _check_objectives(self)
+        _check_lengths(self)
         if isinstance(self.data, os.PathLike):
             object.__setattr__(self, "data", os.fspath(self.data))
         if not isinstance(self.data, (str, type(None))):
@@ -123,7 +137,7 @@ class Search:
             task=task,
             metric=metric,
             mode=mode,  # type: ignore[arg-type]
-            space=merged(self.space, self.space_by_task.get(task, {})),
+            space=laid_over(self.space, self.space_by_task.get(task, {})),
             space_by_task={},
         )
 
@@ -134,18 +148,22 @@ class Search:
         is found by `TrialConfig` when the first configuration is drawn.
         """
         fields = {key: value for key, value in assignments.items() if key in SETTABLE}
+        if isinstance(fields.get("epochs"), int):
+            parts = {"space": self.space, "fixed": self.fixed}
+            fields |= {name: with_epochs_set(part, fields["epochs"]) for name, part in parts.items()}
         search = replace(self, **fields)  # at once: a mode is refused without its metric
         for key, value in assignments.items():
             if key in fields:
                 continue
             head = key.partition(".")[0]
             in_task_only = any(head in part for part in search.space_by_task.values())
-            if in_task_only and head not in search.space:
+            if in_task_only and not any(head in part for part in (search.space, *regimes_of(search.space).values())):
                 # For every task: a value that is set must not be lost where the data is of another one.
                 parts = {task: search.space_by_task.get(task, {}) for task in DEFAULT_OBJECTIVE}
                 search = replace(search, space_by_task=_set_where_it_fits(parts, key, value))
             else:
-                search = replace(search, space=set_path(merged(search.space, search.fixed), key, value), fixed={})
+                space = set_in_regimes(laid_over(search.space, search.fixed), key, value)
+                search = replace(search, space=space, fixed={})
         return search
 
     @property
@@ -158,7 +176,7 @@ class Search:
     @property
     def full_space(self) -> dict[str, Any]:
         """The space with the fixed parts, the task and the epochs laid over it: what `draw` draws from."""
-        return merged(self.space, {**self.fixed, "task": self.task, "epochs": self.epochs})
+        return with_own_epochs(laid_over(self.space, {**self.fixed, "task": self.task}), self.epochs)
 
     def draw(self, trial: SuggestsValues) -> dict[str, Any]:
         """One configuration, as `trainables.config.TrialConfig` parses it."""
@@ -166,7 +184,8 @@ class Search:
 
     def encode(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The flat parameters under which this search would have drawn `config` (see `grammar.encode`)."""
-        return encode(self.full_space, config)
+        space = self.full_space
+        return encode(space, with_regime(space, config))
 
 
 def _check_shapes(search: Search) -> None:
@@ -180,6 +199,15 @@ def _check_shapes(search: Search) -> None:
         raise ConfigError(f"warm_start must be a list of configurations, got {search.warm_start!r}. Write [{{...}}].")
     for number, config in enumerate(search.warm_start):
         _check_mapping(f"warm_start[{number}]", config)
+
+
+def _check_lengths(search: Search) -> None:
+    longest = highest(search.full_space, "epochs")
+    if longest > search.epochs:
+        raise ConfigError(
+            f"the space has trials of up to {longest:g} epochs, and epochs={search.epochs} is to be the longest. "
+            f"Set epochs={longest:g}, or shorten them."
+        )
 
 
 def _check_objectives(search: Search) -> None:

@@ -165,6 +165,7 @@ class TrialConfig(Part):
     ensemble: Annotated[int, Field(ge=1, le=100)] = 1  # how many epochs' predictions the exported model averages
     ensemble_metric: str | None = None  # by which those epochs are the best; None: what the search compares
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    regime: str | None = None  # the arm of the search's space that it was drawn from; training does not look at it
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,171 @@
+"""Regimes: a space whose root is a Branch has whole configurations as its arms, such as `probe` and `finetune`.
+
+    space = Branch({
+        "probe": {"model": {"freeze": "all"}, "optimizer": {"name": "lbfgs"}, "epochs": 1, "views": Pick(1, 2)},
+        "finetune": {"model": {"freeze": Pick("none", "stage2")}, "optimizer": Branch({...}), "epochs": Pick(4, 12)},
+    })
+    draw(settled(space), trial)  # {"regime": "probe", "model": {"freeze": "all"}, ..., "views": 2}
+
+A parameter then exists only in the regime where it acts. Such a space is kept as `{"regime": Branch, **common}`: what
+stands beside the regimes belongs to all of them, and no key stands in both places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from search_spaces.errors import ConfigError
+from search_spaces.grammar import REGIME, Branch, Float, Int, Maybe, Pick, Space, encode
+from search_spaces.names import pick
+from search_spaces.paths import merged, set_path
+
+EPOCHS = "epochs"
+
+# What one regime has to say of a value: it can take it, it holds another one, or it has no such parameter.
+_Stance: TypeAlias = Literal["open", "against", "absent"]
+
+
+def regimes_of(space: Space) -> Mapping[str, Space]:
+    """The regimes of a space by name; {} where it has none."""
+    node = space.get(REGIME)
+    return node.arms if isinstance(node, Branch) else {}
+
+
+def wholes(space: Space) -> list[dict[str, Any]]:
+    """The space of each regime, complete; of a space without regimes the space itself."""
+    return [_with_arms(space, {name: arm}) for name, arm in regimes_of(space).items()] or [dict(space)]
+
+
+def settled(space: Space | Branch) -> dict[str, Any]:
+    """A space as it is kept. What stands beside the regimes and in one of them too is laid under each of them."""
+    if isinstance(space, Branch):
+        return {REGIME: space}
+    arms = regimes_of(space)
+    under = {key: node for key, node in space.items() if any(key in arm for arm in arms.values())}
+    if not under:
+        return dict(space)
+    beside = {key: node for key, node in space.items() if key not in under}
+    return {**beside, REGIME: Branch({name: merged(under, arm) for name, arm in arms.items()})}
+
+
+def laid_over(space: Space, over: Space) -> dict[str, Any]:
+    """`space` with `over` laid over it, dict by dict: in the regimes that have the key (`_put`), else beside them."""
+    result = settled(space)
+    for key, value in over.items():
+        if key == REGIME:
+            result = _set_regime(result, value)
+        else:
+            result = _put(result, [key], value, lambda part, key=key, value=value: merged(part, {key: value}))  # type: ignore[misc]
+    return result
+
+
+def set_in_regimes(space: Space, path: str, value: Any) -> dict[str, Any]:
+    """`set_path` in each regime that has the path; `regime` itself keeps one of them. Raises ConfigError as it does."""
+    result = settled(space)
+    if path == REGIME:
+        return _set_regime(result, value)
+    if path.startswith(f"{REGIME}."):
+        raise ConfigError(f"'{path}' is no path of a configuration. Set '{REGIME}', or '{path.rpartition('.')[2]}'.")
+    return _put(result, path.split("."), value, lambda part: set_path(part, path, value))
+
+
+def with_regime(space: Space, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A configuration with the regime that it belongs to, where it names none: the one whose plain values it does not
+    contradict and that expresses most of it. Unchanged where there is none."""
+    fitting = [name for name, arm in regimes_of(space).items() if _stance_to(arm, config) == "open"]
+    if REGIME in config or not fitting:
+        return config
+    named: list[dict[str, Any]] = [{**config, REGIME: name} for name in fitting]
+    return max(named, key=lambda one: len(encode(space, one)))
+
+
+def with_own_epochs(space: Space, epochs: int) -> dict[str, Any]:
+    """`space` in which every trial has a length: its own, or `epochs`."""
+    arms = regimes_of(space)
+    if EPOCHS in space or not any(EPOCHS in arm for arm in arms.values()):
+        return {**space, EPOCHS: space.get(EPOCHS, epochs)}
+    return {**space, REGIME: Branch({name: {EPOCHS: epochs, **arm} for name, arm in arms.items()})}
+
+
+def with_epochs_set(space: Space, epochs: int) -> dict[str, Any]:
+    """`space` with `epochs` where it has a choice of lengths. A plain length stays unless it is longer."""
+
+    def shorter(part: Space) -> dict[str, Any]:
+        own = part.get(EPOCHS)
+        length = min(own, epochs) if isinstance(own, int) else epochs
+        return {**part, EPOCHS: length} if EPOCHS in part else dict(part)
+
+    result, arms = shorter(space), regimes_of(space)
+    return {**result, REGIME: Branch({name: shorter(arm) for name, arm in arms.items()})} if arms else result
+
+
+def readable(text: str) -> str:
+    """A parameter's name, or a condition on one, for people: `regime/probe/model/freeze` is `probe: model/freeze`."""
+    root, _, below = text.partition("/")
+    regime, slash, rest = below.partition("/")
+    return f"{regime}: {rest}" if root == REGIME and slash else text
+
+
+def _with_arms(space: Space, arms: Mapping[str, Space]) -> dict[str, Any]:
+    beside = {key: node for key, node in space.items() if key != REGIME}
+    if len(arms) > 1:
+        return {**beside, REGIME: Branch(arms)}
+    ((name, arm),) = arms.items()
+    return {**beside, REGIME: name, **arm}
+
+
+def _set_regime(space: Space, value: Any) -> dict[str, Any]:
+    arms = regimes_of(space)
+    if isinstance(value, Branch):
+        return settled({**space, REGIME: value})
+    if not arms and value != space.get(REGIME):
+        raise ConfigError(f"regime '{value}' is not of this search, whose trials all train alike. Leave it out.")
+    return _with_arms(space, {value: pick(arms, value, "regime")}) if arms else dict(space)
+
+
+def _put(space: Space, parts: Sequence[str], value: Any, put: Callable[[Space], dict[str, Any]]) -> dict[str, Any]:
+    """`put` applied to each regime that can take the value. One that says otherwise is left out, as long as another
+    can take it: a value narrows a search to the regimes in which it makes sense. Where all that have it say otherwise,
+    they are overruled."""
+    arms = regimes_of(space)
+    stances = {name: _stance(arm, parts, value) for name, arm in arms.items() if parts[0] in arm}
+    if not stances:
+        return put(space)
+    taking = next(stance for stance in ("open", "against", "absent") if stance in stances.values())
+    kept = {name: arm for name, arm in arms.items() if taking != "open" or stances.get(name) != "against"}
+    return _with_arms(space, {name: put(arm) if stances.get(name) == taking else arm for name, arm in kept.items()})
+
+
+def _stance(node: Any, parts: Sequence[str], value: Any) -> _Stance:
+    if not parts:
+        return _stance_to(node, value)
+    head, *rest = parts
+    match node:
+        case Maybe(space):
+            return _stance(space, parts, value)
+        case Branch(arms) if parts == ["name"]:
+            return "open" if value in arms else "against"
+        case Branch(arms):
+            found = [_stance(arm, parts, value) for arm in arms.values() if head in arm]
+            return next((stance for stance in ("open", "against") if stance in found), "absent")
+        case Mapping() if head in node:
+            return _stance(node[head], rest, value)
+        case Mapping():  # with a name it is one arm of a Branch, which has all its parameters
+            return "absent" if "name" in node else "open"
+    return "against"
+
+
+def _stance_to(node: Any, value: Any) -> _Stance:
+    match node:
+        case _ if isinstance(value, (Float, Int, Pick, Maybe, Branch)):
+            return "open"
+        case Float() | Int() | Pick() | Maybe():
+            return "open"
+        case Branch(arms):
+            named = value.get("name") if isinstance(value, Mapping) else None
+            return "open" if named is None or named in arms else "against"
+        case Mapping() if isinstance(value, Mapping):
+            against = any(_stance_to(node[key], value[key]) == "against" for key in node if key in value)
+            return "against" if against else "open"
+    return "open" if node == value else "against"
