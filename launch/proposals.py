@@ -55,6 +55,7 @@ class Proposals:
             if isinstance(self.study.sampler, FidelitySampler):
                 # By what the records know: the study's own numbers count the attempts that a rebuilt one never sees.
                 self.study.sampler.stream = (number, attempt)
+                self.study.sampler.spent = self.tried.spent() if not self.may_repeat else frozenset()
             chosen, again = None, False
             # A sampler that is sure of itself asks for the same again, and chance alone misses the last ones.
             if repeats >= MAX_REPEATS or (attempt >= MAX_ATTEMPTS // 2 and not self.may_repeat):

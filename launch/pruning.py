@@ -3,6 +3,9 @@
 Backbones differ by two orders of magnitude in cost, and small ones rise faster. `rungs` says what is alike: the same
 share of a trial's own schedule (`epochs`), the same time (`seconds`), or the same share among trials whose epochs cost
 about the same (`tiers`).
+
+Where the lengths of trials differ, a rung is for those that have an epoch near it. One of a single epoch has none: it
+is trained to its end, is no measure for others on their way, and stands among the complete ones alone.
 """
 
 from __future__ import annotations
@@ -109,7 +112,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         best = max(values[0], course.points[-1][1] if course.points else -math.inf)
         course.points.append((position, best))
         if len(course.told) < REPEATED_EPOCHS:
-            course.told.append(_said(result))
+            course.told.append((course.scale, _said(result)))  # a longer trial is another one, however alike they begin
             course.repeats = self.repeats.repeated(trial_id, course.told)
         if course.repeats is not None and ask:
             # It leaves no mark: what it says stands in the rungs already.
@@ -118,6 +121,9 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             )
             return False
         reached = [at for at in self.rungs.milestones[course.next_rung :] if position >= at * (1 - 1e-9)]
+        if reached and not self._is_near(position, reached[-1]):
+            course.next_rung += len(reached)
+            return True
         if not reached:
             if course.next_rung or not ask or not self.beginnings.hopeless(course.points, self._tier(course)):
                 return True
@@ -128,7 +134,8 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             )
             return False
         # By several objectives nothing ends early.
-        if course.next_rung == 0 and isinstance(self.rungs, Rungs) and not course.given:
+        has_beginning = self.search.rungs == "seconds" or course.scale < reached[0]
+        if course.next_rung == 0 and has_beginning and isinstance(self.rungs, Rungs) and not course.given:
             self.beginnings.arrive(course.points, self._tier(course))
         course.next_rung += len(reached)
         # One long epoch may pass several rungs: what the trial had at the earlier ones, nobody knows.
@@ -141,6 +148,13 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             return self.rungs.goes_on(milestone, best, tier, rising_to, course.given)
         self.rungs.record(milestone, best, tier, course.given)
         return True
+
+    def _is_near(self, position: float, milestone: float) -> bool:
+        """Whether what a trial has at a position can be compared with what others had at the rung: it is nearer to it
+        than to the next, on the scale of rungs, and the trial not at its end. In seconds there are no shares."""
+        if self.search.rungs == "seconds":
+            return True
+        return position < min(milestone * math.sqrt(self.rungs.factor), self.search.epochs * (1 - 1e-9))
 
     def _end_early(self, course: _Course) -> None:
         """At the first rung it counts as one that came there with what it had."""

@@ -6,6 +6,7 @@ one whose value is not a number. This one keeps the study in the state that the 
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from ray.tune.search import Searcher
 from analysis.trials import WARM_START
 from launch.engine.cost import TrialCosts
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.engine.lengths import Lengths
 from launch.engine.samplers import build_sampler
 from launch.machines.packing import Packer
 from launch.population import Copied, mutated
@@ -68,6 +70,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.num_trials, self.deadline = num_trials, deadline
         self.now = now
         self.cost = TrialCosts(search.full_space)
+        self.lengths = Lengths(search.full_space, self.cost.vectors, search.epochs)
         self.stopped = False
         self.when_over: Callable[[str], object] = lambda reason: None  # ends the trials that run
         self.packer: Packer | None = None  # where trials are packed by their memory
@@ -223,7 +226,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self.deadline is None:
             return True
         seconds = self.cost.seconds(params, self.study.get_trials(deepcopy=False))
-        first_rung = min(self.search.grace_epochs, self.search.epochs)
+        length = self.lengths.of_params(params)
+        share = min(self.search.grace_epochs / self.search.epochs, 1.0)
+        first_rung = math.ceil(share * length * (1 - 1e-9))
         return seconds is None or self.now() + seconds * first_rung <= self.deadline
 
     def _retell(self) -> None:

@@ -209,11 +209,12 @@ class _Simulator:
         started = time.perf_counter()
         goes_on = self.method.on_epoch(trial.trial_id, epoch, value, now_s - trial.began_s)
         self.epoch_s.append(time.perf_counter() - started)
-        if math.isfinite(value) and epoch < self.black_box.epochs and goes_on:
+        epochs = trial.config.get("epochs", self.black_box.epochs)  # shorter than others, where that is a choice
+        if math.isfinite(value) and epoch < epochs and goes_on:
             trial.epoch += 1
             return self._epoch_ends_at(worker, trial, now_s + trial.epoch_seconds)
-        status = "complete" if epoch == self.black_box.epochs else "pruned"
-        self._end(worker, trial, status if math.isfinite(value) else "diverged", epoch)
+        status = "diverged" if not math.isfinite(value) else "complete" if epoch == epochs else "pruned"
+        self._end(worker, trial, status, epoch)
         return self._start_trials()
 
     def _end(self, worker: int, trial: _Running, status: str, epochs: int) -> None:
@@ -244,7 +245,5 @@ def value_at(times: Floats, values: Floats, t: float) -> float:
 
 def p50_p99(seconds: Floats) -> tuple[float, float]:
     """Median and 99th percentile, such as of `suggest_s`; NaN without any."""
-    if not len(seconds):
-        return math.nan, math.nan
-    low, high = np.percentile(seconds, [50, 99])
+    low, high = np.percentile(seconds, [50, 99]) if len(seconds) else (math.nan, math.nan)
     return float(low), float(high)

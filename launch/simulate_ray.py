@@ -24,8 +24,8 @@ class RayMethod:
     """A `launch.simulate.Method` made of Ray Tune's parts, without Ray's runtime.
 
     searcher: suggests {"trial_id", "config", "resume"} as `StudySearcher` does. metric: the objective's name, such as
-    `val/accuracy`. epochs: of a full training; its last result says `done`. callback: hears of starts, results and
-    ends, as in a real run; it is where records are written.
+    `val/accuracy`. epochs: of a full training whose configuration says no other; its last result says `done`.
+    callback: hears of starts, results and ends, as in a real run; it is where records are written.
     Raises ValueError where the searcher resumes a trial or the scheduler pauses one: neither is simulated.
     """
 
@@ -63,15 +63,16 @@ class RayMethod:
         lasted_s, trial.seconds, trial.epoch = seconds - trial.seconds, seconds, epoch
         if not math.isfinite(value):
             return False  # our trainable reports no such epoch, only the end of the trial
+        is_last = epoch == trial.config["config"].get("epochs", self.epochs)
         result = {
             **self._filled_in(trial),
-            "status": "complete" if epoch == self.epochs else "running",
+            "status": "complete" if is_last else "running",
             "reason": "",
             "epoch": epoch,
             "seconds": lasted_s,
             f"metrics/{self.metric}": value,  # as Ray flattens {"metrics": {metric: value}}
             self.metric: value,
-            "done": epoch == self.epochs,
+            "done": is_last,
         }
         decision = TrialScheduler.STOP if result["done"] else self.scheduler.on_trial_result(None, trial, result)
         if decision == TrialScheduler.PAUSE:

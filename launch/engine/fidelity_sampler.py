@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
@@ -22,8 +23,8 @@ from launch.engine.compromise import Compromise, by_ranks
 from launch.engine.cost import CostModel
 from launch.engine.history import History, Ladder, Vector
 from launch.engine.surrogate import Observations, Prior, Surrogate, doubted, expected_improvement, fit, normal_scores
-from launch.engine.vectors import Rows, Vectors
-from search_spaces.grammar import Space
+from launch.engine.vectors import Rows, Vectors, fix
+from search_spaces.grammar import REGIME, Space
 from search_spaces.objectives import Objective
 
 RANDOM_SHARE = 0.1  # of the proposals, so that no region is given up on a model's word
@@ -33,7 +34,8 @@ MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
 MAX_DISTANCE = 0.36  # see `_nearness`, which takes so much from the logarithm of the gain:
 NEARNESS = 8.0
-COST = 1.0  # how much cheaper epochs count: the gain is divided by (seconds per epoch) to this power
+COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a full one) to this power,
+REGIME_COST = 0.0  # and by what the trials of its regime usually take to this one
 
 
 class FidelitySampler(optuna.samplers.BaseSampler):
@@ -55,11 +57,15 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         # Before a model is asked: enough trials that it does not take noise for a slope, few enough for a small budget.
         self.least_observed = min(12, 2 * len(self.vectors) + 2)
         self.num_given = num_given
-        self.choices = np.flatnonzero((self.vectors.parents < 0) & (self.vectors.choices > 1)).tolist()
+        self.lengths = self.history.lengths
+        self.regime = self.vectors.column.get(REGIME, -2)
+        near_root = (self.vectors.parents < 0) | (self.vectors.parents == self.regime)
+        self.choices = np.flatnonzero(near_root & (self.vectors.choices > 1)).tolist()
         self.chosen: dict[int, dict[str, Any]] = {}
         self._fitted: tuple[int, list[Vector]] | None = None  # on the first so many values, and what came out
         # The number of the next proposal and of the attempt at it; None counts as the study does.
         self.stream: tuple[int, int] | None = None
+        self.spent: frozenset[str] = frozenset()  # regimes of which every configuration was tried
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.chosen[trial.number] = self._propose(study, trial.number) if len(self.vectors) else {}
@@ -98,9 +104,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         rng = np.random.default_rng([self.seed, number, attempt])
         self.history.update(study.get_trials(deepcopy=False), proposing)
         if self.history.num_observed < self.least_observed:
-            row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt)
+            row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt, self._only_open(rng))
         elif rng.random() < RANDOM_SHARE:
-            row = self.vectors.sample(rng, 1)[0]
+            row = self.vectors.sample(rng, 1, self._only_open(rng))[0]
         else:
             row = self._most_promising(rng)
         return self.vectors.decode(row)
@@ -125,12 +131,20 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             self._fitted = first, [fit(one) for one in observed]
         return self._fitted[1]
 
-    def _quasi_random(self, number: int) -> Rows:
+    def _only_open(self, rng: np.random.Generator) -> dict[int, float]:
+        """One of the regimes that have something left to try, once others have nothing: column and value."""
+        if not self.spent:
+            return {}
+        names = self.vectors.parameters[self.regime].range.choices  # type: ignore[union-attr]
+        left = [number for number, name in enumerate(names) if name not in self.spent]
+        return {self.regime: (int(rng.choice(left)) + 0.5) / len(names)} if left else {}
+
+    def _quasi_random(self, number: int, fixed: Mapping[int, float]) -> Rows:
         """The number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance."""
         sobol = qmc.Sobol(len(self.vectors), seed=self.seed)
         if number:  # fast_forward(0) overflows in SciPy 1.17
             sobol.fast_forward(number)
-        row: Rows = self.vectors.settle(sobol.random(1))[0]
+        row: Rows = self.vectors.settle(fix(sobol.random(1), fixed))[0]
         return row
 
     def _drawn_choices(self, rng: np.random.Generator) -> dict[int, float]:
@@ -145,6 +159,27 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         drawn = [column for column in self.choices if rng.random() < 0.5]
         counts = self.vectors.choices[drawn]
         return dict(zip(drawn, (rng.integers(counts) + 0.5) / counts, strict=True))
+
+    def _log_cost(self) -> Callable[[Rows, Rows], Vector]:
+        """What is taken from the logarithm of the gain of rows, by their features: see COST and REGIME_COST."""
+        cost, (known, log_seconds) = self.cost(), self.history.costs(MAX_OBSERVED)
+        count = max(1, int(self.vectors.choices[self.regime])) if self.regime >= 0 else 1
+        totals = log_seconds + np.log(self.lengths.shares(known))
+        usual = np.zeros(count)
+        if count > 1 and len(known):
+            of = self._regime_of(known)
+            usual = np.array([totals[of == one].mean() if (of == one).any() else totals.mean() for one in range(count)])
+
+        def of_rows(rows: Rows, features: Rows) -> Vector:
+            whole = cost.log_seconds(features) + np.log(self.lengths.shares(rows))
+            return COST * whole - (COST - REGIME_COST) * usual[self._regime_of(rows)]
+
+        return of_rows
+
+    def _regime_of(self, rows: Rows) -> NDArray[np.int_]:
+        if self.regime < 0:
+            return np.zeros(len(rows), dtype=int)
+        return np.floor(rows[:, self.regime] * self.vectors.choices[self.regime]).astype(int)
 
     def _most_promising(self, rng: np.random.Generator) -> Rows:
         several = self.num_objectives > 1
@@ -169,8 +204,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         # between so many points that are spread evenly is the measure; beyond 8 dimensions it hardly changes any more.
         dimensions = min(len(self.vectors), 8)
         distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
-        cost = self.cost()
         drawn = self._drawn_choices(rng)
+        fixed = {**drawn, **self._only_open(rng)}
+        log_cost = self._log_cost()
 
         def worth(candidates: Rows) -> Rows:
             seen = self.vectors.features(candidates)[0]
@@ -181,21 +217,21 @@ class FidelitySampler(optuna.samplers.BaseSampler):
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
             else:
                 gain = compromise.gain(seen)
-            return gain - COST * cost.log_seconds(seen) - repeated
+            return gain - log_cost(candidates, seen) - repeated
 
         rate = min(0.5, 2.5 / len(self.vectors))
         best = rows[np.argsort(-expected, kind="stable")[:10]]
         pool = np.concatenate(
             [
-                self.vectors.sample(rng, 300, drawn),
-                self.vectors.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, drawn),
-                self.vectors.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, drawn),
+                self.vectors.sample(rng, 300, fixed),
+                self.vectors.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, fixed),
+                self.vectors.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, fixed),
             ]
         )
         gain = worth(pool)
         for scale in (0.08, 0.02):
             first = np.argsort(-gain, kind="stable")[:6]
-            near = self.vectors.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, drawn)
+            near = self.vectors.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, fixed)
             pool, gain = np.concatenate([pool[first], near]), np.concatenate([gain[first], worth(near)])
         row: Rows = pool[int(np.argmax(gain))]
         return row

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
+from launch.engine.lengths import Lengths
 from launch.engine.vectors import Rows, Vectors
 from search_spaces.objectives import Objective
 from search_spaces.rungs import milestones
@@ -36,8 +37,9 @@ class Ladder:
     def rungs(self) -> tuple[int, ...]:
         return (*(round(epoch) for epoch in milestones(self.grace_epochs, self.factor, self.epochs)), self.epochs)
 
-    def fidelity(self, epoch: int) -> float:
-        """0 at the first rung, 1 at full training, in proportion to the logarithm between; below 0 before."""
+    def fidelity(self, epoch: float) -> float:
+        """0 at the first rung, 1 at full training, in proportion to the logarithm between; below 0 before. epoch: of a
+        trial of `epochs`; that of a shorter one is stretched."""
         low, high = math.log(min(self.grace_epochs, self.epochs)), math.log(self.epochs)
         return 1.0 + math.log(epoch / self.epochs) if low >= high else (math.log(epoch) - low) / (high - low)
 
@@ -59,6 +61,7 @@ class History:
 
     def __init__(self, vectors: Vectors, ladder: Ladder, objectives: Sequence[Objective]) -> None:
         self.vectors, self.ladder = vectors, ladder
+        self.lengths = Lengths(vectors.space, vectors, ladder.epochs)
         self.signs = np.array([objective.sign for objective in objectives])
         self._num_ended_observed = 0
         self._num_read = 0
@@ -81,7 +84,8 @@ class History:
             # Counted before they are gathered: with a thousand trials running, few have a new one at a proposal.
             num_epochs = len(trial.intermediate_values) or sum(key.startswith(OUTCOME) for key in trial.user_attrs)
             if row is not None and self._seen_open.get(number, (0, []))[0] != num_epochs:
-                seen = [Seen(row, *pair) for pair in self._shown(by_epoch(trial))]
+                length = float(self.lengths.of(row[None])[0])
+                seen = [Seen(row, *pair) for pair in self._shown(by_epoch(trial), length)]
                 self._seen_open[number] = num_epochs, seen
             if trial.state.is_finished():
                 self._end(number, trial)
@@ -140,23 +144,25 @@ class History:
         rows = [row for row, _ in self._costs[-most:]]
         return np.array(rows).reshape(-1, len(self.vectors)), np.array([cost for _, cost in self._costs[-most:]])
 
-    def _shown(self, epochs: Mapping[int, Sequence[float]]) -> list[tuple[float, tuple[float, ...]]]:
+    def _shown(self, epochs: Mapping[int, Sequence[float]], length: float) -> list[tuple[float, tuple[float, ...]]]:
         """(fidelity, values) at each rung that was reached and at the latest epoch: the best so far in the first
-        objective, the latest in the others.
+        objective, the latest in the others. length: epochs of the whole trial, of which a share counts.
 
         Between rungs, the latest tells what many workers are about before any of them has come to the next one.
         """
         found: list[tuple[float, tuple[float, ...]]] = []
-        ordered, position = sorted(epochs.items()), 0
-        last = ordered[-1][0] if ordered else 0
+        ordered = [(epoch * self.ladder.epochs / length, of) for epoch, of in sorted(epochs.items())]
+        last, position = ordered[-1][0] if ordered else 0, 0
         best, others = -math.inf, list[float]()
         for stop in (*(rung for rung in self.ladder.rungs if rung < last), last):
+            before = position
             while position < len(ordered) and ordered[position][0] <= stop:
                 value, *others = (self.signs * ordered[position][1]).tolist()
                 best = max(best, value)
                 position += 1
-            if position:  # a copy of another trial begins where that one stood
-                found.append((self.ladder.fidelity(stop), (best, *others)))
+            # A copy of another trial begins where that one stood; a short trial passes a rung between two epochs.
+            if position > before:
+                found.append((self.ladder.fidelity(ordered[position - 1][0]), (best, *others)))
         return found
 
 

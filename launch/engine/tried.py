@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
 
 from analysis.trials import Trial, Trials
 from search_spaces.errors import Contradiction
-from search_spaces.finite import configuration, drawn_as, identity, num_configurations
-from search_spaces.grammar import draw
+from search_spaces.finite import configuration, configurations, drawn_as, identity, num_configurations
+from search_spaces.grammar import REGIME, draw
+from search_spaces.regimes import regimes_of, wholes
 from search_spaces.search import Search
 from trainables.config_io import parse_config
 
 MOST_CHECKED = 5000  # configurations in a row that contradict themselves, before a finite space is given up
+MOST_LISTED = 300  # configurations of a regime
 MOST_DRAWN = 500  # of a space without end, whose finite part may all be tried
 
 
@@ -36,6 +38,7 @@ class Tried:
         self.total = num_configurations(self.space)
         self.known = {identity(trial.config) for trial in trials.values()}
         self.impossible: set[str] = set()  # they contradict themselves
+        self._left: dict[str, set[str]] | None = None  # of the regimes that have few configurations, what was left
         self.gave_up = self.total is None  # whether `untried` may have missed one
 
     def __contains__(self, config: dict[str, Any]) -> bool:
@@ -43,6 +46,12 @@ class Tried:
 
     def add(self, config: dict[str, Any]) -> None:
         self.known.add(identity(config))
+
+    def spent(self) -> frozenset[str]:
+        """Return the regimes of which every valid configuration was proposed."""
+        if self._left is None:
+            self._left = {name: set(map(identity, filter(self._is_new, configs))) for name, configs in self._few()}
+        return frozenset(name for name, left in self._left.items() if left <= self.known)
 
     def untried(self, chance: random.Random) -> dict[str, Any] | None:
         """Return the flat parameters of a valid configuration that was never proposed, drawn evenly among all of them;
@@ -89,6 +98,12 @@ class Tried:
             self.impossible.add(name)
             return False
         return True
+
+    def _few(self) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
+        for whole in wholes(self.space) if regimes_of(self.space) else ():
+            count = num_configurations(whole)
+            if count is not None and count <= MOST_LISTED:
+                yield whole[REGIME], configurations(whole)
 
     def _drawn(self, chance: random.Random) -> dict[str, Any] | None:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=chance.randrange(2**31)))

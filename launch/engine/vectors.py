@@ -65,7 +65,7 @@ class Vectors:
     """Rows (n, num_parameters) for a space. A choice number k of m stands at (k + 0.5) / m."""
 
     def __init__(self, space: Space) -> None:
-        self.parameters = parameters(space)
+        self.space, self.parameters = space, parameters(space)
         self.column = {parameter.name: number for number, parameter in enumerate(self.parameters)}
         self.parents = np.array([parameter.parent for parameter in self.parameters], dtype=int)
         self.arms = np.array([parameter.arm for parameter in self.parameters], dtype=int)
@@ -86,15 +86,19 @@ class Vectors:
     def decode(self, row: Rows) -> dict[str, Any]:
         """The flat parameters that exist in a row."""
         return {
-            parameter.name: _from_unit(parameter.range, float(value))
-            for parameter, value in zip(self.parameters, row, strict=True)
+            parameter.name: self.value(column, value)
+            for column, (parameter, value) in enumerate(zip(self.parameters, row, strict=True))
             if not math.isnan(value)
         }
+
+    def value(self, column: int, unit: float) -> Any:
+        """The value of a parameter at a place in its column."""
+        return _from_unit(self.parameters[column].range, float(unit))
 
     def sample(self, rng: np.random.Generator, num: int, fixed: Mapping[int, float] = NOTHING) -> Rows:
         """(num, num_parameters) drawn as the space says: uniformly in each range, arms with equal chances. fixed: what
         some columns hold in all of them."""
-        return self.settle(_fix(rng.random((num, len(self))), fixed))
+        return self.settle(fix(rng.random((num, len(self))), fixed))
 
     def settle(self, rows: Rows) -> Rows:
         """Onto the grids of whole numbers and choices, and not a number where the parent says so; in place."""
@@ -120,7 +124,7 @@ class Vectors:
         # Cut off at the ends, not folded back: the best is often at an end, and nothing else leads there.
         stepped = np.clip(stepped, 0, 1 - 1e-9)
         fresh = np.where(self.choices > 0, rng.random(rows.shape), stepped)
-        return self.settle(_fix(np.where(moved, fresh, new), fixed))
+        return self.settle(fix(np.where(moved, fresh, new), fixed))
 
     def features(self, rows: Rows) -> tuple[Rows, NDArray[np.int_]]:
         """What a kernel measures distances in, (n, F), and the parameter of each column, (F,).
@@ -141,7 +145,8 @@ class Vectors:
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(rows), 0)), np.array(owner, dtype=int)
 
 
-def _fix(rows: Rows, fixed: Mapping[int, float]) -> Rows:
+def fix(rows: Rows, fixed: Mapping[int, float]) -> Rows:
+    """`rows` with the same value in some columns, in place. fixed: column and value."""
     for column, value in fixed.items():
         rows[:, column] = value
     return rows

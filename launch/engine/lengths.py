@@ -1,0 +1,58 @@
+"""How long the full training of a configuration is, where the space has a choice of lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launch.engine.vectors import Rows, Vectors
+from search_spaces.grammar import REGIME, Space
+from search_spaces.regimes import EPOCHS, regimes_of
+
+
+class Lengths:
+    """space: `Search.full_space`; vectors: its own. longest: the length of what the space says nothing of."""
+
+    def __init__(self, space: Space, vectors: Vectors, longest: int) -> None:
+        self.vectors, self.longest = vectors, longest
+        self.places = list(_places(space))
+        self.regimes = list(regimes_of(space))
+
+    def of(self, rows: Rows) -> NDArray[np.float64]:
+        """(n,) epochs of rows (n, num_parameters)."""
+        found = np.full(len(rows), float(self.longest))
+        for regime, name, node in self.places:
+            here = self._of_regime(rows, regime)
+            if name not in self.vectors.column:
+                found[here] = node
+                continue
+            column = self.vectors.column[name]
+            known = np.flatnonzero(here & ~np.isnan(rows[:, column]))
+            found[known] = [self.vectors.value(column, unit) for unit in rows[known, column]]
+        return found
+
+    def of_params(self, params: Mapping[str, Any]) -> int:
+        """Epochs of one configuration, by its flat parameters."""
+        return int(self.of(self.vectors.encode(params)[None])[0])
+
+    def shares(self, rows: Rows) -> NDArray[np.float64]:
+        """(n,) of the longest training."""
+        return self.of(rows) / self.longest
+
+    def _of_regime(self, rows: Rows, regime: str) -> NDArray[np.bool_]:
+        if not regime:
+            return np.ones(len(rows), dtype=bool)
+        drawn = rows[:, self.vectors.column[REGIME]] * len(self.regimes)
+        return np.asarray(np.floor(drawn) == self.regimes.index(regime))
+
+
+def _places(space: Space) -> Iterator[tuple[str, str, Any]]:
+    """Where a space says `epochs`: (regime, name of the parameter, range or plain value)."""
+    if EPOCHS in space:
+        yield "", EPOCHS, space[EPOCHS]
+    for name, arm in regimes_of(space).items():
+        if EPOCHS in arm:
+            yield name, f"{REGIME}/{name}/{EPOCHS}", arm[EPOCHS]

@@ -1,0 +1,109 @@
+"""Trials of different lengths: how they are compared, learned from and fitted into a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from scripted_scheduler import Driver, search
+
+from launch.engine.history import History, Ladder
+from launch.engine.lengths import Lengths
+from launch.engine.vectors import Vectors
+from launch.records import Records
+from launch.searcher import StudySearcher
+from search_spaces.grammar import Branch, Float, Int, Pick
+from search_spaces.search import Search
+
+SPACE = Branch({"probe": {"a": Pick(1, 2), "epochs": 1}, "finetune": {"lr": Float(0, 1), "epochs": Pick(4, 12)}})
+
+
+def with_regimes(space: Any = SPACE, **values: Any) -> Search:
+    return Search(task="multiclass", space=space, **{"epochs": 12, **values}).for_task("multiclass")
+
+
+@pytest.mark.parametrize(
+    ("space", "params", "epochs"),
+    [
+        (SPACE, {"regime": "probe", "regime/probe/a": 1}, 1),
+        (SPACE, {"regime": "finetune", "regime/finetune/epochs": 4}, 4),
+        (SPACE, {"regime": "finetune"}, 12),
+        ({"a": Pick(1, 2), "epochs": Int(2, 9)}, {"a": 1, "epochs": 5}, 5),
+        ({"a": Pick(1, 2), "epochs": 3}, {"a": 1}, 3),
+        ({"a": Pick(1, 2)}, {"a": 1}, 12),
+    ],
+)
+def test_the_length_of_a_configuration_is_told_by_its_space(space: Any, params: dict[str, Any], epochs: int) -> None:
+    full = with_regimes(space).full_space
+    lengths = Lengths(full, Vectors(full), 12)
+    assert lengths.of_params(params) == epochs
+    assert lengths.shares(Vectors(full).encode(params)[None]) == pytest.approx([epochs / 12])
+
+
+def test_a_value_is_known_at_the_share_of_its_own_schedule() -> None:
+    chosen = with_regimes()
+    vectors, ladder = Vectors(chosen.full_space), Ladder(4, 12)
+    history, study = History(vectors, ladder, chosen.compared), optuna.create_study(direction="maximize")
+    for params, values in (
+        ({"regime": "probe", "regime/probe/a": 1}, {1: 0.9}),
+        ({"regime": "finetune", "regime/finetune/lr": 0.5, "regime/finetune/epochs": 4}, {1: 0.1, 2: 0.2}),
+        ({"regime": "finetune", "regime/finetune/lr": 0.5, "regime/finetune/epochs": 12}, {6: 0.3}),
+    ):
+        study.enqueue_trial(params)
+        trial = study.ask()
+        chosen.draw(trial)
+        for epoch, value in values.items():
+            trial.report(value, epoch)
+    history.update(study.get_trials(), proposing=-1)
+    _, fidelity, values = history.observations(10, np.random.default_rng(0), lambda seen: seen[:, 0])
+    assert values[:, 0].tolist() == [0.9, 0.1, 0.2, 0.3]
+    # 1 of 1; 1 of 4 stands between nothing and the first rung at a third; 2 of 4 where 6 of 12 does.
+    assert fidelity.tolist() == [1.0, ladder.fidelity(3), ladder.fidelity(6), ladder.fidelity(6)]
+
+
+def test_a_trial_of_one_epoch_is_never_compared_and_is_no_bar_for_others() -> None:
+    driver = Driver(search(epochs=36))
+    for number in range(9):
+        assert driver.goes_on(f"probe{number}", 1, 0.99, epochs=1)
+    assert driver.scheduler.rungs.values == {}
+    finetunings = [driver.goes_on(f"tuned{number}", 4, value) for number, value in enumerate((0.2, 0.3, 0.1, 0.25))]
+    assert finetunings[:2] == [True, True]
+    assert driver.goes_on("weak", 1, 0.01)
+    assert not driver.scheduler.beginnings.strata[""].arrived[3][0][0] < 4  # none of the probes
+
+
+def test_a_short_trial_is_compared_where_it_has_an_epoch_near_the_rung() -> None:
+    driver = Driver(search(epochs=36))  # rungs at 4 and 12
+    driver.fill(np.linspace(0.5, 0.9, 9), 4)
+    assert driver.goes_on("three", 1, 0.1, epochs=3)  # at 12 of 36: past the first rung, at the second alone
+    assert driver.scheduler.rungs.values.keys() == {(4, ""), (12, "")}
+    assert not driver.goes_on("nine", 1, 0.1, epochs=9)  # at 4 of 36
+    assert driver.goes_on("five", 1, 0.01, epochs=5)  # at 7.2 of 36, which is nearer to the second rung
+    assert not driver.goes_on("five", 2, 0.02)
+    assert driver.scheduler.rungs.values[12, ""] == [0.02, 0.1]
+
+
+def test_trials_that_begin_alike_and_differ_in_length_are_no_repeats() -> None:
+    driver = Driver(search(epochs=36))
+    for epoch in (1, 2, 3):
+        assert driver.goes_on("long", epoch, 0.5)
+        assert driver.goes_on("short", epoch, 0.5, epochs=18)
+    driver.goes_on("same", 1, 0.5), driver.goes_on("same", 2, 0.5)
+    assert not driver.goes_on("same", 3, 0.5)
+
+
+def test_a_short_trial_fits_into_what_is_left_of_a_budget(tmp_path: Path) -> None:
+    clock = [0.0]
+    records = Records.create(tmp_path / "run", {"name": "budget"})
+    searcher = StudySearcher(with_regimes(), records, 0, None, 30.0, valid=lambda config: None, now=lambda: clock[0])
+    for name in ("one", "two"):
+        assert isinstance(searcher.suggest(name), dict)
+        searcher.on_trial_complete(name, {"epoch": 1, "seconds": 10.0, "val/accuracy": 0.5, "status": "pruned"})
+    short, long = ({"regime": "finetune", "regime/finetune/epochs": epochs} for epochs in (4, 12))
+    assert searcher._fits(short)
+    assert not searcher._fits(long)  # its first rung comes after four epochs of ten seconds
+    clock[0] = 15.0
+    assert searcher._fits({"regime": "probe", "regime/probe/a": 1})
