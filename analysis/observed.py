@@ -41,14 +41,21 @@ class Observed:
 def observed(run: Run, epoch: int | None = None) -> Observed:
     """epoch: None takes the last one that most trials reached."""
     curves = {trial.trial_id: trial.values(run.metric) for trial in run.trials}
-    lengths = sorted((max(curve) for curve in curves.values() if curve), reverse=True)
+    longest = max((max(curve) for curve in curves.values() if curve), default=0)
+    # A trial that was shorter from the start has shown all it ever will: its end stands at every later epoch too.
+    reached = {
+        trial.trial_id: longest if trial.status == "complete" else max(curves[trial.trial_id])
+        for trial in run.trials
+        if curves[trial.trial_id]
+    }
+    lengths = sorted(reached.values(), reverse=True)
     if epoch is None:
         epoch = lengths[max(0, -int(-len(lengths) * MOST // 1) - 1)] if lengths else 0
     pick = max if run.mode == "max" else min
     rows = []
     for trial in run.trials:
         curve = curves[trial.trial_id]
-        if curve and min(curve) <= epoch <= max(curve):  # a copy of another trial begins late
+        if curve and min(curve) <= epoch <= reached[trial.trial_id]:  # a copy of another trial begins late
             score = pick(value for at, value in curve.items() if at <= epoch)
             params = {name: NONE if value is None else value for name, value in trial.params.items()}
             rows.append({"trial_id": trial.trial_id, "status": trial.status, "score": score, **params})

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import optuna
 from launch.records import exists_already
 from search_spaces.errors import ConfigError, Contradiction, DataError, RunError
 from search_spaces.paths import highest, is_range, lowest, possible_values
+from search_spaces.regimes import capped, wholes
 from search_spaces.search import Search
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
@@ -106,6 +108,20 @@ def check_weights(search: Search) -> None:
             raise ConfigError(f"model.weights: no such file '{name}'. Give imagenet, none or the path of a file.")
 
 
+def with_fitting_batches(search: Search, dataset: Dataset) -> tuple[Search, tuple[str, ...]]:
+    """The search without batches that are larger than the training set, and a sentence that says so, where it has
+    smaller ones to choose from too."""
+    num_train = len(dataset.indices("train"))
+    fitting = replace(search, space=capped(search.space, "batch_size", num_train))
+    before, after = (highest(one.full_space, "batch_size") for one in (search, fitting))
+    if before == after:
+        return search, ()
+    return fitting, (
+        f"Batches of up to {before:g} images are left out, and {after:g} are the most: the training set has "
+        f"{num_train}.",
+    )
+
+
 def check_data(search: Search, dataset: Dataset) -> None:
     """Raises DataError where a batch of the space does not fit the training set, ConfigError where classes are
     merged, or a class's IoU is looked at, that the data does not have."""
@@ -139,10 +155,12 @@ def views(search: Search) -> list[View]:
     names = ("image_size", "fit_image", third)
     if any(is_range(search.full_space, name) for name in names):
         return []
-    fields = TrialConfig.model_fields
-    values = [possible_values(search.full_space, name) or [fields[name].default] for name in names]
+    fields, found = TrialConfig.model_fields, list[View]()
     view = View.of_segmenter if search.task == "segmentation" else View.of_classifier
-    found = list({one.key: one for one in (view(*each) for each in product(*values))}.values())
+    for space in wholes(search.full_space):
+        values = [possible_values(space, name) or [fields[name].default] for name in names]
+        found += [view(*each) for each in product(*values)]
+    found = list({one.key: one for one in found}.values())
     return found if len(found) <= MOST_VIEWS else []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,8 +87,9 @@ def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
     dataset = load_data(search, options)
     search = search.for_task(dataset.task)
     preflight.check_names(search)
+    search, notes = preflight.with_fitting_batches(search, dataset)
     preflight.check_data(search, dataset)
-    return search, dataset
+    return search, replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def load_data(search: Search, options: RunOptions) -> Dataset:

@@ -131,7 +131,10 @@ class Progress:
         now = [None if row is None else row["metrics"].get(self.search.metric) for row in last]
         columns: dict[str, list[str]] = {
             "trial": [trial.trial_id for trial in running],
-            "epoch": [f"{row['epoch'] if row else 0}/{self.search.epochs}" for row in last],
+            "epoch": [
+                f"{row['epoch'] if row else 0}/{trial.config.get('epochs', self.search.epochs)}"
+                for trial, row in zip(running, last, strict=True)
+            ],
             self.search.metric or "": ["" if value is None else f"{value:.4f}" for value in now],
             "best": [self._score(trial) for trial in running],
             "s/epoch": [f"{row['seconds']:.1f}" if row else "" for row in last],

@@ -17,6 +17,7 @@ from analysis.words import duration, in_words
 from launch.narrow import table_for
 from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.names import CLASS_IOU
+from search_spaces.regimes import readable
 from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE, Search
 from search_spaces.shipped import SEARCHES
 from trainables.data.words import counted
@@ -63,7 +64,7 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
         console.print(f"The terminal is too narrow for: {missing}. --json has all.", style="dim", soft_wrap=True)
     if num_competing < len(rows):
         console.print(
-            f"{num_competing} of {len(rows)} trials shown trained to the full {run.search['search']['epochs']} epochs "
+            f"{num_competing} of {len(rows)} trials shown trained to {_their_end(run)} "
             "and compete for best; the others follow by score.",
             style="dim",
         )
@@ -78,6 +79,12 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
     for row in rows:
         if row["status"] in ("failed", "diverged", "oom"):
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
+
+
+def _their_end(run: Run) -> str:
+    """What a complete trial trained."""
+    lengths = {trial.config.get("epochs", run.full_epochs) for trial in run.trials}
+    return f"the full {run.full_epochs} epochs" if lengths <= {run.full_epochs} else "the end of their own epochs"
 
 
 def _score(value: float | None) -> str:
@@ -168,7 +175,7 @@ def print_search(name: str, search: Search, console: Console) -> None:
     for column in ("parameter", "values", "only when"):
         table.add_column(column, overflow="fold")
     for parameter, node, when in walk(search.full_space):
-        table.add_row(parameter, _in_range_words(node), when)
+        table.add_row(readable(parameter), _in_range_words(node), readable(when))
     for task, space in search.space_by_task.items():
         for parameter, node, when in walk(space):
             table.add_row(parameter, _in_range_words(node), f"{task} data" + (f", {when}" if when else ""))

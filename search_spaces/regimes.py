@@ -90,14 +90,32 @@ def with_own_epochs(space: Space, epochs: int) -> dict[str, Any]:
 
 def with_epochs_set(space: Space, epochs: int) -> dict[str, Any]:
     """`space` with `epochs` where it has a choice of lengths. A plain length stays unless it is longer."""
+    return _changed(space, EPOCHS, lambda own: min(own, epochs) if isinstance(own, int) else epochs)
 
-    def shorter(part: Space) -> dict[str, Any]:
-        own = part.get(EPOCHS)
-        length = min(own, epochs) if isinstance(own, int) else epochs
-        return {**part, EPOCHS: length} if EPOCHS in part else dict(part)
 
-    result, arms = shorter(space), regimes_of(space)
-    return {**result, REGIME: Branch({name: shorter(arm) for name, arm in arms.items()})} if arms else result
+def capped(space: Space, key: str, most: int) -> dict[str, Any]:
+    """`space` without values of `key` above `most`, where that leaves any; plain values stay."""
+
+    def lower(node: Any) -> Any:
+        match node:
+            case Pick(choices=choices):
+                fitting = [choice for choice in choices if isinstance(choice, int) and choice <= most]
+                return Pick(*fitting) if fitting else node
+            case Int(low, high, log, step) if low <= most < high:
+                return Int(low, most, log, step)
+        return node
+
+    return _changed(space, key, lower)
+
+
+def _changed(space: Space, key: str, change: Callable[[Any], Any]) -> dict[str, Any]:
+    """`space` with another node under `key`, beside the regimes and in each of them, where it stands."""
+
+    def part(space: Space) -> dict[str, Any]:
+        return {**space, key: change(space[key])} if key in space else dict(space)
+
+    result, arms = part(space), regimes_of(space)
+    return {**result, REGIME: Branch({name: part(arm) for name, arm in arms.items()})} if arms else result
 
 
 def readable(text: str) -> str:
