@@ -137,6 +137,8 @@ def _full_name(seen: Observed, parameter: str) -> str:
     ending = [name for name in known if name.endswith(f"/{parameter}")]
     if len(ending) == 1:
         return ending[0]
+    if ending:
+        raise ConfigError(f"'{parameter}' is the end of {', '.join(ending)}. Give one of them in full.")
     if not known:
         raise ConfigError("the run has no choice of which two values have trials. Wait for more of them.")
     raise ConfigError(f"'{parameter}' was no choice in this run. {did_you_mean(parameter, known)}")

@@ -25,6 +25,7 @@ from analysis.load import Run
 from analysis.observed import Observed, observed, values_of
 from analysis.style import BLUE, GREY, ORANGE, plot, short
 from search_spaces.grammar import Float, Int, Pick
+from search_spaces.regimes import readable
 
 LEAST_TRIALS = 10
 MOST_TRIALS = 600  # beyond it fANOVA's forest takes many seconds and says the same
@@ -95,7 +96,7 @@ def above_chance(found: pd.DataFrame) -> list[str]:
 def importance_figure(found: pd.DataFrame) -> go.Figure:
     """Bars of both measures, the strongest parameter on top, with what chance alone gives."""
     shown = found[found["parameter"].isin(strongest(found, SHOWN))].iloc[::-1]
-    names = [short(name, 34) for name in shown["parameter"]]
+    names = [short(readable(name), 34) for name in shown["parameter"]]
     longest = 1.1 * float(max(shown["ped_anova"].max(), shown["fanova"].fillna(0.0).max()))
     return plot(
         [

@@ -12,6 +12,7 @@ from analysis.compare import label_of
 from analysis.observed import NUMBERS, Observed, values_of
 from analysis.style import BEST, GREY, RISING, plot, safe, short, status_colour
 from search_spaces.grammar import Float, Int, Pick
+from search_spaces.regimes import readable
 
 MOST_POINTS = 2000
 LEAST_POINTS = 12  # for a surface
@@ -107,7 +108,7 @@ def parallel_figure(seen: Observed, names: list[str], metric: str, mode: str) ->
         )  # fmt: skip
     figure = plot(traces, height=430, hovermode=False)
     figure.update_xaxes(
-        tickvals=list(range(len(axes))), ticktext=[short(name.replace("/", " "), 22) for name in axes],
+        tickvals=list(range(len(axes))), ticktext=[short(readable(name).replace("/", " "), 22) for name in axes],
         showgrid=True, zeroline=False, range=[-0.4, len(axes) - 0.6],
     )  # fmt: skip
     figure.update_yaxes(visible=False, range=[-0.2, 1.08])
@@ -161,7 +162,7 @@ def _place(value: Any, node: Float | Int | Pick, row: int) -> float:
 
 
 def _axis(name: str, node: Float | Int | Pick) -> dict[str, Any]:
-    axis: dict[str, Any] = {"title": {"text": safe(name), "standoff": 8}, "automargin": True}
+    axis: dict[str, Any] = {"title": {"text": safe(readable(name)), "standoff": 8}, "automargin": True}
     if isinstance(node, Pick):
         labels = [short(label_of(choice), 18) for choice in node.choices]
         return {**axis, "tickvals": list(range(len(labels))), "ticktext": labels, "range": [-0.5, len(labels) - 0.5]}

@@ -118,11 +118,17 @@ def _changed(space: Space, key: str, change: Callable[[Any], Any]) -> dict[str, 
     return {**result, REGIME: Branch({name: part(arm) for name, arm in arms.items()})} if arms else result
 
 
+def within(name: str) -> tuple[str, str]:
+    """A parameter's regime, "" for none, and its name there."""
+    root, _, below = name.partition("/")
+    regime, slash, rest = below.partition("/")
+    return (regime, rest) if root == REGIME and slash else ("", name)
+
+
 def readable(text: str) -> str:
     """A parameter's name, or a condition on one, for people: `regime/probe/model/freeze` is `probe: model/freeze`."""
-    root, _, below = text.partition("/")
-    regime, slash, rest = below.partition("/")
-    return f"{regime}: {rest}" if root == REGIME and slash else text
+    regime, rest = within(text)
+    return f"{regime}: {rest}" if regime else rest
 
 
 def _with_arms(space: Space, arms: Mapping[str, Space]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from analysis.slices import contour_figure, contour_pairs, parallel_figure, slic
 from analysis.spent import progress_figure
 from analysis.timeline import failures, timeline, timeline_figure
 from analysis.tradeoff import tradeoff_figures
+from search_spaces.regimes import readable, within
 
 # What people ask first, and what it is called.
 ASKED = {
@@ -88,7 +89,9 @@ def _importance(run: Run, seen: Observed, plots: Plots) -> Section:
     above = above_chance(found)
     section.sentences = [
         seen.sentence(),
-        f"Above what chance alone would give: {', '.join(above)}." if above else "Nothing stands above chance yet.",
+        f"Above what chance alone would give: {', '.join(map(readable, above))}."
+        if above
+        else "Nothing stands above chance yet.",
     ]
     section.plots = [
         plots.add(
@@ -99,11 +102,12 @@ def _importance(run: Run, seen: Observed, plots: Plots) -> Section:
     ]  # fmt: skip
     names = strongest(found, NUM_SLICES)
     section.grid = [
-        plots.add(f"slice-{number}", slice_figure(seen, name, run.metric), name) for number, name in enumerate(names)
+        plots.add(f"slice-{number}", slice_figure(seen, name, run.metric), readable(name))
+        for number, name in enumerate(names)
     ]
     section.grid += [
         plots.add(
-            f"contour-{number}", contour_figure(seen, *pair, run.metric, run.mode), " and ".join(pair),
+            f"contour-{number}", contour_figure(seen, *pair, run.metric, run.mode), " and ".join(map(readable, pair)),
             f"Colour: mean {run.metric} of the trials nearby.",
         )
         for number, pair in enumerate(contour_pairs(seen, strongest(found, 12)))
@@ -117,15 +121,17 @@ def _importance(run: Run, seen: Observed, plots: Plots) -> Section:
 def _comparisons(run: Run, seen: Observed, plots: Plots) -> Section:
     section = Section("compare", "One against another")
     names = choices(seen)
-    for number, name in enumerate([*(one for one in ASKED if one in names), *_other_choices(names)]):
+    asked = [name for one in ASKED for name in names if within(name)[1] == one]
+    for number, name in enumerate([*asked, *_other_choices(names)]):
         table = compare_of(run, seen, name)
         rows = _plain(table, [label_of(value) for value in table["value"]])
-        title, caption = ASKED.get(name, name), _behind(rows)
+        regime, own = within(name)
+        title, caption = ASKED.get(own, own) + (f" ({regime})" if regime else ""), _behind(rows)
         section.grid.append(plots.add(f"compare-{number}", effects_figure(rows, run.metric), title, caption))
     switches = []
     for name in (one for one in names if _is_switch(one, seen)):
         table = compare_of(run, seen, name)
-        rows = _plain(table, [name.removeprefix("augment/")] * len(table))
+        rows = _plain(table, [within(name)[1].removeprefix("augment/")] * len(table))
         switches += [row for row in rows if str(row["value"]) == "True"]
     if switches:
         switches.sort(key=lambda row: -row["effect"] if run.mode == "max" else row["effect"])
@@ -145,12 +151,12 @@ def _comparisons(run: Run, seen: Observed, plots: Plots) -> Section:
 
 def _other_choices(names: list[str]) -> list[str]:
     """Further choices that every configuration has, such as the batch size; not those inside an arm."""
-    return [name for name in names if name not in ASKED and name.count("/") == 0][:6]
+    return [name for name in names if (own := within(name)[1]) not in ASKED and own.count("/") == 0][:6]
 
 
 def _is_switch(name: str, seen: Observed) -> bool:
     values = set(map(str, getattr(seen.ranges[name], "choices", ())))
-    return name.startswith("augment/") and values == {"True", "False"}
+    return within(name)[1].startswith("augment/") and values == {"True", "False"}
 
 
 def _plain(table: pd.DataFrame, labels: list[str]) -> list[dict[str, Any]]:

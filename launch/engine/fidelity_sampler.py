@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
 from launch.engine.compromise import Compromise, by_ranks
-from launch.engine.cost import CostModel
+from launch.engine.cost import CostModel, WholeCosts
 from launch.engine.history import History, Ladder, Vector
 from launch.engine.surrogate import Observations, Prior, Surrogate, doubted, expected_improvement, fit, normal_scores
 from launch.engine.vectors import Rows, Vectors, fix
@@ -34,8 +33,7 @@ MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
 MAX_DISTANCE = 0.36  # see `_nearness`, which takes so much from the logarithm of the gain:
 NEARNESS = 8.0
-COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a full one) to this power,
-REGIME_COST = 0.0  # and by what the trials of its regime usually take to this one
+COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a trial) to this power
 
 
 class FidelitySampler(optuna.samplers.BaseSampler):
@@ -160,27 +158,6 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         counts = self.vectors.choices[drawn]
         return dict(zip(drawn, (rng.integers(counts) + 0.5) / counts, strict=True))
 
-    def _log_cost(self) -> Callable[[Rows, Rows], Vector]:
-        """What is taken from the logarithm of the gain of rows, by their features: see COST and REGIME_COST."""
-        cost, (known, log_seconds) = self.cost(), self.history.costs(MAX_OBSERVED)
-        count = max(1, int(self.vectors.choices[self.regime])) if self.regime >= 0 else 1
-        totals = log_seconds + np.log(self.lengths.shares(known))
-        usual = np.zeros(count)
-        if count > 1 and len(known):
-            of = self._regime_of(known)
-            usual = np.array([totals[of == one].mean() if (of == one).any() else totals.mean() for one in range(count)])
-
-        def of_rows(rows: Rows, features: Rows) -> Vector:
-            whole = cost.log_seconds(features) + np.log(self.lengths.shares(rows))
-            return COST * whole - (COST - REGIME_COST) * usual[self._regime_of(rows)]
-
-        return of_rows
-
-    def _regime_of(self, rows: Rows) -> NDArray[np.int_]:
-        if self.regime < 0:
-            return np.zeros(len(rows), dtype=int)
-        return np.floor(rows[:, self.regime] * self.vectors.choices[self.regime]).astype(int)
-
     def _most_promising(self, rng: np.random.Generator) -> Rows:
         several = self.num_objectives > 1
         weights = rng.dirichlet(np.ones(self.num_objectives)) if several else np.ones(1)
@@ -206,7 +183,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
         drawn = self._drawn_choices(rng)
         fixed = {**drawn, **self._only_open(rng)}
-        log_cost = self._log_cost()
+        cost = WholeCosts(self.cost(), self.lengths, *self.history.costs(MAX_OBSERVED))
 
         def worth(candidates: Rows) -> Rows:
             seen = self.vectors.features(candidates)[0]
@@ -217,7 +194,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
             else:
                 gain = compromise.gain(seen)
-            return gain - log_cost(candidates, seen) - repeated
+            return gain - COST * cost.log_seconds(candidates, seen) - repeated
 
         rate = min(0.5, 2.5 / len(self.vectors))
         best = rows[np.argsort(-expected, kind="stable")[:10]]

@@ -25,7 +25,7 @@ class Lengths:
         """(n,) epochs of rows (n, num_parameters)."""
         found = np.full(len(rows), float(self.longest))
         for regime, name, node in self.places:
-            here = self._of_regime(rows, regime)
+            here = self.regime_of(rows) == (self.regimes.index(regime) if regime else 0)
             if name not in self.vectors.column:
                 found[here] = node
                 continue
@@ -42,11 +42,12 @@ class Lengths:
         """(n,) of the longest training."""
         return self.of(rows) / self.longest
 
-    def _of_regime(self, rows: Rows, regime: str) -> NDArray[np.bool_]:
-        if not regime:
-            return np.ones(len(rows), dtype=bool)
-        drawn = rows[:, self.vectors.column[REGIME]] * len(self.regimes)
-        return np.asarray(np.floor(drawn) == self.regimes.index(regime))
+    def regime_of(self, rows: Rows) -> NDArray[np.int_]:
+        """(n,) the number of each row's regime; 0 in a space without regimes."""
+        if not self.regimes:
+            return np.zeros(len(rows), dtype=int)
+        drawn = np.nan_to_num(rows[:, self.vectors.column[REGIME]])  # a record of another space may say none
+        return np.floor(drawn * len(self.regimes)).astype(int)
 
 
 def _places(space: Space) -> Iterator[tuple[str, str, Any]]:
