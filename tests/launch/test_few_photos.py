@@ -1,0 +1,70 @@
+"""A search on fewer photos than its largest batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import make_photos
+
+from launch.preflight import views
+from launch.prepare import RunOptions, prepared
+from search_spaces.errors import DataError
+from search_spaces.grammar import Branch, Int, Pick
+from search_spaces.paths import possible_values
+from search_spaces.search import Search
+from search_spaces.shipped import SEARCHES
+
+MODEL = {"backbone": "test_resnet", "weights": "none"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """50 of two classes, of which 40 are trained on."""
+    return make_photos(tmp_path_factory.mktemp("few") / "photos", {"a": 25, "b": 25})
+
+
+def of_batches(batch_size: object) -> Search:
+    common = {"model": MODEL, "optimizer": {"name": "adam", "lr": 1e-3}, "image_size": 16}
+    regimes = Branch({"probe": {"epochs": 1, "batch_size": 16}, "finetune": {"batch_size": batch_size}})
+    return Search(task="binary", space={"regime": regimes, **common}, epochs=4)
+
+
+def test_larger_batches_than_the_training_set_are_left_out_and_that_is_said(photos: Path) -> None:
+    search, dataset = prepared(of_batches(Pick(8, 32, 64, 128)), RunOptions(str(photos)))
+    assert len(dataset.indices("train")) == 40
+    assert possible_values(search.full_space, "batch_size") == [16, 8, 32]
+    note = "Batches of up to 128 images are left out, and 32 are the most: the training set has 40."
+    assert note in dataset.notes
+    search, _ = prepared(of_batches(Int(8, 64)), RunOptions(str(photos)))
+    assert search.full_space["regime"].arms["finetune"]["batch_size"] == Int(8, 40)
+
+
+def test_a_search_whose_batches_fit_is_left_as_it_is(photos: Path) -> None:
+    asked = of_batches(Pick(8, 32))
+    search, dataset = prepared(asked, RunOptions(str(photos)))
+    assert search == asked.for_task("binary")
+    assert not any("Batches" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("batch_size", [64, Pick(64, 128)])
+def test_where_no_batch_fits_the_search_is_refused(photos: Path, batch_size: object) -> None:
+    with pytest.raises(DataError, match="the training set has 40"):
+        prepared(of_batches(batch_size), RunOptions(str(photos)))
+
+
+@pytest.mark.parametrize("name", [name for name, search in SEARCHES.items() if search.task == "classification"])
+def test_the_shipped_searches_take_fifty_photos(photos: Path, name: str) -> None:
+    asked = SEARCHES[name].with_set({"model.backbone": "test_resnet", "model.weights": "none"})
+    search, _ = prepared(asked, RunOptions(str(photos)))
+    assert max(possible_values(search.full_space, "batch_size")) == 32
+
+
+def test_images_are_kept_at_the_sizes_of_each_regime() -> None:
+    sizes = {"probe": {"image_size": 32, "fit_image": "squash"}, "finetune": {"image_size": Pick(16, 24)}}
+    space = {**of_batches(8).space, "regime": Branch(sizes)}
+    space.pop("image_size")
+    found = views(replace(of_batches(8), space=space).for_task("binary"))
+    assert sorted(view.crop for view in found if view.crop is not None) == [16, 24]
+    assert [view.side for view in found if view.squash] == [32]
