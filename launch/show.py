@@ -17,6 +17,7 @@ from analysis.words import duration, in_words
 from launch.narrow import table_for
 from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.names import CLASS_IOU
+from search_spaces.paths import lowest
 from search_spaces.regimes import readable
 from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE, Search
 from search_spaces.shipped import SEARCHES
@@ -166,7 +167,7 @@ def print_search(name: str, search: Search, console: Console) -> None:
     compared = ", ".join(search.objectives) or search.metric or goals
     console.print(f"task {search.task}; compares {compared}", soft_wrap=True)
     console.print(
-        f"{search.epochs} epochs a full trial; compared from epoch {search.grace_epochs} on, the best "
+        f"{_lengths(search)} epochs a full trial; compared from epoch {search.grace_epochs} on, the best "
         f"1/{search.reduction_factor} of each rung goes on; {search.num_trials or 50} trials unless told otherwise; "
         f"sampler {search.sampler}, pruner {search.pruner}\n",
         soft_wrap=True,
@@ -180,6 +181,12 @@ def print_search(name: str, search: Search, console: Console) -> None:
         for parameter, node, when in walk(space):
             table.add_row(parameter, _in_range_words(node), f"{task} data" + (f", {when}" if when else ""))
     console.print(table)
+
+
+def _lengths(search: Search) -> str:
+    """Of full trials: `12`, or `1 to 12` where they differ."""
+    shortest = lowest(search.full_space, "epochs") or search.epochs
+    return f"{shortest:g} to {search.epochs}" if shortest < search.epochs else str(search.epochs)
 
 
 def print_export(written: Exported, out: Path, console: Console, graphs: Sequence[Written] = ()) -> None:

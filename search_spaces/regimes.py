@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 from search_spaces.errors import ConfigError
 from search_spaces.grammar import REGIME, Branch, Float, Int, Maybe, Pick, Space, encode
 from search_spaces.names import pick
-from search_spaces.paths import merged, set_path
+from search_spaces.paths import highest, merged, set_path
 
 EPOCHS = "epochs"
 
@@ -80,6 +80,15 @@ def with_regime(space: Space, config: Mapping[str, Any]) -> Mapping[str, Any]:
     return max(named, key=lambda one: len(encode(space, one)))
 
 
+def of_these_regimes(
+    configs: Sequence[Mapping[str, Any]], before: Space, after: Space
+) -> tuple[Mapping[str, Any], ...]:
+    """Those of `configs` whose regime, by the space `before`, is still one of the space `after`."""
+    left = set(regimes_of(after)) or {after.get(REGIME)}
+    named = [(config, with_regime(before, config).get(REGIME)) for config in configs]
+    return tuple(config for config, regime in named if regime is None or regime in left)
+
+
 def with_own_epochs(space: Space, epochs: int) -> dict[str, Any]:
     """`space` in which every trial has a length: its own, or `epochs`."""
     arms = regimes_of(space)
@@ -89,8 +98,10 @@ def with_own_epochs(space: Space, epochs: int) -> dict[str, Any]:
 
 
 def with_epochs_set(space: Space, epochs: int) -> dict[str, Any]:
-    """`space` with `epochs` where it has a choice of lengths. A plain length stays unless it is longer."""
-    return _changed(space, EPOCHS, lambda own: min(own, epochs) if isinstance(own, int) else epochs)
+    """`space` with `epochs` in place of its longest trials and of each choice of lengths. Shorter ones that are no
+    choice, such as the single epoch of a probe, stay."""
+    longest = highest(space, EPOCHS)
+    return _changed(space, EPOCHS, lambda own: min(own, epochs) if isinstance(own, int) and own < longest else epochs)
 
 
 def capped(space: Space, key: str, most: int) -> dict[str, Any]:

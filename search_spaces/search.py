@@ -14,6 +14,7 @@ from search_spaces.objectives import Objective, parse_objectives
 from search_spaces.paths import check_names, highest, set_path
 from search_spaces.regimes import (
     laid_over,
+    of_these_regimes,
     regimes_of,
     set_in_regimes,
     settled,
@@ -164,7 +165,7 @@ class Search:
             else:
                 space = set_in_regimes(laid_over(search.space, search.fixed), key, value)
                 search = replace(search, space=space, fixed={})
-        return search
+        return replace(search, warm_start=of_these_regimes(self.warm_start, self.space, search.space))
 
     @property
     def compared(self) -> tuple[Objective, ...]:

@@ -66,15 +66,15 @@ class Searching:
         trial = RayTrial(name, proposal)
         self.scheduler.on_trial_add(None, trial)
         self.records.started(ours)
-        status, last = "complete", {}
+        status, last, full = "complete", {}, config["epochs"]
         for epoch, value in enumerate(self.curve(config), start=1):
             if not math.isfinite(value):
                 status, last = "diverged", {"status": "diverged", "reason": "", "done": True}
                 break
             row = {"epoch": epoch, "metrics": {METRIC: value}, "seconds": 1.0, **self.costs(config)}
-            last = {**row, METRIC: value, "status": "complete" if epoch == EPOCHS else "running"}
+            last = {**row, METRIC: value, "status": "complete" if epoch == full else "running"}
             self.records.epoch({"trial_id": ours, **row})
-            if epoch == EPOCHS:
+            if epoch == full:
                 break
             if self.scheduler.on_trial_result(None, trial, last) == "STOP":
                 status = "pruned"

@@ -98,7 +98,7 @@ def test_once_a_regime_is_spent_the_model_proposes_of_the_others(
     def unasked(tried: Tried, chance: random.Random) -> None:
         raise AssertionError("drawn by chance")
 
-    running = Searching(tmp_path / "run", SEARCH, lambda config: [0.5], valid=odd)
+    running = Searching(tmp_path / "run", SEARCH, Photos(0.05).curve, valid=odd)
     tried = running.searcher.proposals.tried
     for backbone in BACKBONES:
         for size in SIZES[:2]:
@@ -109,3 +109,14 @@ def test_once_a_regime_is_spent_the_model_proposes_of_the_others(
     assert tried.spent() == {"probe"}
     monkeypatch.setattr(Tried, "untried", unasked)
     assert {running.propose(f"then-{number}")["config"]["regime"] for number in range(20)} == {"finetune"}
+
+
+def test_a_search_with_regimes_that_is_resumed_proposes_what_it_would_have(tmp_path: Path) -> None:
+    whole = Searching(tmp_path / "whole", SEARCH, Photos(0.05).curve)
+    expected = [whole.step() for _ in range(26)]
+    parts: list[dict[str, Any]] = []
+    for count in (11, 8, 7):
+        running = Searching(tmp_path / "parts", SEARCH, Photos(0.05).curve)
+        parts += [running.step() for _ in range(count)]
+    assert parts == expected
+    assert {config["epochs"] for config in expected} == {1, 4, 8, 12}

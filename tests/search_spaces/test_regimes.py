@@ -193,10 +193,21 @@ def test_the_spaces_own_lengths_win_and_none_is_longer_than_the_searchs() -> Non
     assert {config["epochs"] for config in drawn(some)} == {1, 5}
 
 
+def test_first_trials_of_a_regime_that_is_left_out_are_left_out_with_it() -> None:
+    first = ({"regime": "probe", "views": 2}, {"model": {"freeze": "none"}}, {"regime": "finetune"}, {"views": 1})
+    chosen = search(warm_start=first)
+    assert chosen.with_set({"regime": "finetune"}).warm_start == (first[1], first[2])
+    assert chosen.with_set({"regime": "probe"}).warm_start == (first[0], first[3])
+    assert chosen.with_set({"image_size": 64}).warm_start == first
+
+
 def test_setting_the_epochs_sets_every_length_that_is_a_choice() -> None:
     for epochs, lengths in ((30, {1, 30}), (6, {1, 6}), (1, {1})):
         chosen = search().with_set({"epochs": epochs})
         assert chosen.epochs == epochs
         assert {config["epochs"] for config in drawn(chosen)} == lengths
         assert set(regimes_of(chosen.full_space)) == {"probe", "finetune"}
-    assert {config["epochs"] for config in drawn(search({"epochs": Pick(2, 4)}).with_set({"epochs": 3}))} == {3}
+    for plain in ({"epochs": Pick(2, 4)}, {"epochs": 5}):
+        assert {config["epochs"] for config in drawn(search(plain).with_set({"epochs": 3}))} == {3}
+    two = search(Branch({"a": {"epochs": 1}, "b": {"epochs": 12}}))
+    assert {config["epochs"] for config in drawn(two.with_set({"epochs": 30}))} == {1, 30}
