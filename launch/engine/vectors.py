@@ -2,12 +2,13 @@
 
 One column a parameter, in the order of `draw`; not a number where the parameter does not exist, because another arm was
 drawn. The model sees `features`: numbers as they are, choices as one column each, what does not exist in the middle.
+A parameter that several regimes have is one to the model: what a probe says of a backbone counts for fine-tuning it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
+from search_spaces.regimes import within
 
 Rows: TypeAlias = NDArray[np.float64]
 
@@ -35,6 +37,16 @@ class Parameter:
     def num_choices(self) -> int:
         """0 for a number."""
         return len(self.range.choices) if isinstance(self.range, Pick) else 0
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the model sees as one parameter. columns: of it in each regime, the first of which it is known by; numbers:
+    for each of them, which of all `count` choices each of its own is."""
+
+    columns: list[int]
+    count: int
+    numbers: list[NDArray[np.int_]]
 
 
 def parameters(space: Space) -> list[Parameter]:
@@ -71,6 +83,7 @@ class Vectors:
         self.arms = np.array([parameter.arm for parameter in self.parameters], dtype=int)
         self.choices = np.array([parameter.num_choices for parameter in self.parameters], dtype=int)
         self.grid = np.array([_grid_size(parameter.range) for parameter in self.parameters])
+        self.seen = list(_seen(self.parameters))
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -133,16 +146,36 @@ class Vectors:
         as SMAC does: it adds nothing between two rows that lack it.
         """
         blocks, owner = [], []
-        for column, count in enumerate(self.choices):
-            values = rows[:, column]
-            if count == 0:
-                blocks.append(np.where(np.isnan(values), 0.5, values)[:, None])
-                owner.append(column)
-            elif count > 1:
-                chosen = np.floor(np.nan_to_num(values, nan=-1.0) * count)
-                blocks.append((chosen[:, None] == np.arange(count)) / math.sqrt(2))
-                owner.extend([column] * count)
+        for seen in self.seen:
+            chosen = np.full(len(rows), -1.0 if seen.count else 0.5)
+            for column, numbers in zip(seen.columns, seen.numbers, strict=True):
+                here = ~np.isnan(rows[:, column])
+                values = rows[here, column]
+                chosen[here] = numbers[np.floor(values * len(numbers)).astype(int)] if seen.count else values
+            if seen.count == 0:
+                blocks.append(chosen[:, None])
+                owner.append(seen.columns[0])
+            elif seen.count > 1:
+                blocks.append((chosen[:, None] == np.arange(seen.count)) / math.sqrt(2))
+                owner.extend([seen.columns[0]] * seen.count)
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(rows), 0)), np.array(owner, dtype=int)
+
+
+def _seen(parameters: Sequence[Parameter]) -> Iterator[_Seen]:
+    """Numbers are shared where their ranges are the same, choices always: each value is one choice of all."""
+    groups: dict[object, list[int]] = {}
+    for column, parameter in enumerate(parameters):
+        kind = parameter.range if parameter.num_choices == 0 else "choices"
+        groups.setdefault((within(parameter.name)[1], kind), []).append(column)
+    for columns in groups.values():
+        own = [getattr(parameters[column].range, "choices", ()) for column in columns]
+        all_of = {(type(choice), choice): None for choices in own for choice in choices} if len(own) > 1 else {}
+        place = {choice: number for number, choice in enumerate(all_of)}
+        numbers = [
+            np.array([place.get((type(choice), choice), number) for number, choice in enumerate(choices)], dtype=int)
+            for choices in own
+        ]
+        yield _Seen(columns, len(all_of) or len(own[0]), numbers)
 
 
 def fix(rows: Rows, fixed: Mapping[int, float]) -> Rows:

@@ -220,3 +220,25 @@ def test_a_plain_value_beside_ranges_survives_the_way_there_and_back() -> None:
         config = draw(space, optuna.trial.FixedTrial(vectors.decode(row)))
         assert config["model"]["weights"] == "none"
         assert encode(space, config) == pytest.approx(vectors.decode(row))
+
+
+def test_regimes_share_what_the_model_sees_of_a_parameter_that_several_have() -> None:
+    space = {
+        "regime": Branch(
+            {
+                "probe": {"backbone": Pick("a", "b"), "size": Int(1, 4), "l2": Float(0, 1)},
+                "finetune": {"backbone": Pick("b", "c"), "size": Int(1, 8), "l2": Float(0, 1)},
+            }
+        )
+    }
+    vectors = Vectors(space)
+    probe, tuned = (
+        vectors.encode({"regime": name, f"regime/{name}/backbone": "b", f"regime/{name}/l2": 0.25})
+        for name in ("probe", "finetune")
+    )
+    (one, other), owner = vectors.features(np.stack([probe, tuned]))
+    names = [vectors.parameters[column].name for column in owner]
+    differing = {name for name, mine, theirs in zip(names, one, other, strict=True) if mine != theirs}
+    assert differing == {"regime"}  # "b" is the same backbone, and 0.25 of the same range the same strength
+    assert names.count("regime/probe/backbone") == 3  # a, b, c
+    assert {"regime/probe/size", "regime/finetune/size"} <= set(names)  # of two ranges: two parameters
