@@ -84,7 +84,7 @@ def of_these_regimes(
     configs: Sequence[Mapping[str, Any]], before: Space, after: Space
 ) -> tuple[Mapping[str, Any], ...]:
     """Those of `configs` whose regime, by the space `before`, is still one of the space `after`."""
-    left = set(regimes_of(after)) or {after.get(REGIME)}
+    left = [*regimes_of(after), after.get(REGIME)]
     named = [(config, with_regime(before, config).get(REGIME)) for config in configs]
     return tuple(config for config, regime in named if regime is None or regime in left)
 
