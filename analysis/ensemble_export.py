@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.ensemble import ENSEMBLE_FILE, weights_of
+from analysis.ensemble import ENSEMBLE_FILE
 from analysis.export import MEMBERS, write_export
+from analysis.kept import weights_of
 from analysis.load import Run
 from analysis.manifest import written_whole
 from analysis.shapes import value_at

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from search_spaces.errors import RunError
 from trainables.config import TrialConfig
@@ -19,19 +20,35 @@ from trainables.tasks import TASKS
 
 def load_models(config: TrialConfig, num_classes: int, files: Sequence[Path], device: torch.device) -> list[Model]:
     """A model per file of weights, ready to predict. Raises RunError where one does not fit the configuration."""
-    models = []
-    for file in files:
-        # Every weight comes from the file: nothing is fetched, whatever the training started from.
-        from_scratch = config.model.model_copy(update={"weights": "none"})
-        model = build_model(from_scratch, TASKS[config.task].num_outputs(num_classes), config.image_size)
-        try:
-            model.load_state_dict(load_file(file))
-        except Exception as error:
-            first = next(iter(str(error).splitlines()), type(error).__name__)
-            raise RunError(f"{file}: does not fit its configuration ({first}). Export the trial anew.") from None
-        model = model.to(device).eval()
-        models.append(model.to(memory_format=torch.channels_last) if config.channels_last else model)
-    return models
+    return [model_with(read_weights(file), config, num_classes, device, file) for file in files]
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Tensors by name, on the CPU. Raises RunError where the file is none of weights."""
+    try:
+        return load_file(file)
+    except Exception as error:
+        raise _does_not_fit(file, error) from None
+
+
+def model_with(
+    weights: Mapping[str, Tensor], config: TrialConfig, num_classes: int, device: torch.device, origin: object
+) -> Model:
+    """A model of these weights, which come from `origin`, ready to predict. Raises RunError where they do not fit."""
+    # Every weight is given: nothing is fetched, whatever the training started from.
+    from_scratch = config.model.model_copy(update={"weights": "none"})
+    model = build_model(from_scratch, TASKS[config.task].num_outputs(num_classes), config.image_size)
+    try:
+        model.load_state_dict(weights)
+    except Exception as error:
+        raise _does_not_fit(origin, error) from None
+    model = model.to(device).eval()
+    return model.to(memory_format=torch.channels_last) if config.channels_last else model
+
+
+def _does_not_fit(origin: object, error: Exception) -> RunError:
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    return RunError(f"{origin}: does not fit its configuration ({first}). Export the trial anew.")
 
 
 def evaluate_files(
