@@ -164,7 +164,9 @@ def _how_found(facts: Facts) -> Iterator[str]:
     seconds = sum(trial.seconds for trial in facts.run.trials)
     budget = options.get("budget_s")
     goals = search.get("objectives") or [f"{search.get('metric')} ({search.get('mode')})"]
-    yield f"- trial {facts.metrics.get('trial_id')} of the run `{facts.run.run_dir.name}`"
+    soup = facts.metrics.get("soup")
+    which = f"the mean of the weights of {', '.join(soup)}" if soup else f"trial {facts.metrics.get('trial_id')}"
+    yield f"- {which} of the run `{facts.run.run_dir.name}`"
     yield f"- trials: {len(facts.run.trials)} ({', '.join(f'{n} {status}' for status, n in counts.items())})"
     yield f"- trained in all: {epochs} epochs, {seconds / 3600:.2f} hours of trials"
     if budget:
@@ -190,8 +192,9 @@ def _limits(facts: Facts) -> Iterator[str]:
         yield "- Its probabilities were not calibrated."
     if facts.run is not None:
         judged = sum(bool(trial.epochs) for trial in facts.run.trials)
+        what = "It was mixed of the best" if facts.metrics.get("soup") else "It is the best"
         yield (
-            f"- It is the best of {judged} trials, at its best epoch, on the very images that are scored above: the "
+            f"- {what} of {judged} trials, at its best epoch, on the very images that are scored above: the "
             "scores are somewhat too good, and the intervals do not show by how much."
         )
     else:

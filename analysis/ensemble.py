@@ -77,7 +77,13 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
     kept, or where their predictions are not those of this data.
     """
     notes: list[str] = []
-    best_first = alike(data, kept_models(run, num_trials), notes)
+    kept = kept_models(run, num_trials)
+    if len(kept) < 2:
+        raise RunError(
+            f"{run.run_dir}: keeps {len(kept)} models, and an ensemble takes two. Search with a larger --keep-trials, "
+            "or with --set keep_best=3, which keeps three epochs of each trial."
+        )
+    best_first = alike(data, kept, notes)
     members = side_by_side(data, best_first)
     num_images = len(data.dataset.indices("val"))
     if num_images < FEWEST_IMAGES:

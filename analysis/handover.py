@@ -24,6 +24,7 @@ from analysis.exported import ExportedModel, load_export
 from analysis.graphs import Written, write_graphs
 from analysis.load import Run
 from analysis.preprocessing import preprocessing
+from analysis.recommended import PREDICTIONS_FILE
 from analysis.resizing import compare
 from analysis.run_source import source_of
 from search_spaces.errors import InputError, RunError
@@ -55,6 +56,20 @@ def hand_over_trial(
     named: where the user says that the run's data is, None for where the run says.
     """
     folder = trial_folder(run.run_dir, "predictions", exported.trial_id)
+    files = [folder / f"epoch-{epoch:04d}.npz" for epoch in exported.epochs]
+    return hand_over(out, _data_or_why(run, out, named), files, run, onnx=onnx, pt2=pt2)
+
+
+def hand_over_soup(
+    run: Run, out: Path, *, onnx: bool = False, pt2: bool = False, named: str | None = None
+) -> list[Written]:
+    """Complete what `write_soup` wrote to `out`, as `hand_over_trial` does a trial."""
+    files = [run.run_dir / PREDICTIONS_FILE]
+    return hand_over(out, _data_or_why(run, out, named), files, run, onnx=onnx, pt2=pt2)
+
+
+def _data_or_why(run: Run, out: Path, named: str | None) -> TrialData | str:
+    """The data that a run's export was judged on, or why it cannot be had."""
     config = load_config(out / "config.yaml")
     options = run.search.get("options", {})
     try:
@@ -68,11 +83,9 @@ def hand_over_trial(
             short_side_px=cached_short_side(config),
             cache_dir=cache_dir,
         )
-        data: TrialData | str = TrialData(dataset, images)
+        return TrialData(dataset, images)
     except InputError as error:
-        data = str(error).rstrip(".")
-    files = [folder / f"epoch-{epoch:04d}.npz" for epoch in exported.epochs]
-    return hand_over(out, data, files, run, onnx=onnx, pt2=pt2)
+        return str(error).rstrip(".")
 
 
 def hand_over(

@@ -42,7 +42,7 @@ class Kept:
 def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
     """Return every kept epoch of the best trials that have one, the best epoch first.
 
-    num_trials: only of so many of the best trials. Raises RunError where fewer than two are kept.
+    num_trials: only of so many of the best trials. Raises RunError where predictions cannot be read.
     """
     found: list[Kept] = []
     trials = 0
@@ -71,11 +71,6 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
         trials += 1
         if trials == num_trials:
             break
-    if len(found) < 2:
-        raise RunError(
-            f"{run.run_dir}: keeps {len(found)} models, and an ensemble takes two. Search with a larger --keep-trials, "
-            "or with --set keep_best=3, which keeps three epochs of each trial."
-        )
     sign = 1 if run.mode == "max" else -1
     return sorted(found, key=lambda one: -sign * one.value)
 
@@ -93,7 +88,7 @@ def _predictions(run: Run, trial_id: str, epoch: int) -> dict[str, np.ndarray]:
 def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]:
     """Those that predict the same classes as the first; a note says how many do not.
 
-    Raises RunError where predictions are not those of this data.
+    kept: one at least. Raises RunError where predictions are not those of this data.
     """
     dataset = data.dataset
     classes = output_classes(kept[0].config, dataset.classes)

@@ -170,7 +170,7 @@ SEARCH: Mapping[str, Check] = {
 }
 
 
-COMBINE = ("mean probability", "vote")  # what `choose_ensemble` may have told
+COMBINE = ("mean probability", "vote", "mean weights")  # the last of a soup
 ENSEMBLE: Mapping[str, Check] = {
     "combine": lambda value: value in COMBINE,
     "threshold": lambda value: is_number(value) and 0 <= value <= 1,

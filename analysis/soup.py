@@ -85,31 +85,29 @@ def cook(
     kept: models of the same classes, the best first. left_s: seconds that are left.
     """
     having = ingredients(kept)
+    if not having:
+        return []
     sign = 1 if run.mode == "max" else -1
     found: list[Soup] = []
-    chosen, took_s = having[:1], 0.0
+    chosen, best, took_s = having[:1], having[0].value, 0.0
     for one in having[1:]:
         began = time.monotonic()
-        if left_s() <= took_s:
+        if left_s() <= took_s:  # the next one would take as long, and be lost
             break
         try:
             soup = Soup((*chosen, one), _taste(run, data, [*chosen, one], device, left_s))
         except Interrupted:
             break
+        except RunError:  # of another shape, as some networks have at another image size; or no longer there
+            continue
         value = soup.judged.metrics.get(run.metric)
         if value is None:
             break
-        best = having[0].value if len(chosen) == 1 else found_value(found, chosen, run.metric)
         found.append(soup)
         if sign * value >= sign * best:
-            chosen = [*chosen, one]
+            chosen, best = [*chosen, one], value
         took_s = time.monotonic() - began
     return found
-
-
-def found_value(found: Sequence[Soup], chosen: Sequence[Kept], metric: str) -> float:
-    """Of the soup of these members, which was tasted."""
-    return next(one.judged.metrics[metric] for one in found if one.members == tuple(chosen))
 
 
 def _taste(

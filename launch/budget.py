@@ -58,3 +58,8 @@ def said_of(sitting: RunOptions, options: RunOptions) -> str | None:
         f"The budget of {duration(options.budget_s)} is spent: what was interrupted goes on to its end, and nothing "
         "new is tried. --budget 30m or --trials +20 gives it more."
     )
+
+
+def ended_because(all_tried: str) -> str:
+    """A search that is over before its budget, in a sentence."""
+    return f"The search has ended: {all_tried}. Widen the space in a new run to try more."

@@ -53,7 +53,7 @@ def submit(
     sampler: Sampler = None,
     pruner: Pruner = None,
     warm_start: WarmStart = None,
-    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 5,
+    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
     cache_dir: Annotated[Optional[str], typer.Option(help="Where each machine keeps decoded images.")] = None,  # noqa: UP045
     no_cache: NoCache = False,

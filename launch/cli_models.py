@@ -55,15 +55,19 @@ def train(
 def export(
     run_dir: RunArgument,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
+    trial: Annotated[Optional[str], typer.Option(help="Which trial; default: what the run recommends.")] = None,  # noqa: UP045
+    single: Annotated[bool, typer.Option("--single", help="The best trial alone, whatever is recommended.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Also as model.pt2 (torch.export), checked likewise.")] = False,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Several models: see `ensemble`.")] = False,
     data: RunData = None,
 ) -> None:
-    """Export a trial: configuration, weights, classes, metrics, a model card; and graphs that run without us."""
+    """Export what a run recommends, or a trial: configuration, weights, classes, metrics, a model card; and graphs."""
+    if single and trial is not None:
+        raise ConfigError(f"export takes --single or --trial, got --trial {trial} too. Leave one away.")
     if ensemble:
-        given = [f"--trial {trial}"] * (trial is not None) + ["--onnx"] * onnx + ["--pt2"] * pt2
+        given = [f"--trial {trial}"] * (trial is not None)
+        given += [name for name, is_given in (("--single", single), ("--onnx", onnx), ("--pt2", pt2)) if is_given]
         if given:
             raise ConfigError(f"export takes --ensemble alone, got {given[0]} too. Leave one away.")
         from launch.ensembles import export_chosen
@@ -71,22 +75,11 @@ def export(
 
         export_chosen(local_run(run_dir), out, new_console(), data)
         return
-    from launch.remote.views import run_at
+    from launch.exporting import export_run
 
-    with run_at(run_dir, weights_of=trial) as loaded:
-        from analysis.export import write_trial
-        from analysis.graphs import require_onnx
-        from analysis.handover import hand_over_trial
-        from analysis.manifest import written_whole
-        from launch.show import print_export
-
-        if onnx:
-            require_onnx()
-        with written_whole(out) as folder:  # the graphs, too, before anything stands there
-            written = write_trial(loaded, folder, trial, data)
-            graphs = hand_over_trial(loaded, written, folder, onnx=onnx, pt2=pt2, named=data)
-        print_export(written, out, new_console(), graphs)
-    raise typer.Exit(int(any(graph.problem for graph in graphs)))
+    console = new_console()
+    whole = export_run(run_dir, out, console, trial=trial, single=single, onnx=onnx, pt2=pt2, named=data)
+    raise typer.Exit(int(not whole))
 
 
 def predict(

@@ -56,7 +56,7 @@ def run(
     pruner: Pruner = None,
     warm_start: WarmStart = None,
     log: Log = None,
-    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 5,
+    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
     runs_dir: RunsDir = "runs",
     cache_dir: CacheDir = None,

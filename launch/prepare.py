@@ -14,11 +14,13 @@ from launch import preflight
 from launch.options import check_gpus_per_trial
 from launch.slow import said_if_slow
 from search_spaces.errors import RunError
+from search_spaces.finite import limited
 from search_spaces.search import Search
 from trainables.data.cache import keep_views
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.data.read_as import ReadAs
+from trainables.data.words import counted
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class RunOptions:
     layout: str | None = None
     mask_values: str | None = None
     label_separator: str | None = None
-    keep_trials: int = 5
+    keep_trials: int = 8
     log: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -105,6 +107,14 @@ def load_data(search: Search, options: RunOptions) -> Dataset:
         )
         keep_views(images, preflight.views(search), dataset.indices("val"))
     return dataset
+
+
+def fewer(search: Search, num_trials: int | None) -> list[str]:
+    """What is said of a space that has fewer configurations than trials were asked for."""
+    most = limited(search, num_trials)
+    if most is None or most == num_trials:
+        return []
+    return [f"The space has {counted(most, 'configuration')}, and each is tried once: the search ends after them."]
 
 
 def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:

@@ -14,13 +14,15 @@ from pathlib import Path
 from ray import tune
 from rich.console import Console
 
+from analysis.recommended import forget
 from analysis.run_source import sealed, source_of
 from analysis.sessions import RESUMED, spent_s, times_written
 from analysis.shapes import value_at
 from analysis.trials import read_search
 from launch import preflight
-from launch.budget import ENDED, began_at, closing_s, gone_on_with, said_of
+from launch.budget import ENDED, began_at, closing_s, ended_because, gone_on_with, said_of
 from launch.callback import RunCallback
+from launch.comparing import Comparing
 from launch.engine.tried import nothing_left
 from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
@@ -32,7 +34,7 @@ from launch.machines.joining import Machines, at_once_on
 from launch.machines.lost import watched_ray
 from launch.machines.packing import Packer
 from launch.machines.room import plan, worth_of
-from launch.prepare import RunOptions, load_data, options_of, prepared, with_one_gpu
+from launch.prepare import RunOptions, fewer, load_data, options_of, prepared, with_one_gpu
 from launch.progress import Progress
 from launch.records import Records
 from launch.remote.mirror import Mirror
@@ -48,7 +50,6 @@ from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
-from trainables.data.words import counted
 from trainables.settings import TrialSettings
 from trainables.stopping import Deadline
 from trainables.trainable import VisionTrainable
@@ -92,7 +93,7 @@ def start(
     }
     with mirrored(place, console.print, new=True) as mirror:
         records = Records.create(place.folder, sealed(about))
-        for note in _fewer(search, options.num_trials):
+        for note in fewer(search, options.num_trials):
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
             records.mirror = mirror
@@ -153,7 +154,7 @@ def _go_on(
             options = replace(options, cache_dir=str(cache_dir.resolve()))
         if (said := nothing_left(search, records.trials)) is not None:
             records.write_search({**search_json, ENDED: said})
-            console.print(_sentence(said), style="yellow", soft_wrap=True)
+            console.print(ended_because(said), style="yellow", soft_wrap=True)
             return records
         spent = spent_s(search_json, times_written(place.folder))
         sitting, options = gone_on_with(options, len(records.trials), spent, more_trials, budget_s)
@@ -179,7 +180,10 @@ def _go_on(
 def _execute(
     records: Records, search: Search, shared: Shared, options: RunOptions, console: Console, began: float
 ) -> None:
-    deadline = None if options.budget_s is None else began + options.budget_s - closing_s(options.budget_s)
+    ends_s = None if options.budget_s is None else began + options.budget_s - closing_s(options.budget_s)
+    comparing = Comparing(records, search, ends_s)
+    forget(records.run_dir)  # the weights of what was recommended may be deleted from now on
+    deadline = None if ends_s is None else ends_s - comparing.reserve_s(options.budget_s)
     share, room = plan(*options.resources)
     mirror, stop_file = records.mirror, records.run_dir.resolve() / "stop"
     if mirror is not None:  # machines share no folder: each has the file, or not, in its own
@@ -233,18 +237,8 @@ def _execute(
             records.journal.close()
             records.loggers.close()
             settings.stop_file.unlink(missing_ok=True)
+    if not searcher.stopped:
+        comparing.recommend(shared.dataset, settings, console)
     if searcher.all_tried is not None:
         records.write_search({**read_search(records.run_dir), ENDED: searcher.all_tried})
-        console.print(_sentence(searcher.all_tried), style="yellow", soft_wrap=True)
-
-
-def _fewer(search: Search, num_trials: int | None) -> list[str]:
-    """What is said of a space that has fewer configurations than trials were asked for."""
-    most = limited(search, num_trials)
-    if most is None or most == num_trials:
-        return []
-    return [f"The space has {counted(most, 'configuration')}, and each is tried once: the search ends after them."]
-
-
-def _sentence(all_tried: str) -> str:
-    return f"The search has ended: {all_tried}. Widen the space in a new run to try more."
+        console.print(ended_because(searcher.all_tried), style="yellow", soft_wrap=True)

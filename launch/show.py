@@ -13,6 +13,7 @@ from rich.table import Table
 
 from analysis.load import Run, load_run
 from analysis.rank import ranking
+from analysis.recommended import in_sentences, stored
 from analysis.words import duration, in_words
 from launch.narrow import table_for
 from search_spaces.grammar import Float, Int, Pick, walk
@@ -24,7 +25,6 @@ from search_spaces.shipped import SEARCHES
 from trainables.data.words import counted
 
 if TYPE_CHECKING:  # torch, which most of these need not wait for
-    from analysis.export import Exported
     from analysis.graphs import Written
     from trainables.data.dataset import Dataset
 
@@ -126,7 +126,11 @@ def print_outcome(run_dir: Path, console: Console, place: str | None = None) -> 
     if unfinished:
         trials = counted(unfinished, "interrupted trial")
         console.print(f"Go on with {trials}: visionsweep resume {place}", soft_wrap=True)
-    console.print(f"Export the model: visionsweep export {place} --out exports/{run_dir.name}", soft_wrap=True)
+    recommended = stored(run_dir)
+    for line in in_sentences(recommended) if recommended is not None else ():
+        console.print(line, style="bold green" if line.startswith("Recommended") else None, soft_wrap=True)
+    model = "model" if recommended is None else recommended["kind"].replace("single", "model")
+    console.print(f"Export the {model}: visionsweep export {place} --out exports/{run_dir.name}", soft_wrap=True)
 
 
 def print_found(dataset: Dataset, console: Console) -> None:
@@ -189,11 +193,11 @@ def _lengths(search: Search) -> str:
     return f"{shortest:g} to {search.epochs}" if shortest < search.epochs else str(search.epochs)
 
 
-def print_export(written: Exported, out: Path, console: Console, graphs: Sequence[Written] = ()) -> None:
-    epochs = f"epoch {written.epochs[0]}" if len(written.epochs) == 1 else f"mean of epochs {written.epochs}"
-    console.print(f"Exported trial {written.trial_id} ({epochs}) to {out}:", soft_wrap=True)
-    if written.note:
-        console.print(written.note, style="yellow", soft_wrap=True)
+def print_export(what: str, out: Path, console: Console, graphs: Sequence[Written] = (), note: str = "") -> None:
+    """what: was exported, in words."""
+    console.print(f"Exported {what} to {out}:", soft_wrap=True)
+    if note:
+        console.print(note, style="yellow", soft_wrap=True)
     for file in sorted(path.name for path in out.iterdir()):
         console.print(f"  {out / file}", soft_wrap=True)
     for graph in graphs:

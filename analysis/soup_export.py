@@ -1,0 +1,48 @@
+"""A soup as an export: one model like any other, whose weights are the mean of several trials'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from analysis.export import find_trial, write_export
+from analysis.kept import weights_of
+from analysis.load import Run
+from analysis.shapes import value_at
+from analysis.soup import mean_weights
+from search_spaces.errors import RunError
+from trainables.config_io import parse_config
+from trainables.targets import output_classes
+
+
+def write_soup(run: Run, told: Mapping[str, Any], folder: Path) -> None:
+    """Write the soup that `recommend` told of to a new folder of `written_whole`.
+
+    It has the configuration of its first member. Raises RunError where weights are gone or do not fit, or OSError.
+    """
+    files = []
+    for member in told["members"]:
+        trial = find_trial(run, member["trial_id"])
+        file = weights_of(run, trial.trial_id, member["epoch"])
+        if not file.is_file():
+            raise RunError(
+                f"{run.run_dir}: has not kept the weights of trial {trial.trial_id}, epoch {member['epoch']}, "
+                "which its soup takes. `--single` exports the best trial alone."
+            )
+        files.append(file)
+    first = find_trial(run, told["members"][0]["trial_id"])
+    config = parse_config(first.config, f"trial {first.trial_id}")
+    about = {
+        "run": run.run_dir.name,
+        "soup": [f"{one['trial_id']}-epoch-{one['epoch']:04d}" for one in told["members"]],
+        "chosen_on": "the same validation images, on which these metrics look better than they are; see held_out",
+        "held_out": told["held_out"],
+        **told["metrics"],
+    }
+    classes = output_classes(config, value_at(run.search, "data.classes"))
+    write_export(folder, config, classes, [], about, run.search["data"])
+    weights = {name: one.contiguous() for name, one in mean_weights(files).items()}
+    save_file(weights, folder / "model.safetensors")

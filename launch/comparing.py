@@ -1,0 +1,64 @@
+"""The last seconds of a search: its kept models are compared alone, together and mixed (`analysis/recommend.py`)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+
+from analysis.load import load_run
+from analysis.recommend import recommend
+from analysis.recommended import forget
+from launch.records import Records
+from launch.signals import finishing
+from launch.slow import said_if_slow
+from search_spaces.errors import InputError
+from search_spaces.search import Search
+from trainables.data.dataset import Dataset
+from trainables.data.formats import reopen_images
+from trainables.data.loader import TrialData
+from trainables.settings import TrialSettings
+
+SHARE = 0.04  # of the budget
+MOST_S = 20.0
+WITHOUT_BUDGET_S = 120.0
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """ends_s: when it must be over, of time.monotonic(); None for a search without a budget."""
+
+    records: Records
+    search: Search
+    ends_s: float | None
+
+    @property
+    def wanted(self) -> bool:
+        """Not of several objectives, where nobody knows what a gain may cost, nor of a run on S3, whose weights are
+        there."""
+        return len(self.search.compared) == 1 and self.records.mirror is None
+
+    def reserve_s(self, budget_s: float | None) -> float:
+        """How long before the end the trials stop."""
+        return min(MOST_S, SHARE * (budget_s or 0.0)) if self.wanted else 0.0
+
+    def recommend(self, dataset: Dataset, settings: TrialSettings, console: Console) -> None:
+        """Write what the run recommends, unless there is nothing to compare or no time. A problem is said, no more:
+        the search itself is done."""
+        kept = [trial for trial in self.records.trials.values() if trial.epochs]
+        if not self.wanted or len(kept) < 2:
+            return
+        ends_s = self.ends_s or time.monotonic() + WITHOUT_BUDGET_S
+        device = torch.device("cuda" if settings.gpu_share and torch.cuda.is_available() else "cpu")
+        try:
+            with finishing(), said_if_slow("comparing the kept models"):
+                if self.records.syncer is not None:
+                    self.records.syncer.sync()  # what is no longer kept is deleted now, and not while it is read
+                images = reopen_images(dataset, settings.short_side_px, settings.cache_dir, settings.views)
+                run = load_run(self.records.run_dir)
+                recommend(run, TrialData(dataset, images), device, lambda: ends_s - time.monotonic())
+        except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+            forget(self.records.run_dir)
+            console.print(f"The kept models could not be compared: {error}", style="yellow", soft_wrap=True)

@@ -1,0 +1,82 @@
+"""`visionsweep export`: what a run recommends, or one of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from analysis.ensemble_export import export_ensemble
+from analysis.export import write_trial
+from analysis.graphs import Written, require_onnx
+from analysis.handover import hand_over_soup, hand_over_trial
+from analysis.load import Run
+from analysis.manifest import written_whole
+from analysis.recommended import one_network, stored
+from analysis.soup_export import write_soup
+from launch.remote.views import run_at
+from launch.show import print_export
+
+
+def export_run(
+    run_dir: str,
+    out: Path,
+    console: Console,
+    *,
+    trial: str | None = None,
+    single: bool = False,
+    onnx: bool = False,
+    pt2: bool = False,
+    named: str | None = None,
+) -> bool:
+    """Export what the run recommends, or the best trial where it recommends nothing.
+
+    trial      export this one
+    single     export the best trial alone
+    onnx, pt2  as graphs, too; of an ensemble there is none, so that the next best is taken
+    named      where the user says that the data is, None for where the run says
+
+    Returns whether every graph that was asked for was written. Raises InputError.
+    """
+    with run_at(run_dir, weights_of=trial) as run:
+        if onnx:
+            require_onnx()
+        told = None if single or trial is not None else stored(run.run_dir)
+        kind = "single" if told is None else told["kind"]
+        if told is not None and kind == "ensemble" and (onnx or pt2):
+            kind = one_network(told)
+            which = "the soup" if kind == "soup" else "the best trial alone"
+            console.print(
+                f"The run recommends an ensemble, of which there is no one graph. Exported is {which}; without --onnx "
+                "and --pt2 it is the ensemble.",
+                style="yellow",
+                soft_wrap=True,
+            )
+        if told is not None and kind == "ensemble":
+            return _ensemble(run, told["ensemble"], out, console)
+        with written_whole(out) as folder:  # the graphs, too, before anything stands there
+            note = ""
+            if told is not None and kind == "soup":
+                write_soup(run, told["soup"], folder)
+                graphs = hand_over_soup(run, folder, onnx=onnx, pt2=pt2, named=named)
+                what = f"the soup of {len(told['soup']['members'])} models"
+            else:
+                written = write_trial(run, folder, trial, named)
+                graphs = hand_over_trial(run, written, folder, onnx=onnx, pt2=pt2, named=named)
+                epochs, note = written.epochs, written.note
+                said = f"epoch {epochs[0]}" if len(epochs) == 1 else f"mean of epochs {epochs}"
+                what = f"trial {written.trial_id} ({said})"
+        print_export(what, out, console, graphs, note)
+        return _all_written(graphs)
+
+
+def _ensemble(run: Run, told: Mapping[str, Any], out: Path, console: Console) -> bool:
+    export_ensemble(run, told, out)
+    print_export(f"the ensemble of {len(told['members'])} models", out, console)
+    return True
+
+
+def _all_written(graphs: list[Written]) -> bool:
+    return not any(graph.problem for graph in graphs)
