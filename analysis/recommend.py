@@ -33,6 +33,7 @@ from trainables.members import Members, greedy
 from trainables.writing import write_whole
 
 SIZE = 10  # members of an ensemble, one that is taken twice counted twice
+PATIENCE = 2  # the second of a vote of three changes nothing, and the third does
 
 
 def recommend(
@@ -145,7 +146,7 @@ class _Bench:
         return None if found is None else asdict(found)
 
     def _greedy(self, members: Members) -> list[int]:
-        return greedy(members, self._value, self.by.name, SIZE)
+        return greedy(members, self._value, self.by.name, SIZE, PATIENCE)
 
     def _best_of(self, members: Members, among: Sequence[int]) -> int:
         """The first of the best."""

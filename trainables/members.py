@@ -148,16 +148,24 @@ def _alike(true: np.ndarray, decided: np.ndarray, num_classes: int) -> tuple[np.
     return first, pixels
 
 
-def greedy(members: Members, value: Callable[[dict[str, float]], float], metric: str, size: int) -> list[int]:
+def greedy(
+    members: Members,
+    value: Callable[[dict[str, float]], float],
+    metric: str,
+    size: int,
+    patience: int | None = None,
+) -> list[int]:
     """Ensemble selection with replacement (Caruana et al. 2004, "Ensemble selection from libraries of models", ICML):
     begin with the best member and add, `size` times at most, whichever makes the whole best.
 
     members: the best first. value: of the metrics, higher is better. Ties go to the member that was taken least often
     (a vote of two decides as the first of them, and only with a third are there majorities), then to the better one.
+    patience: it ends after so many that did not help; None goes on to the end.
     Returns the members in the order they were taken, one taken twice stands twice; what did not help any more at the
     end is left out.
     """
     chosen: list[int] = []
+    idle = 0
     best: tuple[float, list[int]] | None = None
     total: Tensor | int = 0
     for _ in range(size):
@@ -168,8 +176,11 @@ def greedy(members: Members, value: Callable[[dict[str, float]], float], metric:
         reached, _, negative = max(tried)
         chosen = [*chosen, -negative]
         total = total + members.contribution(-negative)
+        idle += 1
         if best is None or reached > best[0]:
-            best = (reached, chosen)
+            best, idle = (reached, chosen), 0
+        if idle == patience:
+            break
     assert best is not None, size
     return best[1]
 

@@ -16,15 +16,16 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-from torchmetrics import classification as tm
 
+from trainables.label_metrics import binary_metrics, multiclass_metrics, multilabel_metrics
 from trainables.ranking import log_odds, ranks
 
 
@@ -47,86 +48,6 @@ class LabelTask:
     plain_loss: Callable[[Tensor, Tensor], Tensor]  # the loss that every trial is compared by, without its extras
     metrics: Callable[[int, float], dict[str, Metric]]  # number of classes, threshold -> by name
     metric_target: Callable[[Tensor], Tensor]  # (B, K) float -> what torchmetrics wants
-
-
-def _binary_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
-    common: dict[str, Any] = {"threshold": threshold, "validate_args": False}
-    return {
-        "accuracy": tm.BinaryAccuracy(**common),
-        "precision": tm.BinaryPrecision(**common),
-        "recall": tm.BinaryRecall(**common),
-        "f1": tm.BinaryF1Score(**common),
-        "map": tm.BinaryAveragePrecision(validate_args=False),
-        "auroc": tm.BinaryAUROC(validate_args=False),
-    }
-
-
-def _multiclass_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
-    common: dict[str, Any] = {"num_classes": num_classes, "validate_args": False}
-    per_average = {
-        f"{name}_{average}": metric(average=average, **common)
-        for average in ("micro", "macro")
-        for name, metric in _PRF["multiclass"].items()
-    }
-    return {
-        "accuracy": tm.MulticlassAccuracy(average="micro", **common),
-        "top5": tm.MulticlassAccuracy(average="micro", top_k=min(5, num_classes), **common),
-        "map": tm.MulticlassAveragePrecision(average=None, **common),
-        "auroc": tm.MulticlassAUROC(average=None, **common),
-        **per_average,
-        **{name: per_average[f"{name}_macro"].clone() for name in _PRF["multiclass"]},
-    }
-
-
-def _multilabel_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
-    ranking: dict[str, Any] = {"num_labels": num_classes, "validate_args": False}
-    common: dict[str, Any] = {**ranking, "threshold": threshold}
-    per_average = {
-        f"{name}_{average}": metric(average=average, **common)
-        for average in ("micro", "macro")
-        for name, metric in _PRF["multilabel"].items()
-    }
-    # The plain names are the samples average: per image, then the mean. What is 0/0 counts one, as scikit-learn's
-    # zero_division=1 has it. An image without tags of which none is said is right, and a false alarm there costs.
-    per_sample = {
-        name: _MeanOverSamples(metric(average="micro", multidim_average="samplewise", zero_division=1, **common))
-        for name, metric in _PRF["multilabel"].items()
-    }
-    return {
-        "accuracy": tm.MultilabelAccuracy(average="micro", **common),
-        "map": tm.MultilabelAveragePrecision(average=None, **ranking),
-        "auroc": tm.MultilabelAUROC(average=None, **ranking),
-        **per_average,
-        **per_sample,
-    }
-
-
-_PRF: dict[str, dict[str, Any]] = {
-    "multiclass": {"precision": tm.MulticlassPrecision, "recall": tm.MulticlassRecall, "f1": tm.MulticlassF1Score},
-    "multilabel": {"precision": tm.MultilabelPrecision, "recall": tm.MultilabelRecall, "f1": tm.MultilabelF1Score},
-}
-
-
-class _MeanOverSamples(Metric):
-    """The mean of a samplewise metric: torchmetrics returns one value per image."""
-
-    def __init__(self, samplewise: Metric) -> None:
-        super().__init__()
-        self.samplewise = samplewise
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        # A trailing dimension of one: samplewise statistics are taken over it and the labels.
-        self.samplewise.update(preds.unsqueeze(-1), target.unsqueeze(-1))
-        for name in ("tp", "fp", "tn", "fn"):  # torchmetrics drops the first dimension of a batch of one
-            counts = getattr(self.samplewise, name)
-            counts[-1] = counts[-1].reshape(preds.shape)
-
-    def compute(self) -> Tensor:
-        return cast(Tensor, self.samplewise.compute().float().mean())
-
-    def reset(self) -> None:
-        super().reset()
-        self.samplewise.reset()
 
 
 def _one_hot(targets: np.ndarray, num_classes: int) -> Tensor:
@@ -177,19 +98,19 @@ LABEL_TASKS: dict[str, LabelTask] = {
     "binary": LabelTask(
         encode=lambda targets, num_classes: torch.as_tensor(targets, dtype=torch.float32).unsqueeze(1),
         plain_loss=F.binary_cross_entropy_with_logits,
-        metrics=_binary_metrics,
+        metrics=binary_metrics,
         metric_target=lambda target: target.long(),
     ),
     "multiclass": LabelTask(
         encode=_one_hot,
         plain_loss=F.cross_entropy,
-        metrics=_multiclass_metrics,
+        metrics=multiclass_metrics,
         metric_target=lambda target: target.argmax(dim=1),
     ),
     "multilabel": LabelTask(
         encode=lambda targets, num_classes: torch.as_tensor(targets, dtype=torch.float32),
         plain_loss=F.binary_cross_entropy_with_logits,
-        metrics=_multilabel_metrics,
+        metrics=multilabel_metrics,
         metric_target=lambda target: target.long(),
     ),
 }
@@ -220,8 +141,7 @@ def score(
     # Classes that have both positives and negatives here; ranking metrics mean nothing for the others, and
     # torchmetrics' own macro average would count them as zero.
     ranked = (targets > 0.5).any(dim=0) & (targets <= 0.5).any(dim=0)
-    metrics = labels.metrics(num_classes, threshold)
-    asked = metrics if only is None else {name: metric for name, metric in metrics.items() if name == only}
+    asked = labels.metrics(num_classes, threshold) if only is None else _one(task_name, num_classes, threshold, only)
     ranking = {name: metric for name, metric in asked.items() if name in _RANKING}
     deciding = {name: metric for name, metric in asked.items() if name not in _RANKING}
     with warnings.catch_warnings():
@@ -237,9 +157,22 @@ def score(
     return {name: value for name, value in values.items() if math.isfinite(value) or name == "loss"}
 
 
+@lru_cache(maxsize=64)
+def _one(task_name: str, num_classes: int, threshold: float, name: str) -> dict[str, Metric]:
+    """One metric by its name; none for the loss. Making one takes longer than computing it: thousands of choices of an
+    ensemble's members are compared by the same."""
+    metrics = LABEL_TASKS[task_name].metrics(num_classes, threshold)
+    return {name: metrics[name]} if name in metrics else {}
+
+
 def _computed(metrics: Mapping[str, Metric], predicted: Tensor, wanted: Tensor) -> dict[str, Tensor]:
     if not metrics:
         return {}
+    if len(metrics) == 1:
+        ((name, metric),) = metrics.items()
+        metric.to(predicted.device).reset()
+        metric.update(predicted, wanted)
+        return {name: metric.compute()}
     # A collection shares the counts among precision, recall and F1.
     collection = MetricCollection(dict(metrics)).to(predicted.device)
     collection.update(predicted, wanted)
