@@ -54,8 +54,9 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     run_dir = tmp_path / "runs" / "a"
     assert "Best: trial" in ran.out
     assert str(run_dir.name) in ran.out
-    assert {path.name for path in run_dir.iterdir()} == {
+    assert {path.name for path in run_dir.iterdir()} - {"recommended.npz"} == {
         "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints", "predictions", "best.yaml", "study.journal",
+        "recommended.json",
     }  # fmt: skip
     told = optuna.load_study(study_name="a", storage=JournalStorage(JournalFileBackend(str(run_dir / "study.journal"))))
     assert len(told.trials) == 5
@@ -72,7 +73,13 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert complete == sorted(complete, reverse=True), "complete trials come first"
     assert len(json.loads(visionsweep("rank", run_dir, "--json", "--top", 2).out)) == 2
 
-    exported = visionsweep("export", run_dir, "--out", "export")
+    kind = json.loads((run_dir / "recommended.json").read_text())["kind"]
+    assert f"Recommended: {dict(single='trial', ensemble='an ensemble', soup='a soup')[kind]} " in ran.out
+    assert visionsweep("export", run_dir, "--out", "recommended").code == 0
+    assert (tmp_path / "recommended" / "members").exists() == (kind == "ensemble")
+    assert visionsweep("predict", "recommended", photos / "red" / "00.png").code == 0
+
+    exported = visionsweep("export", run_dir, "--single", "--out", "export")
     assert exported.code == 0, exported.err
     export = tmp_path / "export"
     assert {path.name for path in export.iterdir()} == {

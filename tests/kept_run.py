@@ -1,0 +1,68 @@
+"""A run directory whose trials were not trained: what they predicted is given, and their weights are of any network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from launch.prepare import RunOptions
+from launch.records import Records
+from search_spaces.search import Search
+from search_spaces.serial import search_to_json
+from trainables.checkpoint import TrialFiles
+from trainables.config_io import parse_config
+from trainables.data.formats import load_dataset
+from trainables.data.loader import TrialData
+from trainables.models.build import build_model
+from trainables.tasks import LABEL_TASKS, score
+
+SMALL: dict[str, Any] = {
+    "task": "binary", "model": {"backbone": "test_resnet", "weights": "none"}, "batch_size": 8, "image_size": 32,
+    "epochs": 1, "optimizer": {"name": "adam", "lr": 1e-3},
+}  # fmt: skip
+
+
+def truths(data: TrialData) -> np.ndarray:
+    """(N,) int of the validation images."""
+    return data.dataset.targets[data.dataset.indices("val")]
+
+
+def opened(photos: Path) -> TrialData:
+    dataset, images = load_dataset(str(photos), short_side_px=32, cache_dir=None)
+    return TrialData(dataset, images)
+
+
+def kept_run(
+    run_dir: Path, photos: Path, logits: Sequence[np.ndarray], configs: Sequence[dict[str, Any]] | None = None
+) -> TrialData:
+    """One complete trial of two classes for each (N, 1) float32 of logits; weights of its own for each."""
+    data = opened(photos)
+    space = {key: value for key, value in SMALL.items() if key not in ("task", "epochs")}
+    search = Search(task="classification", space=space, epochs=1).for_task("binary")
+    about = {"search": search_to_json(search), "data": data.dataset.describe()}
+    records = Records.create(run_dir, {**about, "options": asdict(RunOptions(data=str(photos)))})
+    targets = LABEL_TASKS["binary"].encode(truths(data), 2)
+    for number, predicted in enumerate(logits):
+        values = SMALL if configs is None else configs[number]
+        trial_id, config = f"{number:04d}", parse_config(values)
+        found = score("binary", torch.from_numpy(predicted), targets, 2, config.threshold)
+        metrics = {f"val/{name}": value for name, value in found.items()}
+        torch.manual_seed(number)
+        weights = build_model(config.model, 1, config.image_size).state_dict()
+        folders = (run_dir / room / trial_id for room in ("checkpoints", "predictions"))
+        file, kept = TrialFiles(*folders, "val/accuracy", "max", 1).files_of(1)
+        for one in (file, kept):
+            one.parent.mkdir(parents=True)
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, file)
+        np.savez(kept, metrics=np.array("{}"), logits=predicted)
+        records.proposed(trial_id, {}, values, "drawn")
+        records.started(trial_id)
+        records.epoch({"trial_id": trial_id, "epoch": 1, "metrics": metrics, "seconds": 1.0, "latency_ms": 2.0})
+        records.ended(trial_id, "complete", "")
+    return data
