@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.card_words import configuration, own_code
+from analysis.card_words import as_code, configuration, own_code
 from analysis.evaluate import Judged
 from analysis.graphs import OPSET, TOLERANCE, Written
 from analysis.load import Run
@@ -47,26 +46,28 @@ class Facts:
 
 def card(facts: Facts) -> str:
     """Markdown."""
-    parts = [_what, _scores, _how_to_run, _data, _how_found, _configuration, _limits]
+    parts = [what_it_is, scores, _how_to_run, data_of, how_found, _configuration, limits]
     return "\n\n".join("\n".join(part(facts)).strip() for part in parts) + "\n"
 
 
-def _what(facts: Facts) -> Iterator[str]:
+def what_it_is(facts: Facts) -> Iterator[str]:
+    """What the model is, and its classes."""
     classes = [*facts.classes[:MOST_CLASSES]]
     more = f" and {len(facts.classes) - MOST_CLASSES} more (`classes.txt`)" if len(facts.classes) > MOST_CLASSES else ""
     yield f"# {facts.name}"
     yield ""
     yield f"{TITLES[facts.config['task']]}, trained and exported by visionsweep {facts.version}."
     yield ""
-    yield f"Classes ({len(facts.classes)}): {', '.join(map(_code, classes))}{more}."
+    yield f"Classes ({len(facts.classes)}): {', '.join(map(as_code, classes))}{more}."
     if facts.config["task"] == "binary":
-        positive, threshold = _code(facts.classes[1]), facts.config["threshold"]
+        positive, threshold = as_code(facts.classes[1]), facts.config["threshold"]
         yield f"The positive class is {positive}, from a probability of {threshold:g} on."
     if facts.config["task"] == "multilabel":
         yield f"A label is given from a probability of {facts.config['threshold']:g} on."
 
 
-def _scores(facts: Facts) -> Iterator[str]:
+def scores(facts: Facts) -> Iterator[str]:
+    """What it scores on the validation split."""
     counts = facts.data.get("counts", {})
     yield "## Scores"
     yield ""
@@ -92,7 +93,7 @@ def _class_table(classes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield f"| class | {' | '.join(columns)} |"
     yield f"|---|{'---|' * len(columns)}"
     for name, row in shown:
-        yield f"| {_code(name)} | {' | '.join(_cell(row.get(column)) for column in columns)} |"
+        yield f"| {as_code(name)} | {' | '.join(_cell(row.get(column)) for column in columns)} |"
 
 
 def _how_to_run(facts: Facts) -> Iterator[str]:
@@ -112,7 +113,7 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
         yield from _numbered(in_steps(facts.preprocessing))
         return
     yield ""
-    yield f"Without visionsweep, from {' or '.join(_code(graph.file) for graph in written)}:"
+    yield f"Without visionsweep, from {' or '.join(as_code(graph.file) for graph in written)}:"
     yield ""
     *to_size, normalised = in_steps(facts.preprocessing)
     yield from _numbered([*to_size, f"(inside the graph) {normalised}"])
@@ -141,7 +142,8 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
         yield f"`predict` takes {facts.config['precision']} on hardware that has it, and float32 on a CPU without it."
 
 
-def _data(facts: Facts) -> Iterator[str]:
+def data_of(facts: Facts) -> Iterator[str]:
+    """What it was trained on."""
     counts = {name: number for name, number in facts.data.get("counts", {}).items() if number}
     yield "## Data"
     yield ""
@@ -152,7 +154,8 @@ def _data(facts: Facts) -> Iterator[str]:
     yield from (f"- {note}" for note in facts.data.get("notes", ()))
 
 
-def _how_found(facts: Facts) -> Iterator[str]:
+def how_found(facts: Facts) -> Iterator[str]:
+    """The search that found it."""
     yield "## How it was found"
     yield ""
     if facts.run is None:
@@ -164,8 +167,9 @@ def _how_found(facts: Facts) -> Iterator[str]:
     seconds = sum(trial.seconds for trial in facts.run.trials)
     budget = options.get("budget_s")
     goals = search.get("objectives") or [f"{search.get('metric')} ({search.get('mode')})"]
-    soup = facts.metrics.get("soup")
+    soup, members = facts.metrics.get("soup"), facts.metrics.get("members")
     which = f"the mean of the weights of {', '.join(soup)}" if soup else f"trial {facts.metrics.get('trial_id')}"
+    which = f"an ensemble of {', '.join(members)}" if members else which
     yield f"- {which} of the run `{facts.run.run_dir.name}`"
     yield f"- trials: {len(facts.run.trials)} ({', '.join(f'{n} {status}' for status, n in counts.items())})"
     yield f"- trained in all: {epochs} epochs, {seconds / 3600:.2f} hours of trials"
@@ -183,7 +187,8 @@ def _configuration(facts: Facts) -> Iterator[str]:
     yield "All of it: `config.yaml`."
 
 
-def _limits(facts: Facts) -> Iterator[str]:
+def limits(facts: Facts) -> Iterator[str]:
+    """What it cannot be relied on for."""
     counts = facts.data.get("counts", {})
     yield "## Limits"
     yield ""
@@ -192,7 +197,8 @@ def _limits(facts: Facts) -> Iterator[str]:
         yield "- Its probabilities were not calibrated."
     if facts.run is not None:
         judged = sum(bool(trial.epochs) for trial in facts.run.trials)
-        what = "It was mixed of the best" if facts.metrics.get("soup") else "It is the best"
+        several = facts.metrics.get("soup") or facts.metrics.get("members")
+        what = "It was made of the best" if several else "It is the best"
         yield (
             f"- {what} of {judged} trials, at its best epoch, on the very images that are scored above: the "
             "scores are somewhat too good, and the intervals do not show by how much."
@@ -210,7 +216,7 @@ def _limits(facts: Facts) -> Iterator[str]:
         else [name for name, row in facts.judged.classes.items() if row.get("images", 99) < 20]
     )
     if few:
-        listed = ", ".join(map(_code, few[:10])) + (" and others" if len(few) > 10 else "")
+        listed = ", ".join(map(as_code, few[:10])) + (" and others" if len(few) > 10 else "")
         yield f"- Fewer than 20 validation images show {listed}: what is said of these is a guess."
 
 
@@ -230,12 +236,6 @@ def _cell(value: Any) -> str:
 
 def _short(row: Mapping[str, float]) -> str:
     return f"{row['low']:.3f} to {row['high']:.3f}" if "low" in row else "no interval"
-
-
-def _code(name: str) -> str:
-    """A class's name as it is, whatever Markdown would make of it."""
-    plain = json.dumps(name, ensure_ascii=False)[1:-1].encode("utf-8", "replace").decode()
-    return f"`{plain.replace('`', chr(39)).replace('|', '/')}`"
 
 
 def _numbered(steps: Sequence[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -95,3 +96,9 @@ def _values(part: Mapping[str, Any]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def as_code(name: str) -> str:
+    """A class's name as it is, whatever Markdown would make of it."""
+    plain = json.dumps(name, ensure_ascii=False)[1:-1].encode("utf-8", "replace").decode()
+    return f"`{plain.replace('`', chr(39)).replace('|', '/')}`"

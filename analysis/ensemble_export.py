@@ -1,6 +1,7 @@
 """An ensemble of several trials' models as an export, written; `exported.py` reads it again.
 
 config.yaml, classes.txt, metrics.json, data.json    as of one model; the configuration is the first member's
+README.md, requirements.txt                          likewise; see `ensemble_card.py`
 ensemble.json                                        how the members are combined, and their weights
 members/TRIAL-epoch-NNNN/                            config.yaml and model.safetensors of each
 """
@@ -8,13 +9,17 @@ members/TRIAL-epoch-NNNN/                            config.yaml and model.safet
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.card import Facts
 from analysis.ensemble import ENSEMBLE_FILE
+from analysis.ensemble_card import NO_INTERVALS, ensemble_card
 from analysis.export import MEMBERS, write_export
+from analysis.handover import own_version, requirements
 from analysis.kept import weights_of
 from analysis.load import Run
 from analysis.manifest import written_whole
@@ -55,3 +60,19 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:
             folder.mkdir(parents=True)
             (folder / "config.yaml").write_text(dump_config(config))
             shutil.copyfile(file, folder / "model.safetensors")
+        facts = Facts(
+            name=run.run_dir.name,
+            classes=classes,
+            config=configs[0].model_copy(update={"threshold": told["threshold"]}).model_dump(mode="json"),
+            metrics=about,
+            data=run.search["data"],
+            preprocessing={},
+            graphs=[],
+            checked_on="",
+            python=platform.python_version(),
+            version=own_version(),
+            run=run,
+            why_not=NO_INTERVALS,
+        )
+        (new / "README.md").write_text(ensemble_card(facts, named), encoding="utf-8")
+        (new / "requirements.txt").write_text(requirements(with_onnx=False), encoding="utf-8")

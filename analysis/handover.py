@@ -129,7 +129,7 @@ def hand_over(
         checked_on=checked_on,
         elsewhere=elsewhere,
         python=platform.python_version(),
-        version=_version("visionsweep") or "from a checkout",
+        version=own_version(),
         run=run,
         judged=judged,
         why_not=why_not,
@@ -145,6 +145,11 @@ def requirements(*, with_onnx: bool) -> str:
     lines = [f"{name}=={number}" for name, number in found.items() if number]
     own = _version("visionsweep")
     return "\n".join([f"# Python {platform.python_version()}, visionsweep {own or 'from a checkout'}", *lines, ""])
+
+
+def own_version() -> str:
+    """Of visionsweep, as cards say it."""
+    return _version("visionsweep") or "from a checkout"
 
 
 def _version(name: str) -> str:

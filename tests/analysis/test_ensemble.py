@@ -81,7 +81,8 @@ def test_an_ensemble_is_chosen_judged_exported_and_predicts_its_members_mean(
     assert exported.code == 0, exported.err
     several = tmp_path / "several"
     assert sorted(path.name for path in several.iterdir()) == [
-        "classes.txt", "config.yaml", "data.json", "ensemble.json", "manifest.json", "members", "metrics.json",
+        "README.md", "classes.txt", "config.yaml", "data.json", "ensemble.json", "manifest.json", "members",
+        "metrics.json", "requirements.txt",
     ]  # fmt: skip
     assert load_config(several / "members" / "0000-epoch-0001" / "config.yaml").image_size == 32
     assert load_config(several / "config.yaml").image_size == 24

@@ -222,6 +222,10 @@ def test_what_is_recommended_is_exported_and_single_or_a_trial_where_that_is_ask
     assert done.code == 0, done.err
     assert "Exported the ensemble of 2 models to" in done.out
     assert isinstance(load_export(tmp_path / "best", CPU), ExportedEnsemble)
+    card = (tmp_path / "best" / "README.md").read_text()
+    for folder in (tmp_path / "best" / "members").iterdir():
+        assert f"| `members/{folder.name}` | 1 | 0." in card
+    assert " over one model." in card
     assert visionsweep("predict", "best", photos / "red" / "00.png").code == 0
 
     alone = visionsweep("export", run_dir, "--single", "--out", "best")
@@ -238,6 +242,24 @@ def test_what_is_recommended_is_exported_and_single_or_a_trial_where_that_is_ask
 
     forget(run_dir)
     assert "Exported trial" in visionsweep("export", run_dir, "--out", "best").out
+
+
+def test_an_ensemble_mixes_sizes_and_backbones_and_no_soup_is_made_of_them(
+    visionsweep: CLI, photos: Path, truth: np.ndarray, tmp_path: Path
+) -> None:
+    other = {**SMALL, "image_size": 24, "model": {**SMALL["model"], "backbone": "test_efficientnet"}}
+    logits = [noisy(truth, seed, 2.0) for seed in range(2)]
+    data = kept_run(tmp_path / "a", photos, logits, [SMALL, other])
+    told = recommend(load_run(tmp_path / "a"), data, CPU)
+    assert told is not None
+    assert told["soup"] is None
+    assert {one["trial_id"] for one in told["ensemble"]["members"]} == {"0000", "0001"}
+    decided(tmp_path / "a", told, "ensemble")
+    assert visionsweep("export", "a", "--out", "both").code == 0
+    export = load_export(tmp_path / "both", CPU)
+    assert isinstance(export, ExportedEnsemble)
+    assert {member.config.image_size for member in export.members} == {24, 32}
+    assert visionsweep("evaluate", "both", "--data", photos, "--split", "val").code == 0
 
 
 def test_a_recommendation_that_cannot_be_followed_is_one_sentence(

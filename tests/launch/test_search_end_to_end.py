@@ -74,7 +74,8 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert len(json.loads(visionsweep("rank", run_dir, "--json", "--top", 2).out)) == 2
 
     kind = json.loads((run_dir / "recommended.json").read_text())["kind"]
-    assert f"Recommended: {dict(single='trial', ensemble='an ensemble', soup='a soup')[kind]} " in ran.out
+    named = {"single": "trial", "ensemble": "an ensemble", "soup": "a soup"}
+    assert f"Recommended: {named[kind]} " in ran.out
     assert visionsweep("export", run_dir, "--out", "recommended").code == 0
     assert (tmp_path / "recommended" / "members").exists() == (kind == "ensemble")
     assert visionsweep("predict", "recommended", photos / "red" / "00.png").code == 0

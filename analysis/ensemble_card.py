@@ -1,0 +1,45 @@
+"""The model card of an ensemble: the README.md of its export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from analysis.card import Facts, data_of, how_found, limits, scores, what_it_is
+
+NO_INTERVALS = "the same images chose the members; the gain below is of images that did not choose"
+
+
+def ensemble_card(facts: Facts, members: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown. facts: of the whole, with the first member's configuration. members: as ensemble.json has them."""
+    parts = [what_it_is(facts), scores(facts), _members(facts, members), _how_to_run(), data_of(facts)]
+    parts += [how_found(facts), limits(facts)]
+    return "\n\n".join("\n".join(part).strip() for part in parts) + "\n"
+
+
+def _members(facts: Facts, members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "## Members"
+    yield ""
+    how = "vote on each pixel" if facts.config["task"] == "segmentation" else "probabilities are averaged"
+    yield f"Their {how}, by weight. Each sees an image at its own size; predicting takes all of their time."
+    yield ""
+    yield "| folder | weight | alone |"
+    yield "|---|---|---|"
+    yield from (f"| `members/{one['folder']}` | {one['weight']} | {one['value']:.4f} |" for one in members)
+    held_out = facts.metrics.get("held_out")
+    if held_out is not None:
+        error = held_out.get("error", held_out.get("deviation"))  # `ensemble` tells the deviation of one half
+        yield ""
+        yield (
+            "On halves of the validation split that did not choose, it gains "
+            f"{held_out['gain']:+.4f} ± {error:.4f} over one model."
+        )
+
+
+def _how_to_run() -> Iterator[str]:
+    yield "## How to run it"
+    yield ""
+    yield "    visionsweep predict THIS_FOLDER IMAGES..."
+    yield "    visionsweep evaluate THIS_FOLDER --data LABELLED_DATA"
+    yield ""
+    yield "An ensemble is no single graph: `export --single --onnx` writes the best trial's."
