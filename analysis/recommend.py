@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -118,7 +118,7 @@ class _Bench:
             members = side_by_side(self.data, tasted, self.ask)
         except OutOfTime:
             return None
-        best = max(soups, key=lambda one: (self.by.sign * one.judged.metrics[self.by.metric], len(one.members)))
+        best = max(soups, key=lambda one: (self.by.value(_plain(one.judged.metrics)), len(one.members)))
         first = best.members[0]
         told = {
             "metric": self.by.metric,
@@ -155,6 +155,11 @@ class _Bench:
     def _value(self, metrics: dict[str, float]) -> float:
         self.ask()
         return self.by.value(metrics)
+
+
+def _plain(metrics: Mapping[str, float]) -> dict[str, float]:
+    """By their names without `val/`, as members call them."""
+    return {name.removeprefix("val/"): value for name, value in metrics.items()}
 
 
 def _sum(each: Sequence[float | None]) -> float | None:

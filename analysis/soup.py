@@ -43,7 +43,8 @@ def start_of(config: TrialConfig) -> str:
     if isinstance(model.get("head"), dict):
         model["head"].pop("dropout", None)
     merge = {name: list(old) for name, old in config.merge.items()}
-    return json.dumps([config.task, model, merge, config.seed], sort_keys=True)
+    is_solved = str(config.optimizer.name) == "lbfgs"  # a head that is solved has no start
+    return json.dumps([config.task, model, merge, config.seed, is_solved], sort_keys=True)
 
 
 def ingredients(kept: Sequence[Kept]) -> list[Kept]:
