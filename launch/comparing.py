@@ -12,7 +12,7 @@ from analysis.load import load_run
 from analysis.recommend import recommend
 from analysis.recommended import forget
 from launch.records import Records
-from launch.signals import finishing
+from launch.signals import asked, finishing
 from launch.slow import said_if_slow
 from search_spaces.errors import InputError
 from search_spaces.search import Search
@@ -58,7 +58,12 @@ class Comparing:
                     self.records.syncer.sync()  # what is no longer kept is deleted now, and not while it is read
                 images = reopen_images(dataset, settings.short_side_px, settings.cache_dir, settings.views)
                 run = load_run(self.records.run_dir)
-                recommend(run, TrialData(dataset, images), device, lambda: ends_s - time.monotonic())
+                recommend(run, TrialData(dataset, images), device, lambda: _left_s(ends_s))
         except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
             forget(self.records.run_dir)
             console.print(f"The kept models could not be compared: {error}", style="yellow", soft_wrap=True)
+
+
+def _left_s(ends_s: float) -> float:
+    """Nothing is left for who asked to stop."""
+    return 0.0 if asked() else ends_s - time.monotonic()

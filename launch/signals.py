@@ -97,6 +97,11 @@ def raise_if_asked() -> None:
         raise KeyboardInterrupt
 
 
+def asked() -> bool:
+    """Whether a signal came, of which `finishing` makes a note."""
+    return _State.first is not None
+
+
 def exit_code() -> int:
     """As a shell has it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     return 128 + (_State.first or signal.SIGINT)

@@ -58,6 +58,12 @@ def test_a_search_recommends_at_its_end_and_not_beyond_its_budget(run_dir: Path)
     assert console.export_text() == ""
 
 
+def test_who_asks_to_stop_does_not_wait_for_it(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launch.comparing.asked", lambda: True)
+    compared(run_dir, None, Console())
+    assert stored(run_dir) is None
+
+
 def test_what_stands_in_the_way_is_said_and_costs_the_search_nothing(run_dir: Path) -> None:
     for path in (run_dir / "predictions").glob("*/*.npz"):
         path.write_bytes(b"damaged")
