@@ -19,6 +19,7 @@ from analysis.ensemble import choose_ensemble
 from analysis.evaluate import evaluate_export
 from analysis.exported import load_export
 from analysis.load import load_run
+from analysis.recommend import recommend
 from launch.ensembles import verdict
 from launch.run_data import data_of_run
 from search_spaces.search import Search
@@ -186,6 +187,12 @@ def test_segmenters_vote_and_predict_by_the_vote_that_was_judged(visionsweep: CL
     assert done.code == 0, done.err
     assert "Their vote, of 4 kept models" in done.out
     told = json.loads((run_dir / "ensemble.json").read_text())
+
+    recommended = recommend(load_run(run_dir), data, torch.device("cpu"))
+    assert recommended is not None
+    assert 2 <= len(recommended["soup"]["members"]) <= 4
+    assert recommended["soup"]["held_out"]["estimates"] == 10
+    assert recommended["single"]["trial_id"] == told["single"]["trial_id"]
 
     export = load_export(tmp_path / "voted")
     scores = PixelScores(data.dataset.classes, torch.device("cpu"))
