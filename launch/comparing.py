@@ -21,7 +21,8 @@ from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
 from trainables.settings import TrialSettings
 
-# On a CPU, eight models of 150 to 600 photos: halves are judged in 1 to 10 s, a soup is tasted in 1 to 3 s.
+# A greedy choice among eight models took 0.15 s of a CPU (accuracy, 76 photos) to 1.8 s (mAP of 18 tags, 300 photos),
+# and a whole comparison makes eleven.
 SHARE = 0.04  # of the budget
 MOST_S = 20.0
 LEAST_S = 3.0
