@@ -44,6 +44,8 @@ from search_spaces.errors import RunError
 
 # A hand's process imports this file anew, which counts: torch and the rooms are imported where they are used.
 
+CPUS = len(os.sched_getaffinity(0))
+
 
 @dataclass(frozen=True)
 class Job:
@@ -75,6 +77,10 @@ def main() -> None:
     sets = chosen(there, options.sets, parser)
     records = read_records(options.out)
     left = [] if options.read_only else missing(sets, there, options, records)
+    if left and os.getloadavg()[0] > CPUS / 2:
+        print(
+            f"The machine is not idle (load {os.getloadavg()[0]:.1f}, {CPUS} cores): a budget buys less than it could."
+        )
     failed = 0
     for number, job in enumerate(left, 1):
         print(f"[{number}/{len(left)}] {job.set}, {job.method}, seed {job.seed}: ", end="", flush=True)
@@ -121,6 +127,7 @@ def missing(
 
 def result(job: Job, data: Labelled, options: argparse.Namespace) -> Record:
     """Run a method, and judge it. Raises RunError where a search cannot be run or exported."""
+    load = os.getloadavg()[0]
     if job.method in ("hand", "probe"):
         found = in_own_process(by_hand, data, job, time.time())
     else:
@@ -129,7 +136,7 @@ def result(job: Job, data: Labelled, options: argparse.Namespace) -> Record:
         asked = Asked(options.budget, options.runs_dir, options.search, options.assignments)
         found = searched(data, job.method, asked, job.seed)
     sizes = {"task": data.task, "num_train": len(data.train), "num_test": len(data.test)}
-    where = {"version": version("visionsweep"), "cpus": len(os.sched_getaffinity(0)), "time": round(time.time())}
+    where = {"version": version("visionsweep"), "time": round(time.time()), "cpus": CPUS, "load": load}
     return {**asdict(job), **sizes, **found, **where}
 
 
@@ -146,7 +153,7 @@ def by_hand(data: Labelled, job: Job, started_s: float) -> Record:
     else:
         outcome = probe(data, started_s) if job.budget_s is None else tuned(data, started_s, job.budget_s, job.seed)
         judged = judge_scores(data, outcome.scores)
-    return {**asdict(judged), "wall_s": outcome.wall_s, "told": outcome.told}
+    return {**asdict(judged), "wall_s": outcome.wall_s, "cpu_s": time.process_time(), "told": outcome.told}
 
 
 def in_own_process(work: Callable[..., Record], *arguments: Any) -> Record:

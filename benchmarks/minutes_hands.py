@@ -83,14 +83,14 @@ def features_of(backbone: nn.Module, photos: Tensor) -> Floats:
     return torch.cat(chunks).double().numpy()
 
 
-def probe(data: Labelled, started_s: float, seed: int = 0, px: int = PROBE_PX) -> Outcome:
+def probe(data: Labelled, started_s: float, seed: int = 0) -> Outcome:
     """Logistic regression on features of each backbone and of all together. Cross-validation on the training rows
     chooses C, and which of the four it is; told: each one's mistake, for who wants to know what chance chose.
 
     started_s: when Enter was pressed, in seconds since the Unix epoch.
     """
     use_all_cores()
-    train, test = read_photos(data.train, px), read_photos(data.test, px)
+    train, test = read_photos(data.train, PROBE_PX), read_photos(data.test, PROBE_PX)
     seen: dict[str, tuple[Floats, Floats]] = {}
     judging_s = 0.0
     for name in BACKBONES:

@@ -94,12 +94,12 @@ def _batches(num: int, size: int) -> Iterator[Tensor]:
         yield from (order[start : start + size] for start in range(0, max(num - size + 1, 1), size))
 
 
-def tuned(data: Labelled, started_s: float, budget_s: float, seed: int = 0, px: int = PHOTO_PX) -> Outcome:
+def tuned(data: Labelled, started_s: float, budget_s: float, seed: int = 0) -> Outcome:
     """One fine-tuning of lite0 on photos, whose wall-clock ends `budget_s` after Enter (`started_s`, Unix time)."""
     use_all_cores()
     torch.manual_seed(seed)
     backbone = backbone_of(BACKBONES[0])
-    small, large = read_photos(data.train, px), read_photos(data.train, round(px * MARGIN))
+    small, large = read_photos(data.train, PHOTO_PX), read_photos(data.train, round(PHOTO_PX * MARGIN))
     targets = data.targets(data.train)
     features = features_of(backbone, small)
     fitted = fit_head(features, targets, data.groups(), seed)
@@ -109,7 +109,7 @@ def tuned(data: Labelled, started_s: float, budget_s: float, seed: int = 0, px: 
     known = torch.from_numpy(targets)
 
     def batch_loss(rows: Tensor) -> Tensor:
-        logits = network(as_input_crops(large[rows], px, mirror=data.may_mirror))
+        logits = network(as_input_crops(large[rows], PHOTO_PX, mirror=data.may_mirror))
         return loss_of(logits, known[rows])
 
     network.eval()  # batch norm's statistics stay those of ImageNet
@@ -117,7 +117,7 @@ def tuned(data: Labelled, started_s: float, budget_s: float, seed: int = 0, px: 
     steps = train(optimizer, batch_loss, len(data.train), PHOTO_BATCH, started_s + budget_s)
     wall_s = time.time() - started_s
     with torch.inference_mode():
-        seen = [network(as_input(chunk)) for chunk in read_photos(data.test, px).split(16)]
+        seen = [network(as_input(chunk)) for chunk in read_photos(data.test, PHOTO_PX).split(16)]
     return Outcome(torch.cat(seen).numpy(), wall_s, {"epochs": steps * PHOTO_BATCH / len(data.train), "c": fitted.c})
 
 

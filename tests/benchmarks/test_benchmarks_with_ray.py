@@ -71,6 +71,35 @@ def test_against_stock_compares_two_searches_and_their_exported_winners(
     assert [command[-4:] for command in started.commands][1] == ["--sampler", "stock", "--pruner", "stock"]
 
 
+def test_minutes_judges_what_two_searches_export_on_rows_that_they_never_saw(
+    visionsweep: CLI, photos: Path, one: Path, monkeypatch: Patch, capsys: Capture, tmp_path: Path
+) -> None:
+    """`--read-only` prints the same table; the records of the runs stay, and nothing else of them."""
+    tiny = tmp_path / "data/many/tiny"
+    tiny.parent.mkdir(parents=True)
+    photos.rename(tiny)
+    names = [photo.relative_to(tiny) for photo in sorted(tiny.glob("*/*.png"))]
+    rows = [f"{name},{name.parent},{'train' if number % 4 else 'test'}" for number, name in enumerate(names)]
+    (tiny / "split.csv").write_text("\n".join(["image,label,split", *rows]) + "\n")
+    started = in_this_process("minutes_search", visionsweep, monkeypatch)
+    out, runs = tmp_path / "minutes.jsonl", tmp_path / "kept"
+    command = ("--data", tiny.parents[1], "--methods", "ours", "stock", "--out", out, "--runs-dir", runs)
+    command += ("--search", one, "--set", "image_size=16", "--budget", "10m")
+    main_of("minutes", monkeypatch)(*command)
+    said = capsys.readouterr().out
+    assert re.search(r"^error [01]\.\d{4} ± 0\.\d{4} after .*\nerror at 600 s .*\ntiny  ", said), said
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(record["trials"], record["num_test"]) for record in records] == [({"complete": 1}, 12)] * 2
+    assert all(0 < record["first_model_s"] <= record["wall_s"] for record in records)
+    assert [command[0] for command in started.commands] == ["run", "export", "run", "export"]
+    assert ["--trial" in command for command in started.commands if command[0] == "export"] == [False, True]
+    assert {path.name for path in runs.rglob("*") if path.is_file()} == {"search.json", "trials.jsonl", "epochs.jsonl"}
+    assert [path.name for path in (runs / "tiny-ours-10m-0").iterdir()] == ["run"]
+    main_of("minutes", monkeypatch)(*command, "--read-only")
+    assert said.endswith(capsys.readouterr().out)
+    assert len(started.commands) == 4
+
+
 def test_curves_trains_and_writes_a_file(visionsweep: CLI, photos: Path, monkeypatch: Patch, tmp_path: Path) -> None:
     rates = tmp_path / "rates.py"
     rates.write_text(ONE.replace("import Search", "import Float, Search").replace("0.05", "Float(0.01, 0.1)"))
