@@ -20,7 +20,7 @@ from minutes_sets import Example, Labelled, folds
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import minimize
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
@@ -125,16 +125,19 @@ def fit_head(features: Floats, targets: np.ndarray, groups: np.ndarray | None, s
     targets: (N,) class numbers, or (N, K) of 0 and 1: then one against the rest for every tag, with one C for all.
     """
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
-    # The solution lies in the span of the rows: turned into it, N columns say what F do, and are fewer.
-    left, values, right = np.linalg.svd((features - mean) / scale, full_matrices=False)
-    rows = left * values
+    rows = (features - mean) / scale
+    turn = np.eye(1)
+    if len(rows) < rows.shape[1]:
+        # The solution lies in the span of the rows: turned into it, N columns say what F do, and are fewer.
+        turn, upper = np.linalg.qr(rows.T)
+        rows = upper.T
     parts = folds(targets, groups, NUM_FOLDS, seed)
     scores = {
         c: float(np.mean([_held_out(rows, targets, inside, outside, c) for inside, outside in parts])) for c in C_GRID
     }
     c = max(scores, key=lambda one: scores[one])
     weight, bias = _solved(rows, targets, c)
-    weight = weight @ right / scale
+    weight = (weight @ turn.T if len(turn) > 1 else weight) / scale
     return Head(weight, bias - weight @ mean, c, scores[c])
 
 
@@ -166,13 +169,16 @@ def _solved(rows: Floats, targets: np.ndarray, c: float, num_classes: int | None
 def _one_against_rest(rows: Floats, targets: Floats, c: float) -> tuple[Floats, Floats]:
     """All tags' regressions in one descent, as their sum: the same solutions as one by one, in far less time."""
     num, width, tags = len(rows), rows.shape[1], targets.shape[1]
+    rows, targets = rows.astype(np.float32), targets.astype(np.float32)
 
     def value(flat: Floats) -> tuple[float, Floats]:
-        weight, bias = flat[: tags * width].reshape(tags, width), flat[tags * width :]
-        logits = rows @ weight.T + bias  # (N, K)
-        slope = 1 / (1 + np.exp(-logits)) - targets
-        loss = c * (np.logaddexp(0, logits) - targets * logits).sum() + (weight**2).sum() / 2
-        return loss / num, np.concatenate([(c * slope.T @ rows + weight).ravel(), c * slope.sum(axis=0)]) / num
+        weight, bias = flat[: tags * width].reshape(tags, width).astype(np.float32), flat[tags * width :]
+        logits = rows @ weight.T + bias.astype(np.float32)  # (N, K)
+        slope = expit(logits) - targets
+        loss = c * (np.logaddexp(0, logits) - targets * logits).sum(dtype=float) + (weight**2).sum(dtype=float) / 2
+        return float(loss / num), np.concatenate([(c * slope.T @ rows + weight).ravel(), c * slope.sum(axis=0)]) / num
 
-    found = minimize(value, np.zeros(tags * (width + 1)), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    found = minimize(
+        value, np.zeros(tags * (width + 1)), jac=True, method="L-BFGS-B", options={"maxiter": 150, "ftol": 1e-7}
+    )
     return found.x[: tags * width].reshape(tags, width), found.x[tags * width :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -202,9 +203,11 @@ def validation(data: Labelled, seed: int) -> np.ndarray:
 def folds(targets: np.ndarray, groups: np.ndarray | None, num: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """(train, val) row numbers of each fold, by class where there is one, and by whole groups where those are known."""
     by = targets if targets.ndim == 1 else np.array([int(row.argmax()) for row in targets])
-    if groups is not None:
-        return list(StratifiedGroupKFold(num, shuffle=True, random_state=seed).split(by, by, groups))
-    return list(StratifiedKFold(num, shuffle=True, random_state=seed).split(by, by))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes with fewer photos than folds: they are missing from some
+        if groups is not None:
+            return list(StratifiedGroupKFold(num, shuffle=True, random_state=seed).split(by, by, groups))
+        return list(StratifiedKFold(num, shuffle=True, random_state=seed).split(by, by))
 
 
 def _photos(name: str, task: str, train: Sequence[Example], test: Sequence[Example]) -> Labelled:
