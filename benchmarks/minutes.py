@@ -31,6 +31,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -88,9 +89,9 @@ def main() -> None:
             record = result(job, there[job.set], options)
         except KeyboardInterrupt:
             sys.exit(f"stopped. What ended is in {options.out}; the same command runs the rest.")
-        except RunError as error:  # the other results are no worse for it
+        except (RunError, BrokenProcessPool) as error:  # the other results are no worse for it
             failed += 1
-            print(error, flush=True)
+            print(f"failed: {error}", flush=True)
             continue
         append(options.out, record)
         records.append(record)
