@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from running import BENCHMARKS, main_of
+from running import BENCHMARKS, DATA, main_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
@@ -98,6 +98,26 @@ def test_masks_are_laid_out_in_blocks_of_neighbours_and_read_as_they_are(load: A
     assert (
         load("minutes_scores").read_mask(stripes, stripes.train[0].mask)[0].tolist() == [0] * 20 + [1] * 20 + [255] * 8
     )
+
+
+@pytest.mark.skipif(not (DATA / "many").is_dir(), reason=f"the sets are not at {DATA}/many")
+def test_every_set_keeps_its_test_rows_apart(load: Any) -> None:
+    sets = load("minutes_sets")
+    found = {name: read() for name, read in sets.sets_below(DATA).items()}
+    assert [
+        sum(one.task == task for one in found.values()) for task in ("multiclass", "multilabel", "segmentation")
+    ] == [
+        16,
+        2,
+        8,
+    ]
+    for name, data in found.items():
+        learnt, judged = ({one.image for one in side} for side in (data.train, data.test))
+        assert learnt.isdisjoint(judged), name
+        assert all(one.image.is_file() for one in (*data.train[:2], *data.test[:2])), name
+        assert 0.15 <= sets.validation(data, 0).mean() <= 0.25, name
+    assert [len(found["flowers5"].train), len(found["flowers5"].test)] == [1500, 500]
+    assert found["camvid"].classes[-1] == "bicyclist"  # void is none
 
 
 def labelled(load: Any, task: str, classes: str, tags: list[str]) -> Any:
