@@ -41,7 +41,7 @@ from typing import Any
 from minutes_scores import METHODS, Record, table
 from minutes_sets import SHARED, Labelled, sets_below
 
-from search_spaces.errors import RunError
+from search_spaces.errors import InputError, RunError
 
 # A hand's process imports this file anew, which counts: torch and the rooms are imported where they are used.
 
@@ -73,33 +73,42 @@ def main() -> None:
     options = parser.parse_args()
     from launch.loading import parse_duration
 
-    options.budget_s = parse_duration(options.budget)
+    try:
+        options.budget_s = parse_duration(options.budget)
+    except InputError as error:
+        parser.error(f"--budget: {error}")
     there = {name: read() for name, read in sets_below(options.data).items()}
     sets = chosen(there, options.sets, parser)
     records = read_records(options.out)
     left = [] if options.read_only else missing(sets, there, options, records)
-    if left and os.getloadavg()[0] > CPUS / 2:
-        print(
-            f"The machine is not idle (load {os.getloadavg()[0]:.1f}, {CPUS} cores): a budget buys less than it could."
-        )
-    failed = 0
-    for number, job in enumerate(left, 1):
-        print(f"[{number}/{len(left)}] {job.set}, {job.method}, seed {job.seed}: ", end="", flush=True)
+    num_failed = run_jobs(left, there, options, records)
+    print(table([record for record in records if record["set"] in sets], options.budget_s))
+    if num_failed:
+        sys.exit(f"{num_failed} of {len(left)} failed. The same command runs them again.")
+
+
+def run_jobs(
+    jobs: Sequence[Job], there: Mapping[str, Labelled], options: argparse.Namespace, records: list[Record]
+) -> int:
+    """Run the jobs, each result a line of the file and of `records` at once. Returns how many failed."""
+    load, num_failed = os.getloadavg()[0], 0
+    if jobs and load > CPUS / 2:
+        print(f"The machine is not idle (load {load:.1f}, {CPUS} cores): a budget buys less than it could.")
+    for number, job in enumerate(jobs, 1):
+        print(f"[{number}/{len(jobs)}] {job.set}, {job.method}, seed {job.seed}: ", end="", flush=True)
         try:
             record = result(job, there[job.set], options)
         except KeyboardInterrupt:
             sys.exit(f"stopped. What ended is in {options.out}; the same command runs the rest.")
-        except (RunError, BrokenProcessPool) as error:  # the other results are no worse for it
-            failed += 1
-            print(f"failed: {error}", flush=True)
+        except (RunError, BrokenProcessPool) as why:  # the other results are no worse for it
+            num_failed += 1
+            print(f"failed: {why}", flush=True)
             continue
         append(options.out, record)
         records.append(record)
-        said = f"error {record['error']:.4f} ± {record['standard_error']:.4f} after {record['wall_s']:.1f} s"
-        print(said, flush=True)
-    print(table([record for record in records if record["set"] in sets], options.budget_s))
-    if failed:
-        sys.exit(f"{failed} of {len(left)} failed. The same command runs them again.")
+        error, doubt = record["error"], record["standard_error"]
+        print(f"error {error:.4f} ± {doubt:.4f} after {record['wall_s']:.1f} s", flush=True)
+    return num_failed
 
 
 def chosen(there: Mapping[str, Labelled], asked: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
