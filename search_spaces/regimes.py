@@ -60,6 +60,28 @@ def laid_over(space: Space, over: Space) -> dict[str, Any]:
     return result
 
 
+def added(space: Space, part: Space) -> dict[str, Any]:
+    """`space` with what one task adds laid over it. A regime that names a key itself keeps what it says: `None` leaves
+    it to the schema."""
+    arms = regimes_of(space)
+    own = {key for key in part if any(key in arm for arm in arms.values())}
+    beside = laid_over(space, {key: node for key, node in part.items() if key not in own})
+    return settled({**beside, **{key: part[key] for key in own}})
+
+
+def named(space: Space, key: str) -> bool:
+    """Whether a space, or one of its regimes, says what `key` may be."""
+    return key in space or any(arm.get(key) is not None for arm in regimes_of(space).values())
+
+
+def without(space: Space, key: str) -> dict[str, Any]:
+    """`space` whose regimes do not name `key`."""
+    arms = {
+        name: {other: node for other, node in arm.items() if other != key} for name, arm in regimes_of(space).items()
+    }
+    return {**space, REGIME: Branch(arms)} if arms else dict(space)
+
+
 def set_in_regimes(space: Space, path: str, value: Any) -> dict[str, Any]:
     """`set_path` in each regime that has the path; `regime` itself keeps one of them. Raises ConfigError as it does."""
     result = settled(space)

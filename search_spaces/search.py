@@ -13,14 +13,16 @@ from search_spaces.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, SE
 from search_spaces.objectives import Objective, parse_objectives
 from search_spaces.paths import check_names, highest, set_path
 from search_spaces.regimes import (
+    added,
     laid_over,
+    named,
     of_these_regimes,
-    regimes_of,
     set_in_regimes,
     settled,
     with_epochs_set,
     with_own_epochs,
     with_regime,
+    without,
 )
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
@@ -138,15 +140,14 @@ class Search:
             task=task,
             metric=metric,
             mode=mode,  # type: ignore[arg-type]
-            space=laid_over(self.space, self.space_by_task.get(task, {})),
+            space=added(self.space, self.space_by_task.get(task, {})),
             space_by_task={},
         )
 
     def with_set(self, assignments: Mapping[str, Any]) -> Search:
         """This search with `--set key=value` applied: a field of the search, or a dotted path of the configuration.
 
-        Raises ConfigError for a path that leads through a plain value. A path that no configuration knows
-        is found by `TrialConfig` when the first configuration is drawn.
+        Raises ConfigError for a path through a plain value; `TrialConfig` finds one that no configuration knows.
         """
         fields = {key: value for key, value in assignments.items() if key in SETTABLE}
         if isinstance(fields.get("epochs"), int):
@@ -158,8 +159,9 @@ class Search:
                 continue
             head = key.partition(".")[0]
             in_task_only = any(head in part for part in search.space_by_task.values())
-            if in_task_only and not any(head in part for part in (search.space, *regimes_of(search.space).values())):
-                # For every task: a value that is set must not be lost where the data is of another one.
+            if in_task_only and not named(search.space, head):
+                # For every task and regime: what is set must not be lost where the data is of another one.
+                search = replace(search, space=without(search.space, head))
                 parts = {task: search.space_by_task.get(task, {}) for task in DEFAULT_OBJECTIVE}
                 search = replace(search, space_by_task=_set_where_it_fits(parts, key, value))
             else:
@@ -170,9 +172,8 @@ class Search:
     @property
     def compared(self) -> tuple[Objective, ...]:
         """What trials are compared by, of a search `for_task`: its metric, or all of its objectives."""
-        if self.objectives:
-            return parse_objectives(self.objectives, self.task)
-        return (Objective(self.metric or "", self.mode or "max"),)
+        alone = (Objective(self.metric or "", self.mode or "max"),)
+        return parse_objectives(self.objectives, self.task) if self.objectives else alone
 
     @property
     def full_space(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.classification import optimizer_branch
+from search_spaces.classification_parts import optimizer_branch
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
 from search_spaces.search import Search
 

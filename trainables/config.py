@@ -171,7 +171,7 @@ class TrialConfig(Part):
     @classmethod
     def _default_loss(cls, values: Any) -> Any:
         """The task's own loss where none is named."""
-        if isinstance(values, dict) and "loss" not in values:
+        if isinstance(values, dict) and values.get("loss") is None:
             own = LOSSES_OF_TASK.get(str(values.get("task")), ("cross_entropy",))[0]  # a wrong task has its own message
             return {**values, "loss": {"name": own}}
         return values

@@ -56,7 +56,8 @@ def start_head(
     targets = labels[torch.from_numpy(images)].to(device)
 
     model.eval()  # the features are those that the model is judged by
-    features = FrozenBackbone(config, model, data, device, num_workers, ask).of_images(images).to(device)
+    untouched = FrozenBackbone(config, model, data, device, num_workers, ask)
+    features = untouched.of_images(images).to(device)
     summed = getattr(config.loss, "reduction", "mean") == "sum"
     solved = solve_head(
         features,
@@ -65,6 +66,7 @@ def start_head(
         targets.shape[1],
         l2=None,
         seed=config.seed,
+        widths=untouched.widths,
         ask=ask,
     )
     (layer,) = (module for module in model.head.modules() if isinstance(module, nn.Linear))

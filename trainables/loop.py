@@ -31,7 +31,7 @@ from trainables.evaluate import evaluate
 from trainables.features import frozen_backbone
 from trainables.head_start import start_head
 from trainables.inference import autocast, raise_if_asked, to_input
-from trainables.losses import build_loss
+from trainables.losses import build_loss, loss_with_aux
 from trainables.patience import stop_early
 from trainables.probe import solve_epoch
 from trainables.schedules import lr_factor
@@ -128,7 +128,7 @@ def fit(
         seed = derived_seed(config.seed, state.epoch)
         seed_everything(seed)
         if frozen is not None and solved is not None and isinstance(labels, Tensor):
-            mean_loss, l2 = solve_epoch(solved, frozen, labels, train_loss, lambda: raise_if_asked(stop, 1))
+            mean_loss, l2 = solve_epoch(solved, frozen, labels, train_loss, ask)
         else:
             if frozen is not None and config.views is not None and isinstance(labels, Tensor):
                 train_batches = frozen.batches(labels, state.epoch, seed)
@@ -206,7 +206,7 @@ def _train_epoch(
             inputs = batch.inputs.to(device, non_blocking=True)  # (B, F) kept features
         with autocast(config, device):
             output = trained(inputs)
-        loss = _loss_with_aux(output, targets, loss_of, config.model.aux_weight)
+        loss = loss_with_aux(output, targets, loss_of, config.model.aux_weight)
         if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
             raise Diverged(value, state.epoch + 1, step, _base_lr(state))
         scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
@@ -231,13 +231,6 @@ def _optimizer_step(config: TrialConfig, state: TrainState) -> None:
     state.num_steps += 1
     if state.ema is not None:
         state.ema.update(state.model, step=state.num_steps)
-
-
-def _loss_with_aux(output: Any, targets: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor], weight: float) -> Tensor:
-    if isinstance(output, tuple):
-        logits, aux_logits = output
-        return loss_of(logits.float(), targets) + weight * loss_of(aux_logits.float(), targets)
-    return loss_of(output.float(), targets)
 
 
 def _set_lr(config: TrialConfig, state: TrainState, epoch: float) -> None:

@@ -124,3 +124,13 @@ def positive_weight(train_targets: np.ndarray) -> Tensor:
     negatives = len(hits) - positives
     weights = np.where((positives > 0) & (negatives > 0), negatives / np.maximum(positives, 1), 1.0)
     return torch.as_tensor(weights, dtype=torch.float32)
+
+
+def loss_with_aux(
+    output: Tensor | tuple[Tensor, Tensor], targets: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor], weight: float
+) -> Tensor:
+    """The loss of logits, or of (logits, auxiliary logits), the latter times `weight`."""
+    if isinstance(output, tuple):
+        logits, aux_logits = output
+        return loss_of(logits.float(), targets) + weight * loss_of(aux_logits.float(), targets)
+    return loss_of(output.float(), targets)
