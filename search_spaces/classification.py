@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from search_spaces.classification_parts import AUGMENT, BY_TASK, HEAD, SCHEDULE, optimizer_branch
-from search_spaces.grammar import Branch, Pick
+from search_spaces.grammar import Branch, Float, Pick
 from search_spaces.search import Search
 
 # What an experienced hand would try first; a search that starts here is never worse than a good habit.
@@ -65,7 +65,7 @@ _FINETUNE = {
     "model": {
         "backbone": Pick(*LITE),
         "freeze": Pick("none", "stage1", "stage2", "stage3"),
-        "head": HEAD,
+        "head": {"name": "linear", "dropout": Float(0.0, 0.5)},
         "head_init": Pick("probe", "random"),
         "batch_norm": Pick("fixed", "trained"),
     },
@@ -85,7 +85,7 @@ def _probe(backbone: str, image_size: int, views: int = 1) -> dict[str, Any]:
 
 def _finetune(backbone: str, image_size: int, epochs: int) -> dict[str, Any]:
     model = {
-        "backbone": backbone, "freeze": "none", "head": {"name": "linear", "dropout": 0.2},
+        "backbone": backbone, "freeze": "none", "head": {"name": "linear", "dropout": 0.1},
         "head_init": "probe", "batch_norm": "fixed",
     }  # fmt: skip
     optimizer = {"name": "adamw", "lr": 5e-4, "weight_decay": 0.01, "backbone_lr_scale": 1.0}
