@@ -40,6 +40,6 @@ def test_weights_are_asked_for_part_by_part(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_probe_in_words_has_no_rate() -> None:
-    config = {"model": {"backbone": "a+b", "freeze": "all"}, "optimizer": {"name": "lbfgs"}}
+    config: dict[str, object] = {"model": {"backbone": "a+b", "freeze": "all"}, "optimizer": {"name": "lbfgs"}}
     assert in_words(config) == "a+b, lbfgs, frozen: all"
     assert in_words({**config, "optimizer": {"name": "lbfgs", "l2": 0.012}}) == "a+b, lbfgs 0.012, frozen: all"
