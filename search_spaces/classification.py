@@ -60,7 +60,7 @@ _PROBE = {
     "epochs": 1,
 }
 
-# Some or all layers, mostly from where a probe stands. A head that is solved wants a tenth of the rate that a random one
+# Some or all layers, mostly from where a probe stands. A solved head wants a tenth of the rate that a random one
 # does: from 1e-3 fine-tunings of 4 epochs fell below their own probe on two sets of two, and from 1e-4 rose above it.
 _FINETUNE = {
     "model": {
