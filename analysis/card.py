@@ -71,7 +71,14 @@ def scores(facts: Facts) -> Iterator[str]:
     counts = facts.data.get("counts", {})
     yield "## Scores"
     yield ""
-    yield f"On the {counts.get('val', '?')} images of the validation split, by which the model was chosen."
+    again = facts.metrics.get("solved_again")
+    num = counts.get("val", "?") if again is None else again["judged_on"]
+    yield f"On the {num} images of the validation split, by which the model was chosen."
+    if again is not None:
+        yield (
+            f"Then the heads of its probes were solved again on all {again['images']} images, these among them; the "
+            "scores are of the heads before that."
+        )
     if facts.judged is None:
         values = {name.removeprefix("val/"): {"value": value} for name, value in _floats(facts.metrics)}
         yield f"Without intervals: {facts.why_not}." if facts.why_not else ""

@@ -24,13 +24,17 @@ from analysis.kept import weights_of
 from analysis.load import Run
 from analysis.manifest import written_whole
 from analysis.shapes import value_at
+from analysis.solved_again import Heads
 from search_spaces.errors import RunError
 from trainables.config_io import dump_config, parse_config
 from trainables.targets import output_classes
 
 
-def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:
-    """Write what `choose_ensemble` told, whole. Raises RunError where weights are gone, or `out` cannot be written."""
+def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads | None = None) -> None:
+    """Write what `choose_ensemble` told, whole. Raises RunError where weights are gone, or `out` cannot be written.
+
+    heads: of members, that were solved again.
+    """
     files, configs = [], []
     trials = {trial.trial_id: trial for trial in run.trials}
     for member in told["members"]:
@@ -49,10 +53,12 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:
         "chosen_on": "the same validation images, on which these metrics look better than they are; see held_out",
         "held_out": told["held_out"],
         **told["metrics"],
+        **({} if heads is None else heads.about([member["trial_id"] for member in told["members"]])),
     }
+    described = run.search["data"] if heads is None else heads.told["data"]
     classes = output_classes(configs[0], value_at(run.search, "data.classes"))
     with written_whole(out) as new:
-        write_export(new, configs[0], classes, [], about, run.search["data"])
+        write_export(new, configs[0], classes, [], about, described)
         kept = {key: told[key] for key in ("combine", "threshold", "metric")}
         (new / ENSEMBLE_FILE).write_text(json.dumps({**kept, "members": named}, indent=1) + "\n")
         for config, file, one in zip(configs, files, named, strict=True):
@@ -60,12 +66,14 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path) -> None:
             folder.mkdir(parents=True)
             (folder / "config.yaml").write_text(dump_config(config))
             shutil.copyfile(file, folder / "model.safetensors")
+            if heads is not None:
+                heads.put(one["trial_id"], folder / "model.safetensors")
         facts = Facts(
             name=run.run_dir.name,
             classes=classes,
             config=configs[0].model_copy(update={"threshold": told["threshold"]}).model_dump(mode="json"),
             metrics=about,
-            data=run.search["data"],
+            data=described,
             preprocessing={},
             graphs=[],
             checked_on="",

@@ -28,6 +28,7 @@ from analysis.manifest import written_whole
 from analysis.rank import ranked
 from analysis.run_source import source_of
 from analysis.shapes import value_at
+from analysis.solved_again import Heads
 from analysis.trials import Trial
 from search_spaces.errors import InputError, RunError
 from search_spaces.names import did_you_mean
@@ -61,10 +62,12 @@ def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
         return write_trial(run, folder, trial_id)
 
 
-def write_trial(run: Run, folder: Path, trial_id: str | None = None, data: str | None = None) -> Exported:
+def write_trial(
+    run: Run, folder: Path, trial_id: str | None = None, data: str | None = None, heads: Heads | None = None
+) -> Exported:
     """Write the best trial, or the named one, to a new folder of `written_whole`. Raises RunError or OSError.
 
-    data: where the user says that the run's data is, None for where the run says.
+    data: where the user says that the run's data is, None for where the run says. heads: that were solved again.
     """
     trial = find_trial(run, trial_id)
     config = parse_config(trial.config, f"trial {trial.trial_id}")
@@ -83,7 +86,11 @@ def write_trial(run: Run, folder: Path, trial_id: str | None = None, data: str |
             metrics, note = {}, f"The mean prediction of epochs {epochs} could not be judged: {error}"
     which = {"epoch": epochs[0]} if len(epochs) == 1 else {"epochs": epochs}
     classes = output_classes(config, value_at(run.search, "data.classes"))
-    write_export(folder, config, classes, weights, {**about, **which, **metrics}, run.search["data"])
+    about |= {} if heads is None else heads.about([trial.trial_id])
+    described = run.search["data"] if heads is None else heads.told["data"]
+    write_export(folder, config, classes, weights, {**about, **which, **metrics}, described)
+    if heads is not None:
+        heads.put(trial.trial_id, folder / "model.safetensors")
     return Exported(trial.trial_id, epochs, note)
 
 

@@ -27,6 +27,7 @@ from analysis.kept import Kept, alike, kept_models, side_by_side
 from analysis.load import Run
 from analysis.rank import ranked
 from analysis.recommended import PREDICTIONS_FILE, RECOMMENDED_FILE, gain_of, kind_of
+from analysis.solved_again import solve_again
 from analysis.soup import Soup, cook
 from trainables.data.loader import TrialData
 from trainables.members import Members, greedy
@@ -81,12 +82,30 @@ def recommend(
         "notes": notes,
     }
     told["kind"] = kind_of({kind: gain_of(told, kind) for kind in ("ensemble", "soup")})
+    told["solved_again"] = _solved_again(run, data, told, kept, device, ask)
     if soup is not None:
         predictions = soup[1].judged.predictions
         write_whole(run.run_dir / PREDICTIONS_FILE, lambda path: path.write_bytes(_npz(predictions)))
     text = json.dumps(told, indent=1) + "\n"
     write_whole(run.run_dir / RECOMMENDED_FILE, lambda path: path.write_text(text))
     return told
+
+
+def _solved_again(
+    run: Run,
+    data: TrialData,
+    told: Mapping[str, Any],
+    kept: Sequence[Kept],
+    device: torch.device,
+    ask: Callable[[], None],
+) -> dict[str, Any] | None:
+    """What `solve_again` makes of the models that are recommended; None where there was no time for all of them."""
+    handed_over = {"single": [told["single"]], "ensemble": (told["ensemble"] or {}).get("members", []), "soup": []}
+    members = {one["trial_id"] for one in handed_over[told["kind"]]}
+    try:
+        return solve_again(run, data, [one for one in kept if one.trial_id in members], device, ask)
+    except OutOfTime:
+        return None
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@
     ensemble, soup     null where there is none; else what an export takes of it (members, metrics, ...), and
                        held_out: its gain over the best alone on images that did not choose, with its standard error
                        latency_ms: to predict one image
+    solved_again       null, or what heads of probes learned from the validation images too (see `solved_again.py`)
     notes              sentences that a person should hear
 
-RUN/recommended.npz holds the soup's validation predictions. Both are deleted when the search goes on: it may delete
-the weights that they speak of.
+RUN/recommended.npz holds the soup's validation predictions, recommended.safetensors the heads. All are deleted when
+the search goes on: it may delete the weights that they speak of.
 """
 
 from __future__ import annotations
@@ -19,12 +20,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.shapes import ensemble_problem, is_number, is_object, is_text, is_trial_id, list_of, none_or, object_of
+from analysis.shapes import (
+    ensemble_problem,
+    is_number,
+    is_object,
+    is_text,
+    is_trial_id,
+    list_of,
+    none_or,
+    object_of,
+    search_problems,
+)
 from search_spaces.errors import RunError
 from trainables.files import read_object
 
 RECOMMENDED_FILE = "recommended.json"
 PREDICTIONS_FILE = "recommended.npz"
+HEADS_FILE = "recommended.safetensors"
 KINDS = ("single", "soup", "ensemble")  # of equal gain, the sooner is taken: it predicts faster
 
 
@@ -40,7 +52,7 @@ def kind_of(gains: Mapping[str, float | None]) -> str:
 
 def forget(run_dir: Path) -> None:
     """Delete what a run recommended."""
-    for name in (RECOMMENDED_FILE, PREDICTIONS_FILE):
+    for name in (RECOMMENDED_FILE, PREDICTIONS_FILE, HEADS_FILE):
         (run_dir / name).unlink(missing_ok=True)
 
 
@@ -81,6 +93,10 @@ def in_sentences(told: Mapping[str, Any]) -> list[str]:
     judged = any(gain_of(told, name) is not None for name in ("ensemble", "soup"))
     how = f"Gains are over {alone}, ± their standard error, on halves of the validation split that did not choose."
     lines = [f"Recommended: {first}.", *(f"Instead: {words}." for words in others)]
+    again = told.get("solved_again")
+    if again is not None:
+        whose = "the probe's head" if len(again["trials"]) == 1 else "the heads of its probes"
+        lines.append(f"What is exported has {whose} solved again on all {again['images']} images, after these scores.")
     return [*lines, *([how] if judged else []), *told["notes"]]
 
 
@@ -102,6 +118,8 @@ def _problem(told: Mapping[str, Any]) -> str | None:
         return "'single' is not the best trial"
     if told.get("kind") not in KINDS or not is_text(told.get("metric")) or not list_of(is_text)(told.get("notes")):
         return "'kind', 'metric' or 'notes' is not what it must be"
+    if not none_or(_is_again)(told.get("solved_again")):
+        return "'solved_again' is not what it must be"
     if told["kind"] != "single" and not is_object(told.get(told["kind"])):
         return f"'{told['kind']}' is missing"
     for kind in ("ensemble", "soup"):
@@ -122,6 +140,16 @@ def _candidate_problem(one: dict[str, Any]) -> str | None:
     if held_out is not None and not _judged(held_out):
         return "'held_out' has no gain"
     return None if _is_time(one) else "'latency_ms' is no number"
+
+
+def _is_again(one: Any) -> bool:
+    return (
+        is_object(one)
+        and list_of(is_trial_id)(one.get("trials"))
+        and is_number(one.get("images"))
+        and is_number(one.get("judged_on"))
+        and not list(search_problems({"data": one.get("data")}))
+    )
 
 
 def _is_time(one: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from analysis.handover import hand_over_soup, hand_over_trial
 from analysis.load import Run
 from analysis.manifest import written_whole
 from analysis.recommended import one_network, stored
+from analysis.solved_again import Heads, heads_of
 from analysis.soup_export import write_soup
 from launch.remote.views import run_at
 from launch.show import print_export
@@ -44,7 +45,7 @@ def export_run(
         if onnx:
             require_onnx()
         told = None if single or trial is not None else stored(run.run_dir)
-        kind = "single" if told is None else told["kind"]
+        kind, heads = "single" if told is None else told["kind"], heads_of(run.run_dir, told)
         if told is not None and kind == "ensemble" and (onnx or pt2):
             kind = one_network(told)
             which = "the soup" if kind == "soup" else "the best trial alone"
@@ -55,7 +56,7 @@ def export_run(
                 soft_wrap=True,
             )
         if told is not None and kind == "ensemble":
-            return _ensemble(run, told["ensemble"], out, console)
+            return _ensemble(run, told["ensemble"], out, console, heads)
         with written_whole(out) as folder:  # the graphs, too, before anything stands there
             note = ""
             if told is not None and kind == "soup":
@@ -63,7 +64,8 @@ def export_run(
                 graphs = hand_over_soup(run, folder, onnx=onnx, pt2=pt2, named=named)
                 what = f"the soup of {len(told['soup']['members'])} models"
             else:
-                written = write_trial(run, folder, trial, named)
+                again = heads is not None and trial is None and told is not None and told["kind"] == "single"
+                written = write_trial(run, folder, trial, named, heads if again else None)
                 graphs = hand_over_trial(run, written, folder, onnx=onnx, pt2=pt2, named=named)
                 epochs, note = written.epochs, written.note
                 said = f"epoch {epochs[0]}" if len(epochs) == 1 else f"mean of epochs {epochs}"
@@ -72,8 +74,8 @@ def export_run(
         return _all_written(graphs)
 
 
-def _ensemble(run: Run, told: Mapping[str, Any], out: Path, console: Console) -> bool:
-    export_ensemble(run, told, out)
+def _ensemble(run: Run, told: Mapping[str, Any], out: Path, console: Console, heads: Heads | None) -> bool:
+    export_ensemble(run, told, out, heads)
     print_export(f"the ensemble of {len(told['members'])} models", out, console)
     return True
 

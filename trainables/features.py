@@ -111,24 +111,28 @@ class FrozenBackbone:
             turn = (first[rows] + epoch * config.repeat + times) % num_views
             yield self._rows(rows, turn, indices), labels[torch.from_numpy(indices[rows.numpy()])]
 
-    def training_rows(self) -> tuple[Tensor, Tensor]:
-        """(V * N, F) of all views of the training images, on the CPU, and whose each is: (V * N,) images' numbers.
+    def training_rows(self, splits: Sequence[str] = ("train",)) -> tuple[Tensor, Tensor]:
+        """(V * N, F) of all views of the images of splits, on the CPU, and whose each is: (V * N,) images' numbers.
 
         Raises DataError where there is no room for them.
         """
-        indices = self.data.dataset.indices("train")
-        self._compute_training_views(indices)
-        kept = [rows for rows in self._trained_on if rows is not None]
-        if len(kept) < len(self._views):
-            raise DataError(
-                f"the features of {len(indices)} images in {len(self._views)} views fit neither beside the decoded "
-                "images nor into the memory. Free some disk, or set views=1."
-            )
-        return torch.cat(kept), torch.from_numpy(indices).repeat(len(kept))
+        rows, images = [], []
+        for split in splits:
+            indices = self.data.dataset.indices(split)
+            views = training_views(self.config, self.data, indices)
+            kept = [of_view for view in views if (of_view := self._kept(view, indices)) is not None]
+            if len(kept) < len(views):
+                raise DataError(
+                    f"the features of {len(indices)} images in {len(views)} views fit neither beside the decoded "
+                    "images nor into the memory. Free some disk, or set views=1."
+                )
+            rows += kept
+            images.append(torch.from_numpy(indices).repeat(len(kept)))
+        return torch.cat(rows), torch.cat(images)
 
     def _compute_training_views(self, indices: npt.NDArray[np.int64]) -> None:
         if not self._views:
-            self._views = training_views(self.config, self.data)
+            self._views = training_views(self.config, self.data, indices)
             self._trained_on = [self._kept(view, indices) for view in self._views]
 
     def _rows(self, rows: Tensor, turn: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:

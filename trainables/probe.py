@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +20,19 @@ def solve_epoch(
     labels: Tensor,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     ask: Callable[[], None],
+    splits: Sequence[str] = ("train",),
 ) -> tuple[float, float]:
     """Solve the head of `frozen.model` on the features of all views, and return its mean loss and the l2 it took.
 
     labels   (N, K) float of the whole data set
     loss_of  the configuration's loss, of logits and targets (B, K)
     ask      called before every pass over the features, raises to stop
+    splits   whose images it learns from
 
     Raises Diverged where features are not finite, DataError where there is no room for them.
     """
     device, config = frozen.device, frozen.config
-    features, images = frozen.training_rows()
+    features, images = frozen.training_rows(splits)
     features, targets = features.to(device), labels[images].to(device)
     if not torch.isfinite(features).all():  # a precision that the backbone's values exceed
         raise Diverged(math.nan, 1, 0, 0.0)

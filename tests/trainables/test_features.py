@@ -206,10 +206,10 @@ def test_drawn_views_differ_from_one_another_and_are_the_same_for_every_seed_and
 ) -> None:
     config, data = tiny(model=FROZEN, views=3, augment=ROTATE), loaded()
     rows = data.dataset.indices("train")[:20].tolist()
-    views = training_views(config, data)
+    views = training_views(config, data, data.dataset.indices("train"))
     pictures = [np.stack([view(row) for row in rows]) for view in views]
     assert all((pictures[a] != pictures[b]).any() for a, b in ((0, 1), (0, 2), (1, 2)))
-    again = training_views(config.model_copy(update={"seed": 5}), loaded())
+    again = training_views(config.model_copy(update={"seed": 5}), loaded(), data.dataset.indices("train"))
     for picture, view in zip(pictures, again, strict=True):
         assert np.array_equal(picture, np.stack([view(row) for row in reversed(rows)])[::-1])
 
@@ -362,7 +362,8 @@ def test_views_that_do_not_fit_are_refused_with_the_next_move(tiny: Tiny, change
 
 def test_random_crops_are_views_without_any_augmentation(loaded: Loaded, tiny: Tiny) -> None:
     config = tiny(model=FROZEN, views=3, fit_image="crop", image_size=24)
-    pictures = [view(int(loaded().dataset.indices("train")[0])) for view in training_views(config, loaded())]
+    indices = loaded().dataset.indices("train")
+    pictures = [view(int(indices[0])) for view in training_views(config, loaded(), indices)]
     assert {picture.shape for picture in pictures} == {(24, 24, 3)}
 
 

@@ -57,11 +57,10 @@ def judged_view(
     return KeptView(data.images.at(view, indices), eval_transform(config), key, mirrored)
 
 
-def training_views(config: TrialConfig, data: TrialData) -> list[KeptView]:
-    """The `config.views` pictures of every training image."""
+def training_views(config: TrialConfig, data: TrialData, indices: npt.NDArray[np.int64]) -> list[KeptView]:
+    """The `config.views` pictures of every image that is trained on, which `indices` are."""
     assert config.views is not None
     if config.views <= MIRRORED:
-        indices = data.dataset.indices("train")
         return [judged_view(config, data, indices, mirrored=number == 1) for number in range(config.views)]
     return [_drawn(config, data, number) for number in range(config.views)]
 

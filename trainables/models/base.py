@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.backbones import Colour, pixel_colours
+from trainables.models.folding import Folding, may_fold
 
 
 class BackboneModel(nn.Module):
@@ -40,6 +41,7 @@ class BackboneModel(nn.Module):
         self.register_buffer("pixel_mean", pixel_mean, persistent=False)
         self.register_buffer("pixel_std", pixel_std, persistent=False)
         self._frozen = list(frozen)
+        self._folding = Folding()
         self.train()
 
     def train(self, mode: bool = True) -> Self:
@@ -48,8 +50,13 @@ class BackboneModel(nn.Module):
             module.training = False
         return self
 
-    def run_backbone(self, images: Tensor) -> Any:
-        """What the backbone makes of images (B, 3, H, W); without a graph where it is frozen as a whole."""
+    def run_backbone(self, images: Tensor, *, hooked: bool = False) -> Any:
+        """What the backbone makes of images (B, 3, H, W); without a graph where it is frozen as a whole.
+
+        hooked: its own modules have to run, as one of them is listened to.
+        """
         frozen_whole = self.training and not self.backbone.training
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen_whole):
+            if not self.backbone.training and not hooked and may_fold(images):
+                return self._folding.of(self.backbone)(images)
             return self.backbone(images)

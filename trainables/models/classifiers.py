@@ -76,7 +76,8 @@ class Classifier(BackboneModel):
         maps: list[Tensor] = []
         handle = self.backbone.get_submodule(AUX_LAYER).register_forward_hook(lambda *call: maps.append(call[2]))
         try:
-            return self.features(images), maps[0]
+            features: Tensor = self.run_backbone(images, hooked=True)
+            return features, maps[0]
         finally:
             handle.remove()
 

@@ -1,0 +1,121 @@
+"""Heads of probes that are handed over, solved once more with the validation images among those that they learn from.
+
+When a search is over nothing is chosen by these images any more, and a fifth more photos make a better head:
+scikit-learn's GridSearchCV, too, refits what it has chosen on everything. The features of both splits are kept.
+
+RUN/recommended.safetensors holds the heads, `TRIAL/head...`. The scores that are told stay those of the heads before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from analysis.kept import Kept, weights_of
+from analysis.load import Run
+from analysis.recommended import HEADS_FILE
+from search_spaces.errors import RunError
+from trainables.config import TrialConfig
+from trainables.config_solved import Lbfgs
+from trainables.data.loader import TrialData
+from trainables.ensemble import model_with, read_weights
+from trainables.features import frozen_backbone
+from trainables.losses import build_loss
+from trainables.probe import solve_epoch
+from trainables.targets import what_to_learn
+from trainables.writing import write_whole
+
+LEARN_FROM = ("train", "val")
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """by_trial: tensors by name. told: what recommended.json says of them (see `solve_again`)."""
+
+    by_trial: Mapping[str, Mapping[str, Tensor]]
+    told: Mapping[str, Any]
+
+    def put(self, trial_id: str, weights: Path) -> None:
+        """Give a trial's head to a copy of its weights. Those of other trials stay as they are."""
+        head = self.by_trial.get(trial_id)
+        if head is not None:
+            save_file({**load_file(weights), **head}, weights)
+
+    def about(self, trial_ids: Sequence[str]) -> dict[str, Any]:
+        """What an export of these trials says in metrics.json; nothing where none was solved again."""
+        again = [trial_id for trial_id in trial_ids if trial_id in self.by_trial]
+        counts = {"images": self.told["images"], "judged_on": self.told["judged_on"]}
+        return {"solved_again": {"trials": again, **counts}} if again else {}
+
+
+def solve_again(
+    run: Run, data: TrialData, members: Sequence[Kept], device: torch.device, ask: Callable[[], None]
+) -> dict[str, Any] | None:
+    """Solve the heads of the probes among `members`, write them, and return what recommended.json says of it:
+
+    trials               whose heads they are
+    images, judged_on    of how many images they learned, and how many of these the scores are of
+    data                 the data as a refit on train and val describes it (see `Dataset.describe`)
+
+    None where no member is a probe. ask: raises to stop, with nothing written.
+    """
+    probes = {one.trial_id: one for one in members if isinstance(one.config.optimizer, Lbfgs)}
+    if not probes:
+        return None
+    found: dict[str, Tensor] = {}
+    for trial_id, one in probes.items():
+        weights = weights_of(run, trial_id, one.epoch)
+        found |= {
+            f"{trial_id}/{name}": tensor for name, tensor in _head(one.config, weights, data, device, ask).items()
+        }
+    write_whole(run.run_dir / HEADS_FILE, lambda path: save_file(found, path))
+    old = data.dataset
+    split = np.where(old.split == "val", "train", old.split)
+    joined = replace(old, split=split, split_origin=f"{old.split_origin}; val is trained on too")
+    counts = {"images": len(joined.indices("train")), "judged_on": len(old.indices("val"))}
+    return {"trials": sorted(probes), **counts, "data": joined.describe()}
+
+
+def heads_of(run_dir: Path, told: Mapping[str, Any] | None) -> Heads | None:
+    """The heads that a run's recommendation speaks of. Raises RunError where they are gone or damaged."""
+    again = None if told is None else told.get("solved_again")
+    if again is None:
+        return None
+    path = run_dir / HEADS_FILE
+    try:
+        found = load_file(path)
+    except Exception as error:
+        raise RunError(
+            f"{path}: cannot be read ({type(error).__name__}). `visionsweep export {run_dir} --single --out DIR` "
+            "exports the best trial without it."
+        ) from None
+    by_trial: dict[str, dict[str, Tensor]] = {trial_id: {} for trial_id in again["trials"]}
+    for name, tensor in found.items():
+        trial_id, _, rest = name.partition("/")
+        by_trial.setdefault(trial_id, {})[rest] = tensor
+    return Heads(by_trial, again)
+
+
+def _head(
+    config: TrialConfig, weights: Path, data: TrialData, device: torch.device, ask: Callable[[], None]
+) -> dict[str, Tensor]:
+    """The tensors of the head, by their names in the whole model, on the CPU. weights: of the trial, as it ended."""
+    ask()
+    assert isinstance(config.optimizer, Lbfgs)
+    classes, labels, _ = what_to_learn(config, data)
+    assert isinstance(labels, Tensor)
+    rows = np.concatenate([data.dataset.indices(split) for split in LEARN_FROM])
+    model = model_with(read_weights(weights), config, len(classes), device, weights)
+    loss = build_loss(config, data.dataset.targets[rows], len(classes)).to(device)
+    frozen = frozen_backbone(config, model, data, device, ask=ask)
+    assert frozen is not None
+    solve_epoch(config.optimizer, frozen, labels, loss, ask, LEARN_FROM)
+    solved = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
+    return {name: tensor.cpu().contiguous() for name, tensor in solved.items()}
