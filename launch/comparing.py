@@ -20,6 +20,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
 from trainables.settings import TrialSettings
+from trainables.threads import threads_of_a_trial
 
 # A greedy choice among eight models took 0.15 s of a CPU (accuracy, 76 photos) to 1.8 s (mAP of 18 tags, 300 photos),
 # and a whole comparison makes eleven. Solving the head of a probe again takes about a second.
@@ -63,7 +64,8 @@ class Comparing:
                     self.records.syncer.sync()  # what is no longer kept is deleted now, and not while it is read
                 images = reopen_images(dataset, settings.short_side_px, settings.cache_dir, settings.views)
                 run = load_run(self.records.run_dir)
-                recommend(run, TrialData(dataset, images), device, lambda: _left_s(ends_s))
+                with threads_of_a_trial(int(settings.cpus)):
+                    recommend(run, TrialData(dataset, images), device, lambda: _left_s(ends_s))
         except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
             forget(self.records.run_dir)
             console.print(f"The kept models could not be compared: {error}", style="yellow", soft_wrap=True)
