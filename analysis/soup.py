@@ -43,12 +43,13 @@ def start_of(config: TrialConfig) -> str:
     if isinstance(model.get("head"), dict):
         model["head"].pop("dropout", None)
     merge = {name: list(old) for name, old in config.merge.items()}
-    is_solved = str(config.optimizer.name) == "lbfgs"  # a head that is solved has no start
-    return json.dumps([config.task, model, merge, config.seed, is_solved], sort_keys=True)
+    return json.dumps([config.task, model, merge, config.seed], sort_keys=True)
 
 
 def ingredients(kept: Sequence[Kept]) -> list[Kept]:
-    """Of models, best first, those that began where the best one did that is not alone with its start."""
+    """Of models, best first, those that began where the best one did that is not alone with its start. A head that is
+    solved began nowhere."""
+    kept = [one for one in kept if str(one.config.optimizer.name) != "lbfgs"]
     starts = [start_of(one.config) for one in kept]
     first = next((start for start in starts if starts.count(start) > 1), None)
     return [one for one, start in zip(kept, starts, strict=True) if start == first]

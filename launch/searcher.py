@@ -222,12 +222,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return sum(trial.status == "failed" for trial in trials) >= MAX_FAILURES
 
     def _fits(self, params: Mapping[str, Any]) -> bool:
-        """Whether a trial can reach its first rung before the deadline, as far as earlier ones tell what it costs."""
+        """Whether a trial can reach its first rung before the deadline, as far as earlier ones tell what it costs; its
+        end, where the space has shorter ones to propose instead."""
         if self.deadline is None:
             return True
         seconds = self.cost.seconds(params, self.study.get_trials(deepcopy=False))
         length = self.lengths.of_params(params)
-        share = min(self.search.grace_epochs / self.search.epochs, 1.0)
+        share = 1.0 if self.lengths.vary else min(self.search.grace_epochs / self.search.epochs, 1.0)
         first_rung = math.ceil(share * length * (1 - 1e-9))
         return seconds is None or self.now() + seconds * first_rung <= self.deadline
 

@@ -21,6 +21,12 @@ class Lengths:
         self.places = list(_places(space))
         self.regimes = list(regimes_of(space))
 
+    @property
+    def vary(self) -> bool:
+        """Whether trainings of the space differ in length."""
+        nodes = [node for _, _, node in self.places]
+        return any(node != nodes[0] or not isinstance(node, int) for node in nodes)
+
     def of(self, rows: Rows) -> NDArray[np.float64]:
         """(n,) epochs of rows (n, num_parameters)."""
         found = np.full(len(rows), float(self.longest))

@@ -17,6 +17,7 @@ from support import Outcome, make_photos
 
 from analysis.exported import ExportedEnsemble, ExportedModel, load_export
 from analysis.held_out import OutOfTime, halves, judge
+from analysis.kept import Kept
 from analysis.load import load_run
 from analysis.recommend import recommend
 from analysis.recommended import forget, in_sentences, kind_of, stored
@@ -151,6 +152,13 @@ def test_trainings_that_began_at_the_same_weights_are_mixed_and_no_others(
     for one in ({"seed": 1}, {"model": {**SMALL["model"], "backbone": "test_efficientnet"}}, {"model": other}):
         assert start_of(parse_config({**SMALL, **one})) != start_of(base)
     assert ingredients([]) == []
+
+    def kept(values: dict[str, Any]) -> Kept:
+        return Kept("0000", 1, parse_config(values), 0.5, {})
+
+    solved = {**SMALL, "model": {**SMALL["model"], "freeze": "all"}, "views": 1, "optimizer": {"name": "lbfgs"}}
+    assert len(ingredients([kept(SMALL), kept({**SMALL, "batch_size": 16}), kept(solved)])) == 2
+    assert ingredients([kept(solved), kept({**solved, "views": 2})]) == []  # a head that is solved began nowhere
 
 
 def test_a_soup_is_the_mean_of_its_members_weights_batch_norm_included(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_the_length_of_a_configuration_is_told_by_its_space(space: Any, params: 
     full = with_regimes(space).full_space
     lengths = Lengths(full, Vectors(full), 12)
     assert lengths.of_params(params) == epochs
+    assert lengths.vary == (space is SPACE or isinstance(space.get("epochs"), Int))
     assert lengths.shares(Vectors(full).encode(params)[None]) == pytest.approx([epochs / 12])
 
 
@@ -98,12 +99,22 @@ def test_trials_that_begin_alike_and_differ_in_length_are_no_repeats() -> None:
 def test_a_short_trial_fits_into_what_is_left_of_a_budget(tmp_path: Path) -> None:
     clock = [0.0]
     records = Records.create(tmp_path / "run", {"name": "budget"})
-    searcher = StudySearcher(with_regimes(), records, 0, None, 30.0, valid=lambda config: None, now=lambda: clock[0])
+    searcher = StudySearcher(with_regimes(), records, 0, None, 100.0, valid=lambda config: None, now=lambda: clock[0])
     for name in ("one", "two"):
         assert isinstance(searcher.suggest(name), dict)
         searcher.on_trial_complete(name, {"epoch": 1, "seconds": 10.0, "val/accuracy": 0.5, "status": "pruned"})
     short, long = ({"regime": "finetune", "regime/finetune/epochs": epochs} for epochs in (4, 12))
     assert searcher._fits(short)
-    assert not searcher._fits(long)  # its first rung comes after four epochs of ten seconds
-    clock[0] = 15.0
+    assert not searcher._fits(long)  # twelve epochs of ten seconds: there are shorter ones to propose
+    clock[0] = 85.0
+    assert not searcher._fits(short)
     assert searcher._fits({"regime": "probe", "regime/probe/a": 1})
+
+
+def test_where_all_trials_are_of_one_length_the_first_rung_has_to_fit(tmp_path: Path) -> None:
+    records = Records.create(tmp_path / "run", {"name": "budget"})
+    one_length = with_regimes({"a": Pick(1, 2)})  # of 12 epochs, compared at the fourth
+    searcher = StudySearcher(one_length, records, 0, None, 50.0, valid=lambda config: None, now=lambda: 0.0)
+    assert isinstance(searcher.suggest("one"), dict)
+    searcher.on_trial_complete("one", {"epoch": 1, "seconds": 10.0, "val/accuracy": 0.5, "status": "pruned"})
+    assert searcher._fits({"a": 2})
