@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from analysis.rank import ranking
 from analysis.recommended import in_sentences, stored
 from analysis.words import duration, in_words
 from launch.narrow import table_for
-from search_spaces.grammar import Float, Int, Pick, walk
+from search_spaces.grammar import Float, Int, Pick, Space, walk
 from search_spaces.names import CLASS_IOU
 from search_spaces.paths import lowest
-from search_spaces.regimes import readable
+from search_spaces.regimes import added, readable, within
 from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE, Search
 from search_spaces.shipped import SEARCHES
 from trainables.data.words import counted
@@ -179,12 +180,19 @@ def print_search(name: str, search: Search, console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("parameter", "values", "only when"):
         table.add_column(column, overflow="fold")
-    for parameter, node, when in walk(search.full_space):
+    of_all = list(walk(search.full_space))
+    for parameter, node, when in of_all:
         table.add_row(readable(parameter), _in_range_words(node), readable(when))
-    for task, space in search.space_by_task.items():
-        for parameter, node, when in walk(space):
-            table.add_row(parameter, _in_range_words(node), f"{task} data" + (f", {when}" if when else ""))
+    for task, part in search.space_by_task.items():
+        for parameter, node, when in (row for row in walk(_with(search, part)) if row not in of_all):
+            of_task = f"{task} data" + (f", {within(when)[1]}" if when else "")  # the name says the regime
+            table.add_row(readable(parameter), _in_range_words(node), of_task)
     console.print(table)
+
+
+def _with(search: Search, part: Space) -> Space:
+    """The whole space, with what a task adds in the regimes that take it."""
+    return replace(search, space=added(search.space, part)).full_space
 
 
 def _lengths(search: Search) -> str:
@@ -226,7 +234,7 @@ def print_predictions(rows: list[dict[str, Any]], console: Console) -> None:
 
 
 def _ranges(search: Search) -> set[str]:
-    spaces = [search.full_space, *search.space_by_task.values()]
+    spaces = [search.full_space, *(_with(search, part) for part in search.space_by_task.values())]
     return {name for space in spaces for name, node, _ in walk(space) if isinstance(node, (Float, Int, Pick))}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from analysis.load import Run
 from analysis.rank import ranking
 from analysis.trials import VERSION, Trial
 from launch.show import print_outcome, print_ranking, print_search
-from search_spaces import Float, Int, Pick, Search
+from search_spaces import Branch, Float, Int, Pick, Search
 from search_spaces.grammar import walk
+from search_spaces.regimes import readable
+from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
 
 CLI = Callable[..., Outcome]
@@ -59,9 +62,23 @@ def test_the_shipped_searches_are_listed(visionsweep: CLI) -> None:
 def test_a_shipped_search_is_described_with_every_parameter(visionsweep: CLI, name: str) -> None:
     said = visionsweep("spaces", name)
     assert said.code == 0, said.err
-    first_words = {line.split()[0] for line in said.out.splitlines() if line.strip()}
-    spaces = [SEARCHES[name].full_space, *SEARCHES[name].space_by_task.values()]
-    assert {parameter for space in spaces for parameter, _, _ in walk(space)} <= first_words
+    first_cells = {re.split(r"\s{2,}", line)[0] for line in said.out.splitlines()}
+    search = SEARCHES[name]
+    tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
+    spaces = [search.full_space, *(search.for_task(task).full_space for task in tasks)]
+    assert {readable(parameter) for space in spaces for parameter, _, _ in walk(space)} <= first_cells
+
+
+def test_what_a_task_adds_is_described_in_the_regimes_that_take_it(console: Console) -> None:
+    regimes = Branch({"probe": {"loss": None}, "finetune": {"epochs": Pick(2, 4)}})
+    by_task = {"binary": {"loss": Branch({"focal": {"gamma": Float(0, 3)}}), "threshold": Pick(0.3, 0.5)}}
+    print_search("mine", Search(task="classification", space=regimes, space_by_task=by_task), console)
+    rows = [re.split(r"\s{2,}", line.strip()) for line in console.export_text().splitlines()]
+    assert [row for row in rows if row[-1].startswith("binary data")] == [
+        ["finetune: loss", "focal", "binary data, regime = finetune"],
+        ["finetune: loss/focal/gamma", "0 to 3", "binary data, loss = focal"],
+        ["threshold", "0.3, 0.5", "binary data"],
+    ]
 
 
 def test_ranges_are_described_with_their_scale_and_their_steps(console: Console) -> None:
