@@ -34,13 +34,12 @@ _FIRST = {
         "mix": None,
     },
     "accumulate": 1,
-    "ema_decay": None,
 }
 
 
 def _first(backbone: str, freeze: str, **more: Any) -> dict[str, Any]:
     model = {"backbone": backbone, "freeze": freeze, "head": {"name": "linear", "dropout": 0.2}}
-    return {**_FIRST, "model": model, **more}
+    return {**_FIRST, "model": model, "ema_decay": None, **more}
 
 
 LITE = tuple(f"tf_efficientnet_lite{number}" for number in range(3))

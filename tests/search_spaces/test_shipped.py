@@ -9,11 +9,13 @@ import optuna
 import pytest
 
 from search_spaces import Branch, Maybe, Pick, Search
+from search_spaces.classification_parts import BY_TASK
 from search_spaces.grammar import walk
-from search_spaces.paths import merged
+from search_spaces.paths import highest, merged, possible_values
+from search_spaces.regimes import wholes, within
 from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
-from trainables.config import AugmentConfig
+from trainables.config import AugmentConfig, TrialConfig
 from trainables.config_io import parse_config
 
 NUM_DRAWS = 200
@@ -35,9 +37,13 @@ def draws(name: str, task: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_every_shipped_search_draws_valid_configurations(name: str, task: str) -> None:
+    space = SEARCHES[name].for_task(task).full_space
+    lengths = {whole.get("regime"): possible_values(whole, "epochs") for whole in wholes(space)}
+    assert highest(space, "epochs") == SEARCHES[name].epochs
     for number, (config, _) in enumerate(draws(name, task)):
         parsed = parse_config(config, f"draw {number}")
-        assert (parsed.task, parsed.epochs) == (task, SEARCHES[name].epochs)
+        assert parsed.task == task
+        assert parsed.epochs in lengths[parsed.regime]
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
@@ -67,6 +73,20 @@ def test_a_warm_start_encodes_to_parameters_and_parses(name: str, task: str) -> 
         drawn = search.draw(_Filled(search.encode(config)))
         # What the warm start says is within the ranges, or a default: nothing of it is lost on the way.
         assert parse_config(drawn) == parse_config(merged(drawn, config))
+
+
+@pytest.mark.parametrize("task", CLASSIFICATION_TASKS)
+def test_the_space_of_the_first_trials_on_a_cpu_has_all_that_they_name(task: str) -> None:
+    search = SEARCHES["classification-cpu"].for_task(task)
+    for number, config in enumerate(search.warm_start):
+        params = search.encode(config)
+        trial = _Filled(params)
+        drawn = search.draw(trial)
+        assert merged(drawn, config) == drawn  # to the key: none that only the schema knows, none for another regime
+        assert parse_config(drawn, f"warm start {number}").regime == config["regime"]
+        assert search.encode(drawn) == params | trial.filled
+        # They leave open only what each task has for itself.
+        assert {within(name)[1].partition("/")[0] for name in trial.filled} <= set(BY_TASK[task])
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -103,9 +123,11 @@ def test_the_classification_searches_together_offer_what_the_reports_tried() -> 
 @pytest.mark.parametrize("name", [name for name, search in SEARCHES.items() if search.task == "classification"])
 def test_a_classification_search_may_switch_on_every_augmentation_but_colour_jitter(name: str) -> None:
     """`tone` covers what colour jitter does, over wider ranges."""
-    augment = SEARCHES[name].space["augment"]
-    assert set(augment) == set(AugmentConfig.model_fields) - {"color_jitter", "foreground_crop"}
-    assert all(isinstance(node, Maybe) for node in augment.values())
+    having = [whole["augment"] for whole in wholes(SEARCHES[name].space) if "augment" in whole]
+    assert having
+    for augment in having:
+        assert set(augment) == set(AugmentConfig.model_fields) - {"color_jitter", "foreground_crop"}
+        assert all(isinstance(node, Maybe) for node in augment.values())
 
 
 @pytest.mark.parametrize("name", [name for name in SEARCHES if name.startswith("segmentation")])
@@ -122,13 +144,20 @@ def test_a_part_of_a_schedule_changes_the_rates(name: str, task: str) -> None:
     """A parameter that changes nothing would be a dimension searched in vain."""
     from trainables.schedules import lr_factor
 
+    def curve(config: TrialConfig, epochs: int) -> tuple[float, ...]:
+        return tuple(lr_factor(config.schedule, epoch / 4, epochs) for epoch in range(4 * epochs))
+
+    search = SEARCHES[name].for_task(task)
+    having = [whole["schedule"] for whole in wholes(search.full_space) if "schedule" in whole]
     rates: dict[str, set[tuple[float, ...]]] = {}
     for config, _ in draws(name, task):
+        if "schedule" not in config:  # a head that is solved has no rates
+            continue
         parsed = parse_config(config)
-        curve = tuple(lr_factor(parsed.schedule, epoch / 4, parsed.epochs) for epoch in range(4 * parsed.epochs))
-        rates.setdefault(parsed.schedule.name, set()).add(curve)
-        assert len(set(curve)) > 1, config["schedule"]
-    for arm, space in SEARCHES[name].for_task(task).full_space["schedule"].arms.items():
+        rates.setdefault(parsed.schedule.name, set()).add(curve(parsed, search.epochs))  # of one length: comparable
+        assert len(set(curve(parsed, parsed.epochs))) > 1, config["schedule"]
+    assert having
+    for arm, space in (arm for schedule in having for arm in schedule.arms.items()):
         assert len(rates[arm]) > 5 or not space
 
 
@@ -138,7 +167,8 @@ def _offered(searches: list[Search]) -> dict[str, set[Any]]:
         for task in CLASSIFICATION_TASKS:
             for parameter, node, _ in walk(search.for_task(task).full_space):
                 if isinstance(node, (Pick, Branch)):
-                    offered.setdefault(parameter, set()).update(node.choices if isinstance(node, Pick) else node.arms)
+                    values = node.choices if isinstance(node, Pick) else node.arms
+                    offered.setdefault(within(parameter)[1], set()).update(values)
     return offered
 
 
@@ -147,12 +177,16 @@ class _Filled:
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
+        self.filled: dict[str, Any] = {}
 
     def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:
-        return self.params.get(name, low)
+        return self._given_or(name, low)
 
     def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:
-        return self.params.get(name, low)
+        return self._given_or(name, low)
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self.params.get(name, choices[0])
+        return self._given_or(name, choices[0])
+
+    def _given_or(self, name: str, value: Any) -> Any:
+        return self.params[name] if name in self.params else self.filled.setdefault(name, value)
