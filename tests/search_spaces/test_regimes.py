@@ -75,13 +75,45 @@ def test_what_stands_beside_the_regimes_belongs_to_all_of_them() -> None:
     assert drawn(search(SPACE, fixed={"image_size": 48}))[0]["image_size"] == 48  # what is fixed counts more
 
 
-def test_fixed_parts_and_a_tasks_own_reach_into_the_regimes_that_have_the_key() -> None:
-    by_task = {"multiclass": {"augment": {"horizontal_flip": {"p": 0.5}}, "loss": Branch({"focal": {}})}}
-    configs = drawn(search(fixed={"model": {"weights": "none"}, "precision": "bf16"}, space_by_task=by_task))
+def test_fixed_parts_reach_into_the_regimes_that_have_the_key() -> None:
+    fixed = {"model": {"weights": "none"}, "augment": {"blur": None}, "precision": "bf16"}
+    for config in drawn(search(fixed=fixed)):
+        assert (config["model"]["weights"], config["precision"]) == ("none", "bf16")
+        assert set(config.get("augment", {})) == (set() if config["regime"] == "probe" else {"rotate", "blur"})
+
+
+def test_a_tasks_own_reaches_into_every_regime() -> None:
+    flip = {"horizontal_flip": {"p": 0.5}}
+    by_task = {"multiclass": {"augment": {**flip, "rotate": None}, "loss": Branch({"focal": {}})}}
+    configs = drawn(search(space_by_task=by_task))
     for config in configs:
-        assert (config["model"]["weights"], config["precision"], config["loss"]["name"]) == ("none", "bf16", "focal")
-        assert ("augment" in config) == (config["regime"] == "finetune")
-        assert config.get("augment", {}).get("horizontal_flip", {"p": 0.5}) == {"p": 0.5}
+        assert config["loss"]["name"] == "focal"
+        assert config["augment"].items() >= flip.items()
+        assert config["regime"] == "finetune" or config["augment"]["rotate"] is None
+    assert any(config["augment"]["rotate"] for config in configs)  # fine-tuning has its own word on it
+
+
+LOSS = {"multiclass": {"loss": Branch({"cross_entropy": {"label_smoothing": Float(0, 0.2)}, "focal": {}})}}
+SOLVED = Branch({"probe": {**PROBE, "loss": None}, "finetune": FINETUNE})
+
+
+def test_a_regime_that_names_a_key_keeps_what_it_says_over_what_a_task_adds() -> None:
+    configs = drawn(search(SOLVED, space_by_task=LOSS, fixed={"batch_size": 8}))
+    losses = {name: [config["loss"] for config in configs if config["regime"] == name] for name in SOLVED.arms}
+    assert losses["probe"]
+    assert set(map(str, losses["probe"])) == {"None"}
+    assert {loss["name"] for loss in losses["finetune"]} == {"cross_entropy", "focal"}
+    left = next(config for config in configs if config["regime"] == "probe")
+    assert parse_config(left, "drawn").loss.name == "cross_entropy"  # the schema's, for this task
+
+
+@pytest.mark.parametrize("space", [SOLVED, SPACE], ids=["left to the schema", "unnamed"])
+def test_a_set_loss_reaches_every_regime_that_leaves_it_open(space: Branch) -> None:
+    whole = Search(task="classification", space=space, space_by_task=LOSS, fixed={"batch_size": 8}, epochs=12)
+    for task in ("multiclass", "multilabel"):  # also where the task's own part does not name it
+        configs = drawn(whole.with_set({"loss.name": "focal"}).for_task(task))
+        assert {config["regime"] for config in configs} == {"probe", "finetune"}
+        assert {parse_config(config, "drawn").loss.name for config in configs} == {"focal"}
 
 
 @pytest.mark.parametrize(
