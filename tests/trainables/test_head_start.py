@@ -188,7 +188,7 @@ def test_a_training_can_be_stopped_while_its_head_is_solved(digits: Digits, tiny
 def test_another_head_than_a_linear_one_and_a_decoder_have_no_probe(tiny: Tiny) -> None:
     with pytest.raises(Contradiction) as caught:
         tiny(model={**PROBE, "head": {"name": "mish_mlp"}})
-    assert "head_init probe solves a linear head, and model.head is 'mish_mlp'" in str(caught.value)
+    assert "head_init probe solves a linear head, not 'mish_mlp': set head_init=random" in str(caught.value)
     with pytest.raises(ConfigError, match=r"unknown key 'model\.head_init'"):
         tiny(task="segmentation", model={**PROBE, "architecture": {"name": "unet"}})
 
