@@ -54,6 +54,8 @@ _PROBE = {
     "optimizer": {"name": "lbfgs", "l2": None},
     "loss": None,
     "views": Pick(1, 2),
+    # Wide images lose by a crop of their centre (tile defects: 0.60 for 0.65 by cross-validation), others gain a little.
+    "fit_image": Pick("crop", "squash"),
     "image_size": Pick(128, 160, 192, 224, 288),
     "batch_size": 32,
     "epochs": 1,
@@ -74,13 +76,15 @@ _FINETUNE = {
     "augment": AUGMENT,
     "batch_size": Pick(16, 32, 64),
     "accumulate": Pick(1, 2),
+    "fit_image": Pick("crop", "squash"),
     "image_size": Pick(64, 96, 128, 160, 192, 224),
     "epochs": Pick(2, 4, 6, 8, 12, 16, 24),
 }
 
 
-def _probe(backbone: str, image_size: int, views: int = 1) -> dict[str, Any]:
-    return {"regime": "probe", "model": {"backbone": backbone}, "image_size": image_size, "views": views}
+def _probe(backbone: str, fit_image: str = "crop") -> dict[str, Any]:
+    seen = {"image_size": 224, "fit_image": fit_image, "views": 1}
+    return {"regime": "probe", "model": {"backbone": backbone}, **seen}
 
 
 def _finetune(backbone: str, image_size: int, epochs: int) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def _finetune(backbone: str, image_size: int, epochs: int) -> dict[str, Any]:
         "head_init": "probe", "batch_norm": "fixed",
     }  # fmt: skip
     optimizer = {"name": "adamw", "lr": 1e-4, "weight_decay": 0.01, "backbone_lr_scale": 1.0}
-    sizes = {"image_size": image_size, "epochs": epochs, "batch_size": 32}
+    sizes = {"image_size": image_size, "fit_image": "crop", "epochs": epochs, "batch_size": 32}
     return {**_FIRST, "regime": "finetune", "model": model, "optimizer": optimizer, **sizes}
 
 
@@ -103,10 +107,12 @@ CPU = Search(
     fixed={"model": {"weights": "imagenet"}, "precision": "fp32"},
     # The cheapest that tell most: a model stands after seconds, and what comes later begins from the best of them.
     warm_start=(
-        _probe(LITE[0], 224),
-        _probe(LITE[1], 224),
-        _probe(LITE[2], 224),
-        _probe("+".join(LITE), 224),
+        _probe(LITE[0]),
+        _probe(LITE[0], "squash"),
+        _probe(LITE[1]),
+        _probe(LITE[2]),
+        _probe("+".join(LITE)),
+        _probe("+".join(LITE), "squash"),
         _finetune(LITE[0], 160, 4),
         _finetune(LITE[2], 192, 8),
     ),

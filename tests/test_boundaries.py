@@ -45,7 +45,17 @@ ALLOWED = {
                 "bootstrap",
                 "run_source",
             ),  # what an exported model says, and how well
-            *("ensemble", "kept", "held_out", "soup", "soup_export", "solved_again", "recommend", "embeddings", "overlays"),
+            *(
+                "ensemble",
+                "kept",
+                "held_out",
+                "soup",
+                "soup_export",
+                "solved_again",
+                "recommend",
+                "embeddings",
+                "overlays",
+            ),
         )
     },
     # What judges a finished study. Not what searches: samplers, pruners, storages.
