@@ -54,7 +54,7 @@ _PROBE = {
     "optimizer": {"name": "lbfgs", "l2": None},
     "loss": None,
     "views": Pick(1, 2),
-    # Wide images lose by a crop of their centre (tile defects: 0.60 for 0.65 by cross-validation), others gain a little.
+    # Wide images lose by a crop of their centre (tile defects: 0.60 for 0.65, cross-validated), others gain a little.
     "fit_image": Pick("crop", "squash"),
     "image_size": Pick(128, 160, 192, 224, 288),
     "batch_size": 32,
