@@ -84,7 +84,7 @@ def _check_copies(search: Search, config: TrialConfig) -> None:
     if search.pruner == "pbt" and config.optimizer.name == "lbfgs":
         raise ConfigError(
             "--pruner pbt trains copies of the best trials further, and optimizer lbfgs solves a head in one go: "
-            "choose another pruner, or take lbfgs out of the space."
+            "choose another pruner, or take lbfgs out of the space (in classification-cpu: --set regime=finetune)."
         )
 
 
