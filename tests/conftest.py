@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# In the background of a script Ctrl-C is ignored, also by the commands that tests start and end with it.
+# In the background of a script Ctrl-C is ignored, and under nohup SIGHUP: also by the commands that tests start and end
+# with them.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before any import of theirs: no questions to the network, no statistics.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"

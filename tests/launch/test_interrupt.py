@@ -129,10 +129,15 @@ def test_a_search_that_was_killed_spends_the_rest_of_its_budget(
     assert spent_s + time.time() - resumed < 85, "the budget is kept, all in all, and the time to print"
     assert spent_s + read_lines(run_dir / "epochs.jsonl")[-1]["time"] - resumed > 60, "and used"
     assert len(load_run(run_dir).trials) > 2, "new ones were proposed"
-    # Once more: it is spent. What it cut off, if there is any, goes on to its end, and nothing new is tried.
-    before = {trial.trial_id: len(trial.epochs) for trial in load_run(run_dir).trials}
-    lines_before = len(read_lines(run_dir / "epochs.jsonl"))
-    assert "The budget of 1m15s is spent: " in visionsweep("resume", "runs/slow").out
+    # Until it is spent: some seconds were set aside for the end, or were too few for one more trial. What is cut off, if
+    # there is anything, then goes on to its end, and nothing new is tried.
+    for _ in range(4):
+        before = {trial.trial_id: len(trial.epochs) for trial in load_run(run_dir).trials}
+        lines_before = len(read_lines(run_dir / "epochs.jsonl"))
+        said = visionsweep("resume", "runs/slow").out
+        if "The budget of 1m15s is spent: " in said:
+            break
+    assert "The budget of 1m15s is spent: " in said
     trials = load_run(run_dir).trials
     assert {trial.trial_id for trial in trials} == set(before)
     assert {trial.status for trial in trials} <= {"complete", "pruned"}
