@@ -111,6 +111,6 @@ def test_chunks_depend_on_the_images_size_and_not_on_the_trials_batch() -> None:
         )
         return chunk_images(config, torch.device(device))
 
-    assert [chunk(size, 64) for size in (32, 224, 512, 513, 1024, 1500, 4096)] == [16, 16, 16, 8, 4, 1, 1]
+    assert [chunk(size, 64) for size in (32, 128, 160, 224, 288, 289, 512, 4096)] == [16, 16, 8, 4, 4, 2, 1, 1]
     assert {chunk(128, batch) for batch in (2, 16, 24, 64)} == {16}
     assert chunk(128, 24, "cuda") == 24  # what is known to fit

@@ -60,6 +60,28 @@ def test_another_order_of_layers_is_noticed_and_nothing_folded() -> None:
     assert Folding().of(module) is module
 
 
+class SeveralMaps(nn.Module):
+    """As segmenters' networks give them: a mapping, with lists in it and what is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> dict[str, object]:
+        maps = self.norm(self.convolution(images))
+        return {"out": maps, "others": [maps.mean(), "nearest"], "places": maps.argmax(dim=1)}
+
+
+def test_a_backbone_that_gives_several_maps_is_folded_too() -> None:
+    module, images = SeveralMaps().train(), torch.randn(4, 3, 64, 64)
+    module(images)
+    module.eval()
+    folded = Folding().of(module)
+    assert norms(folded) == 0
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images)["out"], module(images)["out"], rtol=1e-3, atol=1e-4)
+
+
 def test_a_backbone_without_batch_norm_stays_itself() -> None:
     module = network("test_vit")
     assert Folding().of(module) is module
