@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from analysis.kept import weights_of
 from analysis.load import Run
 from analysis.manifest import written_whole
 from analysis.rank import ranked
@@ -41,7 +42,6 @@ from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.same_data import require_same
 from trainables.ensemble import evaluate_files
-from trainables.safe_path import trial_folder
 from trainables.targets import output_classes
 
 MEMBERS = "members"
@@ -77,7 +77,7 @@ def write_trial(
     used = {row.get("precision", config.precision) for row in trial.epochs} - {config.precision, None}
     if used:  # the hardware lacked what was asked for; with machines of several kinds, some of it
         about["precision"] = " and ".join(sorted(used))
-    weights = [_weights(run, trial, epoch) for epoch in epochs]
+    weights = [weights_of(run, trial.trial_id, epoch) for epoch in epochs]
     metrics, note = rows[epochs[0]], ""
     if len(epochs) > 1:
         try:
@@ -100,17 +100,13 @@ def _epochs(run: Run, trial: Trial, config: TrialConfig) -> list[int]:
     epochs = [] if best is None else [best[1]]
     if config.ensemble > 1:
         epochs = TrialFiles.below(run.run_dir, trial.trial_id, run.metric, run.mode, config).averaged()
-    if not epochs or not all(_weights(run, trial, epoch).is_file() for epoch in epochs):
+    if not epochs or not all(weights_of(run, trial.trial_id, epoch).is_file() for epoch in epochs):
         having = sorted(
             path.name for path in (run.run_dir / "checkpoints").glob("*") if any(path.glob("*.safetensors"))
         )
         why = "has no finished epoch" if best is None else f"ended {trial.status}, and its weights were not kept"
         raise RunError(f"trial {trial.trial_id} {why}. Trials with weights: {', '.join(having) or 'none yet'}.")
     return epochs
-
-
-def _weights(run: Run, trial: Trial, epoch: int) -> Path:
-    return trial_folder(run.run_dir, "checkpoints", trial.trial_id) / f"epoch-{epoch:04d}.safetensors"
 
 
 def _run_data(run: Run, config: TrialConfig, data: str | None) -> TrialData:

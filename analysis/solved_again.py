@@ -9,7 +9,7 @@ RUN/recommended.safetensors holds the heads, `TRIAL/head...`. The scores that ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,8 @@ def solve_again(
             f"{trial_id}/{name}": tensor for name, tensor in _head(one.config, weights, data, device, ask).items()
         }
     write_whole(run.run_dir / HEADS_FILE, lambda path: save_file(found, path))
-    old = data.dataset
-    split = np.where(old.split == "val", "train", old.split)
-    joined = replace(old, split=split, split_origin=f"{old.split_origin}; val is trained on too")
-    counts = {"images": len(joined.indices("train")), "judged_on": len(old.indices("val"))}
+    joined = data.dataset.with_val_trained_on()
+    counts = {"images": len(joined.indices("train")), "judged_on": len(data.dataset.indices("val"))}
     return {"trials": sorted(probes), **counts, "data": joined.describe()}
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from analysis.export import find_trial
@@ -126,13 +124,7 @@ def _with_val(config: TrialConfig, data: TrialData, console: Console) -> tuple[T
             soft_wrap=True,
         )
     config = config.model_copy(update=NEED_VAL)
-    old = data.dataset
-    dataset = replace(
-        old,
-        split=np.where(old.split == "val", "train", old.split),
-        split_origin=f"{old.split_origin}; val is trained on too",
-    )
-    return config, TrialData(dataset, data.images)
+    return config, TrialData(data.dataset.with_val_trained_on(), data.images)
 
 
 def _finished(out: Path, data: TrialData) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.config_model import ClassifierConfig
@@ -69,10 +69,7 @@ def start_head(
         widths=untouched.widths,
         ask=ask,
     )
-    (layer,) = (module for module in model.head.modules() if isinstance(module, nn.Linear))
-    with torch.no_grad():
-        layer.weight.copy_(solved.weight)
-        layer.bias.copy_(solved.bias)
+    solved.put_into(model.head)
     if state.ema is not None:
         state.ema.set(model)  # its average began at the random head
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from search_spaces.errors import Diverged
 from trainables.config_solved import Lbfgs
@@ -40,9 +40,7 @@ def solve_epoch(
         features, targets, loss_of, targets.shape[1],
         l2=optimizer.l2, seed=config.seed, groups=images, widths=frozen.widths, ask=ask,
     )  # fmt: skip
-    linear = next(module for module in frozen.model.head.modules() if isinstance(module, nn.Linear))
+    solved.put_into(frozen.model.head)
     with torch.no_grad():
-        linear.weight.copy_(solved.weight)
-        linear.bias.copy_(solved.bias)
         logits = torch.addmm(solved.bias, features.float(), solved.weight.T)
         return float(loss_of(logits, targets)), solved.l2

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.folds import spread_over_folds
 from trainables.head_problem import HeadProblem, LossOf
@@ -37,6 +37,13 @@ class Solved:
     weight: Tensor
     bias: Tensor
     l2: float
+
+    @torch.no_grad()
+    def put_into(self, head: nn.Module) -> None:
+        """Give a head its weights, which has one linear layer."""
+        (layer,) = (module for module in head.modules() if isinstance(module, nn.Linear))
+        layer.weight.copy_(self.weight)
+        layer.bias.copy_(self.bias)
 
 
 def solve_head(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,6 +77,11 @@ class Dataset:
     def indices(self, split: str) -> np.ndarray:
         """(n,) int64 positions of that split, ascending."""
         return np.flatnonzero(self.split == split).astype(np.int64)
+
+    def with_val_trained_on(self) -> Dataset:
+        """The same data, whose validation images are training images too: none is left that could judge."""
+        split = np.where(self.split == "val", "train", self.split)
+        return replace(self, split=split, split_origin=f"{self.split_origin}; val is trained on too")
 
     def describe(self) -> dict[str, Any]:
         """The data's part of search.json: plain values only, enough to tell later what was judged on what."""
