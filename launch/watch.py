@@ -121,6 +121,6 @@ def kill_trial(run_dir: Path, trial_id: str) -> None:
 
 def _kill(pid: int) -> None:
     """On the machine itself: one of Ray's workers, and nothing else that may have its number by now."""
-    said = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)
+    said = subprocess.run(["ps", "-ww", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)
     if said.stdout.startswith("ray::"):
         os.kill(pid, signal.SIGKILL)

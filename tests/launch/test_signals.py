@@ -70,8 +70,8 @@ def search(work: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def processes_of(session: int) -> list[str]:
-    """The command lines of what still runs in a session."""
-    said = subprocess.run(["ps", "-s", str(session), "-o", "args="], capture_output=True, text=True, check=False)
+    """The command lines of what still runs in a session, whole (-ww) however narrow COLUMNS says the terminal is."""
+    said = subprocess.run(["ps", "-ww", "-s", str(session), "-o", "args="], capture_output=True, text=True, check=False)
     return [line for line in said.stdout.splitlines() if "defunct" not in line]
 
 
