@@ -14,6 +14,7 @@ from ray.tune.execution.tune_controller import TuneController
 
 from trainables.settings import HALVED
 
+IN_RAYS_WORDS = ("OutOfMemory", "running low on memory")  # of a task that ran, or of a process that was about to begin
 REASON = "its machine ran low on memory, and Ray ended its process"
 
 
@@ -39,5 +40,4 @@ def halving_on_memory_kills(out_of_memory: dict[str, str], max_failures: int) ->
 
 
 def _is_memory_kill(exception: BaseException | None) -> bool:
-    """Of a task that ran, or of a process that was about to begin."""
-    return isinstance(exception, OutOfMemoryError) or "running low on memory" in str(exception)
+    return isinstance(exception, OutOfMemoryError) or any(words in str(exception) for words in IN_RAYS_WORDS)

@@ -17,6 +17,7 @@ from launch.engine.memory import MemoryModel
 from launch.machines.bundles import resources_of
 from launch.machines.cluster import Worth
 from launch.machines.room import Room
+from launch.memory_kills import IN_RAYS_WORDS
 from launch.records import Records
 from search_spaces.grammar import Space
 from trainables.shares import TrialShare
@@ -76,7 +77,7 @@ class Packer:
         share = self.live.get(trial_id)
         if share is None or share.of_one >= 1:
             return None
-        if "OutOfMemory" in why:
+        if any(words in why for words in IN_RAYS_WORDS):
             self._outgrown(trial_id, share)
         return self._move(trial_id, 1.0)
 

@@ -128,13 +128,20 @@ def test_out_of_memory_in_a_part_is_tried_in_all_of_it_and_the_next_ones_get_mor
     assert packed.begin("0002")["of_one"] > 0.125
 
 
-def test_what_was_measured_is_known_to_a_run_that_is_gone_on_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "killed",
+    [
+        "ray.exceptions.OutOfMemoryError: killed",
+        "ray.exceptions.ActorDiedError: The actor died: Task was killed due to the node running low on memory.",
+    ],
+)
+def test_what_was_measured_is_known_to_a_run_that_is_gone_on_with(tmp_path: Path, killed: str) -> None:
     packed = packer(tmp_path, MACHINE, 16, 32, 64)
     packed.begin("0000")
     packed.after_result("0000", {"peak_memory_mb": 900.0})
     share = packed.begin("0001")
     assert share["of_one"] < 1
-    packed.after_death("0001", "ray.exceptions.OutOfMemoryError: killed")
+    packed.after_death("0001", killed)
     assert packed.records.trials["0001"].measured_mb == share["memory_mb"], "at least what it had"
     packed.records.epoch({"trial_id": "0000", **epoch(1200.0)})
     packed.after_result("0000", epoch(1200.0))
