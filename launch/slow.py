@@ -9,19 +9,20 @@ import time
 from collections.abc import Iterator
 
 SAY_AFTER_S = 30.0  # of silence
+BEGAN = time.monotonic()  # about when the command was given: one count through all steps, which never goes back
 
 
 @contextlib.contextmanager
 def said_if_slow(doing: str) -> Iterator[None]:
     """Say every SAY_AFTER_S seconds that the body is still `doing` something, such as "reading the data"."""
-    began, over = time.monotonic(), threading.Event()
+    over = threading.Event()
 
     def say() -> None:
         while not over.wait(SAY_AFTER_S):
             from launch.terminal import printable  # rich takes its time, and the first commands must not wait for it
 
-            waited_s = time.monotonic() - began
-            print(printable(f"Still {doing} ({waited_s:.0f} s so far)."), file=sys.stderr, flush=True)
+            waited_s = time.monotonic() - BEGAN
+            print(printable(f"Still {doing} ({waited_s:.0f} s since the start)."), file=sys.stderr, flush=True)
 
     threading.Thread(target=say, name="said-if-slow", daemon=True).start()
     try:
