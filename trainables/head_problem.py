@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainables.lean_imports import eager
+
 LossOf = Callable[[Tensor, Tensor], Tensor]
 
 # A bias is all but free: pulled as if by a thousandth of an image, so that it stays finite for a class without any.
@@ -15,6 +17,7 @@ BIAS_PULL = 1e-3
 FLATTEST = 1e-4  # curvature of the loss by a logit that is reckoned with, at least
 MOST_STEPS, ROUGH_STEPS = 300, 60
 GRADIENT, ROUGH_GRADIENT = 1e-5, 3e-4  # where it ends: the largest entry, in the preconditioned unknowns
+LBFGS = eager(torch.optim.LBFGS)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class HeadProblem:
         # In these units the loss is about equally curved in all directions, whatever the strength.
         unit = torch.cat([(bend * self.spread + l2).rsqrt(), self.spread.new_tensor([bend**-0.5])])[:, None]
         scaled = (start / unit).requires_grad_()
-        optimizer = torch.optim.LBFGS(
+        optimizer = LBFGS(
             [scaled],
             max_iter=ROUGH_STEPS if rough else MOST_STEPS,
             tolerance_grad=ROUGH_GRADIENT if rough else GRADIENT,

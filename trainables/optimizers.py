@@ -12,10 +12,14 @@ from search_spaces.errors import ConfigError
 from search_spaces.names import pick
 from trainables.config import Adam, AdamW, OptimizerPart, Sgd
 from trainables.config_solved import Lbfgs
+from trainables.lean_imports import eager
 from trainables.models.freezing import parameter_stages
 
 Group = dict[str, Any]
 Kind = tuple[int | None, bool]  # the backbone's stage, None for the head; whether it goes without weight decay
+
+# torch's, which import no compiler.
+SGD, ADAM, ADAMW = eager(torch.optim.SGD), eager(torch.optim.Adam), eager(torch.optim.AdamW)
 
 NUM_STAGES = 4  # of a backbone; its stem is stage 0
 
@@ -30,20 +34,20 @@ def build_optimizer(config: Sgd | Adam | AdamW | Lbfgs, model: nn.Module) -> tor
     ConfigError where the backbone has no stages to tell apart.
     """
     if isinstance(config, Lbfgs):
-        return torch.optim.SGD([{"params": model.get_submodule("head").parameters(), "lr_scale": 1.0}], lr=0.0)
+        return SGD([{"params": model.get_submodule("head").parameters(), "lr_scale": 1.0}], lr=0.0)
     return pick(OPTIMIZERS, config.name, "optimizer")(config, _groups(config, model))
 
 
 def _sgd(config: Sgd, groups: Iterable[Group]) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=_nesterov(config))
+    return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=_nesterov(config))
 
 
 def _adam(config: Adam, groups: Iterable[Group]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(groups, lr=config.lr, betas=(config.beta1, config.beta2))
+    return ADAM(groups, lr=config.lr, betas=(config.beta1, config.beta2))
 
 
 def _adamw(config: AdamW, groups: Iterable[Group]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
+    return ADAMW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
 
 
 OPTIMIZERS: dict[str, Callable[[Any, Iterable[Group]], torch.optim.Optimizer]] = {
