@@ -26,7 +26,7 @@ from trainables.config import TrialConfig
 from trainables.config_solved import Lbfgs
 from trainables.data.loader import TrialData
 from trainables.ensemble import model_with, read_weights
-from trainables.features import frozen_backbone
+from trainables.features import frozen_backbone, images_learnt
 from trainables.losses import build_loss
 from trainables.probe import solve_epoch
 from trainables.targets import what_to_learn
@@ -77,7 +77,10 @@ def solve_again(
         }
     write_whole(run.run_dir / HEADS_FILE, lambda path: save_file(found, path))
     joined = data.dataset.with_val_trained_on()
-    counts = {"images": len(joined.indices("train")), "judged_on": len(data.dataset.indices("val"))}
+    learnt = [
+        {*images_learnt(one.config, data.dataset, split).tolist()} for one in probes.values() for split in LEARN_FROM
+    ]
+    counts = {"images": len(set.union(*learnt)), "judged_on": len(data.dataset.indices("val"))}
     return {"trials": sorted(probes), **counts, "data": joined.describe()}
 
 
@@ -109,7 +112,7 @@ def _head(
     assert isinstance(config.optimizer, Lbfgs)
     classes, labels, _ = what_to_learn(config, data)
     assert isinstance(labels, Tensor)
-    rows = np.concatenate([data.dataset.indices(split) for split in LEARN_FROM])
+    rows = np.concatenate([images_learnt(config, data.dataset, split) for split in LEARN_FROM])
     model = model_with(read_weights(weights), config, len(classes), device, weights)
     loss = build_loss(config, data.dataset.targets[rows], len(classes)).to(device)
     frozen = frozen_backbone(config, model, data, device, ask=ask)

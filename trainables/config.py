@@ -143,6 +143,9 @@ class TrialConfig(Part):
     eval_crop: Annotated[float, Field(ge=0.5, le=1)] = 0.875  # share of the shorter side that the centre crop keeps
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of a probability, for binary and multilabel decisions
     repeat: Annotated[int, Field(ge=1, le=100)] = 1  # how often an epoch goes through the training set
+    # An epoch is at most so many images, and the next goes on where it stopped: all are met in turn. With views, so
+    # many training images are drawn once, by class, and no others' features are computed. None: the whole set.
+    epoch_images: Annotated[int, Field(ge=1, le=2**40)] | None = None
     # With model.freeze all, the head trains on kept features of: 1 the evaluation's view, 2 its mirror image too, more:
     # so many drawn ones. None trains on pictures that are drawn anew in every epoch.
     views: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -187,6 +190,12 @@ class TrialConfig(Part):
         if self.schedule.warmup_epochs >= self.epochs > 1:
             raise ValueError(
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be below epochs {self.epochs}"
+            )
+        batched = not isinstance(self.optimizer, Lbfgs)
+        if batched and self.epoch_images is not None and self.epoch_images < self.batch_size:
+            raise ValueError(
+                f"epoch_images {self.epoch_images} must be at least batch_size {self.batch_size}: set a smaller "
+                "batch_size, or a larger epoch_images"
             )
         self._check_kind()
         check_views(self)

@@ -25,8 +25,10 @@ from search_spaces.errors import DataError
 from trainables.config import TrialConfig
 from trainables.config_parts import part_names
 from trainables.data.cache import CachedImages
+from trainables.data.dataset import Dataset
 from trainables.data.kept_views import KeptView, judged_view, training_views
 from trainables.data.loader import TrialData, shuffled
+from trainables.data.stratify import stratified_draw
 from trainables.feature_key import backbone_key, images_key
 from trainables.feature_store import kept_rows
 from trainables.inference import chunk_images, features_of
@@ -100,7 +102,7 @@ class FrozenBackbone:
 
         Every image shows its views in turn, one each time, and begins with one that the configuration's seed draws.
         """
-        config, indices = self.config, self.data.dataset.indices("train")
+        config, indices = self.config, images_learnt(self.config, self.data.dataset, "train")
         num_images, num_views = len(indices), config.views or 1
         self._compute_training_views(indices)
         generator = torch.Generator().manual_seed(derived_seed(config.seed, 0, num_views))
@@ -118,7 +120,7 @@ class FrozenBackbone:
         """
         rows, images = [], []
         for split in splits:
-            indices = self.data.dataset.indices(split)
+            indices = images_learnt(self.config, self.data.dataset, split)
             views = training_views(self.config, self.data, indices)
             kept = [of_view for view in views if (of_view := self._kept(view, indices)) is not None]
             if len(kept) < len(views):
@@ -189,6 +191,16 @@ class FrozenBackbone:
         for images_u8 in loader:
             self.ask()
             yield features_of(self.config, model, images_u8, self.device).cpu()
+
+
+def images_learnt(config: TrialConfig, dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
+    """(n,) the images of a split that a head on kept features learns from, ascending: of a training set of more than
+    `epoch_images` so many, the same for every trial with that number and seed."""
+    indices: npt.NDArray[np.int64] = dataset.indices(split)
+    if split != "train" or config.epoch_images is None:
+        return indices
+    drawn: npt.NDArray[np.int64] = indices[stratified_draw(dataset.targets[indices], config.epoch_images, config.seed)]
+    return drawn
 
 
 class _Pictures(TorchDataset[Tensor]):

@@ -52,7 +52,8 @@ def start_head(
     assert isinstance(model, Classifier)
     assert isinstance(labels, Tensor)
     train = data.dataset.indices("train")
-    images = train[balanced_draw(data.dataset.targets[train], MOST_IMAGES, config.seed)]
+    most = min(MOST_IMAGES, config.epoch_images or MOST_IMAGES)  # a beginning is no longer than what it begins
+    images = train[balanced_draw(data.dataset.targets[train], most, config.seed)]
     targets = labels[torch.from_numpy(images)].to(device)
 
     model.eval()  # the features are those that the model is judged by

@@ -25,8 +25,9 @@ from trainables.config import TrialConfig
 from trainables.config_solved import Lbfgs
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
 from trainables.data.augment import mix_batch, train_transform
-from trainables.data.loader import TrialData, batches, num_used
+from trainables.data.loader import TrialData, batches
 from trainables.data.merge import Merge
+from trainables.data.order import epoch_size, piece_of_stream
 from trainables.evaluate import evaluate
 from trainables.features import frozen_backbone
 from trainables.head_start import start_head
@@ -93,7 +94,7 @@ def fit(
     """
     classes, labels, train_targets = what_to_learn(config, data)
     train_rows = data.dataset.indices("train")
-    num_images = num_used(len(train_rows) * config.repeat, config.batch_size, config.accumulate)
+    num_images = epoch_size(config, len(train_rows))
     solved = config.optimizer if isinstance(config.optimizer, Lbfgs) else None
     if config.batch_size > len(train_rows) and solved is None:
         raise DataError(
@@ -136,6 +137,7 @@ def fit(
                 train_batches = batches(
                     data, "train", labels, transform, config.batch_size,
                     seed=seed, repeat=config.repeat, accumulate=config.accumulate,
+                    drawn=piece_of_stream(config, len(train_rows), state.epoch),
                     num_workers=num_workers, pin_memory=device.type == "cuda",
                 )  # fmt: skip
             groups = in_groups(train_batches, config, num_images, mass)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
@@ -111,6 +111,7 @@ def batches(
     seed: int | None = None,
     repeat: int = 1,
     accumulate: int = 1,
+    drawn: Sequence[Sequence[int]] | None = None,
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -120,13 +121,15 @@ def batches(
     how their classes are merged, and each batch gets (B, S, S) uint8. The seed shuffles the order. With the batch's
     number it also seeds each batch's transform, so that an epoch does not depend on the number of loader processes.
     `repeat`: how often an epoch goes through the split. `accumulate`: how many batches make an optimizer step.
+    `drawn`: the draws of each batch where they are another order's than the seed's (see `order.py`).
     """
     positions = data.dataset.indices(split)
     samples = _Split(data.images, positions, labels, transform)
     if seed is None:
         chunks: list[Any] = _chunks(list(range(len(positions))), batch_size)
     else:
-        drawn = shuffled(len(positions), batch_size, seed, repeat, accumulate)
+        if drawn is None:
+            drawn = shuffled(len(positions), batch_size, seed, repeat, accumulate)
         chunks = [
             (derived_seed(seed, number), [draw % len(positions) for draw in draws])
             for number, draws in enumerate(drawn)
@@ -145,7 +148,12 @@ def shuffled(num_images: int, batch_size: int, seed: int, repeat: int = 1, accum
     """Return the draws of each batch of an epoch: draw d is image d % num_images, for the (d // num_images)-th time."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(repeat * num_images, generator=generator).tolist()
-    chunks = _chunks(order[: num_used(len(order), batch_size, accumulate)], batch_size)
+    return in_batches(order[: num_used(len(order), batch_size, accumulate)], batch_size)
+
+
+def in_batches(order: list[int], batch_size: int) -> list[list[int]]:
+    """Draws in batches; a last one of a single image goes to the batch before it."""
+    chunks = _chunks(order, batch_size)
     if batch_size > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:  # the rest of its step has other images
         chunks[-2:] = [chunks[-2] + chunks[-1]]
     return chunks

@@ -1,0 +1,49 @@
+"""Epochs that are pieces of a longer way through the training set, where `epoch_images` makes them short.
+
+Pure functions of seeds and places: a resumed training goes on with the images that its next epoch would have had.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.loader import in_batches, num_used
+from trainables.seeds import derived_seed
+
+PASS = 1_000_003  # tells the seed of a pass from those of epochs, (seed, epoch), and of views
+
+
+def epoch_size(config: TrialConfig, num_images: int) -> int:
+    """How many images an epoch trains on. num_images: of the training set."""
+    most = num_images if config.epoch_images is None else config.epoch_images
+    if config.views is not None:  # so many images were drawn, and an epoch is all of them
+        used = min(most, num_images) * config.repeat
+    else:
+        used = num_images * config.repeat if config.epoch_images is None else min(most, num_images * config.repeat)
+    return num_used(used, config.batch_size, config.accumulate)
+
+
+def is_piece(config: TrialConfig, num_images: int) -> bool:
+    """Whether an epoch is less than the whole training set of so many images."""
+    capped = config.epoch_images is not None and config.views is None
+    return capped and (config.epoch_images or 0) < num_images * config.repeat
+
+
+def piece_of_stream(config: TrialConfig, num_images: int, epoch: int) -> list[list[int]] | None:
+    """The draws of each batch of an epoch, which counts from 0; None where it has the whole set, in its own order.
+
+    Epochs are pieces of one stream of passes over the set, each shuffled anew. So every image is met as often as any
+    other, give or take one, whatever the epochs' length. A draw is as of `loader.shuffled`.
+    """
+    if not is_piece(config, num_images):
+        return None
+    whole, left = num_images * config.repeat, epoch_size(config, num_images)
+    start, order = epoch * left, list[int]()
+    while left:
+        number, place = divmod(start, whole)
+        generator = torch.Generator().manual_seed(derived_seed(config.seed, number, PASS))
+        piece = torch.randperm(whole, generator=generator)[place : place + left].tolist()
+        order += piece
+        start, left = start + len(piece), left - len(piece)
+    return in_batches(order, config.batch_size)
