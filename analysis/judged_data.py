@@ -10,7 +10,8 @@ import numpy as np
 
 from analysis.exported import ExportedModel
 from search_spaces.errors import DataError
-from trainables.data.dataset import VOID, Dataset
+from trainables.data.dataset import UNJUDGED, VOID, Dataset
+from trainables.data.judged_part import as_it_was
 from trainables.data.merge import merge_classes
 from trainables.data.words import quoted
 from trainables.targets import output_classes
@@ -59,7 +60,8 @@ def as_described(dataset: Dataset, described: Mapping[str, Any]) -> Dataset:
         "val" if name in val else "test" if name in test else now if now in ("skipped", "duplicate") else "train"
         for name, now in zip(dataset.names, dataset.split.tolist(), strict=True)
     ]
-    return replace(dataset, split=np.array(was))
+    split = np.array(was)
+    return replace(dataset, split=as_it_was(split, described[UNJUDGED]) if UNJUDGED in described else split)
 
 
 def one_split(dataset: Dataset, split: str) -> Dataset:

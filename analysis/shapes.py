@@ -31,6 +31,10 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 def is_plain(value: Any) -> bool:
     """What a parameter can be."""
     return value is None or isinstance(value, bool) or is_number(value) or (is_text(value) and utf8(value) == value)
@@ -152,6 +156,7 @@ SEARCH: Mapping[str, Check] = {
     "data.val_targets": none_or(is_targets),
     "data.split_origin": is_text,
     "data.notes": list_of(is_text),
+    "data.unjudged": is_text,
     "options": is_object,
     "options.data": is_text,
     "options.num_trials": none_or(is_count),
@@ -165,6 +170,8 @@ SEARCH: Mapping[str, Check] = {
     "options.layout": none_or(is_text),
     "options.mask_values": none_or(is_text),
     "options.label_separator": none_or(is_text),
+    "options.val_images": none_or(is_count),
+    "options.on_demand": is_flag,
     "options.keep_trials": is_count,
     "options.log": list_of(is_text),
 }

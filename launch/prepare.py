@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,16 +11,22 @@ from rich.console import Console
 
 from analysis.shapes import value_at
 from launch import preflight
+from launch.amounts import MANY, in_amounts
+from launch.machines.room import plan
 from launch.options import check_gpus_per_trial
 from launch.slow import said_if_slow
 from search_spaces.errors import RunError
 from search_spaces.finite import limited
 from search_spaces.search import Search
-from trainables.data.cache import keep_views
+from trainables.data.cache import Images, keep_views
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
+from trainables.data.judged_part import with_judged_part
 from trainables.data.read_as import ReadAs
 from trainables.data.words import counted
+
+MOST_DECODING = 0.25  # of the budget, before the first trial; else images are decoded when they are asked for
+DECODED_ON_DEMAND = "Images are decoded when they are asked for, as decoding all first would take too long."
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class RunOptions:
     trial uses one GPU at most.
     max_concurrent: None for as many as fit, also on machines that join a cluster later.
     cache_dir: None for no cache. keep_trials: how many of the best trials keep weights and predictions.
-    on_bad_image, layout, mask_values, label_separator: see `ReadAs`.
+    on_bad_image, layout, mask_values, label_separator: see `ReadAs`, as val_images and on_demand, which are of a run
+    that has begun: what was settled then.
     log: who else is told (`loggers.py`).
     """
 
@@ -51,6 +58,8 @@ class RunOptions:
     label_separator: str | None = None
     keep_trials: int = 8
     log: Sequence[str] = ()
+    val_images: int | None = None
+    on_demand: bool = False
 
     def __post_init__(self) -> None:
         check_gpus_per_trial(self.gpus_per_trial)
@@ -62,7 +71,7 @@ class RunOptions:
 
     @property
     def read_as(self) -> ReadAs:
-        return ReadAs(self.on_bad_image, self.layout, self.mask_values, self.label_separator)
+        return ReadAs.of(asdict(self))
 
     @property
     def cache(self) -> Path | None:
@@ -86,27 +95,49 @@ def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
     preflight.check_packing(search, "auto" in (options.cpus_per_trial, options.gpus_per_trial))
     if search.task != "classification":  # else the task is known with the data, and checked then
         preflight.check_names(search.for_task(search.task))
-    dataset = load_data(search, options)
+    within_s = None if options.budget_s is None else options.budget_s * MOST_DECODING
+    dataset, images = _read(search, options, within_s)
     search = search.for_task(dataset.task)
     preflight.check_names(search)
     search, notes = preflight.with_fitting_batches(search, dataset)
     preflight.check_data(search, dataset)
+    if options.budget_s is not None and len(dataset.names) > MANY:
+        with said_if_slow("measuring how fast trials are"):
+            search, said = in_amounts(search, dataset, options.budget_s, plan(*options.resources)[0])
+            notes = (*notes, *said)
+    if dataset.on_demand is not None:
+        notes = (*notes, DECODED_ON_DEMAND)
+    with said_if_slow("reading the data"):
+        dataset = with_judged_part(dataset, search.val_images, options.seed)
+        keep_views(images, preflight.views(search), dataset.indices("val"))
     return search, replace(dataset, notes=(*dataset.notes, *notes))
 
 
+def as_settled(options: RunOptions, search: Search, dataset: Dataset) -> RunOptions:
+    """The options with what `prepared` found: how the data is read again, whenever the run is gone on with."""
+    return replace(options, val_images=search.val_images, on_demand=dataset.on_demand is not None)
+
+
 def load_data(search: Search, options: RunOptions) -> Dataset:
+    """The data of a run that has begun."""
+    dataset, images = _read(search, options, None)
+    with said_if_slow("reading the data"):
+        keep_views(images, preflight.views(search), dataset.indices("val"))
+    return dataset
+
+
+def _read(search: Search, options: RunOptions, decode_within_s: float | None) -> tuple[Dataset, Images]:
     task = None if search.task == "classification" else search.task
     with said_if_slow("reading the data"):
-        dataset, images = load_dataset(
+        return load_dataset(
             options.data,
             task=task,
             seed=options.seed,
             **options.read_as.options(),
             short_side_px=preflight.short_side_px(search),
             cache_dir=options.cache,
+            decode_within_s=decode_within_s,
         )
-        keep_views(images, preflight.views(search), dataset.indices("val"))
-    return dataset
 
 
 def fewer(search: Search, num_trials: int | None) -> list[str]:

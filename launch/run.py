@@ -34,7 +34,7 @@ from launch.machines.joining import Machines, at_once_on
 from launch.machines.lost import watched_ray
 from launch.machines.packing import Packer
 from launch.machines.room import plan, worth_of
-from launch.prepare import RunOptions, fewer, load_data, options_of, prepared, with_one_gpu
+from launch.prepare import RunOptions, as_settled, fewer, load_data, options_of, prepared, with_one_gpu
 from launch.progress import Progress
 from launch.records import Records
 from launch.remote.mirror import Mirror
@@ -75,6 +75,7 @@ def start(
     place = new_place(runs_dir, name, options.cache)
     check_new(place)
     search, dataset = prepared(search, options)
+    options = as_settled(options, search, dataset)
     print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)

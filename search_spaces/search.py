@@ -30,7 +30,7 @@ CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
 # What `--set` takes for a field of the search; every other key is a path of the configuration.
 SETTABLE = (
     "task", "metric", "mode", "objectives", "epochs", "grace_epochs", "reduction_factor",
-    "sampler", "pruner", "rungs", "grace_seconds",
+    "sampler", "pruner", "rungs", "grace_seconds", "val_images",
 )  # fmt: skip
 
 # What "best" means where a search does not say: (metric, mode) by task.
@@ -63,6 +63,7 @@ class Search:
     rungs: where trials are compared: at the same share of their epochs (`epochs`), after the same time (`seconds`,
         from `grace_seconds` on), or at the same share among trials whose epochs cost about the same (`tiers`).
     warm_start: configurations tried first, as far as the space can express them.
+    val_images: trials are judged on at most so many validation images, the same for all; None: as the budget allows.
     data, num_trials: used where the command line names none.
     """
 
@@ -83,19 +84,18 @@ class Search:
     warm_start: Sequence[Mapping[str, Any]] = ()
     data: str | None = None
     num_trials: int | None = None
+    val_images: int | None = None
     description: str = ""
 
     def __post_init__(self) -> None:
-        tasks = {name: name for name in (*DEFAULT_OBJECTIVE, "classification")}
-        pick(tasks, self.task, "task")
+        pick({name: name for name in (*DEFAULT_OBJECTIVE, "classification")}, self.task, "task")
         if isinstance(self.space, Branch):
             object.__setattr__(self, "space", settled(self.space))
         _check_shapes(self)
-        for name, least in (("epochs", 1), ("grace_epochs", 1), ("reduction_factor", 2), ("num_trials", 1)):
-            value = getattr(self, name)
-            if name == "num_trials" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        for name in ("epochs", "grace_epochs", "reduction_factor", "num_trials", "val_images"):
+            value, least = getattr(self, name), 2 if name == "reduction_factor" else 1
+            unset = value is None and name in ("num_trials", "val_images")
+            if not unset and (not isinstance(value, int) or isinstance(value, bool) or value < least):
                 raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}. Change it.")
         for kind, known in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("rungs", RUNGS)):
             pick({name: name for name in known}, getattr(self, kind), kind)

@@ -28,6 +28,7 @@ from trainables.data.cache import CachedImages
 from trainables.data.dataset import Dataset
 from trainables.data.kept_views import KeptView, judged_view, training_views
 from trainables.data.loader import TrialData, shuffled
+from trainables.data.on_demand import OnDemandImages
 from trainables.data.stratify import stratified_draw
 from trainables.feature_key import backbone_key, images_key
 from trainables.feature_store import kept_rows
@@ -215,4 +216,5 @@ class _Pictures(TorchDataset[Tensor]):
 
 def _store(data: TrialData) -> Path | None:
     """The folder of features beside the decoded images, None where those are not kept."""
-    return data.images.place.folder("features") if isinstance(data.images, CachedImages) else None
+    place = data.images.place if isinstance(data.images, (CachedImages, OnDemandImages)) else None
+    return None if place is None else place.folder("features")

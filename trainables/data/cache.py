@@ -20,6 +20,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +95,7 @@ class CachedImages:
             return self
         try:
             self.keep([view], indices)
-            return JudgedImages(self, indices, Stack(self._folder_of(view, indices), channels=3))
+            return JudgedImages(self, indices, Stack(folder_of_part(self._place, view, indices), channels=3))
         except DataError as error:
             assert self._source is not None  # it was asked to build something
             log.warning("%s Here the images that are judged are decoded every time.", error)
@@ -106,24 +107,41 @@ class CachedImages:
         Those alone: most images are never judged, and in a space of ranges every trial has a view of its own. Raises
         DataError where they cannot be written.
         """
-        folders = {view: self._folder_of(view, indices) for view in views if view.key != self._view.key}
-        if not len(indices) or all(_is_whole(folder, 3) for folder in folders.values()):
-            return
-        if self._source is None:
-            raise RuntimeError(f"what is not yet in {self._place.cache_dir} cannot be built from a copy of its path")
-        chosen = tuple(int(index) for index in indices)
-        part = Source([self._source.names[index] for index in chosen], _Part(self._source.reader, chosen))
-        with _building(self._place):  # another process may have built some while this one waited
-            missing = {view: folder for view, folder in folders.items() if not _is_whole(folder, 3)}
-            if missing:
-                build(part, missing)
-
-    def _folder_of(self, view: View, indices: npt.NDArray[np.int64]) -> Path:
-        digest = hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest()[:16]
-        return self._place.folder(f"{view.key}-of-{digest}")
+        keep_part(self._place, self._source, [view for view in views if view.key != self._view.key], indices)
 
     def __reduce__(self) -> tuple[type[CachedImages], tuple[Place, View, bool]]:
         return CachedImages, (self._place, self._view, self._masks is not None)  # a memmap would pickle all its pixels
+
+
+def keep_part(place: Place, source: Source | None, views: Sequence[View], indices: npt.NDArray[np.int64]) -> None:
+    """Have some images of a data set on the disk as `views` shrink them. Raises DataError where they cannot be written.
+
+    source: of all its images, None for a process that has none.
+    """
+    folders = {view: folder_of_part(place, view, indices) for view in views}
+    if not len(indices) or all(_is_whole(folder, 3) for folder in folders.values()):
+        return
+    if source is None:
+        raise RuntimeError(f"what is not yet in {place.cache_dir} cannot be built from a copy of its path")
+    chosen = tuple(int(index) for index in indices)
+    part = Source([source.names[index] for index in chosen], _Part(source.reader, chosen))
+    with _building(place):  # another process may have built some while this one waited
+        missing = {view: folder for view, folder in folders.items() if not _is_whole(folder, 3)}
+        if missing:
+            build(part, missing)
+
+
+def folder_of_part(place: Place, view: View, indices: npt.NDArray[np.int64]) -> Path:
+    """Where `keep_part` puts them."""
+    digest = hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest()[:16]
+    return place.folder(f"{view.key}-of-{digest}")
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """Images with a cache."""
+
+    def keep(self, views: Sequence[View], indices: npt.NDArray[np.int64]) -> None: ...
 
 
 def default_cache_dir() -> Path:
@@ -163,9 +181,14 @@ def open_images(
     return finished or CachedImages(place, view, masked, source)
 
 
+def finished_images(source: Source, fingerprint: str, short_side_px: int, cache_dir: Path) -> CachedImages | None:
+    """The cache of labelled images where it is whole; None where it is still to be built."""
+    return _finished(Place(cache_dir.absolute(), fingerprint), View(short_side_px), False, source)
+
+
 def keep_views(images: Images, views: Sequence[View], indices: npt.NDArray[np.int64]) -> None:
     """Have the images of `indices` ready as `views` show them, where there is a cache. Raises DataError."""
-    if isinstance(images, CachedImages):
+    if isinstance(images, Keeps):
         images.keep(views, indices)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
         names=names,
         targets=labels.targets,
         given=given,
-        digests=content_digests([file.parent / name for name in names]),
+        digests=content_digests([f"{file.parent}{os.sep}{name}" for name in names]),
         reader=FileReader(file.parent.resolve(), names),
         notes=tuple(notes),
     )
@@ -72,7 +73,7 @@ def _with_images(
         if name in first:
             _same_again(spec, name, columns, first[name], row)
             repeated += 1
-        elif is_file(root / name):
+        elif is_file(f"{root}{os.sep}{name}"):
             first[name] = row
         elif on_bad_image == "skip":
             missing.append(name)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 TASKS = ("binary", "multiclass", "multilabel", "segmentation")
 VOID = 255  # in every mask: a pixel that is neither learnt nor judged
 SPLITS = ("train", "val", "test", "skipped", "duplicate")
+UNJUDGED = "unjudged"  # a validation image that a search does not judge by, as it has enough others
 
 
 class Reader(Protocol):
@@ -49,8 +52,8 @@ class Dataset:
     names        N file names relative to the data's root, or names like 'digits/0017'
     targets      (N,) int64 class index for binary and multiclass; (N, C) uint8 of 0 and 1 for multilabel;
                  (N, C) int64 for segmentation: how many pixels of each class a mask has (none for unreadable ones)
-    split        (N,) str: train, val, test, skipped (unreadable) or duplicate (a copy left out of its split); '' where
-                 the data is only judged and gives none
+    split        (N,) str: train, val, test, skipped (unreadable), duplicate (a copy left out of its split) or unjudged
+                 (see `judged_part.py`); '' where the data is only judged and gives none
     fingerprint  16 hex digits of a sha256 over names, file contents, classes and targets, or the masks and how
                  they are read; the split is not in it
     mask_reader  for segmentation only
@@ -58,6 +61,8 @@ class Dataset:
                  not
     copy         of data on S3: where it is on this machine, and so on every other one
     notes        sentences that a person should hear, such as which images were skipped
+    on_demand    None where every image was decoded when the data was loaded. Else images are decoded when they are
+                 asked for, and this says what becomes of one that cannot be: error, or skip, which takes another one
     """
 
     spec: str
@@ -73,6 +78,7 @@ class Dataset:
     mask_reader: MaskReader | None = None
     copy: RemoteCopy | None = None
     numbers: np.ndarray | None = None
+    on_demand: Literal["error", "skip"] | None = None
 
     def indices(self, split: str) -> np.ndarray:
         """(n,) int64 positions of that split, ascending."""
@@ -80,22 +86,25 @@ class Dataset:
 
     def with_val_trained_on(self) -> Dataset:
         """The same data, whose validation images are training images too: none is left that could judge."""
-        split = np.where(self.split == "val", "train", self.split)
+        split = np.where(np.isin(self.split, ("val", UNJUDGED)), "train", self.split)
         return replace(self, split=split, split_origin=f"{self.split_origin}; val is trained on too")
 
     def describe(self) -> dict[str, Any]:
         """The data's part of search.json: plain values only, enough to tell later what was judged on what."""
+        unjudged = self.split == UNJUDGED
+        counts = {split: len(self.indices(split)) for split in SPLITS}
         return {
             "spec": self.spec,
             "task": self.task,
             "classes": list(self.classes),
             "fingerprint": self.fingerprint,
             "split_origin": self.split_origin,
-            "counts": {split: len(self.indices(split)) for split in SPLITS},
+            "counts": {**counts, UNJUDGED: int(unjudged.sum())} if unjudged.any() else counts,
             "val": [self.names[i] for i in self.indices("val")],
             "val_targets": self._val_targets(),
             "test": [self.names[i] for i in self.indices("test")],
             "notes": list(self.notes),
+            **({UNJUDGED: packed(unjudged)} if unjudged.any() else {}),
         }
 
     def _val_targets(self) -> list[int] | list[list[int]] | None:
@@ -106,3 +115,18 @@ class Dataset:
         if targets.ndim == 2:
             return [np.flatnonzero(row).tolist() for row in targets]
         return [int(target) for target in targets]
+
+
+def packed(chosen: np.ndarray) -> str:
+    """Which of N images, (N,) bool, as text: names of half a million would make search.json 20 MB."""
+    return base64.b64encode(zlib.compress(np.packbits(chosen).tobytes())).decode()
+
+
+def unpacked(text: str, num_images: int) -> np.ndarray:
+    """(N,) bool of what `packed` gave. Raises ValueError where it is none, or of fewer images."""
+    try:
+        reader = zlib.decompressobj()
+        content = reader.decompress(base64.b64decode(text, validate=True), num_images // 8 + 1)
+        return np.unpackbits(np.frombuffer(content, np.uint8), count=num_images).astype(bool)
+    except (ValueError, zlib.error) as error:
+        raise ValueError(f"it does not say which of {num_images:,} images ({error})") from None

@@ -22,7 +22,7 @@ import numpy as np
 
 from search_spaces.errors import DataError
 from search_spaces.names import did_you_mean
-from trainables.data.cache import DecodedImages, Images, default_cache_dir, keep_views, open_images
+from trainables.data.cache import CachedImages, DecodedImages, Images, default_cache_dir, keep_views, open_images
 from trainables.data.cache_build import Source
 from trainables.data.class_names import class_name_notes
 from trainables.data.csv_table import scan_csv
@@ -30,7 +30,9 @@ from trainables.data.dataset import Dataset, RemoteCopy
 from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
 from trainables.data.directory import scan_directory
 from trainables.data.folders import LAYOUTS
+from trainables.data.judged_part import with_judged_part
 from trainables.data.mask_classes import void_notes
+from trainables.data.on_demand import OnDemandImages, is_left, on_demand_images
 from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
@@ -66,6 +68,9 @@ def load_dataset(
     mask_values: str | None = None,
     label_separator: str | None = None,
     for_training: bool = True,
+    val_images: int | None = None,
+    on_demand: bool = False,
+    decode_within_s: float | None = None,
     short_side_px: int,
     cache_dir: Path | None,
 ) -> tuple[Dataset, Images]:
@@ -74,15 +79,21 @@ def load_dataset(
     `task` None takes the natural one: binary for two classes, multiclass for more, multilabel where an image can
     have several labels, segmentation where there are masks and no labels. `seed` and `val_fraction` matter only
     where the data gives no val. `on_bad_image`, `layout`, `mask_values`, `label_separator`, `for_training`: see
-    `ReadAs`. `cache_dir` None decodes at each access.
+    `ReadAs`, as `val_images` and `on_demand`. `decode_within_s`: labelled images that would take longer are decoded on
+    demand too. `cache_dir` None decodes at each access.
 
     Everything wrong with the data is found here, before any time is spent on training, and raised as DataError.
     """
-    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator, for_training)
+    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand)
     scan, copy = _scanned(spec, task, read_as, cache_dir)
     resolved_task = scan.task(task, for_training=for_training)
     fingerprint = scan.fingerprint()
-    images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
+    source = Source(scan.names, scan.reader, scan.mask_reader)
+    images: CachedImages | DecodedImages | OnDemandImages
+    if is_left(source, fingerprint, short_side_px, cache_dir, always=on_demand, within_s=decode_within_s):
+        images = on_demand_images(source, fingerprint, short_side_px, cache_dir, on_bad_image)
+    else:
+        images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
     if images.bad and on_bad_image == "error":
         raise DataError(_bad_image(spec, images.bad))
     if images.pixel_counts is not None:
@@ -108,8 +119,10 @@ def load_dataset(
         ),
         mask_reader=scan.mask_reader,
         copy=copy,
+        on_demand=images.on_bad if isinstance(images, OnDemandImages) else None,
     )
-    return dataset, images
+    settled = val_images is not None or on_demand  # of a run that has begun; else the search's budget decides
+    return (with_judged_part(dataset, val_images, seed) if settled else dataset), images
 
 
 def load_described(
@@ -151,6 +164,9 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, 
     """
     if dataset.copy is not None:
         bring_again(dataset.copy)
+    source = Source(dataset.names, dataset.reader, dataset.mask_reader)
+    if dataset.on_demand is not None:
+        return on_demand_images(source, dataset.fingerprint, short_side_px, cache_dir, dataset.on_demand)
     if cache_dir is not None:
         try:
             images = open_images(
@@ -164,7 +180,7 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, 
     bad = {
         int(i): f"image '{dataset.names[i]}' was skipped when the data was loaded" for i in dataset.indices("skipped")
     }
-    return DecodedImages(Source(dataset.names, dataset.reader, dataset.mask_reader), View(short_side_px), bad)
+    return DecodedImages(source, View(short_side_px), bad)
 
 
 def scan_data(

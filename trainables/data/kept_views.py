@@ -21,6 +21,7 @@ from trainables.data.augment import eval_transform, train_transform
 from trainables.data.cache import CachedImages
 from trainables.data.images import Images
 from trainables.data.loader import Transform, TrialData
+from trainables.data.on_demand import OnDemandImages
 from trainables.data.steps import A
 from trainables.data.view import View
 from trainables.seeds import derived_seed
@@ -67,7 +68,7 @@ def training_views(config: TrialConfig, data: TrialData, indices: npt.NDArray[np
 
 def _drawn(config: TrialConfig, data: TrialData, number: int) -> KeptView:
     # What the cache holds of a photo may be smaller than the photo, and what is drawn of it is then blurred.
-    decoded = data.images.view.key if isinstance(data.images, CachedImages) else None
+    decoded = data.images.view.key if isinstance(data.images, (CachedImages, OnDemandImages)) else None
     augment = config.augment.model_dump_json()
     key = {
         "augment": augment,

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from search_spaces.errors import DataError
 from trainables.config import TrialConfig
 from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
@@ -25,6 +26,7 @@ Transform = Callable[..., dict[str, Any]]  # albumentations' calling convention
 T = TypeVar("T")
 Labels = Tensor | Merge  # (N, K) float targets of the whole data set, or what to make of the masks' classes
 
+MOST_PASSED = 100  # images in a row that cannot be read
 LOADER_S = 100.0  # for a batch, of any loader process: one that takes longer hangs (`failures.is_loader_failure`)
 
 
@@ -51,12 +53,24 @@ class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):
         return len(self.positions)
 
     def __getitems__(self, rows: list[int]) -> tuple[list[np.ndarray], Any]:
-        positions = [int(self.positions[row]) for row in rows]
         if isinstance(self.labels, Tensor):
-            arrays = [self.transform(image=self.images[position])["image"] for position in positions]
-            return arrays, self.labels[torch.as_tensor(positions)]
-        pairs = [self._with_mask(position, self.labels) for position in positions]
+            read = [self._read(row) for row in rows]
+            arrays = [self.transform(image=pixels)["image"] for _, pixels in read]
+            return arrays, self.labels[torch.as_tensor([position for position, _ in read])]
+        pairs = [self._with_mask(int(self.positions[row]), self.labels) for row in rows]
         return [image for image, _ in pairs], torch.from_numpy(np.stack([mask for _, mask in pairs]))
+
+    def _read(self, row: int) -> tuple[int, np.ndarray]:
+        """A row's image (H, W, 3) and its position. In place of one that cannot be read, the next one that can be,
+        where images are decoded on demand and bad ones are to be skipped."""
+        for further in range(min(MOST_PASSED, len(self.positions))):
+            position = int(self.positions[(row + further) % len(self.positions)])
+            try:
+                return position, self.images[position]
+            except DataError:
+                if not getattr(self.images, "skips", False):
+                    raise
+        raise DataError(f"{MOST_PASSED} images in a row cannot be read, from {row} on. Look at the data.")
 
     def _with_mask(self, position: int, merge: Merge) -> tuple[np.ndarray, np.ndarray]:
         """Image (S, S, 3) and mask (S, S), moved together."""

@@ -27,7 +27,7 @@ class NotPlain(OSError):
         self.strerror = what
 
 
-def open_plain(path: Path) -> BufferedReader:
+def open_plain(path: Path | str) -> BufferedReader:
     """Open a plain file for reading; raises OSError, also for what is none or has no end."""
     check_plain(path)
     return open(path, "rb")
@@ -41,7 +41,7 @@ def require_plain(spec: str, path: Path) -> None:
         raise DataError(f"'{spec}' cannot be read: {error.strerror}. Replace it, or check its rights.") from error
 
 
-def check_plain(path: Path) -> None:
+def check_plain(path: Path | str) -> None:
     """Raise OSError, without opening it, where a path is missing or leads to something else than a plain file."""
     status = os.stat(path)
     kind = next((name for is_kind, name in KINDS if is_kind(status.st_mode)), None)

@@ -23,6 +23,8 @@ class ReadAs:
     label_separator  what stands between the tags in a column `labels`. None: '|'
     for_training     not an option: False where the data is only judged. Then nothing is split, and a class may have
                      one image, or none
+    val_images       not an option: by how many validation images a search judges (`judged_part.py`). None: by all
+    on_demand        not an option: whether a search decodes its images when they are asked for (`on_demand.py`)
 
     Raises DataError for values that are none of these.
     """
@@ -32,6 +34,8 @@ class ReadAs:
     mask_values: str | None = None
     label_separator: str | None = None
     for_training: bool = True
+    val_images: int | None = None
+    on_demand: bool = False
 
     def __post_init__(self) -> None:
         for option, value, known in (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces.errors import RunError
-from trainables.data.dataset import SPLITS, Dataset
+from trainables.data.dataset import SPLITS, UNJUDGED, Dataset
 from trainables.data.words import counted, quoted
 
 SHOWN = 3  # names of images that moved
@@ -41,7 +41,7 @@ def what_changed(dataset: Dataset, was: Mapping[str, Any]) -> str:
     counts = was.get("counts", {})
     differing = [
         f"{split} has {counted(len(dataset.indices(split)), 'image')}, had {counts[split]:,}"
-        for split in SPLITS
+        for split in (*SPLITS, UNJUDGED)
         if split in counts and counts[split] != len(dataset.indices(split))
     ]
     return ", and ".join(differing)

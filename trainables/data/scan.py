@@ -19,6 +19,7 @@ from trainables.data.plain_files import open_plain
 from trainables.data.words import quoted
 
 T = TypeVar("T")
+CHUNK = 64  # files that a thread reads before it asks for more
 
 MASK_LAYOUTS = (
     "Masks stand in DIR/images with DIR/masks, in DIR/train with DIR/trainannot (as CamVid), or in DIR/JPEGImages with "
@@ -117,26 +118,38 @@ def class_order(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def content_digests(paths: Sequence[Path]) -> tuple[str, ...]:
+def content_digests(paths: Sequence[Path | str]) -> tuple[str, ...]:
     """The sha1 of each file; a file that cannot be opened gets a digest of its own, and decoding reports it."""
     return tuple(digest for digest, _ in digests_and(lambda _: None, paths))
 
 
-def digests_and(look: Callable[[IO[bytes]], T], paths: Sequence[Path]) -> list[tuple[str, T | None]]:
-    """The same, each with what `look` says of the open file: it is not opened twice for both."""
+def digests_and(look: Callable[[IO[bytes]], T], paths: Sequence[Path | str]) -> list[tuple[str, T | None]]:
+    """The same, each with what `look` says of the open file: it is not opened twice for both, and a file that has many
+    names is read once."""
+    known: dict[tuple[int, int], tuple[str, T | None]] = {}
+
+    def of(path: Path | str) -> tuple[str, T | None]:
+        try:
+            status = os.stat(path)
+            file = status.st_dev, status.st_ino
+            if file not in known:
+                known[file] = _file_digest(path, look)
+            return known[file]
+        except OSError:
+            return f"unreadable:{Path(path).name}", None
+
+    # Many files a task: of half a million small ones the tasks would cost more than the files.
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda path: _file_digest(path, look), paths))
+        return [one for chunk in pool.map(lambda chunk: [of(path) for path in chunk], chunks) for one in chunk]
 
 
 def bytes_digest(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
-def _file_digest(path: Path, look: Callable[[IO[bytes]], T]) -> tuple[str, T | None]:
-    try:
-        with open_plain(path) as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
-            file.seek(0)
-            return digest, look(file)
-    except OSError:
-        return f"unreadable:{path.name}", None
+def _file_digest(path: Path | str, look: Callable[[IO[bytes]], T]) -> tuple[str, T | None]:
+    with open_plain(path) as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+        file.seek(0)
+        return digest, look(file)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.dataset import Dataset
+from trainables.data.dataset import UNJUDGED, Dataset
 from trainables.data.scan import Scan
 from trainables.data.words import counted
 
@@ -19,11 +19,13 @@ def summary(dataset: Dataset) -> str:
     'photos: 396 images, 2 classes (ants 192, bees 204); 243 to train on, 153 to judge by (the folder's own split)'.
     Masks give each class's share of the pixels. Images that were left out are not counted: notes list them.
     """
-    used = np.isin(dataset.split, ("train", "val", "test"))
+    used = np.isin(dataset.split, ("train", "val", "test", UNJUDGED))
     masked = dataset.mask_reader is not None
     counts = {split: len(dataset.indices(split)) for split in ("train", "val", "test")}
+    unjudged = len(dataset.indices(UNJUDGED))
     purposes = {"train": "to train on", "val": "to judge by", "test": "to test on"}
-    sides = ", ".join(f"{count:,} {purposes[split]}" for split, count in counts.items() if count)
+    of_all = {"val": f" of {counts['val'] + unjudged:,}"} if unjudged else {}
+    sides = ", ".join(f"{count:,}{of_all.get(split, '')} {purposes[split]}" for split, count in counts.items() if count)
     found = _found(int(used.sum()), dataset.classes, dataset.targets[used], masked)
     return f"{name_of(dataset.spec)}: {found}; {sides} ({_origin(dataset)})"
 

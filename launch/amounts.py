@@ -1,0 +1,119 @@
+"""How much of a large data set each trial looks at, so that the budget holds a dozen trials. The one rule for it.
+
+A small set is never cut, nor one that its user has set the numbers for: --set epoch_images=..., --set val_images=...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from analysis.words import duration
+from launch.machines.cluster import Share
+from launch.speed import Speed, speeds
+from search_spaces.grammar import REGIME, Branch
+from search_spaces.regimes import regimes_of
+from search_spaces.search import Search
+from trainables.data.dataset import Dataset
+
+EPOCH_IMAGES = "epoch_images"
+MANY = 5000  # images to train on and judge by; below nothing is measured, and nothing cut
+NUM_TRIALS = 12  # of the shortest length that are to fit
+# Of the budget and all that trains at once: the rest is for the start, the comparison at the end, and trials that are
+# slower than the one that was measured.
+SHARE = 0.6
+FOR_JUDGING = 0.25  # of a trial's time, at most
+LEAST = 500  # images of an epoch, and to judge by: fewer would tell little, however short the budget
+MOST_OF_PROBE = 10_000  # a head that is solved has a few thousand weights an output: more images change it little
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """epoch_images: by regime, where it is less than the training set. val_images: None for all."""
+
+    val_images: int | None = None
+    epoch_images: Mapping[str, int] = field(default_factory=dict)
+
+
+def amounts(num_train: int, num_val: int, seconds: float, found: Mapping[str, Speed], probes: set[str]) -> Amounts:
+    """How much a trial looks at.
+
+    num_train, num_val  images of the two sides
+    seconds             of all trials of the search together, side by side or one after the other
+    found               what was measured of each regime
+    probes              the regimes whose head is solved on kept features
+
+    With the shortest length, NUM_TRIALS trials of each regime take SHARE of these seconds. Pure.
+    """
+    if not found:
+        return Amounts()
+    trial_s = seconds * SHARE / NUM_TRIALS
+    judged = min(trial_s * FOR_JUDGING / max(1e-9, one.judge_s * one.shortest) for one in found.values())
+    most_judged = min(num_val, max(LEAST, judged))
+    epoch_images = {}
+    for regime, one in found.items():
+        left_s = trial_s - one.trial_s(0, most_judged, one.shortest)
+        most = max(LEAST, left_s / max(1e-9, one.start_s + one.shortest * one.train_s))
+        most = min(most, MOST_OF_PROBE) if regime in probes else most
+        if most < num_train:
+            epoch_images[regime] = _round(most)
+    return Amounts(_round(most_judged) if most_judged < num_val else None, epoch_images)
+
+
+def in_amounts(
+    search: Search, dataset: Dataset, budget_s: float | None, share: Share
+) -> tuple[Search, tuple[str, ...]]:
+    """The search with `epoch_images` and `val_images` for its data and budget, and a sentence that says so.
+
+    search: for the data's task. budget_s: None without a budget, where nothing is cut. Takes a few seconds where the
+    set is large, as it measures this machine.
+    """
+    num_train, num_val = len(dataset.indices("train")), len(dataset.indices("val"))
+    if budget_s is None or num_train + num_val <= MANY or (is_said(search) and search.val_images is not None):
+        return search, ()
+    found = speeds(search, dataset, max(1, int(share.cpus)), share.gpus > 0)
+    probes = {regime for regime, one in found.items() if dict(one.config).get("views") is not None}
+    cut = amounts(num_train, num_val, budget_s * share.concurrent, found, probes)
+    if is_said(search):
+        cut = replace(cut, epoch_images={})
+    if search.val_images is not None:
+        cut = replace(cut, val_images=None)
+    if cut == Amounts():
+        return search, ()
+    return with_amounts(search, cut), (_sentence(cut, num_train, num_val, budget_s),)
+
+
+def is_said(search: Search) -> bool:
+    """Whether the search says itself how many images an epoch has, or that it is all of them."""
+    arms = regimes_of(search.space).values()
+    return any(EPOCH_IMAGES in part for part in (search.space, search.fixed, *arms))
+
+
+def with_amounts(search: Search, cut: Amounts) -> Search:
+    """The search, cut. Plain values in the space: what is proposed stays the same."""
+    space, arms = dict(search.space), regimes_of(search.space)
+    if arms:
+        numbers = {name: {EPOCH_IMAGES: cut.epoch_images[name]} for name in arms if name in cut.epoch_images}
+        space[REGIME] = Branch({name: {**arm, **numbers.get(name, {})} for name, arm in arms.items()})
+    else:
+        space.update(zip([EPOCH_IMAGES], cut.epoch_images.values(), strict=False))
+    return replace(search, space=space, val_images=search.val_images or cut.val_images)
+
+
+def _sentence(cut: Amounts, num_train: int, num_val: int, budget_s: float) -> str:
+    said = []
+    for regime, number in sorted(cut.epoch_images.items(), key=lambda one: -one[1]):
+        of = f" of '{regime}'" if regime and len(cut.epoch_images) > 1 else ""
+        said.append(f"an epoch{of} is {number:,} of {num_train:,} images")
+    if cut.val_images is not None:
+        said.append(f"val judges {cut.val_images:,} of {num_val:,}")
+    text = "; ".join(said)
+    ways = [f"--set {EPOCH_IMAGES}=N"] * bool(cut.epoch_images) + ["--set val_images=N"] * (cut.val_images is not None)
+    fits = f"so that a dozen short trials fit into {duration(budget_s)}"
+    return f"{text[0].upper()}{text[1:]}, {fits}. {' and '.join(ways)} say otherwise."
+
+
+def _round(number: float) -> int:
+    """Two digits that count, rounded down."""
+    step = int(10 ** max(0, len(str(int(number))) - 2))
+    return int(number) // step * step

@@ -1,0 +1,133 @@
+"""How fast a configuration trains on this machine: a few of its own images, trained on and judged, in a few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+
+from search_spaces.errors import Contradiction, InputError
+from search_spaces.grammar import REGIME
+from search_spaces.paths import lowest
+from search_spaces.regimes import regimes_of, wholes
+from search_spaces.search import Search
+from trainables.config import TrialConfig
+from trainables.config_io import parse_config
+from trainables.data.augment import cached_short_side
+from trainables.data.cache_build import Source
+from trainables.data.dataset import Dataset
+from trainables.data.images import DecodedImages
+from trainables.data.loader import TrialData
+from trainables.data.stratify import stratified_draw
+from trainables.data.view import View
+from trainables.loop import fit
+from trainables.threads import threads_of_a_trial
+
+NUM_TRAINED = 32  # images of a step that is timed, in batches of at most BATCH
+BATCH = 16
+NUM_JUDGED = 16
+FEW, MORE = 8, 32  # images whose features are computed: the difference is what an image takes
+NUM_DRAWS = 24
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a trial takes, in seconds: `fixed_s` whatever it looks at, `start_s` for every image that its head begins
+    with, and in every epoch `train_s` for every image that it trains on and `judge_s` for every one that judges it.
+
+    shortest: the epochs of the shortest trial of the space. config: what was measured.
+    """
+
+    fixed_s: float
+    start_s: float
+    train_s: float
+    judge_s: float
+    shortest: int
+    config: Mapping[str, Any]
+
+    def trial_s(self, num_trained: float, num_judged: float, epochs: float) -> float:
+        """Seconds of a trial that trains on so many images an epoch."""
+        in_epochs = epochs * (num_trained * self.train_s + num_judged * self.judge_s)
+        return self.fixed_s + num_trained * self.start_s + in_epochs
+
+
+def speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[str, Speed]:
+    """The speed of a usual configuration of each regime, by the regime's name; "" in a space without regimes.
+
+    search: for the data's task. cpus, use_gpu: what a trial gets. A regime whose configuration fails has none: `check`
+    and its trials say why.
+    """
+    found = {}
+    for space, name in zip(wholes(search.full_space), regimes_of(search.full_space) or [""], strict=True):
+        drawn = usual(search, name)
+        shortest = int(lowest(space, "epochs") or search.epochs)
+        try:
+            with threads_of_a_trial(cpus):
+                found[name] = _measured(drawn, dataset, torch.device("cuda" if use_gpu else "cpu"), shortest)
+        except (InputError, RuntimeError, OSError, ValueError):
+            continue
+    return found
+
+
+def usual(search: Search, regime: str) -> dict[str, Any]:
+    """The configuration that the search tries first of a regime, else one whose images are neither small nor large."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for config in search.warm_start:
+        params = search.encode(config)
+        if params.get(REGIME, regime) == regime:
+            study.enqueue_trial(params)
+    drawn, first = list[dict[str, Any]](), len(study.get_trials(deepcopy=False))
+    for number in range(first + NUM_DRAWS):
+        if number >= first and regime:
+            study.enqueue_trial({REGIME: regime})
+        try:
+            one = search.draw(study.ask())
+            parse_config(one, "the search")
+        except Contradiction:
+            continue
+        if number < first:
+            return one
+        drawn.append(one)
+    drawn.sort(key=lambda one: float(one.get("image_size", 0)))
+    return drawn[len(drawn) // 2]
+
+
+def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, shortest: int) -> Speed:
+    config = parse_config(dict(drawn), "the search").model_copy(update={"epoch_images": None, "repeat": 1})
+    if config.views is not None:
+        few, more = (_seconds_of_first(config, dataset, device, number) for number in (FEW, MORE))
+        each = max(1e-6, (more - few) / (MORE - FEW))
+        return Speed(max(0.0, few - FEW * each), 0.0, each, each / config.views, shortest, drawn)
+    batch_size, no_patience = min(config.batch_size, BATCH), {"early_stopping_patience": None}
+    small = config.model_copy(update={"epochs": 2, "batch_size": batch_size, "accumulate": 1, **no_patience})
+    data = _some(small, dataset, NUM_TRAINED, NUM_JUDGED)
+    began = time.perf_counter()
+    _, second = fit(small, data, device)  # the first one's seconds are those of starting, too
+    train_s = 1 / second.images_per_s
+    trained_s = len(data.dataset.indices("train")) * train_s
+    judge_s = max(0.0, second.seconds - trained_s) / max(1, len(data.dataset.indices("val")))
+    fixed_s = max(0.0, time.perf_counter() - began - 2 * second.seconds)
+    begins = getattr(config.model, "head_init", "random") == "probe"
+    return Speed(fixed_s, judge_s if begins else 0.0, train_s, judge_s, shortest, drawn)
+
+
+def _seconds_of_first(config: TrialConfig, dataset: Dataset, device: torch.device, number: int) -> float:
+    one = config.model_copy(update={"epochs": 1, "batch_size": min(config.batch_size, number)})
+    began = time.perf_counter()
+    next(fit(one, _some(one, dataset, number, 1), device))
+    return time.perf_counter() - began
+
+
+def _some(config: TrialConfig, dataset: Dataset, num_train: int, num_val: int) -> TrialData:
+    """A few images of each side, all others left out."""
+    split = np.full_like(dataset.split, "skipped")
+    for side, number in (("train", num_train), ("val", num_val)):
+        rows = dataset.indices(side)
+        split[rows[stratified_draw(dataset.targets[rows], number, 0)]] = side
+    source = Source(dataset.names, dataset.reader, dataset.mask_reader)
+    return TrialData(replace(dataset, split=split), DecodedImages(source, View(cached_short_side(config)), {}))

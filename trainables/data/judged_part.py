@@ -1,0 +1,60 @@
+"""The part of a validation split that a search judges by, where the split is larger than its budget allows.
+
+The part is drawn once, by class, for all trials: their scores compare. What is left over is `unjudged`: no trial trains
+on it, and a refit on train and val does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from search_spaces.errors import DataError
+from trainables.data.cache_build import Source, inspect
+from trainables.data.dataset import UNJUDGED, Dataset, unpacked
+from trainables.data.stratify import stratified_draw
+from trainables.data.words import counted, quoted
+
+
+def with_judged_part(dataset: Dataset, most: int | None, seed: int) -> Dataset:
+    """The data with at most `most` validation images, the others `unjudged`; None: all of them.
+
+    Of data that is decoded on demand these are decoded once, so that what every trial is judged by can be read. Raises
+    DataError where one cannot be, unless such are to be skipped.
+    """
+    val = dataset.indices("val")
+    if most is not None and len(val) > most:
+        split = dataset.split.copy()
+        split[val] = UNJUDGED
+        split[val[stratified_draw(dataset.targets[val], most, seed)]] = "val"
+        dataset = replace(dataset, split=split)
+    return dataset if dataset.on_demand is None else _readable(dataset)
+
+
+def as_it_was(split: np.ndarray, text: str) -> np.ndarray:
+    """(N,) str, with what `Dataset.describe` called unjudged. Raises DataError where the text does not say."""
+    try:
+        return np.where(unpacked(text, len(split)), UNJUDGED, split)
+    except ValueError as error:
+        raise DataError(f"data.json: '{UNJUDGED}' is damaged: {error}. Export the trial anew.") from None
+
+
+def _readable(dataset: Dataset) -> Dataset:
+    """The data without validation images that cannot be read."""
+    val = dataset.indices("val")
+    names = [dataset.names[index] for index in val]
+    bad, _ = inspect(Source(names, lambda row: dataset.reader(int(val[row]))))
+    if not bad:
+        return dataset
+    if dataset.on_demand == "error":
+        more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
+        raise DataError(
+            f"{dataset.spec}: {next(iter(bad.values()))}{more}. Replace or remove it, or pass --on-bad-image skip to "
+            "leave out what is unreadable."
+        )
+    split = dataset.split.copy()
+    split[val[list(bad)]] = "skipped"
+    skipped = [names[row] for row in bad]
+    note = f"{counted(len(skipped), 'image')} of val skipped as unreadable: {quoted(skipped)}."
+    return replace(dataset, split=split, notes=(*dataset.notes, note))

@@ -1,0 +1,124 @@
+"""Images of a data set that is too large to be decoded before a search begins: each is decoded when it is asked for.
+
+The few that are asked for again and again, such as those that every trial is judged by, are kept as a cache keeps them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from search_spaces.errors import DataError
+from trainables.data.cache import Place, finished_images, folder_of_part, keep_part
+from trainables.data.cache_build import Source
+from trainables.data.cache_stack import Stack
+from trainables.data.images import NO_MASKS, DecodedImages, Images, JudgedImages
+from trainables.data.view import View
+
+SAMPLE = 16  # images that are decoded to guess the time of all
+FEWEST = 1000  # images; fewer are always decoded at once
+
+log = logging.getLogger(__name__)
+
+OnBad: TypeAlias = Literal["error", "skip"]
+
+
+class OnDemandImages:
+    """place: where parts are kept, None for nowhere. on_bad: of an image that cannot be read, error ends the trial that
+    asked for it, and skip has it give way to another one (`loader.py`)."""
+
+    bad: Mapping[int, str] = {}  # nobody has looked
+    pixel_counts = None
+
+    def __init__(self, source: Source, view: View, place: Place | None, on_bad: OnBad) -> None:
+        self.place, self.view, self.on_bad, self._source = place, view, on_bad, source
+
+    @property
+    def skips(self) -> bool:
+        return self.on_bad == "skip"
+
+    def __len__(self) -> int:
+        return len(self._source.names)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        return self.view.shrink(self._source.reader(index)).copy()
+
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        raise RuntimeError(NO_MASKS)
+
+    def at(self, view: View, indices: npt.NDArray[np.int64]) -> Images:
+        """Those of `indices` from the disk, once some process has put them there."""
+        decoded = DecodedImages(self._source, view, {})
+        if self.place is None or not len(indices):
+            return decoded
+        try:
+            self.keep([view], indices)
+            return JudgedImages(self, indices, Stack(folder_of_part(self.place, view, indices), channels=3))
+        except DataError as error:
+            log.warning("%s Here these images are decoded every time.", error)
+            return decoded
+
+    def keep(self, views: Sequence[View], indices: npt.NDArray[np.int64]) -> None:
+        """Have the images of `indices` ready for `at`, in one pass of decoding. Raises DataError."""
+        if self.place is not None:
+            keep_part(self.place, self._source, views, indices)
+
+
+def on_demand_images(
+    source: Source, fingerprint: str, short_side_px: int, cache_dir: Path | None, on_bad_image: str
+) -> OnDemandImages:
+    """The images of `source`, of which nothing is decoded yet; none has a shorter side above `short_side_px`."""
+    place = None if cache_dir is None else Place(cache_dir.absolute(), fingerprint)
+    return OnDemandImages(source, View(short_side_px), place, "skip" if on_bad_image == "skip" else "error")
+
+
+def is_left(
+    source: Source,
+    fingerprint: str,
+    short_side_px: int,
+    cache_dir: Path | None,
+    *,
+    always: bool,
+    within_s: float | None,
+) -> bool:
+    """Whether images are left to be decoded on demand.
+
+    always    whatever it would take
+    within_s  where it would take longer to decode all of them, None: never. Few are decoded in any case, as are those
+              with masks: which classes there are is known from all of them
+
+    Those that an earlier search has decoded are not, unless `always`.
+    """
+    if source.mask_reader is not None or (within_s is None and not always):
+        return False
+    if always:
+        return True
+    if cache_dir is not None and finished_images(source, fingerprint, short_side_px, cache_dir) is not None:
+        return False
+    view = View(short_side_px)
+    return len(source.names) >= FEWEST and seconds_to_decode(source, view) > (within_s or 0.0)
+
+
+def seconds_to_decode(source: Source, view: View) -> float:
+    """About how long all processors of this machine need for every image of `source`, from a few spread over it."""
+    count, workers = len(source.names), os.cpu_count() or 1
+    chosen = sorted({*np.linspace(0, count - 1, SAMPLE, dtype=int).tolist()}) if count else []
+
+    def decode(index: int) -> None:
+        try:
+            view.shrink(source.reader(index))
+        except (DataError, OSError):  # is told by who needs it
+            return
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(decode, chosen))
+    return (time.perf_counter() - began) / max(1, len(chosen)) * count
