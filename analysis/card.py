@@ -73,9 +73,8 @@ def scores(facts: Facts) -> Iterator[str]:
     yield ""
     again = facts.metrics.get("solved_again")
     num = counts.get("val", "?") if again is None else again["judged_on"]
-    unjudged = counts.get("unjudged", 0)
-    of_all = f"{num} of the {counts.get('val', 0) + unjudged} images" if unjudged else f"the {num} images"
-    yield f"On {of_all} of the validation split, by which the model was chosen."
+    of_all = f" of the {counts['val'] + counts['unjudged']}" if "unjudged" in counts else ""
+    yield f"On {'' if of_all else 'the '}{num}{of_all} images of the validation split, by which the model was chosen."
     if again is not None:
         yield (
             f"Then the heads of its probes were solved again on all {again['images']} images, these among them; the "

@@ -5,6 +5,7 @@ A small set is never cut, nor one that its user has set the numbers for: --set e
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +23,7 @@ NUM_TRIALS = 12  # of the shortest length that are to fit
 # Of the budget and all that trains at once: the rest is for the start, the comparison at the end, and trials that are
 # slower than the one that was measured.
 SHARE = 0.6
-FOR_JUDGING = 0.25  # of a trial's time, at most
+FOR_JUDGING = 0.2  # of a trial's time, at most
 LEAST = 500  # images of an epoch, and to judge by: fewer would tell little, however short the budget
 MOST_OF_PROBE = 10_000  # a head that is solved has a few thousand weights an output: more images change it little
 
@@ -61,19 +62,21 @@ def amounts(num_train: int, num_val: int, seconds: float, found: Mapping[str, Sp
 
 
 def in_amounts(
-    search: Search, dataset: Dataset, budget_s: float | None, share: Share
+    search: Search, dataset: Dataset, budget_s: float, left_s: float, share: Share
 ) -> tuple[Search, tuple[str, ...]]:
     """The search with `epoch_images` and `val_images` for its data and budget, and a sentence that says so.
 
-    search: for the data's task. budget_s: None without a budget, where nothing is cut. Takes a few seconds where the
+    search: for the data's task. budget_s, left_s: of the run, and what is left of it now. Takes a few seconds where the
     set is large, as it measures this machine.
     """
     num_train, num_val = len(dataset.indices("train")), len(dataset.indices("val"))
-    if budget_s is None or num_train + num_val <= MANY or (is_said(search) and search.val_images is not None):
+    if num_train + num_val <= MANY or (is_said(search) and search.val_images is not None):
         return search, ()
-    found = speeds(search, dataset, max(1, int(share.cpus)), share.gpus > 0)
+    began = time.monotonic()
+    found = speeds(search, dataset, share)
+    left_s -= time.monotonic() - began
     probes = {regime for regime, one in found.items() if dict(one.config).get("views") is not None}
-    cut = amounts(num_train, num_val, budget_s * share.concurrent, found, probes)
+    cut = amounts(num_train, num_val, max(0.0, left_s) * share.concurrent, found, probes)
     if is_said(search):
         cut = replace(cut, epoch_images={})
     if search.val_images is not None:

@@ -12,6 +12,7 @@ from ray.tune import Callback
 
 from analysis.rank import ranked
 from analysis.trials import Trial
+from launch.estimating import Estimating
 from launch.machines.lost import ray_is_gone
 from launch.progress import Progress
 from launch.records import Records
@@ -40,6 +41,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         self.best: list[Trial] | None = None  # of those that have ended, best first, so many as keep their files
         self.written: str | None = None  # the trial of best.yaml
 
+        self.estimating: Estimating | None = None  # of a run that begins
         self.waiting_since: float | None = time.monotonic()  # for the first trial to show something
 
     def __getstate__(self) -> dict[str, object]:
@@ -66,6 +68,8 @@ class RunCallback(Callback):  # type: ignore[misc]
         where = {"node": result.get("hostname"), **{key: result.get(key) for key in ("pid", "device", "precision")}}
         with self._remembering_errors():
             self.records.epoch({"trial_id": ours, **row, **where})
+        if self.estimating is not None:
+            self.estimating.look(ours, trial.config["config"], result)
         trial.config["epochs_recorded"] = row["epoch"]  # for the process that takes over, should this one die
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from analysis.words import in_words
 from launch import preflight
+from launch.estimate import Cost, Estimate, sizes_of, usual_epochs
 from launch.machines.agreement import Finding, Shared, look_at_nodes
 from launch.machines.cluster import Share
 from launch.machines.needs import NUM_DRAWS, costliest, measure
@@ -20,6 +21,7 @@ from launch.prepare import RunOptions, prepared
 from launch.remote.places import new_place
 from launch.remote.sitting import check_new
 from launch.show import print_found
+from launch.speed import speeds
 from search_spaces.search import Search
 from trainables.data.cache_build import SAMPLE
 from trainables.data.dataset import Dataset
@@ -51,6 +53,8 @@ def check_search(search: Search, options: RunOptions, runs_dir: str, console: Co
     needed_gb = cache_gb(dataset, preflight.short_side_px(search), preflight.views(search))
     found += look_at_cache(nodes, needed_gb, cache_dir)
     found += look_at_trials(search, dataset, *plan(*options.resources), nodes)
+    if not any(finding.fatal for finding in found):
+        found += look_at_budget(search, dataset, plan(*options.resources)[0], options.budget_s)
     found.append(_tokens())
     return found
 
@@ -81,6 +85,23 @@ def look_at_trials(
         advice = "Give each more with --gpus-per-trial or --cpus-per-trial, or fix a smaller batch_size or image_size."
         found.append(Finding(f"{each} such trials on one machine would not fit into its {min(have):.0f} GB", advice))
     return found
+
+
+def look_at_budget(search: Search, dataset: Dataset, share: Share, budget_s: float | None) -> list[Finding]:
+    """What a budget buys, by a few images of a usual configuration of each regime, timed for some seconds."""
+    found = speeds(search, dataset, share)
+    lengths, sizes = usual_epochs(search), sizes_of(search)
+    num_train, num_val = len(dataset.indices("train")), len(dataset.indices("val"))
+    costs = {}
+    for regime, one in found.items():
+        cut = one.config.get("epoch_images")
+        num = num_train if cut is None else min(num_train, int(cut))
+        whole, size = one.trial_s(num, num_val, lengths[regime]), one.config.get("image_size")
+        by_area = None if one.by_area is None else one.by_area * (whole - one.fixed_s) / whole
+        costs[regime] = Cost(whole, size, by_area)
+    estimate = Estimate(costs, budget_s, 0.0, share.concurrent, sizes)
+    bought, *warned = estimate.sentences() or [""]
+    return [Finding(bought, warned[0] if warned else "")] if bought else []
 
 
 def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Finding]:

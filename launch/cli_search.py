@@ -177,6 +177,7 @@ def check(
     ctx: typer.Context,
     search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
     data: DataOption = None,
+    budget: Annotated[Optional[str], typer.Option(help="Say what this budget buys, such as 30m or 2h.")] = None,  # noqa: UP045
     assignments: SetOption = None,
     max_concurrent: MaxConcurrent = None,
     cpus_per_trial: CpusPerTrial = None,
@@ -198,8 +199,9 @@ def check(
 
         raise typer.Exit(follow(submit_check(search, _without_address(ctx), address)))
     with said_if_slow("importing libraries"):
-        from launch.loading import data_of, load_search, parse_assignments
+        from launch.loading import data_of, load_search, parse_assignments, parse_duration
 
+    budget_s = None if budget is None else parse_duration(budget)
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)
     with said_if_slow("importing libraries"):
@@ -212,6 +214,7 @@ def check(
 
         options = RunOptions(
             data=absolute(data),
+            budget_s=budget_s,
             max_concurrent=max_concurrent,
             cpus_per_trial=amount(cpus_per_trial),
             gpus_per_trial=amount(gpus_per_trial),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -89,8 +90,12 @@ def options_of(search_json: Mapping[str, Any]) -> RunOptions:
         ) from None
 
 
-def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
-    """The search for the data's task, and the data. Raises InputError for everything that is wrong with either."""
+def prepared(search: Search, options: RunOptions, began: float | None = None) -> tuple[Search, Dataset]:
+    """The search for the data's task, and the data. Raises InputError for everything that is wrong with either.
+
+    began: when the budget began to count, of time.monotonic(); None: now.
+    """
+    began = time.monotonic() if began is None else began
     preflight.check_weights(search)
     preflight.check_packing(search, "auto" in (options.cpus_per_trial, options.gpus_per_trial))
     if search.task != "classification":  # else the task is known with the data, and checked then
@@ -103,7 +108,8 @@ def prepared(search: Search, options: RunOptions) -> tuple[Search, Dataset]:
     preflight.check_data(search, dataset)
     if options.budget_s is not None and len(dataset.names) > MANY:
         with said_if_slow("measuring how fast trials are"):
-            search, said = in_amounts(search, dataset, options.budget_s, plan(*options.resources)[0])
+            left_s = options.budget_s - (time.monotonic() - began)
+            search, said = in_amounts(search, dataset, options.budget_s, left_s, plan(*options.resources)[0])
             notes = (*notes, *said)
     if dataset.on_demand is not None:
         notes = (*notes, DECODED_ON_DEMAND)

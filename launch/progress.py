@@ -106,6 +106,10 @@ class Progress:
         if not self.console.is_terminal:
             self.console.print(notice, soft_wrap=True, markup=False)
 
+    def tell(self, text: str) -> None:
+        """A line that stays, above the live table too."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
     def _line(self, trial: Trial) -> str:
         self.tally.look(self.records.trials)
         done = sum(self.tally.counts.values()) - self.tally.counts["running"]

@@ -24,6 +24,7 @@ from launch.budget import ENDED, began_at, closing_s, ended_because, gone_on_wit
 from launch.callback import RunCallback
 from launch.comparing import Comparing
 from launch.engine.tried import nothing_left
+from launch.estimating import Estimating
 from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
 from launch.kept_room import end_running, kept_room
@@ -74,7 +75,7 @@ def start(
     began = began_at(started) if began is None else began
     place = new_place(runs_dir, name, options.cache)
     check_new(place)
-    search, dataset = prepared(search, options)
+    search, dataset = prepared(search, options, began)
     options = as_settled(options, search, dataset)
     print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
@@ -214,6 +215,9 @@ def _execute(
         searcher.has_room = lambda: len(searcher.trial_ids) < at_once()
     watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
     callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
+    if options.budget_s is not None and deadline is not None and ends_s is not None and not records.trials:
+        times = options.budget_s, began, deadline, ends_s
+        callback.estimating = Estimating(search, *times, share.concurrent, progress.tell)
     records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
     records.loggers = Loggers(options.log, records.run_dir)
     trainable = tune.with_resources(

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import optuna
+import ray
 import torch
 
+from launch.machines.cluster import Share
 from search_spaces.errors import Contradiction, InputError
 from search_spaces.grammar import REGIME
 from search_spaces.paths import lowest
@@ -23,6 +25,7 @@ from trainables.data.cache_build import Source
 from trainables.data.dataset import Dataset
 from trainables.data.images import DecodedImages
 from trainables.data.loader import TrialData
+from trainables.data.remote import bring_again
 from trainables.data.stratify import stratified_draw
 from trainables.data.view import View
 from trainables.loop import fit
@@ -31,8 +34,9 @@ from trainables.threads import threads_of_a_trial
 NUM_TRAINED = 32  # images of a step that is timed, in batches of at most BATCH
 BATCH = 16
 NUM_JUDGED = 16
-FEW, MORE = 8, 32  # images whose features are computed: the difference is what an image takes
+FEW, MORE = 8, 48  # images whose features are computed: the difference is what an image takes
 NUM_DRAWS = 24
+MOST_S = 120.0  # on a machine with a GPU, whose process starts first
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Speed:
     """What a trial takes, in seconds: `fixed_s` whatever it looks at, `start_s` for every image that its head begins
     with, and in every epoch `train_s` for every image that it trains on and `judge_s` for every one that judges it.
 
-    shortest: the epochs of the shortest trial of the space. config: what was measured.
+    shortest: the epochs of the shortest trial of the space. config: what was measured. by_area: the share of an epoch
+    that grows with the image's area, as nobody waits for images in it; None: not known.
     """
 
     fixed_s: float
@@ -49,6 +54,7 @@ class Speed:
     judge_s: float
     shortest: int
     config: Mapping[str, Any]
+    by_area: float | None = None
 
     def trial_s(self, num_trained: float, num_judged: float, epochs: float) -> float:
         """Seconds of a trial that trains on so many images an epoch."""
@@ -56,12 +62,26 @@ class Speed:
         return self.fixed_s + num_trained * self.start_s + in_epochs
 
 
-def speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[str, Speed]:
+def speeds(search: Search, dataset: Dataset, share: Share) -> dict[str, Speed]:
     """The speed of a usual configuration of each regime, by the regime's name; "" in a space without regimes.
 
-    search: for the data's task. cpus, use_gpu: what a trial gets. A regime whose configuration fails has none: `check`
-    and its trials say why.
+    search: for the data's task. share: what a trial gets; with a GPU it is measured where a trial would run. A regime
+    whose configuration fails has none: `check` and its trials say why.
     """
+    cpus = max(1, int(share.cpus))
+    if not share.gpus:
+        return _speeds(search, dataset, cpus, False)
+    task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, max_calls=1)(_speeds)
+    try:
+        found: dict[str, Speed] = ray.get(task.remote(search, dataset, cpus, True), timeout=MOST_S)
+    except Exception:  # whatever it is, it is the trials' to say
+        return {}
+    return found
+
+
+def _speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[str, Speed]:
+    if dataset.copy is not None:
+        bring_again(dataset.copy)
     found = {}
     for space, name in zip(wholes(search.full_space), regimes_of(search.full_space) or [""], strict=True):
         drawn = usual(search, name)
@@ -100,7 +120,8 @@ def usual(search: Search, regime: str) -> dict[str, Any]:
 def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, shortest: int) -> Speed:
     config = parse_config(dict(drawn), "the search").model_copy(update={"epoch_images": None, "repeat": 1})
     if config.views is not None:
-        few, more = (_seconds_of_first(config, dataset, device, number) for number in (FEW, MORE))
+        # The first one starts what the others have: libraries, kernels, the decoder.
+        _, few, more = (_seconds_of_first(config, dataset, device, number) for number in (FEW, FEW, MORE))
         each = max(1e-6, (more - few) / (MORE - FEW))
         return Speed(max(0.0, few - FEW * each), 0.0, each, each / config.views, shortest, drawn)
     batch_size, no_patience = min(config.batch_size, BATCH), {"early_stopping_patience": None}
@@ -113,7 +134,8 @@ def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, 
     judge_s = max(0.0, second.seconds - trained_s) / max(1, len(data.dataset.indices("val")))
     fixed_s = max(0.0, time.perf_counter() - began - 2 * second.seconds)
     begins = getattr(config.model, "head_init", "random") == "probe"
-    return Speed(fixed_s, judge_s if begins else 0.0, train_s, judge_s, shortest, drawn)
+    by_area = max(0.0, 1 - second.waited_s / max(1e-9, second.seconds))
+    return Speed(fixed_s, judge_s if begins else 0.0, train_s, judge_s, shortest, drawn, by_area)
 
 
 def _seconds_of_first(config: TrialConfig, dataset: Dataset, device: torch.device, number: int) -> float:

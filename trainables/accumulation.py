@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -29,6 +30,22 @@ class MicroBatch:
     group_size: int
     share: float
     counts: float
+
+
+class Waited:
+    """Batches, and how many seconds were spent on waiting for them."""
+
+    def __init__(self, batches: Iterator[MicroBatch]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[MicroBatch]:
+        while True:
+            began = time.perf_counter()
+            batch = next(self.batches, None)
+            self.seconds += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
 
 
 def in_groups(

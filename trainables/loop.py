@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from search_spaces.errors import DataError, Diverged
 from search_spaces.names import COSTS
-from trainables.accumulation import MicroBatch, batch_mass, in_groups
+from trainables.accumulation import MicroBatch, Waited, batch_mass, in_groups
 from trainables.config import TrialConfig
 from trainables.config_solved import Lbfgs
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
@@ -52,6 +52,7 @@ class EpochResult:
     GPU that the training has (without a GPU, plain seconds).
     predictions: of the validation split (see `evaluate.Evaluation`). state: live, valid until the next epoch.
     last: nothing follows; `reason` says why if that came early. l2: the strength that a solved head was given.
+    waited_s: of the seconds, those in which training waited for its batches to be read and augmented.
     """
 
     epoch: int
@@ -68,6 +69,7 @@ class EpochResult:
     last: bool
     reason: str = ""
     l2: float | None = None
+    waited_s: float = 0.0
 
     def row(self) -> dict[str, Any]:
         """The result as plain values: a line of epochs.jsonl."""
@@ -121,7 +123,7 @@ def fit(
     l2: float | None = None
 
     while state.epoch < config.epochs:
-        started = time.perf_counter()
+        started, waited_s = time.perf_counter(), 0.0
         if state.epoch == 0:
             start_head(config, state, data, labels, train_loss, device, num_workers=num_workers, ask=ask)
         # A seed anew each epoch: its randomness depends on nothing before it, which makes a resumed training the same
@@ -140,8 +142,9 @@ def fit(
                     drawn=piece_of_stream(config, len(train_rows), state.epoch),
                     num_workers=num_workers, pin_memory=device.type == "cuda",
                 )  # fmt: skip
-            groups = in_groups(train_batches, config, num_images, mass)
-            mean_loss = _train_epoch(config, state, groups, num_images, train_loss, device, stop)
+            groups = Waited(in_groups(train_batches, config, num_images, mass))
+            mean_loss = _train_epoch(config, state, iter(groups), num_images, train_loss, device, stop)
+            waited_s = groups.seconds
         train_seconds = time.perf_counter() - started
 
         judged = evaluate(
@@ -172,9 +175,8 @@ def fit(
             predictions=judged.predictions,
             state=state,
             last=bool(early) or state.epoch == config.epochs,
-            reason=early,
-            l2=l2,
-        )
+            reason=early, l2=l2, waited_s=waited_s,
+        )  # fmt: skip
         if early:
             return
 

@@ -110,7 +110,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
             return self._ended("failed", f"{type(error).__name__}: {error} ({place})")
-        return self._trained(row, last=result.last, reason=result.reason)
+        return self._trained({**row, "waited_s": result.waited_s}, last=result.last, reason=result.reason)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """For schedulers that pause trials; a running search keeps its own files (see `checkpoint.py`)."""

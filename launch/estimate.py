@@ -1,0 +1,119 @@
+"""What a budget buys, in whole trainings: said once, from seconds that were measured on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from search_spaces.paths import lowest, possible_values
+from search_spaces.regimes import regimes_of, wholes
+from search_spaces.search import Search
+
+FEW = 5  # trainings: a search that has fewer hardly chooses
+KNOWN = {"probe": ("probe", "probes"), "finetune": ("full fine-tuning", "full fine-tunings")}
+PLAIN = ("full training", "full trainings")
+IN_GENERAL = (1200, 3600)  # seconds of budgets that are spoken of where none is given
+ROUND = (60, 300, 600, 900, 1200, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 172_800)  # budgets to name
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a whole training of a regime takes.
+
+    seconds     of one, on average
+    image_size  of those that were measured, where all had the same; else None
+    by_area     share of the seconds that grows with the image's area, None: not known
+    """
+
+    seconds: float
+    image_size: int | None = None
+    by_area: float | None = None
+
+    def at(self, image_size: int) -> float | None:
+        """Seconds at another size; None where that does not follow from what was measured."""
+        if self.image_size is None or self.by_area is None:
+            return None
+        return self.seconds * (1 - self.by_area + self.by_area * (image_size / self.image_size) ** 2)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """costs      of each regime's whole training, by name, "" without regimes
+    budget_s   what it is asked of, None: of budgets in general
+    unused_s   of a budget, before the first trial and after the last
+    concurrent trials at once
+    sizes      that --set image_size could take
+    """
+
+    costs: Mapping[str, Cost]
+    budget_s: float | None
+    unused_s: float
+    concurrent: int
+    sizes: Sequence[int] = ()
+
+    def number(self, cost_s: float, budget_s: float) -> int:
+        """How many trainings of so many seconds a budget holds."""
+        return int(max(0.0, budget_s - self.unused_s) * self.concurrent / max(1e-9, cost_s))
+
+    def sentences(self) -> list[str]:
+        """What the budget buys, other ways to buy more, and a warning where it is little."""
+        if not self.costs:
+            return []
+        dearest = max(self.costs, key=lambda name: self.costs[name].seconds)
+        if self.budget_s is None:
+            said = [f"--budget {_short(budget_s)} buys {self._bought(budget_s)}" for budget_s in IN_GENERAL]
+            return ["; ".join(said) + "."]
+        parts = [f"--budget {_short(self.budget_s)} buys {self._bought(self.budget_s)}"]
+        more_s = next((budget_s for budget_s in ROUND if budget_s >= 3 * self.budget_s), None)
+        ways = []
+        if more_s is not None:
+            ways.append((f"--budget {_short(more_s)}", self.number(self.costs[dearest].seconds, more_s)))
+        ways += self._smaller(self.costs[dearest], self.budget_s)
+        parts += [f"{way} about {number:,}" for way, number in ways if number]
+        said = ["; ".join(parts) + "."]
+        num = self.number(self.costs[dearest].seconds, self.budget_s)
+        if num < FEW:
+            choice = " or ".join(way for way, _ in ways) or "a longer --budget"
+            said.append(f"Fewer than {FEW} {_words(dearest, FEW)} leave little to choose from: consider {choice}.")
+        return said
+
+    def _bought(self, budget_s: float) -> str:
+        numbers = {name: self.number(cost.seconds, budget_s) for name, cost in self.costs.items()}
+        order = sorted(numbers, key=lambda name: -numbers[name])
+        return "about " + " or ".join(f"{numbers[name]:,} {_words(name, numbers[name])}" for name in order)
+
+    def _smaller(self, cost: Cost, budget_s: float) -> list[tuple[str, int]]:
+        """The largest size that at least halves the time."""
+        for size in sorted(self.sizes, reverse=True):
+            seconds = cost.at(size)
+            if seconds is not None and seconds <= 0.5 * cost.seconds:
+                return [(f"--set image_size={size}", self.number(seconds, budget_s))]
+        return []
+
+
+def usual_epochs(search: Search) -> dict[str, float]:
+    """The length of a regime's trainings in the middle of its choices, by the regime's name."""
+    names, found = list(regimes_of(search.full_space)) or [""], {}
+    for name, space in zip(names, wholes(search.full_space), strict=True):
+        choices = sorted(value for value in possible_values(space, "epochs") if isinstance(value, int))
+        found[name] = float(choices[len(choices) // 2] if choices else lowest(space, "epochs") or search.epochs)
+    return found
+
+
+def sizes_of(search: Search) -> list[int]:
+    """The sizes of images that the search chooses from."""
+    return sorted({value for value in possible_values(search.full_space, "image_size") if isinstance(value, int)})
+
+
+def _words(regime: str, number: int) -> str:
+    one, several = KNOWN.get(regime, (f"'{regime}' training", f"'{regime}' trainings") if regime else PLAIN)
+    return one if number == 1 else several
+
+
+def _short(seconds: float) -> str:
+    """As --budget takes it: 90s, 20m, 1h30m."""
+    whole = round(seconds)
+    if whole < 120 or whole % 60:
+        return f"{whole}s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}h" * (hours > 0) + f"{minutes}m" * (minutes > 0)
