@@ -156,7 +156,7 @@ def test_data_of_a_run_that_has_begun_is_judged_on_the_same_images(half_a_millio
     search = Search(**{**vars(SEARCHES["quickstart"]), "val_images": 600, "space_by_task": {}}).with_set(
         {"task": "multiclass"}
     )
-    options = RunOptions(str(half_a_million), budget_s=1e5, cache_dir=str(tmp_path))
+    options = RunOptions(str(half_a_million), budget_s=60.0, cache_dir=str(tmp_path))
     settled, dataset = prepared(replace(search, fixed={**search.fixed, "epoch_images": None}), options)
     assert len(dataset.indices("val")) == 600
     again = load_data(settled, as_settled(options, settled, dataset))

@@ -126,7 +126,9 @@ def unpacked(text: str, num_images: int) -> np.ndarray:
     """(N,) bool of what `packed` gave. Raises ValueError where it is none, or of fewer images."""
     try:
         reader = zlib.decompressobj()
-        content = reader.decompress(base64.b64decode(text, validate=True), num_images // 8 + 1)
+        content = reader.decompress(base64.b64decode(text, validate=True), num_images // 8 + 2)
+        if len(content) != (num_images + 7) // 8:
+            raise ValueError(f"it has {len(content)} bytes")
         return np.unpackbits(np.frombuffer(content, np.uint8), count=num_images).astype(bool)
     except (ValueError, zlib.error) as error:
         raise ValueError(f"it does not say which of {num_images:,} images ({error})") from None
