@@ -19,6 +19,10 @@ class MeanWeights(ModelEmaV3):  # type: ignore[misc]  # timm has no types
     _moving: tuple[list[Tensor], list[Tensor]] | None = None  # of the mean and of the model
     _counted: list[tuple[Tensor, Tensor]] | None = None  # integers, such as batch norm's number of batches
 
+    def look_again(self) -> None:
+        """To be told when other parts of the model train than before."""
+        self._moving = self._counted = None
+
     def apply_update_(self, model: nn.Module, decay: float) -> None:
         """Move the mean towards `model`, which is in training mode, by a share of 1 - decay."""
         if self._moving is None or self._counted is None:

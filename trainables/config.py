@@ -146,6 +146,8 @@ class TrialConfig(Part):
     # An epoch is at most so many images, and the next goes on where it stopped: all are met in turn. With views, so
     # many training images are drawn once, by class, and no others' features are computed. None: the whole set.
     epoch_images: Annotated[int, Field(ge=1, le=2**40)] | None = None
+    # It goes through a smaller set more often, until it has seen so many images: few photos are judged less often.
+    least_epoch_images: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     # With model.freeze all, the head trains on kept features of: 1 the evaluation's view, 2 its mirror image too, more:
     # so many drawn ones. None trains on pictures that are drawn anew in every epoch.
     views: Annotated[int, Field(ge=1, le=64)] | None = None

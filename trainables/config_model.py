@@ -193,7 +193,8 @@ class SegmenterConfig(Part):
     """`architecture`: a decoder, which goes on any `backbone`, or a whole network, which brings its own.
 
     `weights`: of the backbone (imagenet, none, or the path of a file). `freeze`, `batch_norm`: of the backbone, as a
-    classifier's; the decoder's own norms always train.
+    classifier's; the decoder's own norms always train. `decoder_first`: the share of the training in which the decoder
+    learns alone, on the untouched backbone.
     """
 
     architecture: Annotated[Architecture, Field(discriminator="name")]
@@ -201,6 +202,7 @@ class SegmenterConfig(Part):
     weights: str = "imagenet"
     freeze: Freeze = "none"
     batch_norm: BatchNorm = "trained"
+    decoder_first: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _parts_fit(self) -> SegmenterConfig:

@@ -24,7 +24,7 @@ class Lbfgs(Part):
 
 
 # What speaks of steps says nothing of a head that is solved: field -> the value that it must have.
-OF_STEPS = {"ema_decay": None, "clip_grad_norm": None, "accumulate": 1, "repeat": 1}
+OF_STEPS = {"ema_decay": None, "clip_grad_norm": None, "accumulate": 1, "repeat": 1, "least_epoch_images": None}
 
 
 def check_solved(config: TrialConfig) -> None:

@@ -27,7 +27,7 @@ from trainables.config_parts import part_names
 from trainables.data.cache import CachedImages
 from trainables.data.dataset import Dataset
 from trainables.data.kept_views import KeptView, judged_view, training_views
-from trainables.data.loader import TrialData, shuffled
+from trainables.data.loader import TrialData, passes, shuffled
 from trainables.data.on_demand import OnDemandImages
 from trainables.data.stratify import stratified_draw
 from trainables.feature_key import backbone_key, images_key
@@ -105,13 +105,14 @@ class FrozenBackbone:
         """
         config, indices = self.config, images_learnt(self.config, self.data.dataset, "train")
         num_images, num_views = len(indices), config.views or 1
+        repeat = passes(config, num_images)
         self._compute_training_views(indices)
         generator = torch.Generator().manual_seed(derived_seed(config.seed, 0, num_views))
         first = torch.randint(num_views, (num_images,), generator=generator)
-        for draws in shuffled(num_images, config.batch_size, seed, config.repeat, config.accumulate):
+        for draws in shuffled(num_images, config.batch_size, seed, repeat, config.accumulate):
             drawn = torch.tensor(draws)
             rows, times = drawn % num_images, drawn // num_images
-            turn = (first[rows] + epoch * config.repeat + times) % num_views
+            turn = (first[rows] + epoch * repeat + times) % num_views
             yield self._rows(rows, turn, indices), labels[torch.from_numpy(indices[rows.numpy()])]
 
     def training_rows(self, splits: Sequence[str] = ("train",)) -> tuple[Tensor, Tensor]:

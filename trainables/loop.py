@@ -25,7 +25,7 @@ from trainables.config import TrialConfig
 from trainables.config_solved import Lbfgs
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
 from trainables.data.augment import mix_batch, train_transform
-from trainables.data.loader import TrialData, batches
+from trainables.data.loader import TrialData, batches, passes
 from trainables.data.merge import Merge
 from trainables.data.order import epoch_size, piece_of_stream
 from trainables.evaluate import evaluate
@@ -96,6 +96,7 @@ def fit(
     """
     classes, labels, train_targets = what_to_learn(config, data)
     train_rows = data.dataset.indices("train")
+    repeat = passes(config, len(train_rows))
     num_images = epoch_size(config, len(train_rows))
     solved = config.optimizer if isinstance(config.optimizer, Lbfgs) else None
     if config.batch_size > len(train_rows) and solved is None:
@@ -138,7 +139,7 @@ def fit(
             else:
                 train_batches = batches(
                     data, "train", labels, transform, config.batch_size,
-                    seed=seed, repeat=config.repeat, accumulate=config.accumulate,
+                    seed=seed, repeat=repeat, accumulate=config.accumulate,
                     drawn=piece_of_stream(config, len(train_rows), state.epoch),
                     num_workers=num_workers, pin_memory=device.type == "cuda",
                 )  # fmt: skip
@@ -201,6 +202,7 @@ def _train_epoch(
         raise_if_asked(stop, state.epoch + 1)
         if pending == 0:
             _set_lr(config, state, state.epoch + step / num_steps)
+            state.let_backbone_rest(config, state.epoch + step / num_steps)
         targets = batch.targets.to(device, non_blocking=True)
         if config.views is None:
             inputs = to_input(batch.inputs, model, config, device)

@@ -36,6 +36,13 @@ class TrainState:
         """The module that is evaluated and exported: the averaged weights where there are any."""
         return self.model if self.ema is None else self.ema.module
 
+    def let_backbone_rest(self, config: TrialConfig, epoch: float) -> None:
+        """Have the decoder train alone until its share of the epochs is over (`model.decoder_first`): the gradients of
+        a random decoder would spoil what the backbone knows. epoch: how far the training is."""
+        share = getattr(config.model, "decoder_first", 0.0)
+        if self.model.let_rest(epoch < share * config.epochs) and self.ema is not None:
+            self.ema.look_again()
+
 
 def build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> TrainState:
     """The model that `config` names, fresh, with what trains it. num_outputs: K of the logits (B, K)."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from search_spaces.errors import Interrupted
 from trainables.checkpoint import TrialFiles, load_state
@@ -29,6 +30,7 @@ from trainables.evaluate import evaluate
 from trainables.inference import predict_batch, windows
 from trainables.loop import fit
 from trainables.pixel_scores import scores_of
+from trainables.state import build_state
 from trainables.targets import what_to_learn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -231,6 +233,41 @@ def test_the_cache_holds_images_as_large_as_the_network_sees_them() -> None:
 
 # --- training ------------------------------------------------------------------------------------------------------
 
+DECODER_FIRST = {
+    "architecture": {"name": "fpn", "channels": 16},
+    "backbone": "test_efficientnet",
+    "weights": "none",
+    "decoder_first": 0.5,
+}
+
+
+def test_the_decoder_learns_alone_first_and_then_with_the_backbone(scenes: Callable[..., TrialData]) -> None:
+    config, data = tiny(epochs=2, model=DECODER_FIRST, ema_decay=0.5), scenes()
+    torch.manual_seed(config.seed)
+    begun = build_state(config, 11, CPU).model.state_dict()
+
+    def moved(model: nn.Module, part: str) -> set[str]:
+        now = model.state_dict()
+        return {name for name in begun if name.startswith(part) and not torch.equal(now[name], begun[name])}
+
+    training = fit(config, data, CPU)
+    state = next(training).state
+    assert not moved(state.model, "backbone.")
+    assert moved(state.model, "decoder.")
+    next(training)
+    for model in (state.model, state.weights):  # statistics of batch norm too
+        assert {name.rpartition(".")[2] for name in moved(model, "backbone.")} >= {"weight", "running_mean"}
+
+
+def test_an_epoch_goes_through_a_small_set_as_often_as_it_takes(scenes: Callable[..., TrialData]) -> None:
+    def losses(data: TrialData, **changed: Any) -> list[float]:
+        return [result.metrics["train/loss"] for result in fit(tiny(epochs=2, batch_size=4, **changed), data, CPU)]
+
+    few, more = scenes(train=5, val=2), scenes(train=16, val=2)
+    assert losses(few, least_epoch_images=16) == losses(few, repeat=4)
+    assert losses(few, least_epoch_images=16, repeat=5) == losses(few, repeat=5)
+    assert losses(more, least_epoch_images=16) == losses(more)
+
 
 def test_a_segmenter_learns_which_pixel_is_bright(photos: Path) -> None:
     config = tiny(epochs=6, image_size=32, fit_image="crop", short_side=45, batch_size=4)
@@ -265,8 +302,9 @@ def test_the_metrics_are_those_of_the_stored_masks(scenes: Callable[..., TrialDa
             "augment": {"foreground_crop": {"min_share": 0.3}},
             "repeat": 2,
         },
+        {"ema_decay": 0.9, "model": DECODER_FIRST},
     ],
-    ids=["dice", "lovasz", "foreground crop and repeat"],
+    ids=["dice", "lovasz", "foreground crop and repeat", "decoder first"],
 )
 def test_a_resumed_training_is_the_same_training(
     scenes: Callable[..., TrialData], tmp_path: Path, changed: dict[str, Any]

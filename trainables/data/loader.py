@@ -211,6 +211,11 @@ def _chunks(order: list[T], size: int) -> list[list[T]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
+def passes(config: TrialConfig, num_images: int) -> int:
+    """How often an epoch of the configuration goes through a training set of so many images."""
+    return max(config.repeat, -(-(config.least_epoch_images or 0) // max(num_images, 1)))
+
+
 def num_used(num_images: int, batch_size: int, accumulate: int = 1) -> int:
     """How many images one training epoch uses: all, but for a single one left over for the last optimizer step.
 

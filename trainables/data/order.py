@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from trainables.config import TrialConfig
-from trainables.data.loader import in_batches, num_used
+from trainables.data.loader import in_batches, num_used, passes
 from trainables.seeds import derived_seed
 
 PASS = 1_000_003  # tells the seed of a pass from those of epochs, (seed, epoch), and of views
@@ -16,18 +16,19 @@ PASS = 1_000_003  # tells the seed of a pass from those of epochs, (seed, epoch)
 
 def epoch_size(config: TrialConfig, num_images: int) -> int:
     """How many images an epoch trains on. num_images: of the training set."""
-    most = num_images if config.epoch_images is None else config.epoch_images
     if config.views is not None:  # so many images were drawn, and an epoch is all of them
-        used = min(most, num_images) * config.repeat
+        learnt = min(config.epoch_images or num_images, num_images)
+        used = learnt * passes(config, learnt)
     else:
-        used = num_images * config.repeat if config.epoch_images is None else min(most, num_images * config.repeat)
+        whole = num_images * passes(config, num_images)
+        used = min(config.epoch_images or whole, whole)
     return num_used(used, config.batch_size, config.accumulate)
 
 
 def is_piece(config: TrialConfig, num_images: int) -> bool:
     """Whether an epoch is less than the whole training set of so many images."""
     capped = config.epoch_images is not None and config.views is None
-    return capped and (config.epoch_images or 0) < num_images * config.repeat
+    return capped and (config.epoch_images or 0) < num_images * passes(config, num_images)
 
 
 def piece_of_stream(config: TrialConfig, num_images: int, epoch: int) -> list[list[int]] | None:
@@ -38,7 +39,7 @@ def piece_of_stream(config: TrialConfig, num_images: int, epoch: int) -> list[li
     """
     if not is_piece(config, num_images):
         return None
-    whole, left = num_images * config.repeat, epoch_size(config, num_images)
+    whole, left = num_images * passes(config, num_images), epoch_size(config, num_images)
     start, order = epoch * left, list[int]()
     while left:
         number, place = divmod(start, whole)

@@ -41,14 +41,23 @@ class BackboneModel(nn.Module):
         self.register_buffer("pixel_mean", pixel_mean, persistent=False)
         self.register_buffer("pixel_std", pixel_std, persistent=False)
         self._frozen = list(frozen)
+        self._rests = False
         self._folding = Folding()
         self.train()
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        for module in self._frozen:
+        for module in self.backbone.modules() if self._rests else self._frozen:
             module.training = False
         return self
+
+    def let_rest(self, rests: bool) -> bool:
+        """Leave the backbone as it is while what follows it trains, or have it train again; whether that is new."""
+        if rests == self._rests:
+            return False
+        self._rests = rests
+        self.train(self.training)
+        return True
 
     def run_backbone(self, images: Tensor, *, hooked: bool = False) -> Any:
         """What the backbone makes of images (B, 3, H, W); without a graph where it is frozen as a whole.
