@@ -24,7 +24,7 @@ from search_spaces.errors import RunError
 from trainables.config import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.files import read_object
-from trainables.members import Members, greedy, threshold_of, together
+from trainables.members import Members, PixelMembers, greedy, threshold_of, together
 from trainables.writing import write_whole
 
 ENSEMBLE_FILE = "ensemble.json"
@@ -119,7 +119,7 @@ def described(kept: Sequence[Kept], members: Members, chosen: Sequence[int], by:
     return {
         "metric": by.metric,
         "mode": "max" if by.sign == 1 else "min",
-        "combine": "vote" if kept[0].config.task == "segmentation" else "mean probability",
+        "combine": "vote" if isinstance(members, PixelMembers) else "mean probability",
         "threshold": threshold_of([kept[member].config.threshold for member in chosen]),
         "members": [named(kept[member], count) for member, count in Counter(chosen).items()],
         "metrics": together(members, chosen),

@@ -10,17 +10,18 @@ from analysis.card import Facts, data_of, how_found, limits, scores, what_it_is
 NO_INTERVALS = "the same images chose the members; the gain below is of images that did not choose"
 
 
-def ensemble_card(facts: Facts, members: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown. facts: of the whole, with the first member's configuration. members: as ensemble.json has them."""
-    parts = [what_it_is(facts), scores(facts), _members(facts, members), _how_to_run(), data_of(facts)]
+def ensemble_card(facts: Facts, members: Sequence[Mapping[str, Any]], combine: str) -> str:
+    """Markdown. facts: of the whole, with the first member's configuration. members, combine: as ensemble.json has
+    them."""
+    parts = [what_it_is(facts), scores(facts), _members(facts, members, combine), _how_to_run(), data_of(facts)]
     parts += [how_found(facts), limits(facts)]
     return "\n\n".join("\n".join(part).strip() for part in parts) + "\n"
 
 
-def _members(facts: Facts, members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _members(facts: Facts, members: Sequence[Mapping[str, Any]], combine: str) -> Iterator[str]:
     yield "## Members"
     yield ""
-    how = "vote on each pixel" if facts.config["task"] == "segmentation" else "probabilities are averaged"
+    how = "vote on each pixel" if combine == "vote" else "probabilities are averaged"
     yield f"Their {how}, by weight. Each sees an image at its own size; predicting takes all of their time."
     yield ""
     yield "| folder | weight | alone |"

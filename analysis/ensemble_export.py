@@ -82,5 +82,5 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads |
             run=run,
             why_not=NO_INTERVALS,
         )
-        (new / "README.md").write_text(ensemble_card(facts, named), encoding="utf-8")
+        (new / "README.md").write_text(ensemble_card(facts, named, told["combine"]), encoding="utf-8")
         (new / "requirements.txt").write_text(requirements(with_onnx=False), encoding="utf-8")

@@ -18,7 +18,7 @@ from analysis.shapes import search_problems
 from search_spaces.errors import ConfigError, RunError
 from search_spaces.names import did_you_mean
 from trainables.config import TrialConfig
-from trainables.data.augment import cached_short_side
+from trainables.data.augment import cached_short_side, eval_transform
 from trainables.data.cache import keep_views
 from trainables.data.formats import load_dataset
 from trainables.data.loader import Labels, TrialData
@@ -93,12 +93,17 @@ def evaluate_export(
     # Each member sees the images at its own size.
     keep_views(images, [View.of(member.config) for member in members], dataset.indices(chosen))
     data, found = TrialData(dataset, images), []
-    for member in members:
-        _, labels, _ = what_to_learn(member.config, data)
-        found.append(evaluate(member.config, member.models, data, labels, member.device, split=chosen))
-    values, predictions = found[0].metrics, found[0].predictions
-    if not isinstance(exported, ExportedModel):
-        values, predictions = _together(exported, [one.predictions for one in found], data, labels, chosen)
+    _, labels, _ = what_to_learn(members[0].config, data)
+    if isinstance(labels, Merge) and isinstance(exported, ExportedEnsemble) and not exported.votes:
+        predictions = _means(exported, data, chosen)
+        values = _of_masks(predictions, data, chosen, labels)
+    else:
+        for member in members:
+            _, labels, _ = what_to_learn(member.config, data)
+            found.append(evaluate(member.config, member.models, data, labels, member.device, split=chosen))
+        values, predictions = found[0].metrics, found[0].predictions
+        if not isinstance(exported, ExportedModel):
+            values, predictions = _together(exported, [one.predictions for one in found], data, labels, chosen)
     values = {name.removeprefix("val/"): value for name, value in values.items()}
     note = CHOSEN_BY[chosen] if known else "These are not the images that the model was trained on."
     judged = judge(exported.config, values, predictions, data, chosen)
@@ -116,12 +121,27 @@ def _together(
         pixels = [np.split(one["masks"], ends) for one in each]
         votes = [ensemble.vote(decided) for decided in zip(*pixels, strict=True)]
         predictions = {"masks": np.concatenate(votes), "shapes": shapes}
-        total = torch.from_numpy(_confusions(predictions, data, positions, labels).sum(axis=0))
-        return scores_of(total, labels.classes), predictions
+        return _of_masks(predictions, data, split, labels), predictions
     logits = mean_logits(config.task, [torch.from_numpy(one["logits"]) for one in each], ensemble.weights)
     targets = labels[torch.from_numpy(positions)]
     values = score(config.task, logits, targets, len(ensemble.classes), config.threshold)
     return values, {"logits": logits.numpy()}
+
+
+def _means(ensemble: ExportedEnsemble, data: TrialData, split: str) -> dict[str, np.ndarray]:
+    """The decisions of segmenters whose probabilities are averaged, an image at a time."""
+    views = [(eval_transform(one.config), data.judged(one.config, split).images) for one in ensemble.members]
+    masks, shapes = [], []
+    for position in data.dataset.indices(split).tolist():
+        seen = tuple(transform(image=images[position])["image"] for transform, images in views)
+        shapes.append(data.images.mask(position).shape[:2])
+        masks += [mask.reshape(-1) for mask in ensemble.masks_of([seen], shapes[-1:])]
+    return {"masks": np.concatenate(masks), "shapes": np.array(shapes, dtype=np.int64)}
+
+
+def _of_masks(predictions: Mapping[str, np.ndarray], data: TrialData, split: str, labels: Merge) -> dict[str, float]:
+    confusions = _confusions(predictions, data, data.dataset.indices(split), labels)
+    return scores_of(torch.from_numpy(confusions.sum(axis=0)), labels.classes)
 
 
 def judge(

@@ -26,6 +26,7 @@ from trainables.files import read_bytes, read_object, short
 from trainables.inference import predict_batch
 from trainables.members import FIRST_VOTE
 from trainables.models.build import Model
+from trainables.pixel_mean import decide_together
 from trainables.tasks import TASKS, mean_logits
 from trainables.whole_folder import mend
 
@@ -60,20 +61,21 @@ class ExportedModel:
         return self.masks_of([self.seen(image) for image in images], [image.shape[:2] for image in images])
 
     def masks_of(self, seen: Sequence[Seen], shapes: Sequence[Sequence[int]]) -> Iterator[Pixels]:
-        """As `masks`, of what `seen` made of images of these heights and widths.
+        """As `masks`, of what `seen` made of images of these heights and widths."""
+        for logits, size in zip(self.maps_of(seen), shapes, strict=True):
+            mask: Pixels = decide_at_size(logits, size).cpu().numpy()
+            yield mask
 
-        Neighbours that the network sees at one size go through it together.
-        """
-        small, sizes = [image for (image,) in seen], iter(shapes)
+    def maps_of(self, seen: Sequence[Seen]) -> Iterator[Tensor]:
+        """Logits (1, C, h, w) of a segmenter, of each of what `seen` made of images. Neighbours of one size go through
+        it together."""
+        small = [image for (image,) in seen]
         for (height, width, _), group in groupby(small, key=lambda image: image.shape):
             # Whole images may be many times as large as the crops of training, which are what fits into the memory.
             most = max(1, self.config.batch_size * self.config.image_size**2 // (height * width))
             same = torch.from_numpy(np.stack(list(group)))
             for start in range(0, len(same), most):
-                logits = self.logits(same[start : start + most])
-                for i in range(len(logits)):
-                    mask: Pixels = decide_at_size(logits[i : i + 1], next(sizes)).cpu().numpy()
-                    yield mask
+                yield from self.logits(same[start : start + most]).split(1)
 
     def logits(self, batch: Tensor) -> Tensor:
         """(B, K) or (B, C, h, w) from images (B, h, w, 3) uint8."""
@@ -95,6 +97,7 @@ class ExportedEnsemble:
     classes: tuple[str, ...]
     members: tuple[ExportedModel, ...]
     weights: tuple[float, ...]
+    votes: bool = False  # segmenters that vote on each pixel, by their decisions; else their probabilities are averaged
 
     def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
         """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU, the members' weighted mean."""
@@ -120,8 +123,14 @@ class ExportedEnsemble:
 
     def masks_of(self, seen: Sequence[Seen], shapes: Sequence[Sequence[int]]) -> Iterator[Pixels]:
         """As `masks`, of what `seen` made of images of these heights and widths."""
-        each = (member.masks_of(_of(seen, i), shapes) for i, member in enumerate(self.members))
-        yield from map(self.vote, zip(*each, strict=True))
+        if self.votes:
+            each = (member.masks_of(_of(seen, i), shapes) for i, member in enumerate(self.members))
+            yield from map(self.vote, zip(*each, strict=True))
+            return
+        maps = zip(*(member.maps_of(_of(seen, i)) for i, member in enumerate(self.members)), strict=True)
+        for logits, size in zip(maps, shapes, strict=True):
+            mask: Pixels = decide_together(logits, self.weights, size).cpu().numpy()
+            yield mask
 
     def vote(self, decided: Sequence[Pixels]) -> Pixels:
         """What most members see, by weight, of their class numbers of the same pixels; where they are split evenly, the
@@ -202,4 +211,4 @@ def _load_ensemble(export_dir: Path, classes: tuple[str, ...], device: torch.dev
         check_files(export_dir, [export_dir / ENSEMBLE_FILE, folder / "config.yaml", file])
         members.append(ExportedModel(config, classes, load_models(config, len(classes), [file], device), device, flips))
     first = members[0].config.model_copy(update={"threshold": float(told["threshold"])})
-    return ExportedEnsemble(first, classes, tuple(members), weights)
+    return ExportedEnsemble(first, classes, tuple(members), weights, told["combine"] == "vote")

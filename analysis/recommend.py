@@ -3,6 +3,7 @@
     what is compared   what it is                                                     predicts in the time of
     single             the best trial                                                 one model
     ensemble           kept models, chosen greedily, whose probabilities are averaged    all its members
+                       (of segmenters: or that vote on each pixel, where time is short)
     soup               the mean of the weights of kept models (`soup.py`)             one model
 
 Each is chosen by one half of the validation images and judged by the other, both ways, beside the single model that is
@@ -24,6 +25,7 @@ import torch
 from analysis.ensemble import Yardstick, described, named, yardstick
 from analysis.held_out import FEWEST_IMAGES, OutOfTime, Scores, halves, judge
 from analysis.kept import Kept, alike, kept_models, side_by_side
+from analysis.kept_means import means_side_by_side
 from analysis.load import Run
 from analysis.rank import ranked
 from analysis.recommended import PREDICTIONS_FILE, RECOMMENDED_FILE, gain_of, kind_of
@@ -31,6 +33,7 @@ from analysis.solved_again import solve_again
 from analysis.soup import Soup, cook
 from trainables.data.loader import TrialData
 from trainables.members import Members, greedy
+from trainables.pixel_mean import MeanMembers
 from trainables.writing import write_whole
 
 SIZE = 10  # members of an ensemble, one that is taken twice counted twice
@@ -66,7 +69,9 @@ def recommend(
         return None
     by = yardstick(run, single.config, notes)
     try:
-        bench = _Bench(data, by, kept, side_by_side(data, kept, ask), halves(data), ask)
+        decided = side_by_side(data, kept, ask)
+        means = _means(run, data, kept, device, left_s) or decided
+        bench = _Bench(data, by, kept, decided, means, halves(data), ask)
         began = time.monotonic()
         ensemble = bench.ensemble()
     except OutOfTime:
@@ -91,6 +96,24 @@ def recommend(
     return told
 
 
+def _means(
+    run: Run, data: TrialData, kept: Sequence[Kept], device: torch.device, left_s: Callable[[], float]
+) -> MeanMembers | None:
+    """Segmenters by their probabilities; None for other models, or where that takes half of the time that is left."""
+    if data.dataset.task != "segmentation":
+        return None
+    least = left_s() / 2
+
+    def ask() -> None:
+        if left_s() <= least:
+            raise OutOfTime
+
+    try:
+        return means_side_by_side(run, data, kept, device, ask)
+    except OutOfTime:
+        return None
+
+
 def _solved_again(
     run: Run,
     data: TrialData,
@@ -110,23 +133,26 @@ def _solved_again(
 
 @dataclass(frozen=True)
 class _Bench:
-    """Where candidates are judged: `members` are the `kept` models' predictions, `pairs` the halves of the images."""
+    """Where candidates are judged: `members` are the `kept` models' predictions, `pairs` the halves of the images.
+    together: the members as an ensemble combines them."""
 
     data: TrialData
     by: Yardstick
     kept: Sequence[Kept]
     members: Members
+    together: Members
     pairs: Sequence[tuple[np.ndarray, np.ndarray]]
     ask: Callable[[], None]
 
     def ensemble(self) -> dict[str, Any] | None:
         """The greedy choice of all images, as judged by halves of them; None where it is one model."""
-        chosen = self._greedy(self.members)
+        chosen = self._greedy(self.together)
         if len(set(chosen)) == 1:
             return None
-        told = described(self.kept, self.members, chosen, self.by)
+        told = described(self.kept, self.together, chosen, self.by)
         each = [self.kept[member].latency_ms for member in set(chosen)]
-        return {**told, "latency_ms": _sum(each), "held_out": self._held_out(self.members, self._greedy)}
+        held_out = self._held_out(self.together, self.together, self._greedy)
+        return {**told, "latency_ms": _sum(each), "held_out": held_out}
 
     def soup(self, soups: Sequence[Soup]) -> tuple[dict[str, Any], Soup] | None:
         """The best of the soups, judged likewise; of equal ones that with more in it."""
@@ -146,19 +172,21 @@ class _Bench:
             "members": [named(one, 1) for one in best.members],
             "metrics": best.judged.metrics,
             "latency_ms": first.latency_ms,
-            "held_out": self._held_out(members, lambda some: [self._best_of(some, range(len(some)))]),
+            "held_out": self._held_out(self.members, members, lambda some: [self._best_of(some, range(len(some)))]),
         }
         return told, best
 
-    def _held_out(self, candidates: Members, choose: Callable[[Members], list[int]]) -> dict[str, Any] | None:
-        """The gain of what `choose` makes of candidates on half of the images over the best model there."""
+    def _held_out(
+        self, singles: Members, candidates: Members, choose: Callable[[Members], list[int]]
+    ) -> dict[str, Any] | None:
+        """The gain of what `choose` makes of candidates on half of the images over the best of the singles there."""
         competing = [number for number, one in enumerate(self.kept) if one.competes] or range(len(self.kept))
 
         def scores(choosing: np.ndarray, judging: np.ndarray) -> Scores | None:
-            alone = self._best_of(self.members.of_images(choosing), competing)
+            alone = self._best_of(singles.of_images(choosing), competing)
             chosen = choose(candidates.of_images(choosing))
             score = self.by.score(candidates.of_images(judging), chosen)
-            of_single = self.by.score(self.members.of_images(judging), [alone])
+            of_single = self.by.score(singles.of_images(judging), [alone])
             return None if score is None or of_single is None else (score, of_single)
 
         found = judge(self.pairs, scores, self.by.sign)

@@ -48,6 +48,7 @@ ALLOWED = {
             *(
                 "ensemble",
                 "kept",
+                "kept_means",
                 "held_out",
                 "soup",
                 "soup_export",

@@ -193,8 +193,7 @@ class SegmenterConfig(Part):
     """`architecture`: a decoder, which goes on any `backbone`, or a whole network, which brings its own.
 
     `weights`: of the backbone (imagenet, none, or the path of a file). `freeze`, `batch_norm`: of the backbone, as a
-    classifier's; the decoder's own norms always train. `decoder_first`: the share of the training in which the decoder
-    learns alone, on the untouched backbone.
+    classifier's; the decoder's own norms always train. `decoder_first`: share of the epochs in which it learns alone.
     """
 
     architecture: Annotated[Architecture, Field(discriminator="name")]

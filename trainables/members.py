@@ -3,7 +3,8 @@
 task                    kept of a model     together
 labels of whole images  logits              the weighted mean of the probabilities
 segmentation            masks, decided      the weighted vote of each pixel: probabilities of all pixels would take
-                                            four bytes per class and pixel, where a decision takes one
+                                            four bytes per class and pixel, where a decision takes one. With the models
+                                            at hand their mean probability (`pixel_mean.py`)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.dataset import VOID
+from trainables.pixel_mean import MeanMembers
 from trainables.pixel_scores import scores_of
 from trainables.tasks import LABEL_TASKS, TASKS, score
 
@@ -104,7 +106,7 @@ class PixelMembers:
         return scores_of(counts.reshape(num, num), self.classes)
 
 
-Members = LabelMembers | PixelMembers
+Members = LabelMembers | PixelMembers | MeanMembers
 
 
 def label_members(

@@ -1,0 +1,67 @@
+"""A run's kept segmenters side by side by their probabilities. Predictions hold decisions alone, so that the models
+look at the validation images once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from analysis.kept import Kept, weights_of
+from analysis.load import Run
+from trainables.config import TrialConfig
+from trainables.data.augment import eval_transform
+from trainables.data.loader import TrialData, whole_images
+from trainables.data.merge import Merge
+from trainables.ensemble import load_models
+from trainables.inference import predict_batch
+from trainables.pixel_mean import Doubts, MeanMembers, doubtful, doubts_of, mean_members
+from trainables.targets import what_to_learn
+
+
+def means_side_by_side(
+    run: Run, data: TrialData, kept: Sequence[Kept], device: torch.device, ask: Callable[[], object]
+) -> MeanMembers:
+    """Models that are alike as members. ask: called before every mask and batch, to end by what it raises.
+
+    Raises RunError where weights are gone or do not fit.
+    """
+    positions = data.dataset.indices("val")
+    classes, merge, _ = what_to_learn(kept[0].config, data)
+    assert isinstance(merge, Merge)
+
+    def truths() -> Iterator[np.ndarray]:
+        for position in positions:
+            ask()
+            yield merge.table[data.images.mask(int(position))]
+
+    doubts = doubts_of(classes, [one.predictions["masks"] for one in kept], truths())
+    found = []
+    for one in kept:
+        file = weights_of(run, one.trial_id, one.epoch)
+        (model,) = load_models(one.config, len(classes), [file], device)
+        found.append(_probabilities(one.config, model, data, merge, doubts, device, ask))
+    return mean_members(doubts, torch.stack(found))
+
+
+@torch.no_grad()
+def _probabilities(
+    config: TrialConfig,
+    model: torch.nn.Module,
+    data: TrialData,
+    merge: Merge,
+    doubts: Doubts,
+    device: torch.device,
+    ask: Callable[[], object],
+) -> torch.Tensor:
+    """(P, C) of the doubtful pixels of all validation images, in the batches in which they were judged."""
+    found, places = [], iter(doubts.places)
+    for images_u8, masks in whole_images(
+        data.judged(config, "val"), "val", merge, eval_transform(config), config.batch_size,
+        max_pixels=config.batch_size * config.image_size**2,
+    ):  # fmt: skip
+        ask()
+        logits = predict_batch(config, [model], images_u8, device)
+        found += [doubtful(logits[i : i + 1], masks.shape[-2:], next(places)) for i in range(len(masks))]
+    return torch.cat(found)
