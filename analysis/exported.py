@@ -75,7 +75,7 @@ class ExportedModel:
             most = max(1, self.config.batch_size * self.config.image_size**2 // (height * width))
             same = torch.from_numpy(np.stack(list(group)))
             for start in range(0, len(same), most):
-                yield from self.logits(same[start : start + most]).split(1)
+                yield from torch.split(self.logits(same[start : start + most]), 1)
 
     def logits(self, batch: Tensor) -> Tensor:
         """(B, K) or (B, C, h, w) from images (B, h, w, 3) uint8."""
