@@ -69,7 +69,8 @@ _FIRST: dict[str, Any] = {
 
 
 def _first(decoder: str, channels: int, backbone: str, **more: Any) -> dict[str, Any]:
-    model = {"architecture": {"name": decoder, "channels": channels}, "backbone": backbone, "freeze": "none"}
+    architecture = {"name": decoder, "channels": channels}
+    model = {"architecture": architecture, "backbone": backbone, "freeze": "none", "batch_norm": "trained"}
     return {**_FIRST, "model": model, **more}
 
 
@@ -128,6 +129,7 @@ GPU_SMALL = Search(
                 "tf_efficientnet_lite0", "tf_efficientnet_lite2", "regnety_016", "convnext_tiny",
             ),
             "freeze": Pick("none", "stage1", "stage2"),
+            "batch_norm": Pick("trained", "fixed"),
         },
         "loss": _LOSS,
         "optimizer": optimizer_branch(sgd_lr=(1e-3, 0.3), adam_lr=(3e-5, 1e-2)),
@@ -136,11 +138,12 @@ GPU_SMALL = Search(
         "batch_size": Pick(8, 16),
         "image_size": Pick(224, 320, 384),
         "short_side": Pick(256, 384, 480),
+        "epochs": Pick(20, 40, 60),
         "ema_decay": Pick(None, 0.99, 0.999),
     },
     fixed={"model": {"weights": "imagenet"}, "precision": "bf16", "clip_grad_norm": 5.0},
     warm_start=(
-        _first("unet", 256, "resnet34", batch_size=16, image_size=320, short_side=384, ema_decay=None),
+        _first("unet", 256, "resnet34", batch_size=16, image_size=320, short_side=384, epochs=40, ema_decay=None),
     ),
 )  # fmt: skip
 
@@ -159,6 +162,7 @@ GPU_LARGE = Search(
                 "convnext_tiny", "convnext_small", "regnety_032",
             ),
             "freeze": Pick("none", "stage1", "stage2"),
+            "batch_norm": Pick("trained", "fixed"),
         },
         "loss": _LOSS,
         "optimizer": optimizer_branch(sgd_lr=(1e-3, 0.3), adam_lr=(1e-5, 3e-3)),
@@ -168,11 +172,12 @@ GPU_LARGE = Search(
         "accumulate": Pick(1, 2),
         "image_size": Pick(384, 512, 640),
         "short_side": Pick(480, 512, 640, 720),
+        "epochs": Pick(20, 40, 80),
         "ema_decay": Pick(None, 0.999, 0.9995),
     },
     fixed={"model": {"weights": "imagenet"}, "precision": "bf16", "clip_grad_norm": 5.0},
     warm_start=(
         _first("deeplabv3plus", 256, "resnet101", batch_size=16, accumulate=1, image_size=512,
-               short_side=512, ema_decay=None),
+               short_side=512, epochs=40, ema_decay=None),
     ),
 )  # fmt: skip
