@@ -29,6 +29,7 @@ STATES = {
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 INFEASIBLE_STATUSES = ("diverged", "oom")
 TIMED_EPOCHS = 3  # what an epoch of a trial costs is the median of its first ones
+DEARER = 1.5  # or of its latest, where those take so many times as long: a decoder may train alone at first
 
 
 class Replay:
@@ -91,7 +92,8 @@ class Replay:
 
 def epoch_seconds(seconds: list[float]) -> float:
     """What an epoch of a trial takes, from those that it had so far, in their order."""
-    return max(median(seconds[:TIMED_EPOCHS]), 1e-6)
+    first, latest = median(seconds[:TIMED_EPOCHS]), median(seconds[-TIMED_EPOCHS:])
+    return max(latest if latest > DEARER * first else first, 1e-6)
 
 
 def ended_as(last_result: Mapping[str, Any], metric: str) -> str:

@@ -30,7 +30,6 @@ from launch.replay import (
     DIRECTIONS,
     INFEASIBLE_STATUSES,
     STATES,
-    TIMED_EPOCHS,
     Replay,
     ended_as,
     epoch_seconds,
@@ -84,7 +83,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         )
         self.trial_ids: dict[str, str] = {}  # Ray's id -> ours
         self.asked: dict[str, optuna.Trial] = {}  # our id -> the study's open trial
-        self.seconds: dict[str, list[float]] = {}  # our id -> of its first epochs
+        self.seconds: dict[str, list[float]] = {}  # our id -> of its epochs
         self.unfinished = [trial for trial in records.trials.values() if trial.status in ("interrupted", "running")]
         self._retell()
         valid = valid or (lambda config: parse_config(config, "a configuration drawn from the search"))
@@ -203,9 +202,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if "epoch" not in result or result["epoch"] in by_epoch(_frozen(trial)):
             return
         seconds = self.seconds.setdefault(trial.user_attrs["trial_id"], [])
-        if len(seconds) < TIMED_EPOCHS:
-            seconds.append(float(result["seconds"]))
-            trial.set_user_attr(EPOCH_SECONDS, epoch_seconds(seconds))
+        seconds.append(float(result["seconds"]))
+        if _frozen(trial).user_attrs.get(EPOCH_SECONDS) != (took := epoch_seconds(seconds)):
+            trial.set_user_attr(EPOCH_SECONDS, took)
         values = measured(result, self.objectives)
         if values is None:
             return
@@ -238,7 +237,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         for record in self.records.trials.values():
             self.study.add_trial(replay.frozen(record))
             if record.status in ("interrupted", "running"):
-                self.seconds[record.trial_id] = [row["seconds"] for row in record.epochs[:TIMED_EPOCHS]]
+                self.seconds[record.trial_id] = [row["seconds"] for row in record.epochs]
                 opened = self.study.get_trials(deepcopy=False)[-1]
                 self.asked[record.trial_id] = optuna.Trial(self.study, opened._trial_id)
 

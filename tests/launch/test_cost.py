@@ -10,6 +10,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from launch.engine.cost import CostModel
+from launch.engine.history import EPOCH_SECONDS
 from launch.engine.vectors import Vectors
 from launch.records import Records
 from launch.searcher import StudySearcher
@@ -71,3 +72,26 @@ def test_with_a_budget_only_what_still_reaches_its_first_rung_is_proposed(tmp_pa
     assert all(2 * seconds(config) < 20 * 1.35 for config in configs)
     clock.now_s = 999.9  # not even the cheapest does
     assert searcher.suggest("last") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("told", "costs"),
+    [([9.0, 2.0, 2.0, 2.5], 2.0), ([9.0, 1.0], 5.0), ([4.0, 4.0, 4.0, 9.0, 9.0, 9.0, 9.5], 9.0)],
+    ids=["the first epoch also builds", "two epochs", "a backbone that rested at first"],
+)
+def test_an_epoch_costs_what_the_first_ones_took_or_the_latest_where_those_are_dearer(
+    tmp_path: Path, told: list[float], costs: float
+) -> None:
+    search = Search(task="multiclass", space=SPACE, epochs=8, metric="val/accuracy").for_task("multiclass")
+    records = Records.create(tmp_path / "run", {})
+    searcher = StudySearcher(search, records, 0, None, None, lambda config: None)
+    proposal = searcher.suggest("ray")
+    assert isinstance(proposal, dict)
+    for epoch, took in enumerate(told, 1):
+        row = {"epoch": epoch, "seconds": took, "val/accuracy": 0.5, "status": "running"}
+        searcher.on_trial_result("ray", row)
+        records.epoch({"trial_id": proposal["trial_id"], "metrics": {"val/accuracy": 0.5}, **row})
+    (live,) = searcher.study.get_trials(deepcopy=False)
+    assert live.user_attrs[EPOCH_SECONDS] == costs
+    (again,) = StudySearcher(search, records, 0, None, None, lambda config: None).study.get_trials(deepcopy=False)
+    assert again.user_attrs[EPOCH_SECONDS] == costs
