@@ -76,7 +76,7 @@ def _first(decoder: str, channels: int, backbone: str, **more: Any) -> dict[str,
 
 def _short(decoder: str, channels: int, backbone: str, **more: Any) -> dict[str, Any]:
     first = _first(decoder, channels, backbone, batch_size=8, ema_decay=None, **more)
-    return {**first, "model": {**first["model"], "batch_norm": "fixed"}}
+    return {**first, "model": {**first["model"], "batch_norm": "fixed", "decoder_first": 0.5}}
 
 
 def _decoders(names: tuple[str, ...], channels: Space | Pick) -> Branch:
@@ -94,6 +94,7 @@ CPU = Search(
             "backbone": Pick("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"),
             "freeze": Pick("none", "stage1"),
             "batch_norm": Pick("fixed", "trained"),
+            "decoder_first": Pick(0.0, 0.25, 0.5),
         },
         "loss": _LOSS,
         "optimizer": optimizer_branch(sgd_lr=(3e-3, 0.3), adam_lr=(3e-4, 1e-2)),

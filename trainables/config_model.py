@@ -219,11 +219,11 @@ class SegmenterConfig(Part):
                 f"architecture '{name}' has a backbone of its own, and model.backbone is '{self.backbone}' "
                 "(null leaves it to the architecture)"
             )
-        held = self.weights, self.freeze, self.batch_norm
-        if self.backbone_name is None and (held[0] == "imagenet" or held[1:] != ("none", "trained")):
+        held = self.weights, self.freeze, self.batch_norm, self.decoder_first
+        if self.backbone_name is None and (held[0] == "imagenet" or held[1:] != ("none", "trained", 0)):
             raise ValueError(
-                f"architecture '{name}' is trained from scratch: it needs model.weights none, model.freeze none and "
-                f"model.batch_norm trained, and they are '{held[0]}', '{held[1]}' and '{held[2]}'"
+                f"architecture '{name}' is trained from scratch: it needs model.weights none, model.freeze none, "
+                f"model.batch_norm trained and model.decoder_first 0, and they are {', '.join(map(str, held))}"
             )
         return self
 

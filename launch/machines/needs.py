@@ -85,6 +85,8 @@ def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> 
     limit_threads(cpus)
     one_pass = {"epochs": 1, "repeat": 1, "least_epoch_images": None}
     config: TrialConfig = parse_config(drawn, "the search").model_copy(update=one_pass)
+    if hasattr(config.model, "decoder_first"):  # a step of all layers takes the most
+        config = config.model_copy(update={"model": config.model.model_copy(update={"decoder_first": 0.0})})
     small = replace(dataset, split=first_of_each(dataset.split, config.batch_size))
     images = reopen_images(small, cached_short_side(config), None)  # a batch: not worth a cache
     result = next(fit(config, TrialData(small, images), torch.device("cuda" if use_gpu else "cpu")))
