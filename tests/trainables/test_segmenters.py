@@ -154,8 +154,10 @@ def test_fixed_batch_norm_is_the_backbones_and_the_decoders_goes_on_collecting(n
 
 
 def test_what_is_trained_from_scratch_has_no_statistics_to_keep():
-    with pytest.raises(ValueError, match=r"model\.batch_norm trained, and they are 'none', 'none' and 'fixed'"):
+    with pytest.raises(ValueError, match=r"model\.decoder_first 0, and they are none, none, fixed, 0\.0"):
         SegmenterConfig(architecture={"name": "voc_baseline"}, weights="none", batch_norm="fixed")
+    with pytest.raises(ValueError, match=r"model\.decoder_first 0, and they are none, none, trained, 0\.5"):
+        SegmenterConfig(architecture={"name": "voc_baseline"}, weights="none", decoder_first=0.5)
 
 
 @pytest.mark.parametrize("name", SEGMENTERS)
