@@ -3,6 +3,7 @@ look at the validation images once more."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -21,9 +22,17 @@ from trainables.targets import what_to_learn
 
 
 def means_side_by_side(
-    run: Run, data: TrialData, kept: Sequence[Kept], device: torch.device, ask: Callable[[], object]
+    run: Run,
+    data: TrialData,
+    kept: Sequence[Kept],
+    device: torch.device,
+    ask: Callable[[], object] = lambda: None,
+    has_time: Callable[[float], bool] = lambda took_s: True,
 ) -> MeanMembers:
-    """Models that are alike as members. ask: called before every mask and batch, to end by what it raises.
+    """Models that are alike as members: all, or the first of them that there was time for, two at least.
+
+    ask       called before every mask and batch, to end by what it raises
+    has_time  whether there are so many seconds for one more, as long as the last one took
 
     Raises RunError where weights are gone or do not fit.
     """
@@ -37,11 +46,15 @@ def means_side_by_side(
             yield merge.table[data.images.mask(int(position))]
 
     doubts = doubts_of(classes, [one.predictions["masks"] for one in kept], truths())
-    found = []
+    found, took_s = [], 0.0
     for one in kept:
+        if len(found) >= 2 and not has_time(took_s):
+            break
+        began = time.monotonic()
         file = weights_of(run, one.trial_id, one.epoch)
         (model,) = load_models(one.config, len(classes), [file], device)
         found.append(_probabilities(one.config, model, data, merge, doubts, device, ask))
+        took_s = time.monotonic() - began
     return mean_members(doubts, torch.stack(found))
 
 

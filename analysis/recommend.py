@@ -99,17 +99,19 @@ def recommend(
 def _means(
     run: Run, data: TrialData, kept: Sequence[Kept], device: torch.device, left_s: Callable[[], float]
 ) -> MeanMembers | None:
-    """Segmenters by their probabilities; None for other models, or where that takes half of the time that is left."""
+    """The best segmenters by their probabilities, as many as half of the time that is left allows; None for other
+    models, or where it does not allow two."""
     if data.dataset.task != "segmentation":
         return None
-    least = left_s() / 2
+    given = left_s()
+    least = 0.0 if np.isinf(given) else given / 2
 
     def ask() -> None:
         if left_s() <= least:
             raise OutOfTime
 
     try:
-        return means_side_by_side(run, data, kept, device, ask)
+        return means_side_by_side(run, data, kept, device, ask, lambda took_s: left_s() - took_s > least)
     except OutOfTime:
         return None
 
@@ -134,7 +136,7 @@ def _solved_again(
 @dataclass(frozen=True)
 class _Bench:
     """Where candidates are judged: `members` are the `kept` models' predictions, `pairs` the halves of the images.
-    together: the members as an ensemble combines them."""
+    together: the members as an ensemble combines them, or the first of these."""
 
     data: TrialData
     by: Yardstick
@@ -180,7 +182,8 @@ class _Bench:
         self, singles: Members, candidates: Members, choose: Callable[[Members], list[int]]
     ) -> dict[str, Any] | None:
         """The gain of what `choose` makes of candidates on half of the images over the best of the singles there."""
-        competing = [number for number, one in enumerate(self.kept) if one.competes] or range(len(self.kept))
+        there = range(len(singles))
+        competing = [number for number in there if self.kept[number].competes] or there
 
         def scores(choosing: np.ndarray, judging: np.ndarray) -> Scores | None:
             alone = self._best_of(singles.of_images(choosing), competing)

@@ -79,7 +79,8 @@ def test_what_is_chosen_by_mean_probability_predicts_and_is_evaluated_by_it(
     run, data = found
     told = recommend(run, data, CPU)
     assert told is not None
-    members = means_side_by_side(run, data, kept_models(run), CPU, lambda: None)
+    assert told["ensemble"] is None or told["ensemble"]["combine"] == "mean probability"
+    members = means_side_by_side(run, data, kept_models(run), CPU)
     mean = together(members, [0, 1])
     one = told["ensemble"] or {"threshold": 0.5, "metric": "val/miou", "held_out": None, "latency_ms": None}
     both = [
@@ -108,7 +109,7 @@ def test_what_is_chosen_by_mean_probability_predicts_and_is_evaluated_by_it(
 def test_a_model_alone_scores_as_its_search_said(found: tuple[Run, TrialData]) -> None:
     run, data = found
     kept = kept_models(run)
-    members = means_side_by_side(run, data, kept, CPU, lambda: None)
+    members = means_side_by_side(run, data, kept, CPU)
     for number, one in enumerate(kept):
         assert together(members, [number])["val/miou"] == pytest.approx(one.value, abs=1e-4)
 
@@ -118,9 +119,10 @@ def test_where_half_of_the_time_is_gone_segmenters_vote(found: tuple[Run, TrialD
     kept, left_s = kept_models(run), iter([10.0, 9.0, *[4.9] * 9])
     assert _means(run, data, kept, CPU, lambda: next(left_s)) is None
     assert next(left_s) == 4.9  # it ended at once, and left the rest to the vote
-    left = iter(np.arange(1000.0, 0, -1))
-    means = _means(run, data, kept, CPU, lambda: float(next(left)))
+    means = _means(run, data, kept, CPU, lambda: np.inf)
     assert means is not None
+    assert len(means) == len(kept) == 2
+    assert len(means_side_by_side(run, data, [*kept, kept[0]], CPU, has_time=lambda took_s: took_s < 0)) == 2
     assert described(kept, means, [0, 1], yardstick(run, kept[0].config, []))["combine"] == "mean probability"
     votes = side_by_side(data, kept)
     assert described(kept, votes, [0, 1], yardstick(run, kept[0].config, []))["combine"] == "vote"
