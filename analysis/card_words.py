@@ -60,6 +60,8 @@ def _model(model: Mapping[str, Any]) -> str:
     )
     frozen = {"none": "nothing frozen", "all": "all of the backbone frozen"}
     freeze = frozen.get(model["freeze"], f"frozen up to {model['freeze']}")
+    if model.get("adapter"):
+        freeze += f", adapters ({_part(model['adapter'])}) trained and added to its weights"
     norms = ", its batch norm's statistics kept" if model.get("batch_norm") == "fixed" else ""
     head = f", head {_part(model['head'])}" if "head" in model else ""
     return f"model: {', '.join(filter(None, names))}{head}; {start}, {freeze}{norms}"

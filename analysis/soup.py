@@ -26,7 +26,7 @@ from trainables.evaluate import Evaluation, evaluate
 from trainables.targets import what_to_learn
 
 # Of a model's configuration: what says how its first weights are trained, and not which they are.
-NOT_THE_START = ("freeze", "batch_norm", "aux_weight", "decoder_first")
+NOT_THE_START = ("freeze", "batch_norm", "adapter", "aux_weight", "decoder_first")
 
 
 @dataclass(frozen=True, eq=False)

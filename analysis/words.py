@@ -22,6 +22,9 @@ def in_words(config: dict[str, object]) -> str:
         words.append(str(part("schedule").get("name")))
     if model.get("freeze", "none") != "none":
         words.append(f"frozen: {model['freeze']}")
+    adapter = model.get("adapter")
+    if isinstance(adapter, dict):
+        words.append(f"{adapter.get('name')} {adapter.get('rank', '')}".rstrip())
     return ", ".join(words)
 
 

@@ -27,6 +27,7 @@ from trainables.failures import is_out_of_memory
 from trainables.files import one_line, parse_json, read_npz
 from trainables.held_weights import pack_weights, unpack_weights
 from trainables.loop import EpochResult
+from trainables.models.adapters import plain_state_dict
 from trainables.optimizers import load_optimizer
 from trainables.safe_path import trial_folder
 from trainables.state import TrainState
@@ -95,7 +96,7 @@ class TrialFiles:
             return False
         weights_file, predictions_file = self.files_of(result.epoch)
         weights = {
-            name: tensor.detach().cpu().contiguous() for name, tensor in result.state.weights.state_dict().items()
+            name: tensor.detach().cpu().contiguous() for name, tensor in plain_state_dict(result.state.weights).items()
         }
         about = {"epoch": str(result.epoch), "metrics": json.dumps(result.metrics)}
         # The predictions are what says that an epoch is kept: written after its weights, and the displaced go last.

@@ -27,10 +27,21 @@ class MishMlpHead(Part):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
+class Lora(Part):
+    """Low-rank adapters on a transformer's attention and MLP (Hu et al. 2021, arXiv:2106.09685): alpha / rank times the
+    product of two thin matrices is added to each weight. Only they and the head are trained, and what is kept of a
+    training is a plain network with them added."""
+
+    name: Literal["lora"] = "lora"
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    alpha: Annotated[float, Field(gt=0, le=10_000)] = 16.0
+
+
 class ClassifierConfig(Part):
     """`backbone`: a name, or several side by side, whose features are joined: `a+b`.
     `weights`: imagenet, none, or the path of a file. `freeze`: what stays as the weights have it:
     none, all (everything but the head), or everything up to and including one of the backbone's four stages.
+    `adapter`: of what `freeze` leaves, only adapters are trained.
     `head_init`: the head begins with random weights, or with a probe's: solved on features of the untouched backbone.
     """
 
@@ -38,6 +49,7 @@ class ClassifierConfig(Part):
     weights: str = "imagenet"
     freeze: Freeze = "none"
     batch_norm: BatchNorm = "trained"
+    adapter: Lora | None = None
     head: Annotated[LinearHead | MishMlpHead, Field(discriminator="name")] = LinearHead()
     head_init: Literal["random", "probe"] = "random"
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
@@ -45,6 +57,11 @@ class ClassifierConfig(Part):
     @model_validator(mode="after")
     def _parts_fit(self) -> ClassifierConfig:
         check_side_by_side(self)
+        if self.adapter and self.freeze == "all":
+            raise ValueError(
+                "model.adapter adapts layers that are trained, and model.freeze is 'all': set model.freeze=none, or to "
+                "a stage, or model.adapter=null"
+            )
         if self.head_init == "probe" and self.head.name != "linear":
             raise ValueError(f"head_init probe solves a linear head, not '{self.head.name}': set head_init=random")
         return self

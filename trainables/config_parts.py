@@ -25,6 +25,8 @@ def check_side_by_side(model: ClassifierConfig) -> None:
         raise ValueError(
             f"{who}, which have no stages in common, and model.freeze is '{model.freeze}': set model.freeze=all or none"
         )
+    if model.adapter is not None:
+        raise ValueError(f"{who}, and model.adapter adapts one: set model.adapter=null, or name one backbone")
     if model.weights not in ("imagenet", "none"):
         raise ValueError(
             f"{who}, and the file '{model.weights}' has the weights of one: set model.weights=imagenet or none, "

@@ -13,6 +13,7 @@ from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.inference import autocast
+from trainables.models.adapters import num_plain_parameters
 
 LATENCY_S = 0.1  # what measuring may take, where two passes do not take longer: a probe may train for two seconds
 MAX_PASSES = 20
@@ -40,7 +41,8 @@ def latency_ms(model: nn.Module, config: TrialConfig, device: torch.device) -> f
 
 
 def num_parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+    """The weights of the model that is handed over: adapters are added to those that they belong to."""
+    return num_plain_parameters(model)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from search_spaces.errors import RunError
 from trainables.config import TrialConfig
+from trainables.config_model import ClassifierConfig
 from trainables.data.loader import TrialData
 from trainables.evaluate import evaluate
 from trainables.models.build import Model, build_model
@@ -36,7 +37,8 @@ def model_with(
 ) -> Model:
     """A model of these weights, which come from `origin`, ready to predict. Raises RunError where they do not fit."""
     # Every weight is given: nothing is fetched, whatever the training started from.
-    from_scratch = config.model.model_copy(update={"weights": "none"})
+    plain = {"adapter": None} if isinstance(config.model, ClassifierConfig) else {}  # they are added up in the weights
+    from_scratch = config.model.model_copy(update={"weights": "none", **plain})
     model = build_model(from_scratch, TASKS[config.task].num_outputs(num_classes), config.image_size)
     try:
         model.load_state_dict(weights)

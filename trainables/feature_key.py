@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trainables.config import TrialConfig
 from trainables.inference import chunk_images
+from trainables.models.adapters import plain_state_dict
 from trainables.models.classifiers import Classifier
 from trainables.precision import precision_in_force
 
@@ -53,8 +54,10 @@ def images_key(indices: npt.NDArray[np.int64], pixels: Mapping[str, Any]) -> dic
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's weights and buffers, with their names, types and shapes."""
-    return tensors_digest(module.state_dict())
+    """Return the SHA-256 of a module's weights and buffers, with their names, types and shapes.
+
+    Adapters count as added: before the first step they change nothing."""
+    return tensors_digest(plain_state_dict(module))
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

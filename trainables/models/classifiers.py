@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.inception import InceptionAux
 
 from trainables.config_model import ClassifierConfig
+from trainables.models.adapters import add_adapters
 from trainables.models.backbones import TORCHVISION_BACKBONES, Colour, check_backbone
 from trainables.models.base import BackboneModel
 from trainables.models.freezing import fixed_norms, freeze_backbone
@@ -121,6 +122,9 @@ def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int
         frozen += fixed_norms(aux_head, config.batch_norm)
         frozen += aux_head.freeze_convolutions() if config.freeze == "all" else []
     head = build_head(config.head, backbone.num_features, num_outputs)
+    if config.adapter is not None:  # after the head, which is drawn as it would be without
+        add_adapters(backbone.module, config.adapter, config.backbone)
+        frozen += fixed_norms(backbone.module, "fixed")
     return Classifier(backbone.module, head, backbone.mean, backbone.std, aux_head, frozen, backbone.stages)
 
 
