@@ -92,3 +92,21 @@ AUGMENT = {
         )
     ),
 }
+
+# What an experienced hand would try first; a search that starts here is never worse than a good habit.
+FIRST: dict[str, Any] = {
+    "schedule": {"name": "cosine", "final_fraction": 0.01, "warmup_epochs": 0.5},
+    "augment": {
+        "rescale": None,
+        "crop_and_pad": None,
+        "rotate": None,
+        "random_resized_crop": {"scale_min": 0.5},
+        "horizontal_flip": {"p": 0.5},
+        "tone": None,
+        "blur": None,
+        "policy": None,
+        "coarse_dropout": None,
+        "mix": None,
+    },
+    "accumulate": 1,
+}

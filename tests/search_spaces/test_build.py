@@ -48,8 +48,10 @@ STAND_INS = {
     "efficientnet": "test_efficientnet",
     "tf_efficientnet": "test_efficientnet",
     "mobilenet": "test_efficientnet",
+    "fastvit": "test_efficientnet",
     "convnext": "test_convnext",
     "vit": "test_vit",
+    "eva02": "test_vit",
 }
 
 

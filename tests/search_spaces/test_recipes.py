@@ -13,6 +13,7 @@ import torch
 from search_spaces import Branch, Float, Maybe, Pick, Search, recipe
 from search_spaces.errors import ConfigError
 from search_spaces.recipes import RECIPES
+from search_spaces.regimes import within
 from search_spaces.shipped import SEARCHES
 from trainables.config import AugmentConfig, TrialConfig
 from trainables.config_io import parse_config
@@ -194,12 +195,14 @@ def test_the_voc_recipes_add_one_thing_each() -> None:
 def test_the_best_of_3080ti_starts_the_large_search_but_for_a_blur_that_it_does_not_offer() -> None:
     search = SEARCHES["classification-gpu-large"].for_task("multilabel")
     best = recipe("report-3080ti/seresnext101-mish")
-    flat = search.encode(best)
+    params = search.encode(best)
+    assert params["regime"] == "reports"
+    flat = {within(name)[1]: value for name, value in params.items()}
     assert flat["model/backbone"] == "seresnext101_32x4d"
     assert (flat["model/head"], flat["model/head/mish_mlp/hidden"]) == ("mish_mlp", 256)
     assert (flat["optimizer/sgd/lr"], flat["schedule/multistep/gamma"]) == (0.05, 0.25)
     assert (flat["augment/tone"], flat["augment/rescale"]) == (True, False)
-    drawn = search.draw(_Noted(flat))
+    drawn = search.draw(_Noted(params))
     lost = {path for path, value in leaves(drawn).items() if path in leaves(best) and value != leaves(best)[path]}
     of_the_search = {"/epochs", "/precision", "/clip_grad_norm"}
     assert lost == {"/augment/blur/limit_px", *of_the_search}  # 4 is not one of Pick(3, 5, 7)
