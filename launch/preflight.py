@@ -20,10 +20,12 @@ from search_spaces.search import Search
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.config_model import OWN_BACKBONE
+from trainables.config_parts import part_names
 from trainables.data.dataset import Dataset
 from trainables.data.view import View
 from trainables.models.classifiers import check_backbone
 from trainables.models.weights import require_weights
+from trainables.models.weights_file import file_of
 from trainables.targets import check_class_metrics
 
 # A run of small networks needs about this much for its k best and its running trials.
@@ -103,9 +105,19 @@ def check_weights(search: Search) -> None:
     weights = possible_values(space, "model.weights") or [_default_weights()]
     if "imagenet" in weights:
         require_weights(_backbones(search))
-    for name in weights:
-        if name not in ("imagenet", "none") and not Path(str(name)).is_file():
-            raise ConfigError(f"model.weights: no such file '{name}'. Give imagenet, none or the path of a file.")
+    for place in map(str, weights):
+        if place in ("imagenet", "none"):
+            continue
+        if not Path(place).exists():
+            raise ConfigError(f"model.weights: no such file '{place}'. Give imagenet, none or the path of a file.")
+        parts = dict.fromkeys(part for name in _backbones(search) for part in part_names(name))
+        missing = [part for part in parts if file_of(part, place) is None]
+        if missing:
+            raise ConfigError(
+                f"model.weights: folder '{place}' has no weights for {', '.join(missing)}. Add "
+                f"{missing[0]}.safetensors or {missing[0]}/model.safetensors, and the like, or set "
+                "model.backbone to one that it has."
+            )
 
 
 def with_fitting_batches(search: Search, dataset: Dataset) -> tuple[Search, tuple[str, ...]]:

@@ -39,8 +39,9 @@ class Lora(Part):
 
 class ClassifierConfig(Part):
     """`backbone`: a name, or several side by side, whose features are joined: `a+b`.
-    `weights`: imagenet, none, or the path of a file. `freeze`: what stays as the weights have it:
-    none, all (everything but the head), or everything up to and including one of the backbone's four stages.
+    `weights`: imagenet, none, or the path of a file, or of a folder of files that are named after their backbones.
+    `freeze`: what stays as the weights have it: none, all (everything but the head), or everything up to and including
+    one of the backbone's four stages (a transformer's are the quarters of its blocks).
     `adapter`: of what `freeze` leaves, only adapters are trained.
     `head_init`: the head begins with random weights, or with a probe's: solved on features of the untouched backbone.
     """

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from trainables.config_model import ClassifierConfig
 
 
+FILE_ENDINGS = (".safetensors", ".pt", ".pth", ".bin")  # of files of weights
+
+
 def part_names(backbone: str) -> list[str]:
     """['a', 'b'] of 'a+b'."""
     return backbone.split("+")
@@ -27,8 +30,8 @@ def check_side_by_side(model: ClassifierConfig) -> None:
         )
     if model.adapter is not None:
         raise ValueError(f"{who}, and model.adapter adapts one: set model.adapter=null, or name one backbone")
-    if model.weights not in ("imagenet", "none"):
+    if model.weights.endswith(FILE_ENDINGS):  # a folder may have both
         raise ValueError(
-            f"{who}, and the file '{model.weights}' has the weights of one: set model.weights=imagenet or none, "
-            "or a single backbone"
+            f"{who}, and the file '{model.weights}' has the weights of one: set model.weights=imagenet or none, a "
+            "folder that has a file for each, or a single backbone"
         )

@@ -1,10 +1,14 @@
 import dataclasses
+import io
 import os
 import socket
 import threading
+import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import cv2
 import huggingface_hub
@@ -13,8 +17,13 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 
+from launch.preflight import check_weights
+from search_spaces import Pick, Search
 from search_spaces.errors import ConfigError, WeightsError
+from search_spaces.paths import possible_values
+from search_spaces.shipped import SEARCHES
 from trainables.config_model import ClassifierConfig
 from trainables.models import weights as weights_module
 from trainables.models.backbones import TORCHVISION_BACKBONES
@@ -217,6 +226,71 @@ def test_a_file_that_holds_no_weights_is_named(tmp_path, name):
     (tmp_path / name).write_text("no weights")
     with pytest.raises(WeightsError, match=rf"{name}: is no file of weights"):
         load_weights("test_resnet", str(tmp_path / name), 32)
+
+
+def test_positions_are_resampled_for_another_image_size_than_the_files(tmp_path):
+    source = timm.create_model("test_vit", num_classes=0)
+    save_file(source.state_dict(), tmp_path / "test_vit.safetensors")
+    for weights in (tmp_path / "test_vit.safetensors", tmp_path):
+        loaded = load_weights("test_vit", str(weights), 64).module
+        expected = resample_abs_pos_embed(source.pos_embed, loaded.patch_embed.grid_size, num_prefix_tokens=1)
+        torch.testing.assert_close(loaded.pos_embed, expected)
+        assert torch.equal(loaded.blocks[1].mlp.fc1.weight, source.blocks[1].mlp.fc1.weight)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["test_resnet.safetensors", "test_resnet.r160_in1k.pt", "test_resnet.r160_in1k/model.safetensors",
+     "test_resnet/pytorch_model.bin"],
+)  # fmt: skip
+def test_a_folder_has_a_file_for_each_backbone_called_after_it_or_as_on_the_hub(tmp_path, file):
+    source = timm.create_model("test_resnet")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    save = save_file if file.endswith(".safetensors") else torch.save
+    save(source.state_dict(), tmp_path / file)
+    loaded = load_weights("test_resnet", str(tmp_path), 32).module
+    assert torch.equal(loaded.layer4[0].conv1.weight, source.layer4[0].conv1.weight)
+
+
+def test_backbones_side_by_side_take_their_weights_from_a_folder(tmp_path):
+    for name in ("test_resnet", "test_vit"):
+        save_file(timm.create_model(name).state_dict(), tmp_path / f"{name}.safetensors")
+    config = ClassifierConfig(backbone="test_resnet+test_vit", weights=str(tmp_path), freeze="all")
+    assert build_classifier(config, 2, 32)(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+
+
+def test_a_folder_without_a_backbones_weights_says_what_to_add(tmp_path):
+    with pytest.raises(WeightsError, match=r"no weights of 'test_vit'\. Add test_vit\.safetensors or test_vit/model"):
+        load_weights("test_vit", str(tmp_path), 32)
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "test_vit.safetensors")
+    space = {"model": {"backbone": Pick("test_vit", "test_resnet", "test_vit+test_convnext"), "weights": str(tmp_path)}}
+    with pytest.raises(ConfigError, match=r"has no weights for test_resnet, test_convnext\. Add test_resnet\.safeten"):
+        check_weights(Search(task="multiclass", space=space))
+
+
+def test_many_addresses_of_one_hub_are_asked_for_at_once_and_told_in_one_sentence(isolated, monkeypatch):
+    """The GPU searches name twenty and more: one after the other they would take as many round trips."""
+
+    @contextmanager
+    def slow(request, timeout):
+        time.sleep(0.2)
+        if "vit" in request.full_url:
+            raise HTTPError(request.full_url, 401, "gated", {}, io.BytesIO())
+        yield
+
+    monkeypatch.setattr(weights_module, "urlopen", slow)
+    names = [str(name) for name in possible_values(SEARCHES["classification-gpu-small"].full_space, "model.backbone")]
+    began = time.monotonic()
+    with pytest.raises(WeightsError) as caught:
+        require_weights(names)
+    parts = {part for name in names for part in name.split("+")}
+    assert len(parts) > 20
+    assert time.monotonic() - began < 0.2 * len(parts) / 2
+    message = str(caught.value)
+    gated = [name for name in dict.fromkeys(parts) if "vit" in name]
+    assert set(message.partition("no ImageNet weights for ")[2].partition(":")[0].split(", ")) == set(gated)
+    assert "answers 401." in message
+    assert "--set model.backbone=" in message
 
 
 def test_a_file_that_could_run_code_is_refused(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -12,20 +14,22 @@ from urllib.request import Request, urlopen
 import huggingface_hub
 import timm
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from search_spaces.errors import InputError, WeightsError
 from trainables.config_parts import part_names
 from trainables.models.backbones import TORCHVISION_BACKBONES, Backbone, check_backbone, create_backbone
 from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
 from trainables.models.side_by_side import side_by_side
+from trainables.models.weights_file import load_weights_file
 
 HUB_TIMEOUT_S = 3
+ASKED_AT_ONCE = 8  # addresses of one host
 
 
 def load_weights(name: str, weights: str, image_size: int) -> Backbone:
-    """The backbone with its weights: `imagenet`, `none`, or the path of a file; of 'a+b' both, side by side.
+    """The backbone with its weights: `imagenet`, `none`, or the path of a file or of a folder of such; of 'a+b' both,
+    side by side.
 
     Raises WeightsError when they cannot be had, ConfigError as `create_backbone` does.
     """
@@ -36,7 +40,7 @@ def load_weights(name: str, weights: str, image_size: int) -> Backbone:
         return create_backbone(name, image_size)
     if weights != "imagenet":
         backbone = create_backbone(name, image_size)
-        _load_file(backbone.module, Path(weights))
+        load_weights_file(name, backbone.module, weights)
         return backbone
     if has_package(name):
         backbone = create_backbone(name, image_size)
@@ -66,8 +70,9 @@ def missing_weights(backbones: Iterable[str]) -> dict[str, str]:
     Installed packages and local caches are looked at first; only then is a hub asked, and one that does not answer
     only once.
     """
-    silent: set[str] = set()
-    reasons = {name: _why_missing(name, silent) for name in _each(backbones)}
+    found = {name: _looked_up(name) for name in _each(backbones)}
+    answers = _asked(dict.fromkeys(url for _, url in found.values() if url))
+    reasons = {name: answers[url] if url else reason for name, (reason, url) in found.items()}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
@@ -76,23 +81,24 @@ def _each(backbones: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(part for name in backbones for part in part_names(name)))
 
 
-def _why_missing(name: str, silent: set[str]) -> str:
+def _looked_up(name: str) -> tuple[str, str]:
+    """Why a backbone's weights cannot be had, or '', and the address to be asked for them, or ''."""
     check_backbone(name)
     if has_package(name):
-        return ""
+        return "", ""
     if name in TORCHVISION_BACKBONES:
         url: str = TORCHVISION_BACKBONES[name].weights.url
-        return "" if _in_torch_cache(url) else _why_not_there(url, silent)
+        return "", "" if _in_torch_cache(url) else url
     about = timm.get_pretrained_cfg(name)
     if about is None or not about.has_weights:
-        return "timm has no weights for it"
+        return "timm has no weights for it", ""
     if not about.hf_hub_id:
-        return "" if _in_torch_cache(about.url) else _why_not_there(about.url, silent)
+        return "", "" if _in_torch_cache(about.url) else about.url
     if _cached_hub_file(name):
-        return ""
+        return "", ""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return "HF_HUB_OFFLINE is set and they are not in the cache"
-    return _why_not_there(f"{huggingface_hub.constants.ENDPOINT}/{about.hf_hub_id}/resolve/main/config.json", silent)
+        return "HF_HUB_OFFLINE is set and they are not in the cache", ""
+    return "", f"{huggingface_hub.constants.ENDPOINT}/{about.hf_hub_id}/resolve/main/config.json"
 
 
 def _in_torch_cache(url: str) -> bool:
@@ -111,20 +117,34 @@ def _cached_hub_file(name: str) -> Path | None:
     return None
 
 
-def _why_not_there(url: str, silent: set[str]) -> str:
-    """Empty when the host of `url` has it. `silent` remembers the hosts that do not answer, lest each be waited for
-    again; a host that refuses one address may well have the next."""
-    host = urlsplit(url).netloc
-    if host not in silent:
-        try:
-            with urlopen(Request(url, method="HEAD"), timeout=HUB_TIMEOUT_S):
-                return ""
-        except HTTPError as error:
-            error.close()
-            return f"{host} answers {error.code}"
-        except OSError:
-            silent.add(host)
-    return f"{host} does not answer"
+def _asked(urls: Iterable[str]) -> dict[str, str]:
+    """Address -> why it cannot be had, '' where it can. A host that leaves the first one unanswered is asked for none
+    of the others, lest each be waited for; one that refuses it may well have the next, and they are asked for at once.
+    """
+    of_host: dict[str, list[str]] = {}
+    for url in urls:
+        of_host.setdefault(urlsplit(url).netloc, []).append(url)
+    reasons: dict[str, str] = {}
+    for host, (first, *others) in of_host.items():
+        silent = f"{host} does not answer"
+        reasons[first] = _why_not_there(first, silent)
+        if others and reasons[first] == silent:
+            reasons |= dict.fromkeys(others, silent)
+        elif others:
+            with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(others))) as pool:
+                reasons |= zip(others, pool.map(partial(_why_not_there, silent=silent), others), strict=True)
+    return reasons
+
+
+def _why_not_there(url: str, silent: str) -> str:
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=HUB_TIMEOUT_S):
+            return ""
+    except HTTPError as error:
+        error.close()
+        return f"{urlsplit(url).netloc} answers {error.code}"
+    except OSError:
+        return silent
 
 
 def _no_weights(missing: dict[str, str], asked: list[str]) -> str:
@@ -149,36 +169,3 @@ def _load_package(name: str, module: nn.Module) -> None:
     blocks = [f"blocks.{i}.{j}" for i, stage in stages for j, _ in stage.named_children()]
     state = lite_state_dict(name, blocks)
     module.load_state_dict({key: value for key, value in state.items() if not key.startswith("classifier.")})
-
-
-def _load_file(module: nn.Module, path: Path) -> None:
-    """Load what the file has of the backbone. Classifiers are left out: a backbone has none."""
-    stored = _read_file(path)
-    own = module.state_dict()
-    fitting = {name: tensor for name, tensor in stored.items() if name in own and tensor.shape == own[name].shape}
-    if 2 * len(fitting) < len(own):
-        raise WeightsError(
-            f"{path}: {len(fitting)} of the backbone's {len(own)} tensors are in this file, at least half must be. "
-            "Set model.backbone to the one that the file was made with."
-        )
-    module.load_state_dict(fitting, strict=False)
-
-
-def _read_file(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"weights '{path}' is neither imagenet, none nor a file that exists. Set model.weights.")
-    try:
-        if path.suffix == ".safetensors":
-            stored = load_file(path)
-        else:
-            stored = torch.load(path, map_location="cpu", weights_only=True)  # tensors only: no code runs from a file
-            stored = next((stored[key] for key in ("state_dict", "model") if key in stored), stored)
-        stored = dict(stored.items())
-    except Exception:  # of pickle, zipfile, torch, safetensors
-        raise WeightsError(f"{path}: is no file of weights. Name a .safetensors, .pt or .pth state dict.") from None
-    # What DistributedDataParallel and our own classifier put in front of the backbone's names.
-    return {
-        name.removeprefix("module.").removeprefix("backbone."): tensor
-        for name, tensor in stored.items()
-        if isinstance(tensor, Tensor)
-    }
