@@ -92,8 +92,11 @@ def run(
     check_loggers(log or [])
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
+        from launch.machines.ray_settings import preloading
 
-    with ray_at(address):
+    at_once = [most for most in (trials, max_concurrent) if most is not None]
+    ahead = preloading(min(at_once, default=None), amount(cpus_per_trial), amount(gpus_per_trial))
+    with ray_at(address, ahead):
         with said_if_slow("importing libraries"):
             from launch.prepare import RunOptions
             from launch.run import start  # imports torch, while Ray starts

@@ -9,13 +9,13 @@ from typing import Any
 
 from ray import tune
 from ray.tune import TuneError
-from ray.tune.execution import class_cache
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from launch.callback import RunCallback
-from launch.machines.cluster import MAX_TRIALS
+from launch.machines.cluster import MAX_TRIALS, started_here
 from launch.machines.own_folder import ANY_LENGTH, own_folder
 from launch.machines.packing import PackedTrials
+from launch.machines.ray_settings import trials_environment
 from launch.memory_kills import halving_on_memory_kills
 from launch.population import SIZE, Population
 from launch.pruning import FairAsha, build_scheduler
@@ -25,9 +25,6 @@ from launch.watch import Watch
 from search_spaces.search import Search
 
 MAX_RETRIES = 2
-# What Ray Tune sends from the driver's environment to each trial's, by way of Ray's records and logs. It would send the
-# keys to S3: processes on this machine inherit them, and other machines have their own.
-TRAVELS = {"RAY_CHDIR_TO_TRIAL_DIR"}
 
 
 def tune_until_done(
@@ -42,7 +39,7 @@ def tune_until_done(
 
     concurrent: trials of a population that train at once.
     """
-    class_cache.ENV_VARS_TO_PROPAGATE.intersection_update(TRAVELS)
+    trials_environment(local=started_here())
     scheduler = build_scheduler(search, list(searcher.records.trials.values()))
     most = MAX_TRIALS  # the searcher proposes nothing that has no room
     if isinstance(scheduler, Population):

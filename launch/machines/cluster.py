@@ -22,7 +22,7 @@ import ray
 from ray._private import ray_constants
 
 from launch.machines.own_folder import own_folder
-from launch.machines.ray_settings import OurCode, forget_token
+from launch.machines.ray_settings import OurCode, forget_token, without_onlookers
 from launch.machines.token import close_token_file, own_token
 from launch.masked import masked
 from launch.options import check_gpus_per_trial
@@ -70,7 +70,8 @@ class _Start(threading.Thread):
                     socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
                 # Its errors are raised, or are those of trials, which the records tell: no traceback on the terminal.
                 quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-                with kept_below():
+                bare = without_onlookers() if self.address == "local" else contextlib.nullcontext()
+                with kept_below(), bare:
                     ray.init(address=self.address, job_config=OurCode.config(), **quiet, **self.options)
                 return
             except OSError as error:  # ConnectionError among them
@@ -83,12 +84,16 @@ class _Start(threading.Thread):
                     raise _cannot_start(self.address, error) from None
 
 
-def local_ray(num_cpus: int | None = None, memory: int | None = None) -> contextlib.AbstractContextManager[None]:
+def local_ray(
+    num_cpus: int | None = None, memory: int | None = None, settings: Mapping[str, Any] | None = None
+) -> contextlib.AbstractContextManager[None]:
     """Start a local Ray beside the body, and shut it down after; or use the one that this process is connected to.
 
     num_cpus, memory: what it is to have of the machine, memory in bytes; None for all that there is.
+    settings: more of Ray's own, such as `preloading` gives.
     """
     patient = {
+        **(settings or {}),
         # One machine that is too busy to answer, or asleep, has not failed: its Ray must not count it as dead.
         "health_check_failure_threshold": 10**6,
         "worker_register_timeout_seconds": 600,
@@ -97,13 +102,13 @@ def local_ray(num_cpus: int | None = None, memory: int | None = None) -> context
     return some_ray("local", num_cpus=num_cpus, _memory=memory, include_dashboard=False, _system_config=patient)
 
 
-def ray_at(address: str | None) -> contextlib.AbstractContextManager[None]:
-    """The cluster at `auto` (the one that this machine is part of) or HOST:PORT; None starts a local Ray.
+def ray_at(address: str | None, settings: Mapping[str, Any] | None = None) -> contextlib.AbstractContextManager[None]:
+    """The cluster at `auto` (the one that this machine is part of) or HOST:PORT; None starts a local Ray (`settings`).
 
     Raises ConfigError for an address that is neither.
     """
     if address is None:
-        return local_ray()
+        return local_ray(settings=settings)
     if address != "auto" and not re.fullmatch(r"[^:/\s]+:\d{1,5}", address):
         raise ConfigError(
             f"--address takes auto, HOST:PORT or ray://HOST:PORT, got '{masked(address)}'. Run the command on a "

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import site
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from ray import _raylet
+from ray._private import accelerators, node, utils
 from ray.job_config import JobConfig
 
 import search_spaces
+
+PRELOADED = "trainables.preloaded"
+# What Ray Tune sends from the driver's environment to each trial's, by way of Ray's records and logs. It would send the
+# keys to S3: processes on this machine inherit them, and other machines have their own.
+TRAVELS = {"RAY_CHDIR_TO_TRIAL_DIR"}
 
 
 class OurCode(JobConfig):  # type: ignore[misc]
@@ -27,3 +38,53 @@ class OurCode(JobConfig):  # type: ignore[misc]
 def forget_token() -> None:
     """Ray reads its token once in a process, and this one may come to use another Ray."""
     _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def without_onlookers() -> Iterator[None]:
+    """A local Ray that starts in the body has no head of a dashboard, no autoscaler and no reader of logs.
+
+    Nobody looks at them, each is a process that imports Ray, and `ray.init` waits for the first: together half of what
+    a start computes.
+    """
+    starts = ("start_api_server", "start_monitor", "start_log_monitor")
+    own = {name: getattr(node.Node, name) for name in starts}
+
+    def none(self: Any, **options: Any) -> None:
+        self._webui_url = ""  # what it is without a dashboard
+
+    try:
+        for name in starts:
+            setattr(node.Node, name, none)
+        yield
+    finally:
+        for name, start in own.items():
+            setattr(node.Node, name, start)
+
+
+def trials_environment(local: bool) -> None:
+    """Settle what Ray Tune sets for a trial's process. Where that is nothing, a trial begins in one of the processes
+    that Ray has started already; they have this one's environment."""
+    from ray.tune.execution import class_cache  # seconds, which the start of Ray need not wait for
+
+    class_cache.DEFAULT_ENV_VARS.clear()  # a switch of Lightning's
+    class_cache.ENV_VARS_TO_PROPAGATE.clear()
+    if not local:
+        class_cache.ENV_VARS_TO_PROPAGATE.update(TRAVELS)
+
+
+def preloading(num_trials: int | None, cpus: float | str | None, gpus: float | str | None) -> dict[str, Any]:
+    """Ray's setting by which its first processes, one per core, import what a trial needs before there is one.
+
+    num_trials: at once, at most. Empty where not each of them is to get a trial of its own: with GPUs, or fewer trials.
+    """
+    cores = utils.get_num_cpus()
+    some_gpus = accelerators.get_accelerator_manager_for_resource("GPU").get_current_node_num_accelerators()
+    if some_gpus or gpus or cpus not in (None, 1) or (num_trials is not None and num_trials < cores):
+        return {}
+    # Ray's processes look for it before they know our folder: what they would find must be this one.
+    found = PathFinder.find_spec("trainables", sys.path[1:])
+    here = Path(search_spaces.__file__).parents[1] / "trainables" / "__init__.py"
+    if found is None or found.origin is None or Path(found.origin) != here:
+        return {}
+    return {"preload_python_modules": [PRELOADED]}
