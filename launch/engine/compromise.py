@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from launch.engine.history import Vector
 from launch.engine.surrogate import Surrogate
@@ -26,6 +25,8 @@ def by_ranks(values: Rows, weights: Vector) -> Vector:
     """(n,) values (n, m) of whatever scales as one number, higher is better. Of one objective they stay as they are."""
     if values.shape[1] == 1 or not len(values):
         return np.asarray(values.sum(axis=1))
+    from scipy.stats import rankdata  # most of a second, which searches of one objective need not wait for
+
     return scalarised(1 - rankdata(values, axis=0) / len(values), weights)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import qmc
 
 from launch.engine.compromise import Compromise, by_ranks
 from launch.engine.cost import CostModel, WholeCosts
@@ -139,6 +138,8 @@ class FidelitySampler(optuna.samplers.BaseSampler):
 
     def _quasi_random(self, number: int, fixed: Mapping[int, float]) -> Rows:
         """The number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance."""
+        from scipy.stats import qmc  # most of a second, which a search's own first trials need not wait for
+
         sobol = qmc.Sobol(len(self.vectors), seed=self.seed)
         if number:  # fast_forward(0) overflows in SciPy 1.17
             sobol.fast_forward(number)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from search_spaces.errors import DataError
 from trainables.data.scan import Scan, bytes_digest
 
 DIGIT_PX = 32
@@ -145,7 +148,10 @@ def _enlarged(scan: npt.NDArray[np.float32], side_px: int) -> npt.NDArray[np.flo
 @lru_cache(maxsize=1)
 def _scans() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """(1797, 8, 8) float32 from 0 to 1, and (1797,) labels."""
-    from sklearn.datasets import load_digits  # a second of import that other data sets need not wait for
-
-    digits = load_digits()
-    return (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)
+    # Its own reader would import all of scikit-learn and half of SciPy first, which takes longer than a trial's epoch.
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise DataError("digits are scikit-learn's, which is not installed. Install it: pip install scikit-learn.")
+    table = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    rows = np.loadtxt(table, delimiter=",", dtype=np.float32)  # (1797, 65): 64 pixels from 0 to 16, and the label
+    return (rows[:, :-1].reshape(-1, 8, 8) / 16).astype(np.float32), rows[:, -1].astype(np.int64)
