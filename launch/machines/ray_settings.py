@@ -16,7 +16,8 @@ from ray.job_config import JobConfig
 
 import search_spaces
 
-PRELOADED = "trainables.preloaded"
+# Ray's first processes import a trial's libraries, and wait for the data; Ray by itself ends what is idle for a second.
+AHEAD = {"preload_python_modules": ["trainables.preloaded"], "idle_worker_killing_time_threshold_ms": 600_000}
 # What Ray Tune sends from the driver's environment to each trial's, by way of Ray's records and logs. It would send the
 # keys to S3: processes on this machine inherit them, and other machines have their own.
 TRAVELS = {"RAY_CHDIR_TO_TRIAL_DIR"}
@@ -87,4 +88,4 @@ def preloading(num_trials: int | None, cpus: float | str | None, gpus: float | s
     here = Path(search_spaces.__file__).parents[1] / "trainables" / "__init__.py"
     if found is None or found.origin is None or Path(found.origin) != here:
         return {}
-    return {"preload_python_modules": [PRELOADED]}
+    return AHEAD

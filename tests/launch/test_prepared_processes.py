@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ray._private import accelerators, utils
 
-from launch.machines.ray_settings import PRELOADED, preloading
+from launch.machines.ray_settings import AHEAD, preloading
 
 ROOT = Path(__file__).parents[2]
 # A trainable as Ray Tune makes an actor of it, on a Ray as `visionsweep run` starts one.
@@ -31,17 +31,18 @@ def commands():
 
 import ray
 from launch.machines.cluster import local_ray, ready
-from launch.machines.ray_settings import trials_environment
+from launch.machines.ray_settings import AHEAD, trials_environment
 
 class Trial:
     def look(self):
         return {"pid": os.getpid(), "loaded": "trainables.trainable" in sys.modules, "threads": os.environ["OMP_NUM_THREADS"]}
 
-with local_ray(num_cpus=2, settings={"preload_python_modules": ["trainables.preloaded"]}):
+with local_ray(num_cpus=2, settings=AHEAD):
     ready()
     end = time.monotonic() + 120
     while sum("ray::IDLE" in command for command in commands().values()) < 2 and time.monotonic() < end:
         time.sleep(0.2)
+    time.sleep(5)  # the data is being read; Ray by itself ends what is idle for a second
     before = commands()
     trials_environment(local=True)
     from ray.tune.execution.class_cache import _ActorClassCache
@@ -94,7 +95,7 @@ def test_processes_import_ahead_only_where_each_gets_a_trial_of_one_core(
 ) -> None:
     monkeypatch.setattr(utils, "get_num_cpus", lambda: 4)
     no_gpu(monkeypatch)
-    assert preloading(at_once, cpus, gpus) == ({"preload_python_modules": [PRELOADED]} if ahead else {})
+    assert preloading(at_once, cpus, gpus) == (AHEAD if ahead else {})
 
 
 def test_processes_import_nothing_ahead_on_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
