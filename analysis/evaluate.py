@@ -21,6 +21,7 @@ from trainables.config import TrialConfig
 from trainables.data.augment import cached_short_side, eval_transform
 from trainables.data.cache import keep_views
 from trainables.data.formats import load_dataset
+from trainables.data.judged_part import readable
 from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import Merge
 from trainables.data.read_as import ReadAs
@@ -33,6 +34,7 @@ from trainables.targets import what_to_learn
 from trainables.tasks import mean_logits, score
 
 READ_AS = ReadAs()
+MOST_DECODING_S = 30.0  # of images that are not judged; where all would take longer, those alone are decoded that are
 NO_INTERVALS = Intervals({}, {})
 CHOSEN_BY = {
     "train": "The model was trained on these images: the scores say nothing about new ones.",
@@ -82,6 +84,7 @@ def evaluate_export(
         **replace(read_as, for_training=False).options(),
         short_side_px=cached_short_side(members[0].config),
         cache_dir=cache_dir,
+        decode_within_s=MOST_DECODING_S,
     )
     dataset = with_model_classes(dataset, members[0], described)
     known = described.get("fingerprint") == dataset.fingerprint
@@ -89,7 +92,7 @@ def evaluate_export(
         dataset = as_described(dataset, described)
     having = ["test", *(["val"] if known else [])]
     chosen = split or next((name for name in having if len(dataset.indices(name))), "all")
-    dataset = one_split(dataset, chosen)
+    dataset = readable(one_split(dataset, chosen), chosen)
     # Each member sees the images at its own size.
     keep_views(images, [View.of(member.config) for member in members], dataset.indices(chosen))
     data, found = TrialData(dataset, images), []

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from support import Outcome, lines, make_photos
 
-from launch.amounts import LEAST, MOST_OF_PROBE, Amounts, amounts, with_amounts
+from launch.amounts import LEAST, MOST_OF_PROBE, Amounts, amounts, is_said, with_amounts
 from launch.prepare import RunOptions, as_settled, load_data, prepared
 from launch.speed import Speed, usual
 from search_spaces.search import Search
@@ -98,10 +98,9 @@ def half_a_million(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "labels.csv"
 
 
-def dozen(visionsweep: Callable[..., Outcome], data: Path, *more: object) -> tuple[Outcome, Path]:
-    outcome = visionsweep(
-        "run", SEARCH_FILE, "--data", data, "--trials", 12, "--budget", "90s", "--name", "dozen", *more
-    )
+def dozen(visionsweep: Callable[..., Outcome], data: Path) -> tuple[Outcome, Path]:
+    """A run that ends after twelve trials. Its budget is that of a machine which does much else."""
+    outcome = visionsweep("run", SEARCH_FILE, "--data", data, "--trials", 12, "--budget", "6m", "--name", "dozen")
     assert outcome.code == 0, outcome.err
     ended = [row for row in lines(Path("runs/dozen/trials.jsonl")) if row["event"] == "ended"]
     trained = [row for row in ended if row["status"] in ("complete", "pruned")]
@@ -126,8 +125,11 @@ def test_a_dozen_trials_of_fifty_photos_look_at_all_of_them(
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_dozen_trials_of_half_a_million_images_fit_into_a_small_budget(
-    visionsweep: Callable[..., Outcome], half_a_million: Path
+    visionsweep: Callable[..., Outcome], half_a_million: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As if it were for a budget of half a minute: a test has no time for what six would allow.
+    monkeypatch.setattr("launch.amounts.SHARE", 0.05)
+    monkeypatch.setattr("launch.amounts.LEAST", 200)
     outcome, run = dozen(visionsweep, half_a_million)
     assert "402,500 to train on" in outcome.out
     assert "of 97,500 to judge by" in outcome.out
@@ -138,10 +140,12 @@ def test_a_dozen_trials_of_half_a_million_images_fit_into_a_small_budget(
     asked = json.loads(text)
     num_judged = asked["search"]["val_images"]
     assert asked["options"]["val_images"] == num_judged == len(asked["data"]["val"])
-    epochs = lines(run / "epochs.jsonl")
-    for trial in {row["trial_id"] for row in epochs}:
-        stored = np.load(next((run / "predictions").glob(f"{trial}*")), allow_pickle=False) if trial < "0001" else None
-        assert stored is None or len(stored["logits"]) == num_judged
+    stored = [np.load(file)["logits"] for file in (run / "predictions").glob("**/*.npz")]
+    assert {len(logits) for logits in stored} == {num_judged}
+    bought = [line for line in outcome.out.splitlines() if line.startswith("--budget 6m buys about ")]
+    assert len(bought) == 1
+    assert "probes" in bought[0]
+    assert "full fine-tuning" in bought[0]
 
     exported = visionsweep("export", run, "--out", "exported", "--single")
     assert exported.code == 0, exported.err
@@ -162,3 +166,12 @@ def test_data_of_a_run_that_has_begun_is_judged_on_the_same_images(half_a_millio
     again = load_data(settled, as_settled(options, settled, dataset))
     assert not what_changed(again, dataset.describe())
     assert (again.split == dataset.split).all()
+
+
+def test_what_is_set_is_taken() -> None:
+    asked = cpu_search().with_set({"epoch_images": 640, "val_images": 300})
+    arms = asked.full_space
+    assert (arms["epoch_images"], asked.val_images) == (640, 300)
+    assert is_said(asked)
+    assert is_said(cpu_search().with_set({"epoch_images": None}))
+    assert not is_said(cpu_search())

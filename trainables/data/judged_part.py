@@ -29,7 +29,7 @@ def with_judged_part(dataset: Dataset, most: int | None, seed: int) -> Dataset:
         split[val] = UNJUDGED
         split[val[stratified_draw(dataset.targets[val], most, seed)]] = "val"
         dataset = replace(dataset, split=split)
-    return dataset if dataset.on_demand is None else _readable(dataset)
+    return readable(dataset, "val")
 
 
 def as_it_was(split: np.ndarray, text: str) -> np.ndarray:
@@ -40,11 +40,16 @@ def as_it_was(split: np.ndarray, text: str) -> np.ndarray:
         raise DataError(f"data.json: '{UNJUDGED}' is damaged: {error}. Export the trial anew.") from None
 
 
-def _readable(dataset: Dataset) -> Dataset:
-    """The data without validation images that cannot be read."""
-    val = dataset.indices("val")
-    names = [dataset.names[index] for index in val]
-    bad, _ = inspect(Source(names, lambda row: dataset.reader(int(val[row]))))
+def readable(dataset: Dataset, side: str) -> Dataset:
+    """The data without images of one side that cannot be read, as it is anyway unless it is decoded on demand.
+
+    Raises DataError where there are some that are not to be skipped.
+    """
+    if dataset.on_demand is None:
+        return dataset
+    rows = dataset.indices(side)
+    names = [dataset.names[index] for index in rows]
+    bad, _ = inspect(Source(names, lambda row: dataset.reader(int(rows[row]))))
     if not bad:
         return dataset
     if dataset.on_demand == "error":
@@ -54,7 +59,7 @@ def _readable(dataset: Dataset) -> Dataset:
             "leave out what is unreadable."
         )
     split = dataset.split.copy()
-    split[val[list(bad)]] = "skipped"
+    split[rows[list(bad)]] = "skipped"
     skipped = [names[row] for row in bad]
-    note = f"{counted(len(skipped), 'image')} of val skipped as unreadable: {quoted(skipped)}."
+    note = f"{counted(len(skipped), 'image')} of {side} skipped as unreadable: {quoted(skipped)}."
     return replace(dataset, split=split, notes=(*dataset.notes, note))
