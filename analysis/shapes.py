@@ -31,10 +31,6 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
 def is_plain(value: Any) -> bool:
     """What a parameter can be."""
     return value is None or isinstance(value, bool) or is_number(value) or (is_text(value) and utf8(value) == value)
@@ -167,11 +163,9 @@ SEARCH: Mapping[str, Check] = {
     "options.seed": is_count,
     "options.cache_dir": none_or(is_text),
     "options.on_bad_image": is_text,
-    "options.layout": none_or(is_text),
-    "options.mask_values": none_or(is_text),
-    "options.label_separator": none_or(is_text),
+    **dict.fromkeys(("options.layout", "options.mask_values", "options.label_separator"), none_or(is_text)),
     "options.val_images": none_or(is_count),
-    "options.on_demand": is_flag,
+    "options.on_demand": lambda value: isinstance(value, bool),
     "options.keep_trials": is_count,
     "options.log": list_of(is_text),
 }
