@@ -34,7 +34,7 @@ from trainables.threads import threads_of_a_trial
 NUM_TRAINED = 32  # images of a step that is timed, in batches of at most BATCH
 BATCH = 16
 NUM_JUDGED = 16
-FEW, MORE = 8, 48  # images whose features are computed: the difference is what an image takes
+FEW, MORE = 8, 48  # images whose features are computed, to begin with and timed
 NUM_DRAWS = 24
 MOST_S = 120.0  # on a machine with a GPU, whose process starts first
 
@@ -120,10 +120,10 @@ def usual(search: Search, regime: str) -> dict[str, Any]:
 def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, shortest: int) -> Speed:
     config = parse_config(dict(drawn), "the search").model_copy(update={"epoch_images": None, "repeat": 1})
     if config.views is not None:
-        # The first one starts what the others have: libraries, kernels, the decoder.
-        _, few, more = (_seconds_of_first(config, dataset, device, number) for number in (FEW, FEW, MORE))
-        each = max(1e-6, (more - few) / (MORE - FEW))
-        return Speed(max(0.0, few - FEW * each), 0.0, each, each / config.views, shortest, drawn)
+        _first_epoch(config, dataset, device, FEW)  # starts what the next one has: libraries, kernels, the decoder
+        wall_s, seconds = _first_epoch(config, dataset, device, MORE)
+        # All of the epoch, the solving too: the difference of two such short times would be chance.
+        return Speed(wall_s - seconds, 0.0, seconds / MORE, seconds / MORE / config.views, shortest, drawn)
     batch_size, no_patience = min(config.batch_size, BATCH), {"early_stopping_patience": None}
     small = config.model_copy(update={"epochs": 2, "batch_size": batch_size, "accumulate": 1, **no_patience})
     data = _some(small, dataset, NUM_TRAINED, NUM_JUDGED)
@@ -138,11 +138,12 @@ def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, 
     return Speed(fixed_s, judge_s if begins else 0.0, train_s, judge_s, shortest, drawn, by_area)
 
 
-def _seconds_of_first(config: TrialConfig, dataset: Dataset, device: torch.device, number: int) -> float:
+def _first_epoch(config: TrialConfig, dataset: Dataset, device: torch.device, number: int) -> tuple[float, float]:
+    """(seconds with all that comes before, seconds) of an epoch on so many images."""
     one = config.model_copy(update={"epochs": 1, "batch_size": min(config.batch_size, number)})
     began = time.perf_counter()
-    next(fit(one, _some(one, dataset, number, 1), device))
-    return time.perf_counter() - began
+    result = next(fit(one, _some(one, dataset, number, 1), device))
+    return time.perf_counter() - began, result.seconds
 
 
 def _some(config: TrialConfig, dataset: Dataset, num_train: int, num_val: int) -> TrialData:
