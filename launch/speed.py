@@ -96,6 +96,7 @@ def _speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[
 
 def usual(search: Search, regime: str) -> dict[str, Any]:
     """The configuration that the search tries first of a regime, else one whose images are neither small nor large."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for config in search.warm_start:
         params = search.encode(config)
