@@ -76,7 +76,7 @@ def _first(decoder: str, channels: int, backbone: str, **more: Any) -> dict[str,
 
 def _short(decoder: str, channels: int, backbone: str, decoder_first: float, **more: Any) -> dict[str, Any]:
     first = _first(decoder, channels, backbone, batch_size=8, ema_decay=None, **more)
-    return {**first, "model": {**first["model"], "batch_norm": "fixed", "decoder_first": decoder_first}}
+    return {**first, "model": {**first["model"], "decoder_first": decoder_first}}
 
 
 def _decoders(names: tuple[str, ...], channels: Space | Pick) -> Branch:
@@ -93,7 +93,8 @@ CPU = Search(
             "architecture": _decoders(("unet", "fpn", "deeplabv3plus"), Pick(64, 128)),
             "backbone": Pick("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"),
             "freeze": Pick("none", "stage1"),
-            "batch_norm": Pick("fixed", "trained"),
+            # Fixed statistics were no gain here: mIoU 0.48 for 0.52 (road damage), 0.60 for 0.61 (crop and weed).
+            "batch_norm": Pick("trained", "fixed"),
             "decoder_first": Pick(0.0, 0.25, 0.5),
         },
         "loss": _LOSS,
