@@ -46,7 +46,7 @@ def means_side_by_side(
             yield merge.table[data.images.mask(int(position))]
 
     doubts = doubts_of(classes, [one.predictions["masks"] for one in kept], truths())
-    found, took_s = [], 0.0
+    found, took_s = list[torch.Tensor](), 0.0
     for one in kept:
         if len(found) >= 2 and not has_time(took_s):
             break
