@@ -95,6 +95,7 @@ CPU = Search(
             "freeze": Pick("none", "stage1"),
             # Fixed statistics were no gain here: mIoU 0.48 for 0.52 (road damage), 0.60 for 0.61 (crop and weed).
             "batch_norm": Pick("trained", "fixed"),
+            # A step of the decoder alone takes 27 ms an image, one of all layers 63.
             "decoder_first": Pick(0.0, 0.25, 0.5),
         },
         "loss": _LOSS,

@@ -143,7 +143,7 @@ def tiny(config: TrialConfig) -> TrialConfig:
     if config.task == "segmentation":
         architecture = config.model.architecture.model_copy(update={"channels": 16})
         model = model.model_copy(update={"architecture": architecture})
-    sizes = {"image_size": 32, "short_side": None, "batch_size": 4}
+    sizes = {"image_size": 32, "short_side": None, "batch_size": 4, "least_epoch_images": None}
     return config.model_copy(update={"model": model, "optimizer": optimizer, **sizes})
 
 
