@@ -79,6 +79,12 @@ def _short(decoder: str, channels: int, backbone: str, decoder_first: float, **m
     return {**first, "model": {**first["model"], "decoder_first": decoder_first}}
 
 
+def _low(decoder: str, channels: int, backbone: str, **more: Any) -> dict[str, Any]:
+    """At a ConvNeXt's rates: mmsegmentation trains UPerNet on one by AdamW at 1e-4, with a weight decay of 0.05."""
+    optimizer = {"name": "adamw", "lr": 2e-4, "weight_decay": 0.05, "backbone_lr_scale": 0.5}
+    return {**_first(decoder, channels, backbone, **more), "optimizer": optimizer}
+
+
 def _decoders(names: tuple[str, ...], channels: Space | Pick) -> Branch:
     return Branch({name: {"channels": channels} for name in names})
 
@@ -133,6 +139,7 @@ GPU_SMALL = Search(
             "backbone": Pick(
                 "resnet18", "resnet34", "resnet50", "efficientnet_b0", "efficientnet_b2",
                 "tf_efficientnet_lite0", "tf_efficientnet_lite2", "regnety_016", "convnext_tiny",
+                "convnext_tiny.dinov3_lvd1689m", "convnextv2_nano", "convnextv2_tiny", "mobilenetv4_conv_medium",
             ),
             "freeze": Pick("none", "stage1", "stage2"),
             "batch_norm": Pick("trained", "fixed"),
@@ -150,6 +157,8 @@ GPU_SMALL = Search(
     fixed={"model": {"weights": "imagenet"}, "precision": "bf16", "clip_grad_norm": 5.0},
     warm_start=(
         _first("unet", 256, "resnet34", batch_size=16, image_size=320, short_side=384, epochs=40, ema_decay=None),
+        _low("upernet", 256, "convnext_tiny.dinov3_lvd1689m", batch_size=16, image_size=320, short_side=384,
+             epochs=40, ema_decay=None),
     ),
 )  # fmt: skip
 
@@ -166,6 +175,7 @@ GPU_LARGE = Search(
             "backbone": Pick(
                 "resnet50", "resnet101", "seresnext101_32x4d", "tf_efficientnetv2_s", "efficientnet_b2",
                 "convnext_tiny", "convnext_small", "regnety_032",
+                "convnext_small.dinov3_lvd1689m", "convnextv2_base", "mobilenetv4_hybrid_medium",
             ),
             "freeze": Pick("none", "stage1", "stage2"),
             "batch_norm": Pick("trained", "fixed"),
@@ -185,5 +195,7 @@ GPU_LARGE = Search(
     warm_start=(
         _first("deeplabv3plus", 256, "resnet101", batch_size=16, accumulate=1, image_size=512,
                short_side=512, epochs=40, ema_decay=None),
+        _low("upernet", 512, "convnext_small.dinov3_lvd1689m", batch_size=16, accumulate=1, image_size=512,
+             short_side=512, epochs=40, ema_decay=None),
     ),
 )  # fmt: skip

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from trainables.config_adapter import Lora
 from trainables.config_base import Part
-from trainables.config_parts import check_side_by_side, part_names
+from trainables.config_parts import check_classifier, part_names
 
 Freeze = Literal["none", "stage1", "stage2", "stage3", "stage4", "all"]
 # The backbone's statistics: of the batches as they come, or as its weights have them. Scale and shift train with both.
@@ -27,22 +28,11 @@ class MishMlpHead(Part):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
-class Lora(Part):
-    """Low-rank adapters on a transformer's attention and MLP (Hu et al. 2021, arXiv:2106.09685): alpha / rank times the
-    product of two thin matrices is added to each weight. Only they and the head are trained, and what is kept of a
-    training is a plain network with them added."""
-
-    name: Literal["lora"] = "lora"
-    rank: Annotated[int, Field(ge=1, le=1024)] = 8
-    alpha: Annotated[float, Field(gt=0, le=10_000)] = 16.0
-
-
 class ClassifierConfig(Part):
     """`backbone`: a name, or several side by side, whose features are joined: `a+b`.
     `weights`: imagenet, none, or the path of a file, or of a folder of files that are named after their backbones.
-    `freeze`: what stays as the weights have it: none, all (everything but the head), or everything up to and including
-    one of the backbone's four stages (a transformer's are the quarters of its blocks).
-    `adapter`: of what `freeze` leaves, only adapters are trained.
+    `freeze`: what stays as the weights have it: none, all (but the head), or everything up to and including one of the
+    backbone's four stages, a transformer's quarters. `adapter`: of what `freeze` leaves, only adapters are trained.
     `head_init`: the head begins with random weights, or with a probe's: solved on features of the untouched backbone.
     """
 
@@ -57,14 +47,7 @@ class ClassifierConfig(Part):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ClassifierConfig:
-        check_side_by_side(self)
-        if self.adapter and self.freeze == "all":
-            raise ValueError(
-                "model.adapter adapts layers that are trained, and model.freeze is 'all': set model.freeze=none, or to "
-                "a stage, or model.adapter=null"
-            )
-        if self.head_init == "probe" and self.head.name != "linear":
-            raise ValueError(f"head_init probe solves a linear head, not '{self.head.name}': set head_init=random")
+        check_classifier(self)
         return self
 
     @property

@@ -1,8 +1,10 @@
-"""Several backbones side by side, whose features are joined: `a+b` in a configuration."""
+"""What goes together in a classifier: several backbones side by side, `a+b`, adapters, heads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from trainables.config_adapter import check_adapter
 
 if TYPE_CHECKING:
     from trainables.config_model import ClassifierConfig
@@ -16,7 +18,15 @@ def part_names(backbone: str) -> list[str]:
     return backbone.split("+")
 
 
-def check_side_by_side(model: ClassifierConfig) -> None:
+def check_classifier(model: ClassifierConfig) -> None:
+    """Raises ValueError where parts of a classifier do not go together."""
+    _check_side_by_side(model)
+    check_adapter(model)
+    if model.head_init == "probe" and model.head.name != "linear":
+        raise ValueError(f"head_init probe solves a linear head, not '{model.head.name}': set head_init=random")
+
+
+def _check_side_by_side(model: ClassifierConfig) -> None:
     """Raises ValueError where a classifier has several backbones that cannot go together."""
     parts = part_names(model.backbone)
     who = f"model.backbone '{model.backbone}' joins several backbones"

@@ -14,8 +14,9 @@ from analysis.soup import mean_weights, start_of
 from search_spaces.errors import ConfigError, Contradiction
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.config import TrialConfig
+from trainables.config_adapter import Lora
 from trainables.config_io import load_config, parse_config
-from trainables.config_model import ClassifierConfig, Lora
+from trainables.config_model import ClassifierConfig
 from trainables.costs import num_parameters
 from trainables.data.loader import TrialData
 from trainables.ensemble import load_models, model_with

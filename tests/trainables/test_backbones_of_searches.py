@@ -16,8 +16,9 @@ from search_spaces.paths import possible_values
 from search_spaces.regimes import wholes
 from search_spaces.shipped import SEARCHES
 from trainables.config import TrialConfig
+from trainables.config_adapter import Lora
 from trainables.config_io import parse_config
-from trainables.config_model import ClassifierConfig, Lora
+from trainables.config_model import ClassifierConfig
 from trainables.config_parts import part_names
 from trainables.config_solved import Lbfgs
 from trainables.costs import num_parameters
