@@ -14,8 +14,9 @@ import optuna
 
 from launch.records import exists_already
 from search_spaces.errors import ConfigError, Contradiction, DataError, RunError
+from search_spaces.grammar import REGIME
 from search_spaces.paths import highest, is_range, lowest, possible_values
-from search_spaces.regimes import capped, wholes
+from search_spaces.regimes import capped, of_these_regimes, regimes_of, wholes, without_regimes
 from search_spaces.search import Search
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
@@ -23,7 +24,7 @@ from trainables.config_model import OWN_BACKBONE
 from trainables.config_parts import part_names
 from trainables.data.dataset import Dataset
 from trainables.data.view import View
-from trainables.models.classifiers import check_backbone
+from trainables.models.classifiers import check_adapted, check_backbone
 from trainables.models.weights import require_weights
 from trainables.models.weights_file import file_of
 from trainables.targets import check_class_metrics
@@ -118,6 +119,28 @@ def check_weights(search: Search) -> None:
                 f"{missing[0]}.safetensors or {missing[0]}/model.safetensors, and the like, or set "
                 "model.backbone to one that it has."
             )
+
+
+def with_fitting_regimes(search: Search) -> tuple[Search, tuple[str, ...]]:
+    """The search without regimes of adapters where its only backbone has nothing to adapt, and a sentence that says so.
+
+    Raises ConfigError where no regime is left. A space of several backbones is left as it is.
+    """
+    unfit: dict[str, str] = {}
+    for whole in wholes(search.full_space):
+        backbones = possible_values(whole, "model.backbone")
+        if len(backbones) == 1 and any(possible_values(whole, "model.adapter.name")):
+            try:
+                check_adapted(str(backbones[0]))
+            except ConfigError as error:
+                unfit[str(whole.get(REGIME, ""))] = str(error)
+    if not unfit:
+        return search, ()
+    if unfit.keys() >= set(regimes_of(search.space)):
+        raise ConfigError(next(iter(unfit.values())))
+    space = without_regimes(search.space, unfit)
+    left = replace(search, space=space, warm_start=of_these_regimes(search.warm_start, search.space, space))
+    return left, tuple(f"Regime {name} is left out: {why.partition('. ')[0]}." for name, why in unfit.items())
 
 
 def with_fitting_batches(search: Search, dataset: Dataset) -> tuple[Search, tuple[str, ...]]:

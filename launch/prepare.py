@@ -104,7 +104,9 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
     dataset, images = _read(search, options, within_s)
     search = search.for_task(dataset.task)
     preflight.check_names(search)
-    search, notes = preflight.with_fitting_batches(search, dataset)
+    search, notes = preflight.with_fitting_regimes(search)
+    search, more = preflight.with_fitting_batches(search, dataset)
+    notes = (*notes, *more)
     preflight.check_data(search, dataset)
     if options.budget_s is not None and len(dataset.names) > MANY:
         with said_if_slow("measuring how fast trials are"):

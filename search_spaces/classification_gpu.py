@@ -51,7 +51,7 @@ def _probe(backbones: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
         "views": Pick(1, 2),
         "fit_image": Pick("crop", "squash"),
         "image_size": Pick(*sizes),
-        "batch_size": 64,
+        "batch_size": 32,
         "epochs": 1,
     }
 

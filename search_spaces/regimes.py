@@ -12,7 +12,7 @@ stands beside the regimes belongs to all of them, and no key stands in both plac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from search_spaces.errors import ConfigError
@@ -67,6 +67,11 @@ def added(space: Space, part: Space) -> dict[str, Any]:
     own = {key for key in part if any(key in arm for arm in arms.values())}
     beside = laid_over(space, {key: node for key, node in part.items() if key not in own})
     return settled({**beside, **{key: part[key] for key in own}})
+
+
+def without_regimes(space: Space, names: Collection[str]) -> dict[str, Any]:
+    """`space` without some of its regimes; at least one has to be left."""
+    return _with_arms(space, {name: arm for name, arm in regimes_of(space).items() if name not in names})
 
 
 def named(space: Space, key: str) -> bool:

@@ -66,8 +66,7 @@ def test_an_export_of_each_family_predicts_what_was_kept(
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
 
 
-# One of each kind of attention: of the others the whole of it is convolutions, which other graphs hold.
-@pytest.mark.parametrize(("backbone", "adapter"), FAMILIES[:3])
+@pytest.mark.parametrize(("backbone", "adapter"), FAMILIES[:2])  # what no other graph has; a graph takes its time
 def test_a_graph_of_a_transformer_says_what_torch_says(
     tmp_path: Path, backbone: str, adapter: dict[str, object] | None
 ) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 from torchvision.models.inception import InceptionAux
 
+from trainables.config_adapter import Lora
 from trainables.config_model import ClassifierConfig
 from trainables.models.adapters import add_adapters
 from trainables.models.backbones import TORCHVISION_BACKBONES, Colour, check_backbone
@@ -126,6 +128,12 @@ def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int
         add_adapters(backbone.module, config.adapter, config.backbone)
         frozen += fixed_norms(backbone.module, "fixed")
     return Classifier(backbone.module, head, backbone.mean, backbone.std, aux_head, frozen, backbone.stages)
+
+
+def check_adapted(backbone: str) -> None:
+    """Raises ConfigError where a backbone has no layers for adapters."""
+    with torch.device("meta"):  # shapes alone: no memory, and hardly any time
+        build_classifier(ClassifierConfig(backbone=backbone, weights="none", adapter=Lora()), 2, 224)
 
 
 def _take_aux_head(backbone: Any, num_outputs: int, wanted: bool) -> AuxHead | None:
