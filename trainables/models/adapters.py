@@ -64,7 +64,7 @@ def add_adapters(backbone: nn.Module, config: Lora, name: str) -> None:
     backbone.requires_grad_(False)
     for layer in trained:
         parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, config))
-        layer.parametrizations["weight"].original.requires_grad_(False)
+        layer.get_parameter("parametrizations.weight.original").requires_grad_(False)
 
 
 def plain_state_dict(module: nn.Module) -> dict[str, Tensor]:
