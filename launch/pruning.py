@@ -1,4 +1,4 @@
-"""Which running trials go on: ASHA with fair rungs, or one of Ray's own schedulers.
+"""Which running trials go on: ASHA with fair rungs, or one of Ray's own schedulers (`ray_pruners.py`).
 
 Backbones differ by two orders of magnitude in cost, and small ones rise faster. `rungs` says what is alike: the same
 share of a trial's own schedule (`epochs`), the same time (`seconds`), or the same share among trials whose epochs cost
@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from analysis.trials import WARM_START, Trial
 from launch.engine.early import REPEATED_EPOCHS, Beginnings, Repeats
 from launch.engine.rungs import ParetoRungs, Rungs, carried_on
 from launch.population import Population
+from launch.ray_pruners import hyperband, median_stopping, stock_asha
 from search_spaces.names import pick
 from search_spaces.objectives import outcome
 from search_spaces.rungs import milestones
@@ -183,37 +184,6 @@ def asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
 def no_pruning(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
     """Every trial trains to its end."""
     return FIFOScheduler()
-
-
-def stock_asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """Ray's ASHA as it comes: grace of one epoch, reduction by four."""
-    return AsyncHyperBandScheduler(time_attr="epoch", metric=search.metric, mode=search.mode, max_t=search.epochs)
-
-
-def hyperband(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """Three brackets of Ray's asynchronous Hyperband, the later ones with a longer grace."""
-    return AsyncHyperBandScheduler(
-        time_attr="epoch",
-        metric=search.metric,
-        mode=search.mode,
-        max_t=search.epochs,
-        grace_period=min(search.grace_epochs, search.epochs),
-        reduction_factor=search.reduction_factor,
-        brackets=3,
-    )
-
-
-def median_stopping(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """Ray's median rule (Golovin et al. 2017, Vizier): below the median of the others' running means ends a trial."""
-    return _Median(time_attr="epoch", metric=search.metric, mode=search.mode, grace_period=search.grace_epochs)
-
-
-class _Median(MedianStoppingRule):  # type: ignore[misc]
-    """Ray's rule keeps every trial's last result, and fails on those of trials that ended without an epoch."""
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        if "epoch" in result:
-            super().on_trial_complete(tune_controller, trial, result)
 
 
 PRUNERS: dict[str, Callable[[Search, Iterable[Trial]], TrialScheduler]] = {

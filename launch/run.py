@@ -37,6 +37,7 @@ from launch.machines.packing import Packer
 from launch.machines.room import plan, worth_of
 from launch.prepare import RunOptions, as_settled, fewer, load_data, options_of, prepared, with_one_gpu
 from launch.progress import Progress
+from launch.ray_pruners import raw_epochs
 from launch.records import Records
 from launch.remote.mirror import Mirror
 from launch.remote.places import Place, new_place, place_of
@@ -95,7 +96,7 @@ def start(
     }
     with mirrored(place, console.print, new=True) as mirror:
         records = Records.create(place.folder, sealed(about))
-        for note in fewer(search, options.num_trials):
+        for note in (*fewer(search, options.num_trials), *raw_epochs(search)):
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
             records.mirror = mirror

@@ -67,6 +67,12 @@ class Driver:
         self.recorded[name].epochs.append(row)
         return bool(decision == TrialScheduler.CONTINUE)
 
+    def ends(self, name: str, epochs: int, value: float) -> None:
+        """With its last epoch, of which Ray asks nothing."""
+        trial, metric = self.trials.get(name) or self.add(name, epochs), self.search.metric or ""
+        last = {"epoch": epochs, metric: value, "seconds": 1.0, "status": "complete", "done": True}
+        self.scheduler.on_trial_complete(Controller(), trial, last)
+
     def fill(self, values: Iterable[float], epoch: int, prefix: str = "other", **more: Any) -> list[bool]:
         """One trial for each value, seen at `epoch` only: whether it goes on."""
         return [self.goes_on(f"{prefix}{number}", epoch, value, **more) for number, value in enumerate(values)]

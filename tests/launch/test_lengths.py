@@ -13,6 +13,7 @@ from scripted_scheduler import Driver, search
 from launch.engine.history import History, Ladder
 from launch.engine.lengths import Lengths
 from launch.engine.vectors import Vectors
+from launch.ray_pruners import raw_epochs
 from launch.records import Records
 from launch.searcher import StudySearcher
 from search_spaces.grammar import Branch, Float, Int, Pick
@@ -118,3 +119,34 @@ def test_where_all_trials_are_of_one_length_the_first_rung_has_to_fit(tmp_path: 
     assert isinstance(searcher.suggest("one"), dict)
     searcher.on_trial_complete("one", {"epoch": 1, "seconds": 10.0, "val/accuracy": 0.5, "status": "pruned"})
     assert searcher._fits({"a": 2})
+
+
+@pytest.mark.parametrize("pruner", ["hyperband", "median"])
+def test_rays_rules_compare_equal_shares_of_schedules(pruner: str) -> None:
+    """Trials of 40 epochs are better than those of 12 at each share, and worse at each epoch."""
+    driver = Driver(search(epochs=40, pruner=pruner))
+    for number in range(8):
+        driver.ends(f"probe{number}", 1, 0.95)
+        assert all(driver.goes_on(f"short{number}", epoch, 0.2 + 0.035 * epoch, epochs=12) for epoch in range(1, 12))
+        driver.ends(f"short{number}", 12, 0.62)
+    for number in range(8):
+        assert all(driver.goes_on(f"long{number}", epoch, 0.2 + 0.02 * epoch) for epoch in range(1, 40))
+        driver.ends(f"long{number}", 40, 1.0)
+    bad = [all(driver.goes_on(f"bad{number}", epoch, 0.01 * epoch) for epoch in range(1, 40)) for number in range(8)]
+    assert not all(bad)
+
+
+def test_a_short_trial_leaves_no_mark_in_a_rung_that_it_passed_between_two_epochs() -> None:
+    driver = Driver(search(epochs=36, pruner="hyperband"))  # rungs at 4 and 12
+    for number in range(30):
+        assert driver.goes_on(f"three{number}", 1, 0.9, epochs=3)  # at 12 of 36
+        driver.ends(f"three{number}", 3, 0.9)
+    marks = {at: len(seen) for bracket in driver.scheduler._brackets for at, seen in bracket._rungs if seen}
+    assert marks.keys() == {12}
+
+
+def test_a_pruner_that_compares_raw_epochs_says_so_where_lengths_differ() -> None:
+    (said,) = raw_epochs(with_regimes(pruner="stock"))
+    assert "--pruner stock" in said
+    assert raw_epochs(with_regimes(pruner="hyperband")) == []
+    assert raw_epochs(with_regimes({"a": Pick(1, 2)}, pruner="stock")) == []
