@@ -17,6 +17,7 @@ from search_spaces.search import Search
 
 MAX_ATTEMPTS = 100  # at a proposal whose parts do not contradict each other
 MAX_REPEATS = 4  # proposals that were tried before; then one of those that were not is drawn
+MAX_UNTRIED = 100  # draws among them for one that fits into the budget
 
 Asked: TypeAlias = tuple[optuna.Trial, dict[str, Any]]
 
@@ -59,7 +60,9 @@ class Proposals:
             chosen, again = None, False
             # A sampler that is sure of itself asks for the same again, and chance alone misses the last ones.
             if repeats >= MAX_REPEATS or (attempt >= MAX_ATTEMPTS // 2 and not self.may_repeat):
-                chosen = self.tried.untried(random.Random(f"{self.seed} {number} {attempt}"))
+                chosen = self._untried(random.Random(f"{self.seed} {number} {attempt}"))
+                if chosen is not None and not self.fits(chosen):
+                    return None  # nor did any other of many
                 if chosen is None:
                     chosen = self.tried.failed_once(self.trials)
                     again = chosen is not None
@@ -86,6 +89,16 @@ class Proposals:
                         return trial, config
                     too_long = True
             self.study.tell(trial, state=TrialState.FAIL)
+            if too_long and isinstance(self.study.sampler, FidelitySampler) and self.study.sampler.nothing_fits:
+                return None  # a hundred attempts would take seconds of what is left
         if problem is None or too_long:
             return None
         raise ConfigError(f"a hundred configurations in a row were not valid; the last one: {problem}")
+
+    def _untried(self, chance: random.Random) -> dict[str, Any] | None:
+        """Flat parameters that were never proposed, and that fit, if any of MAX_UNTRIED draws do; None for none."""
+        for _ in range(MAX_UNTRIED):
+            chosen = self.tried.untried(chance)
+            if chosen is None or self.fits(chosen):
+                return chosen
+        return chosen

@@ -24,6 +24,7 @@ from launch.budget import ENDED, began_at, closing_s, ended_because, gone_on_wit
 from launch.callback import RunCallback
 from launch.comparing import Comparing
 from launch.engine.tried import nothing_left
+from launch.engine.work import Known
 from launch.estimating import Estimating
 from launch.interrupt import ctrl_c, stop_everywhere
 from launch.journal import Journal
@@ -52,6 +53,7 @@ from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
+from trainables.models.flops import forward_gflops
 from trainables.settings import TrialSettings
 from trainables.stopping import Deadline
 from trainables.trainable import VisionTrainable
@@ -205,7 +207,9 @@ def _execute(
         stop_file=stop_file,
         run_uri=None if mirror is None else mirror.uri,
     )
-    searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline)
+    images = [len(shared.dataset.indices(split)) for split in ("train", "val")]
+    known = Known(images[0], images[1], forward_gflops)
+    searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline, known=known)
     progress = Progress(records, search, console, limited(search, options.num_trials), deadline)
     machines = Machines(shared, partial(worth_of, share, room), progress.say)
     searcher.avoided = machines.avoided

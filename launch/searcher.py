@@ -13,15 +13,19 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from analysis.trials import WARM_START
-from launch.engine.cost import TrialCosts
+from launch.engine.fidelity_sampler import FidelitySampler
+from launch.engine.fitting import Fitting
 from launch.engine.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
-from launch.engine.lengths import Lengths
 from launch.engine.samplers import build_sampler
+from launch.engine.vectors import Rows
+from launch.engine.work import Known
 from launch.machines.packing import Packer
 from launch.population import Copied, mutated
 from launch.proposals import Proposals
@@ -63,13 +67,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         deadline: float | None,
         valid: Callable[[dict[str, Any]], object] | None = None,
         now: Callable[[], float] = time.monotonic,
+        known: Known | None = None,
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
         self.search, self.records, self.objectives = search, records, search.compared
-        self.num_trials, self.deadline = num_trials, deadline
-        self.now = now
-        self.cost = TrialCosts(search.full_space)
-        self.lengths = Lengths(search.full_space, self.cost.vectors, search.epochs)
+        self.num_trials, self.deadline, self.now = num_trials, deadline, now
+        self.fitting = Fitting(search, known)
         self.stopped = False
         self.when_over: Callable[[str], object] = lambda reason: None  # ends the trials that run
         self.packer: Packer | None = None  # where trials are packed by their memory
@@ -77,8 +80,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.not_begun: Collection[str] = ()  # Ray's ids of trials whose process died before it had them (`tuning.py`)
         self.avoided: Collection[str] = ()  # machines where no trial goes that is proposed from now on
         self.seed, self.heirs = seed, deque[str]()  # trials of which copies are to be proposed (`population.py`)
+        sampler = build_sampler(search, seed, len(records.trials))
+        if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
+            sampler.fits = self._fit  # there are shorter ones to propose
         self.study = optuna.create_study(
-            sampler=build_sampler(search, seed, len(records.trials)),
+            sampler=sampler,
             directions=[DIRECTIONS[objective.mode] for objective in search.compared],
         )
         self.trial_ids: dict[str, str] = {}  # Ray's id -> ours
@@ -221,15 +227,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return sum(trial.status == "failed" for trial in trials) >= MAX_FAILURES
 
     def _fits(self, params: Mapping[str, Any]) -> bool:
-        """Whether a trial can reach its first rung before the deadline, as far as earlier ones tell what it costs; its
-        end, where the space has shorter ones to propose instead."""
-        if self.deadline is None:
-            return True
-        seconds = self.cost.seconds(params, self.study.get_trials(deepcopy=False))
-        length = self.lengths.of_params(params)
-        share = 1.0 if self.lengths.vary else min(self.search.grace_epochs / self.search.epochs, 1.0)
-        first_rung = math.ceil(share * length * (1 - 1e-9))
-        return seconds is None or self.now() + seconds * first_rung <= self.deadline
+        return self.deadline is None or bool(self._fit(self.fitting.vectors.encode(params)[None])[0])
+
+    def _fit(self, rows: Rows) -> NDArray[np.bool_]:
+        """(n,) bool: which rows (n, num_parameters) are trained in time (see `Fitting`)."""
+        left_s = math.inf if self.deadline is None else self.deadline - self.now()
+        return self.fitting.of_rows(rows, self.study.get_trials(deepcopy=False), left_s)
 
     def _retell(self) -> None:
         """The study as it would stand had this process run from the start."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -32,6 +33,7 @@ MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
 MAX_DISTANCE = 0.36  # see `_nearness`, which takes so much from the logarithm of the gain:
 NEARNESS = 8.0
+DRAWS, FEW, MANY = 1500, 100, 300  # of what has to fit into the end of a budget
 COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a trial) to this power
 
 
@@ -63,6 +65,8 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         # The number of the next proposal and of the attempt at it; None counts as the study does.
         self.stream: tuple[int, int] | None = None
         self.spent: frozenset[str] = frozenset()  # regimes of which every configuration was tried
+        self.fits: Callable[[Rows], NDArray[np.bool_]] | None = None  # into what is left of a budget; None: all do
+        self.nothing_fits = False  # when it was last asked, as far as many draws tell
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.chosen[trial.number] = self._propose(study, trial.number) if len(self.vectors) else {}
@@ -106,7 +110,21 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             row = self.vectors.sample(rng, 1, self._only_open(rng))[0]
         else:
             row = self._most_promising(rng)
+        self.nothing_fits = False
+        if not self._fitting(row[None])[0]:  # by chance another one, which does
+            pool = self._that_fit(rng, self._only_open(rng))
+            self.nothing_fits = not len(pool)
+            row = row if self.nothing_fits else pool[0]
         return self.vectors.decode(row)
+
+    def _fitting(self, rows: Rows) -> NDArray[np.bool_]:
+        """(n,) bool: which rows fit into the budget."""
+        return np.ones(len(rows), dtype=bool) if self.fits is None or not len(rows) else self.fits(rows)
+
+    def _that_fit(self, rng: np.random.Generator, fixed: Mapping[int, float]) -> Rows:
+        """(n, num_parameters) drawn as the space says, as many of DRAWS as fit."""
+        rows = self.vectors.sample(rng, DRAWS, fixed)
+        return np.asarray(rows[self._fitting(rows)])
 
     def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
         """For each objective."""
@@ -206,11 +224,19 @@ class FidelitySampler(optuna.samplers.BaseSampler):
                 self.vectors.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, fixed),
             ]
         )
+        if self.fits is not None:
+            pool = pool[self._fitting(pool)]
+            if len(pool) < FEW:  # the end is near, and most of the space too long
+                pool = np.concatenate([pool, self._that_fit(rng, fixed)[:MANY]])
+            if not len(pool):
+                pool = self.vectors.sample(rng, 1, fixed)
         gain = worth(pool)
         for scale in (0.08, 0.02):
             first = np.argsort(-gain, kind="stable")[:6]
             near = self.vectors.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, fixed)
-            pool, gain = np.concatenate([pool[first], near]), np.concatenate([gain[first], worth(near)])
+            near = near if self.fits is None else near[self._fitting(near)]
+            pool = np.concatenate([pool[first], near])
+            gain = np.concatenate([gain[first], worth(near)]) if len(near) else gain[first]
         row: Rows = pool[int(np.argmax(gain))]
         return row
 

@@ -285,3 +285,39 @@ def test_an_unknown_set_is_refused_by_name(load: Any, root: Path, monkeypatch: P
     with pytest.raises(SystemExit):
         main_of("minutes", monkeypatch)("--data", root, "--sets", "tyni")
     assert "no set 'tyni' below --data. Known: all, photos, masks, tiny, stripes." in capsys.readouterr().err
+
+
+@needs_weights
+def test_first_eight_measures_a_grid_once_and_compares_two_lists(
+    root: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    other = root / "many/other"
+    other.mkdir()
+    for path in (root / "many/tiny").iterdir():
+        (other / path.name).symlink_to(path)
+    out = tmp_path / "out.jsonl"
+    options = ("--sets", "tiny", "other", "--data", root, "--first", 2, "--jobs", 1, "--out", out)
+    for _ in range(2):  # the second time nothing is left to measure
+        main_of("first_eight", monkeypatch)(*options)
+        said = capsys.readouterr().out
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        assert sorted((line["set"], line["name"]) for line in lines) == [
+            (name, f"probe lite0 224 {fit}") for name in ("other", "tiny") for fit in ("crop", "squash")
+        ]
+        assert all(line["value"] == 1.0 and 0 < sum(line["features"].values()) for line in lines)
+        assert re.search(r"regret, today / chosen +30 s +60 s +300 s\n", said)
+        assert re.search(r"mean +0\.000 / 0\.000 ", said)
+        assert "chosen on all sets:\n  probe lite0 224" in said
+
+
+def test_first_eight_chooses_what_gains_most_for_its_seconds(load: Any) -> None:
+    eight = load("first_eight")
+
+    def of(**values: tuple[float, float, dict[str, float]]) -> dict[str, Any]:
+        return {name: eight.Tried(name, *value) for name, value in values.items()}
+
+    one = of(cheap=(0.8, 1, {"a": 1}), dear=(0.9, 1, {"b": 100}), best=(0.95, 0.5, {"a": 1, "c": 2}), bad=(0.5, 1, {}))
+    assert eight.chosen({"x": one, "y": one}, 3) == ["cheap", "best", "dear"]
+    assert eight.regret(["cheap", "best"], one, 2.6) == pytest.approx(0.95 - 0.8)  # on two workers, best ends at 3
+    assert eight.regret(["cheap", "best"], one, 3.0) == 0
+    assert eight.regret(["dear"], one, 60.0) == pytest.approx(0.95 - 0.5)

@@ -1,0 +1,122 @@
+"""What trainings of a space cost beside each other, before any of their kind has told: passes through a backbone.
+
+A fine-tuning of a large backbone at 224 px takes many times as long as a probe of a small one at 128 px. That is known
+before either was tried, and a ridge regression over a few trials of another kind would not guess it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from launch.engine.history import Vector
+from launch.engine.lengths import Lengths
+from launch.engine.vectors import Rows
+from search_spaces.grammar import REGIME, Space
+from search_spaces.regimes import regimes_of
+
+# Of a training step's time beside its forward pass, as the trained part of a backbone goes from all of it to its last
+# stage: a backward pass costs twice a forward one, and the early stages, with the largest maps, are dear.
+BACKWARD = {"none": 2.0, "stage1": 1.6, "stage2": 1.2, "stage3": 0.8, "all": 0.0}
+
+SIDE_PX = 224  # of the images that a backbone is counted with
+Kept: TypeAlias = tuple[str, Any, Any, bool]  # features: backbone, image size, fit, whether mirrored
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a search before it begins.
+
+    num_train, num_val  images
+    gflops              giga-FLOPs of a forward pass of one image of 224 px through a backbone, by its name
+    """
+
+    num_train: int
+    num_val: int
+    gflops: Callable[[str], float]
+
+
+@dataclass
+class Work:
+    """Giga-FLOPs of an epoch, in proportion to those of others of the same space. lengths: of the space."""
+
+    space: Space
+    lengths: Lengths
+    known: Known
+    _seen: dict[tuple[int, bytes], dict[str, Any]] = field(default_factory=dict)
+
+    def of(self, rows: Rows, kept: Collection[Kept] = ()) -> Vector:
+        """(n,) of rows (n, num_parameters), of an epoch each. kept: features that are not computed again."""
+        found = np.zeros(len(rows))
+        for number, asked in enumerate(self._asked(rows)):
+            size = (asked["image_size"] or SIDE_PX) / SIDE_PX
+            for part in (asked["backbone"] or "").split("+"):
+                passes = self._passes(part, asked, kept)
+                found[number] += passes * self.known.gflops(part) * size**2
+        return found
+
+    def keeps(self, row: Rows) -> set[Kept]:
+        """Features that a training (num_parameters,) leaves for others."""
+        (asked,) = self._asked(row[None])
+        if asked["freeze"] != "all":  # a first head is solved on the training images alone
+            return set()
+        mirrored = (False, True)[: min(asked["views"] or 1, 2)]
+        return {_name(part, asked, other) for part in (asked["backbone"] or "").split("+") for other in mirrored}
+
+    def _passes(self, part: str, asked: Mapping[str, Any], kept: Collection[Kept]) -> float:
+        """Forward passes of images in an epoch."""
+        if asked["freeze"] == "all":  # on features
+            num_views = int(asked["views"] or 1)
+            missing = [view for view in range(num_views) if view > 1 or _name(part, asked, view == 1) not in kept]
+            return float(len(missing) * self.known.num_train + (self.known.num_val if 0 in missing else 0))
+        return float(
+            self.known.num_train * (asked["repeat"] or 1) * (1 + BACKWARD.get(asked["freeze"], 2.0))
+            + self.known.num_val
+        )
+
+    def _asked(self, rows: Rows) -> Iterator[dict[str, Any]]:
+        """What each row says of the parameters that count."""
+        for row, regime in zip(rows, self.lengths.regime_of(rows), strict=True):
+            nodes, columns = self._places[regime]
+            key = regime, row[list(columns.values())].tobytes()
+            if key not in self._seen:
+                said = {name: column for name, column in columns.items() if not np.isnan(row[column])}
+                values = {name: self.lengths.vectors.value(column, row[column]) for name, column in said.items()}
+                self._seen[key] = {**nodes, **values}
+            yield self._seen[key]
+
+    @cached_property
+    def _places(self) -> list[tuple[dict[str, Any], dict[str, int]]]:
+        """Of each regime: what its space says in plain words, and the columns of what it leaves open."""
+        found, column = [], self.lengths.vectors.column
+        for regime, arm in list(regimes_of(self.space).items()) or [("", self.space)]:
+            names = {name: f"{REGIME}/{regime}/{path}" if regime else path for name, path in PATHS.items()}
+            nodes = {name: _node(arm, path) for name, path in PATHS.items()}
+            found.append((nodes, {name: column[where] for name, where in names.items() if where in column}))
+        return found
+
+
+PATHS = {
+    "backbone": "model/backbone",
+    "freeze": "model/freeze",
+    "image_size": "image_size",
+    "fit_image": "fit_image",
+    "views": "views",
+    "repeat": "repeat",
+}
+
+
+def _node(arm: Space, path: str) -> Any:
+    """What a space says in plain words, None where it leaves a choice or says nothing."""
+    node: Any = arm
+    for part in path.split("/"):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node if isinstance(node, (str, int, float)) else None
+
+
+def _name(part: str, asked: Mapping[str, Any], mirrored: bool) -> Kept:
+    return part, asked["image_size"], asked["fit_image"], mirrored

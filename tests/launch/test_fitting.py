@@ -1,0 +1,176 @@
+"""What still fits into a budget: what trials cost before one of their kind has told, and a search's last minutes."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from benchmarks.ours import Recorder
+from launch.engine.cost import TrialCosts
+from launch.engine.fitting import Fitting
+from launch.engine.history import EPOCH_SECONDS
+from launch.engine.lengths import Lengths
+from launch.engine.vectors import Vectors
+from launch.engine.work import Known, Work
+from launch.pruning import build_scheduler
+from launch.records import Records
+from launch.searcher import StudySearcher
+from launch.simulate import Clock, Simulation, simulate
+from launch.simulate_ray import RayMethod
+from search_spaces.classification import CPU, LITE
+from search_spaces.finite import drawn_as, identity
+from search_spaces.search import Search
+from trainables.models.flops import forward_gflops
+
+SEARCH = CPU.for_task("multiclass")
+GFLOPS = {LITE[0]: 0.77, LITE[1]: 1.0, LITE[2]: 1.28}
+REAL = {LITE[0]: 1.0, LITE[1]: 1.45, LITE[2]: 2.0}  # seconds are not in proportion to FLOPs
+NUM_IMAGES = 240
+KNOWN = Known(NUM_IMAGES, NUM_IMAGES // 4, GFLOPS.__getitem__)
+
+
+def probe(backbone: str, size: int = 224, views: int = 1, fit: str = "crop") -> dict[str, Any]:
+    own = {"model/backbone": backbone, "image_size": size, "views": views, "fit_image": fit}
+    return {"regime": "probe", **{f"regime/probe/{name}": value for name, value in own.items()}}
+
+
+def finetune(backbone: str, freeze: str = "none") -> dict[str, Any]:
+    own = {"model/backbone": backbone, "image_size": 224, "model/freeze": freeze, "model/head_init": "probe"}
+    return {"regime": "finetune", **{f"regime/finetune/{name}": value for name, value in own.items()}}
+
+
+@pytest.fixture(scope="module")
+def work() -> Work:
+    return Work(SEARCH.full_space, Lengths(SEARCH.full_space, Vectors(SEARCH.full_space), SEARCH.epochs), KNOWN)
+
+
+def of(work: Work, params: Mapping[str, Any], **more: Any) -> float:
+    return float(work.of(work.lengths.vectors.encode(params)[None], **more)[0])
+
+
+def test_work_is_passes_times_the_backbone_and_the_area(work: Work) -> None:
+    one = of(work, probe(LITE[0]))
+    assert one == pytest.approx(300 * 0.77)
+    assert of(work, probe(LITE[0], size=128)) == pytest.approx(one * (128 / 224) ** 2)
+    assert of(work, probe(LITE[2])) == pytest.approx(300 * 1.28)
+    assert of(work, probe("+".join(LITE))) == pytest.approx(300 * (0.77 + 1.0 + 1.28))
+    assert of(work, probe(LITE[0], views=2)) == pytest.approx((300 + 240) * 0.77)
+    assert of(work, finetune(LITE[0])) == pytest.approx((3 * 240 + 60) * 0.77)
+    assert of(work, finetune(LITE[0], freeze="stage3")) < of(work, finetune(LITE[0], freeze="stage1"))
+
+
+def test_features_that_are_kept_are_no_work(work: Work) -> None:
+    kept = work.keeps(work.lengths.vectors.encode(probe(LITE[0])))
+    assert of(work, probe(LITE[0]), kept=kept) == 0
+    assert of(work, probe(LITE[0], views=2), kept=kept) == pytest.approx(240 * 0.77)
+    assert of(work, probe("+".join(LITE[:2])), kept=kept) == pytest.approx(300 * 1.0)
+    assert of(work, probe(LITE[0], fit="squash"), kept=kept) == of(work, probe(LITE[0]))
+    assert work.keeps(work.lengths.vectors.encode(finetune(LITE[1]))) == set()
+
+
+def test_two_probes_tell_what_a_fine_tuning_costs() -> None:
+    study, costs = optuna.create_study(), {True: TrialCosts(SEARCH.full_space), False: TrialCosts(SEARCH.full_space)}
+    costs[True] = Fitting(SEARCH, KNOWN).cost
+    photos = Photos(0)
+    for params in (probe(LITE[0]), probe(LITE[1], fit="squash")):
+        study.enqueue_trial(params)
+        trial = study.ask()
+        config = SEARCH.draw(trial)
+        trial.set_user_attr(EPOCH_SECONDS, photos.seconds_per_epoch(config))
+        study.tell(trial, 0.5)
+    truth = 0.2 + 0.02 * 2.0 * NUM_IMAGES * 3.25
+    found = {known: cost.seconds(finetune(LITE[2]), study.get_trials()) for known, cost in costs.items()}
+    assert found[True] == pytest.approx(truth, rel=0.35)
+    assert (found[False] or math.inf) < 0.4 * truth
+
+
+def test_flops_are_counted_without_computing() -> None:
+    assert forward_gflops("tf_efficientnet_lite0") == pytest.approx(0.768, rel=0.01)
+    assert forward_gflops("resnet18") == pytest.approx(3.627, rel=0.01)
+    assert forward_gflops("alexnet") > 1.0  # torchvision's
+    assert forward_gflops("no such backbone") == 1.0
+
+
+class Photos:
+    """Trainings of `classification-cpu` by what they cost: features that are kept are computed once."""
+
+    mode: str = "max"
+    epochs: int = SEARCH.epochs
+    space: Mapping[str, Any] = SEARCH.full_space
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.kept = seed, set[tuple[Any, ...]]()
+
+    def chance(self, config: Mapping[str, Any], kind: int) -> float:
+        return float(np.random.default_rng([zlib.crc32(identity(config).encode()), self.seed, kind]).normal())
+
+    def curve(self, config: Mapping[str, Any]) -> np.ndarray:
+        final = 0.8 + 0.02 * math.log2(config["image_size"] / 128) + 0.01 * self.chance(config, 0)
+        if config["regime"] == "finetune":
+            final += 0.03 - 0.03 * math.exp(-config["epochs"] / 5)
+        shares = np.arange(1, config["epochs"] + 1) / config["epochs"]
+        return np.asarray(final - 0.1 * (1 - shares) ** 2)
+
+    def seconds_per_epoch(self, config: Mapping[str, Any]) -> float:
+        parts, image_s = config["model"]["backbone"].split("+"), 0.02 * (config["image_size"] / 224) ** 2
+        if config["regime"] == "probe":
+            seconds = 0.6
+            for key in ((part, view) for part in parts for view in range(config["views"])):
+                name = (*key, config["image_size"], config["fit_image"])
+                seconds += 0 if name in self.kept else NUM_IMAGES * image_s * REAL[key[0]] * 1.25
+                self.kept.add(name)
+        else:
+            backward = {"none": 2.0, "stage1": 1.6, "stage2": 1.2, "stage3": 0.8}[config["model"]["freeze"]]
+            seconds = 0.2 + NUM_IMAGES * image_s * REAL[parts[0]] * (1.25 + backward)
+        return seconds * math.exp(0.12 * self.chance(config, 1))
+
+
+def searched(seed: int, budget_s: float, search: Search = SEARCH) -> Simulation:
+    clock, folder = Clock(), tempfile.TemporaryDirectory()
+    with folder:
+        records = Records.create(Path(folder.name) / "run", {"name": "fitting"})
+        searcher = StudySearcher(search, records, seed, None, budget_s, now=clock, known=KNOWN)
+        recorder = Recorder(records, folder)
+        method = RayMethod(searcher, build_scheduler(search), search.metric or "", search.epochs, recorder)
+        return simulate(method, Photos(seed), workers=2, budget_s=budget_s, clock=clock)
+
+
+@pytest.mark.parametrize("budget_s", [60.0, 200.0])
+def test_workers_are_busy_until_the_budget_ends_and_few_trials_are_cut_off(budget_s: float) -> None:
+    found = [searched(seed, budget_s) for seed in range(3)]
+    for one in found:
+        assert one.spent_s > 2 * budget_s - 8.0  # the cheapest of what is not kept takes two seconds
+        assert one.suggest_s.max() < 3.0  # also where nothing fits any more; 5 to 13 when a hundred were drawn first
+    cut = [sum(trial.status == "interrupted" for trial in one.trials.values()) for one in found]
+    assert sum(cut) <= 3
+    assert all(len(one.trials) >= 8 for one in found)
+
+
+def test_the_end_is_given_to_the_best_that_fits(tmp_path: Path) -> None:
+    """A minute before the end no fine-tuning of the largest kind fits any more, and shorter ones are proposed."""
+    clock = Clock()
+    records = Records.create(tmp_path / "run", {"name": "end"})
+    searcher = StudySearcher(SEARCH, records, 0, None, 1000.0, now=clock, known=KNOWN)
+    photos = Photos(0)
+    for number in range(24):
+        proposal = searcher.suggest(str(number))
+        assert isinstance(proposal, dict)
+        value, seconds = photos.curve(proposal["config"])[-1], photos.seconds_per_epoch(proposal["config"])
+        last = {"epoch": proposal["config"]["epochs"], "seconds": seconds, "val/accuracy": value, "status": "complete"}
+        searcher.on_trial_complete(str(number), last)
+    clock.now_s = 960.0
+    late = [searcher.suggest(f"late{number}") for number in range(6)]
+    configs = [one["config"] for one in late if isinstance(one, dict)]
+    assert len(configs) == 6
+    rows = np.stack([searcher.fitting.vectors.encode(SEARCH.encode(config)) for config in configs])
+    assert searcher._fit(rows).all()
+    assert all(identity(drawn_as(SEARCH.full_space, SEARCH.encode(config))) == identity(config) for config in configs)
+    assert sum(photos.seconds_per_epoch(config) * config["epochs"] < 50.0 for config in configs) >= 5
