@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from rich.console import Console
 from analysis.shapes import value_at
 from launch import preflight
 from launch.amounts import MANY, in_amounts
+from launch.machines.cluster import Share
 from launch.machines.room import plan
 from launch.options import check_gpus_per_trial
 from launch.slow import said_if_slow
@@ -25,6 +28,8 @@ from trainables.data.formats import load_dataset
 from trainables.data.judged_part import with_judged_part
 from trainables.data.read_as import ReadAs
 from trainables.data.words import counted
+from trainables.settings import TrialSettings
+from trainables.stopping import Deadline
 
 MOST_DECODING = 0.25  # of the budget, before the first trial; else images are decoded when they are asked for
 DECODED_ON_DEMAND = "Images are decoded when they are asked for, as decoding all first would take too long."
@@ -164,3 +169,26 @@ def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
     said = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
     console.print(said, style="yellow", soft_wrap=True)
     return {**options, "gpus_per_trial": 1.0}
+
+
+def trial_settings(
+    search: Search, options: RunOptions, run_dir: Path, run_uri: str | None, share: Share, deadline: float | None
+) -> TrialSettings:
+    """What every trial is told. run_uri: of a run that is kept on S3. deadline: by time.monotonic()."""
+    stop_file = run_dir / "stop"
+    if run_uri is not None:  # machines share no folder: each has the file, or not, in its own
+        stop_file = Path(tempfile.gettempdir()) / f"visionsweep-stop-{uuid.uuid4().hex}"
+    return TrialSettings(
+        run_dir=run_dir,
+        metric=search.metric or "",
+        mode=search.mode or "max",
+        short_side_px=preflight.short_side_px(search),
+        views=tuple(preflight.views(search)),
+        cache_dir=options.cache,
+        cpus=max(1, int(share.cpus)),
+        gpu_share=share.gpus,
+        num_workers=share.num_workers,
+        deadline=None if deadline is None else Deadline.of(deadline),
+        stop_file=stop_file,
+        run_uri=run_uri,
+    )

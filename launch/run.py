@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import tempfile
-import uuid
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,6 @@ from analysis.run_source import sealed, source_of
 from analysis.sessions import RESUMED, spent_s, times_written
 from analysis.shapes import value_at
 from analysis.trials import read_search
-from launch import preflight
 from launch.budget import ENDED, began_at, closing_s, ended_because, gone_on_with, said_of
 from launch.callback import RunCallback
 from launch.comparing import Comparing
@@ -36,7 +33,16 @@ from launch.machines.joining import Machines, at_once_on
 from launch.machines.lost import watched_ray
 from launch.machines.packing import Packer
 from launch.machines.room import plan, worth_of
-from launch.prepare import RunOptions, as_settled, fewer, load_data, options_of, prepared, with_one_gpu
+from launch.prepare import (
+    RunOptions,
+    as_settled,
+    fewer,
+    load_data,
+    options_of,
+    prepared,
+    trial_settings,
+    with_one_gpu,
+)
 from launch.progress import Progress
 from launch.ray_pruners import raw_epochs
 from launch.records import Records
@@ -54,8 +60,6 @@ from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
 from trainables.models.flops import forward_gflops
-from trainables.settings import TrialSettings
-from trainables.stopping import Deadline
 from trainables.trainable import VisionTrainable
 
 
@@ -190,23 +194,9 @@ def _execute(
     forget(records.run_dir)  # the weights of what was recommended may be deleted from now on
     deadline = None if ends_s is None else ends_s - comparing.reserve_s(options.budget_s)
     share, room = plan(*options.resources)
-    mirror, stop_file = records.mirror, records.run_dir.resolve() / "stop"
-    if mirror is not None:  # machines share no folder: each has the file, or not, in its own
-        stop_file = Path(tempfile.gettempdir()) / f"visionsweep-stop-{uuid.uuid4().hex}"
-    settings = TrialSettings(
-        run_dir=records.run_dir.resolve(),
-        metric=search.metric or "",
-        mode=search.mode or "max",
-        short_side_px=preflight.short_side_px(search),
-        views=tuple(preflight.views(search)),
-        cache_dir=options.cache,
-        cpus=max(1, int(share.cpus)),
-        gpu_share=share.gpus,
-        num_workers=share.num_workers,
-        deadline=None if deadline is None else Deadline.of(deadline),
-        stop_file=stop_file,
-        run_uri=None if mirror is None else mirror.uri,
-    )
+    mirror = records.mirror
+    uri = None if mirror is None else mirror.uri
+    settings = trial_settings(search, options, records.run_dir.resolve(), uri, share, deadline)
     images = [len(shared.dataset.indices(split)) for split in ("train", "val")]
     known = Known(images[0], images[1], forward_gflops)
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline, known=known)
@@ -230,6 +220,7 @@ def _execute(
         partial(resources_of, cpus=share.cpus, gpus=share.gpus),
     )
     next_move = f"`visionsweep resume {records.place}` goes on."
+    stop_file = settings.stop_file
     stop = stop_file.write_text if mirror is None else partial(stop_everywhere, stop_file)
     searcher.when_over = stop
     with (

@@ -56,11 +56,8 @@ class ClassifierConfig(Part):
         return self.backbone
 
 
-# --- segmenters: decoders on any backbone of timm's ------------------------------------------------------------
-
-
 class Decoder(Part):
-    """`channels`: of the decoder's widest map."""
+    """On any backbone of timm's. `channels`: of the decoder's widest map."""
 
     channels: Annotated[int, Field(ge=16, le=2048)] = 256
 

@@ -33,9 +33,9 @@ from trainables.features import frozen_backbone
 from trainables.head_start import start_head
 from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss, loss_with_aux
+from trainables.optimizers import base_lr, set_lr
 from trainables.patience import stop_early
 from trainables.probe import solve_epoch
-from trainables.schedules import lr_factor
 from trainables.seeds import derived_seed, seed_everything
 from trainables.state import TrainState, build_state
 from trainables.targets import what_to_learn
@@ -156,7 +156,7 @@ def fit(
         state.epoch += 1
         metrics = {"train/loss": mean_loss, **judged.metrics}
         if not math.isfinite(metrics.get("val/loss", mean_loss)):  # no validation split, no val/loss
-            raise Diverged(metrics["val/loss"], state.epoch, 0, _base_lr(state))
+            raise Diverged(metrics["val/loss"], state.epoch, 0, base_lr(state.optimizer))
 
         early = stop_early(config, state, metrics)
         if latency is None:
@@ -168,7 +168,7 @@ def fit(
             metrics=metrics,
             seconds=seconds,
             images_per_s=num_images / train_seconds,
-            lr=_base_lr(state),
+            lr=base_lr(state.optimizer),
             latency_ms=latency,
             parameters=num_parameters(state.model),
             peak_memory_mb=peak_memory_mb(device),
@@ -201,7 +201,7 @@ def _train_epoch(
     for number, batch in enumerate(micro_batches):
         raise_if_asked(stop, state.epoch + 1)
         if pending == 0:
-            _set_lr(config, state, state.epoch + step / num_steps)
+            set_lr(config, state.optimizer, state.epoch + step / num_steps)
             state.let_backbone_rest(config, state.epoch + step / num_steps)
         targets = batch.targets.to(device, non_blocking=True)
         if config.views is None:
@@ -214,7 +214,7 @@ def _train_epoch(
             output = trained(inputs)
         loss = loss_with_aux(output, targets, loss_of, config.model.aux_weight)
         if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
-            raise Diverged(value, state.epoch + 1, step, _base_lr(state))
+            raise Diverged(value, state.epoch + 1, step, base_lr(state.optimizer))
         scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * batch.counts
         seen, pending = seen + len(inputs), pending + len(inputs)
@@ -223,7 +223,7 @@ def _train_epoch(
             step, pending = step + 1, 0
     mean = float(total) / seen
     if not math.isfinite(mean):
-        raise Diverged(mean, state.epoch + 1, step, _base_lr(state))
+        raise Diverged(mean, state.epoch + 1, step, base_lr(state.optimizer))
     return mean
 
 
@@ -237,16 +237,3 @@ def _optimizer_step(config: TrialConfig, state: TrainState) -> None:
     state.num_steps += 1
     if state.ema is not None:
         state.ema.update(state.model, step=state.num_steps)
-
-
-def _set_lr(config: TrialConfig, state: TrainState, epoch: float) -> None:
-    assert not isinstance(config.optimizer, Lbfgs)  # which takes no steps
-    lr = config.optimizer.lr * lr_factor(config.schedule, epoch, config.epochs)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
-        group["base_lr"] = lr
-
-
-def _base_lr(state: TrainState) -> float:
-    group = state.optimizer.param_groups[0]
-    return float(group.get("base_lr", group["lr"]))

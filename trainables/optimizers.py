@@ -10,10 +10,11 @@ from torch import nn
 
 from search_spaces.errors import ConfigError
 from search_spaces.names import pick
-from trainables.config import Adam, AdamW, OptimizerPart, Sgd
+from trainables.config import Adam, AdamW, OptimizerPart, Sgd, TrialConfig
 from trainables.config_solved import Lbfgs
 from trainables.lean_imports import eager
 from trainables.models.freezing import parameter_stages
+from trainables.schedules import lr_factor
 
 Group = dict[str, Any]
 Kind = tuple[int | None, bool]  # the backbone's stage, None for the head; whether it goes without weight decay
@@ -151,3 +152,18 @@ def _undecayed_names(model: nn.Module) -> set[str]:
     """What timm's backbones themselves exempt, such as position embeddings."""
     exempt = getattr(model.get_submodule("backbone"), "no_weight_decay", None)
     return {f"backbone.{name}" for name in exempt()} if callable(exempt) else set()
+
+
+def set_lr(config: TrialConfig, optimizer: torch.optim.Optimizer, epoch: float) -> None:
+    """The rates of every group at a place in the schedule, in epochs."""
+    assert not isinstance(config.optimizer, Lbfgs)  # which takes no steps
+    lr = config.optimizer.lr * lr_factor(config.schedule, epoch, config.epochs)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+        group["base_lr"] = lr
+
+
+def base_lr(optimizer: torch.optim.Optimizer) -> float:
+    """The rate of what has no scale of its own."""
+    group = optimizer.param_groups[0]
+    return float(group.get("base_lr", group["lr"]))

@@ -31,8 +31,7 @@ CHOICES_SHARE = 0.4  # of the model's proposals, in a space that has choices: se
 MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
 MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
-MAX_DISTANCE = 0.36  # see `_nearness`, which takes so much from the logarithm of the gain:
-NEARNESS = 8.0
+MAX_DISTANCE, NEARNESS = 0.36, 8.0  # see `_nearness`, which takes so much from the logarithm of the gain
 DRAWS, FEW, MANY = 1500, 100, 300  # of what has to fit into the end of a budget
 COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a trial) to this power
 

@@ -69,14 +69,15 @@ class Work:
 
     def _passes(self, part: str, asked: Mapping[str, Any], kept: Collection[Kept]) -> float:
         """Forward passes of images in an epoch."""
+        num_train, most = self.known.num_train, asked["epoch_images"]
         if asked["freeze"] == "all":  # on features
             num_views = int(asked["views"] or 1)
             missing = [view for view in range(num_views) if view > 1 or _name(part, asked, view == 1) not in kept]
-            return float(len(missing) * self.known.num_train + (self.known.num_val if 0 in missing else 0))
-        return float(
-            self.known.num_train * (asked["repeat"] or 1) * (1 + BACKWARD.get(asked["freeze"], 2.0))
-            + self.known.num_val
-        )
+            learnt = min(num_train, most or num_train)
+            return float(len(missing) * learnt + (self.known.num_val if 0 in missing else 0))
+        seen = max(num_train * (asked["repeat"] or 1), asked["least_epoch_images"] or 0)
+        seen = min(seen, most or seen)
+        return float(seen * (1 + BACKWARD.get(asked["freeze"], 2.0)) + self.known.num_val)
 
     def _asked(self, rows: Rows) -> Iterator[dict[str, Any]]:
         """What each row says of the parameters that count."""
@@ -107,6 +108,8 @@ PATHS = {
     "fit_image": "fit_image",
     "views": "views",
     "repeat": "repeat",
+    "epoch_images": "epoch_images",
+    "least_epoch_images": "least_epoch_images",
 }
 
 
