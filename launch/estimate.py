@@ -64,14 +64,16 @@ class Estimate:
             said = [f"--budget {_short(budget_s)} buys {self._bought(budget_s)}" for budget_s in IN_GENERAL]
             return ["; ".join(said) + "."]
         parts = [f"--budget {_short(self.budget_s)} buys {self._bought(self.budget_s)}"]
-        more_s = next((budget_s for budget_s in ROUND if budget_s >= 3 * self.budget_s), None)
+        whole_s = self.costs[dearest].seconds
+        longer = [budget_s for budget_s in ROUND if budget_s >= 3 * self.budget_s]
+        more_s = next((budget_s for budget_s in longer if self.number(whole_s, budget_s) >= FEW), None)
         ways = []
         if more_s is not None:
-            ways.append((f"--budget {_short(more_s)}", self.number(self.costs[dearest].seconds, more_s)))
+            ways.append((f"--budget {_short(more_s)}", self.number(whole_s, more_s)))
         ways += self._smaller(self.costs[dearest], self.budget_s)
         parts += [f"{way} about {number:,}" for way, number in ways if number]
         said = ["; ".join(parts) + "."]
-        num = self.number(self.costs[dearest].seconds, self.budget_s)
+        num = self.number(whole_s, self.budget_s)
         if num < FEW:
             choice = " or ".join(way for way, _ in ways) or "a longer --budget"
             said.append(f"Fewer than {FEW} {_words(dearest, FEW)} leave little to choose from: consider {choice}.")

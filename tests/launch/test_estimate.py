@@ -43,6 +43,12 @@ def test_fewer_than_five_are_warned_of_with_a_way_out() -> None:
     )
 
 
+def test_no_budget_is_named_that_would_leave_as_little() -> None:
+    bought, warned = of(Cost(1000.0, 160, 0.8)).sentences()
+    assert bought.startswith("--budget 20m buys about 1 full training; --budget 2h about 7;")
+    assert "consider --budget 2h" in warned
+
+
 def test_regimes_are_counted_one_by_one() -> None:
     costs = {"finetune": Cost(120.0, 160, 0.8), "probe": Cost(10.0), "other": Cost(1000.0)}
     said = Estimate(costs, 1200.0, 0.0, 1).sentences()[0]
