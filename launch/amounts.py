@@ -6,7 +6,7 @@ A small set is never cut, nor one that its user has set the numbers for: --set e
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from analysis.words import duration
@@ -62,17 +62,17 @@ def amounts(num_train: int, num_val: int, seconds: float, found: Mapping[str, Sp
 
 
 def in_amounts(
-    search: Search, dataset: Dataset, budget_s: float, left_s: float, share: Share
+    search: Search, dataset: Dataset, budget_s: float, left_s: float, share_of: Callable[[], Share]
 ) -> tuple[Search, tuple[str, ...]]:
     """The search with `epoch_images` and `val_images` for its data and budget, and a sentence that says so.
 
-    search: for the data's task. budget_s, left_s: of the run, and what is left of it now. Takes a few seconds where the
-    set is large, as it measures this machine.
+    search: for the data's task. budget_s, left_s: of the run, and what is left of it now. share_of: what a trial
+    gets, asked where it matters. Takes a few seconds where the set is large, as it measures this machine.
     """
     num_train, num_val = len(dataset.indices("train")), len(dataset.indices("val"))
     if num_train + num_val <= MANY or (is_said(search) and search.val_images is not None):
         return search, ()
-    began = time.monotonic()
+    began, share = time.monotonic(), share_of()
     found = speeds(search, dataset, share)
     left_s -= time.monotonic() - began
     probes = {regime for regime, one in found.items() if dict(one.config).get("views") is not None}

@@ -116,7 +116,7 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
     if options.budget_s is not None and len(dataset.names) > MANY:
         with said_if_slow("measuring how fast trials are"):
             left_s = options.budget_s - (time.monotonic() - began)
-            search, said = in_amounts(search, dataset, options.budget_s, left_s, plan(*options.resources)[0])
+            search, said = in_amounts(search, dataset, options.budget_s, left_s, lambda: plan(*options.resources)[0])
             notes = (*notes, *said)
     if dataset.on_demand is not None:
         notes = (*notes, DECODED_ON_DEMAND)
