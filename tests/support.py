@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
@@ -19,6 +23,22 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+def command_in(folder: Path, *arguments: object) -> Outcome:
+    """Run the command line in this process, in `folder`, with a cache of its own there: for fixtures of many tests."""
+    from launch.cli import main
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setenv("VISIONSWEEP_CACHE_DIR", str(folder / "cache"))
+        patch.setattr(sys, "argv", ["visionsweep", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def make_photos(folder: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
