@@ -50,7 +50,8 @@ def search(work: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def start(*, epochs: int = 100_000, name: str = "s", command: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         (work / "long.py").write_text(LONG.replace("EPOCHS", str(epochs)))
-        arguments = ["run", "long.py", "--data", "photos", "--trials", "2", "--name", name, "--no-cache"]
+        arguments = ["run", "long.py", "--data", "photos", "--trials", "2", "--max-concurrent", "1"]
+        arguments += ["--name", name, "--no-cache"]
         with (work / "out.log").open("ab") as out:
             process = subprocess.Popen(
                 [*command, str(BIN / "visionsweep"), *arguments],
@@ -132,7 +133,7 @@ def test_nohup_and_a_reader_that_leaves_end_no_search(
 ) -> None:
     piped = ("sh", "-c", '"$@" | head -n 1; wait', "sh")
     with ignored(signal.SIGHUP):
-        running = search(epochs=40, command=piped)
+        running = search(epochs=20, command=piped)
     wait_until(lambda: len(lines(work / "runs" / "s" / "epochs.jsonl")) >= 2, running, 180)
     os.killpg(running.pid, signal.SIGHUP)
     running.wait(timeout=ENDS_WITHIN_S)
@@ -142,7 +143,7 @@ def test_nohup_and_a_reader_that_leaves_end_no_search(
     ended = [row["status"] for row in lines(work / "runs" / "s" / "trials.jsonl") if row["event"] == "ended"]
     assert ended == ["complete", "complete"]
     said = (work / "out.log").read_text()
-    assert said.startswith("photos: 48 images")
+    assert "photos: 48 images" in said  # after what a slow start says
     assert "Broken pipe" not in said
     assert "BrokenPipe" not in said
     wait_until(lambda: not processes_of(running.pid), seconds=30)
