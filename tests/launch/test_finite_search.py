@@ -29,7 +29,7 @@ def test_a_search_of_four_configurations_trains_four_times_and_says_why_it_ended
 ) -> None:
     own = tmp_path / "four.py"
     own.write_text(TINY)
-    ran = visionsweep("run", own, "--data", photos, "--trials", 9, "--name", "a")
+    ran = visionsweep("run", own, "--data", photos, "--trials", 9, "--name", "a", "--max-concurrent", 1)
     assert ran.code == 0, ran.err
     assert "The space has 4 configurations, and each is tried once: the search ends after them." in ran.out
     assert "[4/4] trial " in ran.out

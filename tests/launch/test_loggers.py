@@ -189,7 +189,8 @@ def test_a_real_search_tells_its_loggers(visionsweep: CLI, photos: Path, tmp_pat
         "    'model': {'backbone': 'test_resnet', 'weights': 'none'}, 'batch_size': 8,\n"
         "    'optimizer': {'name': 'adam', 'lr': Float(1e-3, 1e-2)}})\n"
     )
-    ran = visionsweep("run", "tiny.py", "--data", photos, "--trials", 2, "--name", "t", "--log", "tensorboard")
+    asked = ("--trials", 2, "--max-concurrent", 1, "--name", "t", "--log", "tensorboard")
+    ran = visionsweep("run", "tiny.py", "--data", photos, *asked)
     assert ran.code == 0, ran.err
     rows = json.loads(visionsweep("rank", "runs/t", "--json").out)
     for row in rows:

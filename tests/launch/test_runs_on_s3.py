@@ -49,6 +49,7 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     (tmp_path / "tiny.py").write_text(TINY.replace("EPOCHS", "2"))
     runs = f"s3://{bucket}/runs"
     asked = ("run", "tiny.py", "--data", data, "--runs-dir", runs, "--name", "a", "--trials", 3, "--keep-trials", 2)
+    asked += ("--max-concurrent", 1)
     ran = visionsweep(*asked)
     assert ran.code == 0, ran.err
     assert f"Run directory: {runs}/a  (" in ran.out

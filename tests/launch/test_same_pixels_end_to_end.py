@@ -41,7 +41,8 @@ def test_evaluate_says_of_every_trial_of_a_search_what_the_search_said(visionswe
         size = (60 + 7 * number, 150 - 2 * number, 3)
         Image.fromarray(rng.integers(0, 180 + 75 * (number % 2), size, dtype=np.uint8)).save(folder / f"{number}.png")
     (tmp_path / "tiny.py").write_text(TINY)
-    searched = visionsweep("run", "tiny.py", "--data", "photos", "--trials", 3, "--name", "two")
+    asked = ("--trials", 3, "--max-concurrent", 1, "--name", "two")
+    searched = visionsweep("run", "tiny.py", "--data", "photos", *asked)
     assert searched.code == 0, searched.err
     rows = json.loads(visionsweep("rank", "runs/two", "--json").out)
     complete = [row for row in rows if row["status"] == "complete"]
