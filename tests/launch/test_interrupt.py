@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import Outcome
+from support import Outcome, wait_until
 
 from analysis.load import load_run
 from analysis.trials import read_lines
@@ -55,7 +55,7 @@ def started(photos: Path, tmp_path: Path, ended_by: list[str]) -> Iterator[subpr
 
 
 def wait_for_epochs(path: Path, count: int, process: subprocess.Popen[str]) -> list[dict[str, object]]:
-    deadline = time.time() + 120
+    deadline = time.time() + 240
     while time.time() < deadline:
         assert process.poll() is None, process.communicate()[0]
         rows = read_lines(path)
@@ -63,53 +63,44 @@ def wait_for_epochs(path: Path, count: int, process: subprocess.Popen[str]) -> l
             return rows
         time.sleep(0.2)
     process.kill()
-    raise AssertionError("no epochs within two minutes")
+    raise AssertionError("no epochs within four minutes")
 
 
-def test_ctrl_c_ends_cleanly_prints_the_ranking_and_the_run_goes_on_later(
+def test_a_killed_worker_is_replaced_ctrl_c_prints_the_ranking_and_the_run_goes_on_later(
     started: subprocess.Popen[str], visionsweep: CLI, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "runs" / "slow"
-    wait_for_epochs(run_dir / "epochs.jsonl", 6, started)
+    victim = wait_for_epochs(run_dir / "epochs.jsonl", 6, started)[-1]
+    os.kill(int(str(victim["pid"])), signal.SIGKILL)
+
+    def epochs_of_another_process() -> list[object]:
+        rows = [row for row in read_lines(run_dir / "epochs.jsonl") if row["trial_id"] == victim["trial_id"]]
+        return [row["epoch"] for row in rows if row["pid"] != victim["pid"]]
+
+    wait_until(lambda: len(epochs_of_another_process()) >= 2, started, 240)
     started.send_signal(signal.SIGINT)
-    said = started.communicate(timeout=60)[0]
+    said = started.communicate(timeout=90)[0]
     assert started.returncode == 0, said
     assert "Traceback" not in said
     assert "visionsweep resume" in said
     trials = load_run(run_dir).trials
-    assert {trial.status for trial in trials} == {"interrupted"}
-    assert all(f"{trial.trial_id}" in said for trial in trials)
-    assert all((run_dir / "checkpoints" / trial.trial_id / "last.pt").exists() for trial in trials)
+    assert {trial.status for trial in trials} <= {"interrupted", "complete"}
+    interrupted = {trial.trial_id: len(trial.epochs) for trial in trials if trial.status == "interrupted"}
+    assert 0 < interrupted[str(victim["trial_id"])] < 40
+    assert all(trial.trial_id in said for trial in trials)
+    begun = [trial_id for trial_id, epochs in interrupted.items() if epochs]
+    assert all((run_dir / "checkpoints" / trial_id / "last.pt").exists() for trial_id in begun)
     assert not (run_dir / "stop").exists()
-    before = {trial.trial_id: len(trial.epochs) for trial in trials}
 
     assert visionsweep("resume", run_dir).code == 0
-    assert {trial.status for trial in load_run(run_dir).trials} == {"complete"}
-    after = {trial.trial_id: [row["epoch"] for row in trial.epochs] for trial in load_run(run_dir).trials}
-    for trial_id, epochs in before.items():
-        assert 0 < epochs < 40
-        assert after[trial_id] == list(range(1, 41)), "every epoch once, none left out"
-
-
-def test_a_killed_worker_is_replaced_and_its_trial_goes_on(started: subprocess.Popen[str], tmp_path: Path) -> None:
-    run_dir = tmp_path / "runs" / "slow"
-    rows = wait_for_epochs(run_dir / "epochs.jsonl", 4, started)
-    victim = rows[-1]
-    os.kill(int(str(victim["pid"])), signal.SIGKILL)
-    deadline = time.time() + 120
-    after: list[dict[str, object]] = []
-    while time.time() < deadline and len(after) < 2:
-        rows = [row for row in read_lines(run_dir / "epochs.jsonl") if row["trial_id"] == victim["trial_id"]]
-        after = [row for row in rows if row["pid"] != victim["pid"]]
-        time.sleep(0.5)
-    assert len(after) >= 2, "another process trains it"
-    numbers = [row["epoch"] for row in rows]
-    assert sorted(set(numbers)) == list(range(1, len(set(numbers)) + 1)), "no epoch is lost"
-    assert len(numbers) - len(set(numbers)) <= 1, "at most one is told again"
+    trials = load_run(run_dir).trials
+    assert [trial.trial_id for trial in trials] == ["0000", "0001", "0002"]
+    assert {trial.status for trial in trials} == {"complete"}
     assert not [row for row in read_lines(run_dir / "trials.jsonl") if row.get("status") == "failed"]
-    started.send_signal(signal.SIGINT)
-    started.communicate(timeout=60)
-    assert started.returncode == 0
+    for trial in trials:
+        assert [row["epoch"] for row in trial.epochs] == list(range(1, 41)), "every epoch, none left out"
+    told = [(row["trial_id"], row["epoch"]) for row in read_lines(run_dir / "epochs.jsonl")]
+    assert len(told) - len(set(told)) <= 1, "at most one, of the killed process, is told again"
 
 
 @pytest.mark.parametrize("ended_by", [["--budget", "75s"]])
