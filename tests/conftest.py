@@ -36,8 +36,9 @@ OWN_RAY = {
 }  # fmt: skip
 # The files that take over a minute, the longest first: two halves then end at about the same time.
 LONG = (
-    "test_search_end_to_end.py", "test_joining.py", "test_cluster.py", "test_kills.py", "test_packed_search.py",
-    "test_interrupt.py", "test_watch.py", "test_runs_on_s3.py", "test_cut_link.py",
+    "test_benchmarks_of_clusters.py", "test_joining.py", "test_cluster.py", "test_kills.py", "test_search_end_to_end.py",
+    "test_interrupt.py", "test_packed_search.py", "test_signals.py", "test_own_ray.py", "test_watch.py",
+    "test_benchmarks_with_ray.py", "test_runs_on_s3.py", "test_cut_link.py",
 )  # fmt: skip
 
 
