@@ -93,7 +93,7 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
         )
     by = yardstick(run, best_first[0].config, notes)
     estimates = []
-    for first, second in halves(data):
+    for first, second in halves(data.dataset.targets[data.dataset.indices("val")]):
         for choosing, judging in ((first, second), (second, first)):
             chosen_by, judged_by = members.of_images(choosing), members.of_images(judging)
             chosen = greedy(chosen_by, by.value, by.name, size)

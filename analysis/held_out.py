@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.data.loader import TrialData
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
 
 SPLITS = 5  # each gives two estimates: either half selects once
@@ -37,9 +36,11 @@ class HeldOut:
     estimates: int
 
 
-def halves(data: TrialData) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions among the validation images: two disjoint halves that show every class alike, drawn SPLITS times."""
-    targets = data.dataset.targets[data.dataset.indices("val")]
+def halves(targets: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Positions among images: two disjoint halves that show every class alike, drawn SPLITS times.
+
+    targets: of the images, as `Dataset` has them.
+    """
     found = []
     for seed in range(SPLITS):
         if targets.ndim == 2:  # tags, or how many pixels of each class

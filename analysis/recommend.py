@@ -16,28 +16,27 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from analysis.ensemble import Yardstick, described, named, yardstick
-from analysis.held_out import FEWEST_IMAGES, OutOfTime, Scores, halves, judge
+from analysis.bench import Bench
+from analysis.ensemble import Yardstick, named, yardstick
+from analysis.folded import folded, how_chosen, is_small
+from analysis.held_out import FEWEST_IMAGES, OutOfTime, halves
 from analysis.kept import Kept, alike, kept_models, side_by_side
 from analysis.kept_means import means_side_by_side
 from analysis.load import Run
 from analysis.rank import ranked
 from analysis.recommended import PREDICTIONS_FILE, RECOMMENDED_FILE, gain_of, kind_of
 from analysis.solved_again import solve_again
-from analysis.soup import Soup, cook
+from analysis.soup import cook
 from trainables.data.loader import TrialData
-from trainables.members import Members, greedy
+from trainables.members import Members
 from trainables.pixel_mean import MeanMembers
+from trainables.probe import UNSEEN
 from trainables.writing import write_whole
-
-SIZE = 10  # members of an ensemble, one that is taken twice counted twice
-PATIENCE = 2  # the second of a vote of three changes nothing, and the third does
 
 
 def recommend(
@@ -64,19 +63,20 @@ def recommend(
         return None
     kept = alike(data, kept, notes)
     best = ranked(run.trials, run.objectives)[0].trial_id
-    single = next((one for one in kept if one.trial_id == best), None)
-    if single is None or len(kept) < 2:
+    first = next((one for one in kept if one.trial_id == best), None)
+    if first is None or len(kept) < 2:
         return None
-    by = yardstick(run, single.config, notes)
+    by = yardstick(run, first.config, notes)
     try:
-        decided = side_by_side(data, kept, ask)
-        means = _means(run, data, kept, device, left_s) or decided
-        bench = _Bench(data, by, kept, decided, means, halves(data), ask)
         began = time.monotonic()
+        means = _means(run, data, kept, device, left_s)
+        bench = _bench(data, by, kept, means, notes, ask)
+        single = bench.alone() if is_small(data) else first
         ensemble = bench.ensemble()
     except OutOfTime:
         return None
     judging_s = time.monotonic() - began  # a soup's halves take less: there is less to choose from
+    notes += how_chosen(data, by.metric, bench.num_images, first, single)
     soup = bench.soup(cook(run, data, kept, device, lambda: left_s() - judging_s))
     told = {
         "metric": by.metric,
@@ -84,6 +84,7 @@ def recommend(
         "single": {**named(single, 1), "latency_ms": single.latency_ms},
         "ensemble": ensemble,
         "soup": None if soup is None else soup[0],
+        "chosen_on": bench.num_images,
         "notes": notes,
     }
     told["kind"] = kind_of({kind: gain_of(told, kind) for kind in ("ensemble", "soup")})
@@ -133,88 +134,33 @@ def _solved_again(
         return None
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """Where candidates are judged: `members` are the `kept` models' predictions, `pairs` the halves of the images.
-    together: the members as an ensemble combines them, or the first of these."""
+def _bench(
+    data: TrialData,
+    by: Yardstick,
+    kept: Sequence[Kept],
+    means: Members | None,
+    notes: list[str],
+    ask: Callable[[], None],
+) -> Bench:
+    """Where probes alone are kept, all images choose (see `folded.py`). Beside other models the validation images do,
+    and all images say which probes stand for the others: the best one, and those that are best together.
 
-    data: TrialData
-    by: Yardstick
-    kept: Sequence[Kept]
-    members: Members
-    together: Members
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]]
-    ask: Callable[[], None]
-
-    def ensemble(self) -> dict[str, Any] | None:
-        """The greedy choice of all images, as judged by halves of them; None where it is one model."""
-        chosen = self._greedy(self.together)
-        if len(set(chosen)) == 1:
-            return None
-        told = described(self.kept, self.together, chosen, self.by)
-        each = [self.kept[member].latency_ms for member in set(chosen)]
-        held_out = self._held_out(self.together, self.together, self._greedy)
-        return {**told, "latency_ms": _sum(each), "held_out": held_out}
-
-    def soup(self, soups: Sequence[Soup]) -> tuple[dict[str, Any], Soup] | None:
-        """The best of the soups, judged likewise; of equal ones that with more in it."""
-        if not soups:
-            return None
-        tasted = [replace(one.members[0], predictions=one.judged.predictions) for one in soups]
-        try:
-            members = side_by_side(self.data, tasted, self.ask)
-        except OutOfTime:
-            return None
-        best = max(soups, key=lambda one: (self.by.value(_plain(one.judged.metrics)), len(one.members)))
-        first = best.members[0]
-        told = {
-            "metric": self.by.metric,
-            "combine": "mean weights",
-            "threshold": first.config.threshold,
-            "members": [named(one, 1) for one in best.members],
-            "metrics": best.judged.metrics,
-            "latency_ms": first.latency_ms,
-            "held_out": self._held_out(self.members, members, lambda some: [self._best_of(some, range(len(some)))]),
-        }
-        return told, best
-
-    def _held_out(
-        self, singles: Members, candidates: Members, choose: Callable[[Members], list[int]]
-    ) -> dict[str, Any] | None:
-        """The gain of what `choose` makes of candidates on half of the images over the best of the singles there."""
-        there = range(len(singles))
-        competing = [number for number in there if self.kept[number].competes] or there
-
-        def scores(choosing: np.ndarray, judging: np.ndarray) -> Scores | None:
-            alone = self._best_of(singles.of_images(choosing), competing)
-            chosen = choose(candidates.of_images(choosing))
-            score = self.by.score(candidates.of_images(judging), chosen)
-            of_single = self.by.score(singles.of_images(judging), [alone])
-            return None if score is None or of_single is None else (score, of_single)
-
-        found = judge(self.pairs, scores, self.by.sign)
-        return None if found is None else asdict(found)
-
-    def _greedy(self, members: Members) -> list[int]:
-        return greedy(members, self._value, self.by.name, SIZE, PATIENCE)
-
-    def _best_of(self, members: Members, among: Sequence[int]) -> int:
-        """The first of the best."""
-        return max(among, key=lambda one: self._value(members.metrics(members.contribution(one), [one], self.by.name)))
-
-    def _value(self, metrics: dict[str, float]) -> float:
-        self.ask()
-        return self.by.value(metrics)
-
-
-def _plain(metrics: Mapping[str, float]) -> dict[str, float]:
-    """By their names without `val/`, as members call them."""
-    return {name.removeprefix("val/"): value for name, value in metrics.items()}
-
-
-def _sum(each: Sequence[float | None]) -> float | None:
-    known = [one for one in each if one is not None]
-    return sum(known) if len(known) == len(each) else None
+    means: of segmenters, as an ensemble combines them; None where it combines them as they are.
+    """
+    probes = [one for one in kept if UNSEEN in one.predictions]
+    whole = folded(data, probes, notes)
+    val_targets = data.dataset.targets[data.dataset.indices("val")]
+    if whole is not None:
+        shown = side_by_side(data, probes, ask)
+        pairs = halves(whole.targets)
+        bench = Bench(data, by, probes, whole.members, whole.members, shown, pairs, len(whole), ask)
+        if len(probes) == len(kept):
+            return bench
+        standing = bench.standing()
+        kept = [one for one in kept if one not in probes or one in standing]
+    members = side_by_side(data, kept, ask)
+    together = members if means is None else means
+    return Bench(data, by, kept, members, together, together, halves(val_targets), None, ask)
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

@@ -2,7 +2,9 @@
 
     metric, mode       by what it was decided
     kind               single, ensemble or soup: the one that is recommended
-    single             trial_id, epoch, value, latency_ms of the best trial
+    single             trial_id, epoch, value, latency_ms of the best model alone; where few images validate it need not
+                       be the best trial by its rank (see `recommend.py`)
+    chosen_on          of how many images halves chose and judged; null: the validation images alone
     ensemble, soup     null where there is none; else what an export takes of it (members, metrics, ...), and
                        held_out: its gain over the best alone on images that did not choose, with its standard error
                        latency_ms: to predict one image
@@ -22,6 +24,7 @@ from typing import Any
 
 from analysis.shapes import (
     ensemble_problem,
+    is_count,
     is_number,
     is_object,
     is_text,
@@ -91,7 +94,9 @@ def in_sentences(told: Mapping[str, Any]) -> list[str]:
             said[name] = f"{'an' if name == 'ensemble' else 'a'} {name} of {num} models, {gain}{_time(one)}"
     first, *others = [said[kind], *(words for name, words in said.items() if name != kind)]
     judged = any(gain_of(told, name) is not None for name in ("ensemble", "soup"))
-    how = f"Gains are over {alone}, ± their standard error, on halves of the validation split that did not choose."
+    num_images = told.get("chosen_on")
+    where = "the validation split" if num_images is None else f"these {num_images} images"
+    how = f"Gains are over {alone}, ± their standard error, on halves of {where} that did not choose."
     lines = [f"Recommended: {first}.", *(f"Instead: {words}." for words in others)]
     again = told.get("solved_again")
     if again is not None:
@@ -120,6 +125,8 @@ def _problem(told: Mapping[str, Any]) -> str | None:
         return "'kind', 'metric' or 'notes' is not what it must be"
     if not none_or(_is_again)(told.get("solved_again")):
         return "'solved_again' is not what it must be"
+    if not none_or(is_count)(told.get("chosen_on")):
+        return "'chosen_on' is no number of images"
     if told["kind"] != "single" and not is_object(told.get(told["kind"])):
         return f"'{told['kind']}' is missing"
     for kind in ("ensemble", "soup"):

@@ -65,7 +65,8 @@ def export_run(
                 what = f"the soup of {len(told['soup']['members'])} models"
             else:
                 again = heads is not None and trial is None and told is not None and told["kind"] == "single"
-                written = write_trial(run, folder, trial, named, heads if again else None)
+                alone = trial if told is None else told["single"]["trial_id"]
+                written = write_trial(run, folder, alone, named, heads if again else None)
                 graphs = hand_over_trial(run, written, folder, onnx=onnx, pt2=pt2, named=named)
                 epochs, note = written.epochs, written.note
                 said = f"epoch {epochs[0]}" if len(epochs) == 1 else f"mean of epochs {epochs}"

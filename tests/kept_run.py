@@ -20,6 +20,7 @@ from trainables.config_io import parse_config
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.models.build import build_model
+from trainables.probe import UNSEEN
 from trainables.tasks import LABEL_TASKS, score
 
 SMALL: dict[str, Any] = {
@@ -28,9 +29,14 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def truths(data: TrialData) -> np.ndarray:
-    """(N,) int of the validation images."""
-    return data.dataset.targets[data.dataset.indices("val")]
+PROBE: dict[str, Any] = {
+    **SMALL, "model": {**SMALL["model"], "freeze": "all"}, "views": 2, "optimizer": {"name": "lbfgs", "l2": 0.1},
+}  # fmt: skip
+
+
+def truths(data: TrialData, split: str = "val") -> np.ndarray:
+    """(N,) int of the images of a split."""
+    return data.dataset.targets[data.dataset.indices(split)]
 
 
 def opened(photos: Path) -> TrialData:
@@ -39,9 +45,16 @@ def opened(photos: Path) -> TrialData:
 
 
 def kept_run(
-    run_dir: Path, photos: Path, logits: Sequence[np.ndarray], configs: Sequence[dict[str, Any]] | None = None
+    run_dir: Path,
+    photos: Path,
+    logits: Sequence[np.ndarray],
+    configs: Sequence[dict[str, Any]] | None = None,
+    unseen: Sequence[np.ndarray | None] = (),
 ) -> TrialData:
-    """One complete trial of two classes for each (N, 1) float32 of logits; weights of its own for each."""
+    """One complete trial of two classes for each (N, 1) float32 of logits; weights of its own for each.
+
+    unseen: a probe's predictions of the training images (see `probe.SolvedEpoch`).
+    """
     data = opened(photos)
     space = {key: value for key, value in SMALL.items() if key not in ("task", "epochs")}
     search = Search(task="classification", space=space, epochs=1).for_task("binary")
@@ -60,7 +73,9 @@ def kept_run(
         for one in (file, kept):
             one.parent.mkdir(parents=True)
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, file)
-        np.savez(kept, metrics=np.array("{}"), logits=predicted)
+        folds = unseen[number] if number < len(unseen) else None
+        arrays = {"logits": predicted} | ({} if folds is None else {UNSEEN: folds})
+        np.savez(kept, metrics=np.array("{}"), **arrays)  # type: ignore[arg-type]
         records.proposed(trial_id, {}, values, "drawn")
         records.started(trial_id)
         records.epoch({"trial_id": trial_id, "epoch": 1, "metrics": metrics, "seconds": 1.0, "latency_ms": 2.0})

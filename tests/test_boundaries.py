@@ -46,9 +46,11 @@ ALLOWED = {
                 "run_source",
             ),  # what an exported model says, and how well
             *(
+                "bench",
                 "ensemble",
                 "kept",
                 "kept_means",
+                "folded",
                 "held_out",
                 "soup",
                 "soup_export",

@@ -50,7 +50,8 @@ class EpochResult:
     lr: the base rate at the epoch's end. latency_ms: of one image; parameters: weights of the model; peak_memory_mb: of
     this training so far, on the GPU or else of its process; gpu_seconds: of all epochs so far, times the share of the
     GPU that the training has (without a GPU, plain seconds).
-    predictions: of the validation split (see `evaluate.Evaluation`). state: live, valid until the next epoch.
+    predictions: of the validation split (see `evaluate.Evaluation`); of a probe on small data also `unseen`, of the
+    training split (see `probe.SolvedEpoch`). state: live, valid until the next epoch.
     last: nothing follows; `reason` says why if that came early. l2: the strength that a solved head was given.
     waited_s: of the seconds, those in which training waited for its batches to be read and augmented.
     """
@@ -122,6 +123,7 @@ def fit(
     transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
     latency: float | None = None
     l2: float | None = None
+    unseen: dict[str, np.ndarray] = {}
 
     while state.epoch < config.epochs:
         started, waited_s = time.perf_counter(), 0.0
@@ -132,7 +134,8 @@ def fit(
         seed = derived_seed(config.seed, state.epoch)
         seed_everything(seed)
         if frozen is not None and solved is not None and isinstance(labels, Tensor):
-            mean_loss, l2 = solve_epoch(solved, frozen, labels, train_loss, ask)
+            found = solve_epoch(solved, frozen, labels, train_loss, ask)
+            mean_loss, l2, unseen = found.loss, found.l2, found.kept(len(data.dataset.indices("val")))
         else:
             if frozen is not None and config.views is not None and isinstance(labels, Tensor):
                 train_batches = frozen.batches(labels, state.epoch, seed)
@@ -173,7 +176,7 @@ def fit(
             parameters=num_parameters(state.model),
             peak_memory_mb=peak_memory_mb(device),
             gpu_seconds=state.gpu_seconds,
-            predictions=judged.predictions,
+            predictions={**judged.predictions, **unseen},
             state=state,
             last=bool(early) or state.epoch == config.epochs,
             reason=early, l2=l2, waited_s=waited_s,

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from search_spaces.errors import Diverged
 from trainables.config_solved import Lbfgs
+from trainables.config_views import MIRRORED
 from trainables.features import FrozenBackbone
 from trainables.solved_head import solve_head
+
+UNSEEN = "unseen"  # the name of `SolvedEpoch.unseen` among a trial's predictions
+ENOUGH_TO_CHOOSE = 200  # validation images, from which on they alone choose among models (see docs/choosing.md)
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedEpoch:
+    """loss: the mean of what was learned from. l2: the strength it took.
+
+    unseen  (N, K) float32 logits of the images as the network is judged on them, each by the head of the folds that it
+            is not in; None where there are none (see `Solved`), or no view is the one that is judged
+    """
+
+    loss: float
+    l2: float
+    unseen: np.ndarray | None
+
+    def kept(self, num_val: int) -> dict[str, np.ndarray]:
+        """`unseen` by its name, where so few images validate that it helps to choose."""
+        return {UNSEEN: self.unseen} if self.unseen is not None and num_val < ENOUGH_TO_CHOOSE else {}
 
 
 def solve_epoch(
@@ -21,8 +44,8 @@ def solve_epoch(
     loss_of: Callable[[Tensor, Tensor], Tensor],
     ask: Callable[[], None],
     splits: Sequence[str] = ("train",),
-) -> tuple[float, float]:
-    """Solve the head of `frozen.model` on the features of all views, and return its mean loss and the l2 it took.
+) -> SolvedEpoch:
+    """Solve the head of `frozen.model` on the features of all views.
 
     labels   (N, K) float of the whole data set
     loss_of  the configuration's loss, of logits and targets (B, K)
@@ -43,4 +66,14 @@ def solve_epoch(
     solved.put_into(frozen.model.head)
     with torch.no_grad():
         logits = torch.addmm(solved.bias, features.float(), solved.weight.T)
-        return float(loss_of(logits, targets)), solved.l2
+        loss = float(loss_of(logits, targets))
+    return SolvedEpoch(loss, solved.l2, _of_judged_view(solved.unseen, frozen, splits))
+
+
+def _of_judged_view(unseen: Tensor | None, frozen: FrozenBackbone, splits: Sequence[str]) -> np.ndarray | None:
+    """Rows come split by split, and of each split view by view, the judged one first where nothing is drawn."""
+    num_views = frozen.config.views or 1
+    if unseen is None or num_views > MIRRORED or len(splits) > 1:
+        return None
+    num_images = len(unseen) // num_views
+    return unseen[:num_images].float().cpu().numpy()

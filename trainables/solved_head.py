@@ -32,11 +32,16 @@ LEAST_GAIN = 1e-3  # of the loss, for which a weaker one is looked at
 
 @dataclass(frozen=True)
 class Solved:
-    """weight (K, F) and bias (K,) float32 for features as they came; l2: the strength that they were solved with."""
+    """weight (K, F) and bias (K,) float32 for features as they came; l2: the strength that they were solved with.
+
+    unseen  (N, K) logits of each row by the head of the folds that it is not in, at the strength that did best of those
+            that were tried; None where nothing was cross-validated, or not all rows were
+    """
 
     weight: Tensor
     bias: Tensor
     l2: float
+    unseen: Tensor | None = None
 
     @torch.no_grad()
     def put_into(self, head: nn.Module) -> None:
@@ -73,16 +78,25 @@ def solve_head(
     scikit-learn's LogisticRegression solves the same with C = 1 / (l2 * N).
     """
     problem = HeadProblem.of(features, targets, loss_of, num_outputs, widths or [features.shape[1]], ask)
-    strength, start = (l2, problem.start(1)) if l2 is not None else _chosen(problem, groups, seed)
+    chosen = _Choice(l2, problem.start(1)) if l2 is not None else _chosen(problem, groups, seed)
     everything = torch.ones(1, len(targets), dtype=torch.bool, device=features.device)
-    unknowns = problem.solve(everything, strength, start, rough=False)
+    unknowns = problem.solve(everything, chosen.l2, chosen.start, rough=False)
     weight = problem.basis @ unknowns[:-1]  # (F, K), of the scaled features
     weight /= problem.scale[:, None]
     bias = unknowns[-1] - problem.mean @ weight
-    return Solved(weight.T.contiguous(), bias, strength)
+    return Solved(weight.T.contiguous(), bias, chosen.l2, chosen.unseen)
 
 
-def _chosen(problem: HeadProblem, groups: Tensor | None, seed: int) -> tuple[float, Tensor]:
+@dataclass(frozen=True)
+class _Choice:
+    """l2, a start (R + 1, K) for it, and `Solved.unseen`."""
+
+    l2: float
+    start: Tensor
+    unseen: Tensor | None = None
+
+
+def _chosen(problem: HeadProblem, groups: Tensor | None, seed: int) -> _Choice:
     """The strength whose heads have the lowest loss on the folds that they have not seen, and a start for it.
 
     Decades, from strong to weak and each from the last one's solution, until the loss rises; then half a decade to
@@ -96,16 +110,18 @@ def _chosen(problem: HeadProblem, groups: Tensor | None, seed: int) -> tuple[flo
     folds = folds[folds >= 0]
     used = torch.stack([folds != fold for fold in range(int(folds.max()) + 1)])  # (M, n)
     if len(used) < 2 or not len(problem.spread):  # one image, or all of them equal: nothing to choose by
-        return 1.0, problem.start(1)
+        return _Choice(1.0, problem.start(1))
 
     losses: dict[float, float] = {}
     solutions: dict[float, Tensor] = {}
+    unseen_by: dict[float, Tensor] = {}
 
     def try_out(exponent: float, start: Tensor) -> float:
         unknowns = asked.solve(used, 10**exponent, start, rough=True)
         logits = asked.logits(unknowns, len(used))  # (n, M, K)
         unseen = logits[torch.arange(len(folds), device=folds.device), folds]  # (n, K): of the head that did not see it
         losses[exponent], solutions[exponent] = float(asked.loss_of(unseen, asked.targets)), unknowns
+        unseen_by[exponent] = unseen
         return losses[exponent]
 
     start = asked.start(len(used))
@@ -125,7 +141,8 @@ def _chosen(problem: HeadProblem, groups: Tensor | None, seed: int) -> tuple[flo
     found = 10 ** _lowest(losses) * of_fold / num_rows
     best = min(losses, key=losses.__getitem__)
     mean = solutions[best].reshape(-1, len(used), problem.num_outputs).mean(1)  # (R + 1, K)
-    return min(max(found, SMALLEST), LARGEST), mean
+    unseen = unseen_by[best] if len(folds) == len(problem.targets) else None
+    return _Choice(min(max(found, SMALLEST), LARGEST), mean, unseen)
 
 
 def _lowest(losses: dict[float, float]) -> float:

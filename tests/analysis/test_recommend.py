@@ -51,7 +51,7 @@ def noisy(truth: np.ndarray, seed: int, noise: float) -> np.ndarray:
 def test_the_two_halves_share_no_image_and_leave_none_out(photos: Path) -> None:
     data = opened(photos)
     targets = truths(data)
-    for first, second in halves(data):
+    for first, second in halves(targets):
         assert sorted([*first, *second]) == list(range(len(targets)))
         assert abs(targets[first].mean() - targets[second].mean()) < 0.05
 

@@ -6,12 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from kept_run import SMALL, kept_run, opened, truths
+from kept_run import PROBE, SMALL, kept_run, opened, truths
 from safetensors.torch import load_file
 from support import Outcome, make_photos
 
@@ -32,9 +31,6 @@ from trainables.probe import solve_epoch
 from trainables.targets import what_to_learn
 
 CPU = torch.device("cpu")
-PROBE: dict[str, Any] = {
-    **SMALL, "model": {**SMALL["model"], "freeze": "all"}, "views": 2, "optimizer": {"name": "lbfgs", "l2": 0.1},
-}  # fmt: skip
 
 
 @pytest.fixture

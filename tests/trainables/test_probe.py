@@ -26,6 +26,7 @@ from trainables.models.backbones import check_backbone
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.models.lite import LITE_PACKAGES, has_package
 from trainables.models.weights import require_weights
+from trainables.probe import UNSEEN
 from trainables.solved_head import solve_head
 from trainables.targets import what_to_learn
 
@@ -62,6 +63,22 @@ def test_a_probe_learns_in_its_one_epoch_and_says_how_strongly_it_was_held(
     assert result.l2 is not None
     assert 1e-8 <= result.l2 <= 1e4
     assert 0 < result.metrics["train/loss"] < result.metrics["val/loss"]
+
+
+def test_where_few_images_validate_every_training_image_is_predicted_by_a_head_that_has_not_seen_it(
+    tiny: Tiny, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = loaded()
+    num = len(data.dataset.indices("train"))
+    for views in (1, 2):  # of an image and its mirror, the image counts
+        result = trained(probe(tiny, views=views), data)
+        unseen = result.predictions[UNSEEN]
+        assert unseen.shape == (num, 10)
+        right = (unseen.argmax(1) == data.dataset.targets[data.dataset.indices("train")]).mean()
+        assert abs(right - result.metrics["val/accuracy"]) < 0.25
+    assert UNSEEN not in trained(probe(tiny, l2=0.1), data).predictions  # without folds nobody is left out
+    monkeypatch.setattr(probe_module, "ENOUGH_TO_CHOOSE", len(data.dataset.indices("val")))
+    assert UNSEEN not in trained(probe(tiny), data).predictions
 
 
 def test_a_given_strength_is_taken_and_a_stronger_one_fits_less(tiny: Tiny, loaded: Loaded) -> None:

@@ -105,6 +105,24 @@ def test_the_same_seed_chooses_the_same_strength() -> None:
     assert torch.equal(one.weight, other.weight)
 
 
+def test_every_row_has_a_prediction_by_a_head_that_has_not_seen_it() -> None:
+    features, classes = features_of_classes(200, 60, 3)
+    targets = one_hot(classes, 3)
+    solved = solve_head(features, targets, F.cross_entropy, 3, l2=None, seed=0)
+    assert solved.unseen is not None
+    folds = spread_over_folds(targets, None, 5, 0, 10**9)
+    for fold in range(5):
+        out = folds == fold
+        without = solve_head(features[~out], targets[~out], F.cross_entropy, 3, l2=solved.l2 * 1.25, seed=0)
+        expected = logits(without, features[out])
+        error = (solved.unseen[out] - expected).square().mean() / expected.var()
+        with_it = (logits(solved, features[out]) - expected).square().mean() / expected.var()
+        assert error < with_it / 2  # not the head of all rows
+    own = float(F.cross_entropy(logits(solved, features), targets))
+    assert float(F.cross_entropy(solved.unseen, targets)) > 1.1 * own
+    assert solve_head(features, targets, F.cross_entropy, 3, l2=0.1, seed=0).unseen is None
+
+
 def test_views_of_an_image_share_a_fold_and_noise_is_not_learnt_by_heart() -> None:
     draws = torch.Generator().manual_seed(0)
     noise = torch.randn(60, 200, generator=draws)
