@@ -28,7 +28,8 @@ from launch.simulate_ray import RayMethod
 from search_spaces.classification import CPU, LITE
 from search_spaces.finite import drawn_as, identity
 from search_spaces.search import Search
-from trainables.models.flops import GFLOPS, counted, forward_gflops
+from trainables.models import flops
+from trainables.models.flops import counted, forward_gflops
 
 SEARCH = CPU.for_task("multiclass")
 GFLOPS = {LITE[0]: 0.77, LITE[1]: 1.0, LITE[2]: 1.28}
@@ -93,7 +94,7 @@ def test_two_probes_tell_what_a_fine_tuning_costs() -> None:
 
 
 def test_flops_are_counted_without_computing() -> None:
-    assert {name: round(counted(name), 4) for name in GFLOPS} == GFLOPS
+    assert {name: round(counted(name), 4) for name in flops.GFLOPS} == flops.GFLOPS
     assert counted("resnet18") == pytest.approx(3.627, rel=0.01)
     assert counted("alexnet") > 1.0  # torchvision's
     assert counted("vit_base_patch16_siglip_224.v2_webli") == pytest.approx(35.42, rel=0.01)  # has a learned query

@@ -34,7 +34,7 @@ class _Multiplications(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.number = 0
+        self.number: float = 0
 
     def __torch_function__(
         self,
@@ -67,4 +67,4 @@ def counted(name: str) -> float:
             create_backbone(name, SIDE_PX).module.eval()(torch.empty(1, 3, SIDE_PX, SIDE_PX))
     except (InputError, RuntimeError, NotImplementedError, AssertionError):  # another fixed size, or not for meta
         return 1.0
-    return max(2 * multiplications.number / 1e9, 1e-3)
+    return max(2e-9 * float(multiplications.number), 1e-3)
