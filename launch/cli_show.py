@@ -29,7 +29,7 @@ def spaces(
 ) -> None:
     """List the shipped searches, or describe one."""
     from launch.loading import load_search
-    from launch.show import print_search, print_searches
+    from launch.show_search import print_search, print_searches
 
     if name is None:
         print_searches(new_console())

@@ -16,7 +16,8 @@ from support import Outcome
 from analysis.load import Run
 from analysis.rank import ranking
 from analysis.trials import VERSION, Trial
-from launch.show import print_outcome, print_ranking, print_search
+from launch.show import print_outcome, print_ranking
+from launch.show_search import print_search
 from search_spaces import Branch, Float, Int, Pick, Search
 from search_spaces.grammar import walk
 from search_spaces.regimes import readable
@@ -75,7 +76,7 @@ def test_what_a_task_adds_is_described_in_the_regimes_that_take_it(console: Cons
     print_search("mine", Search(task="classification", space=regimes, space_by_task=by_task), console)
     rows = [re.split(r"\s{2,}", line.strip()) for line in console.export_text().splitlines()]
     assert [row for row in rows if row[-1].startswith("binary data")] == [
-        ["finetune: loss", "focal", "binary data, regime = finetune"],
+        ["finetune: loss", "focal", "binary data"],
         ["finetune: loss/focal/gamma", "0 to 3", "binary data, loss = focal"],
         ["threshold", "0.3, 0.5", "binary data"],
     ]
