@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from analysis.trials import Trials
 from launch.engine.fidelity_sampler import FidelitySampler
+from launch.engine.history import TRIAL_ID
 from launch.engine.tried import Tried
 from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.search import Search
@@ -84,7 +85,7 @@ class Proposals:
                     problem = error
                 else:
                     if self.fits(trial.params):
-                        trial.set_user_attr("trial_id", f"{number:04d}")
+                        trial.set_user_attr(TRIAL_ID, f"{number:04d}")
                         self.tried.add(config)
                         return trial, config
                     too_long = True

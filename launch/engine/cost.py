@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from launch.engine.history import EPOCH_SECONDS, Vector
+from launch.engine.history import EPOCH_SECONDS, TRIAL_ID, Vector
 from launch.engine.lengths import Lengths
 from launch.engine.vectors import Rows, Vectors
 from launch.engine.work import Kept, Work
@@ -107,8 +107,16 @@ class TrialCosts:
         assert self.model is not None
         log_seconds = self.model.log_seconds(self.vectors.features(rows)[0])
         if self.work is not None:
-            log_seconds = log_seconds + np.log(self.work.of(rows, self.kept) + self.floor)
+            kept = self.kept | self._being_kept(trials)
+            log_seconds = log_seconds + np.log(self.work.of(rows, kept) + self.floor)
         return np.exp(log_seconds)
+
+    def _being_kept(self, trials: Sequence[FrozenTrial]) -> set[Kept]:
+        """Features that trials compute right now: whoever needs them too waits for them, and computes none."""
+        assert self.work is not None
+        begun = (trial for trial in trials if trial.state == TrialState.RUNNING and TRIAL_ID in trial.user_attrs)
+        running = [self.vectors.encode(trial.params) for trial in begun if EPOCH_SECONDS not in trial.user_attrs]
+        return set().union(*(self.work.keeps(row) for row in running))
 
     def _fit(self, timed: Sequence[FrozenTrial]) -> None:
         rows = np.array([self.vectors.encode(trial.params) for trial in timed])

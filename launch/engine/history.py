@@ -22,6 +22,7 @@ Vector: TypeAlias = NDArray[np.float64]
 # User attributes of a study's trials.
 INFEASIBLE = "infeasible"  # it diverged or ran out of memory: the worst that can be, and no value says so
 EPOCH_SECONDS = "epoch_seconds"  # what an epoch took, the median so far
+TRIAL_ID = "trial_id"  # of the run's; a proposal that was drawn anew has none
 OUTCOME = "outcome:"  # in front of an epoch: what it gave in each of several objectives, as measured
 
 

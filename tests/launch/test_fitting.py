@@ -16,7 +16,7 @@ import pytest
 from benchmarks.ours import Recorder
 from launch.engine.cost import TrialCosts
 from launch.engine.fitting import Fitting
-from launch.engine.history import EPOCH_SECONDS
+from launch.engine.history import EPOCH_SECONDS, TRIAL_ID
 from launch.engine.lengths import Lengths
 from launch.engine.vectors import Vectors
 from launch.engine.work import Known, Work
@@ -91,6 +91,24 @@ def test_two_probes_tell_what_a_fine_tuning_costs() -> None:
     found = {known: cost.seconds(finetune(LITE[2]), study.get_trials()) for known, cost in costs.items()}
     assert found[True] == pytest.approx(truth, rel=0.35)
     assert (found[False] or math.inf) < 0.4 * truth
+
+
+def test_features_that_a_running_trial_computes_are_not_paid_again() -> None:
+    study, cost, photos = optuna.create_study(), Fitting(SEARCH, KNOWN).cost, Photos(0)
+    for params in (probe(LITE[0]), probe(LITE[1]), probe(LITE[2])):
+        study.enqueue_trial(params)
+        trial = study.ask()
+        config = SEARCH.draw(trial)
+        if params != probe(LITE[2]):
+            trial.set_user_attr(EPOCH_SECONDS, photos.seconds_per_epoch(config))
+            study.tell(trial, 0.5)
+    joined = probe("+".join(LITE))
+    not_yet = cost.seconds(joined, study.get_trials())  # drawn, and perhaps drawn anew
+    trial.set_user_attr(TRIAL_ID, "0002")
+    running = cost.seconds(joined, study.get_trials())
+    assert not_yet is not None
+    assert running is not None
+    assert running < 0.25 * not_yet
 
 
 def test_flops_are_counted_without_computing() -> None:
