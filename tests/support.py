@@ -74,3 +74,19 @@ def moved(run_dir: Path) -> bool:
     for row in lines(run_dir / "epochs.jsonl"):
         pids.setdefault(row["trial_id"], set()).add(row["pid"])
     return any(len(found) > 1 for found in pids.values())
+
+
+def make_sides(folder: Path, noise: int, brighter: int) -> Path:
+    """Forty scenes with masks: noise below a grey value, and to the left or to the right a place that is brighter."""
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        image, mask = rng.integers(0, noise, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
+        place = np.s_[8:24, 4:14] if number % 2 else np.s_[8:24, 18:28]
+        image[place] += brighter
+        mask[place] = 1 + number % 2
+        mask[:3, :3] = 255
+        for room, array in (("images", image), ("masks", mask)):
+            (folder / room).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(folder / room / f"{number:02d}.png")
+    (folder / "classes.txt").write_text("background\nleft\nright\n")
+    return folder

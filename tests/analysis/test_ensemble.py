@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from support import Outcome, make_photos
+from support import Outcome, make_photos, make_sides
 from trained_run import trained_run
 
 from analysis.ensemble import choose_ensemble
@@ -164,17 +163,7 @@ def test_what_cannot_be_chosen_or_exported_is_refused_in_a_sentence(visionsweep:
 
 
 def test_segmenters_vote_and_predict_by_the_vote_that_was_judged(visionsweep: CLI, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for number in range(40):
-        image, mask = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
-        place = np.s_[8:24, 4:14] if number % 2 else np.s_[8:24, 18:28]
-        image[place] += 150
-        mask[place] = 1 + number % 2
-        mask[:3, :3] = 255
-        for folder, array in (("images", image), ("masks", mask)):
-            (tmp_path / "scenes" / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(tmp_path / "scenes" / folder / f"{number:02d}.png")
-    (tmp_path / "scenes" / "classes.txt").write_text("background\nleft\nright\n")
+    make_sides(tmp_path / "scenes", noise=60, brighter=150)
     config = {
         **SMALL, "task": "segmentation", "image_size": 32, "keep_best": 2,
         "model": {"architecture": {"name": "unet", "channels": 16}, "backbone": "test_resnet", "weights": "none"},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import Outcome
+from support import Outcome, make_sides
 from trained_run import trained_run
 
 from analysis.ensemble import described, yardstick
@@ -41,17 +41,7 @@ OTHER = {**SEGMENTER, "image_size": 24, "seed": 1, "model": {**SEGMENTER["model"
 @pytest.fixture
 def found(tmp_path: Path) -> tuple[Run, TrialData]:
     """Two trials of other sizes and backbones, on forty scenes: bright to the left or to the right."""
-    rng = np.random.default_rng(0)
-    for number in range(40):
-        image, mask = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
-        place = np.s_[8:24, 4:14] if number % 2 else np.s_[8:24, 18:28]
-        image[place] += 60
-        mask[place] = 1 + number % 2
-        mask[:3, :3] = 255
-        for folder, array in (("images", image), ("masks", mask)):
-            (tmp_path / "scenes" / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(tmp_path / "scenes" / folder / f"{number:02d}.png")
-    (tmp_path / "scenes" / "classes.txt").write_text("background\nleft\nright\n")
+    make_sides(tmp_path / "scenes", noise=120, brighter=60)
     space = {key: value for key, value in SEGMENTER.items() if key not in ("task", "epochs")}
     search = Search(task="segmentation", space=space, epochs=2)
     data = trained_run(tmp_path / "runs" / "s", search, str(tmp_path / "scenes"), [SEGMENTER, OTHER])
