@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.paths import lowest, possible_values
-from search_spaces.regimes import regimes_of, wholes
+from search_spaces.regimes import by_regime
 from search_spaces.search import Search
 
 FEW = 5  # trainings: a search that has fewer hardly chooses
@@ -95,8 +95,8 @@ class Estimate:
 
 def usual_epochs(search: Search) -> dict[str, float]:
     """The length of a regime's trainings in the middle of its choices, by the regime's name."""
-    names, found = list(regimes_of(search.full_space)) or [""], {}
-    for name, space in zip(names, wholes(search.full_space), strict=True):
+    found = {}
+    for name, space in by_regime(search.full_space).items():
         choices = sorted(value for value in possible_values(space, "epochs") if isinstance(value, int))
         found[name] = float(choices[len(choices) // 2] if choices else lowest(space, "epochs") or search.epochs)
     return found

@@ -16,7 +16,7 @@ from launch.machines.cluster import Share
 from search_spaces.errors import Contradiction, InputError
 from search_spaces.grammar import REGIME
 from search_spaces.paths import lowest
-from search_spaces.regimes import regimes_of, wholes
+from search_spaces.regimes import by_regime
 from search_spaces.search import Search
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
@@ -83,7 +83,7 @@ def _speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[
     if dataset.copy is not None:
         bring_again(dataset.copy)
     found = {}
-    for space, name in zip(wholes(search.full_space), regimes_of(search.full_space) or [""], strict=True):
+    for name, space in by_regime(search.full_space).items():
         drawn = usual(search, name)
         shortest = int(lowest(space, "epochs") or search.epochs)
         try:

@@ -32,9 +32,14 @@ def regimes_of(space: Space) -> Mapping[str, Space]:
     return node.arms if isinstance(node, Branch) else {}
 
 
+def by_regime(space: Space) -> dict[str, dict[str, Any]]:
+    """The space of each regime, complete, by its name; of a space without regimes the space itself, as ""."""
+    return {name: _with_arms(space, {name: arm}) for name, arm in regimes_of(space).items()} or {"": dict(space)}
+
+
 def wholes(space: Space) -> list[dict[str, Any]]:
-    """The space of each regime, complete; of a space without regimes the space itself."""
-    return [_with_arms(space, {name: arm}) for name, arm in regimes_of(space).items()] or [dict(space)]
+    """The spaces of `by_regime` alone."""
+    return list(by_regime(space).values())
 
 
 def settled(space: Space | Branch) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from launch.engine.history import Vector
 from launch.engine.lengths import Lengths
 from launch.engine.vectors import Rows
 from search_spaces.grammar import REGIME, Space
-from search_spaces.regimes import regimes_of
+from search_spaces.regimes import by_regime
 
 # Of a training step's time beside its forward pass, as the trained part of a backbone goes from all of it to its last
 # stage: a backward pass costs twice a forward one, and the early stages, with the largest maps, are dear.
@@ -94,10 +94,12 @@ class Work:
     def _places(self) -> list[tuple[dict[str, Any], dict[str, int]]]:
         """Of each regime: what its space says in plain words, and the columns of what it leaves open."""
         found, column = [], self.lengths.vectors.column
-        for regime, arm in list(regimes_of(self.space).items()) or [("", self.space)]:
-            names = {name: f"{REGIME}/{regime}/{path}" if regime else path for name, path in PATHS.items()}
-            nodes = {name: _node(arm, path) for name, path in PATHS.items()}
-            found.append((nodes, {name: column[where] for name, where in names.items() if where in column}))
+        for regime, whole in by_regime(self.space).items():
+            nodes = {name: _node(whole, path) for name, path in PATHS.items()}
+            # A regime's own, or one that stands beside the regimes and belongs to all of them.
+            places = {name: (f"{REGIME}/{regime}/{path}", path) for name, path in PATHS.items()}
+            columns = {name: column[where] for name, both in places.items() for where in both if where in column}
+            found.append((nodes, columns))
         return found
 
 

@@ -25,6 +25,7 @@ from launch.records import Records
 from launch.searcher import StudySearcher
 from launch.simulate import Clock, Simulation, simulate
 from launch.simulate_ray import RayMethod
+from search_spaces import Branch, Pick
 from search_spaces.classification import CPU, LITE
 from search_spaces.finite import drawn_as, identity
 from search_spaces.search import Search
@@ -66,6 +67,16 @@ def test_work_is_passes_times_the_backbone_and_the_area(work: Work) -> None:
     assert of(work, probe(LITE[0], views=2)) == pytest.approx((300 + 240) * 0.77)
     assert of(work, finetune(LITE[0])) == pytest.approx((3 * 240 + 60) * 0.77)
     assert of(work, finetune(LITE[0], freeze="stage3")) < of(work, finetune(LITE[0], freeze="stage1"))
+
+
+def test_what_stands_beside_the_regimes_counts_in_all_of_them() -> None:
+    parts = {name: {"model": {"backbone": LITE[0], "freeze": freeze}} for name, freeze in (("a", "all"), ("b", "none"))}
+    space = {"regime": Branch(parts), "image_size": Pick(112, 224)}
+    beside = Work(space, Lengths(space, Vectors(space), 4), KNOWN)
+    for regime, passes in (("a", 300), ("b", 3 * 240 + 60)):
+        large, small = (of(beside, {"regime": regime, "image_size": size}) for size in (224, 112))
+        assert large == pytest.approx(passes * 0.77)
+        assert small == pytest.approx(large / 4)
 
 
 def test_features_that_are_kept_are_no_work(work: Work) -> None:
