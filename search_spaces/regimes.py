@@ -69,9 +69,9 @@ def added(space: Space, part: Space) -> dict[str, Any]:
     """`space` with what one task adds laid over it. A regime that names a key itself keeps what it says: `None` leaves
     it to the schema."""
     arms = regimes_of(space)
-    own = {key for key in part if any(key in arm for arm in arms.values())}
+    own = {key: node for key, node in part.items() if any(key in arm for arm in arms.values())}
     beside = laid_over(space, {key: node for key, node in part.items() if key not in own})
-    return settled({**beside, **{key: part[key] for key in own}})
+    return settled({**beside, **own})
 
 
 def without_regimes(space: Space, names: Collection[str]) -> dict[str, Any]:
