@@ -22,7 +22,7 @@ from search_spaces.errors import RunError
 
 # The same space and the same time for both. Stock is Optuna's TPE and Ray's ASHA as they come.
 ARMS: dict[str, list[str]] = {"ours": [], "stock": ["--sampler", "stock", "--pruner", "stock"]}
-KEPT = ("search.json", "trials.jsonl", "epochs.jsonl")  # of a run that was judged: what it tried, and when
+KEPT = ("search.json", "trials.jsonl", "epochs.jsonl", "recommended.json")  # of a run that was judged
 CHUNK = 16  # photos
 
 
