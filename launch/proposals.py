@@ -16,6 +16,7 @@ from launch.engine.tried import Tried
 from search_spaces.errors import ConfigError, Contradiction
 from search_spaces.search import Search
 
+GIVEN = "warm_start"  # an attribute of the study's trials that the search itself gave
 MAX_ATTEMPTS = 100  # at a proposal whose parts do not contradict each other
 MAX_REPEATS = 4  # proposals that were tried before; then one of those that were not is drawn
 MAX_UNTRIED = 100  # draws among them for one that fits into the budget
@@ -45,6 +46,7 @@ class Proposals:
         self.tried = Tried(search, trials, valid)
         self.may_repeat = search.pruner == "pbt"  # whose copies go on from another trial's weights
         self.nothing_left: str | None = None
+        self.waiting: list[dict[str, Any]] = []  # warm starts that did not fit when their turn came
 
     def ask(self, number: int) -> Asked | None:
         """Return trial `number` and its configuration; None where nothing fits any more, or nothing is left.
@@ -73,6 +75,7 @@ class Proposals:
                 if chosen is None:
                     break
                 self.study.enqueue_trial(chosen)
+            self._enqueue_what_fits_now()
             trial = self.study.ask()
             config = self.search.draw(trial)
             again = again and trial.params == chosen  # a warm start may stand before it in the queue
@@ -89,12 +92,21 @@ class Proposals:
                         self.tried.add(config)
                         return trial, config
                     too_long = True
+                    if GIVEN in trial.user_attrs:
+                        self.waiting.append(trial.params)
             self.study.tell(trial, state=TrialState.FAIL)
             if too_long and isinstance(self.study.sampler, FidelitySampler) and self.study.sampler.nothing_fits:
                 return None  # a hundred attempts would take seconds of what is left
         if problem is None or too_long:
             return None
         raise ConfigError(f"a hundred configurations in a row were not valid; the last one: {problem}")
+
+    def _enqueue_what_fits_now(self) -> None:
+        """Propose a warm start after all, where it has become cheaper: another trial has kept its features, or taught
+        that such trials take less time than was expected."""
+        for params in [params for params in self.waiting if self.fits(params)]:
+            self.waiting.remove(params)
+            self.study.enqueue_trial(params, user_attrs={GIVEN: True})
 
     def _untried(self, chance: random.Random) -> dict[str, Any] | None:
         """Flat parameters that were never proposed, and that fit, if any of MAX_UNTRIED draws do; None for none."""

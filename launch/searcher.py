@@ -28,7 +28,7 @@ from launch.engine.vectors import Rows
 from launch.engine.work import Known
 from launch.machines.packing import Packer
 from launch.population import Copied, mutated
-from launch.proposals import Proposals
+from launch.proposals import GIVEN, Proposals
 from launch.records import Records
 from launch.replay import (
     DIRECTIONS,
@@ -44,7 +44,6 @@ from trainables.config_io import parse_config
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the user's table
 
-GIVEN = "warm_start"  # an attribute of the study's trials that the search itself gave
 MAX_FAILURES = 10  # in a row from the start; the search ends there
 
 
@@ -94,8 +93,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._retell()
         valid = valid or (lambda config: parse_config(config, "a configuration drawn from the search"))
         self.proposals = Proposals(self.study, search, records.trials, seed, valid, self._fits)
-        for config in search.warm_start[len(records.trials) :]:
-            self.study.enqueue_trial(search.encode(config), user_attrs={GIVEN: True})
+        for params in map(search.encode, search.warm_start):
+            if not any(params.items() <= trial.params.items() for trial in records.trials.values()):
+                self.study.enqueue_trial(params, user_attrs={GIVEN: True})
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial for Ray, as `VisionTrainable` takes it."""

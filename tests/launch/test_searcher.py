@@ -99,6 +99,42 @@ def test_warm_starts_come_first_and_are_filled_up_by_the_sampler(tmp_path: Path)
     assert (first["origin"], second["origin"]) == ("warm_start", "sampler")
 
 
+def sgd(lr: float) -> dict[str, Any]:
+    return {"model": {"backbone": "test_resnet"}, "optimizer": {"name": "sgd", "lr": lr}, "batch_size": 16}
+
+
+def test_a_warm_start_that_does_not_fit_when_its_turn_comes_is_tried_when_it_does(tmp_path: Path) -> None:
+    search = Search(**{**SEARCH.__dict__, "warm_start": (sgd(0.1), sgd(0.01), sgd(0.03))})
+    searcher = make(tmp_path, search=search)
+    too_long = {0.01}
+    searcher.proposals.fits = lambda params: params.get("optimizer/sgd/lr") not in too_long
+
+    def next_one(ray_id: str) -> tuple[float | None, str]:
+        proposal = searcher.suggest(ray_id)
+        assert isinstance(proposal, dict)
+        return proposal["config"]["optimizer"]["lr"], proposal["origin"]
+
+    assert [next_one("a"), next_one("b")] == [(0.1, "warm_start"), (0.03, "warm_start")]
+    assert next_one("c")[1] == "sampler"
+    too_long.clear()
+    assert next_one("d") == (0.01, "warm_start")
+    assert next_one("e")[1] == "sampler"
+
+
+def test_a_resumed_run_tries_the_warm_starts_that_it_has_not(tmp_path: Path) -> None:
+    search = Search(**{**SEARCH.__dict__, "warm_start": (sgd(0.1), sgd(0.01))})
+    searcher = make(tmp_path, search=search)
+    searcher.proposals.fits = lambda params: params.get("optimizer/sgd/lr") != 0.01
+    for ray_id in ("a", "b", "c"):
+        assert isinstance(searcher.suggest(ray_id), dict)
+        searcher.on_trial_complete(ray_id, result(4, 0.5, "complete"))
+        searcher.records.ended(f"{ord(ray_id) - ord('a'):04d}", "complete", "")
+    records, _ = Records.open(searcher.records.run_dir)
+    resumed = make(tmp_path, search=search, records=records).suggest("d")
+    assert isinstance(resumed, dict)
+    assert (resumed["config"]["optimizer"]["lr"], resumed["origin"]) == (0.01, "warm_start")
+
+
 def test_the_same_seed_proposes_the_same(tmp_path: Path) -> None:
     def proposals(name: str, seed: int) -> list[Any]:
         searcher, configs = make(tmp_path, name, seed=seed), []
