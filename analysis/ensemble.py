@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.export_folder import ENSEMBLE_FILE
 from analysis.held_out import FEWEST_IMAGES, halves
 from analysis.kept import Kept, alike, kept_models, side_by_side
 from analysis.load import Run
@@ -26,8 +27,6 @@ from trainables.data.loader import TrialData
 from trainables.files import read_object
 from trainables.members import Members, PixelMembers, greedy, threshold_of, together
 from trainables.writing import write_whole
-
-ENSEMBLE_FILE = "ensemble.json"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.card import Facts
-from analysis.ensemble import ENSEMBLE_FILE
 from analysis.ensemble_card import NO_INTERVALS, ensemble_card
 from analysis.export import MEMBERS, write_export
+from analysis.export_folder import ENSEMBLE_FILE
 from analysis.handover import own_version, requirements
 from analysis.kept import weights_of
 from analysis.load import Run

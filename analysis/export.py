@@ -30,9 +30,8 @@ from analysis.rank import ranked
 from analysis.run_source import source_of
 from analysis.shapes import value_at
 from analysis.solved_again import Heads
-from analysis.trials import Trial
+from analysis.trials import Trial, no_such_trial
 from search_spaces.errors import InputError, RunError
-from search_spaces.names import did_you_mean
 from trainables.checkpoint import TrialFiles
 from trainables.config import TrialConfig
 from trainables.config_io import dump_config, parse_config
@@ -149,14 +148,6 @@ def write_export(
     (folder / "data.json").write_text(json.dumps(data, indent=1, default=str) + "\n")
 
 
-def weight_files(export_dir: Path) -> list[Path]:
-    """The files of weights of an export, the best epoch's first."""
-    alone = export_dir / "model.safetensors"
-    numbers = {path.stem.removeprefix("model-"): path for path in export_dir.glob("model-*.safetensors")}
-    several = [numbers[number] for number in sorted(filter(str.isdecimal, numbers), key=int)]
-    return [alone] if alone.is_file() else several
-
-
 def find_trial(run: Run, trial_id: str | None) -> Trial:
     """The named trial, or the best. Raises RunError where there is none."""
     if not run.trials:
@@ -167,6 +158,4 @@ def find_trial(run: Run, trial_id: str | None) -> Trial:
     for trial in run.trials:
         if trial.trial_id == wanted:
             return trial
-    raise RunError(
-        f"{run.run_dir}: has no trial '{trial_id}'. {did_you_mean(wanted, [t.trial_id for t in run.trials])}"
-    )
+    raise no_such_trial(run.run_dir, trial_id, [trial.trial_id for trial in run.trials])

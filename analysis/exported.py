@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.ensemble import ENSEMBLE_FILE
-from analysis.export import MEMBERS, weight_files
+from analysis.export import MEMBERS
+from analysis.export_folder import ENSEMBLE_FILE, require_export, weight_files
 from analysis.manifest import check_files, read_manifest
 from analysis.shapes import ensemble_problem, is_text
 from search_spaces.errors import RunError
@@ -165,13 +165,8 @@ def load_export(export_dir: Path, device: torch.device | None = None, *, flips: 
 
 
 def _loaded(export_dir: Path, device: torch.device | None, flips: bool) -> Exported:
+    require_export(export_dir)
     weights, several = weight_files(export_dir), (export_dir / ENSEMBLE_FILE).is_file()
-    missing = [name for name in ("config.yaml", "classes.txt") if not (export_dir / name).is_file()]
-    missing += [] if weights or several else ["model.safetensors"]
-    if missing:
-        raise RunError(
-            f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN --out DIR` writes one."
-        )
     check_files(export_dir, [export_dir / "config.yaml", export_dir / "classes.txt", *weights])
     config = load_config(export_dir / "config.yaml")
     classes = _classes(export_dir / "classes.txt")

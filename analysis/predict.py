@@ -17,6 +17,7 @@ from analysis.masks import MaskWriter
 from search_spaces.errors import DataError, RunError
 from trainables.data.endings import is_left_out, left_out_notes
 from trainables.data.reading import IMAGE_SUFFIXES, read_image
+from trainables.data.there import no_such_image
 from trainables.data.view import Pixels, check_aspect
 from trainables.data.walk import Walk
 
@@ -145,7 +146,7 @@ def _expand(images: Sequence[Path], note: Callable[[str], None]) -> Iterator[Pat
             nothing = f"{path}: no image matches this pattern."
             move = "Name image files or folders of them."
         else:
-            raise DataError(f"{path}: no such image. Name image files or folders of them.")
+            raise no_such_image(str(path))
         if not found:
             raise DataError(" ".join([nothing, *(notes or [move])]))
         for sentence in notes:

@@ -179,12 +179,23 @@ def _can_be_entered(run_dir: Path) -> bool:
     return True
 
 
+def no_such_trial(run_dir: Path, trial_id: str, known: Sequence[str]) -> RunError:
+    """An error that says which trials there are, and which of them keep weights."""
+    kept = sorted(path.parent.name for path in run_dir.glob("checkpoints/*/*.safetensors"))
+    which = f"It has {known[0]} to {known[-1]}" if len(known) > 1 else f"It has {known[0]} alone" if known else "None"
+    with_weights = f"; with weights: {', '.join(dict.fromkeys(kept))}" if kept else ""
+    return RunError(f"{run_dir}: has no trial '{trial_id}'. {which}{with_weights}.")
+
+
 def _nearest_run(run_dir: Path) -> str:
     inside = run_dir.parent / "runs"  # where runs are put, and `rank NAME` forgot
     if os.path.isfile(inside / run_dir.name / "search.json"):
         return f"Did you mean '{inside / run_dir.name}'?"
     beside = sorted(other.parent.name for other in run_dir.parent.glob("*/search.json"))
-    return did_you_mean(run_dir.name, beside) if beside else "`visionsweep run` makes one."
+    nearest = did_you_mean(run_dir.name, beside)
+    if nearest.startswith("Did") and run_dir.parent != Path():  # the whole path, to be pasted
+        nearest = nearest.replace("'", f"'{run_dir.parent}/", 1)
+    return nearest if beside else "`visionsweep run` makes one."
 
 
 def read_trials(run_dir: Path) -> Trials:

@@ -35,8 +35,8 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis.ensemble import ENSEMBLE_FILE
 from analysis.export import MEMBERS, export_trial
+from analysis.export_folder import ENSEMBLE_FILE
 from analysis.exported import load_export
 from analysis.load import load_run
 from analysis.manifest import MANIFEST, write_manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -23,8 +24,12 @@ from launch.options import (
 def evaluate(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
     data: Annotated[
-        str, typer.Option("--data", help="Folder of classes or of masks, CSV, torchvision:NAME or digits.")
-    ],
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--data",
+            help="Folder of classes or of masks, CSV, torchvision:NAME or digits; default: what the model learned on.",
+        ),
+    ] = None,
     split: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -40,6 +45,17 @@ def evaluate(
     label_separator: LabelSeparator = None,
 ) -> None:
     """Judge an exported model on labelled data, with 95% intervals."""
+    from launch.first_look import look_at_export
+
+    look_at_export(export_dir)
+    from analysis.export_folder import data_of_export
+    from trainables.data.there import require_there
+
+    console = new_console()
+    if data is None:
+        data = data_of_export(export_dir)
+        print(f"Judged on the data that the model was trained on: {data}", file=sys.stderr)
+    require_there(data)
     from dataclasses import asdict
 
     from analysis.evaluate import evaluate_export
@@ -59,4 +75,4 @@ def evaluate(
 
         print_json([asdict(found)])
     else:
-        print_evaluation(found, new_console())
+        print_evaluation(found, console)

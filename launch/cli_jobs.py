@@ -71,11 +71,19 @@ def submit(
 
 
 def status(
-    run: Annotated[str, typer.Argument(metavar="JOB|RUN", help="A job, or a run directory.")],
+    run: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="JOB|RUN", help="A job, or a run directory; default: the newest in runs/."),
+    ] = None,
     cluster: Cluster = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until it ends.")] = False,
 ) -> None:
     """How far a search is: its trials by status, the best of them, what runs."""
+    if run is None:
+        from launch.first_look import newest_run
+
+        run = str(newest_run())
+    named = run
     from launch.machines import jobs
     from launch.status import View, job_view, run_view
     from launch.status import watch as watch_view
@@ -84,11 +92,11 @@ def status(
     if cluster is None and ("/" in run or any(os.path.isfile(Path(at) / run / "search.json") for at in ("", "runs"))):
 
         def look() -> View:
-            return run_view(run, console)
+            return run_view(named, console)
     else:
         url = jobs.cluster_url(cluster)
         client = jobs.connect(url)
-        job_id = str(jobs.find(client, url, run).submission_id)
+        job_id = str(jobs.find(client, url, named).submission_id)
 
         def look() -> View:
             return job_view(client, url, job_id, console)

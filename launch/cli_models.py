@@ -54,7 +54,7 @@ def train(
 
 def export(
     run_dir: RunArgument,
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    out: Annotated[Optional[Path], typer.Option(help="The folder to write; default: exports/NAME-OF-RUN.")] = None,  # noqa: UP045
     trial: Annotated[Optional[str], typer.Option(help="Which trial; default: what the run recommends.")] = None,  # noqa: UP045
     single: Annotated[bool, typer.Option("--single", help="The best trial alone, whatever is recommended.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
@@ -65,6 +65,10 @@ def export(
     """Export what a run recommends, or a trial: configuration, weights, classes, metrics, a model card; and graphs."""
     if single and trial is not None:
         raise ConfigError(f"export takes --single or --trial, got --trial {trial} too. Leave one away.")
+    from launch.first_look import look_at_run
+
+    look_at_run(run_dir, trial)
+    out = out or Path("exports") / Path(run_dir.rstrip("/")).resolve().name
     if ensemble:
         given = [f"--trial {trial}"] * (trial is not None)
         given += [name for name, is_given in (("--single", single), ("--onnx", onnx), ("--pt2", pt2)) if is_given]
@@ -97,6 +101,9 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
 ) -> None:
     """Predict the classes of images, or their masks, with an exported model."""
+    from launch.first_look import look_at_export
+
+    look_at_export(export_dir, images)
     from launch.predictions import predict_and_tell
 
     failed = predict_and_tell(export_dir, images, out, "json" if json else form, new_console(), flips=tta)

@@ -76,19 +76,23 @@ def run(
         raise typer.Exit(follow(submitted))
     started, began = time.time(), time.monotonic()
     with said_if_slow("importing libraries"):
+        from launch.first_look import look_first
         from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+
+    named = {"task": task, "sampler": sampler, "pruner": pruner}
+    chosen = {key: value for key, value in named.items() if value is not None}
+    name = check_name(name or default_name(search))
+    budget_s = None if budget is None else parse_duration(budget)
+    found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
+    data = data_of(search, found, data)
+    look_first(found, data)
+    with said_if_slow("importing libraries"):
         from launch.loggers import check_loggers
         from launch.show import print_outcome
         from launch.signals import finishing
         from launch.warm import warm_started
 
-    named = {"task": task, "sampler": sampler, "pruner": pruner}
-    chosen = {key: value for key, value in named.items() if value is not None}
-    found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
     found = warm_started(found, warm_start or [])
-    name = check_name(name or default_name(search))
-    budget_s = None if budget is None else parse_duration(budget)
-    data = data_of(search, found, data)
     check_loggers(log or [])
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
@@ -138,11 +142,8 @@ def resume(
     """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
     started, began = time.time(), time.monotonic()
     with said_if_slow("importing libraries"):
+        from launch.first_look import look_at_run
         from launch.loading import parse_duration
-        from launch.machines.cluster import ray_at
-        from launch.remote.places import require_run
-        from launch.show import print_outcome
-        from launch.signals import finishing
         from search_spaces.errors import ConfigError
 
     if not trials.lstrip("+").isdigit():
@@ -156,7 +157,14 @@ def resume(
         submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address, data)
         tell(submitted, cluster or address)
         raise typer.Exit(follow(submitted) if through_client else 0)
-    require_run(run_dir)  # refuses what is no run, before Ray starts
+    look_at_run(run_dir)
+    with said_if_slow("importing libraries"):
+        from launch.machines.cluster import ray_at
+        from launch.remote.places import require_run
+        from launch.show import print_outcome
+        from launch.signals import finishing
+
+    require_run(run_dir)  # refuses what is no run on S3, before Ray starts
     with ray_at(address):
         with said_if_slow("importing libraries"):
             from launch.run import resume as resume_run
@@ -202,11 +210,13 @@ def check(
 
         raise typer.Exit(follow(submit_check(search, _without_address(ctx), address)))
     with said_if_slow("importing libraries"):
+        from launch.first_look import look_first
         from launch.loading import data_of, load_search, parse_assignments, parse_duration
 
     budget_s = None if budget is None else parse_duration(budget)
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)
+    look_first(found, data)
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
 

@@ -11,6 +11,7 @@ from launch.cli_models import export, predict, train
 from launch.cli_report import report
 from launch.cli_search import check, resume, run
 from launch.cli_show import rank, recipes, spaces
+from launch.option_hints import Command
 
 app = typer.Typer(
     add_completion=False,
@@ -20,4 +21,4 @@ app = typer.Typer(
 )
 searching = (run, resume, rank, report, check, submit, status, logs, stop, fetch)
 for command in (*searching, train, export, predict, evaluate, ensemble, refit, dashboard, spaces, recipes):
-    app.command()(command)
+    app.command(cls=Command)(command)

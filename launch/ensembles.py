@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.ensemble import ENSEMBLE_FILE, choose_ensemble, stored_ensemble
+from analysis.ensemble import choose_ensemble, stored_ensemble
 from analysis.ensemble_export import export_ensemble
+from analysis.export_folder import ENSEMBLE_FILE
 from analysis.load import Run, load_run
 from analysis.manifest import check_out
 from launch.run_data import data_of_run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -19,12 +20,17 @@ from trainables.files import parse_yaml, short
 
 MAX_NAME_LETTERS = 200
 MAX_NAME_BYTES = 240  # file systems take 255, and what stands beside a run gets a suffix
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = {"s|sec|secs|seconds?": 1, "m|min|mins|minutes?": 60, "h|hr|hrs|hours?": 3600, "d|days?": 86400}
 
 
 def load_search(name: str) -> Search:
     """A shipped search by name, or SEARCH from a Python file. The file is the user's own code and is run."""
     if not name.endswith(".py"):
+        if name not in SEARCHES and Path(name).exists():
+            raise ConfigError(
+                f"the first argument of a search is its name, and '{name}' is data. For a laptop: "
+                f"visionsweep run classification-cpu --data {shlex.quote(name)} (segmentation-cpu for masks)."
+            )
         return pick(SEARCHES, name, "search")
     path = Path(name)
     if not path.is_file():
@@ -54,6 +60,8 @@ def load_search(name: str) -> Search:
 
 def data_of(name: str, search: Search, data: str | None) -> str:
     """What the command line names, else what the search itself does. Raises ConfigError where neither does."""
+    if data == "":
+        raise ConfigError("--data is empty. Name a folder of images, a .csv table, or digits.")
     chosen = data or search.data
     if not chosen:
         raise ConfigError(f"the search '{name}' names no data. Add --data DIR.")
@@ -76,11 +84,15 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of '90s', '30m', '1.5h', '2d', or '1h30m'."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigError(f"a budget is a number with a unit (s, m, h or d), got '{text}'. For example 30m or 1h30m.")
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    """Seconds of '90s', '30m', '1.5h', '2d', '1h30m', or '5 min'."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]+)", text.lower().replace(" ", ""))
+    lengths = [next((s for units, s in _UNITS.items() if re.fullmatch(units, unit)), None) for _, unit in parts]
+    if not parts or None in lengths or "".join(map("".join, parts)) != text.lower().replace(" ", ""):
+        meant = f" Did you mean {text}m (minutes) or {text}h?" if re.fullmatch(r"\d+(\.\d+)?", text) else ""
+        raise ConfigError(
+            f"a budget is a number with a unit (s, m, h or d), got '{text}'. For example 30m or 1h30m.{meant}"
+        )
+    seconds = sum(float(number) * (length or 0) for (number, _), length in zip(parts, lengths, strict=True))
     if seconds <= 0:
         raise ConfigError(f"a budget must be longer than nothing, got '{text}'. For example 30m.")
     return seconds

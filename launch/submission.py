@@ -158,8 +158,9 @@ def _data_seen_here(spec: str, search: Search, given: Mapping[str, object]) -> l
 
     Nothing is decoded. What is wrong with it is told and sent all the same: a path may mean another folder there.
     """
-    from trainables.data.formats import BUILT_IN, scan_data
+    from trainables.data.formats import scan_data
     from trainables.data.summary import name_of, scan_summary
+    from trainables.data.there import BUILT_IN
 
     if spec not in BUILT_IN and not (spec.startswith("/") and Path(spec).exists()):
         return [f"{name_of(spec)}: not looked at on this machine. The job's log begins with what was found in it."]

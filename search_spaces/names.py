@@ -38,10 +38,13 @@ RUNGS = ("epochs", "seconds", "tiers")
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known name, or lists them all where none is near."""
     names = [str(one) for one in known]
-    # Longest common run first: people leave out a prefix ('lite0') more often than they swap letters.
-    near = get_close_matches(str(name), names, n=1, cutoff=0.6) or [
-        known_name for known_name in names if len(str(name)) > 2 and str(name) in known_name
-    ]
+    # People write the beginning of a name ('val/acc'), swap letters, or leave a prefix out ('lite0'), in this order.
+    is_long = len(str(name)) > 2
+    near = (
+        sorted((one for one in names if is_long and one.startswith(str(name))), key=len)
+        or get_close_matches(str(name), names, n=1, cutoff=0.6)
+        or [one for one in names if is_long and str(name) in one]
+    )
     if near:
         return f"Did you mean '{near[0]}'?"
     listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")

@@ -102,6 +102,9 @@ def _in_words(problem: Any, values: Mapping[str, Any]) -> str:
     match problem["type"]:
         case "extra_forbidden":
             known = _known_keys(TrialConfig, shown[:-1], values)
+            below = [] if len(shown) > 1 else _paths_to(key)
+            if below:
+                return f"unknown key '{key}'. It stands in {below[0].rpartition('.')[0]}: write {' or '.join(below)}."
             return f"unknown key '{key}'. {did_you_mean(shown[-1], known)}"
         case "missing":
             return f"'{key}' is missing. Add it."
@@ -114,11 +117,30 @@ def _in_words(problem: Any, values: Mapping[str, Any]) -> str:
         case "literal_error":
             known = [name.strip(" '") for name in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
             return f"'{key}' is {got!r}. {did_you_mean(str(got), known)}"
+        case "model_type" | "model_attributes_type" | "dict_type" if shown and not isinstance(got, Mapping):
+            return f"'{key}' is {got!r}, and has parts of its own. {_part_to_set(shown, got)}"
         case "value_error":
             return f"{problem['ctx']['error']}. Change one of them."
         case _:
             rule = problem["msg"][0].lower() + problem["msg"][1:]
             return f"'{key}' is {got!r}: {rule}. Change it." if key else f"{rule}, got {got!r}. Change it."
+
+
+def _paths_to(name: str) -> list[str]:
+    """Where the schema has a key of that name below another one: of 'lr' ['optimizer.lr']."""
+    return [
+        f"{top}.{name}"
+        for top, field in TrialConfig.model_fields.items()
+        if any(name in model.model_fields for model in _models_in(field.annotation))
+    ]
+
+
+def _part_to_set(path: list[str], got: Any) -> str:
+    """What to write instead of a plain value for a key that has parts."""
+    key, parts = ".".join(path), _known_keys(TrialConfig, path, {}) or ["name"]
+    if "name" in parts and isinstance(got, str):
+        return f"Say which one it is by its name: {key}.name={got}."
+    return f"Set one of them, such as {key}.{'name' if 'name' in parts else parts[0]}."
 
 
 def _is_arm(parents: list[str], part: str, values: Mapping[str, Any]) -> bool:

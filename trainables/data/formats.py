@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from search_spaces.errors import DataError
-from search_spaces.names import did_you_mean
 from trainables.data.cache import CachedImages, DecodedImages, Images, default_cache_dir, keep_views, open_images
 from trainables.data.cache_build import Source
 from trainables.data.class_names import class_name_notes
@@ -29,7 +28,6 @@ from trainables.data.csv_table import scan_csv
 from trainables.data.dataset import Dataset, RemoteCopy
 from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
 from trainables.data.directory import scan_directory
-from trainables.data.folders import LAYOUTS
 from trainables.data.judged_part import with_judged_part
 from trainables.data.mask_classes import void_notes
 from trainables.data.on_demand import OnDemandImages, is_left, on_demand_images
@@ -39,6 +37,7 @@ from trainables.data.reading import read_image
 from trainables.data.remote import bring, bring_again, brought
 from trainables.data.scan import Scan
 from trainables.data.split import split_data
+from trainables.data.there import BUILT_IN, OF_TORCHVISION, require_there
 from trainables.data.torchvision_sets import scan_torchvision
 from trainables.data.view import View
 from trainables.data.words import counted, quoted
@@ -48,12 +47,7 @@ log = logging.getLogger(__name__)
 
 __all__ = ["load_dataset", "load_described", "read_image", "reopen_images", "scan_data"]
 
-BUILT_IN = {
-    "digits": scan_digits,
-    "digits:binary": scan_even_odd,
-    "digits:multilabel": scan_scenes,
-    "digits:segmentation": scan_scene_masks,
-}
+SCANNERS = dict(zip(BUILT_IN, (scan_digits, scan_even_odd, scan_scenes, scan_scene_masks), strict=True))
 READ_AS = ReadAs()
 
 
@@ -204,40 +198,24 @@ def _scanned(
 
 
 def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: Path | None, fetch: bool) -> Scan:
-    if spec in BUILT_IN:
-        return BUILT_IN[spec]()
-    if spec.startswith("torchvision:"):
+    if spec in SCANNERS:
+        return SCANNERS[spec]()
+    if spec.startswith(OF_TORCHVISION):
         root = (cache_dir or default_cache_dir()).expanduser().absolute() / "torchvision"
-        return scan_torchvision(spec.removeprefix("torchvision:"), root, task, fetch=fetch)
+        return scan_torchvision(spec.removeprefix(OF_TORCHVISION), root, task, fetch=fetch)
+    require_there(spec, path)
     try:
         if path.is_dir():
             return scan_directory(spec, path, task, read_as)
-        if path.exists() and path.suffix.lower() == ".csv":
-            require_plain(spec, path)
-            return scan_csv(spec, path, read_as)
+        require_plain(spec, path)
+        return scan_csv(spec, path, read_as)
     except OSError as error:
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
-    if path.is_file():
-        raise DataError(f"'{spec}' is a file, but neither a folder nor a .csv table. {LAYOUTS}")
-    raise DataError(f"no data in '{spec}': there is no such folder or table. {_nearest(spec, path)}")
 
 
 def _by_presence(scan: Scan) -> Scan:
     """What the split is drawn by: the labels, or for masks which classes each of them shows."""
     return scan if scan.mask_reader is None else replace(scan, targets=(scan.targets > 0).astype(np.uint8))
-
-
-def _nearest(spec: str, path: Path) -> str:
-    try:
-        beside = [entry.name for entry in path.parent.iterdir()]
-    except OSError:  # there is no such folder either, or it may not be listed
-        beside = []
-    known = (*BUILT_IN, "torchvision:NAME")
-    guess = did_you_mean(path.name, beside) if beside else ""
-    if guess.startswith("Did"):
-        return guess
-    guess = did_you_mean(spec, [*BUILT_IN, "torchvision:CIFAR10"])
-    return guess if guess.startswith("Did") else f"Name a folder, a .csv table or one of {quoted(known)}."
 
 
 def _bad_image(spec: str, bad: Mapping[int, str]) -> str:

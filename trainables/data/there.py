@@ -1,0 +1,56 @@
+"""Whether what a user named as data is there at all, before anything is read or heavy is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from search_spaces.errors import DataError
+from search_spaces.names import did_you_mean
+from trainables.data.words import quoted
+from trainables.s3 import is_remote
+
+BUILT_IN = ("digits", "digits:binary", "digits:multilabel", "digits:segmentation")
+OF_TORCHVISION = "torchvision:"
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
+
+def require_there(spec: str, path: Path | None = None) -> None:
+    """Raise DataError where `spec` is neither a name that we know nor a folder or table on this machine.
+
+    path    where it lies, None: where `spec` says; what is on S3 or comes from torchvision is not looked for
+    """
+    if path is None:
+        if spec in BUILT_IN or spec.startswith(OF_TORCHVISION) or is_remote(spec):
+            return
+        path = Path(spec).expanduser()
+    try:
+        if path.is_dir() or (path.exists() and path.suffix.lower() == ".csv"):
+            return
+        is_file = path.is_file()
+    except OSError as error:
+        raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
+    if is_file and path.suffix.lower() in ARCHIVES:
+        raise DataError(f"'{spec}' is an archive, and data is a folder or a .csv table. Unpack it and name the folder.")
+    if is_file:
+        from trainables.data.folders import LAYOUTS
+
+        raise DataError(f"'{spec}' is a file, but neither a folder nor a .csv table. {LAYOUTS}")
+    raise DataError(f"no data in '{spec}': there is no such folder or table. {_nearest(spec, path)}")
+
+
+def no_such_image(image: str) -> DataError:
+    """The error for an image file that is not there."""
+    return DataError(f"{image}: no such image. Name image files or folders of them.")
+
+
+def _nearest(spec: str, path: Path) -> str:
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:  # there is no such folder either, or it may not be listed
+        beside = []
+    guess = did_you_mean(path.name, beside) if beside else ""
+    if guess.startswith("Did"):
+        return guess
+    guess = did_you_mean(spec, [*BUILT_IN, "torchvision:CIFAR10"])
+    known = (*BUILT_IN, "torchvision:NAME")
+    return guess if guess.startswith("Did") else f"Name a folder, a .csv table or one of {quoted(known)}."
