@@ -1,4 +1,4 @@
-"""Every benchmark runs, on the smallest input that it takes, and every command that the README names is one."""
+"""Every benchmark runs, on the smallest input that it takes, and every command that the pages name is one."""
 
 from __future__ import annotations
 
