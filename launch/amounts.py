@@ -1,6 +1,7 @@
-"""How much of a large data set each trial looks at, so that the budget holds a dozen trials. The one rule for it.
+"""The share of a large data set that each trial looks at, so that the budget holds a dozen trials.
 
-A small set is never cut, nor one that its user has set the numbers for: --set epoch_images=..., --set val_images=...
+This is the one rule for it. A small set is never cut. Nor is a number that the user has set: --set epoch_images=...,
+--set val_images=...
 """
 
 from __future__ import annotations
@@ -18,33 +19,37 @@ from search_spaces.search import Search
 from trainables.data.dataset import Dataset
 
 EPOCH_IMAGES = "epoch_images"
-MANY = 5000  # images to train on and judge by; below nothing is measured, and nothing cut
-NUM_TRIALS = 12  # of the shortest length that are to fit
-# Of the budget and all that trains at once: the rest is for the start, the comparison at the end, and trials that are
-# slower than the one that was measured.
+MANY = 5000  # images of train and val together; with no more, nothing is measured or cut
+NUM_TRIALS = 12  # trials of the shortest length that must fit into the budget
+# Share of the seconds of all workers that is planned. The rest is for the start, the comparison at the end, and trials
+# that are slower than the measured one.
 SHARE = 0.6
-FOR_JUDGING = 0.2  # of a trial's time, at most
-LEAST = 500  # images of an epoch, and to judge by: fewer would tell little, however short the budget
-MOST_OF_PROBE = 10_000  # a head that is solved has a few thousand weights an output: more images change it little
+FOR_JUDGING = 0.2  # most of a trial's time that validation may take
+LEAST = 500  # images of an epoch, and of validation: fewer say little, however short the budget
+MOST_OF_PROBE = 10_000  # images: a solved head has a few thousand weights an output, and more change it little
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """epoch_images: by regime, where it is less than the training set. val_images: None for all."""
+    """Numbers of images that trials look at.
+
+    epoch_images: by regime, if less than the training set. val_images: None for all.
+    """
 
     val_images: int | None = None
     epoch_images: Mapping[str, int] = field(default_factory=dict)
 
 
 def amounts(num_train: int, num_val: int, seconds: float, found: Mapping[str, Speed], probes: set[str]) -> Amounts:
-    """How much a trial looks at.
+    """Return how many images a trial trains on and is judged by.
 
-    num_train, num_val  images of the two sides
-    seconds             of all trials of the search together, side by side or one after the other
-    found               what was measured of each regime
-    probes              the regimes whose head is solved on kept features
+    At the shortest length, NUM_TRIALS trials of each regime take SHARE of the seconds. Pure.
 
-    With the shortest length, NUM_TRIALS trials of each regime take SHARE of these seconds. Pure.
+        num_train  training images
+        num_val    validation images
+        seconds    of all trials of the search together, summed over those that run at once
+        found      measured speed of each regime
+        probes     regimes whose head is solved on kept features
     """
     if not found:
         return Amounts()
@@ -64,10 +69,14 @@ def amounts(num_train: int, num_val: int, seconds: float, found: Mapping[str, Sp
 def in_amounts(
     search: Search, dataset: Dataset, budget_s: float, left_s: float, share_of: Callable[[], Share]
 ) -> tuple[Search, tuple[str, ...]]:
-    """The search with `epoch_images` and `val_images` for its data and budget, and a sentence that says so.
+    """Return the search with `epoch_images` and `val_images` for its data and budget, and a sentence if it was cut.
 
-    search: for the data's task. budget_s, left_s: of the run, and what is left of it now. share_of: what a trial
-    gets, asked where it matters. Takes a few seconds where the set is large, as it measures this machine.
+        search    for the data's task
+        budget_s  of the run
+        left_s    of the budget, now
+        share_of  what a trial gets; called only if the set is large
+
+    A large set takes a few seconds, as this machine is measured.
     """
     num_train, num_val = len(dataset.indices("train")), len(dataset.indices("val"))
     if num_train + num_val <= MANY or (is_said(search) and search.val_images is not None):
@@ -87,13 +96,13 @@ def in_amounts(
 
 
 def is_said(search: Search) -> bool:
-    """Whether the search says itself how many images an epoch has, or that it is all of them."""
+    """Whether the search itself sets the number of images of an epoch, be it all of them."""
     arms = regimes_of(search.space).values()
     return any(EPOCH_IMAGES in part for part in (search.space, search.fixed, *arms))
 
 
 def with_amounts(search: Search, cut: Amounts) -> Search:
-    """The search, cut. Plain values in the space: what is proposed stays the same."""
+    """Return the search with these amounts. They are plain values in the space, so the proposals stay the same."""
     space, arms = dict(search.space), regimes_of(search.space)
     if arms:
         numbers = {name: {EPOCH_IMAGES: cut.epoch_images[name]} for name in arms if name in cut.epoch_images}
@@ -117,6 +126,6 @@ def _sentence(cut: Amounts, num_train: int, num_val: int, budget_s: float) -> st
 
 
 def _round(number: float) -> int:
-    """Two digits that count, rounded down."""
+    """Round down to two significant digits."""
     step = int(10 ** max(0, len(str(int(number))) - 2))
     return int(number) // step * step

@@ -1,6 +1,6 @@
-"""What is left of a run's budget when it is gone on with.
+"""The budget of a run that is resumed.
 
-Wall-clock counts while a command works on the run (`analysis/sessions.py`).
+Wall-clock counts only while a command works on the run (`analysis/sessions.py`).
 """
 
 from __future__ import annotations
@@ -12,29 +12,35 @@ from typing import TYPE_CHECKING
 from analysis.words import duration
 
 if TYPE_CHECKING:
-    from launch.prepare import RunOptions  # imports torch, which `status` needs not wait for
+    from launch.prepare import RunOptions  # imports torch, which `status` does not need
 
-ENDED = "ended"  # in search.json: why a run is over that neither its budget nor its number of trials has ended
-LEAST = 0.05  # of a budget; where less is left it is spent, and what was interrupted is let go on to its end
+ENDED = "ended"  # key of search.json: why a run is over before its budget and its number of trials
+LEAST = 0.05  # of a budget: with less left it counts as spent, and interrupted trials train to their end
 
 
 def began_at(started: float) -> float:
-    """The monotonic time of what was at `started` by the clock on the wall, as it stands now."""
+    """Return the monotonic time of wall-clock time `started`, by both clocks as they stand now."""
     return time.monotonic() - (time.time() - started)
 
 
 def closing_s(budget_s: float) -> float:
-    """Ending Ray and printing the ranking take a few seconds, which belong to the budget too."""
+    """Return the seconds for ending Ray and printing the ranking, which belong to the budget too."""
     return min(4.0, budget_s / 10)
 
 
 def gone_on_with(
     options: RunOptions, num_proposed: int, spent_s: float, more_trials: int, budget_s: float | None
 ) -> tuple[RunOptions, RunOptions]:
-    """What ends this sitting, and the run's options from now on: their budget is that of all sittings together.
+    """Return the options of this session, and the options to store in the run.
 
-    options: the run's so far. more_trials, budget_s: what was asked for. Where nothing was, the rest of the run's
-    budget is used; where that is spent, what was interrupted is trained to its end, and nothing is proposed.
+    The stored budget is the total over all sessions. If nothing was asked for, the session gets the rest of the run's
+    budget. If that is spent, interrupted trials are trained to their end, and nothing is proposed.
+
+        options       of the run so far
+        num_proposed  trials proposed so far
+        spent_s       wall-clock of all sessions so far
+        more_trials   further trials asked for, 0 for none
+        budget_s      budget asked for, None for none
     """
     if more_trials or budget_s is not None:
         num_trials = (options.num_trials or num_proposed) + more_trials if more_trials else options.num_trials
@@ -49,7 +55,7 @@ def gone_on_with(
 
 
 def said_of(sitting: RunOptions, options: RunOptions) -> str | None:
-    """What a user is told of a run's budget when it is gone on with; None where there is none to speak of."""
+    """Return a sentence on the budget of a resumed run, None if there is nothing to say."""
     if options.budget_s is None or sitting.budget_s == options.budget_s:
         return None
     if sitting.budget_s is not None:
@@ -61,5 +67,5 @@ def said_of(sitting: RunOptions, options: RunOptions) -> str | None:
 
 
 def ended_because(all_tried: str) -> str:
-    """A search that is over before its budget, in a sentence."""
+    """Return the sentence for a search that is over before its budget."""
     return f"The search has ended: {all_tried}. Widen the space in a new run to try more."

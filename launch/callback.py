@@ -1,4 +1,4 @@
-"""What happens in Ray Tune, written to the run directory and shown on the terminal."""
+"""Ray Tune's events, written to the run directory and shown on the terminal."""
 
 from __future__ import annotations
 
@@ -21,28 +21,31 @@ from search_spaces.errors import DiskFull, RunError
 from search_spaces.names import COSTS
 from search_spaces.search import Search
 
-SAY_AFTER_S = 60.0  # of silence since the search began
+SAY_AFTER_S = 60.0  # without a first result, after which the user learns what takes long
 
 
 class RunCallback(Callback):  # type: ignore[misc]
-    """keep_trials: how many complete trials keep their weights and predictions. reasons: by trial, why it was given up,
-    where its process cannot say so."""
+    """Callback that writes the records of a run and shows its progress.
+
+    keep_trials: how many of the best trials keep their weights and predictions. reasons: by trial, why it was given up,
+    if its process cannot say so.
+    """
 
     def __init__(
         self, records: Records, search: Search, progress: Progress, keep_trials: int, reasons: Mapping[str, str]
     ) -> None:
         self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
         self.reasons = reasons
-        self.not_begun: set[str] = set()  # Ray's ids of trials whose process died before it had them
-        self.cut: dict[str, str] = {}  # by trial, why the search was over before its process had begun
-        self.pruned: dict[str, str] = {}  # by trial, why it was, where that is another reason than its rung
-        self.out_of_memory: dict[str, str] = {}  # by trial, why its machine's memory did not do
+        self.not_begun: set[str] = set()  # Ray's ids of trials whose process died before it took them
+        self.cut: dict[str, str] = {}  # by trial, why the search ended before its process had begun
+        self.pruned: dict[str, str] = {}  # by trial, why it was, if its rung is not the reason
+        self.out_of_memory: dict[str, str] = {}  # by trial, why its machine's memory did not suffice
         self.error: RunError | None = None  # the run directory could not be written
-        self.best: list[Trial] | None = None  # of those that have ended, best first, so many as keep their files
-        self.written: str | None = None  # the trial of best.yaml
+        self.best: list[Trial] | None = None  # ended trials that keep their files, best first
+        self.written: str | None = None  # id of the trial in best.yaml
 
-        self.estimating: Estimating | None = None  # of a run that begins
-        self.waiting_since: float | None = time.monotonic()  # for the first trial to show something
+        self.estimating: Estimating | None = None  # set for a new run with a budget
+        self.waiting_since: float | None = time.monotonic()  # None once a result came, or the wait was announced
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Ray pickles callbacks for its own restore; a run is resumed from its records instead
@@ -70,7 +73,7 @@ class RunCallback(Callback):  # type: ignore[misc]
             self.records.epoch({"trial_id": ours, **row, **where})
         if self.estimating is not None:
             self.estimating.look(ours, trial.config["config"], result)
-        trial.config["epochs_recorded"] = row["epoch"]  # for the process that takes over, should this one die
+        trial.config["epochs_recorded"] = row["epoch"]  # read by the process that takes over if this one dies
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self.waiting_since is not None and time.monotonic() - self.waiting_since > SAY_AFTER_S:
@@ -98,7 +101,7 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if ray_is_gone() or trial.trial_id in self.not_begun:
-            return  # not the trial's doing: it goes on with the run, or is proposed again
+            return  # not the trial's fault: it is resumed with the run, or proposed again
         said = trial.get_error() or trial.get_pickled_error()  # a process that was killed may leave nothing
         last_words = str(said or "the worker process died")
         no_memory = self.out_of_memory.get(trial.config["trial_id"])
@@ -118,9 +121,12 @@ class RunCallback(Callback):  # type: ignore[misc]
         self.progress.ended(trial_id)
 
     def _keep_best(self, latest: Trial) -> None:
-        """Who was not among the best has no files any more, and need not be looked at again: with ten thousand trials
-        that would take longer than a proposal."""
-        everyone = self.best is None  # the first end of a sitting looks at what earlier ones have left
+        """Delete the files of trials that are no longer among the best, and update best.yaml.
+
+        Only the latest trial and the best so far are ranked: the others have no files left. Ranking ten thousand trials
+        would take longer than a proposal.
+        """
+        everyone = self.best is None  # the first end in a session looks at the files of earlier sessions
         others = self.records.trials.values() if self.best is None else self.best
         pool = [latest, *(trial for trial in others if trial is not latest and trial.status != "running")]
         ranking = ranked(pool, self.search.compared)

@@ -1,4 +1,7 @@
-"""`visionsweep check`: what would stand in the way of a search, before anything is spent. `run` asks the fatal part."""
+"""`visionsweep check`: what would stand in the way of a search, before anything is spent.
+
+`run` makes the fatal ones of these checks too.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,11 @@ from trainables.tasks import TASKS
 
 
 def check_search(search: Search, options: RunOptions, runs_dir: str, console: Console) -> list[Finding]:
-    """Everything, in the order in which it would go wrong. runs_dir: a folder, or an address on S3.
+    """Return the findings of all checks, in the order in which they would go wrong.
 
-    Prints what the data is first, on `console`.
+    Prints first, on `console`, what the data is. runs_dir: a folder, or an address on S3.
 
-    Raises InputError as `run` does for what is wrong with the search or the data themselves.
+    Raises InputError, as `run` does, for what is wrong with the search or the data.
     """
     search, dataset = prepared(search, options)
     cache_dir = options.cache
@@ -62,7 +65,7 @@ def check_search(search: Search, options: RunOptions, runs_dir: str, console: Co
 def look_at_trials(
     search: Search, dataset: Dataset, share: Share, room: Room | None, nodes: Sequence[Node]
 ) -> list[Finding]:
-    """What the costliest trial needs, and how many run at once. room: where they are packed."""
+    """Return what the costliest trial needs, and how many run at once. room: set if trials are packed."""
     outputs = TASKS[search.task].num_outputs(len(dataset.classes))
     need = measure(costliest(search, outputs), dataset, share)
     words = in_words(need.config)
@@ -88,7 +91,7 @@ def look_at_trials(
 
 
 def look_at_budget(search: Search, dataset: Dataset, share: Share, budget_s: float | None) -> list[Finding]:
-    """What a budget buys, by a few images of a usual configuration of each regime, timed for some seconds."""
+    """Return what a budget buys. A usual configuration of each regime is timed on a few images, for some seconds."""
     found = speeds(search, dataset, share)
     lengths, sizes = usual_epochs(search), sizes_of(search)
     num_train, num_val = len(dataset.indices("train")), len(dataset.indices("val"))
@@ -105,7 +108,7 @@ def look_at_budget(search: Search, dataset: Dataset, share: Share, budget_s: flo
 
 
 def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Finding]:
-    """With `auto`: the share that the costliest trial would get. details: of that trial."""
+    """Return the share that `auto` gives to the costliest trial. details: of that trial."""
     level, of = room.level_for(peak_memory_mb), "a GPU" if room.on_gpus else "a machine"
     part, part_gb = "all" if level == 1 else f"1/{round(1 / level)}", room.share(level).memory_mb * 2**20 / 1e9
     each = min(room.most, int(room.units / level + 1e-9))
@@ -122,7 +125,10 @@ def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Findin
 
 
 def cache_gb(dataset: Dataset, short_side_px: int, views: Sequence[View] = ()) -> float:
-    """What the decoded images take, guessed from a few of them: all at one size, the validation images at others."""
+    """Estimate the size of the decoded images from a few of them.
+
+    All images count at one size, the validation images also at the others.
+    """
     indices = np.flatnonzero(~np.isin(dataset.split, ("skipped", "duplicate")))
     sample = indices[np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices)), dtype=int)]
     trained, judged = 0, 0  # bytes
@@ -143,7 +149,7 @@ def _tokens() -> Finding:
 
 
 def look_at_cache(nodes: Sequence[Node], cache_gb: float, cache_dir: Path | None) -> list[Finding]:
-    """Whether the decoded images have room on every machine."""
+    """Return whether every machine has room for the decoded images."""
     if cache_dir is None:
         return [Finding("images are decoded at every access (--no-cache)")]
     found = [Finding(f"decoded images: about {cache_gb:.2f} GB on each machine, in {cache_dir}")]

@@ -1,4 +1,4 @@
-"""visionsweep's one door: what holds for every command, and what becomes of errors. The commands: `commands.py`."""
+"""Entry point of visionsweep: what holds for every command, and what errors turn into. The commands: `commands.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from launch.hidden import what_hides
 
 
 def main() -> None:
-    """Entry point. An InputError is one clear message and exit code 2; anything else is ours to mend."""
+    """Run a command.
+
+    An InputError is one clear message and exit code 2. A training that ended early exits with 1, a signal with its own
+    code. Any other exception is a defect of visionsweep.
+    """
     hidden = what_hides()
     if hidden is not None:
         print(f"visionsweep: {hidden}", file=sys.stderr)
@@ -19,7 +23,7 @@ def main() -> None:
     from launch.signals import exit_code, listening
     from search_spaces.errors import InputError, VisionsweepError
 
-    # Nothing calls out unasked: albumentations asks for a newer version, Ray sends usage statistics.
+    # No network access unasked: albumentations looks for a newer version, Ray sends usage statistics.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     open_doors()
@@ -35,7 +39,7 @@ def main() -> None:
         except VisionsweepError as error:  # a single training that ended (`train`): diverged, interrupted
             _say(error)
             sys.exit(1)
-        except (KeyboardInterrupt, SystemExit) as ended:  # typer makes the one into the other
+        except (KeyboardInterrupt, SystemExit) as ended:  # typer turns the first into the second
             if isinstance(ended, SystemExit) and ended.code != 130:
                 raise
             again = "`visionsweep resume RUN`, `train` with the same --out, or the same `refit`"
@@ -44,7 +48,7 @@ def main() -> None:
 
 
 def _say(message: object) -> None:
-    from launch.terminal import printable  # rich, which a command that is obeyed need not wait for
+    from launch.terminal import printable  # imports rich, which only an error needs
 
     print(f"visionsweep: {printable(str(message))}", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""The commands for what a search found: ensemble, refit; and dashboard, to watch it. Heavy libraries inside them."""
+"""Commands for what a search found: ensemble, refit, dashboard. Heavy libraries are imported inside them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The commands for searches that run elsewhere: submit, status, logs, stop, fetch. Heavy libraries are imported inside
-them."""
+"""Commands for searches that run elsewhere: submit, status, logs, stop, fetch.
+
+Heavy libraries are imported inside them.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +153,7 @@ def fetch(
 
 
 def tell(submitted: Submitted, cluster: str | None) -> None:
-    """What has been sent, and how it can be followed."""
+    """Print what has been sent, and the commands that follow it."""
     from launch.terminal import say
 
     where = "" if cluster is None else f" --cluster {cluster}"
@@ -162,8 +164,10 @@ def tell(submitted: Submitted, cluster: str | None) -> None:
 
 
 def follow(submitted: Submitted) -> int:
-    """What a job prints, to its end. Returns an exit code. Ctrl-C and its like (`signals.py`) end the job.
-    A lost connection does not."""
+    """Print what a job prints, to its end, and return an exit code.
+
+    Ctrl-C and the other signals of `signals.py` end the job. A lost connection does not.
+    """
     try:
         return _followed(submitted.client, submitted.url, submitted.job)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The commands for one model: train, export, predict. Heavy libraries are imported inside them."""
+"""Commands for one model: train, export, predict. Heavy libraries are imported inside them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def train(
     from trainables.data.read_as import ReadAs
 
     parsed = configuration(config, recipe, assignments or [])
-    from launch.train import train_one  # imports torch: a wrong name is answered before
+    from launch.train import train_one  # imports torch, after the names are checked
 
     read_as = ReadAs(on_bad_image, layout, mask_values, label_separator)
     train_one(parsed, data, out, metric, seed, cache_folder(cache_dir, no_cache), read_as, new_console())

@@ -1,4 +1,4 @@
-"""The command that tells what a search found: report."""
+"""The command that shows what a search found: report."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def report(
 
 
 def _files(run: Run, own: Path, csv: Path | None, png: Path | None, *, with_model: bool) -> Iterator[Path]:
-    """own: the folder of this run below the ones that were named."""
+    """Write the tables and figures asked for, and yield their paths. own: the run's folder below the named ones."""
     if csv is not None:
         from analysis.report.tables import write_tables
 

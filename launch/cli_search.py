@@ -1,4 +1,4 @@
-"""The commands that search: run, resume, check. Heavy libraries are imported inside them."""
+"""Commands that search: run, resume, check. Heavy libraries are imported inside them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from launch.options import (
 )
 from launch.slow import said_if_slow
 
-THROUGH_CLIENT = "ray://"  # a driver that only Ray's client connects must not end with it: it is sent as a job
+THROUGH_CLIENT = "ray://"  # a driver behind Ray's client would end with the connection, so it is sent as a job
 
 
 def run(
@@ -67,6 +67,7 @@ def run(
     label_separator: LabelSeparator = None,
 ) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
+    # Through Ray's client: send the search as a job, and follow it.
     if address is not None and address.startswith(THROUGH_CLIENT):
         from launch.cli_jobs import follow, tell
         from launch.submission import submit_search
@@ -98,12 +99,13 @@ def run(
         from launch.machines.cluster import ray_at
         from launch.machines.ray_settings import preloading
 
+    # Start Ray, and import the rest meanwhile.
     at_once = [most for most in (trials, max_concurrent) if most is not None]
     ahead = preloading(min(at_once, default=None), amount(cpus_per_trial), amount(gpus_per_trial))
     with ray_at(address, ahead):
         with said_if_slow("importing libraries"):
             from launch.prepare import RunOptions
-            from launch.run import start  # imports torch, while Ray starts
+            from launch.run import start  # imports torch
 
         options = RunOptions(
             data=absolute(data),
@@ -146,9 +148,11 @@ def resume(
         from launch.loading import parse_duration
         from search_spaces.errors import ConfigError
 
+    # Check what needs no Ray, so that a mistake is answered at once.
     if not trials.lstrip("+").isdigit():
         raise ConfigError(f"--trials takes a number of further trials, got '{trials}'. For example --trials +50.")
     budget_s = None if budget is None else parse_duration(budget)
+    # With a cluster: send the resume as a job. Through Ray's client it is followed too.
     through_client = address is not None and address.startswith(THROUGH_CLIENT)
     if cluster is not None or through_client:
         from launch.cli_jobs import follow, tell
@@ -204,6 +208,7 @@ def check(
     label_separator: LabelSeparator = None,
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
+    # Through Ray's client: send the check as a job, and follow it.
     if address is not None and address.startswith(THROUGH_CLIENT):
         from launch.cli_jobs import follow
         from launch.submission import submit_check
@@ -213,6 +218,7 @@ def check(
         from launch.first_look import look_first
         from launch.loading import data_of, load_search, parse_assignments, parse_duration
 
+    # Check what needs no Ray, so that a mistake is answered at once.
     budget_s = None if budget is None else parse_duration(budget)
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)

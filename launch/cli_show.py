@@ -1,4 +1,4 @@
-"""The commands that only look: rank, spaces, recipes. Heavy libraries are imported inside them."""
+"""Commands that only look: rank, spaces, recipes. Heavy libraries are imported inside them."""
 
 from __future__ import annotations
 

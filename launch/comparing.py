@@ -1,4 +1,4 @@
-"""The last seconds of a search: its kept models are compared alone, together and mixed (`analysis/recommend.py`)."""
+"""The end of a search: its kept models are compared alone, as an ensemble and as a soup (`analysis/recommend.py`)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from trainables.data.loader import TrialData
 from trainables.settings import TrialSettings
 from trainables.threads import threads_of_a_trial
 
-# A greedy choice among eight models took 0.15 s of a CPU (accuracy, 76 photos) to 1.8 s (mAP of 18 tags, 300 photos),
-# and a whole comparison makes eleven. Solving the head of a probe again takes about a second.
+# A greedy choice among eight models took 0.15 s of a CPU (accuracy, 76 photos) to 1.8 s (mAP of 18 tags, 300 photos).
+# A whole comparison makes eleven such choices. Solving the head of a probe again takes about a second.
 SHARE = 0.04  # of the budget
 MOST_S = 20.0
 LEAST_S = 6.0
@@ -32,7 +32,10 @@ WITHOUT_BUDGET_S = 120.0
 
 @dataclass(frozen=True)
 class Comparing:
-    """ends_s: when it must be over, of time.monotonic(); None for a search without a budget."""
+    """The comparison of a run's kept models.
+
+    ends_s: when it must be over, of time.monotonic(); None without a budget.
+    """
 
     records: Records
     search: Search
@@ -40,19 +43,24 @@ class Comparing:
 
     @property
     def wanted(self) -> bool:
-        """Not of several objectives, where nobody knows what a gain may cost, nor of a run on S3, whose weights are
-        there."""
+        """Whether the run compares its models.
+
+        It does not with several objectives, where nobody knows what a gain may cost. Nor does it on S3, where the
+        weights are not at hand.
+        """
         return len(self.search.compared) == 1 and self.records.mirror is None
 
     def reserve_s(self, budget_s: float | None) -> float:
-        """How long before the end the trials stop."""
+        """Return how many seconds before the end the trials must stop."""
         if budget_s is None or not self.wanted:
             return 0.0
         return min(MOST_S, max(SHARE * budget_s, min(LEAST_S, budget_s / 10)))
 
     def recommend(self, dataset: Dataset, settings: TrialSettings, console: Console) -> None:
-        """Write what the run recommends, unless there is nothing to compare or no time. A problem is said, no more:
-        the search itself is done."""
+        """Write what the run recommends, if there is something to compare and time for it.
+
+        A problem is only printed: the search itself is done.
+        """
         kept = [trial for trial in self.records.trials.values() if trial.epochs]
         if not self.wanted or len(kept) < 2:
             return
@@ -61,7 +69,7 @@ class Comparing:
         try:
             with finishing(), said_if_slow("comparing the kept models"):
                 if self.records.syncer is not None:
-                    self.records.syncer.sync()  # what is no longer kept is deleted now, and not while it is read
+                    self.records.syncer.sync()  # deletes dropped files now, not while they are read
                 images = reopen_images(dataset, settings.short_side_px, settings.cache_dir, settings.views)
                 run = load_run(self.records.run_dir)
                 with threads_of_a_trial(int(settings.cpus)):
@@ -72,5 +80,5 @@ class Comparing:
 
 
 def _left_s(ends_s: float) -> float:
-    """Nothing is left for who asked to stop."""
+    """Return the seconds until `ends_s`, 0 if the user asked to stop."""
     return 0.0 if asked() else ends_s - time.monotonic()

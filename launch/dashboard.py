@@ -1,6 +1,6 @@
 """`visionsweep dashboard`: optuna-dashboard on the journals of one or more runs, on this machine alone.
 
-It only looks: whatever would change a study is refused, and the journals of running searches are read as they grow.
+It is read-only: a request that would change a study is refused. Journals of running searches are read as they grow.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from trainables.files import json_or_error, one_line
 _log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost")
-# Of Optuna's journal (optuna.storages.journal._storage.JournalOperation).
+# Operations of Optuna's journal (optuna.storages.journal._storage.JournalOperation).
 CREATE_STUDY, DELETE_STUDY, CREATE_TRIAL = 0, 1, 4
 
 
 class Journals(BaseJournalBackend):
     """Several runs' study.journal files as one journal, in which every run is a study.
 
-    Each file counts its studies and trials from zero: here they get numbers of their own. A file that was replaced,
-    as `resume` does, is read anew, and its study before is taken out. Of a damaged one what stands before the damage
-    is shown, and the other runs are shown whole. Nothing is ever written.
+    Each file counts its studies and trials from zero. Here they get new numbers. A file that was replaced, as `resume`
+    does, is read anew, and its old study is removed. A damaged file is shown up to the damage, the other runs whole.
+    Nothing is ever written.
     """
 
     def __init__(self, files: dict[str, Path]) -> None:
-        """files: journals by what their studies are to be called."""
+        """Take the files: journals by the names that their studies get."""
         self.files = {name: _File(path) for name, path in files.items()}
         self.logs: list[dict[str, Any]] = []
         self.num_studies = self.num_trials = 0
@@ -57,7 +57,7 @@ class Journals(BaseJournalBackend):
 
     def _take(self, name: str, file: _File, log: dict[str, Any]) -> None:
         if "trial_id" in log and log["trial_id"] not in range(len(file.trials)):
-            return  # Optuna passes over what is said of a trial that nobody created
+            return  # Optuna ignores operations on a trial that was never created
         if log["op_code"] == CREATE_STUDY:
             file.study, log = self.num_studies, {**log, "study_name": name}
             self.num_studies += 1
@@ -72,23 +72,23 @@ class Journals(BaseJournalBackend):
 
 
 class _Sound(BaseJournalBackend):
-    """The lines of one journal that Optuna can read: each is tried on a storage of its own."""
+    """Lines of one journal that Optuna can read. Each is tried on a storage of the journal's own."""
 
     def __init__(self) -> None:
         self.logs: list[dict[str, Any]] = []
         self.storage = JournalStorage(self)
 
     def add(self, log: Any) -> str | None:
-        """Take a line, or say why it is none."""
+        """Append a line, or return why it is invalid."""
         if not isinstance(log, dict):
             return str(log) if isinstance(log, ValueError) else "it is no JSON object"
         for key in ("op_code", "study_id", "trial_id"):
-            if type(log.get(key, 0)) is not int:  # to Optuna 1.0 and true are the trial of number 1
+            if type(log.get(key, 0)) is not int:  # Optuna takes 1.0 and true for trial 1
                 return f"its {key} is {log[key]!r}, and no whole number"
         self.logs.append(log)
         try:
             self.storage.get_all_studies()  # reads the line
-        except Exception as error:  # whatever Optuna's replay makes of nonsense
+        except Exception as error:  # Optuna's replay of nonsense may raise anything
             self.logs.pop()
             return one_line(repr(error))
         return None
@@ -101,7 +101,7 @@ class _Sound(BaseJournalBackend):
 
 
 class _File:
-    """One journal, read from where the last look ended. It holds one study: a run's."""
+    """One journal, read from where the last read ended. It holds one study, that of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.offset, self.first_line = path, 0, b""
@@ -111,7 +111,10 @@ class _File:
         self.is_damaged = False
 
     def was_replaced(self) -> bool:
-        """By its first line, which says who made the study: a new file may have the old one's inode, or be longer."""
+        """Whether the first line, which says who made the study, has changed.
+
+        Inode and size do not tell: a new file may have the old one's inode, or be longer.
+        """
         return self._read(0, len(self.first_line)) not in (b"", self.first_line)
 
     def new_logs(self) -> list[dict[str, Any]]:
@@ -141,8 +144,10 @@ class _File:
 
 
 def watched(run_dirs: list[Path]) -> dict[str, Path]:
-    """The runs' journals by name: the folder's, or the path where two are called alike. Raises RunError for what is no
-    run, or one without a journal."""
+    """Return the runs' journals by name: the folder's, or the path if two have the same name.
+
+    Raises RunError for a folder that is no run, or a run without a journal.
+    """
     for run_dir in run_dirs:
         read_search(run_dir)
         if not (run_dir / "study.journal").is_file():
@@ -161,7 +166,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def server(run_dirs: list[Path], host: str, port: int) -> WSGIServer:
-    """The dashboard, listening; `serve_forever` serves. port: 0 takes a free one.
+    """Return the dashboard's server, which listens; `serve_forever` serves. port: 0 takes a free one.
 
     Raises ConfigError for an address that others could reach, a port that is taken, or a missing package.
     """
@@ -186,7 +191,10 @@ def server(run_dirs: list[Path], host: str, port: int) -> WSGIServer:
 
 
 def only_looking(app: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuses what would change a study, and what a page of some other site sends here under its own name."""
+    """Wrap a WSGI app to refuse requests that would change a study, or that ask for another host name.
+
+    A page of another site sends the latter under its own name.
+    """
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
@@ -205,7 +213,7 @@ def _refuse(start_response: Callable[..., Any], status: str, reason: str) -> lis
 
 
 def serve(run_dirs: list[Path], host: str, port: int, console: Console) -> None:
-    """Until Ctrl-C."""
+    """Serve the dashboard until Ctrl-C."""
     with server(run_dirs, host, port) as listening:
         console.print(f"http://127.0.0.1:{listening.server_port}  (Ctrl-C ends it)", style="bold green")
         for line in beside(run_dirs):
@@ -217,7 +225,7 @@ def serve(run_dirs: list[Path], host: str, port: int, console: Console) -> None:
 
 
 def beside(run_dirs: list[Path]) -> list[str]:
-    """How to look at what `run --log` wrote, where it did."""
+    """Return how to look at what `run --log` wrote in these runs."""
     lines = []
     for run_dir in run_dirs:
         if (run_dir / "tb").is_dir():

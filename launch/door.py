@@ -1,6 +1,7 @@
-"""Standard output and error of a command. They may be closed while it works: `run ... | head`, a terminal that is gone.
+"""Standard output and error of a command.
 
-What would be written then is dropped, and the command goes on. Passwords in addresses are masked, whoever writes them.
+They may be closed while it works: `run ... | head`, a terminal that is gone. Later output is then dropped, and the
+command continues. Passwords in addresses are masked in everything that is written.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 
 from launch.masked import masked
 
-GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # a reader that has ended, a terminal that was closed
+GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # the reader has ended, or the terminal was closed
 
 
 class _File(io.FileIO):
-    """A descriptor that never fails because nobody reads any more."""
+    """A file whose writes never fail because the reader is gone."""
 
     gone = False
 
@@ -48,8 +49,10 @@ class _Door(io.TextIOWrapper):
 
 
 def open_doors() -> None:
-    """Put them in the place of sys.stdout and sys.stderr, where those are this process's own; until it ends, as the
-    last words of a crash go through them too."""
+    """Replace sys.stdout and sys.stderr if they are this process's own.
+
+    They stay replaced until the process ends, as the last words of a crash go through them too.
+    """
     for name, own in (("stdout", sys.__stdout__), ("stderr", sys.__stderr__)):
         stream = getattr(sys, name)
         if stream is own and isinstance(stream, io.TextIOWrapper):
@@ -58,5 +61,5 @@ def open_doors() -> None:
 
 
 def nobody_reads() -> bool:
-    """Whether standard output has been closed by whoever read it: what only shows something may end."""
+    """Whether standard output was closed by its reader, so that a command that only shows something may end."""
     return isinstance(sys.stdout, _Door) and sys.stdout.file.gone
