@@ -1,4 +1,4 @@
-"""`visionsweep ensemble` and `export --ensemble`: choose, export, and say whether it is worth it."""
+"""`visionsweep ensemble` and `export --ensemble`: choose an ensemble, export it, and say whether it is worth it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = 10
 def ensemble_of(
     run_dir: Path, size: int, num_trials: int | None, out: Path | None, console: Console, data: str | None = None
 ) -> None:
-    """Choose anew, print, and export to `out` where it is named. data: see `data_of_run`."""
+    """Choose an ensemble anew, print it, and export it to `out` if given. data: see `data_of_run`."""
     run = load_run(run_dir)
     if out is not None:
         check_out(out)
@@ -37,7 +37,7 @@ def ensemble_of(
 
 
 def export_chosen(run_dir: Path, out: Path, console: Console, data: str | None = None) -> None:
-    """Export what `ensemble` chose last; where it never did, what it chooses by its defaults."""
+    """Export the ensemble that `ensemble` chose last, else the one that it chooses by its defaults."""
     run = load_run(run_dir)
     check_out(out)
     told = stored_ensemble(run_dir)
@@ -55,7 +55,7 @@ def _export(run: Run, told: dict[str, Any], out: Path, console: Console) -> None
 
 
 def print_ensemble(told: dict[str, Any], console: Console) -> None:
-    """The members, and in plain words what they gain."""
+    """Print the members, and in plain words what they gain."""
     metric, members = told["metric"], told["members"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("trial", "epoch", "weight", f"{metric} alone"):
@@ -75,7 +75,7 @@ def print_ensemble(told: dict[str, Any], console: Console) -> None:
 
 
 def verdict(told: dict[str, Any]) -> str:
-    """Whether the ensemble is better on images that did not choose it, in a sentence or two."""
+    """Return whether the ensemble is better on images that did not choose it, in a sentence or two."""
     metric, held_out, single = told["metric"], told["held_out"], told["single"]
     alone = f"Export the best alone: --trial {single['trial_id']}."
     if held_out is None:
@@ -88,6 +88,6 @@ def verdict(told: dict[str, Any]) -> str:
     if not told["better"]:
         how = "not better" if held_out["gain"] <= 0 else "not better by more than chance gives"
         return f"{facts} The ensemble is {how} than one model. {alone}"
-    if num == 1:  # the halves found several, the whole did not
+    if num == 1:  # the halves chose several members, all images together one
         return f"{facts} But of all images together, one model is the best choice. {alone}"
     return f"{facts} The ensemble is better; it takes {num} times the time to predict."

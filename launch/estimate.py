@@ -1,4 +1,4 @@
-"""What a budget buys, in whole trainings: said once, from seconds that were measured on this machine."""
+"""What a budget buys, in whole trainings, from seconds that were measured on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search_spaces.search import Search
 FEW = 5  # trainings: a search that has fewer hardly chooses
 KNOWN = {"probe": ("probe", "probes"), "finetune": ("full fine-tuning", "full fine-tunings")}
 PLAIN = ("full training", "full trainings")
-IN_GENERAL = (1200, 3600)  # seconds of budgets that are spoken of where none is given
+IN_GENERAL = (1200, 3600)  # seconds of the budgets that are named if none is given
 ROUND = (60, 300, 600, 900, 1200, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 172_800)  # budgets to name
 
 
@@ -20,9 +20,11 @@ ROUND = (60, 300, 600, 900, 1200, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_4
 class Cost:
     """What a whole training of a regime takes.
 
-    seconds     of one, on average
-    image_size  of those that were measured, where all had the same; else None
-    by_area     share of the seconds that grows with the image's area, None: not known
+    None stands for what is not known.
+
+        seconds     of one, on average
+        image_size  of those that were measured, if all had the same
+        by_area     share of the seconds that grows with the image's area
     """
 
     seconds: float
@@ -30,7 +32,7 @@ class Cost:
     by_area: float | None = None
 
     def at(self, image_size: int) -> float | None:
-        """Seconds at another size; None where that does not follow from what was measured."""
+        """Return the seconds at another size, None if the measurements do not tell."""
         if self.image_size is None or self.by_area is None:
             return None
         return self.seconds * (1 - self.by_area + self.by_area * (image_size / self.image_size) ** 2)
@@ -38,11 +40,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """costs      of each regime's whole training, by name, "" without regimes
-    budget_s   what it is asked of, None: of budgets in general
-    unused_s   of a budget, before the first trial and after the last
-    concurrent trials at once
-    sizes      that --set image_size could take
+    """How many whole trainings a budget buys.
+
+    Nothing is measured here.
+
+        costs       of each regime's whole training, by name, "" without regimes
+        budget_s    the budget, None: budgets in general
+        unused_s    of a budget, before the first trial and after the last
+        concurrent  trials at once
+        sizes       that --set image_size could take
     """
 
     costs: Mapping[str, Cost]
@@ -52,11 +58,11 @@ class Estimate:
     sizes: Sequence[int] = ()
 
     def number(self, cost_s: float, budget_s: float) -> int:
-        """How many trainings of so many seconds a budget holds."""
+        """Return how many trainings of `cost_s` seconds a budget holds."""
         return int(max(0.0, budget_s - self.unused_s) * self.concurrent / max(1e-9, cost_s))
 
     def sentences(self) -> list[str]:
-        """What the budget buys, other ways to buy more, and a warning where it is little."""
+        """Return what the budget buys, other ways to buy more, and a warning if it is little."""
         if not self.costs:
             return []
         dearest = max(self.costs, key=lambda name: self.costs[name].seconds)
@@ -85,7 +91,7 @@ class Estimate:
         return "about " + " or ".join(f"{numbers[name]:,} {_words(name, numbers[name])}" for name in order)
 
     def _smaller(self, cost: Cost, budget_s: float) -> list[tuple[str, int]]:
-        """The largest size that at least halves the time."""
+        """Return the option for the largest size that at least halves the time, and what it buys."""
         for size in sorted(self.sizes, reverse=True):
             seconds = cost.at(size)
             if seconds is not None and seconds <= 0.5 * cost.seconds:
@@ -94,7 +100,7 @@ class Estimate:
 
 
 def usual_epochs(search: Search) -> dict[str, float]:
-    """The length of a regime's trainings in the middle of its choices, by the regime's name."""
+    """Return the middle of each regime's choices of epochs, by the regime's name."""
     found = {}
     for name, space in by_regime(search.full_space).items():
         choices = sorted(value for value in possible_values(space, "epochs") if isinstance(value, int))
@@ -103,7 +109,7 @@ def usual_epochs(search: Search) -> dict[str, float]:
 
 
 def sizes_of(search: Search) -> list[int]:
-    """The sizes of images that the search chooses from."""
+    """Return the image sizes that the search chooses from."""
     return sorted({value for value in possible_values(search.full_space, "image_size") if isinstance(value, int)})
 
 
@@ -113,7 +119,7 @@ def _words(regime: str, number: int) -> str:
 
 
 def _short(seconds: float) -> str:
-    """As --budget takes it: 90s, 20m, 1h30m."""
+    """Return seconds as --budget takes them: 90s, 20m, 1h30m."""
     whole = round(seconds)
     if whole < 120 or whole % 60:
         return f"{whole}s"

@@ -1,4 +1,4 @@
-"""A search that runs says once what its budget buys, as soon as its first epochs have been measured."""
+"""What a running search's budget buys, said once, as soon as its first epochs are measured."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from launch.estimate import Cost, Estimate, sizes_of, usual_epochs
 from search_spaces.grammar import REGIME
 from search_spaces.search import Search
 
-MOST_WAITING = 1 / 3  # of the budget, until what is known is said, though a regime has shown nothing yet
+MOST_WAITING = 1 / 3  # of the budget, after which the estimate does not wait for every regime
 
 
 @dataclass
 class _Seen:
-    """One trial's epochs. seconds, waited_s: of its latest one; the first of several starts more than it trains."""
+    """A trial's latest epoch.
+
+    seconds, waited_s: of that epoch. settled: False for the first of several, whose seconds include the start.
+    """
 
     regime: str
     seconds: float
@@ -27,7 +30,14 @@ class _Seen:
 
 @dataclass
 class Estimating:
-    """began: when the budget began to count, by `now`. deadline: when trials must be over; ends_s: when all must."""
+    """The estimate of a running search.
+
+    All times are those of `now`.
+
+        began     when the budget began to count
+        deadline  when trials must be over
+        ends_s    when everything must be over
+    """
 
     search: Search
     budget_s: float
@@ -59,7 +69,7 @@ class Estimating:
                 self.say(sentence)
 
     def estimate(self, lengths: Mapping[str, float]) -> Estimate:
-        """From the trials that have shown more than their first epoch. lengths: of each regime's trainings."""
+        """Return the estimate from trials past their first epoch. lengths: epochs of each regime's trainings."""
         costs = {}
         for regime, epochs in lengths.items():
             trials = [one for one in self.seen.values() if one.regime == regime and one.settled]

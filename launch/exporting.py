@@ -32,12 +32,12 @@ def export_run(
     pt2: bool = False,
     named: str | None = None,
 ) -> bool:
-    """Export what the run recommends, or the best trial where it recommends nothing.
+    """Export what the run recommends, or the best trial if it recommends nothing.
 
-    trial      export this one
-    single     export the best trial alone
-    onnx, pt2  as graphs, too; of an ensemble there is none, so that the next best is taken
-    named      where the user says that the data is, None for where the run says
+        trial      export this one
+        single     export the best trial alone
+        onnx, pt2  also as graphs; an ensemble has none, so the next best is exported
+        named      where the user says that the data is, None: where the run says
 
     Returns whether every graph that was asked for was written. Raises InputError.
     """
@@ -46,6 +46,7 @@ def export_run(
             require_onnx()
         told = None if single or trial is not None else stored(run.run_dir)
         kind, heads = "single" if told is None else told["kind"], heads_of(run.run_dir, told)
+        # A graph holds one network: of an ensemble's run, take the next best that is one.
         if told is not None and kind == "ensemble" and (onnx or pt2):
             kind = one_network(told)
             which = "the soup" if kind == "soup" else "the best trial alone"
@@ -57,7 +58,7 @@ def export_run(
             )
         if told is not None and kind == "ensemble":
             return _ensemble(run, told["ensemble"], out, console, heads)
-        with written_whole(out) as folder:  # the graphs, too, before anything stands there
+        with written_whole(out) as folder:  # all or nothing, the graphs included
             note = ""
             if told is not None and kind == "soup":
                 write_soup(run, told["soup"], folder)

@@ -1,4 +1,4 @@
-"""Bringing a run directory home: from a folder that is readable here, from S3, or through a cluster's dashboard."""
+"""Copying a run directory home: from a folder that is readable here, from S3, or through a cluster's dashboard."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from trainables.safe_path import safe_path
 
 
 def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
-    """Copy a run directory into `folder`, under its own name. Returns where it is.
+    """Copy a run directory into `folder`, under its own name, and return its path. Raises InputError.
 
-    run: a directory or an address on S3; with a cluster a directory on it, or the job that wrote it.
-    Raises InputError.
+    run: a directory or an address on S3. With a cluster: a directory on it, or the job that wrote it.
     """
     if is_remote(run):
         return _fetch_from_s3(run, folder)
@@ -27,7 +26,7 @@ def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
         return target
     url = jobs.cluster_url(cluster)
     if Path(run).is_absolute():
-        parcel.check_target(_target(folder, Path(run).name, run))  # before anything is asked for
+        parcel.check_target(_target(folder, Path(run).name, run))  # before any request
     client = jobs.connect(url)
     run_dir = run if Path(run).is_absolute() else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
     target = _target(folder, Path(run_dir).name, "the job")
@@ -39,7 +38,7 @@ def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
             file.seek(0)
             parcel.unpack(file, target)
     finally:
-        with suppress(Exception):  # the parcel is here, or the error that counts is on its way
+        with suppress(Exception):  # the transfer is complete, or its own error is being raised
             jobs.stop(client, url, job)
     return target
 

@@ -1,6 +1,6 @@
-"""Files of the user's that stand where Python looks before it comes to this package and its libraries.
+"""Files of the user's that Python finds before this package and its libraries.
 
-Imports Python's own modules alone: what else it would use may be the very thing that is hidden.
+Only Python's own modules are imported here: any other could be the one that is hidden.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ LIBRARIES = (
     "numpy", "optuna", "pandas", "plotly", "pydantic", "ray", "rich", "safetensors", "scipy",
     "segmentation_models_pytorch", "sklearn", "timm", "torch", "torchmetrics", "torchvision", "typer", "yaml",
 )  # fmt: skip
-# Imported before anything is looked for in a folder: nothing hides them.
+# Imported before Python looks into any folder, so nothing hides them.
 LOADED_FIRST = {*sys.builtin_module_names, "abc", "codecs", "encodings", "io", "os", "posixpath", "site", "stat"}
 
 
 def what_hides() -> str | None:
-    """A sentence where the current folder is looked through first (`python -m`, PYTHONPATH) and holds a module of one
-    of our names. The installed command `visionsweep` does not look there."""
+    """Return a sentence if the current folder holds a module of one of our names, and Python looks there first.
+
+    It does with `python -m` or PYTHONPATH. The installed command `visionsweep` does not look there.
+    """
     here = Path.cwd()
     for name in ROOMS:
         found = _found(name, [entry or str(here) for entry in sys.path])
@@ -37,7 +39,7 @@ def what_hides() -> str | None:
 
 
 def neighbour_that_hides(search: Path) -> str | None:
-    """A sentence where a file beside a search, which has been loaded, was imported in the place of one of ours."""
+    """Return a sentence if a file beside a loaded search was imported in place of one of ours, else None."""
     folder = search.resolve().parent
     for name in (*ROOMS, *LIBRARIES):
         file = getattr(sys.modules.get(name), "__file__", None)
@@ -48,7 +50,7 @@ def neighbour_that_hides(search: Path) -> str | None:
 
 
 def _found(name: str, path: list[str]) -> Path | None:
-    """The file or the folder that `import name` would take from there."""
+    """Return the file or folder that `import name` would take from `path`."""
     spec = PathFinder.find_spec(name, path)
     return None if spec is None or not spec.has_location or spec.origin is None else _module_file(Path(spec.origin))
 

@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP while trials run: once, the search ends cleanly and can go on later; twice, at once."""
+"""Ctrl-C, SIGTERM and SIGHUP while trials run.
+
+The first ends the search cleanly, so that it can be resumed. A second one ends it at once.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ from launch.progress import Progress
 from launch.searcher import StudySearcher
 from launch.signals import handled_by, raise_if_asked
 
-STOP_S = 60.0  # for a trial that does not come to the end of its batch; its epoch is lost anyhow, as of every other one
+STOP_S = 60.0  # for a trial that does not reach the end of its batch; its epoch is lost anyhow, as every trial's
 
 
 @contextmanager
 def ctrl_c(searcher: StudySearcher, stop: Callable[[], object], progress: Progress) -> Iterator[None]:
-    """Once: no new trials, and `stop` has the running ones end after their current batch. Twice, or STOP_S later: at
-    once."""
+    """Handle signals while the body runs.
+
+    The first one stops new trials, and `stop` has the running ones end after their current batch. A second one, or
+    STOP_S later, ends everything at once.
+    """
     late = threading.Timer(STOP_S, os.kill, (os.getpid(), signal.SIGTERM))
     late.daemon = True
 
@@ -43,13 +49,13 @@ def ctrl_c(searcher: StudySearcher, stop: Callable[[], object], progress: Progre
 
 
 def stop_everywhere(stop_file: Path, reason: str = "") -> None:
-    """Make the file on every machine, where they share no folder; returns at once."""
+    """Make the stop file on every machine of a run whose machines share no folder. Returns at once."""
     stop_file.write_text(reason)
     threading.Thread(target=write_on_machines, args=(stop_file, reason), name="stop", daemon=True).start()
 
 
 def write_on_machines(path: Path, text: str) -> None:
-    """By a task on each of them."""
+    """Write a file on every live machine, by a task on each."""
     for node in ray.nodes():
         if node["Alive"]:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)

@@ -1,7 +1,7 @@
 """study.journal: the run as an Optuna study, live, for optuna-dashboard.
 
-A copy for looking at: the search never reads it and never waits for it. A thread writes it; a run that is gone on with
-writes it anew from the records.
+It is a copy for viewing: the search never reads it and never waits for it. A thread writes it. A resumed run writes it
+anew from the records.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from analysis.trials import Trial
 from launch.replay import DIRECTIONS, STATES, Replay
 from search_spaces.search import Search
 
-CLOSE_S = 60.0  # for what is still to be written
-LOCK_FILE_SUFFIX = ".lock"  # Optuna's, of the link that keeps other writers out
+CLOSE_S = 60.0  # for pending writes
+LOCK_FILE_SUFFIX = ".lock"  # of the link with which Optuna keeps other writers out
 
 _log = logging.getLogger(__name__)
 
@@ -31,9 +31,11 @@ Message = tuple[str, tuple[Any, ...]]
 
 
 class Journal:
-    """Written from `records`' events. Everything here returns at once; `close` waits until all is on the disk.
+    """Writer of the journal, fed by the events of `records`.
 
-    path: replaced where it exists. past: trials of a run that is gone on with.
+    Every method returns at once, but for `close`, which waits until all is on the disk.
+
+    path: replaced if it exists. past: trials of a resumed run.
     """
 
     def __init__(self, path: Path, name: str, search: Search, past: Iterable[Trial] = ()) -> None:
@@ -57,7 +59,10 @@ class Journal:
         self.queue.put(("_end", (_copy(trial),)))
 
     def close(self) -> None:
-        """Raises nothing: a journal that could not be written is a line in the log, not the end of a search."""
+        """Wait for pending writes.
+
+        Raises nothing: a journal that could not be written is a line in the log, not the end of a search.
+        """
         self.queue.put(None)
         self.thread.join(CLOSE_S)
         if self.thread.is_alive():
@@ -65,8 +70,8 @@ class Journal:
 
     def _write(self, past: list[Trial]) -> None:
         try:
-            # The lock too, which a driver that was killed while it wrote leaves behind: Optuna waits for ever for one
-            # whose journal is gone. Nobody else writes here, as the run is this process's alone.
+            # Delete the lock too. A driver that was killed while it wrote leaves it behind, and Optuna waits for ever
+            # for a lock whose journal is gone. No other process writes here, as this one holds the run's lock.
             for left in (self.path, self.path.with_name(f"{self.path.name}{LOCK_FILE_SUFFIX}")):
                 left.unlink(missing_ok=True)
             self.storage = JournalStorage(JournalFileBackend(str(self.path)))
@@ -97,7 +102,7 @@ class Journal:
         number = self.numbers[trial.trial_id]
         for key, value in self.replay.attributes(trial).items():
             self.storage.set_trial_user_attr(number, key, value)
-        # A study has no word for interrupted; the journal of the run that goes on is a new one.
+        # A study has no state for interrupted trials. A resumed run writes a new journal.
         state = STATES.get(trial.status, TrialState.FAIL)
         values = self.replay.values(trial)
         if state == TrialState.COMPLETE and values is None:
@@ -106,5 +111,5 @@ class Journal:
 
 
 def _copy(trial: Trial) -> Trial:
-    """As it is now: the records go on changing theirs."""
+    """Return the trial as it is now: the records keep changing theirs."""
     return Trial(trial.trial_id, trial.params, trial.config, list(trial.epochs), trial.status, trial.reason)

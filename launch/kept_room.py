@@ -1,4 +1,4 @@
-"""Room on the disk for a search's last lines: how its trials ended must be written even where the disk is full."""
+"""Disk space reserved for a search's last lines: how its trials ended must be written even to a full disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = ".room"
 
 @contextlib.contextmanager
 def kept_room(run_dir: Path) -> Iterator[Callable[[], None]]:
-    """Hold some room while the body runs. It is given what frees it."""
+    """Reserve some space while the body runs. Yields the function that frees it."""
     path = run_dir / NAME
 
     def free() -> None:
@@ -31,7 +31,7 @@ def kept_room(run_dir: Path) -> Iterator[Callable[[], None]]:
 
 
 def end_running(records: Records) -> None:
-    """Trials that were cut off (a second Ctrl-C, a crash of Ray) are interrupted, not lost."""
+    """Record trials that were cut off, by a second Ctrl-C or a crash of Ray, as interrupted."""
     for trial in list(records.trials.values()):
         if trial.status == "running":
             records.ended(trial.trial_id, "interrupted", "the search was stopped")

@@ -1,4 +1,4 @@
-"""From what the command line says to a Search: shipped names, the user's files, --set, durations."""
+"""From the command line to a Search: shipped names, the user's files, --set, durations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNITS = {"s|sec|secs|seconds?": 1, "m|min|mins|minutes?": 60, "h|hr|hrs|hours?"
 
 
 def load_search(name: str) -> Search:
-    """A shipped search by name, or SEARCH from a Python file. The file is the user's own code and is run."""
+    """Return a shipped search by name, or SEARCH of a Python file. The file is the user's own code and is run."""
     if not name.endswith(".py"):
         if name not in SEARCHES and Path(name).exists():
             raise ConfigError(
@@ -69,7 +69,10 @@ def data_of(name: str, search: Search, data: str | None) -> str:
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """`--set key=value` pairs; values are read as YAML: 3, 1e-3, true, none-like strings stay strings."""
+    """Parse `--set key=value` pairs.
+
+    Values are read as YAML, so 3, 1e-3 and true are no strings. A word such as none is one.
+    """
     parsed = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -99,14 +102,14 @@ def parse_duration(text: str) -> float:
 
 
 def default_name(search_name: str) -> str:
-    """The search and the time: `classification-cpu-20260131-101500`."""
+    """Return the name of the search with the time: `classification-cpu-20260131-101500`."""
     return f"{Path(search_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def check_name(name: str) -> str:
     """Return a run name that is one folder name, of printable letters. Raises ConfigError.
 
-    Terminals, YAML comments and web pages show it; a file system has to hold it.
+    Terminals, YAML comments and web pages show it, and a file system has to hold it.
     """
     if not name or name in (".", "..") or "/" in name or "\\" in name:
         raise ConfigError(

@@ -15,10 +15,13 @@ from trainables.files import check_plain
 
 @contextmanager
 def held(run_dir: Path) -> Iterator[None]:
-    """Hold the lock of a run, which ends with the process at the latest. Raises RunError where another one has it."""
+    """Hold the lock of a run while the body runs. It ends with the process at the latest.
+
+    Raises RunError if another process holds it.
+    """
     check_plain(run_dir / "trials.jsonl")
     with disk_errors(run_dir):
-        # NFS locks only what may be written.
+        # Open for writing: NFS locks nothing else.
         descriptor = os.open(run_dir / "trials.jsonl", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
         for attempt in range(5):
@@ -30,14 +33,14 @@ def held(run_dir: Path) -> Iterator[None]:
                     raise RunError(
                         f"{run_dir}: another process is working on this run. Wait for it, or stop it with Ctrl-C."
                     ) from None
-                time.sleep(0.1)  # somebody may only look: `in_use`
+                time.sleep(0.1)  # `in_use` may hold it for a moment, to look
         yield
     finally:
         os.close(descriptor)
 
 
 class disk_errors:  # noqa: N801 (reads as a statement)
-    """A full disk or a read-only folder as one sentence."""
+    """Turn a full disk or a read-only folder into a RunError of one sentence."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir

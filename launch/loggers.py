@@ -4,8 +4,8 @@
     mlflow        RUN/mlruns/mlflow.db, or the server of $MLFLOW_TRACKING_URI
     wandb         RUN/wandb/offline-run-..., or live where $WANDB_MODE says so
 
-Copies for looking at, like the study's journal: each is written by a thread of its own, the search never waits for it,
-and one that fails is a line in the log.
+These are copies for viewing, like the study's journal. Each has a thread of its own, so the search never waits for it.
+One that fails is a line in the log.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from search_spaces.names import COSTS, pick
 
 _log = logging.getLogger(__name__)
 
-CLOSE_S = 10.0  # so long the end of a search waits for what is still to be written
+CLOSE_S = 10.0  # how long the end of a search waits for pending writes
 
 
 class TensorBoard:
-    """An event file per trial and sitting, in Google's format as tensorboardX writes it."""
+    """An event file per trial and session, in Google's format as tensorboardX writes it."""
 
     def __init__(self, run_dir: Path) -> None:
         from tensorboardX import SummaryWriter
@@ -45,7 +45,7 @@ class TensorBoard:
 
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
         if trial.trial_id not in self.writers:
-            # A name of its own: two sittings within a second would otherwise write over one another.
+            # A name of its own: two sessions within a second would otherwise overwrite each other.
             own = f".{os.getpid()}.{time.monotonic_ns()}"
             folder = str(self.folder / trial.trial_id)
             self.writers[trial.trial_id] = self.new_writer(folder, flush_secs=5, filename_suffix=own)
@@ -66,7 +66,7 @@ class TensorBoard:
 
 
 class Mlflow:
-    """An MLflow run per trial; a trial that is gone on with goes on in its run."""
+    """An MLflow run per trial. A resumed trial continues its run."""
 
     def __init__(self, run_dir: Path) -> None:
         # MLflow 3.17's own models use a loader that SQLAlchemy 2.1 calls deprecated.
@@ -75,7 +75,7 @@ class Mlflow:
         from mlflow.entities import Metric, Param, RunTag
 
         self.metric, self.param, self.tag = Metric, Param, RunTag
-        for name in ("mlflow", "alembic"):  # they tell of every table that they make
+        for name in ("mlflow", "alembic"):  # they log every table that they create
             logging.getLogger(name).setLevel(logging.WARNING)
         folder, name = run_dir / "mlruns", run_dir.name
         uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -89,7 +89,7 @@ class Mlflow:
 
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
         now = int(1000 * row.get("time", time.time()))
-        # Names of classes may hold what MLflow does not take.
+        # Names of classes may hold characters that MLflow refuses.
         named = {re.sub(r"[^\w\-. /:]", "_", name): value for name, value in scalars(row).items()}
         metrics = [self.metric(name, value, now, row["epoch"]) for name, value in named.items()]
         self.client.log_batch(self._run(trial), metrics)
@@ -119,7 +119,7 @@ class Mlflow:
 
 
 class Wandb:
-    """A W&B run per trial and sitting, all of a search in one group. `wandb sync RUN/wandb/offline-*` sends them."""
+    """A W&B run per trial and session, all of a search in one group. `wandb sync RUN/wandb/offline-*` sends them."""
 
     def __init__(self, run_dir: Path) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # no reports of its own errors either
@@ -162,18 +162,18 @@ MODULES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 
 
 def scalars(row: Mapping[str, Any]) -> dict[str, float]:
-    """What an epoch's line says in numbers."""
+    """Return the numbers of an epoch's line."""
     others = {name: row[name] for name in ("lr", "seconds", "images_per_s", *COSTS) if row.get(name) is not None}
     return {**row["metrics"], **others}
 
 
 def plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as TensorBoard's table takes them."""
+    """Return parameters as TensorBoard's table takes them."""
     return {name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in params.items()}
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Raises ConfigError for a logger that nobody knows, or whose package is not installed."""
+    """Raise ConfigError for an unknown logger, or one whose package is not installed."""
     for name in names:
         module = pick(MODULES, name, "logger")
         if importlib.util.find_spec(module) is None:
@@ -184,7 +184,10 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 class Loggers:
-    """Told of everything that is recorded; hands it to a thread per logger. Everything returns at once but `close`."""
+    """Receiver of everything that is recorded, with a thread per logger.
+
+    Every method returns at once, but for `close`.
+    """
 
     def __init__(self, names: Sequence[str], run_dir: Path) -> None:
         self.threads = [_LoggerThread(name, run_dir.resolve()) for name in dict.fromkeys(names)]
@@ -198,7 +201,7 @@ class Loggers:
             thread.tell("ended", _copy(trial))
 
     def close(self) -> None:
-        """Raises nothing, and ends: a logger that is not done after CLOSE_S is left behind."""
+        """Wait for pending writes. Raises nothing, and leaves behind a logger that is not done after CLOSE_S."""
         deadline = time.monotonic() + CLOSE_S
         for thread in self.threads:
             thread.queue.put(None)
@@ -236,5 +239,5 @@ class _LoggerThread(threading.Thread):
 
 
 def _copy(trial: Trial) -> Trial:
-    """As it is now: the records go on changing theirs."""
+    """Return the trial as it is now: the records keep changing theirs."""
     return Trial(trial.trial_id, trial.params, trial.config, list(trial.epochs), trial.status, trial.reason)

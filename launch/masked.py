@@ -1,12 +1,12 @@
-"""Addresses without the passwords in them: other libraries put whole URLs into their messages."""
+"""Masking of passwords in addresses: other libraries put whole URLs into their messages."""
 
 from __future__ import annotations
 
 import re
 
 HIDDEN = "***"
-# scheme://USER:PASSWORD@host and scheme://TOKEN@host. A password with a slash in it is one as well, where what stands
-# before the slash is no port.
+# scheme://USER:PASSWORD@host and scheme://TOKEN@host. A password may hold a slash, unless what stands before the
+# slash could be a port.
 _LOGIN = re.compile(
     r"(\b[A-Za-z][A-Za-z0-9+.-]{0,30}://)"
     r"(?:[^\s/@'\"<>?#]{0,300}@|[^\s/:@'\"<>]{1,100}:(?!\d{0,5}[/?#])[^\s@'\"<>]{0,300}@)+"
@@ -19,7 +19,7 @@ _FIELD = re.compile(
 
 
 def masked(text: str) -> str:
-    """The text with *** in the place of names and passwords in addresses."""
+    """Return the text with *** in place of names and passwords in addresses."""
     if "://" not in text and "=" not in text:
         return text
     return _FIELD.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", text))

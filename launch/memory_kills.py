@@ -1,4 +1,6 @@
-"""Trials whose process Ray ended because their machine ran low on memory: once more at half the batch, then `oom`.
+"""Trials whose process Ray killed because their machine ran low on memory.
+
+They are resumed once, at half the batch. After that they end as `oom`.
 
 Ray Tune 2.60 gives its callbacks no reason for the death of a process. Its controller has one.
 """
@@ -14,14 +16,18 @@ from ray.tune.execution.tune_controller import TuneController
 
 from trainables.settings import HALVED
 
-IN_RAYS_WORDS = ("OutOfMemory", "running low on memory")  # of a task that ran, or of a process that was about to begin
+IN_RAYS_WORDS = ("OutOfMemory", "running low on memory")  # of a running task, or of a process that was about to start
 REASON = "its machine ran low on memory, and Ray ended its process"
 
 
 @contextmanager
 def halving_on_memory_kills(out_of_memory: dict[str, str], max_failures: int) -> Iterator[None]:
-    """While the body runs, have such a trial go on from its last epoch at half the batch. The second time it is given
-    up: its id goes to `out_of_memory`, with the reason. max_failures: after how many Ray gives a trial up."""
+    """While the body runs, resume such a trial from its last epoch at half the batch.
+
+    The second time it is given up: its id goes to `out_of_memory`, with the reason.
+
+    max_failures: the number of failures after which Ray gives a trial up.
+    """
     before = TuneController._process_trial_failure
 
     def process(self: Any, trial: Any, exception: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Tables on narrow terminals: columns that a user needs stay whole, the others are left out one by one."""
+"""Tables on narrow terminals. Columns that a user needs stay whole, the others are left out one by one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from rich.cells import cell_len
 from rich.table import Table
 
 GAP = 2  # between two columns
-LEAST_FOLDED = 16  # of the column that folds; narrower it is one word a line
+LEAST_FOLDED = 16  # of the column that wraps; narrower is one word a line
 
 
 def table_for(
     width: int, columns: Mapping[str, Sequence[str]], *, left: Sequence[str], given_up: Sequence[str], folds: str
 ) -> tuple[Table, list[str]]:
-    """Return a table without rows and the names of its columns, as many as `width` holds.
+    """Return a table without rows, and the names of its columns.
 
-    columns   the cells of each, by its header
-    left      those that are justified to the left
-    given_up  those that may be left out, in this order
-    folds     the one whose cells go on in the next line
+    Columns are left out until the others fit into `width`.
+
+        columns   cells of each column, by its header
+        left      columns that are justified to the left
+        given_up  columns that may be left out, in this order
+        folds     the column whose cells wrap
     """
     needs = {name: max(map(cell_len, (name, *cells))) for name, cells in columns.items()}
     if folds in needs:

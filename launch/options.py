@@ -1,4 +1,4 @@
-"""Options that several commands take, and what is made of them."""
+"""Options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MaxConcurrent = Annotated[Optional[int], typer.Option(min=1, help="Trials at onc
 
 
 def _amount(least: float) -> Callable[[str], str]:
-    """A number, or auto: typer has no type for either (see `amount`)."""
+    """Return a parser for a number or auto, for which typer has no type (see `amount`)."""
 
     def parse(text: str) -> str:
         try:
@@ -68,7 +68,7 @@ def _amount(least: float) -> Callable[[str], str]:
 
 
 def check_gpus_per_trial(gpus: object) -> None:
-    """Raises ConfigError for more than a trial can use: its training loop knows one device."""
+    """Raise ConfigError for more GPUs than a trial can use: its training loop knows one device."""
     if gpus is None or gpus == "auto":
         return
     if not isinstance(gpus, (int, float)) or isinstance(gpus, bool) or not 0 <= gpus <= 1:
@@ -111,7 +111,7 @@ Log = Annotated[
 
 
 def amount(text: str | None) -> float | Literal["auto"] | None:
-    """Of --cpus-per-trial or --gpus-per-trial."""
+    """Return the value of --cpus-per-trial or --gpus-per-trial."""
     return "auto" if text == "auto" else None if text is None else float(text)
 
 
@@ -122,12 +122,15 @@ def cache_folder(cache_dir: Path | None, no_cache: bool) -> str | None:
 
 
 def absolute(data: str) -> str:
-    """A folder or file by its full path, so that the run can be resumed from anywhere; a name as it is."""
+    """Return the full path of a folder or file, so that the run can be resumed from anywhere.
+
+    A name stays as it is.
+    """
     return str(Path(data).resolve()) if Path(data).exists() and data.partition(":")[0] != "digits" else data
 
 
 def given(ctx: typer.Context) -> dict[str, object]:
-    """A command's options by their names on the command line, as they were given or by default; no arguments."""
+    """Return a command's options by their names on the command line, given or default, without arguments."""
     options = [one for one in ctx.command.params if one.opts[0].startswith("--") and one.name in ctx.params]
     values = {one.opts[0]: ctx.params[str(one.name)] for one in options}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -136,5 +139,5 @@ def given(ctx: typer.Context) -> dict[str, object]:
 def new_console() -> Console:
     from launch.terminal import Terminal
 
-    # A pipe has no width; 80 columns would cut the table for whoever reads the log.
+    # A pipe has no width, and the default of 80 columns would cut the table in a log.
     return Terminal(width=None if sys.stdout.isatty() else 160)

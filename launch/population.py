@@ -1,8 +1,9 @@
-"""Population based training (Jaderberg et al. 2017, arXiv:1711.09846): the worst of a population give way to copies of
-the best, which go on from the copied weights with other rates.
+"""Population based training (Jaderberg et al. 2017, arXiv:1711.09846).
 
-Ray's own `PopulationBasedTraining` refuses to work beside a searcher, and turns one trial into another half way. Here a
-copy is a trial of its own, so that every trial of a run has one configuration, and one state in which it ended.
+The worst trials of a population end. Copies of the best replace them, and train the copied weights further at other rates.
+
+Ray's own `PopulationBasedTraining` refuses to work with a searcher, and turns one trial into another midway. Here a
+copy is a trial of its own. So every trial of a run has one configuration, and one state in which it ended.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from search_spaces.grammar import Float, walk
 from search_spaces.objectives import value_of
 from search_spaces.search import Search
 
-SIZE = 8  # trials alive at a time, at least; where fewer run at once they take turns
+SIZE = 8  # least number of trials alive at a time; if fewer can run at once, they take turns
 QUANTILE = 0.25
-LEAST = 4  # of a population, for a quarter of it to be somebody
+LEAST = 4  # size of a population from which a quarter is at least one trial
 FACTORS = (0.8, 1.25)
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What a trial begins with. epoch: the last one of the donor that the copied state has."""
+    """The state that a trial starts from. epoch: the donor's last epoch in the copied state."""
 
     donor: str
     epoch: int
@@ -37,16 +38,18 @@ class Copied:
 
 
 class Population(FIFOScheduler):  # type: ignore[misc]
-    """Every `grace_epochs` epochs a trial among the lowest quarter of those alive ends, and one of the highest quarter
-    stands in `heirs` for a searcher to propose a copy of.
+    """Scheduler that ends the worst trials and has the best ones copied.
 
-    past: trials of a run that is gone on with. running: at most so many run at once, None for what fits.
+    Trials are compared every `grace_epochs` epochs. One in the lowest quarter of those alive ends. A trial of the
+    highest quarter is then queued, for the searcher to propose a copy of it.
+
+    past: trials of a resumed run. running: the most that run at once, None for as many as fit.
     """
 
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
         super().__init__()
         self.every, self.objective = search.grace_epochs, search.compared[0]
-        self.heirs: deque[str] = deque()
+        self.heirs: deque[str] = deque()  # trials to be copied
         self.running: int | None = None
         self.scores: dict[str, float] = {}  # of those alive, at their last comparison
         self.epochs: dict[str, int] = {}  # of those alive
@@ -65,7 +68,7 @@ class Population(FIFOScheduler):  # type: ignore[misc]
         ordered = sorted(self.scores, key=lambda name: (self.scores[name], name))
         share = int(len(ordered) * QUANTILE)
         if len(ordered) >= LEAST and ours in ordered[:share]:
-            # Of the run's own past alone: the same search chooses the same.
+            # Seeded by the trial and its epoch alone, so that the same search chooses the same.
             chance = random.Random(f"{ours} {result['epoch']}")
             self.heirs.append(chance.choice(ordered[-share:]))
             return TrialScheduler.STOP
@@ -82,7 +85,7 @@ class Population(FIFOScheduler):  # type: ignore[misc]
         self._leaves(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """New ones first, then those that have trained least."""
+        """Choose new trials first, then those that have trained least."""
         trials = tune_controller.get_trials()
         if self.running is not None and sum(one.status == "RUNNING" for one in trials) >= self.running:
             return None
@@ -91,7 +94,7 @@ class Population(FIFOScheduler):  # type: ignore[misc]
         return min(waiting, key=lambda one: (one.status == "PAUSED", trained[one]), default=None)
 
     def _take(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Whether the trial is to be compared now."""
+        """Record an epoch. Returns whether the trial is to be compared now."""
         value = value_of(result, self.objective.name)
         if "epoch" not in result or value is None or not math.isfinite(value):
             return False
@@ -107,8 +110,10 @@ class Population(FIFOScheduler):  # type: ignore[misc]
 
 
 def mutated(search: Search, params: Mapping[str, Any], chance: random.Random) -> dict[str, Any]:
-    """Flat parameters with every real number of the space a fifth lower or a quarter higher, within its range. What
-    shapes the network, or is picked, stays: the weights are to fit."""
+    """Return flat parameters with every real number a fifth lower or a quarter higher, within its range.
+
+    Choices, integers and numbers on a grid stay, so that the copied weights fit.
+    """
     ranges = {name: node for name, node, _ in walk(search.full_space) if isinstance(node, Float) and node.step is None}
     return {
         name: min(max(value * chance.choice(FACTORS), ranges[name].low), ranges[name].high) if name in ranges else value

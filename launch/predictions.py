@@ -1,4 +1,4 @@
-"""`visionsweep predict`: rows of predictions, with a bar while they are made, printed or written as a table."""
+"""`visionsweep predict`: predictions with a progress bar, printed or written as a table."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FORMATS = ("text", "csv", "json")
 def predict_and_tell(
     export_dir: Path, images: Sequence[str], out: Path | None, form: str, console: Console, *, flips: bool
 ) -> bool:
-    """Returns whether an image could not be read. Raises InputError before anything is predicted.
+    """Predict images, and print or write the result. Returns whether an image could not be read.
 
-    out: a table's file, or the folder of masks.
+    out: a table's file, or the folder of masks. Raises InputError before anything is predicted.
     """
     if form not in FORMATS:
         raise ConfigError(f"unknown --format '{form}'. {did_you_mean(form, FORMATS)}")
     table = out if out is not None and out.suffix.lower() in TABLES else None
     paths, copies = brought(images)
-    # On standard error: standard output may be a file.
+    # The bar is on standard error, as standard output may be a file.
     with _bar() as bar:
         task = bar.add_task("predicting", total=None)
         rows = predict_images(
