@@ -1,6 +1,7 @@
 """Population based training (Jaderberg et al. 2017, arXiv:1711.09846).
 
-The worst trials of a population end. Copies of the best replace them, and train the copied weights further at other rates.
+The worst trials of a population end. Copies of the best replace them, and train the copied weights further at other
+rates.
 
 Ray's own `PopulationBasedTraining` refuses to work with a searcher, and turns one trial into another midway. Here a
 copy is a trial of its own. So every trial of a run has one configuration, and one state in which it ended.

@@ -1,4 +1,4 @@
-"""What can be known before any time is spent: names, weights, batch sizes, the runs folder."""
+"""Checks before any time is spent: names, weights, batch sizes, the runs folder."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from trainables.targets import check_class_metrics
 
 # A run of small networks needs about this much for its k best and its running trials.
 MIN_FREE_MB = 200
-# Sizes at which validation images are kept on the disk before any trial asks for them.
+# The most sizes at which validation images are kept on the disk before any trial asks for them.
 MOST_VIEWS = 16
 
 
 def check_runs_dir(run_dir: Path) -> None:
-    """Raises RunError where the run exists, or its folder cannot be written or is nearly full."""
+    """Raise RunError if the run exists, or its folder cannot be written or is nearly full."""
     if os.path.lexists(run_dir):
         raise exists_already(run_dir)
     check_room(run_dir.parent)
 
 
 def check_room(folder: Path) -> None:
-    """Raises RunError where a folder for runs cannot be written or is nearly full."""
+    """Raise RunError if a folder for runs cannot be written or is nearly full."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
@@ -59,18 +59,17 @@ def check_room(folder: Path) -> None:
 
 
 def check_names(search: Search) -> None:
-    """Raises ConfigError for a configuration that the schema refuses, a backbone that nobody knows, or a space in which
-    no configuration is valid.
+    """Raise ConfigError for an invalid configuration, an unknown backbone, or a space without a valid configuration.
 
-    Draws at random: what three hundred draws do not find, the searcher finds when it happens.
+    Draws three hundred configurations at random. What they miss, the searcher finds when it happens.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     problem: Contradiction | None = None
     num_valid = 0
     for _ in range(300):
-        # Parameters that contradict each other are drawn again by the searcher; any other mistake is one, in whatever
-        # arm it stands.
+        # The searcher draws parameters that contradict each other again. Any other mistake is an error, in whatever arm
+        # it stands.
         try:
             config = parse_config(search.draw(study.ask()), "the search")
             num_valid += 1
@@ -92,7 +91,7 @@ def _check_copies(search: Search, config: TrialConfig) -> None:
 
 
 def check_packing(search: Search, packed: bool) -> None:
-    """Raises ConfigError for a pruner whose trials take turns: a share is for as long as a trial trains."""
+    """Raise ConfigError for a pruner whose trials take turns: a share lasts as long as a trial trains."""
     if packed and search.pruner == "pbt":
         raise ConfigError(
             "--pruner pbt has trials take turns, and auto packs trials that train until they end. "
@@ -101,7 +100,10 @@ def check_packing(search: Search, packed: bool) -> None:
 
 
 def check_weights(search: Search) -> None:
-    """Raises WeightsError where ImageNet weights are asked for and cannot be had for a backbone of the space."""
+    """Raise WeightsError if ImageNet weights are asked for and cannot be had for a backbone of the space.
+
+    Raises ConfigError for a path of weights that does not exist, or a folder that lacks those of a backbone.
+    """
     space = search.full_space
     weights = possible_values(space, "model.weights") or [_default_weights()]
     if "imagenet" in weights:
@@ -122,9 +124,9 @@ def check_weights(search: Search) -> None:
 
 
 def with_fitting_regimes(search: Search) -> tuple[Search, tuple[str, ...]]:
-    """The search without regimes of adapters where its only backbone has nothing to adapt, and a sentence that says so.
+    """Return the search without regimes of adapters whose only backbone has nothing to adapt, and a sentence for each.
 
-    Raises ConfigError where no regime is left. A space of several backbones is left as it is.
+    A space of several backbones is left as it is. Raises ConfigError if no regime is left.
     """
     unfit: dict[str, str] = {}
     for whole in wholes(search.full_space):
@@ -144,8 +146,10 @@ def with_fitting_regimes(search: Search) -> tuple[Search, tuple[str, ...]]:
 
 
 def with_fitting_batches(search: Search, dataset: Dataset) -> tuple[Search, tuple[str, ...]]:
-    """The search without batches that are larger than the training set, and a sentence that says so, where it has
-    smaller ones to choose from too."""
+    """Return the search without batches larger than the training set, and a sentence if any were left out.
+
+    Values that are all too large are left as they are.
+    """
     num_train = len(dataset.indices("train"))
     fitting = replace(search, space=capped(search.space, "batch_size", num_train))
     before, after = (highest(one.full_space, "batch_size") for one in (search, fitting))
@@ -158,8 +162,10 @@ def with_fitting_batches(search: Search, dataset: Dataset) -> tuple[Search, tupl
 
 
 def check_data(search: Search, dataset: Dataset) -> None:
-    """Raises DataError where a batch of the space does not fit the training set, ConfigError where classes are
-    merged, or a class's IoU is looked at, that the data does not have."""
+    """Raise DataError if a batch of the space does not fit the training set.
+
+    Raises ConfigError if classes are merged, or a class's IoU is looked at, that the data does not have.
+    """
     if search.task == "segmentation":
         _check_classes(search, dataset)
     largest, num_train = int(highest(search.full_space, "batch_size")), len(dataset.indices("train"))
@@ -171,8 +177,11 @@ def check_data(search: Search, dataset: Dataset) -> None:
 
 
 def short_side_px(search: Search) -> int:
-    """How large the images must be that all trials train on: the largest training size, plus what the centre crop at
-    evaluation cuts off; for segmentation the largest size at which the network sees them."""
+    """Return the size at which images are stored, so that all trials can train on them.
+
+    It is the largest training size, plus what the centre crop at evaluation cuts off. For segmentation it is the
+    largest size at which the network sees the images.
+    """
     fields, space = TrialConfig.model_fields, search.full_space
     largest = highest(space, "image_size") or float(fields["image_size"].default)
     if search.task == "segmentation":
@@ -181,10 +190,10 @@ def short_side_px(search: Search) -> int:
 
 
 def views(search: Search) -> list[View]:
-    """How the trials of a search see the images that they are judged on, for one pass of decoding.
+    """Return the views in which the trials of a search see validation images, for one pass of decoding.
 
-    Empty where a size is drawn from a range, or where there are more than MOST_VIEWS: what a trial needs is then built
-    when it needs it.
+    Empty if a size is drawn from a range, or if there are more than MOST_VIEWS. What a trial needs is then built when
+    it needs it.
     """
     third = "short_side" if search.task == "segmentation" else "eval_crop"
     names = ("image_size", "fit_image", third)
@@ -200,7 +209,7 @@ def views(search: Search) -> list[View]:
 
 
 def _backbones(search: Search) -> list[str]:
-    """Every backbone of the space by timm's name, those included that an architecture brings with it."""
+    """Return every backbone of the space by timm's name, including those that an architecture brings."""
     space = search.full_space
     named = [str(name) for name in possible_values(space, "model.backbone") if name is not None]
     architectures = possible_values(space, "model.architecture.name")

@@ -1,4 +1,4 @@
-"""What is settled before a search runs: how it is run, and whether the search and the data fit together."""
+"""The options of a search, and whether the search and the data fit together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from trainables.data.words import counted
 from trainables.settings import TrialSettings
 from trainables.stopping import Deadline
 
-MOST_DECODING = 0.25  # of the budget, before the first trial; else images are decoded when they are asked for
+MOST_DECODING = 0.25  # of the budget, before the first trial; else images are decoded on demand
 DECODED_ON_DEMAND = "Images are decoded when they are asked for, as decoding all first would take too long."
 
 
@@ -39,15 +39,18 @@ DECODED_ON_DEMAND = "Images are decoded when they are asked for, as decoding all
 class RunOptions:
     """How a search is run, as opposed to what it searches.
 
-    num_trials, budget_s: what ends it, whichever comes first; both None takes the search's own number of trials. The
-    budget is wall-clock of all commands on the run together.
-    cpus_per_trial, gpus_per_trial: None decides by the machine; `auto` packs trials by the memory that they need. A
-    trial uses one GPU at most.
-    max_concurrent: None for as many as fit, also on machines that join a cluster later.
-    cache_dir: None for no cache. keep_trials: how many of the best trials keep weights and predictions.
-    on_bad_image, layout, mask_values, label_separator: see `ReadAs`, as val_images and on_demand, which are of a run
-    that has begun: what was settled then.
-    log: who else is told (`loggers.py`).
+    The search ends with `num_trials` or `budget_s`, whichever comes first. The budget is wall-clock of all commands on
+    the run together. If both are None, the search's own number of trials holds.
+
+        data                            a folder, a file or a name
+        max_concurrent                  trials at once, None: as many as fit, also on machines that join later
+        cpus_per_trial, gpus_per_trial  None: by the machine; `auto`: packed by the memory that trials need
+        cache_dir                       of decoded images, None: no cache
+        keep_trials                     number of best trials that keep weights and predictions
+        val_images, on_demand           see `ReadAs`; what was settled when the run began
+        log                             names of loggers (`loggers.py`)
+
+    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values and label_separator.
     """
 
     data: str
@@ -72,7 +75,7 @@ class RunOptions:
 
     @property
     def resources(self) -> tuple[float | Literal["auto"] | None, float | Literal["auto"] | None, int | None]:
-        """What `plan` takes."""
+        """The arguments of `plan`."""
         return self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent
 
     @property
@@ -85,7 +88,7 @@ class RunOptions:
 
 
 def options_of(search_json: Mapping[str, Any]) -> RunOptions:
-    """How a run was started. Raises RunError where its search.json does not say, or knows other options."""
+    """Return how a run was started. Raises RunError if its search.json does not say, or has unknown options."""
     try:
         return RunOptions(**value_at(search_json, "options"))
     except TypeError as error:
@@ -96,9 +99,9 @@ def options_of(search_json: Mapping[str, Any]) -> RunOptions:
 
 
 def prepared(search: Search, options: RunOptions, began: float | None = None) -> tuple[Search, Dataset]:
-    """The search for the data's task, and the data. Raises InputError for everything that is wrong with either.
+    """Return the search for the data's task, and the data. Raises InputError for everything that is wrong with either.
 
-    began: when the budget began to count, of time.monotonic(); None: now.
+    began: when the budget began to count, of time.monotonic(), None: now.
     """
     began = time.monotonic() if began is None else began
     preflight.check_weights(search)
@@ -127,12 +130,12 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
 
 
 def as_settled(options: RunOptions, search: Search, dataset: Dataset) -> RunOptions:
-    """The options with what `prepared` found: how the data is read again, whenever the run is gone on with."""
+    """Return the options with what `prepared` settled, by which a resumed run reads the data again."""
     return replace(options, val_images=search.val_images, on_demand=dataset.on_demand is not None)
 
 
 def load_data(search: Search, options: RunOptions) -> Dataset:
-    """The data of a run that has begun."""
+    """Return the data of a run that has begun."""
     dataset, images = _read(search, options, None)
     with said_if_slow("reading the data"):
         keep_views(images, preflight.views(search), dataset.indices("val"))
@@ -154,7 +157,7 @@ def _read(search: Search, options: RunOptions, decode_within_s: float | None) ->
 
 
 def fewer(search: Search, num_trials: int | None) -> list[str]:
-    """What is said of a space that has fewer configurations than trials were asked for."""
+    """Return a note if the space has fewer configurations than trials were asked for."""
     most = limited(search, num_trials)
     if most is None or most == num_trials:
         return []
@@ -162,7 +165,10 @@ def fewer(search: Search, num_trials: int | None) -> list[str]:
 
 
 def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
-    """A run's options, where an earlier version let them set more GPUs aside for a trial than it uses."""
+    """Return a run's options with at most one GPU per trial.
+
+    An earlier version let a run set more aside than a trial uses.
+    """
     gpus = options.get("gpus_per_trial")
     if not isinstance(gpus, (int, float)) or gpus <= 1:
         return options
@@ -174,9 +180,9 @@ def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
 def trial_settings(
     search: Search, options: RunOptions, run_dir: Path, run_uri: str | None, share: Share, deadline: float | None
 ) -> TrialSettings:
-    """What every trial is told. run_uri: of a run that is kept on S3. deadline: by time.monotonic()."""
+    """Return the settings of all trials. run_uri: of a run on S3. deadline: of time.monotonic()."""
     stop_file = run_dir / "stop"
-    if run_uri is not None:  # machines share no folder: each has the file, or not, in its own
+    if run_uri is not None:  # machines share no folder: each looks for the file in its own
         stop_file = Path(tempfile.gettempdir()) / f"visionsweep-stop-{uuid.uuid4().hex}"
     return TrialSettings(
         run_dir=run_dir,

@@ -1,4 +1,4 @@
-"""The search on the terminal: a live table where there is one, plain lines where there is none."""
+"""The search on the terminal: a live table, or plain lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ _Scored = tuple[float, int, Trial]
 
 
 class _Tally:
-    """What all trials together show. Those that have ended are counted once, as nothing of them changes any more: a
-    table that is drawn twice a second must not walk through ten thousand trials."""
+    """Counts over all trials. Ended trials are counted once, as they no longer change.
+
+    A table that is drawn twice a second must not walk through ten thousand trials.
+    """
 
     def __init__(self, search: Search) -> None:
         self.metric, self.mode = search.metric or "", search.mode or "max"
@@ -34,7 +36,7 @@ class _Tally:
         self.settled_best: _Scored | None = None
 
     def look(self, trials: Trials) -> None:
-        """Sets counts (by status), num_epochs, best (of the trials that have a value) and running."""
+        """Set counts (by status), num_epochs, best (of the trials that have a value) and running."""
         if trials is not self.trials:
             self._forget(trials)
         fresh = list(trials.values())[self.num_seen :]
@@ -63,15 +65,15 @@ class _Tally:
 
 
 class Recorded(Protocol):
-    """What a run holds so far: the records of the one that goes on here, or what has been read of another."""
+    """A run's trials so far: the records of the run in this process, or what was read of another one."""
 
     trials: Trials
 
 
 class Progress:
-    """Shows a run while it goes on. Reads `records`; knows nothing of Ray.
+    """Display of a search that runs. It reads `records`, and knows nothing of Ray.
 
-    num_trials, deadline: what ends the search, None for what does not; the deadline is of time.monotonic().
+    num_trials, deadline: what ends the search, None for what does not. The deadline is of time.monotonic().
     """
 
     def __init__(
@@ -96,18 +98,18 @@ class Progress:
         self.live.stop()
 
     def ended(self, trial_id: str) -> None:
-        """A line where there is no terminal; the live table looks by itself."""
+        """Print a line if there is no terminal. The live table updates itself."""
         if not self.console.is_terminal:
             self.console.print(self._line(self.records.trials[trial_id]), soft_wrap=True)
 
     def say(self, notice: str) -> None:
-        """A sentence that must be seen now."""
+        """Show a sentence that must be seen now."""
         self.notice = notice
         if not self.console.is_terminal:
             self.console.print(notice, soft_wrap=True, markup=False)
 
     def tell(self, text: str) -> None:
-        """A line that stays, above the live table too."""
+        """Print a line that stays, above the live table too."""
         self.console.print(text, soft_wrap=True, markup=False)
 
     def _line(self, trial: Trial) -> str:
@@ -128,7 +130,7 @@ class Progress:
         return self.render(f"{rate:.2f} epochs/s · {self._left()}", notice)
 
     def render(self, pace: str, notice: str) -> Group:
-        """How many trials there are of each status, the best, and what runs."""
+        """Return the number of trials of each status, the best one, and a table of what runs."""
         self.tally.look(self.records.trials)
         running = self.tally.running
         last = [trial.epochs[-1] if trial.epochs else None for trial in running]
@@ -179,7 +181,7 @@ class Progress:
         now = time.monotonic()
         if self.deadline is not None:
             estimates.append(self.deadline - now)
-        done = self._num_done() - self.done_before  # in this sitting
+        done = self._num_done() - self.done_before  # in this session
         if self.num_trials and done >= 3:
             estimates.append((now - self.started) / done * max(0, self.num_trials - done - self.done_before))
         return f"about {duration(min(estimates))} left" if estimates else f"{duration(now - self.started)} so far"

@@ -1,4 +1,4 @@
-"""What a study proposes next: valid, within the budget, and not tried before."""
+"""A study's next proposals: valid, within the budget, and not tried before."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from search_spaces.search import Search
 
 GIVEN = "warm_start"  # an attribute of the study's trials that the search itself gave
 MAX_ATTEMPTS = 100  # at a proposal whose parts do not contradict each other
-MAX_REPEATS = 4  # proposals that were tried before; then one of those that were not is drawn
-MAX_UNTRIED = 100  # draws among them for one that fits into the budget
+MAX_REPEATS = 4  # proposals that were tried before, after which an untried one is drawn
+MAX_UNTRIED = 100  # draws of untried ones, for one that fits into the budget
 
 Asked: TypeAlias = tuple[optuna.Trial, dict[str, Any]]
 
 
 class Proposals:
-    """Asks a study until it proposes something that can be trained.
+    """Requests to a study, until it proposes something that can be trained.
 
-    trials: of the run, as they stand at any time. valid: raises Contradiction for a proposal whose parts exclude each
-    other. fits: whether flat parameters still fit into the budget.
-    nothing_left: why no proposal can come any more, None while one can.
+    `nothing_left` says why no proposal can come any more. It is None while one can.
+
+        trials  of the run, as they stand at any time
+        valid   raises Contradiction for a proposal whose parts exclude each other
+        fits    whether flat parameters still fit into the budget
     """
 
     def __init__(
@@ -44,28 +46,30 @@ class Proposals:
         self.study, self.search, self.trials, self.seed = study, search, trials, seed
         self.valid, self.fits = valid, fits
         self.tried = Tried(search, trials, valid)
-        self.may_repeat = search.pruner == "pbt"  # whose copies go on from another trial's weights
+        # A copy may repeat a configuration, as it starts from another trial's weights.
+        self.may_repeat = search.pruner == "pbt"
         self.nothing_left: str | None = None
         self.waiting: list[dict[str, Any]] = []  # warm starts that did not fit when their turn came
 
     def ask(self, number: int) -> Asked | None:
-        """Return trial `number` and its configuration; None where nothing fits any more, or nothing is left.
+        """Return trial `number` and its configuration, None if nothing fits any more or nothing is left.
 
-        Raises ConfigError where every proposal contradicts itself.
+        Raises ConfigError if every proposal contradicts itself.
         """
         problem: Contradiction | None = None
         repeats, too_long = 0, False
         for attempt in range(MAX_ATTEMPTS):
             if isinstance(self.study.sampler, FidelitySampler):
-                # By what the records know: the study's own numbers count the attempts that a rebuilt one never sees.
+                # Seed by what the records know. The study's own numbers count attempts that a rebuilt study never sees.
                 self.study.sampler.stream = (number, attempt)
                 self.study.sampler.spent = self.tried.spent() if not self.may_repeat else frozenset()
             chosen, again = None, False
-            # A sampler that is sure of itself asks for the same again, and chance alone misses the last ones.
+            # After several repeats, or half of the attempts, choose an untried configuration. A sampler that is sure of
+            # itself asks for the same again, and random draws alone miss the last ones.
             if repeats >= MAX_REPEATS or (attempt >= MAX_ATTEMPTS // 2 and not self.may_repeat):
                 chosen = self._untried(random.Random(f"{self.seed} {number} {attempt}"))
                 if chosen is not None and not self.fits(chosen):
-                    return None  # nor did any other of many
+                    return None  # nor does any other of many draws
                 if chosen is None:
                     chosen = self.tried.failed_once(self.trials)
                     again = chosen is not None
@@ -109,7 +113,10 @@ class Proposals:
             self.study.enqueue_trial(params, user_attrs={GIVEN: True})
 
     def _untried(self, chance: random.Random) -> dict[str, Any] | None:
-        """Flat parameters that were never proposed, and that fit, if any of MAX_UNTRIED draws do; None for none."""
+        """Return flat parameters that were never proposed, None if none are left.
+
+        They fit if any of MAX_UNTRIED draws does.
+        """
         for _ in range(MAX_UNTRIED):
             chosen = self.tried.untried(chance)
             if chosen is None or self.fits(chosen):

@@ -1,11 +1,13 @@
-"""Which running trials go on: ASHA with fair rungs, or one of Ray's own schedulers (`ray_pruners.py`).
+"""Pruners, which end trials early: ASHA with fair rungs, or one of Ray's own schedulers (`ray_pruners.py`).
 
-Backbones differ by two orders of magnitude in cost, and small ones rise faster. `rungs` says what is alike: the same
-share of a trial's own schedule (`epochs`), the same time (`seconds`), or the same share among trials whose epochs cost
-about the same (`tiers`).
+Backbones differ by two orders of magnitude in cost, and small ones rise faster. `rungs` says what is compared:
 
-Where the lengths of trials differ, a rung is for those that have an epoch near it. One of a single epoch has none: it
-is trained to its end, is no measure for others on their way, and stands among the complete ones alone.
+    epochs   trials at the same share of their own schedules
+    seconds  trials at the same time
+    tiers    trials at the same share whose epochs cost about the same
+
+If trials differ in length, a rung is for those that have an epoch near it. A trial of a single epoch has no rung. It is
+trained to its end, is no measure for running trials, and is compared among the complete ones alone.
 """
 
 from __future__ import annotations
@@ -28,19 +30,25 @@ from search_spaces.objectives import outcome
 from search_spaces.rungs import milestones
 from search_spaces.search import Search
 
-TIER = 4.0  # epochs that cost less than so many times as much as each other are of one tier, roughly
-MAX_RUNGS_S = 12  # rungs in seconds have no top: so many, each `reduction_factor` times the one before
+TIER = 4.0  # roughly the ratio of costs up to which epochs are of one tier
+MAX_RUNGS_S = 12  # rungs in seconds have no end: this many, each `reduction_factor` times the one before
 
 
 def build_scheduler(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """The search's pruner. past: trials of a run that is gone on with; they stand in ASHA's rungs as if the search
-    had never stopped (Ray's own schedulers start anew)."""
+    """Return the search's pruner.
+
+    past: trials of a resumed run. They stand in ASHA's rungs as if the search had never stopped. Ray's own schedulers
+    start anew.
+    """
     return pick(PRUNERS, search.pruner, "pruner")(search, past)
 
 
 @dataclass
 class _Course:
-    """A trial's way so far. points: (position, best value so far), higher is better. repeats: whose way it is."""
+    """A trial's progress.
+
+    points: (position, best value so far), higher is better. repeats: the trial whose first epochs it repeats.
+    """
 
     scale: float  # positions per epoch
     given: bool  # by a warm start
@@ -53,9 +61,9 @@ class _Course:
 
 
 class FairAsha(FIFOScheduler):  # type: ignore[misc]
-    """See `launch.engine.rungs` and `launch.engine.early` for the rules.
+    """ASHA by the rules of `launch.engine.rungs` and `launch.engine.early`.
 
-    Trials are known by the run's own ids, which outlive Ray's. reasons: by trial, why it ended, where no rung said so.
+    Trials are known by the run's own ids, which outlive Ray's. reasons: by trial, why it ended, if no rung said so.
     """
 
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
@@ -81,9 +89,8 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         told = trial.config
-        self._course(
-            told["trial_id"], told["config"], told.get("origin", "")
-        )  # of one that is gone on with, `past` tells
+        # Resumed trials were registered from `past`.
+        self._course(told["trial_id"], told["config"], told.get("origin", ""))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
         goes_on = self._decide(trial.config["trial_id"], result, ask=True)
@@ -98,7 +105,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         return self.courses.setdefault(trial_id, _Course(scale, origin == WARM_START))
 
     def _decide(self, trial_id: str, result: dict[str, Any], *, ask: bool) -> bool:
-        """Take an epoch; whether the trial goes on, which is only asked of a trial that runs."""
+        """Record an epoch, and return whether the trial continues. ask: the trial runs, and may be ended."""
         course, value = self.courses[trial_id], result.get(self.objectives[0].name)
         if value is not None and not math.isfinite(value):
             return False
@@ -106,25 +113,29 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         if "epoch" not in result or values is None:
             return True  # where the metric is not defined there is nothing to compare
         if result["epoch"] <= course.epoch:
-            return True  # told again by a process that took over from one that died
+            return True  # repeated by a process that took over from one that died
+        # Add the epoch to the trial's course.
         course.epoch = result["epoch"]
         course.seconds.append(float(result["seconds"]))
         position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
         best = max(values[0], course.points[-1][1] if course.points else -math.inf)
         course.points.append((position, best))
+        # End a trial that repeats another one to the last digit. Trials of different lengths are never the same.
         if len(course.told) < REPEATED_EPOCHS:
-            course.told.append((course.scale, _said(result)))  # a longer trial is another one, however alike they begin
+            course.told.append((course.scale, _said(result)))
             course.repeats = self.repeats.repeated(trial_id, course.told)
         if course.repeats is not None and ask:
-            # It leaves no mark: what it says stands in the rungs already.
+            # It leaves no mark, as its values stand in the rungs already.
             self.reasons[trial_id] = (
                 f"its first {len(course.told)} epochs are trial {course.repeats}'s to the last digit"
             )
             return False
+        # Find the rungs that were reached. Those that the trial passed between two epochs are skipped.
         reached = [at for at in self.rungs.milestones[course.next_rung :] if position >= at * (1 - 1e-9)]
         if reached and not self._is_near(position, reached[-1]):
             course.next_rung += len(reached)
             return True
+        # Before the first rung, end a trial that is worse than all that passed it.
         if not reached:
             if course.next_rung or not ask or not self.beginnings.hopeless(course.points, self._tier(course)):
                 return True
@@ -134,12 +145,13 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
                 f"{name} {value:.4g} at epoch {course.epoch}: every trial that passed the first rung was better by then"
             )
             return False
-        # By several objectives nothing ends early.
+        # At the first rung, keep the trial's beginning as a measure. By several objectives nothing ends early.
         has_beginning = self.search.rungs == "seconds" or course.scale < reached[0]
         if course.next_rung == 0 and has_beginning and isinstance(self.rungs, Rungs) and not course.given:
             self.beginnings.arrive(course.points, self._tier(course))
         course.next_rung += len(reached)
-        # One long epoch may pass several rungs: what the trial had at the earlier ones, nobody knows.
+        # Compare at the last rung reached. One long epoch may pass several, and its values at the earlier ones are
+        # unknown.
         milestone, tier = reached[-1], self._tier(course)
         if isinstance(self.rungs, ParetoRungs):
             standing = (best, *values[1:])
@@ -151,14 +163,17 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         return True
 
     def _is_near(self, position: float, milestone: float) -> bool:
-        """Whether what a trial has at a position can be compared with what others had at the rung: it is nearer to it
-        than to the next, on the scale of rungs, and the trial not at its end. In seconds there are no shares."""
+        """Whether a trial's value at a position can be compared with the others' at the rung.
+
+        The position must be nearer to the rung than to the next one, on the scale of rungs. The trial must not be at
+        its end. In seconds there are no shares, and all can be compared.
+        """
         if self.search.rungs == "seconds":
             return True
         return position < min(milestone * math.sqrt(self.rungs.factor), self.search.epochs * (1 - 1e-9))
 
     def _end_early(self, course: _Course) -> None:
-        """At the first rung it counts as one that came there with what it had."""
+        """Record a trial that ends early at the first rung, with the best value that it had."""
         if course.points and isinstance(self.rungs, Rungs):
             if not course.given:
                 self.beginnings.end(self._tier(course))
@@ -171,18 +186,18 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
 
 
 def _said(result: dict[str, Any]) -> object:
-    """The metrics of an epoch, without what it cost."""
+    """Return the metrics of an epoch, without its costs."""
     return tuple(sorted((name, value) for name, value in result.items() if name.startswith(("train/", "val/"))))
 
 
 def asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """ASHA with the rules of `launch.engine.rungs`; nothing is pruned where the first rung is full training."""
+    """Return ASHA with the rules of `launch.engine.rungs`. Nothing is pruned if the first rung is full training."""
     ends_first = search.rungs != "seconds" and search.grace_epochs >= search.epochs
     return FIFOScheduler() if ends_first else FairAsha(search, past)
 
 
 def no_pruning(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """Every trial trains to its end."""
+    """Return a scheduler that trains every trial to its end."""
     return FIFOScheduler()
 
 

@@ -1,7 +1,7 @@
 """Ray's own schedulers, which end trials by other rules than ours.
 
-Ray compares trials at equal epochs. Where lengths differ, epoch 2 of 2 is not epoch 2 of 24: Hyperband and the median
-rule are told shares of a trial's own schedule instead. Ray's ASHA is left as it comes, for comparisons with it.
+Ray compares trials at equal epochs. If lengths differ, epoch 2 of 2 is not epoch 2 of 24. So Hyperband and the median
+rule get shares of a trial's own schedule. Ray's ASHA is left as it comes, for comparisons with it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,28 @@ POSITION = "schedule_epochs"  # in a result for Ray: its epoch on the scale of t
 
 
 def stock_asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """Ray's ASHA as it comes: grace of one epoch, reduction by four, and trials of all lengths in the same rungs."""
+    """Return Ray's ASHA as it comes: grace of one epoch, reduction by four.
+
+    Trials of all lengths share the same rungs.
+    """
     return AsyncHyperBandScheduler(time_attr="epoch", metric=search.metric, mode=search.mode, max_t=search.epochs)
 
 
 def hyperband(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """Three brackets of Ray's asynchronous Hyperband, the later ones with a longer grace."""
+    """Return Ray's asynchronous Hyperband with three brackets, the later ones with a longer grace."""
     return _Hyperband(search)
 
 
 def median_stopping(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
-    """Ray's median rule (Golovin et al. 2017, Vizier): below the median of the others' running means ends a trial."""
+    """Return Ray's median rule (Golovin et al. 2017, Vizier).
+
+    A trial ends if it is below the median of the others' running means.
+    """
     return _Median(search)
 
 
 def raw_epochs(search: Search) -> list[str]:
-    """What is said of a pruner that compares trials of different lengths epoch by epoch."""
+    """Return a warning on a pruner that compares trials of different lengths epoch by epoch."""
     lengths = Lengths(search.full_space, Vectors(search.full_space), search.epochs)
     if search.pruner != "stock" or not lengths.vary:
         return []
@@ -47,7 +53,7 @@ def raw_epochs(search: Search) -> list[str]:
 
 
 class _Hyperband(AsyncHyperBandScheduler):  # type: ignore[misc]
-    """Ray's brackets, whose rungs stand at shares of a trial's own schedule."""
+    """Ray's brackets, with rungs at shares of a trial's own schedule."""
 
     def __init__(self, search: Search) -> None:
         self.search, self.first = search, min(search.grace_epochs, search.epochs)
@@ -68,7 +74,7 @@ class _Hyperband(AsyncHyperBandScheduler):  # type: ignore[misc]
         return super().on_trial_result(tune_controller, trial, placed)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        # A short trial may have passed a rung between two epochs, where its last value would then stand.
+        # A short trial may have passed a rung between two epochs. Its last value would then stand there.
         told = {} if self._is_short(trial) else _placed(self.search, trial, result)
         super().on_trial_complete(tune_controller, trial, told)
 
@@ -84,7 +90,10 @@ class _Hyperband(AsyncHyperBandScheduler):  # type: ignore[misc]
 
 
 class _Median(MedianStoppingRule):  # type: ignore[misc]
-    """Ray's rule, which keeps every trial's last result and fails on those of trials that ended without an epoch."""
+    """Ray's median rule, guarded against trials without an epoch.
+
+    Ray keeps every trial's last result, and fails on that of a trial that ended without an epoch.
+    """
 
     def __init__(self, search: Search) -> None:
         self.search = search
@@ -99,12 +108,12 @@ class _Median(MedianStoppingRule):  # type: ignore[misc]
 
 
 def _length(search: Search, trial: Any) -> int:
-    """Epochs of a Ray trial of ours."""
+    """Return the epochs of a Ray trial of ours."""
     return int(trial.config["config"].get("epochs", search.epochs))
 
 
 def _placed(search: Search, trial: Any, result: dict[str, Any]) -> dict[str, Any]:
-    """A result with its POSITION, where it is of an epoch."""
+    """Return a result with its POSITION, if it is of an epoch."""
     if "epoch" not in result:
         return result
     return {**result, POSITION: result["epoch"] * search.epochs / _length(search, trial)}

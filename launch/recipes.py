@@ -1,4 +1,4 @@
-"""Recipes on the command line: what they are, and one of them or a file as the configuration to train."""
+"""Recipes on the command line: a list of them, or one of them or a file as the configuration to train."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trainables.config_io import load_config, parse_config, read_config, without
 
 @dataclass(frozen=True)
 class About:
-    """What a recipe's docstring says. `sections` are Source, Result, Settings, Chosen and Run, each in one line."""
+    """A recipe's docstring. `sections` are Source, Result, Settings, Chosen and Run, each in one line."""
 
     summary: str
     sections: Mapping[str, str]
@@ -32,7 +32,7 @@ class About:
 
 
 def about(name: str) -> About:
-    """Raises ConfigError with the nearest right name where there is no such recipe."""
+    """Return a recipe's docstring. Raises ConfigError with the nearest right name if there is no such recipe."""
     text = inspect.cleandoc(pick(RECIPES, name, "recipe").__doc__ or "")
     head, *rest = re.split(r"^([A-Z][a-z]+): ", text, flags=re.MULTILINE)
     words = [" ".join(section.split()) for section in rest[1::2]]
@@ -40,15 +40,15 @@ def about(name: str) -> About:
 
 
 def configuration(config_file: Path | None, recipe_name: str | None, assignments: list[str]) -> TrialConfig:
-    """The configuration of a file or of a recipe, with `assignments` (path.to.part=value) laid over it.
+    """Return the configuration of a file or a recipe, changed by `assignments` (path.to.part=value).
 
-    Another `name` (optimizer.name=adam) keeps what both kinds have; what only the old kind has is dropped.
-    Raises ConfigError unless exactly one of the two is named, and for what the schema refuses.
+    Another `name` (optimizer.name=adam) keeps what both kinds have. What only the old kind has is dropped. Raises
+    ConfigError unless exactly one of the two is named, and for what the schema refuses.
     """
     if config_file is not None and recipe_name is not None:
         raise ConfigError(f"train takes a CONFIG or --recipe, got {config_file} and {recipe_name}. Leave one away.")
     if config_file is not None:
-        parsed = load_config(config_file)  # a file is complete by itself, and has its own words where it is not
+        parsed = load_config(config_file)  # a file must be complete by itself, and its errors name it alone
         if not assignments:
             return parsed
         values, origin = read_config(config_file), str(config_file)
@@ -57,7 +57,7 @@ def configuration(config_file: Path | None, recipe_name: str | None, assignments
     else:
         raise ConfigError("train takes a CONFIG or --recipe, got neither. `visionsweep recipes` lists the recipes.")
     asked = parse_assignments(assignments)
-    for path in sorted(asked, key=lambda path: path.count(".")):  # a whole before its parts, in whatever order
+    for path in sorted(asked, key=lambda path: path.count(".")):  # a whole before its parts, whatever the order given
         values = set_path(values, path, asked[path])
     for path in asked:
         if path.endswith(".name"):
@@ -66,7 +66,7 @@ def configuration(config_file: Path | None, recipe_name: str | None, assignments
 
 
 def show(name: str | None, as_yaml: bool, console: Console) -> None:
-    """All recipes as a table, or one: told in full, or as YAML alone on standard output."""
+    """Print all recipes as a table, or one of them: in full, or as YAML alone on standard output."""
     if not as_yaml:
         print_recipes(console) if name is None else print_recipe(name, console)
     elif name is None:
@@ -76,7 +76,7 @@ def show(name: str | None, as_yaml: bool, console: Console) -> None:
 
 
 def to_yaml(name: str) -> str:
-    """The recipe as a file for `visionsweep train`."""
+    """Return the recipe as a file for `visionsweep train`."""
     return yaml.safe_dump(recipe(name), sort_keys=False)
 
 

@@ -1,4 +1,4 @@
-"""The run directory: written here, by the driver alone; read by `analysis/trials.py`.
+"""The run directory. The driver alone writes it, here. `analysis/trials.py` reads it.
 
     runs/NAME/
       search.json        what was asked, resolved
@@ -9,9 +9,9 @@
       study.journal      a copy for optuna-dashboard, see `launch/journal.py`
       tb/ mlruns/ wandb/ copies for others, see `launch/loggers.py`
 
-Lines are appended whole: each is one write to a file opened for appending, so a reader (or a resumed run) meets at
-most one torn line, the last one, after a crash. Nothing is written before the lock is held. What a power cut may cost
-says `syncing.py`, and what is put right after it `recovery.py`.
+Lines are appended whole: each is one write to a file opened for appending. So after a crash a reader, or a resumed run,
+meets at most one torn line, the last one. Nothing is written before the lock is held. `syncing.py` says what a power
+cut may cost, and `recovery.py` what is repaired after it.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ from trainables.writing import make_folder, sync_folder, write_whole
 
 
 class Records:
-    """Appends to a run directory and keeps what it holds in memory."""
+    """Writer of a run directory, which keeps its contents in memory too."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.trials: Trials = {}
         self.syncer: Syncer | None = None  # while the lock is held
-        self.journal: Journal | None = None  # told of everything that is recorded
+        self.journal: Journal | None = None  # receives everything that is recorded
         self.loggers: Loggers | None = None  # likewise
-        self.mirror: Mirror | None = None  # of a run that is kept on S3
+        self.mirror: Mirror | None = None  # set for a run on S3
 
     @property
     def place(self) -> str:
-        """What commands take for RUN."""
+        """The location that commands take for RUN."""
         return str(self.run_dir) if self.mirror is None else self.mirror.uri
 
     @classmethod
     def create(cls, run_dir: Path, search_json: Mapping[str, Any]) -> Records:
-        """Make the directory. Raises RunError where it exists or cannot be written."""
+        """Make the directory. Raises RunError if it exists or cannot be written."""
         records = cls(run_dir)
         with disk_errors(run_dir):
             make_folder(run_dir.parent)
             try:
-                run_dir.mkdir()  # of two processes at one moment, one makes it
+                run_dir.mkdir()  # of two processes at the same time, one makes it
             except FileExistsError:
                 raise exists_already(run_dir) from None
             sync_folder(run_dir.parent)
@@ -76,21 +76,24 @@ class Records:
 
     @classmethod
     def open(cls, run_dir: Path) -> tuple[Records, dict[str, Any]]:
-        """Read a run that was started before; also returns its search.json. Changes nothing: see `locked`."""
+        """Read a run that was started before, and return its search.json too. Changes nothing: see `locked`."""
         search_json = read_search(run_dir)
         records = cls(run_dir)
         records.trials = read_trials(run_dir)
         return records, search_json
 
     def write_search(self, search_json: Mapping[str, Any]) -> None:
-        """Raises RunError where the disk is full or the folder read-only; what was there before is then still there."""
+        """Write search.json, whole or not at all.
+
+        Raises RunError if the disk is full or the folder read-only. The earlier file is then still there.
+        """
         text = json.dumps({"version": VERSION, **search_json}, indent=1, default=str)
         with disk_errors(self.run_dir):
             write_whole(self.run_dir / "search.json", lambda path: path.write_text(text))
 
     @property
     def next_number(self) -> int:
-        """The number of the next trial: one that no trial has had, also where a line was lost."""
+        """The number of the next trial. No trial has had it, even if a line was lost."""
         return 1 + max(map(int, self.trials), default=-1)
 
     def proposed(self, trial_id: str, params: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
@@ -99,20 +102,20 @@ class Records:
             self.journal.proposed(self.trials[trial_id])
 
     def started(self, trial_id: str, share: Mapping[str, Any] | None = None) -> None:
-        """share: of a GPU or a machine, where trials are packed (`trainables/shares.py`)."""
+        """Record that a trial began. share: of a GPU or a machine, if trials are packed (`trainables/shares.py`)."""
         packed = {} if share is None else {"share": dict(share)}
         self._event({"event": "started", "trial_id": trial_id, **packed})
 
     def measured(self, trial_id: str, memory_mb: float) -> None:
-        """What its first batches took."""
+        """Record the memory that a trial's first batches took."""
         self._event({"event": "measured", "trial_id": trial_id, "memory_mb": memory_mb})
 
     def outgrown(self, trial_id: str, memory_mb: float) -> None:
-        """Its memory ran out at so much."""
+        """Record the memory at which a trial ran out of it."""
         self._event({"event": "outgrown", "trial_id": trial_id, "memory_mb": memory_mb})
 
     def noted(self, trial_id: str, note: str) -> None:
-        """What happened to it that its epochs do not tell."""
+        """Record what happened to a trial that its epochs do not show."""
         self._event({"event": "noted", "trial_id": trial_id, "note": note})
 
     def ended(self, trial_id: str, status: str, reason: str) -> None:
@@ -125,8 +128,11 @@ class Records:
             self.loggers.ended(self.trials[trial_id])
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """row: trial_id, epoch, metrics, seconds, images_per_s, lr, COSTS, node, pid, device (cpu or cuda), and the
-        precision that it computed in, which may be another one than the configuration's."""
+        """Record an epoch.
+
+        row: trial_id, epoch, metrics, seconds, images_per_s, lr, COSTS, node, pid, device (cpu or cuda) and precision.
+        The precision is the one that it computed in, which may differ from the configuration's.
+        """
         whole = {"time": time.time(), **row}
         self._append("epochs.jsonl", whole)
         take_epoch(self.trials, whole)
@@ -136,12 +142,14 @@ class Records:
             self.loggers.epoch(self.trials[row["trial_id"]], whole)
 
     def keep_only(self, trial_ids: Iterable[str], among: Iterable[Trial] | None = None) -> None:
-        """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt. among: the
-        only trials that have files left, where that is known."""
+        """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt.
+
+        among: the only trials that may have files left, None if that is not known.
+        """
         kept = set(trial_ids)
         if self.syncer is None:
             self._delete_others(kept, among)
-        else:  # after a power cut no trial runs whose state is gone
+        else:  # a power cut must not leave a trial that runs, by its lines, without its state
             trials = list(self.trials.values() if among is None else among)
             ended = [trial for trial in trials if trial.status not in ("running", "interrupted")]
             self.syncer.after(lambda: self._delete_others(kept, ended))
@@ -163,8 +171,10 @@ class Records:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def copy_state(self, donor: str, heir: str) -> int | None:
-        """Let a trial that is still to be proposed begin where another one stands: after which epoch; None where that
-        one has ended, and left nothing to copy."""
+        """Copy a trial's state, for a trial to be proposed that starts from it.
+
+        Returns the epoch of the copied state, None if the donor has ended and left nothing to copy.
+        """
         if self.mirror is not None:
             return self.mirror.copy_state(donor, heir)
         source, target = (trial_folder(self.run_dir, "checkpoints", name) / "last.pt" for name in (donor, heir))
@@ -179,13 +189,13 @@ class Records:
         return None if row is None else int(row["epoch"])
 
     def drop_state(self, trial_id: str) -> None:
-        """Of a trial that was not proposed after all."""
+        """Delete the state of a trial that was not proposed after all."""
         (trial_folder(self.run_dir, "checkpoints", trial_id) / "last.pt").unlink(missing_ok=True)
         if self.mirror is not None:
             self.mirror.drop_state(trial_id)
 
     def write_best(self, best: Trial | None) -> None:
-        """best.yaml: the configuration of the best trial so far, which `visionsweep train` accepts."""
+        """Write best.yaml, the best configuration so far, which `visionsweep train` accepts."""
         if best is None:
             return
         text = dump_config(parse_config(best.config, f"trial {best.trial_id}"))
@@ -197,8 +207,10 @@ class Records:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Work on the run as the only process. What a crash left is put right first, and what is appended meanwhile
-        reaches the disk every few seconds. Raises RunError where another process holds the lock, or a line is damaged.
+        """Work on the run as the only process.
+
+        What a crash left is repaired first. What is appended meanwhile reaches the disk every few seconds. Raises
+        RunError if another process holds the lock, or a line is damaged.
         """
         with held(self.run_dir):
             with disk_errors(self.run_dir):
@@ -238,7 +250,7 @@ class Records:
 
 
 def exists_already(run_dir: Path | Remote) -> RunError:
-    """A run is never written over."""
+    """Return the error for a run that exists: a run is never overwritten."""
     return RunError(
         f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "
         f"or go on with it: `visionsweep resume {run_dir}`."

@@ -1,4 +1,4 @@
-"""What a crash or a power cut left of a run's lines and files, put right by the one process that holds the lock."""
+"""Repair of a run's lines and files after a crash or a power cut, by the one process that holds the lock."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ BLOCK_BYTES = 2**20
 
 
 def mended(run_dir: Path) -> Trials:
-    """Read the trials of a run, and leave nothing of those whose proposal was lost: another one may get the number, and
-    must not go on from their state."""
+    """Read the trials of a run, and delete all that is left of those whose proposal was lost.
+
+    Another trial may get the number, and must not be resumed from their state.
+    """
     trials: Trials = {}
     for row in read_lines(run_dir / "trials.jsonl"):
         take_event(trials, row)
@@ -39,7 +41,7 @@ def mended(run_dir: Path) -> Trials:
 
 
 def cut_torn_end(path: Path) -> None:
-    """Cut off a last line that is not whole, so that the next one does not join it; all else stays as it is."""
+    """Cut off a last line that is not whole, so that the next one does not join it. All else stays as it is."""
     check_plain(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -53,8 +55,10 @@ def cut_torn_end(path: Path) -> None:
 
 
 def lost_their_end(run_dir: Path, trials: Trials) -> list[Trial]:
-    """Trials that have ended with more epochs than are recorded, and can go on: their state is deleted only when their
-    last line is on the disk with all of its epochs."""
+    """Return ended trials of which fewer epochs are recorded than they had, and which can be resumed.
+
+    A trial's state is deleted only when its last line is on the disk with all of its epochs.
+    """
     return [
         trial
         for trial in trials.values()
@@ -65,7 +69,7 @@ def lost_their_end(run_dir: Path, trials: Trials) -> list[Trial]:
 
 
 def _ends(descriptor: int, size: int) -> Iterator[int]:
-    """Where whole lines end, the last one first."""
+    """Yield the offsets where whole lines end, the last one first."""
     end = size
     while end > 0:
         start = max(0, end - BLOCK_BYTES)

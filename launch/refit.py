@@ -1,4 +1,4 @@
-"""`visionsweep refit`: train a trial again with other seeds, to see what it gives on the average.
+"""`visionsweep refit`: train a trial again with other seeds, to see what it gives on average.
 
 A search keeps the best of many trials, and the best of many is partly luck. Each refit is what `train` writes, in
 
@@ -30,9 +30,9 @@ from trainables.files import read_object
 from trainables.writing import write_whole
 
 ON = ("train", "train+val")
-# What needs the validation split's scores, and how it is turned off.
+# What needs the validation split's scores, with the values that turn it off.
 NEED_VAL = {"early_stopping_patience": None, "ensemble": 1}
-LUCK = 2.0  # deviations above the mean of its refits, from where on a trial is called lucky
+LUCK = 2.0  # deviations above the mean of its refits from which a trial is called lucky
 
 
 def refit(
@@ -44,13 +44,19 @@ def refit(
     console: Console,
     named: str | None = None,
 ) -> None:
-    """Train the best trial, or the named one, with the seeds after the run's own; what was trained before is kept.
-    named: where the user says that the data is.
+    """Train the best trial, or the named one, with the seeds after the run's own. Refits that are there are kept.
 
-    Raises ConfigError for another `on`, RunError where there is no such trial or the data has changed.
+        trial_id   None: the best trial
+        num_seeds  trainings, each with a seed of its own
+        epochs     None: the trial's own
+        on         train, or train+val
+        named      where the user says that the data is, None: where the run says
+
+    Raises ConfigError for another `on`. Raises RunError if there is no such trial or the data has changed.
     """
     if on not in ON:
         raise ConfigError(f"--on takes {' or '.join(ON)}, got '{on}'. {did_you_mean(on, ON)}")
+    # Settle what is trained, on which images, and which split judges it.
     run = load_run(run_dir)
     trial = find_trial(run, trial_id)
     changed = {} if epochs is None else {"epochs": epochs}
@@ -60,6 +66,7 @@ def refit(
         config, data = _with_val(config, data, console)
     judged_on = "val" if on == "train" else "test" if len(data.dataset.indices("test")) else None
     metric = run.metric.replace("val/", f"{judged_on}/")
+    # Train each seed in a folder of its own. A finished refit is not repeated.
     parts = [trial.trial_id, *([f"epochs-{epochs}"] if epochs else []), *([on] if on != "train" else [])]
     folder = run_dir / "refits" / "-".join(parts)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +78,7 @@ def refit(
         if done is not None:
             console.print(f"Trained before: {out}", soft_wrap=True)
         found[seed] = done or train_on(config.model_copy(update={"seed": seed}), data, out, run.metric, console)
+    # Write and print what the refits gave.
     told = summary(trial, run, metric, {seed: values.get(metric) for seed, values in found.items()}, bool(changed))
     told |= {"on": on, "epochs": config.epochs}
     text = json.dumps(told, indent=1) + "\n"
@@ -80,19 +88,22 @@ def refit(
 
 
 def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None], changed: bool) -> dict[str, Any]:
-    """metric None: nothing was judged. deviation: of one training, from the values of the seeds."""
+    """Return the values of the refits by seed, and their mean.
+
+    The mean is None if nothing was judged. The deviation is that of one training, from the values of the seeds.
+    """
     given = [value for value in values.values() if value is not None]
     best = trial.best(run.metric, run.mode)
     told: dict[str, Any] = {"trial_id": trial.trial_id, "metric": metric, "values": values}
     told["mean"] = statistics.mean(given) if given else None
     told["deviation"] = statistics.stdev(given) if len(given) > 1 else None
-    # Another number of epochs, or other images, is another experiment than the trial's own.
+    # With other epochs or images it is another experiment than the trial's own.
     told["trial_value"] = best[0] if best is not None and not changed and metric == run.metric else None
     return told
 
 
 def in_words(told: dict[str, Any]) -> str:
-    """What the refits gave, and whether the trial was lucky."""
+    """Return what the refits gave, and whether the trial was lucky."""
     metric, mean, deviation, own = told["metric"], told["mean"], told["deviation"], told["trial_value"]
     num = len(told["values"])
     if mean is None:
@@ -114,7 +125,7 @@ def in_words(told: dict[str, Any]) -> str:
 
 
 def _with_val(config: TrialConfig, data: TrialData, console: Console) -> tuple[TrialConfig, TrialData]:
-    """The data whose validation images are trained on too, and the configuration without what takes their scores."""
+    """Return the configuration without what needs validation scores, and the data with its val images trained on."""
     dropped = [f"{name} {getattr(config, name)}" for name, none in NEED_VAL.items() if getattr(config, name) != none]
     if dropped:
         console.print(
@@ -128,7 +139,10 @@ def _with_val(config: TrialConfig, data: TrialData, console: Console) -> tuple[T
 
 
 def _finished(out: Path, data: TrialData) -> dict[str, Any] | None:
-    """The metrics of a refit that is there and whole, on this data. One that was cut off has its training beside it."""
+    """Return the metrics of a refit that is whole and on this data, else None.
+
+    A refit that was cut off has its training beside it.
+    """
     if not (out / "data.json").is_file() or out.with_name(f"{out.name}.training").exists():
         return None
     try:

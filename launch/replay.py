@@ -18,7 +18,7 @@ from search_spaces.errors import RunError
 from search_spaces.objectives import measured
 from search_spaces.search import Search
 
-# What a study calls the ways in which a trial can end. `interrupted` trials go on, and run as far as it knows.
+# A study's state for each way in which a trial ends. `interrupted` trials are resumed, so for a study they run.
 STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -28,19 +28,21 @@ STATES = {
 }
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 INFEASIBLE_STATUSES = ("diverged", "oom")
-TIMED_EPOCHS = 3  # what an epoch of a trial costs is the median of its first ones
-DEARER = 1.5  # or of its latest, where those take so many times as long: a decoder may train alone at first
+TIMED_EPOCHS = 3  # the cost of a trial's epoch is the median of this many first ones
+DEARER = 1.5  # or of its latest, if they take this many times as long: a decoder may train alone at first
 
 
 class Replay:
-    """Knows the ranges of a search's parameters, which records do not hold."""
+    """Conversion of recorded trials. It knows the ranges of a search's parameters, which records do not hold."""
 
     def __init__(self, search: Search) -> None:
         self.search, self.objectives = search, search.compared
 
     def frozen(self, record: Trial) -> FrozenTrial:
-        """A record as a trial of a study, in the state that it truly has. Raises RunError where its parameters are not
-        of the search."""
+        """Return a record as a trial of a study, in the state that it truly has.
+
+        Raises RunError if its parameters are not of the search.
+        """
         try:
             return self._frozen(record)
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
@@ -59,13 +61,13 @@ class Replay:
             values=values if state == TrialState.COMPLETE else None,
             params={name: value for name, value in record.params.items() if name in ranges.found},
             distributions={name: ranges.found[name] for name in record.params if name in ranges.found},
-            # Optuna's trials of several objectives have none.
+            # Optuna's trials of several objectives have no intermediate values.
             intermediate_values={} if len(self.objectives) > 1 else record.values(self.objectives[0].name),
             user_attrs={**self.attributes(record), **self._outcomes(record)},
         )
 
     def values(self, record: Trial) -> list[float] | None:
-        """What a study takes for the value, or the values, of a trial; None where it has none."""
+        """Return what a study takes for the value, or the values, of a trial, None if it has none."""
         row = record.best_row(self.objectives[0])
         return None if row is None else measured(row, self.objectives)
 
@@ -77,7 +79,7 @@ class Replay:
         }
 
     def attributes(self, record: Trial) -> dict[str, Any]:
-        """What a study keeps of a trial beside its values."""
+        """Return what a study keeps of a trial beside its values."""
         found: dict[str, Any] = {"trial_id": record.trial_id}
         if record.status != "running":
             found["status"] = record.status
@@ -91,14 +93,16 @@ class Replay:
 
 
 def epoch_seconds(seconds: list[float]) -> float:
-    """What an epoch of a trial takes, from those that it had so far, in their order."""
+    """Return what an epoch of a trial takes, from the seconds of its epochs so far, in order."""
     first, latest = median(seconds[:TIMED_EPOCHS]), median(seconds[-TIMED_EPOCHS:])
     return max(latest if latest > DEARER * first else first, 1e-6)
 
 
 def ended_as(last_result: Mapping[str, Any], metric: str) -> str:
-    """How a trial ended, by its last result. One that Ray ends while it says `running` was pruned, or ended because
-    its value was not a number."""
+    """Return how a trial ended, by its last result.
+
+    Ray ended it if that result says `running`. It then was pruned, or its value was not a finite number.
+    """
     status = str(last_result.get("status", "interrupted"))
     if status != "running":
         return status
@@ -107,7 +111,7 @@ def ended_as(last_result: Mapping[str, Any], metric: str) -> str:
 
 
 class _Ranges:
-    """A stand-in for a trial that gives recorded values and notes the ranges they came from."""
+    """Stand-in for a trial, which returns recorded values and notes their ranges."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values

@@ -74,12 +74,14 @@ def start(
 ) -> Records:
     """Run a new search. The budget counts from the start of the command.
 
-    started, began: when that was, of time.time() for the records and of time.monotonic() for the budget.
-    runs_dir: a folder, or an address on S3.
+        runs_dir  a folder, or an address on S3
+        started   start of the command by time.time(), for the records
+        began     the same by time.monotonic(), for the budget; None: derived from `started`
 
     Raises InputError for everything that can be known before any training.
     """
     began = began_at(started) if began is None else began
+    # Check everything that can be wrong before there is a run.
     place = new_place(runs_dir, name, options.cache)
     check_new(place)
     search, dataset = prepared(search, options, began)
@@ -87,9 +89,10 @@ def start(
     print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
-    plan(*options.resources)  # refuses what the machine does not have, before there is a run
+    plan(*options.resources)  # raises for what the machine lacks, before there is a run
     shared = Shared(dataset, place, options.cache)
     shared.require()
+    # Write the run directory, and search.
     about = {
         "name": name,
         "search": search_to_json(search),
@@ -120,12 +123,15 @@ def resume(
     data: str | None = None,
     began: float | None = None,
 ) -> Records:
-    """Go on with a run: interrupted trials first, from their last epoch, then new proposals.
+    """Resume a run: interrupted trials first, from their last epoch, then new proposals.
 
-    run: a folder, or an address on S3. more_trials, budget_s: see `launch.budget.gone_on_with`. cache_dir: for this
-    sitting; None takes the run's own, or this machine's for a run on S3.
-    data: where the user says that it is, and where it is read from then on; None for where the run says.
-    Raises RunError where the data is no longer the run's data, or would be fetched from where somebody else says.
+        run          a folder, or an address on S3
+        more_trials  further trials, 0 for none
+        budget_s     of this session, None: what `launch.budget` makes of the run's
+        cache_dir    of this session, None: the run's own, or this machine's for a run on S3
+        data         where the user says that it is, from now on; None: where the run says
+
+    Raises RunError if the data is no longer the run's, or would be fetched from where somebody else says.
     """
     began = began_at(started) if began is None else began
     place = place_of(run, cache_dir)
@@ -146,25 +152,28 @@ def _go_on(
     data: str | None,
     began: float,
 ) -> Records:
-    read_search(place.folder)  # is it a run at all?
+    read_search(place.folder)  # raises if it is no run
     records = Records(place.folder)
     with records.locked():
         search_json = read_search(place.folder)  # what the last holder of the lock wrote
         records.mirror = mirror
+        # Take the search and its options from the run, the data from where the user says.
         search = search_from_json(value_at(search_json, "search"))
         one_gpu = with_one_gpu(value_at(search_json, "options"), console)
         spec, cache = source_of(search_json, data)
         options = options_of({**search_json, "options": one_gpu})
         options = replace(options, data=spec, cache_dir=None if cache is None else str(cache))
-        if data is not None:  # from now on it is this user's run, whose data is where this user says
+        if data is not None:  # from now on it is this user's run, with the data at this place
             where = {"data": spec, "cache_dir": options.cache_dir}
             search_json = sealed({**search_json, "options": {**search_json["options"], **where}})
         if options.cache_dir is not None and cache_dir is not None:
             options = replace(options, cache_dir=str(cache_dir.resolve()))
+        # A run that has tried everything ends here.
         if (said := nothing_left(search, records.trials)) is not None:
             records.write_search({**search_json, ENDED: said})
             console.print(ended_because(said), style="yellow", soft_wrap=True)
             return records
+        # Settle the budget of this session, and check that the data is the same.
         spent = spent_s(search_json, times_written(place.folder))
         sitting, options = gone_on_with(options, len(records.trials), spent, more_trials, budget_s)
         check_loggers(options.log)
@@ -173,6 +182,7 @@ def _go_on(
         print_found(dataset, console)
         shared = Shared(dataset, place, options.cache)
         shared.require()
+        # Write what changes in the run, and search.
         ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}
         resumed = [*search_json.get(RESUMED, ()), {"time": started, "versions": versions()}]
         search_json.pop(ENDED, None)
@@ -189,14 +199,17 @@ def _go_on(
 def _execute(
     records: Records, search: Search, shared: Shared, options: RunOptions, console: Console, began: float
 ) -> None:
+    # Divide the budget: trials until `deadline`, the comparison of the best until `ends_s`.
     ends_s = None if options.budget_s is None else began + options.budget_s - closing_s(options.budget_s)
     comparing = Comparing(records, search, ends_s)
     forget(records.run_dir)  # the weights of what was recommended may be deleted from now on
     deadline = None if ends_s is None else ends_s - comparing.reserve_s(options.budget_s)
+    # Settle what every trial gets, and how it is trained.
     share, room = plan(*options.resources)
     mirror = records.mirror
     uri = None if mirror is None else mirror.uri
     settings = trial_settings(search, options, records.run_dir.resolve(), uri, share, deadline)
+    # Build the searcher. It proposes a trial when there is room: in memory if trials are packed, else in their number.
     images = [len(shared.dataset.indices(split)) for split in ("train", "val")]
     known = Known(images[0], images[1], forward_gflops)
     searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline, known=known)
@@ -208,6 +221,7 @@ def _execute(
     elif search.pruner != "pbt":  # whose trials take turns
         at_once = at_once_on(machines, options.max_concurrent)
         searcher.has_room = lambda: len(searcher.trial_ids) < at_once()
+    # Build the callbacks, and what writes copies of the records.
     watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
     callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
     if options.budget_s is not None and deadline is not None and ends_s is not None and not records.trials:
@@ -215,6 +229,7 @@ def _execute(
         callback.estimating = Estimating(search, *times, share.concurrent, progress.tell)
     records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
     records.loggers = Loggers(options.log, records.run_dir)
+    # Run trials until the searcher is finished. However that ends, the records must say how each trial did.
     trainable = tune.with_resources(
         tune.with_parameters(VisionTrainable, dataset=shared.dataset, settings=settings),
         partial(resources_of, cpus=share.cpus, gpus=share.gpus),
@@ -238,6 +253,7 @@ def _execute(
             records.journal.close()
             records.loggers.close()
             settings.stop_file.unlink(missing_ok=True)
+    # Recommend a model, and say if the search has ended for good.
     if not searcher.stopped:
         comparing.recommend(shared.dataset, settings, console)
     if searcher.all_tried is not None:

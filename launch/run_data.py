@@ -1,4 +1,4 @@
-"""The data that a run was searched on, opened again."""
+"""The data of a run, opened again."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ __all__ = ["data_of_run", "require_same"]
 
 
 def data_of_run(run: Run, named: str | None = None) -> TrialData:
-    """With the run's split, from the run's cache. named: where the user says that it is, None for where the run says.
+    """Return the data that a run was searched on, with the run's split, from the run's cache.
 
-    Raises RunError where it is no longer the same, or would be fetched from where somebody else says.
+    named: where the user says that it is, None: where the run says. Raises RunError if it is no longer the same, or
+    would be fetched from where somebody else says.
     """
     options = value_at(run.search, "options")
     data, cache_dir = source_of(run.search, named)
