@@ -27,8 +27,8 @@ SAY_AFTER_S = 60.0  # without a first result, after which the user learns what t
 class RunCallback(Callback):  # type: ignore[misc]
     """Callback that writes the records of a run and shows its progress.
 
-    keep_trials: how many of the best trials keep their weights and predictions. reasons: by trial, why it was given up,
-    if its process cannot say so.
+    Of all trials, the `keep_trials` best keep their weights and predictions. reasons: by trial, why it was given up, if
+    its process cannot say so.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Optuna as a Ray searcher: proposes configurations and tells the study how each trial truly ended.
 
-Ray ships `OptunaSearch`; it tells Optuna COMPLETE for a trial that ASHA stopped after one epoch, and never closes
-one whose value is not a number. This one keeps the study in the state that the run directory has.
+Ray's `OptunaSearch` tells Optuna COMPLETE for a trial that ASHA stopped after one epoch. It never closes one whose
+value is not a number. This searcher keeps the study in the state that the run directory has.
 """
 
 from __future__ import annotations
@@ -48,13 +48,20 @@ MAX_FAILURES = 10  # in a row from the start; the search ends there
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Proposes from an Optuna study that lives in this process.
+    """Searcher that proposes from an Optuna study in this process.
 
-    search: for one task, all settled. records: what was proposed is written there before it is handed out; trials
-    found there are told to the study, interrupted ones are proposed again first, to go on where they stopped.
-    num_trials: proposals in all, None without end. deadline: of `now`, after which nothing is proposed. valid: raises
-    Contradiction for a proposal whose parts exclude each other, which is then drawn anew. now: a clock that nobody
-    sets; another one for simulations.
+    A proposal is recorded before it is handed out. Recorded trials are added to the study. Interrupted ones are
+    proposed again first, and resumed where they stopped.
+
+        search      for one task, all settled
+        records     of the run, new or resumed
+        num_trials  proposals in all, None: no limit
+        deadline    of `now`, after which nothing is proposed, None: no limit
+        valid       raises Contradiction for a proposal whose parts exclude each other, which is then drawn anew
+        now         a monotonic clock; simulations give another one
+        known       see `Fitting`
+
+    Other parts of a run set what they decide: `packer`, `has_room`, `avoided`, `not_begun` and `when_over`.
     """
 
     def __init__(
@@ -73,15 +80,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.num_trials, self.deadline, self.now = num_trials, deadline, now
         self.fitting = Fitting(search, known)
         self.stopped = False
-        self.when_over: Callable[[str], object] = lambda reason: None  # ends the trials that run
-        self.packer: Packer | None = None  # where trials are packed by their memory
-        self.has_room: Callable[[], bool] = lambda: True  # for one more trial
-        self.not_begun: Collection[str] = ()  # Ray's ids of trials whose process died before it had them (`tuning.py`)
-        self.avoided: Collection[str] = ()  # machines where no trial goes that is proposed from now on
-        self.seed, self.heirs = seed, deque[str]()  # trials of which copies are to be proposed (`population.py`)
+        self.when_over: Callable[[str], object] = lambda reason: None  # called to end the trials that run
+        self.packer: Packer | None = None  # set if trials are packed by their memory
+        self.has_room: Callable[[], bool] = lambda: True  # whether one more trial can start
+        self.not_begun: Collection[str] = ()  # Ray's ids of trials whose process died before they began
+        self.avoided: Collection[str] = ()  # machines that trials proposed from now on must avoid
+        self.seed, self.heirs = seed, deque[str]()  # heirs: trials to be copied (`population.py`)
         sampler = build_sampler(search, seed, len(records.trials))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
-            sampler.fits = self._fit  # there are shorter ones to propose
+            sampler.fits = self._fit  # else there are no shorter trials to propose
         self.study = optuna.create_study(
             sampler=sampler,
             directions=[DIRECTIONS[objective.mode] for objective in search.compared],
@@ -98,11 +105,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 self.study.enqueue_trial(params, user_attrs={GIVEN: True})
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial for Ray, as `VisionTrainable` takes it."""
+        """Return the next trial for Ray, as `VisionTrainable` takes it.
+
+        None means that nothing can start now. Searcher.FINISHED means that nothing more comes.
+        """
+        # Nothing more comes, or nothing can start now.
         if self._hopeless() or self.over() is not None:
             return str(Searcher.FINISHED)
         if not self.has_room() or (self.packer is not None and not self.packer.has_room()):
-            return None  # proposed when it can start, so that it knows what was learned until then
+            return None  # propose later, knowing what was learned until then
+        # Resume an interrupted trial.
         if self.unfinished:
             record = self.unfinished.pop(0)
             self.trial_ids[trial_id] = record.trial_id
@@ -112,15 +124,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         if self.proposals.nothing_left is not None:
             return self._ends()
+        # Propose a new trial, or a copy of another one.
         number = self.records.next_number
         ours = f"{number:04d}"
         copied = self._heir(ours)
         asked = self.proposals.ask(number)
-        if copied is not None and (asked is None or asked[0].params != copied.params):  # it would not fit any more
+        if copied is not None and (asked is None or asked[0].params != copied.params):  # it no longer fits
             self.records.drop_state(ours)
             copied = None
         if asked is None:
             return self._ends()
+        # Record it before it is handed out.
         trial, config = asked
         origin = WARM_START if GIVEN in trial.user_attrs else "sampler"
         origin = f"copy of {copied.donor}" if copied else origin
@@ -130,20 +144,23 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
 
     def over(self) -> str | None:
-        """Why nothing more is proposed, and nothing begun that has not been; None while the search goes on."""
+        """Return why nothing more is proposed or started, None while the search continues."""
         if self.stopped:
             return "the search was asked to stop"
         return "the budget is spent" if self.deadline is not None and self.now() >= self.deadline else None
 
     @property
     def all_tried(self) -> str | None:
-        """Why the search has ended, where it did because every configuration was trained to its end."""
+        """Why the search has ended, if every configuration was trained to its end, else None."""
         open_ones = any(trial.status in ("running", "interrupted") for trial in self.records.trials.values())
         return None if open_ones else self.proposals.nothing_left
 
     def _ends(self) -> str | None:
-        """Nothing can be proposed now. Where all was tried, one of the running trials may still fail, and its
-        configuration then be tried once more."""
+        """Return what Ray is to hear if nothing can be proposed now.
+
+        If all was tried, Ray is to ask again while trials run. One of them may fail, and its configuration be tried
+        once more.
+        """
         waits = self.proposals.nothing_left is not None and self.trial_ids
         return None if waits else str(Searcher.FINISHED)
 
@@ -154,8 +171,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return {**proposal, **share, **avoid, **left}
 
     def _heir(self, ours: str) -> Copied | None:
-        """What this trial is to copy, where a trial is waiting for one: that one's state is given to it, and its
-        parameters, with other rates, are what the study proposes next."""
+        """Return the copy that this trial is to be, None if no trial waits to be copied.
+
+        It gets the state of the waiting trial. The study proposes that trial's parameters next, with other rates.
+        """
         while self.heirs:
             donor = self.records.trials[self.heirs.popleft()]
             epoch = self.records.copy_state(donor.trial_id, ours)
@@ -183,18 +202,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return
         if result is not None:
             self._report(trial, result)
-        # Without a result it was ended before it began (`starting.py`).
+        # A trial without a result was ended before it began (`starting.py`).
         status = "failed" if error else ended_as(result or {}, self.search.metric or "")
         if status == "failed":
             self.proposals.nothing_left = None
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
         epochs, first = by_epoch(_frozen(trial)), self.objectives[0]
-        # Interrupted: the study that goes on is a new one, where the trial runs again.
+        # An interrupted trial counts as failed here. A resumed run builds a new study, in which it runs.
         state = STATES.get(status, TrialState.FAIL)
         if state == TrialState.COMPLETE and not epochs:  # it never had a value of the metric
             state = TrialState.FAIL
-        # Of its best epoch by the first objective, the earlier one on ties.
+        # The values are those of the best epoch by the first objective, the earlier one on ties.
         values = max((of for _, of in sorted(epochs.items())), key=lambda of: first.sign * of[0], default=None)
         self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
 
@@ -202,7 +221,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return {}  # Ray pickles searchers for its own restore; a run is resumed from its records instead
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing: the records are the truth."""
+        """Save nothing: a run is resumed from its records."""
 
     def _report(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
         if "epoch" not in result or result["epoch"] in by_epoch(_frozen(trial)):
@@ -220,9 +239,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             trial.report(values[0], step=int(result["epoch"]))
 
     def _hopeless(self) -> bool:
-        """Nothing but failures: what is wrong is not the configurations."""
+        """Whether there is nothing but failures, so that the configurations are not the cause."""
         trials = self.records.trials.values()
-        if any(trial.status not in ("failed", "running") for trial in trials):  # the first trial tells, mostly
+        if any(trial.status not in ("failed", "running") for trial in trials):  # mostly decided by the first trial
             return False
         return sum(trial.status == "failed" for trial in trials) >= MAX_FAILURES
 
@@ -230,12 +249,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return self.deadline is None or bool(self._fit(self.fitting.vectors.encode(params)[None])[0])
 
     def _fit(self, rows: Rows) -> NDArray[np.bool_]:
-        """(n,) bool: which rows (n, num_parameters) are trained in time (see `Fitting`)."""
+        """Return which rows (n, num_parameters) are trained in time (see `Fitting`), (n,) bool."""
         left_s = math.inf if self.deadline is None else self.deadline - self.now()
         return self.fitting.of_rows(rows, self.study.get_trials(deepcopy=False), left_s)
 
     def _retell(self) -> None:
-        """The study as it would stand had this process run from the start."""
+        """Add the recorded trials to the study, as if this process had run from the start."""
         replay = Replay(self.search)
         for record in self.records.trials.values():
             self.study.add_trial(replay.frozen(record))

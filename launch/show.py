@@ -18,18 +18,18 @@ from launch.narrow import table_for
 from search_spaces.names import CLASS_IOU
 from trainables.data.words import counted
 
-if TYPE_CHECKING:  # torch, which most of these need not wait for
+if TYPE_CHECKING:  # imports torch, which most commands do not need
     from analysis.graphs import Written
     from trainables.data.dataset import Dataset
 
 
 def print_json(rows: list[dict[str, Any]]) -> None:
-    """Plain JSON on standard output, for scripts."""
+    """Print plain JSON on standard output, for scripts."""
     print(json.dumps(rows, indent=1))
 
 
 def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> None:
-    """The ranking as a table; trials that do not compete for best are dimmed."""
+    """Print the ranking as a table. Trials that do not compete for best are dimmed."""
     others = [objective.name for objective in run.objectives[1:]]
     columns: dict[str, list[str]] = {
         "rank": [str(row["rank"]) for row in rows],
@@ -49,11 +49,13 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
         given_up=("configuration", "time", "epochs", "rank", "front", *reversed(others)),
         folds="configuration",
     )
+    # One row for each trial, in the columns that fit.
     num_competing = sum(row["status"] == "complete" for row in rows)
     for number, row in enumerate(rows):
         style = None if row["status"] == "complete" else "dim"
         table.add_row(*(columns[name][number] for name in shown), style=style)
     console.print(table)
+    # Below the table: what it leaves out, who competes, the Pareto front, and why trials failed.
     if len(shown) < len(columns):
         missing = ", ".join(name for name in columns if name not in shown)
         console.print(f"The terminal is too narrow for: {missing}. --json has all.", style="dim", soft_wrap=True)
@@ -77,7 +79,7 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
 
 
 def _their_end(run: Run) -> str:
-    """What a complete trial trained."""
+    """Return what complete trials were trained for, in words."""
     lengths = {trial.config.get("epochs", run.full_epochs) for trial in run.trials}
     return f"the full {run.full_epochs} epochs" if lengths <= {run.full_epochs} else "the end of their own epochs"
 
@@ -87,15 +89,17 @@ def _score(value: float | None) -> str:
 
 
 def _amount(value: float | None) -> str:
-    """Four digits that count, without powers of ten: 0.8312, 14.25, 4030000."""
+    """Return a number with four significant digits, without powers of ten: 0.8312, 14.25, 4030000."""
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def print_outcome(run_dir: Path, console: Console, place: str | None = None) -> None:
-    """What a finished search found, where it lies, and what to do next. place: what commands take for it, if not the
-    folder."""
+    """Print what a finished search found, where it lies, and what to do next.
+
+    place: what commands take for the run, None: the folder.
+    """
     run = load_run(run_dir)
     place = place or str(run_dir)
     rows = ranking(run)
@@ -128,7 +132,7 @@ def print_outcome(run_dir: Path, console: Console, place: str | None = None) -> 
 
 
 def print_found(dataset: Dataset, console: Console) -> None:
-    """What the data is, as one line, and a line for each thing that was assumed about it or left out."""
+    """Print what the data is, and a line for each thing that was assumed about it or left out."""
     from trainables.data.summary import summary
 
     console.print(summary(dataset), soft_wrap=True)
@@ -137,7 +141,10 @@ def print_found(dataset: Dataset, console: Console) -> None:
 
 
 def print_class_iou(metrics: Mapping[str, float], console: Console) -> None:
-    """The IoU of each class, best first, where the task has them: a mean hides the classes that were never found."""
+    """Print the IoU of each class, best first, if the task has them.
+
+    A mean hides the classes that were never found.
+    """
     of_class = {name.removeprefix(CLASS_IOU): value for name, value in metrics.items() if name.startswith(CLASS_IOU)}
     if of_class:
         listed = ", ".join(f"{name} {value:.3f}" for name, value in sorted(of_class.items(), key=lambda item: -item[1]))
@@ -145,7 +152,7 @@ def print_class_iou(metrics: Mapping[str, float], console: Console) -> None:
 
 
 def print_export(what: str, out: Path, console: Console, graphs: Sequence[Written] = (), note: str = "") -> None:
-    """what: was exported, in words."""
+    """Print what was exported, and its files. what: in words."""
     console.print(f"Exported {what} to {out}:", soft_wrap=True)
     if note:
         console.print(note, style="yellow", soft_wrap=True)

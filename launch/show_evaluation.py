@@ -12,8 +12,10 @@ from analysis.evaluate import Judged
 
 
 def print_evaluation(found: Judged, console: Console) -> None:
-    """What was assumed of the data, the metrics with their intervals, those of each class, and what the split was to
-    the model."""
+    """Print the metrics of a model with their intervals, and those of each class.
+
+    Above them stands what was assumed of the data. Below stands what the split was to the model.
+    """
     for note in found.notes:
         console.print(note, style="yellow", soft_wrap=True)
     table = _table("metric", "value", "95% interval")

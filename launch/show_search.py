@@ -1,4 +1,4 @@
-"""Searches for people: what they compare, and what they may try and when."""
+"""Searches for people to read: what they compare, and what they may try and when."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def print_searches(console: Console) -> None:
 
 
 def print_search(name: str, search: Search, console: Console) -> None:
-    """A search for people: what it compares, what it may try and when."""
+    """Print what a search compares, and what it may try and when."""
     console.print(f"{name}: {search.description}", style="bold", soft_wrap=True)
     tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
     goals = ", ".join(f"{DEFAULT_OBJECTIVE[task][0]} ({task})" for task in tasks)
@@ -56,17 +56,17 @@ def print_search(name: str, search: Search, console: Console) -> None:
 
 
 def _condition(parameter: str, when: str) -> str:
-    """Without the regime, where the parameter's name says it."""
+    """Return when a parameter is used, without the regime if the parameter's name says it."""
     return "" if within(parameter)[0] and when.startswith(f"{REGIME} = ") else within(when)[1]
 
 
 def _with(search: Search, part: Space) -> Space:
-    """The whole space, with what a task adds in the regimes that take it."""
+    """Return the whole space, with what a task adds in the regimes that take it."""
     return replace(search, space=added(search.space, part)).full_space
 
 
 def _lengths(search: Search) -> str:
-    """Of full trials: `12`, or `1 to 12` where they differ."""
+    """Return the epochs of full trials: `12`, or `1 to 12` if they differ."""
     shortest = lowest(search.full_space, "epochs") or search.epochs
     return f"{shortest:g} to {search.epochs}" if shortest < search.epochs else str(search.epochs)
 

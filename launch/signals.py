@@ -4,8 +4,8 @@
     while trials run                they end after their current batch, then comes the ranking   `interrupt.ctrl_c`
     ranking, ending Ray             it is finished first                                         `finishing`
 
-A second signal ends the command at once. One that was ignored when the command was started stays ignored: `nohup`, or a
-script's background, where SIGINT is.
+A second signal ends the command at once. A signal that was ignored when the command was started stays ignored. `nohup`
+does that, and a script's background does it for SIGINT.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _State:
 
 @contextmanager
 def handled_by(on_signal: Callable[[int, Any], None]) -> Iterator[None]:
-    """Call it for each of these signals that is not ignored, while the body runs."""
+    """Call `on_signal` for each of these signals that is not ignored, while the body runs."""
     with kept_handlers():
         if threading.current_thread() is threading.main_thread():
             for number in ENDING:
@@ -38,9 +38,12 @@ def handled_by(on_signal: Callable[[int, Any], None]) -> Iterator[None]:
 
 @contextmanager
 def kept_handlers() -> Iterator[None]:
-    """Put back what the body takes over: Ray's client has SIGTERM end the process with exit code 15."""
+    """Restore the handlers that the body replaces.
+
+    Ray's client has SIGTERM end the process with exit code 15.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python takes signals in its main thread alone
+        yield  # Python handles signals in its main thread alone
         return
     before = {number: signal.getsignal(number) for number in ENDING}
     try:
@@ -52,7 +55,7 @@ def kept_handlers() -> Iterator[None]:
 
 @contextmanager
 def kept_below() -> Iterator[None]:
-    """The same for what the body takes over in C, which Python does not see; in any thread.
+    """Restore the handlers that the body replaces in C, which Python does not see. Works in any thread.
 
     Ray's core, once loaded, has SIGTERM print its own stack and end the process.
     """
@@ -83,7 +86,7 @@ def _on_signal(number: int, frame: object) -> None:
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """Let the body, which takes seconds, come to its end: a first signal is noted only."""
+    """Let the body, which takes seconds, come to its end. A first signal is only noted."""
     _State.held += 1
     try:
         yield
@@ -92,16 +95,19 @@ def finishing() -> Iterator[None]:
 
 
 def raise_if_asked() -> None:
-    """A library that is being imported may have swallowed the KeyboardInterrupt."""
+    """Raise KeyboardInterrupt if a signal came.
+
+    A library that was being imported may have swallowed the exception.
+    """
     if _State.first is not None:
         raise KeyboardInterrupt
 
 
 def asked() -> bool:
-    """Whether a signal came, of which `finishing` makes a note."""
+    """Whether a signal came, which `finishing` only notes."""
     return _State.first is not None
 
 
 def exit_code() -> int:
-    """As a shell has it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    """Return the exit code that a shell expects: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     return 128 + (_State.first or signal.SIGINT)

@@ -1,8 +1,8 @@
-"""A virtual clock over a real search method: whole searches in seconds, with decisions that are the real ones.
+"""A virtual clock for a real search method: whole searches in seconds, with the real decisions.
 
-A black box answers a configuration with its learning curve and its seconds per epoch; nothing trains. The method is
-driven as a cluster of workers would drive it, epoch by epoch, and only time is made up. The idea is Syne Tune's
-simulator back-end (Salinas et al. 2022, "Syne Tune: A Library for Large Scale Hyperparameter Tuning").
+A black box answers a configuration with its learning curve and its seconds per epoch, so nothing trains. The method is
+driven as a cluster of workers would drive it, epoch by epoch. Only time is made up. The idea is Syne Tune's simulator
+back-end (Salinas et al. 2022, "Syne Tune: A Library for Large Scale Hyperparameter Tuning").
 
     simulation = simulate(method, black_box, workers=8, budget_s=3600.0)
     times, values = incumbent(simulation, black_box.mode)
@@ -37,7 +37,10 @@ class BlackBox(Protocol):
     epochs: int
 
     def curve(self, config: Mapping[str, Any]) -> Floats:
-        """(epochs,) the validation metric after each epoch; not finite from where the training diverged."""
+        """Return the validation metric after each epoch, (epochs,).
+
+        It is not finite from where the training diverged.
+        """
 
     def seconds_per_epoch(self, config: Mapping[str, Any]) -> float: ...
 
@@ -46,21 +49,28 @@ class Method(Protocol):
     """A search method, as the clock drives it."""
 
     def suggest(self, trial_id: str) -> Mapping[str, Any] | None:
-        """A nested configuration; None where there is nothing to start now (asked again when a trial has ended)."""
+        """Return a nested configuration, None if there is nothing to start now.
+
+        After None the clock asks again when a trial has ended.
+        """
 
     def on_epoch(self, trial_id: str, epoch: int, value: float, seconds: float) -> bool:
-        """Whether the trial goes on. epoch: from 1. value: may be not finite. seconds: since the trial began.
+        """Return whether the trial continues.
 
-        What is answered for a value that is not finite, or for the last epoch, changes nothing.
+        The answer changes nothing if the value is not finite, or the epoch is the last one.
+
+            epoch    from 1
+            value    may be not finite
+            seconds  since the trial began
         """
 
     def on_end(self, trial_id: str, status: str) -> None:
-        """status: complete, pruned, diverged, or interrupted (cut by the budget)."""
+        """Take note of a trial's end. status: complete, pruned, diverged, or interrupted (cut by the budget)."""
 
 
 @dataclass
 class Clock:
-    """The virtual time. Called, it answers it: what takes a `now` function takes a clock."""
+    """The virtual time. A call returns it, so a clock serves as a `now` function."""
 
     now_s: float = 0.0
 
@@ -70,7 +80,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Kill:
-    """The process on `worker` dies; its trial loses the current epoch and goes on from the last finished one."""
+    """Death of the process on `worker`.
+
+    Its trial loses the current epoch, and is resumed from the last finished one.
+    """
 
     at_s: float
     worker: int
@@ -79,7 +92,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Delay:
-    """The current epoch on `worker` takes `seconds` longer. (An idle worker is neither killed nor delayed.)"""
+    """The current epoch on `worker` takes `seconds` longer. An idle worker is neither killed nor delayed."""
 
     at_s: float
     worker: int
@@ -88,7 +101,7 @@ class Delay:
 
 @dataclass(frozen=True)
 class SimulatedTrial:
-    """epochs: finished ones, the one that diverged included."""
+    """A trial that has ended. epochs: finished ones, the one that diverged included."""
 
     config: Mapping[str, Any]
     status: str
@@ -97,11 +110,16 @@ class SimulatedTrial:
 
 @dataclass(frozen=True)
 class Simulation:
-    """What happened.
+    """What happened in a simulation.
 
-    rows: (time_s, trial_id, epoch, value), in the order of time. spent_s: virtual seconds of all workers in trials,
-    with what kills and delays cost. end_s: the clock at the end. suggest_s, epoch_s: REAL seconds of each call to
-    `suggest` and to `on_epoch`, (number of calls,) each: how long a cluster would have waited for the method.
+    Two fields are REAL seconds, of each call: how long a cluster would have waited for the method.
+
+        rows       (time_s, trial_id, epoch, value), in the order of time
+        trials     by id
+        suggest_s  REAL seconds of each call to `suggest`, (number of calls,)
+        epoch_s    REAL seconds of each call to `on_epoch`, (number of calls,)
+        spent_s    virtual seconds of all workers in trials, with the cost of kills and delays
+        end_s      the clock at the end
     """
 
     rows: list[Row]
@@ -114,7 +132,10 @@ class Simulation:
 
 @dataclass
 class _Running:
-    """A trial on its worker. ends_s: of the current epoch, which an entry of the queue must agree with to count."""
+    """A trial on its worker.
+
+    ends_s: of the current epoch. An entry of the queue counts only if it agrees with that.
+    """
 
     trial_id: str
     config: Mapping[str, Any]
@@ -137,8 +158,13 @@ def simulate(
 ) -> Simulation:
     """Run `method` on `black_box` until the budget is spent, or `num_trials` or all that it suggests have ended.
 
-    budget_s: on the virtual clock, every worker having that much; what still runs then is cut. clock: for a method
-    that reads the time; it stands at 0 at first. A method that suggests without end needs a budget or num_trials.
+    A method that suggests without end needs a budget or num_trials.
+
+        workers     trials at once
+        budget_s    of every worker, on the virtual clock; what still runs then is cut
+        num_trials  None: no limit
+        events      deaths and delays of processes
+        clock       for a method that reads the time; it stands at 0 at first
     """
     simulator = _Simulator(method, black_box, workers, clock or Clock())
     return simulator.run(events, math.inf if budget_s is None else budget_s, num_trials)
@@ -170,7 +196,7 @@ class _Simulator:
                 break
             trial = self.running[worker]
             if trial is None or (event is None and at_s != trial.ends_s):
-                continue  # idle, or an epoch that a kill or a delay has put off
+                continue  # an idle worker, or an epoch that a kill or a delay has put off
             self.clock.now_s = at_s
             if event is None:
                 self._epoch_ended(worker, trial)
@@ -209,7 +235,7 @@ class _Simulator:
         started = time.perf_counter()
         goes_on = self.method.on_epoch(trial.trial_id, epoch, value, now_s - trial.began_s)
         self.epoch_s.append(time.perf_counter() - started)
-        epochs = trial.config.get("epochs", self.black_box.epochs)  # shorter than others, where that is a choice
+        epochs = trial.config.get("epochs", self.black_box.epochs)  # fewer than others, if that is a choice
         if math.isfinite(value) and epoch < epochs and goes_on:
             trial.epoch += 1
             return self._epoch_ends_at(worker, trial, now_s + trial.epoch_seconds)
@@ -226,8 +252,10 @@ class _Simulator:
 
 
 def incumbent(simulation: Simulation, mode: str) -> tuple[Floats, Floats]:
-    """The steps at which the best finite value that any trial had shown at any epoch got better: times_s and values,
-    (number of steps,) each, both empty where nothing finite was shown."""
+    """Return the steps at which the best finite value of any trial at any epoch got better.
+
+    Returns times_s and values, (number of steps,) each. Both are empty if nothing finite was shown.
+    """
     sign = 1.0 if mode == "max" else -1.0
     steps: list[tuple[float, float]] = []
     for time_s, _, _, value in simulation.rows:
@@ -238,12 +266,12 @@ def incumbent(simulation: Simulation, mode: str) -> tuple[Floats, Floats]:
 
 
 def value_at(times: Floats, values: Floats, t: float) -> float:
-    """The value of a step function of `incumbent` at time t; NaN before its first step."""
+    """Return the value of a step function of `incumbent` at time t, NaN before its first step."""
     index = int(np.searchsorted(times, t, side="right")) - 1
     return float(values[index]) if index >= 0 else math.nan
 
 
 def p50_p99(seconds: Floats) -> tuple[float, float]:
-    """Median and 99th percentile, such as of `suggest_s`; NaN without any."""
+    """Return the median and the 99th percentile, such as of `suggest_s`. NaN without any."""
     low, high = np.percentile(seconds, [50, 99]) if len(seconds) else (math.nan, math.nan)
     return float(low), float(high)

@@ -1,9 +1,9 @@
 """Our real searcher and scheduler behind the simulator's virtual clock, called as Ray Tune calls them.
 
-The order of calls, and what is left out, is that of `ray.tune.execution.tune_controller.TuneController`
-(`_process_trial_result` and `stop_trial`, Ray 2.60): a result is told to the scheduler, then to the searcher, then to
-the callback; one with which the scheduler stops the trial reaches the searcher only as the last one of
-`on_trial_complete`; one that says `done` reaches both only so.
+The order of calls is that of `ray.tune.execution.tune_controller.TuneController` (`_process_trial_result` and
+`stop_trial`, Ray 2.60). The scheduler gets a result first, then the searcher, then the callback. If the scheduler stops
+the trial, the searcher gets that result only in `on_trial_complete`. If the result says `done`, scheduler and searcher
+both get it only there.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from search_spaces.names import COSTS
 class RayMethod:
     """A `launch.simulate.Method` made of Ray Tune's parts, without Ray's runtime.
 
-    searcher: suggests {"trial_id", "config", "resume"} as `StudySearcher` does. metric: the objective's name, such as
-    `val/accuracy`. epochs: of a full training whose configuration says no other; its last result says `done`.
-    callback: hears of starts, results and ends, as in a real run; it is where records are written.
-    Raises ValueError where the searcher resumes a trial or the scheduler pauses one: neither is simulated.
+        searcher   suggests {"trial_id", "config", "resume"} as `StudySearcher` does
+        scheduler  any of Ray's, or ours
+        metric     the objective's name, such as `val/accuracy`
+        epochs     of a full training whose configuration says no other; its last result says `done`
+        callback   gets starts, results and ends, as in a real run; it writes the records
+
+    Raises ValueError if the searcher resumes a trial or the scheduler pauses one, as neither is simulated.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class RayMethod:
         self.searcher, self.scheduler, self.callback = searcher, scheduler, callback
         self.metric, self.epochs = metric, epochs
         self.trials: dict[str, RayTrial] = {}
-        self.finished = False  # Ray asks no more after FINISHED
+        self.finished = False  # Ray does not ask again after FINISHED
 
     def suggest(self, trial_id: str) -> Mapping[str, Any] | None:
         if self.finished:
@@ -101,7 +104,7 @@ class RayMethod:
         self._call_back("on_trial_complete", trial)
 
     def _filled_in(self, trial: RayTrial) -> dict[str, Any]:
-        """What Ray itself adds to a result; its own id takes the place of ours."""
+        """Return what Ray itself adds to a result. Its own id takes the place of ours."""
         return {"trial_id": trial.trial_id, "training_iteration": trial.epoch, "time_total_s": trial.seconds}
 
     def _call_back(self, name: str, trial: RayTrial, **more: Any) -> None:
@@ -129,6 +132,6 @@ class RayTrial:
 
 
 def _nested(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """A result as callbacks see it; what only real training has is None."""
+    """Return a result as callbacks see it. What only real training has is None."""
     flat = {key: value for key, value in result.items() if not key.startswith("metrics/")}
     return {**flat, "metrics": {metric: result[metric]}, "images_per_s": None, "lr": None, **dict.fromkeys(COSTS)}

@@ -1,4 +1,7 @@
-"""A sentence instead of silence, where a step takes long: on a busy machine even importing libraries takes minutes."""
+"""A sentence instead of silence while a step takes long.
+
+On a busy machine even importing libraries takes minutes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 SAY_AFTER_S = 30.0  # of silence
-BEGAN = time.monotonic()  # about when the command was given: one count through all steps, which never goes back
+BEGAN = time.monotonic()  # about the start of the command; one count through all steps
 
 
 @contextlib.contextmanager
@@ -19,7 +22,7 @@ def said_if_slow(doing: str) -> Iterator[None]:
 
     def say() -> None:
         while not over.wait(SAY_AFTER_S):
-            from launch.terminal import printable  # rich takes its time, and the first commands must not wait for it
+            from launch.terminal import printable  # imports rich, which a quick command must not wait for
 
             waited_s = time.monotonic() - BEGAN
             print(printable(f"Still {doing} ({waited_s:.0f} s since the start)."), file=sys.stderr, flush=True)

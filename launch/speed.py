@@ -1,4 +1,4 @@
-"""How fast a configuration trains on this machine: a few of its own images, trained on and judged, in a few seconds."""
+"""The speed of a configuration on this machine, measured on a few of its own images in a few seconds."""
 
 from __future__ import annotations
 
@@ -31,21 +31,27 @@ from trainables.data.view import View
 from trainables.loop import fit
 from trainables.threads import threads_of_a_trial
 
-NUM_TRAINED = 32  # images of a step that is timed, in batches of at most BATCH
+NUM_TRAINED = 32  # images of an epoch that is timed, in batches of at most BATCH
 BATCH = 16
 NUM_JUDGED = 16
-FEW, MORE = 8, 48  # images whose features are computed, to begin with and timed
+FEW, MORE = 8, 48  # images whose features are computed: to warm up, and timed
 NUM_DRAWS = 24
-MOST_S = 120.0  # on a machine with a GPU, whose process starts first
+MOST_S = 120.0  # on a GPU, with the start of the process
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a trial takes, in seconds: `fixed_s` whatever it looks at, `start_s` for every image that its head begins
-    with, and in every epoch `train_s` for every image that it trains on and `judge_s` for every one that judges it.
+    """What a trial takes, in seconds.
 
-    shortest: the epochs of the shortest trial of the space. config: what was measured. by_area: the share of an epoch
-    that grows with the image's area, as nobody waits for images in it; None: not known.
+    An epoch's seconds come from its training and its validation images.
+
+        fixed_s   once, whatever it looks at
+        start_s   once for every image that its head begins with
+        train_s   in every epoch, for every image that it trains on
+        judge_s   in every epoch, for every image that judges it
+        shortest  epochs of the shortest trial of the space
+        config    the configuration that was measured
+        by_area   share of an epoch that does not wait for images, so grows with their area; None: not known
     """
 
     fixed_s: float
@@ -57,16 +63,17 @@ class Speed:
     by_area: float | None = None
 
     def trial_s(self, num_trained: float, num_judged: float, epochs: float) -> float:
-        """Seconds of a trial that trains on so many images an epoch."""
+        """Return the seconds of a trial that trains on `num_trained` images an epoch."""
         in_epochs = epochs * (num_trained * self.train_s + num_judged * self.judge_s)
         return self.fixed_s + num_trained * self.start_s + in_epochs
 
 
 def speeds(search: Search, dataset: Dataset, share: Share) -> dict[str, Speed]:
-    """The speed of a usual configuration of each regime, by the regime's name; "" in a space without regimes.
+    """Return the speed of a usual configuration of each regime, by the regime's name; "" in a space without regimes.
 
-    search: for the data's task. share: what a trial gets; with a GPU it is measured where a trial would run. A regime
-    whose configuration fails has none: `check` and its trials say why.
+    A regime whose configuration fails has none: `check` and its trials say why.
+
+    search: for the data's task. share: what a trial gets; with a GPU it is measured where a trial would run.
     """
     cpus = max(1, int(share.cpus))
     if not share.gpus:
@@ -74,7 +81,7 @@ def speeds(search: Search, dataset: Dataset, share: Share) -> dict[str, Speed]:
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, max_calls=1)(_speeds)
     try:
         found: dict[str, Speed] = ray.get(task.remote(search, dataset, cpus, True), timeout=MOST_S)
-    except Exception:  # whatever it is, it is the trials' to say
+    except Exception:  # whatever it is, the trials will say it
         return {}
     return found
 
@@ -95,7 +102,10 @@ def _speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[
 
 
 def usual(search: Search, regime: str) -> dict[str, Any]:
-    """The configuration that the search tries first of a regime, else one whose images are neither small nor large."""
+    """Return the configuration of a regime that the search tries first.
+
+    If the search gives none, it is one whose images are neither small nor large.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for config in search.warm_start:
@@ -121,15 +131,15 @@ def usual(search: Search, regime: str) -> dict[str, Any]:
 def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, shortest: int) -> Speed:
     config = parse_config(dict(drawn), "the search").model_copy(update={"epoch_images": None, "repeat": 1})
     if config.views is not None:
-        _first_epoch(config, dataset, device, FEW)  # starts what the next one has: libraries, kernels, the decoder
+        _first_epoch(config, dataset, device, FEW)  # warms up libraries, kernels and the decoder
         wall_s, seconds = _first_epoch(config, dataset, device, MORE)
-        # All of the epoch, the solving too: the difference of two such short times would be chance.
+        # Count the whole epoch, with the solving: the difference of two such short times would be noise.
         return Speed(wall_s - seconds, 0.0, seconds / MORE, seconds / MORE / config.views, shortest, drawn)
     batch_size, no_patience = min(config.batch_size, BATCH), {"early_stopping_patience": None}
     small = config.model_copy(update={"epochs": 2, "batch_size": batch_size, "accumulate": 1, **no_patience})
     data = _some(small, dataset, NUM_TRAINED, NUM_JUDGED)
     began = time.perf_counter()
-    _, second = fit(small, data, device)  # the first one's seconds are those of starting, too
+    _, second = fit(small, data, device)  # the first epoch's seconds include the start
     train_s = 1 / second.images_per_s
     trained_s = len(data.dataset.indices("train")) * train_s
     judge_s = max(0.0, second.seconds - trained_s) / max(1, len(data.dataset.indices("val")))
@@ -140,7 +150,7 @@ def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, 
 
 
 def _first_epoch(config: TrialConfig, dataset: Dataset, device: torch.device, number: int) -> tuple[float, float]:
-    """(seconds with all that comes before, seconds) of an epoch on so many images."""
+    """Return the seconds of an epoch on `number` images: with all that comes before it, and alone."""
     one = config.model_copy(update={"epochs": 1, "batch_size": min(config.batch_size, number)})
     began = time.perf_counter()
     result = next(fit(one, _some(one, dataset, number, 1), device))
@@ -148,7 +158,7 @@ def _first_epoch(config: TrialConfig, dataset: Dataset, device: torch.device, nu
 
 
 def _some(config: TrialConfig, dataset: Dataset, num_train: int, num_val: int) -> TrialData:
-    """A few images of each side, all others left out."""
+    """Return the data with a few images of each side, all others left out."""
     split = np.full_like(dataset.split, "skipped")
     for side, number in (("train", num_train), ("val", num_val)):
         rows = dataset.indices(side)

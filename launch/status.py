@@ -1,4 +1,4 @@
-"""How far a run is, from its files alone: of a search that runs here, on a cluster, or no more."""
+"""Progress of a run, from its files alone. The search may run here, on a cluster, or no more."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WINDOW_S = 1800.0  # the pace is that of the last half hour
 LAST_LINES = 6  # of a job's log
 LOOK_EVERY_S = 2.0
 
-View = tuple[RenderableType, bool]  # what to show, and whether there is more to come
+View = tuple[RenderableType, bool]  # what to show, and whether more is to come
 
 
 @dataclass
@@ -39,7 +39,7 @@ class _Read:
 
 
 def watch(look: Callable[[], View], console: Console) -> None:
-    """Show a view until there is no more to come: in place on a terminal, as lines where there is none."""
+    """Show a view until no more is to come: in place on a terminal, else as lines."""
     view, goes_on = look()
     if not console.is_terminal:
         console.print(view)
@@ -52,9 +52,9 @@ def watch(look: Callable[[], View], console: Console) -> None:
 
 
 def run_view(run: str, console: Console) -> View:
-    """The table that the search itself shows while it runs, of a folder or an address on S3.
+    """Return the table that the search itself shows while it runs, of a folder or an address on S3.
 
-    Raises RunError where it is no run directory, StorageError.
+    Raises RunError if it is no run directory. Raises StorageError if S3 cannot be read.
     """
     with records_at(run) as (folder, goes_on):
         return _records_view(run, folder, goes_on, console)
@@ -79,7 +79,10 @@ def _records_view(run_dir: str, folder: Path, goes_on: bool, console: Console) -
 
 
 def job_view(client: Any, url: str, job_id: str, console: Console) -> View:
-    """A job, and its run where the run's folder can be read here; else the last lines of its log."""
+    """Return a job's state and the view of its run.
+
+    If the run's folder cannot be read here, the last lines of the job's log stand there instead.
+    """
     with jobs.asking(url):
         job = client.get_job_info(job_id)
     state = jobs.state(job)

@@ -1,4 +1,7 @@
-"""A search for a cluster: looked over here, where a mistake costs a second, then sent as the `run` that it is there."""
+"""A search for a cluster: checked here, then sent as the `run` that it is there.
+
+A mistake that is found here costs a second.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,16 @@ from trainables.s3 import is_remote
 if TYPE_CHECKING:
     from trainables.data.read_as import ReadAs
 
-# What names data by itself, wherever the search runs: built in, downloaded, or in a store that all machines reach.
+# Data with the same name on every machine: built in, downloaded, or in a store that all of them reach.
 BY_NAME = re.compile(r"digits(:.*)?$|torchvision:|[a-z][a-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """job: its id. run_dir: on the cluster. client: what sent it, to the cluster at `url`."""
+    """A job that was sent.
+
+    job: its id. run_dir: on the cluster. client: what sent it, to the cluster at `url`.
+    """
 
     job: str
     run_dir: str
@@ -38,9 +44,12 @@ class Submitted:
 def submit_search(
     search: str, options: Mapping[str, object], cluster: str | None, say: Callable[[str], None] = lambda line: None
 ) -> Submitted:
-    """Have a cluster run a search. options: those of `run` by their names there, None or [] where not given.
+    """Have a cluster run a search.
 
-    say: is given what the data is, as far as this machine can see it, before anything is sent.
+        search   a shipped search or a Python file
+        options  those of `run` by their names there, None or [] if not given
+        cluster  its address, None: that of $RAY_API_SERVER_ADDRESS
+        say      gets what the data is, as far as this machine can see it, before anything is sent
 
     Raises InputError for everything that can be known before anything is sent.
     """
@@ -56,7 +65,10 @@ def submit_search(
 
 
 def submit_check(search: str, options: Mapping[str, object], cluster: str) -> Submitted:
-    """Have a cluster say what would stand in the way of a search. options: those of `check`. Raises InputError."""
+    """Have a cluster say what would stand in the way of a search.
+
+    options: those of `check`. Raises InputError.
+    """
     url = jobs.cluster_url(cluster)
     given = _given(options)
     _checked(search, given)
@@ -78,7 +90,10 @@ def _send(command: str, search: str, given: Mapping[str, object], url: str, name
 def submit_resume(
     run: str, more_trials: int, budget: str | None, cluster: str | None, data: str | None = None
 ) -> Submitted:
-    """Have a cluster go on with a run. run: its directory there or on S3, or the job (or its name) that wrote it."""
+    """Have a cluster resume a run.
+
+    run: its directory there or on S3, or the job (or its name) that wrote it.
+    """
     url = jobs.cluster_url(cluster)
     client = jobs.connect(url)
     named = Path(run).is_absolute() or is_remote(run)
@@ -90,7 +105,7 @@ def submit_resume(
 
 
 def as_arguments(options: Mapping[str, object]) -> list[str]:
-    """Options as a command line has them; those without a value are left out."""
+    """Return options as a command line has them. Those without a value are left out."""
     arguments: list[str] = []
     for name, value in options.items():
         if value is True:
@@ -103,7 +118,10 @@ def as_arguments(options: Mapping[str, object]) -> list[str]:
 
 
 def carried(search: str) -> dict[str, Path]:
-    """A search file and the modules beside it that it imports (it has been loaded), by their names on the cluster."""
+    """Return a search file and the modules beside it that it imports, by their names on the cluster.
+
+    The search has been loaded, so its imports are known.
+    """
     folder = Path(search).resolve().parent
     files = {Path(search).name: Path(search).resolve()}
     for name, module in list(sys.modules.items()):
@@ -117,7 +135,7 @@ def carried(search: str) -> dict[str, Path]:
 
 
 def _checked(search: str, given: Mapping[str, object]) -> Search:
-    """Raises InputError for what would not do there either, and for paths that mean something only here."""
+    """Return the search. Raises InputError for what would fail there too, and for paths that only this machine has."""
     parts = {key: given[f"--{key}"] for key in ("task", "sampler", "pruner", "seed") if f"--{key}" in given}
     found = load_search(search).with_set({**parts, **parse_assignments(_several(given, "--set"))})
     if "--gpus-per-trial" in given:
@@ -139,7 +157,10 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
 
 
 def _check_names(search: Search, given: Mapping[str, object]) -> None:
-    """Of what the data decides, such as whether there are two classes or more, one answer that does is enough."""
+    """Check the search for the tasks that its data may have. One that passes is enough.
+
+    The data decides, for example, whether there are two classes or more.
+    """
     from launch import preflight
 
     _read_as(given)
@@ -154,9 +175,9 @@ def _check_names(search: Search, given: Mapping[str, object]) -> None:
 
 
 def _data_seen_here(spec: str, search: Search, given: Mapping[str, object]) -> list[str]:
-    """What the data is, and what is assumed about it; where it is elsewhere, who will say so.
+    """Return lines on what the data is, and what is assumed about it. If it is elsewhere, say who will look at it.
 
-    Nothing is decoded. What is wrong with it is told and sent all the same: a path may mean another folder there.
+    Nothing is decoded. Data with a fault is reported and sent all the same: a path may mean another folder there.
     """
     from trainables.data.formats import scan_data
     from trainables.data.summary import name_of, scan_summary
@@ -173,7 +194,7 @@ def _data_seen_here(spec: str, search: Search, given: Mapping[str, object]) -> l
 
 
 def _read_as(given: Mapping[str, object]) -> ReadAs:
-    """Raises DataError for values that it does not know."""
+    """Return how the data is read. Raises DataError for unknown values."""
     from trainables.data.read_as import ReadAs
 
     return ReadAs.of({name.removeprefix("--").replace("-", "_"): value for name, value in given.items()})

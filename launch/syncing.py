@@ -1,7 +1,7 @@
-"""Appended lines reach the disk every few seconds, off the search's path.
+"""Synchronisation of appended lines with the disk, every few seconds, off the search's path.
 
-A line that was written survives a kill at once: the kernel has it. A power cut loses what was written since the last
-sync, which is SYNC_EVERY_S at most, and nothing after a trial's end.
+A line that was written survives a kill at once, as the kernel has it. A power cut loses what was written since the last
+sync, SYNC_EVERY_S ago at most. The end of a trial is synced at once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _log = logging.getLogger(__name__)
 
 
 class Syncer:
-    """Syncs files that lines are appended to, from a thread of its own between `start` and `close`.
+    """Thread that syncs files to which lines are appended, between `start` and `close`.
 
-    paths: in the order in which they are synced: a later one never knows more than an earlier one.
+    paths: in the order in which they are synced. A later one never knows more than an earlier one.
     """
 
     def __init__(self, *paths: Path) -> None:
@@ -38,7 +38,7 @@ class Syncer:
         self.thread.start()
 
     def close(self) -> None:
-        """Sync what is left."""
+        """End the thread, and sync what is left."""
         self.ended.set()
         self.wanted.set()
         if self.thread.is_alive():
@@ -46,7 +46,7 @@ class Syncer:
         self.sync()
 
     def appended(self, path: Path, *, soon: bool = False) -> None:
-        """Note that lines were appended. Raises RunError where earlier ones could not be brought to the disk."""
+        """Note that lines were appended. Raises RunError if earlier ones could not be brought to the disk."""
         if self.failed:
             raise RunError(self.failed)
         with self.guard:
@@ -55,13 +55,13 @@ class Syncer:
             self.wanted.set()
 
     def after(self, do: Callable[[], object]) -> None:
-        """Do what must not be on the disk before the lines that were appended so far."""
+        """Call `do` once the lines appended so far are on the disk."""
         with self.guard:
             self.later.append(do)
         self.wanted.set()
 
     def sync(self) -> None:
-        """Bring everything that was appended to the disk, then do what waits for it."""
+        """Bring all appended lines to the disk, then call what waits for them."""
         with self.syncing:
             with self.guard:
                 changed, self.changed = self.changed, set()
@@ -72,7 +72,7 @@ class Syncer:
             for do in later:
                 try:
                     do()
-                except OSError as error:  # what could not be deleted takes room, no more
+                except OSError as error:  # a file that was not deleted only takes room
                     _log.warning("%s", error)
 
     def _synced(self, path: Path) -> bool:

@@ -14,8 +14,10 @@ from search_spaces.errors import RunError
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """A line per image: path, label (several with | between), the files of its mask, then a column
-    `probability/CLASS` or `share/CLASS` per class; and error, where an image could not be read.
+    """Return a table with a line per image.
+
+    The columns are path, label (several with | between) and the files of its mask. Then comes `probability/CLASS` or
+    `share/CLASS` for each class. A column `error` is last, if an image could not be read.
 
     Text that a spreadsheet would take for a formula begins with an apostrophe: see `no_formula`.
     """
@@ -34,7 +36,7 @@ def as_json(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """To a file, in the form that its name ends in. Raises RunError where it cannot be written."""
+    """Write a table to a file, in the form that its name ends in. Raises RunError if it cannot be written."""
     text = as_csv(rows) if path.suffix.lower() == ".csv" else as_json(rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
-"""The one place where text reaches the terminal. Names of files and classes, and other programs' messages, are in it:
-they are shown, and never obeyed."""
+"""The one place where text reaches the terminal.
+
+It holds names of files and classes, and messages of other programs. They are shown, and never obeyed.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,20 @@ _SHOWN = {
 
 
 def printable(text: str) -> str:
-    """The text with every control character as a sign of its own and without passwords; line ends and tabs stay."""
+    """Return the text without passwords, and with every control character as a visible sign.
+
+    Line ends and tabs stay.
+    """
     return masked(text).translate(_SHOWN)
 
 
 def say(text: str, *, end: str = "\n", flush: bool = False) -> None:
-    """Print plain text, which may have words of others in it, on standard output."""
+    """Print plain text on standard output. It may hold the words of others."""
     print(printable(text), end=end, flush=flush)
 
 
 class Terminal(Console):
-    """rich's console, through `printable`; square brackets are no markup: a class may be called [red]."""
+    """rich's console, through `printable`. Square brackets are no markup: a class may be called [red]."""
 
     def __init__(self, width: int | None) -> None:
         super().__init__(width=width, highlight=False, markup=False)

@@ -39,7 +39,7 @@ from trainables.precision import fallback, precision_in_force
 from trainables.targets import check_class_metrics, output_classes
 from trainables.threads import limit_threads
 
-LAST_EPOCH = "epoch"  # as a metric: the later, the better
+LAST_EPOCH = "epoch"  # as a metric: a later epoch is better
 
 
 def train_one(
@@ -54,8 +54,9 @@ def train_one(
 ) -> None:
     """Train, print every epoch, and write the best epoch to `out` as an export.
 
-    With `out`, a training that was stopped goes on from its last epoch when the command is given again.
+    With `out`, a training that was stopped is resumed from its last epoch when the command is given again.
     """
+    # Check what needs no data.
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     if out is not None:
@@ -65,6 +66,7 @@ def train_one(
     check_metric(metric, config.task)
     if config.model.weights == "imagenet" and config.model.backbone_name is not None:
         require_weights([config.model.backbone_name])
+    # Read the data, and check the configuration against it.
     dataset, images = load_dataset(
         data_spec,
         task=config.task,
@@ -87,18 +89,19 @@ def train_one(
 
 
 def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str, console: Console) -> dict[str, Any]:
-    """Train on data that is open; returns what `metrics.json` of an export says.
+    """Train on data that is open. Returns what `metrics.json` of an export says.
 
-    The best epoch by `metric` is kept. Where the data has no validation split it is the last one, which is judged on
-    the test split (`test/...`) where there is one: nothing was chosen by that.
+    The best epoch by `metric` is kept. Without a validation split it is the last one. That is judged on the test split
+    (`test/...`), if there is one, as nothing was chosen by it.
     """
+    # Settle device, threads and precision.
     dataset, judged = data.dataset, len(data.dataset.indices("val")) > 0
     limit_threads(os.cpu_count() or 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
     if said := fallback(config, device):
         console.print(said, style="yellow", soft_wrap=True)
-    # What another configuration, or other data, left behind is not gone on with.
+    # Train, or resume an earlier training. One of another configuration or of other data is dropped.
     of = f"{dataset.fingerprint}, split {split_digest(dataset.split)}, {dataset.split_origin}"
     asked = f"# data {of}, best by {metric}\n{dump_config(config)}"
     with _work_folder(out, asked, console) as work:
@@ -121,6 +124,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
                 console.print(_line(result, metric))
                 if result.reason:
                     console.print(result.reason, soft_wrap=True)
+        # Choose the best epoch, or the mean of the best ones, and judge it.
         best = files.best()
         if best is None:
             raise ConfigError(f"no epoch has a value of {metric} on this data. Choose another --metric.")
@@ -139,6 +143,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
         if not judged:
             on_test = evaluate_files(config, weights, data, device, split="test")
             metrics = {name.replace("val/", "test/"): value for name, value in on_test.items()}
+        # Print, and export.
         print_class_iou(metrics, console)
         if out is None:
             return {**about, **metrics}
@@ -152,10 +157,10 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
 
 @contextlib.contextmanager
 def _work_folder(out: Path | None, asked: str, console: Console) -> Iterator[Path]:
-    """Where the training keeps its checkpoints: beside the export until that is written, or nowhere that lasts.
+    """Yield the folder of the training's checkpoints: beside the export until it is written, or a temporary one.
 
-    A training that is there already is gone on with only if the same was asked of it. Raises RunError where a folder of
-    that name is none of ours: it is not deleted.
+    A training that is there already is resumed only if the same was asked of it. Raises RunError if a folder of that
+    name is none of ours: it is not deleted.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder:

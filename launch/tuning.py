@@ -1,4 +1,4 @@
-"""Ray Tune's own run: our searcher, a scheduler, and nothing printed or kept that is not ours."""
+"""Ray Tune's run with our searcher and a scheduler. Nothing is printed or kept that is not ours."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def tune_until_done(
 
     concurrent: trials of a population that train at once.
     """
+    # Build the scheduler, and connect it with the searcher and the callback.
     trials_environment(local=started_here())
     scheduler = build_scheduler(search, list(searcher.records.trials.values()))
     most = MAX_TRIALS  # the searcher proposes nothing that has no room
@@ -49,10 +50,12 @@ def tune_until_done(
         scheduler.reasons = callback.pruned
     if searcher.packer is not None:
         scheduler = PackedTrials(scheduler, searcher.packer)
+    # Mend what Ray Tune does with trials whose process has not begun.
     searcher.not_begun = callback.not_begun
     leave_starting_to_tune(scheduler)
     spare_what_never_began(scheduler, callback.not_begun, MAX_RETRIES)
     wait_for_none(scheduler, searcher.over, callback.cut, searcher.when_over)
+    # Run. Ray's own state goes to a folder that is deleted.
     with _scratch() as scratch:
         tuner = tune.Tuner(
             trainable,
@@ -68,8 +71,8 @@ def tune_until_done(
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[callback, watch, _Silent()],
-                # A process that dies (killed, or by its configuration) is replaced, and the trial goes on from its last
-                # epoch; one that dies every time is `failed`.
+                # A process that dies (killed, or by its configuration) is replaced, and the trial resumed from its last
+                # epoch. One that dies every time is `failed`.
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the trainable keeps its own files
             ),
@@ -84,7 +87,7 @@ def tune_until_done(
 
 
 class _Silent(TrialProgressCallback):  # type: ignore[misc]
-    """In the place of Ray's own, which names each trial that ended before it began, whatever `verbose` says."""
+    """A replacement for Ray's own, which names each trial that ended before it began, whatever `verbose` says."""
 
     def _print(self, msg: str) -> None:
         pass
@@ -92,11 +95,11 @@ class _Silent(TrialProgressCallback):  # type: ignore[misc]
 
 @contextmanager
 def _scratch() -> Iterator[str]:
-    """Where Ray Tune may keep its own state: nothing of ours depends on it."""
+    """Yield a folder for Ray Tune's own state. Nothing of ours depends on it."""
     quiet = {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",  # the other of Ray's two printers prints nothing when told so
+        "RAY_AIR_NEW_OUTPUT": "0",  # of Ray's two printers the one that can be silenced
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that ends without an epoch has no metric to show
         "TUNE_GLOBAL_CHECKPOINT_S": str(10**6),
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

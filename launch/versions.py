@@ -1,4 +1,4 @@
-"""Which versions of the libraries a run was searched with, and what is said where others are installed now."""
+"""Versions of the libraries that a run was searched with, and a sentence if others are installed now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def versions() -> dict[str, str]:
 
 
 def said_of_versions(search_json: Mapping[str, Any]) -> str | None:
-    """Return a sentence where a run's last session had other versions than are installed, else None."""
+    """Return a sentence if a run's last session had other versions than are installed, else None."""
     changed = versions_changed(versions_before(search_json), versions())
     if changed is None:
         return None

@@ -1,7 +1,7 @@
 """--warm-start: what earlier runs, or the reports' recipes, found good is tried first.
 
-It is trusted only as far as it proves right: these are trials like others, pruned where they are not among the best,
-and the sampler learns from what they do here, not from what they did there. The idea is that of Feurer et al. 2015
+It is trusted only as far as it proves right. Its trials are trials like others, pruned if they are not among the best.
+The sampler learns from what they do here, not from what they did there. The idea is that of Feurer et al. 2015
 (initialising Bayesian optimisation by meta-learning), with the user naming what is related.
 """
 
@@ -19,14 +19,14 @@ from search_spaces.recipes import RECIPES, recipe
 from search_spaces.search import CLASSIFICATION_TASKS, Search
 from trainables.s3 import is_remote
 
-TOP = 3  # of a run: a bad one then costs a few trials that are pruned at the first rung
+TOP = 3  # trials of a run: a bad run then costs a few trials, pruned at the first rung
 
 
 def warm_started(search: Search, sources: Sequence[str]) -> Search:
-    """The search with the best configurations of each source before its own first trials.
+    """Return the search with the best configurations of each source before its own first trials.
 
     sources: run directories or names of recipes. Raises ConfigError for one that is neither, is for another task, or
-    whose configurations have nothing in common with the space.
+    has nothing in common with the space.
     """
     found: list[Mapping[str, Any]] = []
     for source in sources:

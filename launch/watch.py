@@ -1,6 +1,7 @@
-"""Trials that hang: one that shows no epoch for longer than its own history allows loses its process, and goes on from
-its last epoch; one that hangs a second time has failed. So has one whose process dies again and again without a new
-epoch.
+"""Detection of trials that hang, or whose process dies again and again.
+
+A trial hangs if it shows no epoch for longer than its own history allows. Its process is ended, and it is resumed from
+its last epoch. One that hangs a second time has failed. So has one whose process dies repeatedly without a new epoch.
 
 A stuck process cannot end itself, so the driver has it killed, by a task on the machine where it runs.
 """
@@ -27,15 +28,24 @@ from trainables.files import read_object
 from trainables.safe_path import trial_folder
 
 LEAST_S = 120.0  # no silence shorter than this is a hang: disks and hubs have bad minutes
-FIRST_S = 1800.0  # in a process that has shown none yet: weights may be on their way, and images be decoded
+FIRST_S = 1800.0  # before the first epoch in a process: weights may be downloaded, and images decoded
 FACTOR = 10.0  # times the longest epoch so far
 LOOK_EVERY_S = 1.0
 
 
 @dataclass
 class _Silence:
-    """trial: Ray's. since: of time.monotonic, which stands still while a laptop sleeps. begun: whether this process has
-    shown an epoch. longest_s, last: of all of the trial's epochs so far."""
+    """How long a trial has shown no epoch.
+
+    `longest_s` and `last` are of all of the trial's epochs so far.
+
+        trial      Ray's
+        since      by time.monotonic, which stands still while a laptop sleeps
+        begun      whether this process has shown an epoch
+        longest_s  seconds of the longest epoch
+        last       number of the last epoch
+        hangs      so far
+    """
 
     trial: Any
     since: float = field(default_factory=time.monotonic)
@@ -46,13 +56,19 @@ class _Silence:
 
 
 class Watch(Callback):  # type: ignore[misc]
-    """run_dir: where trials say which process they run in. retries: after how many failures Ray gives a trial up.
-    bring: gets a file of a run that is kept elsewhere into run_dir."""
+    """Callback that ends the processes of trials that hang.
+
+    Trials write into the run directory which process they run in.
+
+        run_dir  of the run, on this machine
+        retries  number of failures after which Ray gives a trial up
+        bring    gets a file of a run on S3 into run_dir, None: the run is not on S3
+    """
 
     def __init__(self, run_dir: Path, retries: int, bring: Callable[[str], object] | None = None) -> None:
         self.run_dir, self.retries, self.bring = run_dir, retries, bring
         self.silences: dict[str, _Silence] = {}
-        self.reasons: dict[str, str] = {}  # of trials that were given up
+        self.reasons: dict[str, str] = {}  # by trial that was given up
         self.looked = 0.0
 
     def __getstate__(self) -> dict[str, object]:
@@ -67,12 +83,12 @@ class Watch(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        silence = self._heard(trial, begun="epoch" in result)  # its first batches, measured, are none
+        silence = self._heard(trial, begun="epoch" in result)  # the measurement of its first batches is no epoch
         silence.longest_s = max(silence.longest_s, float(result.get("seconds", 0.0)))
         if result.get("epoch", 0) > silence.last:
             silence.last = result["epoch"]
             if trial.config["trial_id"] not in self.reasons:
-                # What killed it was not its configuration, which has come further: on machines that come and go a long
+                # It has come further, so its configuration was not what killed it. On machines that come and go a long
                 # trial dies more often than a bad one.
                 trial.run_metadata.num_failures = 0
 
@@ -102,7 +118,7 @@ class Watch(Callback):  # type: ignore[misc]
             return
         silence.since, silence.begun, silence.hangs = now, False, silence.hangs + 1
         if silence.hangs > 1:
-            trial.run_metadata.num_failures = self.retries  # the next one is its last
+            trial.run_metadata.num_failures = self.retries  # the next failure is its last
             self.reasons[trial.config["trial_id"]] = (
                 f"hung twice: no epoch for {allowed_s:.0f} s, where its longest took {silence.longest_s:.0f} s"
             )
@@ -112,7 +128,7 @@ class Watch(Callback):  # type: ignore[misc]
 
 
 def kill_trial(run_dir: Path, trial_id: str) -> None:
-    """End the process that a trial runs in; nothing where it is gone, or where its machine is."""
+    """End the process that a trial runs in. Does nothing if it, or its machine, is gone."""
     with suppress(RunError, ValueError, KeyError):
         where = read_object(trial_folder(run_dir, "checkpoints", trial_id) / PROCESS_FILE)
         there = NodeAffinitySchedulingStrategy(where["node_id"], soft=False)
@@ -120,7 +136,10 @@ def kill_trial(run_dir: Path, trial_id: str) -> None:
 
 
 def _kill(pid: int) -> None:
-    """On the machine itself: one of Ray's workers, and nothing else that may have its number by now."""
+    """Kill a process on the machine where this runs, if it is one of Ray's workers.
+
+    Its number may belong to another process by now.
+    """
     said = subprocess.run(["ps", "-ww", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)
     if said.stdout.startswith("ray::"):
         os.kill(pid, signal.SIGKILL)
