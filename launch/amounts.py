@@ -102,7 +102,10 @@ def is_said(search: Search) -> bool:
 
 
 def with_amounts(search: Search, cut: Amounts) -> Search:
-    """Return the search with these amounts. They are plain values in the space, so the proposals stay the same."""
+    """Return the search with these amounts.
+
+    They are plain values in the space, so the same is proposed.
+    """
     space, arms = dict(search.space), regimes_of(search.space)
     if arms:
         numbers = {name: {EPOCH_IMAGES: cut.epoch_images[name]} for name in arms if name in cut.epoch_images}

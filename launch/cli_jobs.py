@@ -185,7 +185,7 @@ def _followed(client: Any, url: str, job_id: str) -> int:
     with jobs.asking(url):
         for piece in jobs.follow(client, job_id):
             say(piece, end="", flush=True)
-            if nobody_reads():  # `logs --follow | head`: the job goes on
+            if nobody_reads():  # `logs --follow | head`: the job continues
                 return 0
         ended = jobs.state(client.get_job_info(job_id))
     say(f"job {job_id}: {ended.lower()}")

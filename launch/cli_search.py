@@ -107,6 +107,7 @@ def run(
             from launch.prepare import RunOptions
             from launch.run import start  # imports torch
 
+        # Search, and print the outcome even if a signal comes.
         options = RunOptions(
             data=absolute(data),
             num_trials=trials,
@@ -244,6 +245,7 @@ def check(
             label_separator=label_separator,
         )
         console = new_console()
+        # Check, and print a line for each finding. One that is fatal is exit code 1.
         findings = check_search(found, options, runs_dir, console)
         for finding in findings:
             mark, style = ("ok", "green") if finding.good else ("NO", "red") if finding.fatal else ("..", "yellow")

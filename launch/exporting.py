@@ -56,6 +56,7 @@ def export_run(
                 style="yellow",
                 soft_wrap=True,
             )
+        # Write the ensemble, or one network with its graphs.
         if told is not None and kind == "ensemble":
             return _ensemble(run, told["ensemble"], out, console, heads)
         with written_whole(out) as folder:  # all or nothing, the graphs included

@@ -21,9 +21,10 @@ LOADED_FIRST = {*sys.builtin_module_names, "abc", "codecs", "encodings", "io", "
 
 
 def what_hides() -> str | None:
-    """Return a sentence if the current folder holds a module of one of our names, and Python looks there first.
+    """Return a sentence if a module in the current folder hides one of ours or of a library, else None.
 
-    It does with `python -m` or PYTHONPATH. The installed command `visionsweep` does not look there.
+    It does if Python looks there first: with `python -m`, or by PYTHONPATH. The installed command `visionsweep` does
+    not.
     """
     here = Path.cwd()
     for name in ROOMS:
@@ -39,7 +40,10 @@ def what_hides() -> str | None:
 
 
 def neighbour_that_hides(search: Path) -> str | None:
-    """Return a sentence if a file beside a loaded search was imported in place of one of ours, else None."""
+    """Return a sentence if a file beside a search hides one of our modules or of a library, else None.
+
+    The search has been loaded, and has imported that file in the place of ours.
+    """
     folder = search.resolve().parent
     for name in (*ROOMS, *LIBRARIES):
         file = getattr(sys.modules.get(name), "__file__", None)

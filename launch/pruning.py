@@ -111,7 +111,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             return False
         values = outcome(result, self.objectives)
         if "epoch" not in result or values is None:
-            return True  # where the metric is not defined there is nothing to compare
+            return True  # there is nothing to compare if the metric is not defined
         if result["epoch"] <= course.epoch:
             return True  # repeated by a process that took over from one that died
         # Add the epoch to the trial's course.

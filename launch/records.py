@@ -149,7 +149,7 @@ class Records:
         kept = set(trial_ids)
         if self.syncer is None:
             self._delete_others(kept, among)
-        else:  # a power cut must not leave a trial that runs, by its lines, without its state
+        else:  # once its end is on the disk: a power cut must not leave a running trial without its state
             trials = list(self.trials.values() if among is None else among)
             ended = [trial for trial in trials if trial.status not in ("running", "interrupted")]
             self.syncer.after(lambda: self._delete_others(kept, ended))
@@ -160,7 +160,7 @@ class Records:
     def _delete_others(self, kept: set[str], among: Iterable[Trial] | None) -> None:
         for trial in self.trials.values() if among is None else among:
             if trial.status in ("running", "interrupted"):
-                continue  # they may go on
+                continue  # they may be resumed
             folders = [trial_folder(self.run_dir, room, trial.trial_id) for room in ("checkpoints", "predictions")]
             for name in ("last.pt", PROCESS_FILE):
                 (folders[0] / name).unlink(missing_ok=True)

@@ -156,10 +156,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return None if open_ones else self.proposals.nothing_left
 
     def _ends(self) -> str | None:
-        """Return what Ray is to hear if nothing can be proposed now.
+        """Return the answer to Ray if nothing can be proposed now: FINISHED, or None to be asked again.
 
-        If all was tried, Ray is to ask again while trials run. One of them may fail, and its configuration be tried
-        once more.
+        If all was tried, it is None while trials run. One of them may fail, and its configuration be tried once more.
         """
         waits = self.proposals.nothing_left is not None and self.trial_ids
         return None if waits else str(Searcher.FINISHED)

@@ -112,7 +112,7 @@ class SimulatedTrial:
 class Simulation:
     """What happened in a simulation.
 
-    Two fields are REAL seconds, of each call: how long a cluster would have waited for the method.
+    The REAL seconds tell how long a cluster would have waited for the method.
 
         rows       (time_s, trial_id, epoch, value), in the order of time
         trials     by id

@@ -48,7 +48,7 @@ def submit_search(
 
         search   a shipped search or a Python file
         options  those of `run` by their names there, None or [] if not given
-        cluster  its address, None: that of $RAY_API_SERVER_ADDRESS
+        cluster  its address, None: from the environment, as `ray job` reads it
         say      gets what the data is, as far as this machine can see it, before anything is sent
 
     Raises InputError for everything that can be known before anything is sent.
