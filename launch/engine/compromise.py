@@ -1,4 +1,4 @@
-"""What a proposal is worth where several objectives count: one weighing of them at a time."""
+"""Scalarization of several objectives: what a proposal is worth under one weighting of them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ DRAWS = 64
 
 
 def scalarised(gaps: Rows, weights: Vector) -> Rows:
-    """(...,) of gaps (..., m) to what is best, in [0, 1] or so: the augmented Chebyshev distance, negative (ParEGO,
-    Knowles 2006). With other weights each time the best of it walks along the whole front, dents included."""
+    """Return the negative augmented Chebyshev distance (...,) of gaps (..., m), higher is better.
+
+    A gap is the distance to the best value of an objective, scaled to about [0, 1]. Each draw of weights prefers
+    another point of the Pareto front, concave parts included. Source: ParEGO (Knowles 2006).
+    """
     weighted = gaps * weights
     return np.asarray(-(weighted.max(axis=-1) + AUGMENTED * weighted.sum(axis=-1)))
 
 
 def by_ranks(values: Rows, weights: Vector) -> Vector:
-    """(n,) values (n, m) of whatever scales as one number, higher is better. Of one objective they stay as they are."""
+    """Return values (n, m) on arbitrary scales as one number each, (n,), higher is better.
+
+    Values of a single objective are returned as they are.
+    """
     if values.shape[1] == 1 or not len(values):
         return np.asarray(values.sum(axis=1))
     from scipy.stats import rankdata  # most of a second, which searches of one objective need not wait for
@@ -31,9 +37,12 @@ def by_ranks(values: Rows, weights: Vector) -> Vector:
 
 
 class Compromise:
-    """Expected improvement of a weighing of what several models expect, each of one objective.
+    """Expected improvement of a scalarization of several objectives, each with its own model.
 
-    expected: (n, m) what the models expect of the n configurations seen, at full training: the scale of each objective.
+    models    one for each objective
+    expected  (n, m) predictions at full training for the n configurations seen; they set each objective's scale
+    weights   (m,) of the objectives
+    rng       draws the samples that all candidates share
     """
 
     def __init__(self, models: Sequence[Surrogate], expected: Rows, weights: Vector, rng: np.random.Generator) -> None:
@@ -43,11 +52,11 @@ class Compromise:
         self.draws = rng.normal(size=(DRAWS, 1, len(models)))
 
     def gain(self, features: Rows) -> Vector:
-        """(m,) the logarithm of it, over DRAWS draws that all candidates share."""
+        """Return the log expected improvement (m,), estimated from DRAWS samples that all candidates share."""
         means, deviations = (np.stack(parts, axis=1) for parts in zip(*self._predictions(features), strict=True))
         outcomes = means + deviations * self.draws  # (DRAWS, candidates, objectives)
         better = scalarised((self.top - outcomes) / self.spread, self.weights) - self.seen.max()
-        # Where no draw is better, the least bad one says in which direction it gets better.
+        # Where no sample improves, the least bad one still shows in which direction candidates get better.
         return np.asarray(np.log(np.maximum(better, 0).mean(axis=0) + 1e-6) + np.minimum(better.max(axis=0), 0))
 
     def _predictions(self, features: Rows) -> list[tuple[Vector, Vector]]:

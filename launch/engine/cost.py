@@ -1,4 +1,4 @@
-"""What an epoch of a configuration costs, and a whole trial, learned from the trials so far."""
+"""Cost model: seconds per epoch and per trial of a configuration, learned from the trials so far."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from launch.engine.work import Kept, Work
 from search_spaces.grammar import Space
 
 MAX_TRIALS = 240  # the latest that a model is fitted on
-RIDGE = 0.1  # pulls the slopes to nothing while trials are few
+RIDGE = 0.1  # shrinks the slopes to zero while trials are few
 # Where work is known there is less to explain. In simulated searches of the space of classification-cpu (8 of 60 and
 # 200 s) fine-tunings were predicted with an error of 0.24 to 0.29 in the logarithm for 2 and 0.5, and of 0.32 for 0.1.
 RIDGE_BESIDE_WORK = 1.0
 
 
 class CostModel:
-    """Seconds per epoch as a product of what each parameter contributes: a ridge regression of their logarithm.
+    """Seconds per epoch as a product of one factor per parameter: a ridge regression of their logarithm.
 
     Costs multiply (of a backbone, an image size, frozen layers), so their logarithms add up.
-    rows: (n, num_parameters), see `Vectors`; log_seconds: (n,).
+
+        rows         (n, num_parameters), see `Vectors`
+        log_seconds  (n,) the logarithm of seconds per epoch
     """
 
     def __init__(self, vectors: Vectors, rows: Rows, log_seconds: Vector, ridge: float = RIDGE) -> None:
@@ -40,11 +42,13 @@ class CostModel:
         self.slopes = np.linalg.solve(inner, centred.T @ (log_seconds - self.mean))
 
     def log_seconds(self, features: Rows) -> Vector:
-        """(m,) expected of features (m, F)."""
+        """Return the expected log seconds per epoch (m,) for features (m, F)."""
         return np.asarray(self.mean + (features - self.middle) @ self.slopes)
 
     def seconds(self, params: Mapping[str, Any]) -> float | None:
-        """Of one configuration, by its flat parameters; None while no trial has told."""
+        """Return the seconds per epoch of one configuration, given its flat parameters, or None before the first timed
+        trial.
+        """
         if not self.known:
             return None
         row = self.vectors.encode(params)[None]
@@ -52,11 +56,16 @@ class CostModel:
 
 
 class WholeCosts:
-    """Seconds of whole trials, against what trials of their regime usually take. rows, log_seconds: as of `model`.
+    """Cost of whole trials, relative to the usual cost of trials of the same regime.
 
-    A regime is weighed by its gain alone, and cost counts within it: by gain per second, probes of seconds would be
-    tried one after the other for gains that nobody notices. In simulated searches of two regimes, a cheap finite one
-    and a dear one that was better or worse, gain per second found 0.001 ± 0.001 less of accuracy (16 pairs).
+    Regimes compete by gain alone, and cost counts within a regime. With gain per second, probes of a few seconds would
+    be tried one after the other for gains that nobody notices. In simulated searches of two regimes, a cheap finite one
+    and an expensive one that was better or worse, gain per second found 0.001 ± 0.001 less accuracy (16 pairs).
+
+        model        of the cost of an epoch
+        lengths      epochs of each configuration
+        rows         (n, num_parameters) that `model` was fitted on
+        log_seconds  (n,) that `model` was fitted on
     """
 
     def __init__(self, model: CostModel, lengths: Lengths, rows: Rows, log_seconds: Vector) -> None:
@@ -70,7 +79,7 @@ class WholeCosts:
             self.usual = np.array(means)
 
     def log_seconds(self, rows: Rows, features: Rows) -> Vector:
-        """(m,) of rows (m, num_parameters) and their features (m, F), up to a constant."""
+        """Return the relative log cost (m,), up to a constant, of rows (m, num_parameters) with features (m, F)."""
         whole = self.model.log_seconds(features) + np.log(self.lengths.shares(rows))
         return np.asarray(whole - self.usual[self.lengths.regime_of(rows)])
 
@@ -79,25 +88,30 @@ FLOORS = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 class TrialCosts:
-    """A CostModel of a study's trials, fitted anew when there are more of them.
+    """A CostModel of a study's trials, refitted when new trials are timed.
 
-    work: what is known before, None where nothing is. The model then learns by which factor an epoch takes longer than
-    its work: the machine's speed, and what a backbone or an optimizer has beside its FLOPs.
+    Without `work` the model learns seconds per epoch. With it, the model learns how much longer an epoch takes than its
+    computation. That ratio is the machine's speed, and what a backbone or an optimizer costs beside its FLOPs.
+
+        space  the search space
+        work   computation known before the first trial, None where nothing is known
     """
 
     def __init__(self, space: Space, work: Work | None = None) -> None:
         self.vectors, self.work = Vectors(space), work
         self.model: CostModel | None = None
-        self.kept: set[Kept] = set()  # features that the trials which told have left
-        self.floor = 0.0  # giga-FLOPs in whose time everything is done that is no work
+        self.kept: set[Kept] = set()  # features that timed trials have cached
+        self.floor = 0.0  # an epoch's overhead, as the giga-FLOPs that take equally long
 
     def seconds(self, params: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> float | None:
-        """Per epoch, expected of flat parameters; None while no trial has told."""
+        """Return the expected seconds per epoch for flat parameters, or None before the first timed trial."""
         found = self.of_rows(self.vectors.encode(params)[None], trials)
         return None if found is None else float(found[0])
 
     def of_rows(self, rows: Rows, trials: Sequence[FrozenTrial]) -> Vector | None:
-        """(n,) seconds per epoch, expected of rows (n, num_parameters); None while no trial has told."""
+        """Return the expected seconds per epoch (n,) for rows (n, num_parameters), or None before the first timed
+        trial.
+        """
         timed = list(islice((trial for trial in reversed(trials) if EPOCH_SECONDS in trial.user_attrs), MAX_TRIALS))
         timed.reverse()
         if not timed:
@@ -112,7 +126,9 @@ class TrialCosts:
         return np.exp(log_seconds)
 
     def _being_kept(self, trials: Sequence[FrozenTrial]) -> set[Kept]:
-        """Features that trials compute right now: whoever needs them too waits for them, and computes none."""
+        """Return the features that running trials compute now: a trial that needs the same ones waits instead of
+        computing.
+        """
         assert self.work is not None
         begun = (trial for trial in trials if trial.state == TrialState.RUNNING and TRIAL_ID in trial.user_attrs)
         running = [self.vectors.encode(trial.params) for trial in begun if EPOCH_SECONDS not in trial.user_attrs]
@@ -126,7 +142,7 @@ class TrialCosts:
             for number, row in enumerate(rows):
                 work[number] = self.work.of(row[None], self.kept)[0]
                 self.kept |= self.work.keeps(row)
-            # What an epoch takes beside its work is not known: by the floor that leaves the least to explain.
+            # The overhead of an epoch is unknown: choose the floor that leaves the least variance to explain.
             typical = max(float(np.median(work[work > 0])), 1e-9) if (work > 0).any() else 1.0
             self.floor = min(
                 (share * typical for share in FLOORS), key=lambda one: np.var(log_seconds - np.log(work + one))

@@ -1,9 +1,9 @@
-"""Ending a trial before a rung has its say: where nothing that ever passed the first one began as badly, or where it
-says what another trial has said.
+"""Early stopping before the first rung: dominated starts and duplicate trainings.
 
-A late first rung protects late bloomers, and pays for every hopeless trial in full. Here a trial is compared at every
-epoch before the first rung with those that have passed it, as they stood at that epoch; it ends where it is worse than
-all of them. The more have passed, the more kinds of beginnings are known to end well, and the fewer trials end so.
+A late first rung protects late bloomers, but trains every hopeless trial up to it. Here a trial is compared at every
+epoch before the first rung with the trials that have passed that rung, as they stood at that epoch. It is stopped if it
+is worse than all of them. The more trials have passed, the more kinds of good starts are known, and the fewer trials
+are stopped this way.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-LEAST_PASSED = 4  # fewer say too little about how a good trial begins
+LEAST_PASSED = 4  # fewer show too little of how a good trial begins
 MOST_POSITIONS = 256  # positions in epochs are few; in seconds no two are the same
-REPEATED_EPOCHS = 3  # fewer may be alike by chance, where few images are judged
+REPEATED_EPOCHS = 3  # fewer may coincide where few images are evaluated
 
 Course: TypeAlias = Sequence[tuple[float, float]]  # (position, best value so far), higher is better
 
 
 @dataclass
 class _Stratum:
-    """arrived: the best at the first rung first. then: by position, what each of them had shown there, so that a large
-    search need not look at all of them anew."""
+    """The trials of one stratum that came to the first rung, and how many ended before it.
+
+    arrived  their curves, the best at the first rung first
+    ended    trials that ended before the first rung
+    then     the value of each arrived trial, by position: a cache, so that large searches do not recompute them
+    """
 
     arrived: list[Course] = field(default_factory=list)
     ended: int = 0
@@ -47,28 +51,33 @@ class _Stratum:
 
 
 def _shown(course: Course, position: float) -> float:
-    """One that showed nothing yet at this position was no better than any."""
+    """Return the best value up to a position, minus infinity where there was none yet."""
     return max((value for at, value in course if at <= position), default=-math.inf)
 
 
 @dataclass
 class Beginnings:
-    """factor: the best 1/factor of those that came to the first rung, or ended before it, have passed it. A trial is
-    compared within its stratum alone."""
+    """Curves of trials before the first rung, to stop a trial whose start is dominated by all that passed it.
+
+    A trial is compared within its stratum alone.
+
+        factor  the best 1/factor of the trials that came to the first rung, or ended before it, have passed it
+        strata  trials by stratum
+    """
 
     factor: float
     strata: defaultdict[str, _Stratum] = field(default_factory=lambda: defaultdict(_Stratum))
 
     def arrive(self, course: Course, stratum: str = "") -> None:
-        """Take down a trial that has come to the first rung with its latest point."""
+        """Record a trial that has come to the first rung with its latest point."""
         self.strata[stratum].insert(tuple(course))
 
     def end(self, stratum: str = "") -> None:
-        """Take down a trial that ended before it."""
+        """Record a trial that ended before the first rung."""
         self.strata[stratum].ended += 1
 
     def hopeless(self, course: Course, stratum: str = "") -> bool:
-        """Whether every trial that has passed was better at this position."""
+        """Return whether every trial that passed the first rung was better at this position."""
         known, (position, best) = self.strata[stratum], course[-1]
         passed = min(math.ceil((len(known.arrived) + known.ended) / self.factor), len(known.arrived))
         return passed >= LEAST_PASSED and best < min(known.at(position)[:passed])
@@ -76,17 +85,22 @@ class Beginnings:
 
 @dataclass
 class Repeats:
-    """Who said first what trials say in their first epochs.
+    """Detection of duplicate trainings by their metrics in the first epochs.
 
-    Trials of a search share their seed. One whose every metric is another's to the last digit, epoch by epoch, is the
-    same training in all that counts, and its end is known: they differ in a parameter that changes nothing.
+    Trials of a search share their seed. If every metric of two trials is identical to the last digit, epoch by epoch,
+    they are the same training: they differ only in a parameter without effect. So the later one needs no further
+    epochs.
     """
 
     first: dict[tuple[object, ...], str] = field(default_factory=dict)
 
     def repeated(self, trial_id: str, told: Sequence[object]) -> str | None:
-        """The trial that said so first, if it was another one. told: what this one said in each of its epochs so far.
-        Asked at each; answers at the REPEATED_EPOCHS-th."""
+        """Return the id of an earlier trial whose first REPEATED_EPOCHS epochs have identical metrics, else None.
+
+        Called at each epoch, but the comparison is made once, at the REPEATED_EPOCHS-th.
+
+            told  the metrics of each epoch of this trial so far
+        """
         if len(told) != REPEATED_EPOCHS:
             return None
         first = self.first.setdefault(tuple(told), trial_id)

@@ -1,8 +1,8 @@
 """visionsweep's own sampler: one model of all rungs proposes what should be best at full training.
 
-Trials that ASHA ends early are most of what a search sees. TPE as it is takes their last value as if it were final;
-this sampler tells its model at which fidelity a value was seen (BOHB keeps a model per rung for that, Falkner et al.
-2018), takes running trials as if they had given what is expected of them, and diverged ones as the worst that was seen.
+Most trials of a search are those that ASHA stops early. Plain TPE takes their last value as if it were final. This
+sampler also gives its model the fidelity of each value (BOHB keeps one model per rung for that, Falkner et al. 2018).
+It assumes that running trials will give what the model expects. Diverged trials count as the worst value seen.
 """
 
 from __future__ import annotations
@@ -26,24 +26,30 @@ from launch.engine.vectors import Rows, Vectors, fix
 from search_spaces.grammar import REGIME, Space
 from search_spaces.objectives import Objective
 
-RANDOM_SHARE = 0.1  # of the proposals, so that no region is given up on a model's word
+RANDOM_SHARE = 0.1  # of the proposals, so that no region is abandoned because of the model alone
 CHOICES_SHARE = 0.4  # of the model's proposals, in a space that has choices: see `_drawn_choices`
 MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
 MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
-MAX_DISTANCE, NEARNESS = 0.36, 8.0  # see `_nearness`, which takes so much from the logarithm of the gain
-DRAWS, FEW, MANY = 1500, 100, 300  # of what has to fit into the end of a budget
+MAX_DISTANCE, NEARNESS = 0.36, 8.0  # see `_nearness`; NEARNESS scales the penalty on the log gain
+DRAWS, FEW, MANY = 1500, 100, 300  # numbers of random candidates where proposals must fit into the rest of a budget
 COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a trial) to this power
 
 
 class FidelitySampler(optuna.samplers.BaseSampler):
-    """space: what is drawn from. ladder: the rungs. objectives: what is compared; of several, each proposal weighs them
-    by chance, so that the search walks along the whole Pareto front. num_given: so many first trials come from
-    elsewhere (a warm start). They are learned from as all others, and the sampler's own points begin after them: bad
-    ones must not cost a search the first of those that cover the space.
+    """An Optuna sampler that maximizes expected improvement at full training, per second of training.
 
-    A proposal depends on the seed, its number and what the study holds, on nothing else: a study rebuilt from the
-    records goes on as if it had never stopped.
+        space       the search space
+        ladder      the rungs
+        objectives  what is compared; with several, each proposal draws random weights, which covers the Pareto front
+        seed        of all random draws
+        num_given   number of first trials that come from a warm start
+
+    Trials of a warm start are learned from like any other. The sampler's own initial points begin after them. So a bad
+    warm start does not use up the first points that cover the space.
+
+    A proposal depends only on the seed, its number and the study's trials. A study that is rebuilt from the records
+    continues as if it had never stopped.
     """
 
     def __init__(
@@ -52,7 +58,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.vectors, self.seed = Vectors(space), seed
         self.history = History(self.vectors, ladder, objectives)
         self.num_objectives = len(objectives)
-        # Before a model is asked: enough trials that it does not take noise for a slope, few enough for a small budget.
+        # Trials before the model is used: enough to tell a slope from noise, few enough for a small budget.
         self.least_observed = min(12, 2 * len(self.vectors) + 2)
         self.num_given = num_given
         self.lengths = self.history.lengths
@@ -60,12 +66,12 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         near_root = (self.vectors.parents < 0) | (self.vectors.parents == self.regime)
         self.choices = np.flatnonzero(near_root & (self.vectors.choices > 1)).tolist()
         self.chosen: dict[int, dict[str, Any]] = {}
-        self._fitted: tuple[int, list[Vector]] | None = None  # on the first so many values, and what came out
-        # The number of the next proposal and of the attempt at it; None counts as the study does.
+        self._fitted: tuple[int, list[Vector]] | None = None  # number of values used, and the fitted hyperparameters
+        # The number of the next proposal and of the attempt at it; None means the study's own numbering.
         self.stream: tuple[int, int] | None = None
         self.spent: frozenset[str] = frozenset()  # regimes of which every configuration was tried
-        self.fits: Callable[[Rows], NDArray[np.bool_]] | None = None  # into what is left of a budget; None: all do
-        self.nothing_fits = False  # when it was last asked, as far as many draws tell
+        self.fits: Callable[[Rows], NDArray[np.bool_]] | None = None  # whether rows fit into the budget; None: all do
+        self.nothing_fits = False  # whether no draw fitted at the last proposal
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.chosen[trial.number] = self._propose(study, trial.number) if len(self.vectors) else {}
@@ -89,14 +95,14 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         chosen = self.chosen.get(trial.number, {})
         if param_name in chosen:
             return chosen[param_name]
-        # In an arm that a warm start fixed, and the proposal did not have.
+        # A warm start fixed an arm that the proposal did not have: its parameters are drawn at random.
         number, attempt = self.stream or (trial.number, 0)
         seed = int(np.random.default_rng([self.seed, number, attempt, len(trial.params)]).integers(2**31))
         blank = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         return blank.ask({param_name: param_distribution}).params[param_name]
 
     def cost(self) -> CostModel:
-        """What epochs cost, by what the last proposal knew."""
+        """Return the cost model of an epoch, as of the last proposal."""
         return CostModel(self.vectors, *self.history.costs(MAX_OBSERVED))
 
     def _propose(self, study: optuna.Study, proposing: int) -> dict[str, Any]:
@@ -110,30 +116,34 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         else:
             row = self._most_promising(rng)
         self.nothing_fits = False
-        if not self._fitting(row[None])[0]:  # by chance another one, which does
+        if not self._fitting(row[None])[0]:  # replaced by a random one that does
             pool = self._that_fit(rng, self._only_open(rng))
             self.nothing_fits = not len(pool)
             row = row if self.nothing_fits else pool[0]
         return self.vectors.decode(row)
 
     def _fitting(self, rows: Rows) -> NDArray[np.bool_]:
-        """(n,) bool: which rows fit into the budget."""
+        """Return which rows fit into the budget, (n,) bool."""
         return np.ones(len(rows), dtype=bool) if self.fits is None or not len(rows) else self.fits(rows)
 
     def _that_fit(self, rng: np.random.Generator, fixed: Mapping[int, float]) -> Rows:
-        """(n, num_parameters) drawn as the space says, as many of DRAWS as fit."""
+        """Return those of DRAWS random configurations that fit into the budget, (n, num_parameters)."""
         rows = self.vectors.sample(rng, DRAWS, fixed)
         return np.asarray(rows[self._fitting(rows)])
 
     def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
-        """For each objective."""
+        """Return the observations of each objective."""
         features, owner = self.vectors.features(rows)
         return [
             Observations(features, owner, len(self.vectors), fidelity, normal_scores(column)) for column in values.T
         ]
 
     def _hyper(self) -> list[Vector]:
-        """Fitted anew when a twentieth more is known, on a beginning of the history that any rebuilt one has too."""
+        """Return the hyperparameters of each objective's model.
+
+        They are refitted when the number of values has grown by a twentieth. The fit uses a prefix of the history that
+        any rebuilt history has too.
+        """
         total = self.history.num_ended
         if not total:
             return [Prior(len(self.vectors)).mean] * self.num_objectives
@@ -146,7 +156,10 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         return self._fitted[1]
 
     def _only_open(self, rng: np.random.Generator) -> dict[int, float]:
-        """One of the regimes that have something left to try, once others have nothing: column and value."""
+        """Return a random regime that still has untried configurations, as column and value.
+
+        Empty while no regime is exhausted, and when all of them are.
+        """
         if not self.spent:
             return {}
         names = self.vectors.parameters[self.regime].range.choices  # type: ignore[union-attr]
@@ -154,7 +167,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         return {self.regime: (int(rng.choice(left)) + 0.5) / len(names)} if left else {}
 
     def _quasi_random(self, number: int, fixed: Mapping[int, float]) -> Rows:
-        """The number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance."""
+        """Return the number-th point of a scrambled Sobol sequence, which covers the space more evenly than random
+        points.
+        """
         from scipy.stats import qmc  # most of a second, which a search's own first trials need not wait for
 
         sobol = qmc.Sobol(len(self.vectors), seed=self.seed)
@@ -164,11 +179,12 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         return row
 
     def _drawn_choices(self, rng: np.random.Generator) -> dict[int, float]:
-        """Now and then half of the space's choices, by chance: column and value.
+        """Return a random half of the space's choices with random values, as column and value. Most proposals draw
+        none.
 
-        The model soon knows one combination of choices so much better than all others that it asks for no other:
-        backbones that take longer to be good are then never seen with the rates that suit them. Where the choices are
-        drawn it proposes the rest, so that each of them is met with what is known by then.
+        The model soon prefers one combination of choices so clearly that it proposes no other. Backbones that take
+        longer to become good would then never be seen with rates that suit them. Where the choices are drawn, the model
+        proposes the rest, so that each choice is tried with what is known by then.
         """
         if not self.choices or rng.random() >= CHOICES_SHARE:
             return {}
@@ -177,6 +193,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         return dict(zip(drawn, (rng.integers(counts) + 0.5) / counts, strict=True))
 
     def _most_promising(self, rng: np.random.Generator) -> Rows:
+        # Condition one model per objective on the history; running trials count as their expected values.
         several = self.num_objectives > 1
         weights = rng.dirichlet(np.ones(self.num_objectives)) if several else np.ones(1)
         good = functools.partial(by_ranks, weights=weights)
@@ -195,8 +212,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         compromise = Compromise(models, expectations, weights, rng) if several else None
         expected = expectations[:, 0] if compromise is None else compromise.seen
         tried = np.concatenate([features, running_features])
-        # Drawn anew each time: a small one refines what is good, a large one asks for something else. The distance
-        # between so many points that are spread evenly is the measure; beyond 8 dimensions it hardly changes any more.
+        # Draw the distance within which a candidate counts as a repetition. A small one refines what is good, a large
+        # one asks for something else. Its unit is the spacing of that many evenly spread points, which hardly changes
+        # beyond 8 dimensions.
         dimensions = min(len(self.vectors), 8)
         distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
         drawn = self._drawn_choices(rng)
@@ -206,7 +224,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         def worth(candidates: Rows) -> Rows:
             seen = self.vectors.features(candidates)[0]
             repeated = NEARNESS * _nearness(seen, tried, distance)
-            if drawn and compromise is None:  # the gain, tiny there, would ask for what is least known of the rest
+            if drawn and compromise is None:  # the gain is tiny there, and would prefer the least known of the rest
                 return models[0].predict(seen)[0] - repeated
             if compromise is None:
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
@@ -214,6 +232,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
                 gain = compromise.gain(seen)
             return gain - COST * cost.log_seconds(candidates, seen) - repeated
 
+        # Candidates: random ones, and neighbours of the ten best so far, far and near.
         rate = min(0.5, 2.5 / len(self.vectors))
         best = rows[np.argsort(-expected, kind="stable")[:10]]
         pool = np.concatenate(
@@ -225,10 +244,11 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         )
         if self.fits is not None:
             pool = pool[self._fitting(pool)]
-            if len(pool) < FEW:  # the end is near, and most of the space too long
+            if len(pool) < FEW:  # near the end of the budget most of the space is too long
                 pool = np.concatenate([pool, self._that_fit(rng, fixed)[:MANY]])
             if not len(pool):
                 pool = self.vectors.sample(rng, 1, fixed)
+        # Refine: replace the pool with its best six and their neighbours, twice, in ever smaller steps.
         gain = worth(pool)
         for scale in (0.08, 0.02):
             first = np.argsort(-gain, kind="stable")[:6]
@@ -241,10 +261,10 @@ class FidelitySampler(optuna.samplers.BaseSampler):
 
 
 def _nearness(seen: Rows, tried: Rows, distance: float) -> Rows:
-    """(m,) from 0, at `distance` or more from everything tried, to 1, where something tried stands.
+    """Return a penalty (m,): 1 at a configuration that was tried, falling to 0 at `distance` from all of them.
 
-    A model that is sure of itself proposes the same again and again, to gain a little; training it once more tells
-    less than training something else.
+    A model that is sure of itself proposes nearly the same configuration again and again for tiny gains. Training
+    another configuration tells more than training almost the same one once more.
     """
     squared = ((seen**2).sum(1)[:, None] + (tried**2).sum(1)[None] - 2 * seen @ tried.T).min(axis=1)
     return np.asarray(np.maximum(1 - np.sqrt(np.maximum(squared, 0)) / max(distance, 1e-12), 0))

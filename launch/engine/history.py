@@ -1,4 +1,4 @@
-"""What a study holds, as arrays for a model: rows of parameters, what each gave at each rung, what an epoch cost."""
+"""A study's trials as arrays for a model: rows of parameters, values at each rung, seconds per epoch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from search_spaces.rungs import milestones
 Vector: TypeAlias = NDArray[np.float64]
 
 # User attributes of a study's trials.
-INFEASIBLE = "infeasible"  # it diverged or ran out of memory: the worst that can be, and no value says so
-EPOCH_SECONDS = "epoch_seconds"  # what an epoch took, the median so far
-TRIAL_ID = "trial_id"  # of the run's; a proposal that was drawn anew has none
-OUTCOME = "outcome:"  # in front of an epoch: what it gave in each of several objectives, as measured
+INFEASIBLE = "infeasible"  # it diverged or ran out of memory: worse than any value
+EPOCH_SECONDS = "epoch_seconds"  # the median so far
+TRIAL_ID = "trial_id"  # in the run; a proposal that was replaced by another draw has none
+OUTCOME = "outcome:"  # prefix of an epoch: its values in each of several objectives, as measured
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The epochs at which a value counts for the model: the first, times `factor` each, and the last."""
+    """The epochs whose values count for the model: the first rung, each next one `factor` times later, and the last
+    epoch.
+    """
 
     grace_epochs: int
     epochs: int
@@ -39,17 +41,23 @@ class Ladder:
         return (*(round(epoch) for epoch in milestones(self.grace_epochs, self.factor, self.epochs)), self.epochs)
 
     def fidelity(self, epoch: float) -> float:
-        """0 at the first rung, 1 at full training, in proportion to the logarithm between; below 0 before. epoch: of a
-        trial of `epochs`; that of a shorter one is stretched."""
+        """Return the fidelity of an epoch: 0 at the first rung, 1 at full training, linear in the logarithm between.
+
+        It is below 0 before the first rung.
+
+            epoch  of a trial of `epochs` epochs; epochs of shorter trials are stretched to that length before
+        """
         low, high = math.log(min(self.grace_epochs, self.epochs)), math.log(self.epochs)
         return 1.0 + math.log(epoch / self.epochs) if low >= high else (math.log(epoch) - low) / (high - low)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One value: where the trial stands in the space, at which fidelity, and the best so far there.
+    """One observed value of a trial at a fidelity.
 
-    values: in each objective, higher is better; minus infinity for infeasible.
+    row       the trial's parameters
+    fidelity  see `Ladder.fidelity`
+    values    best so far in each objective, higher is better; minus infinity for infeasible
     """
 
     row: Rows
@@ -58,7 +66,7 @@ class Seen:
 
 
 class History:
-    """Grows with the study: each finished trial is read once, the open ones anew at every update."""
+    """The observations of a growing study: each finished trial is read once, the open ones again at every update."""
 
     def __init__(self, vectors: Vectors, ladder: Ladder, objectives: Sequence[Objective]) -> None:
         self.vectors, self.ladder = vectors, ladder
@@ -74,7 +82,7 @@ class History:
         self._costs: list[tuple[Rows, float]] = []
 
     def update(self, trials: Sequence[FrozenTrial], proposing: int) -> None:
-        """Take in what is new. `proposing`: the number of the trial that has no parameters yet."""
+        """Read what is new. `proposing` is the number of the trial that has no parameters yet."""
         self._open.update(dict.fromkeys(range(self._num_read, len(trials))))
         self._num_read = len(trials)
         for number in [number for number in self._open if number != proposing]:
@@ -96,7 +104,7 @@ class History:
         if row is None:
             return
         if trial.user_attrs.get(INFEASIBLE):
-            # What it showed before it diverged was no promise: such trainings often look best just then.
+            # Values before the divergence are dropped: such trainings often look best just then.
             worst = (-math.inf,) * len(self.signs)
             seen = [Seen(row, fidelity, worst) for fidelity in {*(one.fidelity for one in seen), 1.0}]
         self._ended += seen
@@ -105,26 +113,32 @@ class History:
             self._costs.append((row, math.log(trial.user_attrs[EPOCH_SECONDS])))
 
     def running(self, most: int) -> Rows:
-        """(n, num_parameters) of the trials that run, the latest `most` of them."""
+        """Return the latest `most` running trials, (n, num_parameters)."""
         rows = [row for row in self._open.values() if row is not None]
         return np.array(rows[-most:]).reshape(-1, len(self.vectors))
 
     @property
     def num_observed(self) -> int:
-        """Trials that have shown something: an epoch, or that they are infeasible."""
+        """Number of trials that were observed: those with an epoch, and infeasible ones."""
         return self._num_ended_observed + sum(bool(seen) for _, seen in self._seen_open.values())
 
     @property
     def num_ended(self) -> int:
-        """Values of ended trials: grows, in the order in which trials ended."""
+        """Number of values of ended trials. It only grows, in the order in which trials ended."""
         return len(self._ended)
 
     def observations(
         self, most: int, rng: np.random.Generator, good: Callable[[Rows], Vector], first: int | None = None
     ) -> tuple[Rows, Vector, Rows]:
-        """Rows (n, num_parameters), fidelities (n,), values (n, num_objectives), at most so many: a third the best, a
-        third the latest, the others by chance. good: (n,) of values (n, num_objectives), by which some are the best.
-        first: only so many values of ended trials, and none of running ones."""
+        """Return rows (n, num_parameters), fidelities (n,) and values (n, num_objectives).
+
+        Of more than `most` values a third are the best, a third the latest, and the others are drawn at random.
+
+            most   the largest n
+            rng    draws the others
+            good   maps values (n, num_objectives) to (n,), by which the best are chosen
+            first  use only that many values of ended trials, and none of running ones; None means all
+        """
         seen = (
             self._ended[:first]
             if first is not None
@@ -141,15 +155,18 @@ class History:
         return np.array([seen[index].row for index in kept]), fidelity, values[kept]
 
     def costs(self, most: int) -> tuple[Rows, Vector]:
-        """Rows (n, num_parameters) and the logarithm of their seconds per epoch (n,), the latest `most`."""
+        """Return rows (n, num_parameters) and their log seconds per epoch (n,), of the latest `most` trials."""
         rows = [row for row, _ in self._costs[-most:]]
         return np.array(rows).reshape(-1, len(self.vectors)), np.array([cost for _, cost in self._costs[-most:]])
 
     def _shown(self, epochs: Mapping[int, Sequence[float]], length: float) -> list[tuple[float, tuple[float, ...]]]:
-        """(fidelity, values) at each rung that was reached and at the latest epoch: the best so far in the first
-        objective, the latest in the others. length: epochs of the whole trial, of which a share counts.
+        """Return (fidelity, values) at each rung that was reached, and at the latest epoch.
 
-        Between rungs, the latest tells what many workers are about before any of them has come to the next one.
+        The values are the best so far in the first objective, and the latest in the others. The latest epoch counts
+        too: where many workers train, trials have values long before any of them reaches the next rung.
+
+            epochs  the values of each epoch
+            length  epochs of the whole trial; an epoch counts as its share of them
         """
         found: list[tuple[float, tuple[float, ...]]] = []
         ordered = [(epoch * self.ladder.epochs / length, of) for epoch, of in sorted(epochs.items())]
@@ -161,14 +178,16 @@ class History:
                 value, *others = (self.signs * ordered[position][1]).tolist()
                 best = max(best, value)
                 position += 1
-            # A copy of another trial begins where that one stood; a short trial passes a rung between two epochs.
+            # Not every rung has an epoch: a copy begins where its source stood, a short trial skips rungs.
             if position > before:
                 found.append((self.ladder.fidelity(ordered[position - 1][0]), (best, *others)))
         return found
 
 
 def by_epoch(trial: FrozenTrial) -> dict[int, Sequence[float]]:
-    """What each epoch of a trial gave, as measured: (1,) its metric, or (m,) of several objectives, for which Optuna's
-    trials have no intermediate values."""
+    """Return the measured values of each epoch of a trial: (1,) its metric, or (m,) with several objectives.
+
+    Optuna's trials have no intermediate values with several objectives; user attributes hold them instead.
+    """
     several = {int(key.removeprefix(OUTCOME)): of for key, of in trial.user_attrs.items() if key.startswith(OUTCOME)}
     return several or {epoch: (value,) for epoch, value in trial.intermediate_values.items()}

@@ -14,7 +14,12 @@ from search_spaces.regimes import EPOCHS, regimes_of
 
 
 class Lengths:
-    """space: `Search.full_space`; vectors: its own. longest: the length of what the space says nothing of."""
+    """The number of epochs that each configuration is trained for.
+
+    space    `Search.full_space`
+    vectors  of that space
+    longest  epochs of a configuration for which the space gives none
+    """
 
     def __init__(self, space: Space, vectors: Vectors, longest: int) -> None:
         self.vectors, self.longest = vectors, longest
@@ -28,7 +33,7 @@ class Lengths:
         return any(node != nodes[0] or not isinstance(node, int) for node in nodes)
 
     def of(self, rows: Rows) -> NDArray[np.float64]:
-        """(n,) epochs of rows (n, num_parameters)."""
+        """Return the epochs (n,) of rows (n, num_parameters)."""
         found = np.full(len(rows), float(self.longest))
         for regime, name, node in self.places:
             here = self.regime_of(rows) == (self.regimes.index(regime) if regime else 0)
@@ -41,23 +46,23 @@ class Lengths:
         return found
 
     def of_params(self, params: Mapping[str, Any]) -> int:
-        """Epochs of one configuration, by its flat parameters."""
+        """Return the epochs of one configuration, given its flat parameters."""
         return int(self.of(self.vectors.encode(params)[None])[0])
 
     def shares(self, rows: Rows) -> NDArray[np.float64]:
-        """(n,) of the longest training."""
+        """Return the epochs (n,) as a fraction of the longest training."""
         return self.of(rows) / self.longest
 
     def regime_of(self, rows: Rows) -> NDArray[np.int_]:
-        """(n,) the number of each row's regime; 0 in a space without regimes."""
+        """Return the index of each row's regime (n,), 0 in a space without regimes."""
         if not self.regimes:
             return np.zeros(len(rows), dtype=int)
-        drawn = np.nan_to_num(rows[:, self.vectors.column[REGIME]])  # a record of another space may say none
+        drawn = np.nan_to_num(rows[:, self.vectors.column[REGIME]])  # a record of another space may have none
         return np.floor(drawn * len(self.regimes)).astype(int)
 
 
 def _places(space: Space) -> Iterator[tuple[str, str, Any]]:
-    """Where a space says `epochs`: (regime, name of the parameter, range or plain value)."""
+    """Yield where a space sets `epochs`: (regime, name of the parameter, range or plain value)."""
     if EPOCHS in space:
         yield "", EPOCHS, space[EPOCHS]
     for name, arm in regimes_of(space).items():

@@ -1,9 +1,11 @@
-"""What memory a configuration's training takes, learned from the trials so far, with an upper bound to pack trials by.
+"""Memory model: what a configuration's training takes, with an upper bound to pack trials by.
 
-Bayesian linear regression (Bishop 2006, Pattern Recognition and Machine Learning, section 3.3) of the logarithm of what
-a training takes above a constant part: a backbone, a batch or an image size multiply what is held. The priors say which
-parameters can change memory at all, so that a configuration of a backbone that nobody has measured has a wide bound,
-and one that differs from a measured one in its learning rate a narrow one.
+The model is a Bayesian linear regression of the logarithm of the memory above a constant part. The logarithm is taken
+because a backbone, a batch size or an image size multiply the memory. The priors say which parameters can change memory
+at all. So a configuration with an unmeasured backbone has a wide bound. One that differs from a measured configuration
+in its learning rate has a narrow one.
+
+Source: Bishop 2006, Pattern Recognition and Machine Learning, section 3.3.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ CAREFUL = 0.95  # the quantile that counts as an upper bound
 NEGLIGIBLE = 6.0  # in log evidence below the best fit
 # How much a parameter may change memory, as standard deviations of its logarithm.
 ANY_CHOICE = 0.7  # another arm: a backbone, a head, an optimizer
-PER_DOUBLING = 0.8  # of a whole number: a batch size doubles memory, an image size takes it times four
-RATE = 0.05  # a real number is a rate or a chance
+PER_DOUBLING = 0.8  # of a whole number: twice the batch size doubles memory, twice the image size quadruples it
+RATE = 0.05  # a real number is a rate or a probability
 CONSTANT = 10.0  # nothing is known of the scale
 NOISES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 USUAL_NOISE = 0.08
@@ -36,7 +38,7 @@ CONSTANT_PARTS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)  # of the smallest that w
 
 @dataclass(frozen=True)
 class Estimate:
-    """MB of one configuration: the median, and what 95 of 100 stay under."""
+    """Predicted memory of one configuration in MB: the median, and the upper bound that 95 of 100 stay under."""
 
     expected_mb: float
     upper_mb: float
@@ -44,7 +46,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Fit:
-    """One choice of the constant part and the noise. chol: Cholesky factor (n, n) of the covariance; weights: (n,)."""
+    """The posterior for one choice of the constant part and the noise.
+
+    log_evidence  of the measured values
+    constant_mb   memory that does not depend on the configuration
+    noise         standard deviation of the logarithms
+    middle        mean of the logarithms
+    chol          (n, n) Cholesky factor of the covariance
+    weights       (n,) the covariance's inverse times the centred logarithms
+    """
 
     log_evidence: float
     constant_mb: float
@@ -55,9 +65,14 @@ class _Fit:
 
 
 class MemoryModel:
-    """params: flat parameters of each trial; mb: (n,) what it took. Raises ValueError without any.
+    """A mixture of all plausible fits, not only the best one: three equal values do not show how much of them is
+    constant.
 
-    All that is plausible counts, not only what fits best: three equal values do not tell how much of them is constant.
+        space   the search space
+        params  flat parameters of each trial
+        mb      (n,) measured memory of each trial
+
+    Raises ValueError without any measured trial.
     """
 
     def __init__(self, space: Space, params: Sequence[Mapping[str, Any]], mb: Sequence[float]) -> None:
@@ -84,7 +99,7 @@ class MemoryModel:
         return Estimate(self._quantile(0.5, means, spreads), self._quantile(CAREFUL, means, spreads))
 
     def _quantile(self, share: float, means: Sequence[float], spreads: Sequence[float]) -> float:
-        """MB that so large a share of the mixture of all fits stays under."""
+        """Return the MB below which that share of the mixture of all fits lies."""
         constants = np.array([fit.constant_mb for fit in self.fits])
 
         def above(mb: float) -> float:
@@ -100,14 +115,15 @@ class MemoryModel:
         chol = np.linalg.cholesky(self.features @ self.features.T + noise**2 * np.eye(len(values)))
         half = np.linalg.solve(chol, logs - middle)
         log_evidence = -0.5 * float(half @ half) - float(np.log(np.diag(chol)).sum())
-        # Of the values themselves, not of their logarithms; the first one only tells the scale.
+        # The density of the values themselves, not of their logarithms. The first value only sets the scale.
         log_evidence -= float(logs.sum()) - middle
         log_evidence -= 0.5 * math.log(noise / USUAL_NOISE) ** 2
         return _Fit(log_evidence, constant_mb, noise, middle, chol, np.linalg.solve(chol.T, half))
 
 
 def _features(found: Sequence[Parameter], params: Mapping[str, Any]) -> list[float]:
-    """(F,) each column times its prior's standard deviation: the covariance of two configurations is a dot product.
+    """Return each column times its prior's standard deviation, (F,): the covariance of two configurations is a dot
+    product.
 
     A parameter that does not exist, because another arm was drawn, adds nothing.
     """
@@ -127,7 +143,10 @@ def _features(found: Sequence[Parameter], params: Mapping[str, Any]) -> list[flo
 
 
 def _amounts(range_: Float | Int | Pick) -> list[float]:
-    """The least and the most of a range, or of a Pick of numbers above zero, such as batch sizes; nothing of others."""
+    """Return the smallest and largest value of a range, or of a Pick of positive numbers such as batch sizes.
+
+    Empty for any other Pick.
+    """
     if not isinstance(range_, Pick):
         return [max(range_.low, 1e-9), max(range_.high, 1e-9)]
     found = [float(one) for one in range_.choices if isinstance(one, (int, float)) and not isinstance(one, bool)]

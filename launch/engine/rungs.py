@@ -1,12 +1,13 @@
 """The rungs of ASHA as a pure table: scripted values in, decisions out (Li et al. 2018, arXiv:1810.05934).
 
 What ASHA leaves open is settled here:
-- a trial is among the values that it is compared with, so the first to arrive goes on;
-- trials of equal value go on together;
-- a trial is compared within its stratum (such as models of like cost), and with all as long as that is small;
-- one that would stop goes on when its curve, carried on as it rises, would be the best of the next rung;
-- a trial from a warm start is counted only where it is among the best of the search's own: a bad one would let one more
-  of the others go on, at every rung (so too by several objectives).
+
+- A trial is among the values that it is compared with, so the first to arrive is promoted.
+- Trials of equal value are promoted together.
+- A trial is compared within its stratum, such as models of similar cost. While a stratum is small, all trials count.
+- A trial that would stop is promoted if its extrapolated curve would be the best at the next rung.
+- A trial from a warm start counts only if the search's own trials would let it pass. Otherwise a bad warm start would
+  let one more of the others pass at every rung. This holds with several objectives too.
 """
 
 from __future__ import annotations
@@ -27,19 +28,22 @@ MAX_COMPARED = 300  # of several objectives: keeps a decision at some millisecon
 
 @dataclass
 class Rungs:
-    """A trial stops at a rung unless it is among the best 1/factor of those that came there.
+    """Promotion by one objective: a trial stops at a rung unless it is among the best 1/factor of those that came
+    there.
 
-    milestones: rising; in epochs, seconds or whatever the caller counts. factor: above 1. Values: higher is better.
+        milestones  rising, in epochs, seconds or any other unit
+        factor      above 1
+        values      recorded values by (milestone, stratum), rising; higher is better
+        given       likewise, of a warm start's trials
     """
 
     milestones: Sequence[float]
     factor: float
-    values: dict[tuple[float, str], list[float]] = field(default_factory=dict)  # by (milestone, stratum), rising
-    given: dict[tuple[float, str], list[float]] = field(default_factory=dict)  # likewise, of a warm start's trials
+    values: dict[tuple[float, str], list[float]] = field(default_factory=dict)
+    given: dict[tuple[float, str], list[float]] = field(default_factory=dict)
 
     def record(self, milestone: float, value: float, stratum: str = "", given: bool = False) -> None:
-        """Take down what a trial had at a milestone, without asking: of a run that is gone on with. given: by a warm
-        start."""
+        """Record a trial's value at a milestone without a decision, as for resumed trials. given: from a warm start."""
         table = self.given if given else self.values
         for group in {stratum, ""}:
             bisect.insort(table.setdefault((milestone, group), []), value)
@@ -52,7 +56,14 @@ class Rungs:
         rising_to: float | None = None,
         given: bool = False,
     ) -> bool:
-        """Record the value and decide. rising_to: what it would have at the next milestone, carried on as it rises."""
+        """Record a value and return whether the trial is promoted.
+
+        milestone  where the value was reached
+        value      higher is better
+        stratum    trials to compare with; '' means all
+        rising_to  the curve extrapolated to the next milestone, None where that is not known
+        given      whether the trial comes from a warm start
+        """
         self.record(milestone, value, stratum, given)
         if self._among_best(milestone, value, stratum):
             return True
@@ -62,7 +73,7 @@ class Rungs:
         return rising_to > self._group(later[0], stratum)[-1]
 
     def worst_that_goes_on(self, milestone: float, stratum: str = "") -> float | None:
-        """The value that has to be reached there by now; None where nobody came yet."""
+        """Return the value that a trial needs at a milestone now, or None before the first arrival."""
         return self._bar(self._group(milestone, stratum))
 
     def _among_best(self, milestone: float, value: float, stratum: str) -> bool:
@@ -82,18 +93,24 @@ class Rungs:
 
 @dataclass
 class ParetoRungs:
-    """The same by several objectives: a trial stops unless its Pareto front is among those that the best 1/factor are
-    of. Trials of one front go on together, as equals do: at equal epochs that found better fronts than to choose among
-    them by how alone they stand. Late bloomers are not looked for. Values: (m,), higher is better.
+    """Promotion by several objectives: a trial stops unless its Pareto front is among those of the best 1/factor.
+
+    Trials of one front are promoted together, as equals are. At equal epochs this found better fronts than a choice
+    within a front by how isolated its trials are. Curves are not extrapolated.
+
+        milestones  rising, in epochs, seconds or any other unit
+        factor      above 1
+        values      (m,) of each trial by (milestone, stratum), in the order of arrival; higher is better
+        given       likewise, of a warm start's trials
     """
 
     milestones: Sequence[float]
     factor: float
-    values: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)  # in the order of arrival
-    given: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)  # likewise, of a warm start's
+    values: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)
+    given: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)
 
     def goes_on(self, milestone: float, values: Sequence[float], stratum: str = "", given: bool = False) -> bool:
-        """Record the values and decide, among the latest MAX_COMPARED that came there."""
+        """Record a trial's values, and return whether it is promoted among the latest MAX_COMPARED at the milestone."""
         table = self.given if given else self.values
         for group in {stratum, ""}:
             table.setdefault((milestone, group), []).append(values)
@@ -110,10 +127,10 @@ class ParetoRungs:
 
 
 def carried_on(values: Sequence[tuple[float, float]], to: float) -> float | None:
-    """Where a curve of (position, value) would be at `to`, if each doubling brought half of what the last one did.
+    """Return the value of a curve of (position, value) extrapolated to `to`, or None if it is too short or falls.
 
-    Learning curves rise with the logarithm of their length for a while, then less (Domhan et al. 2015 fit families of
-    them). None for a curve that is too short to say, or falls.
+    Each doubling of the position is taken to bring half of what the last one did. Learning curves rise with the
+    logarithm of their length for a while, then less (Domhan et al. 2015 fit families of them).
     """
     if len(values) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Who proposes: visionsweep's own sampler, or one of Optuna's by name."""
+"""Samplers by name: visionsweep's own, and Optuna's."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from search_spaces.search import Search
 
 
 def build_sampler(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """The search's sampler. num_before: trials of a run that is gone on with.
+    """Return the search's sampler. num_before: trials of the run before it was resumed.
 
-    Optuna's samplers draw from a stream of random numbers; one that goes on starts another stream, or it would propose
-    its first trials again. Our own needs no such care (see FidelitySampler).
+    Optuna's samplers draw from a stream of random numbers. A resumed run starts another stream, or it would propose its
+    first trials again. Our own sampler needs no such care (see FidelitySampler).
     """
     build = pick(SAMPLERS, search.sampler, "sampler")
     with warnings.catch_warnings():
-        # Optuna marks much as experimental that has been stable for years, `multivariate` and `group` among it.
+        # Optuna still marks `multivariate` and `group` as experimental, which have been stable for years.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return build(search, seed, num_before)
 
 
 def fidelity(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """See `launch.engine.fidelity_sampler`."""
+    """visionsweep's own sampler, see `launch.engine.fidelity_sampler`."""
     ladder = Ladder(search.grace_epochs, search.epochs, search.reduction_factor)
     return FidelitySampler(search.full_space, ladder, search.compared, seed, len(search.warm_start))
 
@@ -39,27 +39,29 @@ def tpe(search: Search, seed: int, num_before: int) -> BaseSampler:
 
 
 def stock(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """TPE as Optuna and Ray's OptunaSearch give it."""
+    """TPE with the defaults of Optuna and of Ray's OptunaSearch."""
     return optuna.samplers.TPESampler(seed=seed + num_before)
 
 
 def random(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """Each trial by itself."""
+    """Independent random trials."""
     return optuna.samplers.RandomSampler(seed=seed + num_before)
 
 
 def quasirandom(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """Sobol's sequence over what is not conditional, chance for the rest."""
+    """A Sobol sequence over the unconditional parameters, random values for the rest."""
     return optuna.samplers.QMCSampler(seed=seed + num_before, scramble=True, warn_independent_sampling=False)
 
 
 def gp(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """Optuna's Gaussian process over what is not conditional, chance for the rest; sees complete trials only."""
+    """Optuna's Gaussian process over the unconditional parameters, random values for the rest. It sees complete trials
+    only.
+    """
     return optuna.samplers.GPSampler(seed=seed + num_before, warn_independent_sampling=False)
 
 
 def cmaes(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """CMA-ES over the numbers that are not conditional, chance for the rest."""
+    """CMA-ES over the unconditional numbers, random values for the rest."""
     return optuna.samplers.CmaEsSampler(seed=seed + num_before, warn_independent_sampling=False)
 
 

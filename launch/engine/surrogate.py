@@ -1,9 +1,11 @@
 """A Gaussian process over configurations and fidelities: what is expected of a configuration at full training.
 
-One model reads every rung at once. Two observations are alike as far as their configurations are (Matérn 5/2, a length
-scale per parameter) and their fidelities are; a linear term carries what more epochs give to all. This is the product
-kernel of Swersky et al. 2013 (multi-task Bayesian optimisation) with a continuous fidelity (Kandasamy et al. 2017),
-length scales under the prior of Hvarfner et al. 2024 (arXiv:2402.02229), which keeps many dimensions simple.
+One model reads every rung at once. Two observations are similar if their configurations are (Matérn 5/2, one length
+scale per parameter) and their fidelities are. A linear term carries what more epochs give to all configurations.
+
+Sources: the product kernel is that of Swersky et al. 2013 (multi-task Bayesian optimisation), with a continuous
+fidelity (Kandasamy et al. 2017). The prior of the length scales is that of Hvarfner et al. 2024 (arXiv:2402.02229),
+which keeps models simple in many dimensions.
 """
 
 from __future__ import annotations
@@ -29,8 +31,14 @@ SPREAD = 0.3
 
 @dataclass(frozen=True)
 class Observations:
-    """features: (n, F), see `Vectors.features`; owner: (F,) parameter of each column; fidelity: (n,) in (0, 1];
-    value: (n,) higher is better, about unit variance."""
+    """Training data of the model.
+
+    features        (n, F), see `Vectors.features`
+    owner           (F,) the parameter of each column
+    num_parameters  of the space
+    fidelity        (n,) in (0, 1]
+    value           (n,) higher is better, about unit variance
+    """
 
     features: Rows
     owner: NDArray[np.int_]
@@ -40,7 +48,7 @@ class Observations:
 
 
 def fit(observed: Observations) -> Vector:
-    """The likeliest hyperparameters (see Prior), from a fixed start: the same observations give the same."""
+    """Return the MAP hyperparameters (see Prior). The start is fixed, so equal observations give equal results."""
     prior = Prior(observed.num_parameters)
     best = minimize(
         _negative_log_posterior,
@@ -55,8 +63,10 @@ def fit(observed: Observations) -> Vector:
 
 
 def doubted(hyper: Vector, num_parameters: int, rng: np.random.Generator) -> Vector:
-    """Not the likeliest length scales but some near them: the data leaves them open, and a search that is always sure
-    of the same ones stays where it is. A poor man's integral over them (Snoek et al. 2012)."""
+    """Sample length scales near the MAP estimate, a cheap stand-in for integrating over them (Snoek et al. 2012).
+
+    The data does not determine them, and a search that always uses the MAP estimate stalls.
+    """
     prior = Prior(num_parameters)
     doubt = SPREAD * prior.deviation * rng.normal(size=len(hyper))
     doubt[-1] = 0.0  # the noise
@@ -64,14 +74,14 @@ def doubted(hyper: Vector, num_parameters: int, rng: np.random.Generator) -> Vec
 
 
 class Surrogate:
-    """The process with given hyperparameters, conditioned on observations."""
+    """A Gaussian process with given hyperparameters, conditioned on observations."""
 
     def __init__(self, observed: Observations, hyper: Vector) -> None:
         self.observed, self.hyper = observed, _Hyper(hyper)
         self._condition(observed.features, observed.fidelity, observed.value)
 
     def predict(self, features: Rows, fidelity: float = 1.0) -> tuple[Vector, Vector]:
-        """Mean and standard deviation, (m,) each, of what a configuration gives at a fidelity, without noise."""
+        """Return the mean and standard deviation, (m,) each, of configurations at a fidelity, without noise."""
         there = np.full(len(features), fidelity)
         cross = self.hyper.kernel(self._scaled(features), there, self._seen, self._fidelity)  # (m, n)
         mean = cross @ self._alpha
@@ -80,8 +90,11 @@ class Surrogate:
         return mean, np.sqrt(np.maximum(own - (solved**2).sum(axis=0), 1e-10))
 
     def believe(self, features: Rows, fidelity: Vector) -> None:
-        """Take running trials as if they had given what is expected of them there (kriging believer, Ginsbourger
-        et al. 2010), so that the next proposal goes elsewhere."""
+        """Condition on running trials as if they had given their expected values, so that the next proposal goes
+        elsewhere.
+
+        Source: kriging believer (Ginsbourger et al. 2010).
+        """
         if len(features):
             cross = self.hyper.kernel(self._scaled(features), fidelity, self._seen, self._fidelity)
             expected = cross @ self._alpha
@@ -103,7 +116,7 @@ class Surrogate:
 
 
 def expected_improvement(mean: Vector, deviation: Vector, best: float) -> Vector:
-    """log EI over `best`, higher is better (Ament et al. 2023 on why the logarithm)."""
+    """Return the log expected improvement over `best`, higher is better (on the logarithm: Ament et al. 2023)."""
     z = (mean - best) / deviation
     density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     gain = density + z * ndtr(z)
@@ -113,15 +126,19 @@ def expected_improvement(mean: Vector, deviation: Vector, best: float) -> Vector
 
 
 def normal_scores(values: Vector) -> Vector:
-    """Values as the normal quantiles of their ranks, ties alike: outliers and scales no longer matter (the Gaussian
-    copula of Salinas et al. 2020)."""
+    """Return the values as normal quantiles of their ranks, with equal scores for ties.
+
+    Outliers and scales no longer matter. Source: the Gaussian copula of Salinas et al. 2020.
+    """
     order = np.sort(values)
     rank = (np.searchsorted(order, values, "left") + np.searchsorted(order, values, "right")) / 2
     return np.asarray(ndtri(rank / len(values) * (1 - 1 / len(values)) + 0.5 / len(values)))
 
 
 class Prior:
-    """Independent normals over the logarithms of: the length scales, that of fidelity, its share, amplitude, noise."""
+    """Independent normals over the hyperparameters: log length scales, log fidelity scale, logit of the variance that
+    all fidelities share, log amplitude and log noise.
+    """
 
     def __init__(self, num_parameters: int) -> None:
         scale = math.log(0.6) + 0.5 * math.log(max(num_parameters, 1)) * 0.8
@@ -158,7 +175,7 @@ def _trend(fidelity_a: Vector, fidelity_b: Vector) -> Rows:
 
 
 def _cholesky(covariance: Rows) -> Rows:
-    """Rows that are nearly the same make it singular in floating point: then with a little more noise."""
+    """Return the Cholesky factor, with more noise where nearly equal rows make the matrix singular in floating point."""
     for noise in (0.0, 1e-6, 1e-4, 1e-2):
         try:
             return np.asarray(np.linalg.cholesky(covariance + noise * np.eye(len(covariance))), dtype=np.float64)
@@ -168,7 +185,7 @@ def _cholesky(covariance: Rows) -> Rows:
 
 
 def _squares(observed: Observations) -> Rows:
-    """(num_parameters, n * n) squared distances by parameter."""
+    """Return the squared distances in each parameter, (num_parameters, n * n)."""
     total = len(observed.value)
     by_parameter = np.zeros((observed.num_parameters, total, total))
     for column, parameter in enumerate(observed.owner):

@@ -1,8 +1,8 @@
-"""What a search has tried: the same configuration is not trained twice.
+"""The configurations that a search has tried: none is trained twice.
 
-Trials of a search share their seed, so a configuration that is trained again gives the same numbers again. This holds
-for one that was pruned, diverged or ran out of memory too. One that failed once may owe that to its machine. It is
-tried again, when nothing else is left.
+Trials of a search share their seed, so the same configuration gives the same numbers again. This also holds for trials
+that were pruned, diverged or ran out of memory. A trial that failed once may owe that to its machine. Its configuration
+is tried again when nothing else is left.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from search_spaces.regimes import regimes_of, wholes
 from search_spaces.search import Search
 from trainables.config_io import parse_config
 
-MOST_CHECKED = 5000  # configurations in a row that contradict themselves, before a finite space is given up
+MOST_CHECKED = 5000  # self-contradicting configurations, before a finite space is given up
 MOST_LISTED = 300  # configurations of a regime
-MOST_DRAWN = 500  # of a space without end, whose finite part may all be tried
+MOST_DRAWN = 500  # draws from an infinite space, whose finite part may be exhausted
 
 
 class Tried:
-    """The configurations that a search has proposed, to be looked up at once.
+    """The configurations that a search has proposed, as a set.
 
-    valid: raises Contradiction for a configuration whose parts exclude each other.
+    search  the search
+    trials  of its run
+    valid   raises Contradiction for a configuration whose parts exclude each other
     """
 
     def __init__(self, search: Search, trials: Trials, valid: Callable[[dict[str, Any]], object]) -> None:
@@ -54,11 +56,12 @@ class Tried:
         return frozenset(name for name, left in self._left.items() if left <= self.known)
 
     def untried(self, chance: random.Random) -> dict[str, Any] | None:
-        """Return the flat parameters of a valid configuration that was never proposed, drawn evenly among all of them;
-        None where none was found."""
+        """Return the flat parameters of a valid configuration that was never proposed, drawn evenly, or None if none
+        was found.
+        """
         if self.total is None:
             return self._drawn(chance)
-        # A random start and a stride without a common divisor: every number once, in an order that needs no list.
+        # A random start and a coprime stride visit every number once, in an order that needs no list.
         start, stride = chance.randrange(self.total), _coprime(self.total, chance)
         before = len(self.impossible)
         for step in range(self.total):
@@ -81,7 +84,7 @@ class Tried:
 
     @property
     def all_were(self) -> str:
-        """Why the search ends, once `untried` found nothing."""
+        """The reason why the search ends, once `untried` has found nothing."""
         if self.gave_up:
             most = MOST_DRAWN if self.total is None else MOST_CHECKED
             return f"{most} random configurations were tried before, or contradict themselves"
@@ -115,12 +118,12 @@ class Tried:
 
 
 def nothing_left(search: Search, trials: Trials) -> str | None:
-    """Return why a run has nothing more to try, None where it has. Looks at its records alone."""
+    """Return why a run has nothing more to try, None where it has. Reads the records alone."""
     if search.pruner == "pbt" or any(trial.status in ("running", "interrupted") for trial in trials.values()):
         return None
     total = num_configurations(search.full_space)
     if total is None or total > max(MOST_CHECKED, len(trials)):
-        return None  # the searcher finds out, should the trials have come to the end of so large a space
+        return None  # the searcher finds out if the trials have exhausted so large a space
     tried = Tried(search, trials, lambda config: parse_config(config, "a configuration of the space"))
     is_left = tried.untried(random.Random(0)) is not None or tried.failed_once(trials) is not None
     return None if is_left or tried.gave_up else tried.all_were

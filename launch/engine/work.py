@@ -1,7 +1,7 @@
-"""What trainings of a space cost beside each other, before any of their kind has told: passes through a backbone.
+"""Computation that a training needs, known before the first trial: passes of images through a backbone.
 
-A fine-tuning of a large backbone at 224 px takes many times as long as a probe of a small one at 128 px. That is known
-before either was tried, and a ridge regression over a few trials of another kind would not guess it.
+Fine-tuning a large backbone at 224 px takes many times as long as a probe of a small one at 128 px. That is known
+before either was tried. A ridge regression over a few trials of another kind would not guess it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from launch.engine.vectors import Rows
 from search_spaces.grammar import REGIME, Space
 from search_spaces.regimes import by_regime
 
-# Of a training step's time beside its forward pass, as the trained part of a backbone goes from all of it to its last
-# stage: a backward pass costs twice a forward one, and the early stages, with the largest maps, are dear.
+# Cost of a backward pass in forward passes, by how much of the backbone is frozen. That of a whole backbone costs two,
+# and the early stages, which have the largest maps, cost most of it.
 BACKWARD = {"none": 2.0, "stage1": 1.6, "stage2": 1.2, "stage3": 0.8, "all": 0.0}
 
-SIDE_PX = 224  # of the images that a backbone is counted with
+SIDE_PX = 224  # of the images for which a backbone's FLOPs are counted
 Kept: TypeAlias = tuple[str, Any, Any, bool]  # features: backbone, image size, fit, whether mirrored
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a search before it begins.
+    """What is known of a search before its first trial.
 
     num_train, num_val  images
     gflops              giga-FLOPs of a forward pass of one image of 224 px through a backbone, by its name
@@ -42,7 +42,12 @@ class Known:
 
 @dataclass
 class Work:
-    """Giga-FLOPs of an epoch, in proportion to those of others of the same space. lengths: of the space."""
+    """Giga-FLOPs of an epoch, comparable within a space.
+
+    space    the search space
+    lengths  of the space
+    known    images and backbones
+    """
 
     space: Space
     lengths: Lengths
@@ -50,7 +55,7 @@ class Work:
     _seen: dict[tuple[int, bytes], dict[str, Any]] = field(default_factory=dict)
 
     def of(self, rows: Rows, kept: Collection[Kept] = ()) -> Vector:
-        """(n,) of rows (n, num_parameters), of an epoch each. kept: features that are not computed again."""
+        """Return the giga-FLOPs of an epoch (n,) of rows (n, num_parameters). kept: features that are cached already."""
         found = np.zeros(len(rows))
         for number, asked in enumerate(self._asked(rows)):
             size = (asked["image_size"] or SIDE_PX) / SIDE_PX
@@ -60,15 +65,15 @@ class Work:
         return found
 
     def keeps(self, row: Rows) -> set[Kept]:
-        """Features that a training (num_parameters,) leaves for others."""
+        """Return the features that a training (num_parameters,) caches for others."""
         (asked,) = self._asked(row[None])
-        if asked["freeze"] != "all":  # a first head is solved on the training images alone
+        if asked["freeze"] != "all":  # a first head is solved on features of the training images alone
             return set()
         mirrored = (False, True)[: min(asked["views"] or 1, 2)]
         return {_name(part, asked, other) for part in (asked["backbone"] or "").split("+") for other in mirrored}
 
     def _passes(self, part: str, asked: Mapping[str, Any], kept: Collection[Kept]) -> float:
-        """Forward passes of images in an epoch."""
+        """Return the number of passes of images in an epoch, in forward passes."""
         num_train, most = self.known.num_train, asked["epoch_images"]
         if asked["freeze"] == "all":  # on features
             num_views = int(asked["views"] or 1)
@@ -80,7 +85,7 @@ class Work:
         return float(seen * (1 + BACKWARD.get(asked["freeze"], 2.0)) + self.known.num_val)
 
     def _asked(self, rows: Rows) -> Iterator[dict[str, Any]]:
-        """What each row says of the parameters that count."""
+        """Yield the values of the relevant parameters for each row."""
         for row, regime in zip(rows, self.lengths.regime_of(rows), strict=True):
             nodes, columns = self._places[regime]
             key = regime, row[list(columns.values())].tobytes()
@@ -92,11 +97,11 @@ class Work:
 
     @cached_property
     def _places(self) -> list[tuple[dict[str, Any], dict[str, int]]]:
-        """Of each regime: what its space says in plain words, and the columns of what it leaves open."""
+        """For each regime, the constant values of its space and the columns of its open parameters."""
         found, column = [], self.lengths.vectors.column
         for regime, whole in by_regime(self.space).items():
             nodes = {name: _node(whole, path) for name, path in PATHS.items()}
-            # A regime's own, or one that stands beside the regimes and belongs to all of them.
+            # A parameter stands in the regime, or beside the regimes for all of them.
             places = {name: (f"{REGIME}/{regime}/{path}", path) for name, path in PATHS.items()}
             columns = {name: column[where] for name, both in places.items() for where in both if where in column}
             found.append((nodes, columns))
@@ -116,7 +121,7 @@ PATHS = {
 
 
 def _node(arm: Space, path: str) -> Any:
-    """What a space says in plain words, None where it leaves a choice or says nothing."""
+    """Return a constant of a space, None where it leaves a choice or has none."""
     node: Any = arm
     for part in path.split("/"):
         node = node.get(part) if isinstance(node, Mapping) else None
