@@ -46,9 +46,7 @@ class CostModel:
         return np.asarray(self.mean + (features - self.middle) @ self.slopes)
 
     def seconds(self, params: Mapping[str, Any]) -> float | None:
-        """Return the seconds per epoch of one configuration, given its flat parameters, or None before the first timed
-        trial.
-        """
+        """Return the seconds per epoch for flat parameters, or None before the first timed trial."""
         if not self.known:
             return None
         row = self.vectors.encode(params)[None]
@@ -109,9 +107,7 @@ class TrialCosts:
         return None if found is None else float(found[0])
 
     def of_rows(self, rows: Rows, trials: Sequence[FrozenTrial]) -> Vector | None:
-        """Return the expected seconds per epoch (n,) for rows (n, num_parameters), or None before the first timed
-        trial.
-        """
+        """Return the expected seconds per epoch (n,) for rows (n, num_parameters), or None before any timed trial."""
         timed = list(islice((trial for trial in reversed(trials) if EPOCH_SECONDS in trial.user_attrs), MAX_TRIALS))
         timed.reverse()
         if not timed:
@@ -126,9 +122,7 @@ class TrialCosts:
         return np.exp(log_seconds)
 
     def _being_kept(self, trials: Sequence[FrozenTrial]) -> set[Kept]:
-        """Return the features that running trials compute now: a trial that needs the same ones waits instead of
-        computing.
-        """
+        """Return the features that running trials compute now: a trial that needs them waits instead of computing."""
         assert self.work is not None
         begun = (trial for trial in trials if trial.state == TrialState.RUNNING and TRIAL_ID in trial.user_attrs)
         running = [self.vectors.encode(trial.params) for trial in begun if EPOCH_SECONDS not in trial.user_attrs]

@@ -167,9 +167,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         return {self.regime: (int(rng.choice(left)) + 0.5) / len(names)} if left else {}
 
     def _quasi_random(self, number: int, fixed: Mapping[int, float]) -> Rows:
-        """Return the number-th point of a scrambled Sobol sequence, which covers the space more evenly than random
-        points.
-        """
+        """Return the number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance."""
         from scipy.stats import qmc  # most of a second, which a search's own first trials need not wait for
 
         sobol = qmc.Sobol(len(self.vectors), seed=self.seed)
@@ -179,8 +177,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         return row
 
     def _drawn_choices(self, rng: np.random.Generator) -> dict[int, float]:
-        """Return a random half of the space's choices with random values, as column and value. Most proposals draw
-        none.
+        """Return a random half of the space's choices with random values, by column; in most proposals none.
 
         The model soon prefers one combination of choices so clearly that it proposes no other. Backbones that take
         longer to become good would then never be seen with rates that suit them. Where the choices are drawn, the model

@@ -38,8 +38,9 @@ class Fitting:
         self.share = 1.0 if self.lengths.vary else min(search.grace_epochs / search.epochs, 1.0)
 
     def of_rows(self, rows: Rows, trials: Sequence[FrozenTrial], left_s: float) -> NDArray[np.bool_]:
-        """Return which rows (n, num_parameters) fit into `left_s` seconds, (n,) bool. All do before the first timed
-        trial.
+        """Return which rows (n, num_parameters) fit into `left_s` seconds, (n,) bool.
+
+        All of them do before the first timed trial.
         """
         seconds = self.cost.of_rows(rows, trials)
         if seconds is None:

@@ -28,9 +28,7 @@ OUTCOME = "outcome:"  # prefix of an epoch: its values in each of several object
 
 @dataclass(frozen=True)
 class Ladder:
-    """The epochs whose values count for the model: the first rung, each next one `factor` times later, and the last
-    epoch.
-    """
+    """The epochs whose values count for the model: the first rung, each next one `factor` times later, and the last."""
 
     grace_epochs: int
     epochs: int

@@ -65,8 +65,9 @@ class _Fit:
 
 
 class MemoryModel:
-    """A mixture of all plausible fits, not only the best one: three equal values do not show how much of them is
-    constant.
+    """A mixture of all plausible fits.
+
+    The best fit alone would be too sure: three equal values do not show how much of them is constant.
 
         space   the search space
         params  flat parameters of each trial
@@ -122,10 +123,10 @@ class MemoryModel:
 
 
 def _features(found: Sequence[Parameter], params: Mapping[str, Any]) -> list[float]:
-    """Return each column times its prior's standard deviation, (F,): the covariance of two configurations is a dot
-    product.
+    """Return each column times its prior's standard deviation, (F,).
 
-    A parameter that does not exist, because another arm was drawn, adds nothing.
+    The covariance of two configurations is then a dot product. A parameter that does not exist, because another arm was
+    drawn, adds nothing.
     """
     row = [CONSTANT]
     for parameter in found:

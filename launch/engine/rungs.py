@@ -28,13 +28,12 @@ MAX_COMPARED = 300  # of several objectives: keeps a decision at some millisecon
 
 @dataclass
 class Rungs:
-    """Promotion by one objective: a trial stops at a rung unless it is among the best 1/factor of those that came
-    there.
+    """Promotion by one objective: a trial stops unless it is among the best 1/factor of those that came to a rung.
 
-        milestones  rising, in epochs, seconds or any other unit
-        factor      above 1
-        values      recorded values by (milestone, stratum), rising; higher is better
-        given       likewise, of a warm start's trials
+    milestones  rising, in epochs, seconds or any other unit
+    factor      above 1
+    values      recorded values by (milestone, stratum), rising; higher is better
+    given       likewise, of a warm start's trials
     """
 
     milestones: Sequence[float]

@@ -54,8 +54,9 @@ def quasirandom(search: Search, seed: int, num_before: int) -> BaseSampler:
 
 
 def gp(search: Search, seed: int, num_before: int) -> BaseSampler:
-    """Optuna's Gaussian process over the unconditional parameters, random values for the rest. It sees complete trials
-    only.
+    """Optuna's Gaussian process over the unconditional parameters, random values for the rest.
+
+    It sees complete trials only.
     """
     return optuna.samplers.GPSampler(seed=seed + num_before, warn_independent_sampling=False)
 

@@ -90,7 +90,7 @@ class Surrogate:
         return mean, np.sqrt(np.maximum(own - (solved**2).sum(axis=0), 1e-10))
 
     def believe(self, features: Rows, fidelity: Vector) -> None:
-        """Condition on running trials as if they had given their expected values, so that the next proposal goes
+        """Condition on running trials as if they had given their expected values: the next proposal then goes
         elsewhere.
 
         Source: kriging believer (Ginsbourger et al. 2010).
@@ -136,8 +136,10 @@ def normal_scores(values: Vector) -> Vector:
 
 
 class Prior:
-    """Independent normals over the hyperparameters: log length scales, log fidelity scale, logit of the variance that
-    all fidelities share, log amplitude and log noise.
+    """Independent normal priors of the hyperparameters, in the order of their vector.
+
+    They are over log length scales, log fidelity scale, logit of the variance that all fidelities share, log amplitude
+    and log noise.
     """
 
     def __init__(self, num_parameters: int) -> None:
@@ -175,7 +177,7 @@ def _trend(fidelity_a: Vector, fidelity_b: Vector) -> Rows:
 
 
 def _cholesky(covariance: Rows) -> Rows:
-    """Return the Cholesky factor, with more noise where nearly equal rows make the matrix singular in floating point."""
+    """Return the Cholesky factor, with more noise where nearly equal rows make the matrix numerically singular."""
     for noise in (0.0, 1e-6, 1e-4, 1e-2):
         try:
             return np.asarray(np.linalg.cholesky(covariance + noise * np.eye(len(covariance))), dtype=np.float64)

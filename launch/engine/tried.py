@@ -56,8 +56,9 @@ class Tried:
         return frozenset(name for name, left in self._left.items() if left <= self.known)
 
     def untried(self, chance: random.Random) -> dict[str, Any] | None:
-        """Return the flat parameters of a valid configuration that was never proposed, drawn evenly, or None if none
-        was found.
+        """Return the flat parameters of a valid configuration that was never proposed, or None if none was found.
+
+        It is drawn evenly among all of them.
         """
         if self.total is None:
             return self._drawn(chance)

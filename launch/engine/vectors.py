@@ -100,7 +100,7 @@ class Vectors:
         return len(self.parameters)
 
     def encode(self, params: Mapping[str, Any]) -> Rows:
-        """Return flat parameters as a row (num_parameters,), with NaN for missing values and values outside the range."""
+        """Return flat parameters as a row (num_parameters,), with NaN for what is missing or out of range."""
         row = np.full(len(self), np.nan)
         for name, value in params.items():
             if name in self.column:

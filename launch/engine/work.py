@@ -55,7 +55,7 @@ class Work:
     _seen: dict[tuple[int, bytes], dict[str, Any]] = field(default_factory=dict)
 
     def of(self, rows: Rows, kept: Collection[Kept] = ()) -> Vector:
-        """Return the giga-FLOPs of an epoch (n,) of rows (n, num_parameters). kept: features that are cached already."""
+        """Return the giga-FLOPs of an epoch (n,) of rows (n, num_parameters). kept: features that are cached."""
         found = np.zeros(len(rows))
         for number, asked in enumerate(self._asked(rows)):
             size = (asked["image_size"] or SIDE_PX) / SIDE_PX
