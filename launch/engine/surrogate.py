@@ -90,8 +90,7 @@ class Surrogate:
         return mean, np.sqrt(np.maximum(own - (solved**2).sum(axis=0), 1e-10))
 
     def believe(self, features: Rows, fidelity: Vector) -> None:
-        """Condition on running trials as if they had given their expected values: the next proposal then goes
-        elsewhere.
+        """Condition on running trials with their expected values as results, so that the next proposal goes elsewhere.
 
         Source: kriging believer (Ginsbourger et al. 2010).
         """

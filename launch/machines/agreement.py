@@ -1,4 +1,4 @@
-"""Whether the machines of a cluster fit together: the same versions, the same data, one runs folder."""
+"""Compatibility of a cluster's machines: the same versions, the same data, one runs folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from trainables.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of the report. advice: what to do, of a finding that is not good. fatal: a search would not start."""
+    """One line of the report on the machines.
+
+    text    what was found
+    advice  what to do, empty where all is well
+    fatal   whether a search must not start
+    """
 
     text: str
     advice: str = ""
@@ -30,7 +35,7 @@ class Finding:
 
 
 def data_paths(dataset: Dataset) -> list[Path]:
-    """What every machine must see of the data; nothing of what is built in, downloaded or on S3."""
+    """Return the paths of the data that every machine must see, none for data that is built in, downloaded or on S3."""
     path = Path(dataset.spec).expanduser()
     if not path.exists():
         return []
@@ -40,7 +45,7 @@ def data_paths(dataset: Dataset) -> list[Path]:
 
 
 def look_at_nodes(nodes: Sequence[Node]) -> list[Finding]:
-    """One line per machine, and those that say what is wrong with it."""
+    """Return one line for each machine, and one for each problem with it."""
     return [finding for node in nodes for finding in look_at_node(node)]
 
 
@@ -77,7 +82,7 @@ def _means(node: Node) -> str:
 
 @dataclass(frozen=True)
 class Shared:
-    """What all machines of a run must see alike, or reach on S3: the data, the runs folder, the same versions."""
+    """What all machines of a run must see alike, or reach on S3: the data, the runs folder and the versions."""
 
     dataset: Dataset
     place: Place
@@ -88,7 +93,7 @@ class Shared:
         return Survey(data_paths(self.dataset), runs_dir, self.cache_dir, storage_of(self.dataset, self.place))
 
     def require(self) -> None:
-        """Before a search on several machines. Raises RunError with everything that does not hold."""
+        """Check all machines before a search on several of them. Raises RunError with every problem."""
         ready()
         if sum(node["Alive"] for node in ray.nodes()) < 2:
             return

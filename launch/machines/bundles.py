@@ -1,4 +1,7 @@
-"""What Ray sets aside for a trial. Alone, because workers import it, and the others bring pandas and Optuna."""
+"""Placement: what Ray reserves for a trial.
+
+A module of its own because workers import it, and its neighbours import pandas and Optuna.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,17 @@ from typing import Any
 
 from ray import tune
 
-NODE_ID = "ray.io/node-id"  # a label that Ray gives every machine
+NODE_ID = "ray.io/node-id"  # Ray's label of a machine
 
 
 def resources_of(config: Mapping[str, Any], cpus: float = 0.0, gpus: float = 0.0) -> tune.PlacementGroupFactory:
-    """cpus, gpus: of a trial that is not packed. A packed one has its share: a part of a GPU, or memory. Trials of the
-    same one are trained by the same processes. avoid: ids of machines that the trial must not be trained on."""
+    """Return the placement of a trial. Trials with equal placements are trained by the same processes.
+
+    config  of the trial: with "share" where trials are packed, a part of a GPU or memory;
+            with "avoid" the ids of machines where the trial must not run
+    cpus    of a trial that is not packed
+    gpus    of a trial that is not packed
+    """
     bundle = {"CPU": cpus, "GPU": gpus}
     if "share" in config:
         share = config["share"]

@@ -1,7 +1,7 @@
-"""The Ray that a search runs on: a local one, started for the search and ended with it, or a cluster that is there.
+"""The Ray that a search runs on: a local one, started and ended with the search, or an existing cluster.
 
-Starting Ray and importing torch take seconds each, on different processes: `some_ray` does the first in a thread while
-the caller does the second, and `ready` waits for it.
+Starting Ray and importing torch take seconds each, in different processes. `some_ray` starts Ray in a thread while the
+caller imports torch, and `ready` waits for Ray.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from launch.terminal import printable
 from search_spaces.errors import ConfigError
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
-ANSWER_S = 10.0  # for a cluster to take a connection
-STARTS = 3  # Ray gives its own processes half a minute, which a busy machine may not have
-SAY_AFTER_S = 30.0  # of silence
-ENDING_S = 30.0  # for a Ray that is still starting when the command is to end
+ANSWER_S = 10.0  # for a cluster to accept a connection
+STARTS = 3  # attempts: Ray gives its own processes half a minute, which is too little on a busy machine
+SAY_AFTER_S = 30.0  # of waiting
+ENDING_S = 30.0  # for a Ray that is still starting when the command ends
 MAX_TRIALS = 10_000  # at once; a bound for a cluster whose trials need no GPU
 
 _starting: list[_Start] = []
 
 
 class _Start(threading.Thread):
-    """Starts Ray, or joins one; keeps the error, if there is one, for `ready`."""
+    """A thread that starts or joins Ray, and keeps the error, if there is one, for `ready`."""
 
     def __init__(self, address: str, options: dict[str, Any]) -> None:
         super().__init__(name="start-ray", daemon=True)
@@ -53,9 +53,9 @@ class _Start(threading.Thread):
         try:
             close_token_file()
             if self.address == "local":
-                # Ray's own switch for machines that are no cluster: its ports then listen on 127.0.0.1 alone.
+                # Ray's own switch for a single machine: its ports then listen on 127.0.0.1 alone.
                 ray_constants.ENABLE_RAY_CLUSTER = False
-                ray_constants.NUM_REDIS_GET_RETRIES = 300  # seconds that a busy machine may take for the first process
+                ray_constants.NUM_REDIS_GET_RETRIES = 300  # seconds for the first process on a busy machine
             self._start()
         except BaseException as error:
             self.error = error
@@ -68,7 +68,7 @@ class _Start(threading.Thread):
                 if self.address not in ("local", "auto"):
                     host, _, port = self.address.rpartition(":")
                     socket.create_connection((host, int(port)), ANSWER_S).close()  # Ray itself tries for minutes
-                # Its errors are raised, or are those of trials, which the records tell: no traceback on the terminal.
+                # No tracebacks on the terminal: Ray's errors are raised, and those of trials stand in the records.
                 quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
                 bare = without_onlookers() if self.address == "local" else contextlib.nullcontext()
                 with kept_below(), bare:
@@ -87,14 +87,15 @@ class _Start(threading.Thread):
 def local_ray(
     num_cpus: int | None = None, memory: int | None = None, settings: Mapping[str, Any] | None = None
 ) -> contextlib.AbstractContextManager[None]:
-    """Start a local Ray beside the body, and shut it down after; or use the one that this process is connected to.
+    """Start a local Ray beside the body and shut it down after it, or use the one that this process is connected to.
 
-    num_cpus, memory: what it is to have of the machine, memory in bytes; None for all that there is.
-    settings: more of Ray's own, such as `preloading` gives.
+    num_cpus  cores of the machine to use, None means all
+    memory    bytes of the machine to use, None means all
+    settings  more of Ray's system settings, such as those of `preloading`
     """
     patient = {
         **(settings or {}),
-        # One machine that is too busy to answer, or asleep, has not failed: its Ray must not count it as dead.
+        # A single machine that is too busy to answer, or asleep, has not failed: Ray must not declare it dead.
         "health_check_failure_threshold": 10**6,
         "worker_register_timeout_seconds": 600,
         "agent_register_timeout_ms": 600_000,
@@ -103,9 +104,9 @@ def local_ray(
 
 
 def ray_at(address: str | None, settings: Mapping[str, Any] | None = None) -> contextlib.AbstractContextManager[None]:
-    """The cluster at `auto` (the one that this machine is part of) or HOST:PORT; None starts a local Ray (`settings`).
+    """Use the cluster at `auto` (the one that this machine belongs to) or HOST:PORT.
 
-    Raises ConfigError for an address that is neither.
+    With `None` a local Ray is started with `settings`. Raises ConfigError for any other address.
     """
     if address is None:
         return local_ray(settings=settings)
@@ -120,7 +121,7 @@ def ray_at(address: str | None, settings: Mapping[str, Any] | None = None) -> co
 
 @contextlib.contextmanager
 def some_ray(address: str, **options: Any) -> Iterator[None]:
-    """Start or join a Ray beside the body, and leave it after; or use the one that this process is connected to."""
+    """Start or join a Ray beside the body and leave it after it, or use the one that this process is connected to."""
     if ray.is_initialized():
         yield
         return
@@ -128,7 +129,7 @@ def some_ray(address: str, **options: Any) -> Iterator[None]:
     os.environ.setdefault(
         "RAY_CHDIR_TO_TRIAL_DIR", "0"
     )  # a relative path means the same in a trial as on the command line
-    # One metrics agent less: on two cores it would compete with the trials.
+    # No metrics agent: on two cores it would compete with the trials.
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
     with contextlib.ExitStack() as own:
         if address == "local":
@@ -142,8 +143,8 @@ def some_ray(address: str, **options: Any) -> Iterator[None]:
         try:
             yield
         finally:
-            with finishing():  # one signal more does not leave half of Ray behind
-                if start.up.wait(ENDING_S):  # what still starts ends with this process
+            with finishing():  # another signal does not leave half of Ray behind
+                if start.up.wait(ENDING_S):  # a Ray that is still starting ends with this process
                     ray.shutdown()
                 _starting.remove(start)
                 start.done.set()
@@ -151,7 +152,7 @@ def some_ray(address: str, **options: Any) -> Iterator[None]:
 
 
 def ready() -> None:
-    """Wait until Ray has started; where that takes long, say so."""
+    """Wait until Ray has started, with a message on stderr where that takes long."""
     for start in _starting:
         began = time.monotonic()
         while not start.up.wait(SAY_AFTER_S):
@@ -164,7 +165,7 @@ def ready() -> None:
 
 
 def started_here() -> bool:
-    """Whether this process has started the Ray that it uses, which no other machine joins."""
+    """Whether this process has started its own Ray, which no other machine joins."""
     node = ray._private.worker._global_node
     return node is not None and "raylet" in node.all_processes
 
@@ -187,9 +188,14 @@ def _no_answer(address: str, error: OSError) -> ConfigError:
 
 @dataclass(frozen=True)
 class Share:
-    """What one trial gets, how many run at once, and how many loader processes each has.
+    """Resources of one trial, and how many trials run at once.
 
-    Where trials are packed (`room.py`) that is what one of which nothing is known gets, and how many small ones run.
+    Where trials are packed (`room.py`), cpus and gpus are those of a trial about which nothing is known. `concurrent`
+    then counts trials of the smallest share.
+
+        cpus, gpus   of one trial
+        concurrent   trials at once
+        num_workers  loader processes of each trial
     """
 
     cpus: float
@@ -200,8 +206,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Worth:
-    """What a machine adds to a search, or all of them do. trials: at once. units: of memory, where trials are packed
-    (`room.py`). why_none: of one that cannot be used."""
+    """Capacity that one machine, or all of them together, adds to a search.
+
+    trials    at once
+    units     units of memory where trials are packed (`room.py`)
+    why_none  why a machine cannot be used, or ''
+    """
 
     trials: int
     units: float = 0.0
@@ -212,9 +222,9 @@ class Worth:
 
 
 def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int | None) -> Share:
-    """Settle what was left open: a GPU where there is one, with its share of the cores; else one core.
+    """Settle the resources that were left open: one GPU and its share of the cores, or one core where there is no GPU.
 
-    Raises ConfigError where not even one trial fits, or a trial is to have more than one GPU.
+    Raises ConfigError if not even one trial fits, or if a trial asks for more than one GPU.
     """
     check_gpus_per_trial(gpus)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -229,11 +239,11 @@ def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int
             f"one trial asks for {cpus:g} CPUs and {gpus:g} GPUs of one machine, and there are {have_cpus:g} and "
             f"{have_gpus:g} on {len(nodes)}. Lower --cpus-per-trial or --gpus-per-trial."
         )
-    # On a CPU loading and training share the trial's cores; beside a GPU the cores have nothing else to do.
+    # On a CPU, loading and training share the trial's cores. Beside a GPU the cores are free for loading.
     num_workers = min(MAX_LOADERS, max(0, int(cpus) - 1)) if gpus else 0
     return Share(cpus, gpus, min(fit, max_concurrent or fit), num_workers)
 
 
 def trials_on(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """How many trials of so many CPUs and GPUs fit onto a machine at once. node: its resources, as Ray counts them."""
+    """Return how many trials with these CPUs and GPUs fit on a machine at once. node: Ray's resources of it."""
     return min(int(node.get("CPU", 0.0) / cpus + 1e-9), int(node.get("GPU", 0.0) / gpus + 1e-9) if gpus else MAX_TRIALS)

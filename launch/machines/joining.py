@@ -1,7 +1,7 @@
-"""The machines of a cluster as they join and leave while a search goes on: how much there is of them now.
+"""Membership: the machines of a cluster as they join and leave during a search, and the capacity that they add.
 
-A machine that joins is asked what every machine was asked at the start (`agreement.py`), and counts once it fits. One
-that does not is named, and no trial that is proposed from then on goes there.
+A machine that joins is checked as every machine was at the start (`agreement.py`), and counts once it is compatible. An
+incompatible one is reported, and later proposals do not run there.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ class _Asked:
 
 
 class Machines:
-    """worth: of one of ray.nodes(), and the memory of its smallest GPU in GB or None where that was looked at before.
-    say: tells the user a sentence.
+    """The machines that are in the cluster now. Those present at the start count at once: they were checked before.
 
-    All machines that are there now count: they were looked at before the search began.
+    shared  what the machines must see alike
+    worth   maps a node of ray.nodes() and its smallest GPU's memory in GB to its capacity;
+            None for the memory where it was checked before
+    say     prints a sentence to the user
     """
 
     def __init__(
@@ -49,9 +51,9 @@ class Machines:
         self.total, self.looked = self._add_up(), time.monotonic()
 
     def now(self) -> Worth:
-        """Of all that are alive and fit; looked at again every LOOK_EVERY_S."""
+        """Return the capacity of all machines that are alive and compatible, checked again every LOOK_EVERY_S."""
         if time.monotonic() - self.looked >= LOOK_EVERY_S:
-            with suppress(Exception):  # a head that does not answer, or a full disk, is told by others, and passes
+            with suppress(Exception):  # a silent head or a full disk passes, or is reported elsewhere
                 self._look()
             self.looked = time.monotonic()
         return self.total
@@ -90,7 +92,7 @@ class Machines:
         return sum(there, Worth(0))
 
     def close(self) -> None:
-        """Take away what the machines that have not answered were asked with."""
+        """Remove the probe files of machines that have not answered."""
         for asked in self.asked.values():
             asked.survey.end()
 
@@ -100,10 +102,10 @@ def _alive() -> Iterator[Mapping[str, Any]]:
 
 
 def at_once_on(machines: Machines, max_concurrent: int | None) -> Callable[[], int]:
-    """How many trials are to be live now. max_concurrent: what the user allows.
+    """Return a function that gives the number of trials to run now. max_concurrent: the user's limit, or None.
 
-    On a cluster somebody who names a number gets it also where not so many fit yet: what waits is how Ray's autoscaler
-    knows that it has to start machines.
+    On a cluster an explicit limit is used even where fewer trials fit yet. Waiting trials are what makes Ray's
+    autoscaler start machines.
     """
     if max_concurrent is not None and not started_here():
         fit = machines.now().trials

@@ -1,4 +1,4 @@
-"""Ray's own end, which a search would wait through forever: its processes killed, its head gone."""
+"""Watchdog for Ray: if its processes are killed or its head is gone, a search would wait forever."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from launch.machines.cluster import started_here
 from launch.terminal import printable
 
 LOOK_EVERY_S = 5.0
-LOST = 2  # exit code, as of every sentence that tells the next move
+LOST = 2  # exit code of every error with a next move
 
 
 @contextlib.contextmanager
 def watched_ray(next_move: str, before_exit: Callable[[], object]) -> Iterator[None]:
-    """Beside the body, a thread that ends this process with a sentence when Ray is gone: the main thread then waits in
-    Ray's own code and cannot be woken. Nothing is lost by it, as everything was written when it happened.
+    """Watch Ray in a thread beside the body, and end this process with a message when Ray is gone.
 
-    before_exit: such as giving the terminal back.
+    The main thread then waits in Ray's own code and cannot be woken. No record is lost: each is written when it
+    happens.
+
+        next_move    the sentence that says what to do
+        before_exit  called before the process ends, for example to restore the terminal
     """
     done = threading.Event()
 
@@ -46,7 +49,7 @@ def watched_ray(next_move: str, before_exit: Callable[[], object]) -> Iterator[N
 
 
 def ray_is_gone() -> str:
-    """Why this process has no Ray any more; '' while it has one."""
+    """Return why this process has no Ray any more, or '' while it has one."""
     node = ray._private.worker._global_node  # of a Ray that this process has started
     if node is not None:
         for name, started in node.all_processes.items():

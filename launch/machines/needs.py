@@ -1,4 +1,4 @@
-"""What one trial of a search needs: its costliest configuration takes one real step, where a trial would run."""
+"""Trial probe: the costliest configuration of a search takes one real step where a trial would run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ PROBE_S = 300.0
 
 @dataclass(frozen=True)
 class Need:
-    """Of the costliest configuration that was drawn. problem: how its step failed, or ''."""
+    """Resources of the costliest configuration that was drawn.
+
+    config          flat values as drawn
+    peak_memory_mb  of its step
+    step_seconds    of its step
+    problem         how the step failed, or ''
+    """
 
     config: dict[str, Any]
     peak_memory_mb: float = 0.0
@@ -32,8 +38,11 @@ class Need:
 
 
 def costliest(search: Search, num_outputs: int) -> dict[str, Any]:
-    """Of NUM_DRAWS random configurations the one whose weights times pixels are most: what a step's memory and time
-    grow with. Weights are counted on torch's meta device, where they take no room."""
+    """Return the costliest of NUM_DRAWS random configurations: the one with the most weights times pixels.
+
+    A step's memory and time grow with that product. Weights are counted on torch's meta device, where they take no
+    memory.
+    """
     import torch
 
     from trainables.models.build import build_model
@@ -60,7 +69,7 @@ def costliest(search: Search, num_outputs: int) -> dict[str, Any]:
 
 
 def measure(drawn: dict[str, Any], dataset: Dataset, share: Share) -> Need:
-    """One batch of the data, trained and judged in a task with a trial's share of a machine."""
+    """Train and validate one batch of the data, in a task with a trial's share of a machine."""
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, max_calls=1)(_step)
     try:
         peak_memory_mb, seconds = ray.get(
@@ -73,7 +82,7 @@ def measure(drawn: dict[str, Any], dataset: Dataset, share: Share) -> Need:
 
 
 def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> tuple[float, float]:
-    """(peak memory in MB, seconds of an epoch of one batch)."""
+    """Return (peak memory in MB, seconds) of an epoch of one batch."""
     import torch
 
     from trainables.data.augment import cached_short_side
@@ -94,7 +103,7 @@ def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> 
 
 
 def first_of_each(split: np.ndarray, batch_size: int) -> np.ndarray:
-    """(N,) the split with one batch of train and of val left, the rest skipped."""
+    """Return the split (N,) with the first batch of train and of val left, and the rest skipped."""
     kept = np.full_like(split, "skipped")
     for name in ("train", "val"):
         chosen = np.flatnonzero(split == name)[:batch_size]

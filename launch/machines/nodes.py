@@ -1,4 +1,4 @@
-"""The machines of a cluster: what each has, and whether it sees the same files. Each is asked by a task of its own."""
+"""The machines of a cluster: what each has, and whether it sees the same files. Each is asked by its own task."""
 
 from __future__ import annotations
 
@@ -25,10 +25,19 @@ COMPARED = ("visionsweep", "torch", "ray")
 
 @dataclass(frozen=True)
 class Node:
-    """One machine. cpus, gpus: as Ray counts them. problem: why it could not be asked, or ''.
+    """One machine of a cluster.
 
-    gpu_names, gpu_memory_gb: of its first GPU where they differ. not_seen: by path, how what it sees differs from what
-    the driver sees. out_of_reach: what it cannot do on S3, in sentences. free_gb: where decoded images are kept.
+    address, name   where it is, and its host name
+    cpus, gpus      as Ray counts them
+    memory_gb       as Ray counts it
+    is_driver       whether it is the machine of this process
+    gpu_names       of its GPUs
+    gpu_memory_gb   of its smallest GPU
+    free_gb         disk space where decoded images are cached
+    versions        of Python and libraries
+    not_seen        by path, how what it sees differs from what the driver sees
+    out_of_reach    what it cannot do on S3, in sentences
+    problem         why it did not answer, or ''
     """
 
     address: str
@@ -47,10 +56,14 @@ class Node:
 
 
 class Survey:
-    """Asks machines of the Ray that this process is connected to what they have, and whether they see what it sees.
+    """Asks machines of the connected Ray what they have, and whether they see what the driver sees.
 
-    data: files and folders that all must see alike. runs_dir: a folder that all must be able to write.
-    storage: what all must be able to do on S3. Between `begin` and `end`: a file is written to be looked for.
+    A probe file exists between `begin` and `end`, which the machines look for.
+
+        data       files and folders that all must see alike
+        runs_dir   a folder that all must be able to write, or None
+        cache_dir  where decoded images are cached, or None
+        storage    what all must be able to do on S3
     """
 
     def __init__(self, data: Sequence[Path], runs_dir: Path | None, cache_dir: Path | None, storage: Storage) -> None:
@@ -69,18 +82,18 @@ class Survey:
                 probe.unlink(missing_ok=True)
 
     def ask(self, node: Mapping[str, Any]) -> Any:
-        """node: of ray.nodes(). A task, for `answer`."""
+        """Start a task on a node of ray.nodes() and return it, for `answer`."""
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         remote = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_answer)
         has_gpus = node["Resources"].get("GPU", 0.0) > 0
         return remote.remote(dict(self.expected), self.mark, self.cache_dir, self.storage, has_gpus)
 
     def answer(self, node: Mapping[str, Any], task: Any) -> Node:
-        """What the machine said until now."""
+        """Return the machine's answer so far."""
         return _node(node, task, node["NodeID"] == self.here)
 
     def everyone(self) -> list[Node]:
-        """All machines, the driver's own first."""
+        """Ask all machines and return them, the driver's own first."""
         alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != self.here)
         self.begin()
         try:
@@ -92,7 +105,7 @@ class Survey:
 
 
 def looks(path: Path) -> str:
-    """What a path is, in words that can be compared between machines."""
+    """Describe a path in words that can be compared between machines."""
     try:
         if path.is_dir():
             return f"a folder of {len(os.listdir(path))} entries"
@@ -104,7 +117,7 @@ def looks(path: Path) -> str:
 def _answer(
     expected: dict[str, str], mark: Path | None, cache_dir: Path | None, storage: Storage, has_gpus: bool
 ) -> dict[str, Any]:
-    """On the machine itself."""
+    """Collect the answer, on the machine itself."""
     not_seen = {path: found for path, was in expected.items() if (found := looks(Path(path))) != was}
     if mark is not None:
         not_seen |= _runs_dir_problem(mark)
@@ -125,7 +138,7 @@ def _answer(
 
 
 def _runs_dir_problem(mark: Path) -> dict[str, str]:
-    """Whether what the driver wrote is here, and can be written beside."""
+    """Return the problem if the driver's probe file is missing here, or no file can be written beside it."""
     if not mark.exists():
         return {str(mark.parent): "not the driver's folder (a file that it wrote is not there)"}
     try:
@@ -136,7 +149,7 @@ def _runs_dir_problem(mark: Path) -> dict[str, str]:
 
 
 def _gpus() -> tuple[tuple[str, ...], float]:
-    """Names, and the memory of the smallest in GB."""
+    """Return the names of the GPUs, and the memory of the smallest one in GB."""
     with suppress(Exception):  # no driver, or none that torch can use
         import torch
 
@@ -147,7 +160,7 @@ def _gpus() -> tuple[tuple[str, ...], float]:
 
 
 def versions() -> dict[str, str]:
-    """Of what must agree between machines."""
+    """Return the versions that must agree between machines."""
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for library in COMPARED:
         with suppress(PackageNotFoundError):
