@@ -16,10 +16,9 @@ NODE_ID = "ray.io/node-id"  # Ray's label of a machine
 def resources_of(config: Mapping[str, Any], cpus: float = 0.0, gpus: float = 0.0) -> tune.PlacementGroupFactory:
     """Return the placement of a trial. Trials with equal placements are trained by the same processes.
 
-    config  of the trial: with "share" where trials are packed, a part of a GPU or memory;
-            with "avoid" the ids of machines where the trial must not run
-    cpus    of a trial that is not packed
-    gpus    of a trial that is not packed
+    config      of the trial: with "share" where trials are packed, a part of a GPU or memory;
+                with "avoid" the ids of machines where the trial must not run
+    cpus, gpus  of an unpacked trial
     """
     bundle = {"CPU": cpus, "GPU": gpus}
     if "share" in config:

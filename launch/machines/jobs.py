@@ -1,8 +1,7 @@
-"""A cluster through the one port that is open to a laptop: jobs are sent there, looked at and stopped.
+"""Jobs on a cluster from a laptop, through the one open port: send, look at and stop them.
 
-The port is its dashboard's, or the one of Ray's client.
-
-A job is a command that Ray runs on the head. It does not end with whoever sent it.
+The port is that of the cluster's dashboard, or of Ray's client. A job is a command that Ray runs on the head. It keeps
+running when the sender disconnects.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ ANSWER_S = 10.0
 AGENT_S = 60.0
 URL_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # as Ray's own `ray job` reads them
 ROOMS = ("search_spaces", "trainables", "launch", "analysis")
-RUN_DIR = "visionsweep_run_dir"  # in a job's metadata: what it works on
+RUN_DIR = "visionsweep_run_dir"  # in a job's metadata: the run that it works on
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
-# Ray asks a job to end with SIGTERM, and kills it after so many seconds: 3, unless the job says more. A search ends its
-# trials after their current batch and prints its ranking.
+# Ray asks a job to end with SIGTERM, and kills it after this time: 3 seconds by default. A search needs longer, to end
+# its trials after their current batch and print its ranking.
 STOP_WAIT_S = 120
-# A job's command is for a shell, whose `python` need not be the one that Ray itself was started with. That one is where
-# the shell's parent, a process of Ray, has its library from.
+# A job's command is for a shell, whose `python` need not be the one that Ray was started with. Ray's own Python is
+# found by the library that the shell's parent, a process of Ray, has loaded.
 PYTHON = r"""
 libraries=$(sed -n 's|.* \(/.*\)/ray/_raylet.so$|\1|p' /proc/$PPID/maps 2>/dev/null | head -n 1)
 python=${libraries%/lib*/python3*}/bin/python
@@ -50,9 +49,9 @@ exec "$python" "$@"
 
 
 def cluster_url(given: str | None) -> str:
-    """The address of a cluster's dashboard: --cluster, or what Ray's own variables say.
+    """Return the address of a cluster's dashboard, from --cluster or from Ray's own variables.
 
-    Raises ConfigError where there is none, or where it is another kind of address.
+    Raises ConfigError where there is none, or for another kind of address.
     """
     source, url = "--cluster", given
     for name in URL_VARIABLES:
@@ -74,14 +73,14 @@ def cluster_url(given: str | None) -> str:
 
 
 def connect(url: str) -> Any:
-    """Ray's job client, or what does the same through Ray's own port.
+    """Return Ray's job client, or its equivalent through the port of Ray's client.
 
-    Raises ConfigError where no Ray answers at the address, or it does not take our token.
+    Raises ConfigError where no Ray answers at the address, or it refuses our token.
     """
     if url.startswith(ray_client.SCHEME):
         return ray_client.connect(url)
     try:
-        import aiohttp  # noqa: F401 (Ray's client says only later that it is missing)
+        import aiohttp  # noqa: F401 (Ray's client reports only later that it is missing)
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
@@ -106,7 +105,10 @@ def connect(url: str) -> Any:
 
 
 def _look_at(url: str) -> None:
-    """Before a token is sent: is this Ray? Ray's own client would wait without end for a machine that is silent."""
+    """Check that Ray answers at the address, before a token is sent.
+
+    Ray's own client would wait forever for a silent machine.
+    """
     try:
         with urllib.request.urlopen(f"{url}/api/version", timeout=ANSWER_S) as answer:
             if b"ray_version" not in answer.read(10_000):
@@ -129,7 +131,7 @@ def _no_ray(url: str, why: object) -> ConfigError:
 
 @contextmanager
 def _only_address(url: str) -> Iterator[None]:
-    """Ray's client takes the environment's address over the one that it is given."""
+    """Set Ray's address variable to `url` in the body, because its client prefers the variable to its argument."""
     before = os.environ.get(URL_VARIABLES[0])
     os.environ[URL_VARIABLES[0]] = url
     try:
@@ -143,7 +145,7 @@ def _only_address(url: str) -> Iterator[None]:
 
 @contextmanager
 def asking(url: str) -> Iterator[None]:
-    """What goes wrong between us and the cluster, as a sentence."""
+    """Turn errors between this machine and the cluster into a RunError."""
     try:
         yield
     except VisionsweepError:
@@ -158,9 +160,14 @@ def asking(url: str) -> Iterator[None]:
 def send(
     client: Any, url: str, name: str, arguments: Sequence[str], files: Mapping[str, Path], metadata: Mapping[str, str]
 ) -> str:
-    """Have the cluster run `python -m ARGUMENTS` on its head, with our code and `files` (by their names there).
+    """Run `python -m ARGUMENTS` on the cluster's head and return the job's id: the name and a random suffix.
 
-    Returns the job's id: the name, and a few letters that no other job has.
+    client     see `connect`
+    url        of the cluster, for messages
+    name       of the job
+    arguments  of the command
+    files      to copy there, by their names there; our code is copied too
+    metadata   of the job
     """
     job = f"{_plain(name)}-{secrets.token_hex(3)}"
     with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder, asking(url):
@@ -172,13 +179,13 @@ def send(
                     client.submit_job(
                         entrypoint=f"exec sh python.sh -m {shlex.join(arguments)}",
                         submission_id=job,
-                        # The working directory and not Ray's py_modules: a command looks for modules where it stands
+                        # The working directory and not Ray's py_modules: Python imports from the working directory
                         # first, and the head may have been started in a folder with an older copy of this code.
                         runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
                         metadata=dict(metadata),
                     )
                 )
-            except RuntimeError as error:  # what runs jobs on a head starts some seconds after its dashboard
+            except RuntimeError as error:  # a head's job agent starts some seconds after its dashboard
                 if "No available agent" not in str(error) or time.monotonic() > end:
                     raise
                 time.sleep(1)
@@ -192,7 +199,7 @@ def _stage(folder: Path, files: Mapping[str, Path]) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     (folder / "python.sh").write_text(PYTHON)
-    # The version of what travels, whatever is installed there.
+    # Metadata with the version of the copied code, whatever is installed there.
     ours = version("visionsweep")
     about = folder / f"visionsweep-{ours}.dist-info" / "METADATA"
     about.parent.mkdir()
@@ -200,7 +207,7 @@ def _stage(folder: Path, files: Mapping[str, Path]) -> None:
 
 
 def find(client: Any, url: str, wanted: str) -> Any:
-    """The job of that id, or the newest of the run of that name or directory. Raises RunError where there is none."""
+    """Return the job with that id, or the newest job of the run with that name or directory. Raises RunError."""
     with asking(url):
         ours = [job for job in client.list_jobs() if job.submission_id and RUN_DIR in (job.metadata or {})]
     by_id = [job for job in ours if job.submission_id == wanted]
@@ -214,12 +221,12 @@ def find(client: Any, url: str, wanted: str) -> Any:
 
 
 def state(job: Any) -> str:
-    """PENDING, RUNNING or one of ENDED."""
+    """Return the job's state: PENDING, RUNNING or one of ENDED."""
     return str(getattr(job.status, "value", job.status))
 
 
 def stop(client: Any, url: str, job_id: str) -> str:
-    """Ask a job to end, and wait until it has. Returns its state."""
+    """Ask a job to end, wait until it has, and return its state."""
     with asking(url):
         client.stop_job(job_id)
         end = time.monotonic() + STOP_WAIT_S + 10
@@ -229,7 +236,7 @@ def stop(client: Any, url: str, job_id: str) -> str:
 
 
 def follow(client: Any, job_id: str) -> Iterator[str]:
-    """A job's log in pieces, as they are written, until it ends."""
+    """Yield a job's log in pieces, as they are written, until the job ends."""
     loop = asyncio.new_event_loop()
     pieces = client.tail_job_logs(job_id)
     try:
@@ -245,5 +252,5 @@ def follow(client: Any, job_id: str) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    """What stays itself in a URL, a file name and a shell."""
+    """Return the name with only characters that are safe in a URL, a file name and a shell."""
     return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-" for letter in name)

@@ -1,7 +1,7 @@
-"""A folder of this process alone, for what lives as long as a search: Ray's sockets and logs, Ray Tune's own state.
+"""A private folder of this process, for what lives as long as a search: Ray's sockets and logs, Ray Tune's state.
 
-Ray opens its folder to every user of the machine (0777), so it gets one inside a folder that nobody else may enter.
-A process that is killed leaves its folder behind: the next one removes it.
+Ray opens its own folder to every user of the machine (0777). So Ray gets one inside a folder that only this user may
+enter. A killed process leaves its folder behind, and the next process removes it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from launch.terminal import printable
 from search_spaces.errors import ConfigError
 
 PREFIX = "vsw-"
-OLD_PREFIX = "visionsweep-"  # of folders without a lock: what 0.4 and older kept Ray Tune's state in
+OLD_PREFIX = "visionsweep-"  # of folders without a lock, in which 0.4 and older kept Ray Tune's state
 LOCK = "lock"
 UNLOCKED_S = 3600.0  # a folder without a lock is being made, or was left half removed
 OLD_S = 7 * 24 * 3600.0
 VARIABLES = ("RAY_TMPDIR", "TMPDIR")  # as Ray reads them
-# What Ray and tempfile add to the place of the folder, at its longest; a Unix socket's path has 107 bytes at most.
+# The longest path that Ray and tempfile add to the location of the folder. A Unix socket's path has at most 107 bytes.
 ADDED = "/vsw-12345678/r/session_2026-11-30_07-52-54_471432_4194304/sockets/plasma_store"
 MAX_PLACE = 107 - len(ADDED)
 ANY_LENGTH = 4096 - len(ADDED)
@@ -33,9 +33,9 @@ ANY_LENGTH = 4096 - len(ADDED)
 
 @contextlib.contextmanager
 def own_folder(max_letters: int = MAX_PLACE) -> Iterator[Path]:
-    """Make the folder, and remove it after the body. Raises ConfigError where there is no place for it.
+    """Make the folder, and remove it after the body. Raises ConfigError where no location will do.
 
-    max_letters: of the place where it is made; the default leaves room for Ray's sockets.
+    `max_letters` is the longest path of the location. The default leaves room for Ray's sockets.
     """
     place = _place(max_letters)
     _remove_leftovers(place)
@@ -53,7 +53,7 @@ def own_folder(max_letters: int = MAX_PLACE) -> Iterator[Path]:
 
 
 def _place(max_letters: int) -> Path:
-    """The first folder that can be written and is short enough; the user's own wishes come first."""
+    """Return the first folder that can be written and is short enough, the user's own settings first."""
     named = {f"{name} ({os.environ[name]})": os.environ[name] for name in VARIABLES if os.environ.get(name)}
     # The runtime folder last: it is in memory.
     others = {"/tmp": "/tmp", "XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR", "")}
@@ -72,7 +72,7 @@ def _place(max_letters: int) -> Path:
 
 
 def _why_not(path: str, max_letters: int) -> str:
-    """Why a folder will not do; '' where it will."""
+    """Return why a folder will not do, or '' where it will."""
     place = os.path.abspath(path)
     length = len(os.fsencode(place))
     if length > max_letters:
@@ -85,7 +85,7 @@ def _why_not(path: str, max_letters: int) -> str:
 
 
 def _locked_folder(place: Path) -> tuple[Path, int]:
-    """A new folder, and its lock, which ends with this process."""
+    """Make a new folder and return it with its lock, which ends with this process."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))  # 0700
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -97,7 +97,7 @@ def _locked_folder(place: Path) -> tuple[Path, int]:
 
 
 def _remove_leftovers(place: Path) -> None:
-    """What killed processes of this user have left: nobody holds their locks."""
+    """Remove the folders that killed processes of this user have left: their locks are free."""
     for path in place.glob(f"{PREFIX}{'?' * 8}"):
         with contextlib.suppress(OSError):
             if _is_ours(path) and path.is_dir() and _is_left(path):

@@ -1,8 +1,9 @@
-"""Trials packed by the memory that they need: `--gpus-per-trial auto`, or `--cpus-per-trial auto` without a GPU.
+"""Packing of trials by memory: `--gpus-per-trial auto`, or `--cpus-per-trial auto` without a GPU.
 
-A trial gets one of a few shares, 1, 1/2, 1/4, ... of a GPU or of a machine's memory, so that Ray Tune reuses the
-processes of a share. Which one says a model of what was measured (`launch/engine/memory.py`); while it does not know,
-the trial gets much, trains a few batches to see what it takes, and is moved where it stands in another trial's way.
+A trial gets one of a few shares, 1, 1/2, 1/4, ... of a GPU or of a machine's memory, so that Ray Tune can reuse the
+processes of a share. A model of the measured memory chooses the share (`launch/engine/memory.py`). While the model does
+not know, a trial gets a large share and trains a few batches to be measured. It is moved to a smaller share where
+another trial waits.
 """
 
 from __future__ import annotations
@@ -24,8 +25,15 @@ from trainables.shares import TrialShare
 
 
 class Packer:
-    """Gives each trial of a run its share. What was measured stands in the records, so a run that is gone on with
-    knows it; what is live is told here. machines: what there is of them now; None for no other than at the start."""
+    """Gives each trial of a run its share.
+
+    Measurements are read from the records, so they survive a resume. Live trials are tracked here.
+
+        room      what trials are packed into
+        space     the search space
+        records   of the run
+        machines  current capacity, None if it does not change
+    """
 
     def __init__(self, room: Room, space: Space, records: Records, machines: Callable[[], Worth] | None = None) -> None:
         self.room, self.space, self.records, self.machines = room, space, records, machines
@@ -35,7 +43,7 @@ class Packer:
         self._model: tuple[Mapping[str, float], MemoryModel] | None = None
 
     def has_room(self) -> bool:
-        """Whether another trial could start, of the smallest share. One that runs alone always can."""
+        """Whether another trial of the smallest share could start. A trial without any other beside it always can."""
         if self.machines is not None:
             self.room = self.room.resized(self.machines())
         used = sum(share.of_one for share in self.live.values())
@@ -43,7 +51,7 @@ class Packer:
         return not self.live or (fits and len(self.live) < self.room.most)
 
     def begin(self, trial_id: str) -> dict[str, Any]:
-        """The share of a trial that is about to be handed to Ray, as plain values."""
+        """Choose the share of a trial that is about to be handed to Ray, and return it as plain values."""
         record = self.records.trials[trial_id]
         share = self.room.share(*self._level(trial_id, record.params))
         self.live[trial_id] = share
@@ -53,7 +61,7 @@ class Packer:
         self.live.pop(trial_id, None)
 
     def after_result(self, trial_id: str, result: Mapping[str, Any]) -> TrialShare | None:
-        """Learn from a result of a running trial; the share that it is to go on with, None for the one it has."""
+        """Learn from a result of a running trial, and return the share to move it to, or None to leave it."""
         share = self.live[trial_id]
         if result.get("out_of_memory"):
             self._outgrown(trial_id, share)
@@ -65,7 +73,7 @@ class Packer:
         if "epoch" not in result:
             self.records.measured(trial_id, float(peak))
         level = self.room.level_for(float(peak))
-        # Its margin is no reason to move a trial that trains; to be in need of more than it has is one.
+        # A running trial is moved only if it exceeds its share, not because it eats into the safety margin.
         if level > share.of_one and ("epoch" not in result or peak > share.memory_mb):
             return self._move(trial_id, level)
         if level < share.of_one and share.measure and self._others_wait():
@@ -73,7 +81,10 @@ class Packer:
         return None
 
     def after_death(self, trial_id: str, why: str) -> TrialShare | None:
-        """The same after a trial's process has died: whatever ends processes that fill a machine may not say so."""
+        """Learn from the death of a trial's process, and return the share to move the trial to, or None to leave it.
+
+        A process that filled its machine may be killed without a message.
+        """
         share = self.live.get(trial_id)
         if share is None or share.of_one >= 1:
             return None
@@ -82,12 +93,12 @@ class Packer:
         return self._move(trial_id, 1.0)
 
     def after_end(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """One that ended for want of memory tells as well."""
+        """Learn from a trial that ended for lack of memory."""
         if result.get("status") == "oom" and trial_id in self.live:
             self._outgrown(trial_id, self.live[trial_id])
 
     def _level(self, trial_id: str, params: Mapping[str, Any]) -> tuple[float, bool]:
-        """(share, whether it is to be measured)."""
+        """Return (share, whether the trial is to be measured)."""
         known = self.peaks_mb.get(trial_id)
         if known is not None:  # it ran before
             return self.room.level_for(known), False
@@ -119,10 +130,10 @@ class Packer:
 
 
 class PackedTrials(TrialScheduler):  # type: ignore[misc]
-    """Moves trials to other shares around a scheduler that knows nothing of it.
+    """A Ray Tune scheduler that moves trials between shares, around another scheduler that knows nothing of shares.
 
-    A trial is moved by a pause: what it trained lies in its last.pt, with which it goes on in a process of the other
-    share. Ray's own ResourceChangingScheduler does not work with processes that are reused.
+    A trial is moved by a pause: its state is in its last.pt, from which a process of the other share continues. Ray's
+    own ResourceChangingScheduler does not work with reused processes.
     """
 
     def __init__(self, base: TrialScheduler, packer: Packer) -> None:
@@ -144,7 +155,7 @@ class PackedTrials(TrialScheduler):  # type: ignore[misc]
         self.base.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
-        decision = TrialScheduler.CONTINUE  # what is no epoch is no matter of the other scheduler's
+        decision = TrialScheduler.CONTINUE  # the other scheduler sees epochs only
         if "epoch" in result:
             decision = self.base.on_trial_result(tune_controller, trial, result)
         share = self.packer.after_result(trial.config["trial_id"], result)
@@ -155,7 +166,7 @@ class PackedTrials(TrialScheduler):  # type: ignore[misc]
         return TrialScheduler.NOOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        if trial.status == "ERROR":  # it will be tried again; else it has just failed for good
+        if trial.status == "ERROR":  # Ray will retry it; otherwise it has failed for good
             why = f"{trial.get_error() or ''} {trial.get_pickled_error() or ''}"
             share = self.packer.after_death(trial.config["trial_id"], why)
             if share is not None:

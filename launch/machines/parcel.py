@@ -1,8 +1,8 @@
-"""A run directory on its way home, where only the dashboard's port of a cluster is open.
+"""Transfer of a run directory from a cluster where only the dashboard's port is open.
 
-The one thing that comes out of that port, as large as need be and piece by piece, is a job's log. So a job on the head,
-`python -m launch.machines.parcel RUN`, writes the directory there as lines of base64, with a checksum at the end, and
-empties its log when it has been read.
+A job's log is the only stream of any length that comes out of that port. So a job on the head, `python -m
+launch.machines.parcel RUN`, writes the directory to its log as lines of base64 with a checksum at the end. It empties
+its log after it has been read.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from trainables.safe_path import shown
 from trainables.writing import sync_folder
 
 BEGIN, END = "visionsweep-parcel-begins", "visionsweep-parcel-ends"
-LINE = 12_288  # bytes of a line, 16,384 letters of base64: Ray passes on about so many at a time
+LINE = 12_288  # bytes of a line, 16,384 letters of base64: about as many as Ray passes on at a time
 MAX_LINE = 2 * LINE  # letters of a line that is read
-MAX_SAID = 2**24  # letters that a job may print before its parcel begins
-# With the headers, the padding and what a log that grew meanwhile has more. A parcel lies on the head's disk, a third
+MAX_SAID = 2**24  # letters that a job may print before its archive begins
+# The archive with its headers, its padding and the growth of logs meanwhile. It lies on the head's disk, a third
 # larger, until it is read.
 MAX_ARRIVING = MAX_BYTES + MAX_FILES * 4 * BLOCK + 10**8
-READ_S = 3600  # how long a parcel waits there to be read
+READ_S = 3600  # how long an archive waits there to be read
 
 
 def pack(run_dir: Path, out: IO[bytes]) -> None:
-    """Write the directory as a tar: its folders and plain files, no links. It may grow while it is read.
+    """Write the directory as a tar of its plain files, without links. Files may grow while they are read.
 
-    Raises RunError where it is no run directory, or too large.
+    Raises RunError if it is no run directory, or too large.
     """
     if not (run_dir / "search.json").is_file():
         raise RunError(f"{run_dir}: is not a run directory (it has no search.json).")
@@ -58,12 +58,12 @@ def pack(run_dir: Path, out: IO[bytes]) -> None:
         for path in files:
             try:
                 with path.open("rb") as file:
-                    # Only what `plain_tar` takes: nothing of whose the file is, or when it was written.
+                    # Only what `plain_tar` accepts: no owner, no time.
                     member = tarfile.TarInfo(path.relative_to(run_dir).as_posix())
                     member.size = os.fstat(file.fileno()).st_size
                     tar.addfile(member, file)
             except FileNotFoundError:
-                continue  # a checkpoint that the search has just let go of
+                continue  # a checkpoint that the search has just deleted
 
 
 def unpack(file: IO[bytes], target: Path) -> None:
@@ -88,7 +88,7 @@ def check_target(target: Path) -> None:
 
 
 def copy(run_dir: Path, target: Path) -> None:
-    """A run that is readable from here."""
+    """Copy a run that is readable from here."""
     check_target(target)
     with tempfile.TemporaryFile() as file:
         pack(run_dir, file)
@@ -97,10 +97,9 @@ def copy(run_dir: Path, target: Path) -> None:
 
 
 def receive(pieces: Iterable[str], out: IO[bytes]) -> None:
-    """Read a parcel out of a job's log, and write the tar that is in it.
+    """Read the archive of a run from a job's log, and write the tar to `out`. pieces: the log, cut anywhere.
 
-    pieces: the log, cut anywhere. Raises RunError, with what the job said, where it ends early, is longer than a parcel
-    can be, or has another checksum.
+    Raises RunError, with what the job printed, if the archive ends early, is too long or has another checksum.
     """
     checksum, inside, said, num_said, num_bytes = hashlib.sha256(), False, "", 0, 0
     for line in lines_of(pieces):
@@ -127,11 +126,11 @@ def receive(pieces: Iterable[str], out: IO[bytes]) -> None:
 
 
 def lines_of(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of a text that is cut anywhere, without what follows the last line's end, in linear time.
+    """Yield the lines of a text that is cut anywhere, without any unfinished last line, in linear time.
 
-    Raises RunError for a line that is longer than any of a parcel.
+    Raises RunError for a line that is longer than any of an archive.
     """
-    begun: list[str] = []  # of the line that goes on with the next piece
+    begun: list[str] = []  # parts of the line that continues in the next piece
     length = 0
     for piece in pieces:
         first, *others = piece.split("\n")
@@ -155,7 +154,7 @@ def _line(begun: list[str], length: int) -> str:
 
 
 class _Lines:
-    """A file that writes what it is given as lines of base64, and the checksum after them."""
+    """A file that encodes what is written to it as lines of base64, with a checksum after them."""
 
     def __init__(self, out: IO[str]) -> None:
         self.out, self.checksum, self.rest, self.begun = out, hashlib.sha256(), bytearray(), False
@@ -182,9 +181,9 @@ class _Lines:
 
 
 def main() -> None:
-    """The job: write the parcel, wait until it has been read, leave nothing behind."""
+    """Run the job: write the archive, wait until it has been read, and leave nothing behind."""
     lines = _Lines(sys.stdout)
-    # Stopped (it has been read), or not read in time: either way the waiting ends.
+    # The wait ends when the job is stopped, after it was read, or when nobody has read it in time.
     for number in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, lambda *_: sys.exit(0))
     signal.alarm(READ_S)

@@ -1,8 +1,8 @@
-"""A tar of plain files alone, read by rules of our own: what comes from a cluster is somebody else's.
+"""A reader for tar archives of plain files alone. What comes from a cluster is not trusted.
 
-Python's `tarfile` knows links, devices, sparse files and half a dozen extensions, and the filters that keep them in a
-folder have been got around in several of the versions that are supported here. What `pack` writes needs none of them:
-a name, a size, the bytes. So nothing else is taken, and everything is bounded.
+Python's `tarfile` reads links, devices, sparse files and several extensions. Its filters that keep members in a folder
+have been bypassed in several of the versions supported here. What `pack` writes needs only a name, a size and the
+bytes. So nothing else is accepted, and everything is bounded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AGAIN = "Fetch it again, and if that does not help, copy the run with rsync."
 
 @dataclass(frozen=True)
 class Member:
-    """A file of the archive, whose `size` bytes follow."""
+    """A file of the archive. Its `size` bytes follow in the stream."""
 
     name: str
     size: int
@@ -39,8 +39,8 @@ class Member:
 def write_files(tar: IO[bytes], folder: Path, origin: object) -> None:
     """Write every file of an archive below a new folder.
 
-    Raises RunError, in one sentence that begins with `origin`, for everything that is no plain file with a name of its
-    own below the folder, and OSError where a file cannot be written.
+    Raises RunError, with a message that begins with `origin`, for anything but plain files with unique names below the
+    folder. Raises OSError where a file cannot be written.
     """
     folder.mkdir()
     total, names = 0, set[str]()
@@ -54,7 +54,7 @@ def write_files(tar: IO[bytes], folder: Path, origin: object) -> None:
         path = safe_path(folder, member.name, origin, AGAIN)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # x: a file that is there already is never written through, nor over.
+            # x: never overwrite an existing file, nor write through a link.
             with path.open("xb") as out:
                 _copy(tar, member, out, origin)
         except (FileExistsError, NotADirectoryError):
@@ -64,7 +64,7 @@ def write_files(tar: IO[bytes], folder: Path, origin: object) -> None:
 
 
 def _members(tar: IO[bytes], origin: object) -> Iterator[Member]:
-    """Each is to be read to its end before the next one is asked for."""
+    """Yield the members. Each must be read to its end before the next one is taken."""
     name, num_headers = "", 0
     while (block := _exactly(tar, BLOCK, origin)).strip(b"\0"):
         kind, size = block[156:157], _size(block, origin)
@@ -82,7 +82,7 @@ def _members(tar: IO[bytes], origin: object) -> Iterator[Member]:
 
 
 def _size(block: bytes, origin: object) -> int:
-    """The size that a header states, whose checksum is compared."""
+    """Return the size in a header, after a check of its checksum."""
     field, checksum = block[124:136], block[148:156]
     digits, given = field.strip(b" \0"), checksum.strip(b" \0")
     if not (_is_octal(digits) and _is_octal(given)):
@@ -104,7 +104,7 @@ def _name(block: bytes) -> str:
 
 
 def _long_name(tar: IO[bytes], size: int, origin: object) -> str:
-    """The `path` of an extended header, lines of 'LENGTH KEY=VALUE'; '' where it has none."""
+    """Return the `path` of an extended header with lines 'LENGTH KEY=VALUE', or '' where it has none."""
     if size > MAX_HEADER_BYTES:
         raise RunError(f"{origin}: a header of {size} bytes arrived, and {MAX_HEADER_BYTES} is the most. {AGAIN}")
     header = _exactly(tar, size, origin)

@@ -1,6 +1,6 @@
-"""A cluster through the port of Ray's client, ray://HEAD:10001: the same jobs, where its dashboard cannot be reached.
+"""Jobs on a cluster through the port of Ray's client, ray://HEAD:10001, where its dashboard cannot be reached.
 
-An actor on the head speaks with the dashboard there, as Ray's job client does here, and answers in plain values.
+An actor on the head talks to the dashboard there, as Ray's job client does here, and answers in plain values.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ SCHEME = "ray://"
 ANSWER_S = 10.0
 CONNECT_S = 60
 TRIES = 3
-ON_HEAD = {"node:__internal_head__": 0.001}  # what Ray gives its head alone
+ON_HEAD = {"node:__internal_head__": 0.001}  # a resource that only Ray's head has
 
 
 class ClientJobs:
-    """What `jobs.py` asks of Ray's JobSubmissionClient, of one on the head."""
+    """The methods of Ray's JobSubmissionClient that `jobs.py` uses, forwarded to one on the head."""
 
     def __init__(self, actor: Any, get: Callable[[Any], Any]) -> None:
         self._actor, self._get = actor, get
@@ -34,7 +34,7 @@ class ClientJobs:
     def submit_job(
         self, *, entrypoint: str, submission_id: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]
     ) -> str:
-        """runtime_env: its `working_dir` is a folder of this machine, and travels."""
+        """Submit a job. The `working_dir` of runtime_env is a folder of this machine, which is copied to the head."""
         files = _contents(Path(runtime_env["working_dir"]))
         call = self._actor.submit.remote(entrypoint, submission_id, files, runtime_env["env_vars"], dict(metadata))
         return str(self._get(call))
@@ -52,24 +52,27 @@ class ClientJobs:
         return str(self._get(self._actor.log.remote(job_id)))
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
-        """What a job prints, as it is printed, until it ends."""
+        """Yield what a job prints, as it is printed, until it ends."""
         while (piece := self._get(self._actor.more.remote(job_id))) is not None:
             yield str(piece)
 
 
 def connect(url: str) -> ClientJobs:
-    """url: ray://HOST:PORT. Raises ConfigError where no Ray client's server answers there, or it does not take us."""
+    """Connect to ray://HOST:PORT.
+
+    Raises ConfigError where no server of Ray's client answers there, or it refuses us.
+    """
     found = re.fullmatch(r"ray://([^/\s]+):(\d{1,5})", url)
     if found is None:
         raise ConfigError(
             f"the address of a Ray client's server is ray://HOST:PORT, got '{masked(url)}'. Its port is 10001."
         )
     try:
-        socket.create_connection((found[1].strip("[]"), int(found[2])), ANSWER_S).close()  # Ray itself tries for long
+        socket.create_connection((found[1].strip("[]"), int(found[2])), ANSWER_S).close()  # Ray itself tries longer
     except (OSError, OverflowError) as error:
         raise _no_answer(url, error) from None
     try:
-        import grpc  # noqa: F401 (Ray's client says only later that it is missing)
+        import grpc  # noqa: F401 (Ray's client reports only later that it is missing)
         import ray
     except ImportError as error:
         raise ConfigError(
@@ -77,7 +80,7 @@ def connect(url: str) -> ClientJobs:
             "constraints.txt."
         ) from None
     logging.getLogger("ray").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the error says so
+    warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the error repeats it
     try:
         with kept_handlers():
             _join(url)
@@ -89,7 +92,7 @@ def connect(url: str) -> ClientJobs:
 
 
 def _join(url: str) -> None:
-    """A head that has just started takes connections some seconds before it can start a process for each."""
+    """Connect, with retries: a new head accepts connections some seconds before it can start a process for each."""
     import ray
 
     for attempt in range(TRIES):
@@ -116,7 +119,10 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _desk() -> type:
-    """The actor's class: made inside a function, so that Ray sends its code, as the head need not have ours."""
+    """Return the actor's class.
+
+    A class that is made inside a function is pickled with its code. So the head need not have our package.
+    """
 
     class Desk:
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Where Ray 2.60 takes no setting, and keeps or adds what a search must not have."""
+"""Workarounds for Ray 2.60, where it has no setting for what a search needs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from ray.job_config import JobConfig
 
 import search_spaces
 
-# Ray's first processes import a trial's libraries, and wait for the data; Ray by itself ends what is idle for a second.
+# Ray's first processes import a trial's libraries, and wait for the data. Ray's default ends processes that are idle
+# for a second.
 AHEAD = {"preload_python_modules": ["trainables.preloaded"], "idle_worker_killing_time_threshold_ms": 600_000}
-# What Ray Tune sends from the driver's environment to each trial's, by way of Ray's records and logs. It would send the
-# keys to S3: processes on this machine inherit them, and other machines have their own.
+# The variables that Ray Tune sends from the driver's environment to each trial's, by way of Ray's records and logs. Its
+# default includes the keys to S3. Processes on this machine inherit them anyway, and other machines have their own.
 TRAVELS = {"RAY_CHDIR_TO_TRIAL_DIR"}
 
 
 class OurCode(JobConfig):  # type: ignore[misc]
-    """Which code Ray's workers look for first: this package's. Ray itself would add the current folder, where a file
-    called torch.py or a folder called launch would then stand in the place of what it hides."""
+    """Job settings that make Ray's workers import this package first.
+
+    Ray itself would add the current folder. A file called torch.py or a folder called launch there would then shadow
+    the real module.
+    """
 
     @classmethod
     def config(cls) -> OurCode:
@@ -33,26 +37,26 @@ class OurCode(JobConfig):  # type: ignore[misc]
         return cls(_py_driver_sys_path=[] if root in site.getsitepackages() else [root])
 
     def _runtime_env_has_working_dir(self) -> bool:
-        return True  # what keeps Ray from adding it
+        return True  # keeps Ray from adding the current folder
 
 
 def forget_token() -> None:
-    """Ray reads its token once in a process, and this one may come to use another Ray."""
+    """Reset Ray's cached token. Ray reads it once in a process, and this process may come to use another Ray."""
     _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 @contextmanager
 def without_onlookers() -> Iterator[None]:
-    """A local Ray that starts in the body has no head of a dashboard, no autoscaler and no reader of logs.
+    """Start a local Ray in the body without a dashboard head, an autoscaler and a log reader.
 
-    Nobody looks at them, each is a process that imports Ray, and `ray.init` waits for the first: together half of what
-    a start computes.
+    Nobody uses them in a local search. Each is a process that imports Ray, and `ray.init` waits for the first. Together
+    they are half of the computation of a start.
     """
     starts = ("start_api_server", "start_monitor", "start_log_monitor")
     own = {name: getattr(node.Node, name) for name in starts}
 
     def none(self: Any, **options: Any) -> None:
-        self._webui_url = ""  # what it is without a dashboard
+        self._webui_url = ""  # its value without a dashboard
 
     try:
         for name in starts:
@@ -64,8 +68,11 @@ def without_onlookers() -> Iterator[None]:
 
 
 def trials_environment(local: bool) -> None:
-    """Settle what Ray Tune sets for a trial's process. Where that is nothing, a trial begins in one of the processes
-    that Ray has started already; they have this one's environment."""
+    """Settle which variables Ray Tune sets for a trial's process.
+
+    Where it sets none, a trial runs in one of the processes that Ray has started already. They have this process's
+    environment.
+    """
     from ray.tune.execution import class_cache  # seconds, which the start of Ray need not wait for
 
     class_cache.DEFAULT_ENV_VARS.clear()  # a switch of Lightning's
@@ -75,15 +82,18 @@ def trials_environment(local: bool) -> None:
 
 
 def preloading(num_trials: int | None, cpus: float | str | None, gpus: float | str | None) -> dict[str, Any]:
-    """Ray's setting by which its first processes, one per core, import what a trial needs before there is one.
+    """Return Ray's settings by which its first processes, one per core, import what a trial needs before there is one.
 
-    num_trials: at once, at most. Empty where not each of them is to get a trial of its own: with GPUs, or fewer trials.
+    The settings are empty unless each of those processes gets a trial of its own: with GPUs, or with fewer trials.
+
+        num_trials  most trials at once, None means no limit
+        cpus, gpus  of a trial, as given
     """
     cores = utils.get_num_cpus()
     some_gpus = accelerators.get_accelerator_manager_for_resource("GPU").get_current_node_num_accelerators()
     if some_gpus or gpus or cpus not in (None, 1) or (num_trials is not None and num_trials < cores):
         return {}
-    # Ray's processes look for it before they know our folder: what they would find must be this one.
+    # Ray's processes import `trainables` before they know our folder, so what they would find must be this one.
     found = PathFinder.find_spec("trainables", sys.path[1:])
     here = Path(search_spaces.__file__).parents[1] / "trainables" / "__init__.py"
     if found is None or found.origin is None or Path(found.origin) != here:

@@ -1,4 +1,4 @@
-"""What trials can be packed into: GPUs, or the memory of machines without them, cut into a few sizes of share."""
+"""Capacity for packed trials: GPUs, or the memory of machines without them, divided into a few sizes of share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from launch.remote.probe import Storage
 from search_spaces.errors import ConfigError
 from trainables.shares import GPU_CONTEXT_MB, TrialShare
 
-MARGIN = 1.1  # over what was measured, or predicted
+MARGIN = 1.1  # safety factor on measured or predicted memory
 MOST_ON_A_GPU = 8
-UNKNOWN_WITHOUT_GPU = 0.5  # of a machine's memory: two that nobody has measured beside each other
+UNKNOWN_WITHOUT_GPU = 0.5  # of a machine's memory: two unmeasured trials fit beside each other
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A GPU or, where there are none, a machine: its memory and the cores that its trials may use."""
+    """A GPU or, without GPUs, a machine: its memory, and the cores that its trials may use."""
 
     memory_mb: float
     cpus: float
@@ -30,9 +30,16 @@ class Unit:
 
 @dataclass(frozen=True)
 class Room:
-    """What trials are packed into. unit_mb: the memory of the smallest unit, of which shares are parts; units: how many
-    of that size there are in all. levels: the shares, the largest first. cpus: of a whole share; cpus_each: of every
-    trial, None for a part of `cpus`. most: trials at once; limit: what the user allows of them, or None.
+    """Capacity that trials are packed into.
+
+    on_gpus    whether the units are GPUs
+    unit_mb    memory of the smallest unit, of which shares are parts
+    units      how many of that size there are in all
+    levels     the shares, largest first
+    cpus       of a whole share
+    cpus_each  of every trial, None for its part of `cpus`
+    most       trials at once
+    limit      the user's limit of trials at once, or None
     """
 
     on_gpus: bool
@@ -47,23 +54,27 @@ class Room:
     def share(self, level: float, measure: bool = False) -> TrialShare:
         cpus = self.cpus_each or self.cpus * level
         cpus = float(int(cpus)) if cpus >= 1 else cpus
-        # As in `share_of_machine`: beside a GPU the cores have nothing else to do.
+        # As in `share_of_machine`: beside a GPU the cores are free for loading.
         workers = min(MAX_LOADERS, max(0, int(cpus) - 1)) if self.on_gpus else 0
         return TrialShare(level, self.unit_mb * level, cpus, level if self.on_gpus else 0.0, workers, measure)
 
     def level_for(self, peak_memory_mb: float) -> float:
-        """The smallest share that holds it with a margin; all of a unit where none does."""
+        """Return the smallest share that holds this memory with a margin, or a whole unit where none does."""
         needed = peak_memory_mb * MARGIN + (GPU_CONTEXT_MB if self.on_gpus else 0.0)
         return min((level for level in self.levels if level * self.unit_mb >= needed), default=1.0)
 
     def worth(self, unit: Unit) -> Worth:
-        """What one more adds. What is left of it beyond whole shares of the smallest size holds nothing."""
+        """Return what one more unit adds. Memory beyond whole shares of the smallest size does not count."""
         at_once = MOST_ON_A_GPU if self.cpus_each is None else int(unit.cpus / self.cpus_each)
         parts = math.floor(unit.memory_mb / self.unit_mb / self.levels[-1] + 1e-9)
         return Worth(at_once, 1.0 if self.on_gpus else parts * self.levels[-1])
 
     def worth_of(self, node: Mapping[str, float], gpu_memory_mb: float | None) -> Worth:
-        """Of a machine's resources, as Ray counts them. gpu_memory_mb: None where it is known to be enough."""
+        """Return what a machine adds to the room.
+
+        node           Ray's resources of it
+        gpu_memory_mb  None where it is known to be enough
+        """
         if not self.on_gpus:
             return self.worth(Unit(node.get("memory", 0.0) / 2**20, node.get("CPU", 0.0)))
         if gpu_memory_mb is not None and node.get("GPU") and gpu_memory_mb < self.unit_mb:
@@ -73,18 +84,18 @@ class Room:
         return sum((self.worth(unit) for unit in _gpus_of(node, self.unit_mb, self.cpus_each)), Worth(0))
 
     def resized(self, total: Worth) -> Room:
-        """For what all machines together add now."""
+        """Return this room for the total capacity of all machines now."""
         most = min(total.trials, int(total.units / self.levels[-1] + 1e-9))
         return replace(self, units=total.units, most=min(most, self.limit or most))
 
     @property
     def unknown(self) -> float:
-        """The share of a trial of which nothing is known."""
+        """The share of a trial about which nothing is known."""
         return 1.0 if self.on_gpus or len(self.levels) == 1 else UNKNOWN_WITHOUT_GPU
 
 
 def room_of(units: Sequence[Unit], on_gpus: bool, cpus_each: float | None, max_concurrent: int | None) -> Room:
-    """units: at least one, each with cores for one trial at least."""
+    """Return the room for units: at least one, each with cores for at least one trial."""
     smallest, cpus = min(unit.memory_mb for unit in units), min(unit.cpus for unit in units)
     at_once = [MOST_ON_A_GPU if cpus_each is None else int(unit.cpus / cpus_each) for unit in units]
     each = min(max(at_once), max_concurrent or max(at_once), *([MOST_ON_A_GPU] if on_gpus else []))
@@ -94,10 +105,12 @@ def room_of(units: Sequence[Unit], on_gpus: bool, cpus_each: float | None, max_c
 
 
 def room_of_cluster(cpus: float | str | None, gpus: float | str | None, max_concurrent: int | None) -> Room:
-    """Of the Ray that this process is connected to. cpus, gpus: `auto`, a number, or None where nothing was said; one
-    of them is `auto`.
+    """Return the room of the Ray that this process is connected to.
 
-    Raises ConfigError where they contradict each other or the machines, or Ray knows of no memory.
+        cpus, gpus      `auto`, a number, or None where nothing was given; one of them is `auto`
+        max_concurrent  the user's limit of trials at once, or None
+
+    Raises ConfigError if they contradict each other or the machines, or if Ray knows of no memory.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     have_gpus = sum(node.get("GPU", 0.0) for node in nodes)
@@ -129,7 +142,7 @@ def _gpu_units(nodes: Sequence[Mapping[str, float]], cpus_each: float | None) ->
 
 
 def _gpus_of(node: Mapping[str, float], memory_mb: float, cpus_each: float | None) -> list[Unit]:
-    """Those of a machine that has cores enough for trials on them."""
+    """Return the GPUs of a machine, if it has enough cores for trials on them."""
     num_gpus, num_cpus = int(node.get("GPU", 0.0)), node.get("CPU", 0.0)
     enough = num_gpus > 0 and num_cpus / num_gpus >= (cpus_each or 0.125)
     return [Unit(memory_mb, num_cpus / num_gpus)] * num_gpus if enough else []
@@ -138,8 +151,10 @@ def _gpus_of(node: Mapping[str, float], memory_mb: float, cpus_each: float | Non
 def plan(
     cpus: float | Literal["auto"] | None, gpus: float | Literal["auto"] | None, max_concurrent: int | None
 ) -> tuple[Share, Room | None]:
-    """What each trial gets of the machine, and what they are packed into where they are. Raises ConfigError where it
-    does not have so much."""
+    """Return the resources of each trial, and the room that trials are packed into or None.
+
+    Raises ConfigError where the machine does not have that much.
+    """
     ready()
     if cpus == "auto" or gpus == "auto":
         room = room_of_cluster(cpus, gpus, max_concurrent)
@@ -149,7 +164,7 @@ def plan(
 
 
 def worth_of(share: Share, room: Room | None, node: Mapping[str, Any], gpu_memory_gb: float | None) -> Worth:
-    """What a machine adds to what `plan` settled. node: of ray.nodes()."""
+    """Return what a node of ray.nodes() adds to the result of `plan`."""
     if room is None:
         return Worth(trials_on(node["Resources"], share.cpus, share.gpus))
     return room.worth_of(node["Resources"], None if gpu_memory_gb is None else gpu_memory_gb * 1e9 / 2**20)

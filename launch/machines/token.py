@@ -1,4 +1,7 @@
-"""Ray's token: the key to running code on its machines. Knows nothing of ray, which reads the environment at import."""
+"""Ray's authentication token, the key to running code on its machines.
+
+This module must not import ray, which reads the environment at import.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,27 @@ VARIABLE = "RAY_AUTH_TOKEN"
 
 
 def use_token() -> None:
-    """Have Ray show the token that there is to whatever cluster is joined.
+    """Have Ray present this machine's token to any cluster that it joins.
 
-    Ray 2.60 turns tokens on for what it starts, and shows none to what it joins unless told so before it is imported.
+    Ray 2.60 uses tokens for what it starts. It presents none to what it joins, unless set to before it is imported.
     """
     if "ray" in sys.modules:
-        return  # too late: it has read the environment, and would now contradict itself
+        return  # too late: Ray has read the environment, and would now contradict itself
     if has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def has_token() -> bool:
-    """Whether there is one here to show."""
+    """Whether this machine has a token."""
     path = token_path()
     return VARIABLE in os.environ or (path is not None and _is_file(path))
 
 
 @contextlib.contextmanager
 def own_token() -> Iterator[None]:
-    """A token of its own for a Ray that nobody else joins, in the environment of its processes: no file is written.
+    """Set a new token for a private Ray, in the environment of its processes. No file is written.
 
-    One that the environment names is kept.
+    A token that the environment names is kept.
     """
     if VARIABLE in os.environ or os.environ.get("RAY_AUTH_MODE") == "disabled":
         yield
@@ -47,12 +50,12 @@ def own_token() -> Iterator[None]:
 
 
 def token_is_on() -> bool:
-    """Whether the Ray that this process is connected to asks for a token (Ray notes it in the environment)."""
+    """Whether the connected Ray asks for a token (Ray notes it in the environment)."""
     return os.environ.get("RAY_AUTH_MODE") == "token"
 
 
 def close_token_file() -> None:
-    """Close a file to others that an older Ray has written readable for all."""
+    """Make a token file private that an older Ray has written readable for all."""
     token = token_path()
     with contextlib.suppress(OSError):  # somebody else's, or a file system that is read-only
         if token is not None and token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
@@ -60,7 +63,7 @@ def close_token_file() -> None:
 
 
 def token_path() -> Path | None:
-    """Where a cluster's token lies on this machine; None for a user without a home."""
+    """Return the path of a cluster's token on this machine, or None for a user without a home."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     if named is not None:
         return Path(named)
@@ -71,7 +74,7 @@ def token_path() -> Path | None:
 
 
 def _is_file(path: Path) -> bool:
-    """A folder that may not be entered holds no token for us."""
+    """Return whether a path is a file, False in a folder that may not be entered."""
     try:
         return path.is_file()
     except OSError:

@@ -12,13 +12,13 @@ from trainables.s3 import is_remote
 
 
 def brought(images: Sequence[str]) -> tuple[list[Path], list[RemoteCopy]]:
-    """The paths of files, folders, patterns and addresses, and what was brought for it. Raises StorageError."""
+    """Return paths for files, folders, patterns and addresses, and the copies made for them. Raises StorageError."""
     copies = {one: bring_images(one) for one in images if is_remote(one)}
     return [copies[one].path if one in copies else Path(one) for one in images], list(copies.values())
 
 
 def by_address(rows: Iterable[dict[str, Any]], copies: Sequence[RemoteCopy]) -> None:
-    """Have rows of predictions name the images that were brought by their addresses."""
+    """Replace the local paths of copied images by their addresses in rows of predictions."""
     for copy in copies:
         for row in rows:
             for key in ("path", "error"):

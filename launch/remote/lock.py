@@ -1,10 +1,12 @@
-"""One driver at a time on a run that is kept on S3: an object that its holder writes anew every few seconds.
+"""Lock of a run on S3, so that one driver at a time works on it: an object that its holder rewrites every few seconds.
 
-It is made and taken over with conditional writes (If-None-Match, If-Match), which Amazon's S3 and MinIO have: of two
-drivers that start together one is refused. A holder that is silent for STALE_S has lost it, by the clock of S3, and one
-whose process has ended on this machine at once. Best effort where a machine stands still for longer than that and then
-goes on: it finds out at its next sign of life, and may send a few seconds of records until then. A server without
-conditional writes refuses a second driver as well, but not one that starts in the same second.
+It is created and taken over with conditional writes (If-None-Match, If-Match), which Amazon's S3 and MinIO have. Of two
+drivers that start together, one is refused. A holder that is silent for STALE_S, by S3's clock, has lost the lock. One
+whose process has ended on this machine has lost it at once.
+
+The lock is best effort if a machine freezes for longer than that and then continues. It notices at its next heartbeat,
+and may send a few seconds of records until then. A server without conditional writes refuses a second driver as well,
+but not one that starts in the same second.
 """
 
 from __future__ import annotations
@@ -30,16 +32,16 @@ STALE_S = 45.0
 
 
 class RemoteLock:
-    """Held from `acquire` until `release`. lost: why it is not held any more."""
+    """A lock that is held from `acquire` until `release`. `lost` says why it is not held any more."""
 
     def __init__(self, run: Remote) -> None:
         self.run, self.owner, self.lost = run, uuid.uuid4().hex, ""
-        self.beaten = 0.0  # time.time(), which goes on while a laptop sleeps
+        self.beaten = 0.0  # the last heartbeat by time.time(), which continues while a laptop sleeps
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
 
     def acquire(self, say: Callable[[str], object]) -> None:
-        """Raises RunError where another process holds it; waits until one that is silent has lost it."""
+        """Take the lock, after a wait if its holder is silent. Raises RunError if another process holds it."""
         began, first = time.monotonic(), ""
         while True:
             held = self.run.read(LOCK_FILE)
@@ -61,7 +63,7 @@ class RemoteLock:
                 return
 
     def refresh(self) -> None:
-        """A sign of life. Raises RunError where somebody else has taken the run over, StorageError without S3."""
+        """Write a heartbeat. Raises RunError if another process has taken the run over, StorageError without S3."""
         held = self.run.read(LOCK_FILE)
         if held is None or _holder(held.content).get("owner") != self.owner:
             self.lost = self.lost or str(self._refused({} if held is None else _holder(held.content)))
@@ -69,7 +71,7 @@ class RemoteLock:
         self._write(replacing=held.etag)
 
     def require(self) -> None:
-        """Before anything is written: raises RunError where the lock is lost, StorageError where that is not known."""
+        """Check the lock before a write. Raises RunError if it is lost, StorageError where that is not known."""
         if self.lost:
             raise RunError(self.lost)
         if time.time() - self.beaten > STALE_S / 2:
@@ -110,7 +112,7 @@ class RemoteLock:
 
 
 def at_work(run: Remote) -> bool:
-    """Whether a process holds the lock of a run. Raises StorageError where S3 does not say."""
+    """Return whether a process holds the lock of a run. Raises StorageError if S3 does not answer."""
     held = run.read(LOCK_FILE)
     return held is not None and held.age_s <= STALE_S and not _has_ended(_holder(held.content))
 
@@ -124,7 +126,7 @@ def _holder(content: bytes) -> dict[str, Any]:
 
 
 def _has_ended(holder: dict[str, Any]) -> bool:
-    """Whether it was a process of this very machine, and is no more."""
+    """Return whether the holder was a process of this machine that has ended."""
     if holder.get("machine") != _machine() or not isinstance(holder.get("pid"), int):
         return False
     try:
@@ -137,7 +139,7 @@ def _has_ended(holder: dict[str, Any]) -> bool:
 
 
 def _machine() -> str:
-    """This boot of this machine, as seen from this container: where a process has its number."""
+    """Return an id of this boot of this machine, as seen from this container: process ids are unique within it."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())

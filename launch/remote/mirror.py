@@ -1,11 +1,11 @@
-"""A run that is kept on S3: the driver works in a folder of this machine as always, and what must survive is sent.
+"""Mirror of a run on S3: the driver works in a local folder as always, and what must survive is sent.
 
     search.json  trials.jsonl  epochs.jsonl  best.yaml  study.journal   sent by a thread here, when they have changed
     checkpoints/TRIAL/  predictions/TRIAL/                               sent by the trials (`trial_mirror.py`)
 
-A driver that is killed loses what it recorded in the last few seconds. Whoever goes on gets the epochs of them back
-from the trials themselves. epochs.jsonl is read after trials.jsonl and sent before it: no trial has ended in the one
-whose epochs are not in the other.
+A killed driver loses the records of its last few seconds. The next driver recovers the epochs among them from the
+trials themselves. epochs.jsonl is read after trials.jsonl and sent before it. So no trial has ended in trials.jsonl
+whose epochs are missing in epochs.jsonl.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ ROOMS = ("checkpoints/", "predictions/")
 NEEDED_TO_GO_ON = ("last.pt", PROCESS_FILE, ROWS_FILE)
 
 SEND_EVERY_S = 3.0
-LONGEST_SHARE = 0.2  # of the time is spent on sending: a large file is sent less often
+LONGEST_SHARE = 0.2  # of the time may be spent on sending: large files are sent less often
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """Ids of the trials that keep their weights, of those that may go on, and of all."""
+    """Ids of the trials that keep their weights, of those that may continue, and of all."""
 
     best: frozenset[str]
     unfinished: frozenset[str]
@@ -52,13 +52,18 @@ class _Kept:
 
 
 class Mirror:
-    """run: on S3. folder: the working copy here. The lock is the caller's, and held."""
+    """Mirror of one run. The caller holds the lock.
+
+    run     on S3
+    folder  the working copy here
+    lock    of the run
+    """
 
     def __init__(self, run: Remote, folder: Path, lock: RemoteLock) -> None:
         self.run, self.folder, self.lock = run, folder, lock
         self.sent: dict[str, tuple[int, int]] = {}
         self.kept: _Kept | None = None
-        self.swept: _Kept | None = None  # which of them was carried out
+        self.swept: _Kept | None = None  # the last one that was carried out
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._send_when_changed, name="run-mirror", daemon=True)
 
@@ -67,12 +72,12 @@ class Mirror:
         return self.run.uri
 
     def check(self) -> None:
-        """Raises RunError where another process has taken the run over: nothing may be recorded any more."""
+        """Raise RunError if another process has taken the run over: nothing may be recorded any more."""
         if self.lock.lost:
             raise RunError(self.lock.lost)
 
     def fetch(self) -> None:
-        """The records, with what killed processes left undone put right. Raises RunError where there is no such run."""
+        """Fetch the records, and repair what killed processes left undone. Raises RunError if there is no such run."""
         records = read_records(self.run)
         if not self._is_ahead(records):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,21 +87,21 @@ class Mirror:
                 (self.folder / name).write_bytes(records[name])
         write_whole(self.folder / "search.json", lambda path: path.write_bytes(records["search.json"]))
         known = frozenset(read_trials(self.folder))
-        # Of a trial whose proposal was not sent: another one will have its number.
+        # Delete the files of trials whose proposals were not sent: other trials will get their numbers.
         self._sweep(lambda trial_id, name: trial_id in known)
         self._repair_epochs()
 
     def keep_only(self, best: Iterable[str], unfinished: Iterable[str], known: Iterable[str]) -> None:
-        """As of `Records`; carried out after the records that say so were sent."""
+        """Do what `Records` does; carried out after the records that say so were sent."""
         self.kept = _Kept(frozenset(best), frozenset(unfinished), frozenset(known))
 
     def bring(self, name: str) -> None:
-        """A file of a trial into the working copy, if there is one and S3 answers."""
+        """Fetch a trial's file into the working copy, if it exists and S3 answers."""
         with suppress(StorageError):
             self.run.download(name, self.folder)
 
     def copy_state(self, donor: str, heir: str) -> int | None:
-        """As of `Records`; None also where S3 does not answer."""
+        """Do what `Records` does, but return None also where S3 does not answer."""
         name = "checkpoints/{}/last.pt"
         here = self.folder / name.format(heir)
         try:
@@ -112,19 +117,19 @@ class Mirror:
             here.unlink(missing_ok=True)
 
     def drop_state(self, trial_id: str) -> None:
-        """As of `Records`."""
+        """Do what `Records` does."""
         self.run.delete([f"checkpoints/{trial_id}/last.pt"])
 
     def start(self) -> None:
         self.thread.start()
 
     def close(self) -> None:
-        """Send the rest. Raises StorageError or RunError where that is not possible; the working copy has it all."""
+        """Send the rest. Raises StorageError or RunError if that fails: the working copy then has all of it."""
         self.ended.set()
         self.thread.join()
-        self.swept = None  # a process that was given up may have sent something since
+        self.swept = None  # an abandoned process may have sent something since
         self._send()
-        with suppress(StorageError):  # not every server knows of them
+        with suppress(StorageError):  # not every server supports it
             self.run.forget_unfinished()
 
     def _send_when_changed(self) -> None:
@@ -138,7 +143,7 @@ class Mirror:
                 if not silent:
                     _log.warning("%s; the search goes on, and sends its records when it can", error)
                 silent = True
-            except RunError:  # taken over by another process, which `check` tells the search
+            except RunError:  # taken over by another process, which `check` reports to the search
                 return
             took_s = time.monotonic() - began
 
@@ -163,13 +168,16 @@ class Mirror:
             self.swept = kept
 
     def _sweep(self, belongs: Callable[[str, str], bool]) -> None:
-        """Delete the files of trials, by id and file name, that do not belong."""
+        """Delete the files of trials for which `belongs(trial id, file name)` is false."""
         for room in ROOMS:
             names = [name for name in self.run.listing(room) if name.count("/") == 2]
             self.run.delete(name for name in names if not belongs(*name.split("/")[1:]))
 
     def _is_ahead(self, records: dict[str, bytes]) -> bool:
-        """Whether the working copy is this run's, and has all that S3 has: its driver was killed on this machine."""
+        """Return whether the working copy is this run's and has all that S3 has.
+
+        That is so after its driver was killed on this machine.
+        """
         with suppress(OSError, RunError, ValueError, AttributeError):
             mine, theirs = read_search(self.folder), parse_json(records["search.json"].decode())
             if mine.get("started") != theirs.get("started"):
@@ -179,7 +187,7 @@ class Mirror:
         return False
 
     def _repair_epochs(self) -> None:
-        """Leave out epochs of trials that nobody knows, and add those that only the trials themselves have told."""
+        """Drop epochs of unknown trials, and add those that only the trials themselves have sent."""
         trials = read_trials(self.folder)
         path = self.folder / "epochs.jsonl"
         rows = [row for row in read_lines(path) if row["trial_id"] in trials]
@@ -193,12 +201,12 @@ class Mirror:
 
 
 def _belongs(kept: _Kept, trial_id: str, name: str) -> bool:
-    if trial_id in kept.unfinished or trial_id not in kept.known:  # a copy may lie there before its trial is proposed
+    if trial_id in kept.unfinished or trial_id not in kept.known:  # a copy may exist before its trial is proposed
         return True
     return trial_id in kept.best and name not in NEEDED_TO_GO_ON
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:
-    """Those of a trial's own file; a damaged one is none."""
+    """Return the rows of a trial's own file, without damaged ones."""
     rows = (json_or_error(line) for line in content.splitlines())
     return [row for row in rows if not isinstance(row, ValueError) and epoch_problem(row) is None]

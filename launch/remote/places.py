@@ -1,4 +1,4 @@
-"""Where a run is: a folder, or a folder on S3 with a working copy in the cache folder of this machine.
+"""Location of a run: a folder, or a folder on S3 with a working copy in this machine's cache folder.
 
 CACHE/runs/<address>/NAME/    the working copy: the records, and below scratch/ what a trial here is writing
 """
@@ -18,14 +18,18 @@ from trainables.s3_client import endpoint
 
 @dataclass(frozen=True)
 class Place:
-    """folder: where the driver works. remote: what is kept on S3; None where the folder itself is the run."""
+    """Location of a run.
+
+    folder  where the driver works
+    remote  the run on S3, None where the folder itself is the run
+    """
 
     folder: Path
     remote: Remote | None = None
 
 
 def place_of(run: str, cache_dir: Path | None) -> Place:
-    """The place of a run that is named by its folder or its address. Raises StorageError where it is none."""
+    """Return the location of a run, given by its folder or address. Raises StorageError for an address that is none."""
     if not is_remote(run):
         return Place(Path(run))
     remote = parse_remote(run)
@@ -42,27 +46,27 @@ def new_place(runs_dir: str, name: str, cache_dir: Path | None) -> Place:
 
 
 def local_run(run: str) -> Path:
-    """The folder of a run that is to be worked with, not only looked at. Raises RunError for one on S3."""
+    """Return the folder of a run that a command works with, not only reads. Raises RunError for one on S3."""
     if is_remote(run):
         raise RunError(f"{run}: is on S3, and this works in a folder. Bring it home first: `visionsweep fetch {run}`.")
     return Path(run)
 
 
 def require_run(run: str) -> None:
-    """Raises RunError or StorageError where there is no such run."""
+    """Raise RunError or StorageError if there is no such run."""
     place = place_of(run, None)
     if place.remote is None:
         read_search(place.folder)
         return
     remote = place.remote.hurried()
-    names = remote.parent.folders()  # also says that there is no such bucket, where `exists` finds nothing
+    names = remote.parent.folders()  # raises for a missing bucket, where `exists` finds nothing
     if not remote.exists("search.json"):
         hint = did_you_mean(remote.name, names) if names else "`visionsweep run --runs-dir` makes one."
         raise RunError(f"{remote}: is not a run (it has no search.json). {hint}")
 
 
 def home(cache_dir: Path | None) -> Path:
-    """Where runs that are on S3 are worked with, and looked at."""
+    """Return the folder for working copies and views of runs on S3."""
     from trainables.data.cache import default_cache_dir  # and with it OpenCV, for which a local run need not wait
 
     return (cache_dir or default_cache_dir()).expanduser().absolute() / "runs"

@@ -1,4 +1,4 @@
-"""Whether a machine of a cluster can do what data and runs on S3 ask of it. Runs there, in a task of Ray."""
+"""Probe of a machine, run there in a Ray task: whether it can do what data and runs on S3 need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from trainables.s3 import Remote, parse_remote
 
 @dataclass(frozen=True)
 class Storage:
-    """read, write: addresses of folders on S3. folders: of each machine's own, where what is on S3 is worked with."""
+    """What a run needs of S3.
+
+    read, write  addresses of folders on S3
+    folders      folders of each machine, where data and runs on S3 have their copies
+    """
 
     read: Sequence[str] = ()
     write: Sequence[str] = ()
@@ -31,7 +35,7 @@ def storage_of(dataset: Dataset, place: Place) -> Storage:
 
 
 def problems(storage: Storage) -> tuple[str, ...]:
-    """What this machine cannot do of it, in sentences."""
+    """Return what this machine cannot do, in sentences."""
     found = []
     asked = [(uri, list_in) for uri in storage.read] + [(uri, probe_writing) for uri in storage.write]
     for uri, look in asked:
@@ -48,12 +52,12 @@ def problems(storage: Storage) -> tuple[str, ...]:
 
 
 def list_in(folder: Remote) -> None:
-    """Raises StorageError where this machine cannot look into a folder on S3."""
+    """Raise StorageError if this machine cannot list a folder on S3."""
     folder.folders()
 
 
 def probe_writing(folder: Remote) -> None:
-    """Raises StorageError where this machine cannot write to a folder on S3, read it, and delete."""
+    """Raise StorageError if this machine cannot write, read and delete in a folder on S3."""
     probe = f".visionsweep-probe-{uuid.uuid4().hex}"
     folder.write(probe, b"visionsweep")
     folder.read(probe)

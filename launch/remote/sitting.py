@@ -1,4 +1,4 @@
-"""A search's time at a run that is on S3: checked before, locked and mirrored while it lasts."""
+"""A session of work on a run that is kept on S3: checked before it, locked and mirrored while it lasts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search_spaces.errors import StorageError
 
 
 def check_new(place: Place) -> None:
-    """Raises RunError or StorageError where there is such a run already, or one cannot be written there."""
+    """Raise RunError or StorageError if there is such a run already, or none can be written there."""
     if place.remote is None:
         check_runs_dir(place.folder)
         return
@@ -30,10 +30,13 @@ def check_new(place: Place) -> None:
 
 @contextmanager
 def mirrored(place: Place, say: Callable[[str], object], *, new: bool = False) -> Iterator[Mirror | None]:
-    """While the body works in the folder, S3 is kept up to date, and no other process works on the run; None for a
-    folder that is the run itself. new: there must be none; else its records are brought.
+    """Lock the run, and mirror the folder to S3 while the body works in it.
 
-    Raises RunError where another process works on it, or where it exists or is missing; StorageError.
+        place  of the run; for a folder that is the run itself the mirror is None
+        say    prints a sentence to the user
+        new    the run must not exist; otherwise its records are fetched
+
+    Raises RunError if another process works on the run, or if it exists or is missing. Raises StorageError.
     """
     if place.remote is None:
         yield None
@@ -46,8 +49,8 @@ def mirrored(place: Place, say: Callable[[str], object], *, new: bool = False) -
             raise exists_already(place.remote)
         if (place.folder / "trials.jsonl").exists():
             with held(place.folder):
-                pass  # no process here works on it
-        if new and place.folder.exists():  # of a run that is no longer on S3
+                pass  # raises if a process here works on it
+        if new and place.folder.exists():  # a working copy of a run that is no longer on S3
             shutil.rmtree(place.folder)
         if not new:
             mirror.fetch()

@@ -1,4 +1,4 @@
-"""Runs to look at, wherever they are."""
+"""Read-only access to runs, in a folder or on S3."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from trainables.s3 import Remote
 
 @contextmanager
 def run_at(run: str, *, weights_of: str | None = "") -> Iterator[Run]:
-    """A run to look at; from S3 its records are fetched, and with them the weights and predictions of one trial:
-    weights_of its id, None for the best one, '' for none.
+    """Open a run to look at. From S3 its records are fetched, and the weights and predictions of one trial.
 
-    Raises RunError or StorageError where that cannot be.
+    `weights_of` is that trial's id, None means the best one, '' means none. Raises RunError or StorageError where that
+    fails.
     """
     place = place_of(run, None)
     if place.remote is None:
@@ -50,15 +50,15 @@ def run_at(run: str, *, weights_of: str | None = "") -> Iterator[Run]:
 
 @contextmanager
 def records_at(run: str) -> Iterator[tuple[Path, bool]]:
-    """A folder with the records of a run, wherever that is, and whether a process works on it.
+    """Open the records of a run: yield a folder with them, and whether a process works on the run.
 
-    Raises RunError or StorageError where there is none.
+    Raises RunError or StorageError if there is no such run.
     """
     place = place_of(run, None)
     if place.remote is None:
         yield place.folder, in_use(place.folder)
         return
-    works = at_work(place.remote)  # asked first: what it sends meanwhile is then in the records
+    works = at_work(place.remote)  # asked first, so that what it sends meanwhile is in the records
     with tempfile.TemporaryDirectory(prefix="visionsweep-view-") as scratch:
         for name, content in read_records(place.remote).items():
             Path(scratch, name).write_bytes(content)
@@ -66,7 +66,7 @@ def records_at(run: str) -> Iterator[tuple[Path, bool]]:
 
 
 def bring_run(run: Remote, folder: Path) -> None:
-    """All files of a run into a new folder. Raises RunError or StorageError."""
+    """Download all files of a run into a new folder. Raises RunError or StorageError."""
     require_run(run.uri)
     for name in run.listing():
         if name != LOCK_FILE:
@@ -85,9 +85,10 @@ def _bring_weights(run: Remote, folder: Path, trial_id: str) -> None:
 
 
 def read_records(run: Remote) -> dict[str, bytes]:
-    """search.json, trials.jsonl, epochs.jsonl, in this order: no trial has ended whose epochs are not there yet.
+    """Return search.json, trials.jsonl and epochs.jsonl of a run.
 
-    Raises RunError where there is no such run.
+    They are read in this order, so that each trial that has ended has its epochs too. Raises RunError if there is no
+    such run.
     """
     found = {name: run.read(name) for name in ("search.json", "trials.jsonl", "epochs.jsonl")}
     if found["search.json"] is None:
