@@ -1,4 +1,4 @@
-"""What was learned, from the files of a run directory.
+"""Results of a search, read from the files of a run directory.
 
 from analysis import load_run
 

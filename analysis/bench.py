@@ -1,4 +1,4 @@
-"""Where the models of a run are compared, alone and together: what chooses among them, and the images that judge."""
+"""Comparison of a run's models, alone and together, on images that choose and images that judge."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from analysis.soup import Soup
 from trainables.data.loader import TrialData
 from trainables.members import Members, greedy
 
-SIZE = 10  # members of an ensemble, one that is taken twice counted twice
-PATIENCE = 2  # the second of a vote of three changes nothing, and the third does
-# Of the loss, taken off the metric where few images choose. By these many models have the same metric, or one image's
-# more or less: the one with the lower loss is better on new images (see docs/choosing.md).
+SIZE = 10  # members of an ensemble; one that is taken twice counts twice
+PATIENCE = 2  # steps without gain: in a vote of three, the second member changes nothing but the third may
+# Share of the loss that is subtracted from the metric where few images choose. On few images many models have nearly
+# the same metric. Of those, the one with the lower loss is better on new images (see docs/choosing.md).
 LOSS_SHARE = 0.3
 
 
@@ -27,10 +27,15 @@ LOSS_SHARE = 0.3
 class Bench:
     """Where candidates are judged.
 
-    members     the `kept` models' predictions of the images that choose
-    together    these as an ensemble combines them; shown: likewise of the validation images
+    data        the run's own
+    by          the metric
+    kept        the models
+    members     their predictions of the images that choose
+    together    the same as an ensemble combines them
+    shown       likewise for the validation images
     pairs       halves of the images that choose
-    num_images  how many those are, where they are not the validation images alone
+    num_images  number of images that choose, None where the validation images alone do
+    ask         raises OutOfTime to stop
     """
 
     data: TrialData
@@ -44,19 +49,19 @@ class Bench:
     ask: Callable[[], None]
 
     def alone(self) -> Kept:
-        """The best model, of those that compete where there are any."""
+        """Return the best single model, among those that compete if there are any."""
         competing, trial_ids = self._competing(), [one.trial_id for one in self.kept]
-        # Of a trial its best epoch, which an export takes.
+        # Only the best epoch of each trial, which an export takes.
         return self.kept[
             self._best_of(self.members, [one for one in competing if trial_ids.index(trial_ids[one]) == one])
         ]
 
     def standing(self) -> list[Kept]:
-        """The models that are best alone or together."""
+        """Return the models that are best alone or together."""
         return [self.kept[one] for one in {*self._greedy(self.members), self._best_of(self.members, self._competing())}]
 
     def ensemble(self) -> dict[str, Any] | None:
-        """The greedy choice of all images, as judged by halves of them; None where it is one model."""
+        """Return the greedy choice on all images, judged by halves of them, or None where it is a single model."""
         chosen = self._greedy(self.together)
         if len(set(chosen)) == 1:
             return None
@@ -66,7 +71,7 @@ class Bench:
         return {**told, "latency_ms": _sum(each), "held_out": held_out}
 
     def soup(self, soups: Sequence[Soup]) -> tuple[dict[str, Any], Soup] | None:
-        """The best of the soups, judged likewise; of equal ones that with more in it."""
+        """Return the best soup, judged likewise, or None. Of equal soups the one with more members is taken."""
         if not soups:
             return None
         tasted = [replace(one.members[0], predictions=one.judged.predictions) for one in soups]
@@ -90,7 +95,12 @@ class Bench:
     def _held_out(
         self, singles: Members, candidates: Members, choose: Callable[[Members], list[int]]
     ) -> dict[str, Any] | None:
-        """The gain of what `choose` makes of candidates on half of the images over the best of the singles there."""
+        """Return the held-out gain of a choice over the best single model.
+
+        singles     the models alone
+        candidates  what `choose` chooses from
+        choose      returns its choice, given the predictions of half of the images
+        """
         there = range(len(singles))
         competing = [number for number in self._competing() if number in there] or there
 
@@ -111,7 +121,7 @@ class Bench:
         return greedy(members, self._value, self.by.name, SIZE, PATIENCE)
 
     def _best_of(self, members: Members, among: Sequence[int]) -> int:
-        """The first of the best."""
+        """Return the first of the best models."""
         return max(among, key=lambda one: self._value(members.metrics(members.contribution(one), [one], self.by.name)))
 
     def _value(self, metrics: dict[str, float]) -> float:
@@ -121,7 +131,7 @@ class Bench:
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float]:
-    """By their names without `val/`, as members call them."""
+    """Return metrics by their names without `val/`, as members call them."""
     return {name.removeprefix("val/"): value for name, value in metrics.items()}
 
 

@@ -1,4 +1,4 @@
-"""What the kept predictions of a trial say: confusions, per-class scores, and where it was most wrong."""
+"""Kept predictions of a trial: confusions, per-class scores, and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ from search_spaces.names import CLASS_IOU
 from trainables.files import read_npz
 from trainables.safe_path import trial_folder
 
-THRESHOLD = 0.5  # of a configuration that names none
+THRESHOLD = 0.5  # for a configuration that has none
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The validation images as the best kept epoch of a trial sees them.
+    """The predictions of a trial's best kept epoch for the validation images.
 
-    names: N files. probabilities (N, C), of binary both classes'. truth (N, C) bool: which classes an image has.
-    decided (N, C) bool: which the trial says it has.
+    trial, epoch   whose predictions they are
+    classes        C names
+    names          N files
+    probabilities  (N, C), for binary tasks of both classes
+    truth          (N, C) bool, the classes of each image
+    decided        (N, C) bool, the classes that the trial predicts
     """
 
     trial: Trial
@@ -39,7 +43,7 @@ class Judged:
 
 
 def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any]]]:
-    """(epoch, arrays) of the trial's best epoch whose predictions are there. Raises RunError where none is."""
+    """Return (epoch, arrays) of the trial's best epoch with kept predictions. Raises RunError if there is none."""
     values = trial.values(run.metric)
     sign = 1 if run.mode == "max" else -1
     for epoch in sorted(values, key=lambda epoch: (-sign * values[epoch], epoch)):
@@ -54,8 +58,15 @@ def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any
 
 
 def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judged:
-    """Of a classifier. targets: of the validation images, as search.json has them under `val_targets`; where it has
-    none (runs of before 0.5), they have to be handed in. Raises RunError where predictions or targets are missing."""
+    """Return a classifier's predictions beside the truth.
+
+        run      the run
+        trial    one of its trials
+        targets  of the validation images as search.json has them under `val_targets`; None takes those,
+                 which runs of before 0.5 do not have
+
+    Raises RunError if predictions or targets are missing.
+    """
     epoch, arrays = kept_predictions(run, trial)
     data = run.search.get("data", {})
     targets = data.get("val_targets") if targets is None else targets
@@ -93,14 +104,14 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
 
 
 def confusion(one: Judged) -> NDArray[np.int64]:
-    """(C, C) counts, rows truth and columns prediction; of a task with one class per image."""
+    """Return counts (C, C), rows truth and columns prediction, for a task with one class per image."""
     matrix = np.zeros((len(one.classes), len(one.classes)), np.int64)
     np.add.at(matrix, (one.truth.argmax(axis=1), one.decided.argmax(axis=1)), 1)
     return matrix
 
 
 def class_scores(one: Judged) -> pd.DataFrame:
-    """A row per class: class, precision, recall, f1, num_images that have it. None where nothing defines a value."""
+    """Return a row for each class: class, precision, recall, f1, num_images. Undefined values are None."""
     hits = (one.truth & one.decided).sum(axis=0)
     said, have = one.decided.sum(axis=0), one.truth.sum(axis=0)
     rows = [
@@ -117,7 +128,7 @@ def class_scores(one: Judged) -> pd.DataFrame:
 
 
 def class_iou(run: Run, trial: Trial) -> pd.DataFrame:
-    """class and iou at the trial's best epoch, the best first: of segmentation, from the metrics alone."""
+    """Return class and iou at a segmentation trial's best epoch, the best first, from the metrics alone."""
     best = trial.best(run.metric, run.mode)
     metrics: dict[str, float] = next((row["metrics"] for row in trial.epochs if best and row["epoch"] == best[1]), {})
     found = [(name.removeprefix(CLASS_IOU), value) for name, value in metrics.items() if name.startswith(CLASS_IOU)]
@@ -127,7 +138,14 @@ def class_iou(run: Run, trial: Trial) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One image: where it stands among the validation images, what it shows, and what the trial said, in words."""
+    """One image with a wrong prediction.
+
+    position  among the validation images
+    name      its file
+    truth     its classes in words
+    said      the prediction in words
+    loss      see `most_wrong`
+    """
 
     position: int
     name: str
@@ -137,8 +155,10 @@ class Mistake:
 
 
 def most_wrong(one: Judged, count: int = 24) -> list[Mistake]:
-    """The images that the trial is wrong about, those first by whose labels it is most surprised: the cross-entropy
-    of the truth, per class where an image can have several."""
+    """Return the wrongly predicted images with the largest losses.
+
+    The loss is the cross-entropy of the truth, summed over the classes where an image can have several.
+    """
     tiny = 1e-12
     if one.truth.sum(axis=1).tolist() == [1] * len(one.names) and one.decided.sum(axis=1).max(initial=0) <= 1:
         losses = -np.log(np.maximum(one.probabilities[one.truth], tiny))

@@ -1,9 +1,9 @@
-"""How sure a score is: 95% intervals over the images of a split.
+"""Uncertainty of a score: 95% intervals over the images of a split.
 
-The images are drawn again with replacement (Efron 1979), a thousand times, and every metric is computed anew: its
-interval reaches from the 2.5th to the 97.5th percentile. What is drawn is how often each image counts, so that a metric
-of all replicates is a few products of matrices; `trainables.tasks.score` and `pixel_scores.scores_of` say what the
-metrics are.
+The images are resampled with replacement (Efron 1979) a thousand times, and every metric is computed each time. Its
+interval reaches from the 2.5th to the 97.5th percentile. A replicate is stored as how often each image counts, so a
+metric of all replicates takes a few matrix products. The metrics are those of `trainables.tasks.score` and
+`pixel_scores.scores_of`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ BY_COUNTS = ("precision", "recall", "f1")
 
 @dataclass(frozen=True)
 class Intervals:
-    """metrics: by name without `val/`. classes: by class, then by metric. What no replicate defines is left out."""
+    """Intervals of metrics. What no replicate defines is left out.
+
+    metrics  by name without `val/`
+    classes  by class, then by metric
+    """
 
     metrics: dict[str, Interval]
     classes: dict[str, dict[str, Interval]]
 
 
 def wilson(share: float, count: int, z: float = 1.959964) -> Interval:
-    """95% interval of a share of `count` images (Wilson 1927), for where only these two are known."""
+    """Return the 95% interval of a share of `count` images (Wilson 1927), where only these two are known."""
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     return max(0.0, middle - reach), min(1.0, middle + reach)
@@ -47,7 +51,7 @@ def wilson(share: float, count: int, z: float = 1.959964) -> Interval:
 def label_intervals(
     task: str, logits: Tensor, targets: Tensor, classes: Sequence[str], threshold: float, seed: int = 0
 ) -> Intervals:
-    """Of classifications: logits and targets (N, K) float, as `score` takes them."""
+    """Return the intervals of a classifier. logits, targets: (N, K) float, as in `score`."""
     drawn = [label_scores(task, logits, targets, threshold, counts) for counts in _drawn(len(logits), REPLICATES, seed)]
     metrics = {name: _interval(np.concatenate([part[0][name] for part in drawn])) for name in drawn[0][0]}
     per_class = {name: np.concatenate([part[1][name] for part in drawn]) for name in drawn[0][1]}  # (R, C)
@@ -63,14 +67,16 @@ def label_intervals(
 def label_scores(
     task: str, logits: Tensor, targets: Tensor, threshold: float, counts: Array
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Metrics (R,), and those of each class (R, C), of R replicates.
+    """Return metrics (R,) and metrics of each class (R, C), for R replicates.
 
-    counts (R, N): how often each image counts. With ones it is what `score` gives.
+    `counts` (R, N) is how often each image counts. With ones, the result is that of `score`.
     """
+    # Counts of true and false decisions in each replicate are matrix products.
     truth, decided, ranked = _as_columns(task, logits, targets, threshold)
     hits, wrong, missed = truth * decided, (1 - truth) * decided, truth * (1 - decided)  # each (N, C)
     tp, fp, fn = (counts @ part for part in (hits, wrong, missed))  # each (R, C)
     per_class = _from_counts(tp, fp, fn)
+    # Metrics of decisions, averaged as each task defines them.
     total = counts.sum(axis=1)
     metrics: dict[str, Array] = {"loss": counts @ _losses(task, logits, targets) / total}
     micro = _from_counts(tp.sum(axis=1), fp.sum(axis=1), fn.sum(axis=1))
@@ -93,6 +99,7 @@ def label_scores(
     if task != "binary":
         metrics |= {f"{name}_micro": values for name, values in micro.items()}
         metrics |= {f"{name}_macro": values for name, values in macro.items()}
+    # Metrics of the ranking: the mean over the classes where they are defined.
     positive = slice(1, 2) if task == "binary" else slice(None)
     curves = [_ranking(scores, of, counts) for scores, of in zip(ranked.T[positive], truth.T[positive], strict=True)]
     for place, name in enumerate(("map", "auroc")):
@@ -106,7 +113,12 @@ def label_scores(
 
 
 def mask_intervals(confusions: npt.NDArray[np.int64], classes: Sequence[str], seed: int = 0) -> Intervals:
-    """Of segmentations: confusions (N, C, C), the pixels of each image, rows truth and columns prediction."""
+    """Return the intervals of a segmenter.
+
+    confusions  (N, C, C) pixels of each image, rows truth and columns prediction
+    classes     C names
+    seed        of the resampling
+    """
     flat = confusions.reshape(len(confusions), -1).astype(np.float64)
     found: dict[str, list[float]] = {}
     for counts in _drawn(len(flat), REPLICATES, seed):
@@ -123,14 +135,14 @@ def mask_intervals(confusions: npt.NDArray[np.int64], classes: Sequence[str], se
 def confusion_of(
     truth: npt.NDArray[np.uint8], decided: npt.NDArray[np.uint8], num_classes: int
 ) -> npt.NDArray[np.int64]:
-    """(C, C) pixels of one image's masks (H, W) each; void pixels of the truth do not count."""
+    """Return the confusion (C, C) of one image's masks (H, W). Void pixels of the truth do not count."""
     judged = truth < num_classes
     pairs = truth[judged].astype(np.int64) * num_classes + decided[judged]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def estimates(values: Mapping[str, float], intervals: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
-    """By metric: value and, where they are known, low and high."""
+    """Return value and, where known, low and high of each metric."""
     return {
         name: {
             "value": value,
@@ -141,7 +153,7 @@ def estimates(values: Mapping[str, float], intervals: Mapping[str, Interval]) ->
 
 
 def _drawn(num_images: int, replicates: int, seed: int) -> Iterator[Array]:
-    """(R, N) counts in parts: how often each image was drawn."""
+    """Yield counts (R, N) in parts: how often each image was drawn."""
     generator = np.random.default_rng(seed)
     step = max(1, MOST_DRAWN // num_images)
     for start in range(0, replicates, step):
@@ -150,7 +162,7 @@ def _drawn(num_images: int, replicates: int, seed: int) -> Iterator[Array]:
 
 
 def _as_columns(task: str, logits: Tensor, targets: Tensor, threshold: float) -> tuple[Array, Array, Array]:
-    """truth and decision (N, C) of 0 and 1, and the scores that classes are ranked by; binary has both its classes."""
+    """Return truth and decision (N, C) of 0 and 1, and the scores that rank images. Binary tasks get both classes."""
     if task == "multiclass":
         decided = F.one_hot(logits.argmax(dim=1), logits.shape[1])
     else:
@@ -163,19 +175,19 @@ def _as_columns(task: str, logits: Tensor, targets: Tensor, threshold: float) ->
 
 
 def _losses(task: str, logits: Tensor, targets: Tensor) -> Array:
-    """(N,) the plain loss of each image."""
+    """Return the plain loss (N,) of each image."""
     plain = LABEL_TASKS[task].plain_loss
     return np.array([float(plain(logits[i : i + 1], targets[i : i + 1])) for i in range(len(logits))])
 
 
 def _from_counts(tp: Array, fp: Array, fn: Array, undefined: float = 0.0) -> dict[str, Array]:
-    """Precision, recall and F1; `undefined` is what 0/0 counts as, the zero_division of scikit-learn."""
+    """Return precision, recall and F1. `undefined` stands for 0/0, like scikit-learn's zero_division."""
     over = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
     return {name: np.where(whole > 0, part / np.maximum(whole, 1), undefined) for name, (part, whole) in over.items()}
 
 
 def _ranking(scores: Array, truth: Array, counts: Array) -> tuple[Array, Array]:
-    """Average precision and area under the ROC curve (R,) of one class; nan where all or none are positive."""
+    """Return average precision and area under the ROC curve (R,) of one class, NaN where all or none are positive."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # equal scores are passed at once
     positives = np.cumsum(counts[:, order] * truth[order], axis=1)[:, ends]  # (R, T) found above each threshold

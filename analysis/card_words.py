@@ -1,4 +1,4 @@
-"""A configuration in words, and how to run a graph in code, for the model card."""
+"""A configuration in words, and code that runs a graph, for the model card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analysis.resizing import BOUND, Elsewhere, in_code, without_opencv
 
 
 def configuration(config: Mapping[str, Any]) -> Iterator[str]:
-    """A line per part, from the values of a configuration."""
+    """Yield one line for each part of a configuration's values."""
     yield _model(config["model"])
     yield f"images: {_size(config)}"
     optimizer, schedule, loss = config["optimizer"], config["schedule"], config["loss"]
@@ -31,8 +31,13 @@ def configuration(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def own_code(resize: Mapping[str, int], task: str, elsewhere: Elsewhere | None, checked_on: str) -> Iterator[str]:
-    """From a photo to probabilities with model.onnx, with OpenCV and without. resize: as `preprocessing` has it;
-    elsewhere: None where it was not measured."""
+    """Yield code from a photo to probabilities with model.onnx, with OpenCV and without.
+
+    resize      as in `preprocessing`
+    task        of the model
+    elsewhere   how predictions differ without OpenCV, None where it was not measured
+    checked_on  the kind of images it was measured on
+    """
     yield "    import cv2, numpy as np, onnxruntime"
     yield "    from PIL import Image, ImageOps"
     yield from (f"    {line}" for line in in_code(resize))
@@ -88,7 +93,7 @@ def _step(part: Mapping[str, Any]) -> str:
 
 
 def _values(part: Mapping[str, Any]) -> str:
-    """What says something: not the defaults that turn a thing off."""
+    """Return the values that matter, without defaults that turn a thing off."""
     shown = {name: value for name, value in part.items() if value not in (None, "none", 0, False, [], ())}
     unsaid = {"name", "reduction", *(() if part.get("boundaries") else ("fractions",))}
     return ", ".join(
@@ -101,6 +106,6 @@ def _number(value: Any) -> str:
 
 
 def as_code(name: str) -> str:
-    """A class's name as it is, whatever Markdown would make of it."""
+    """Return a class's name as Markdown code, whatever characters it has."""
     plain = json.dumps(name, ensure_ascii=False)[1:-1].encode("utf-8", "replace").decode()
     return f"`{plain.replace('`', chr(39)).replace('|', '/')}`"

@@ -1,4 +1,4 @@
-"""One choice against the others: optimizers, schedules, backbones, augmentations on and off."""
+"""Comparison of the values of one choice: optimizers, schedules, backbones, augmentations on and off."""
 
 from __future__ import annotations
 
@@ -25,24 +25,26 @@ COLUMNS = [
 
 
 def compare(run: Run, parameter: str, epoch: int | None = None) -> pd.DataFrame:
-    """A row per value of a choice such as `optimizer`, `schedule`, `backbone` or `augment/rotate`, the best first.
+    """Return a row for each value of a choice such as `optimizer`, `backbone` or `augment/rotate`, the best first.
 
-    mean           of the scores at one epoch that most trials reached (see `analysis.observed`), or at `epoch`
-    effect         that mean less the mean of all other trials, in the metric's own unit
-    low, high      its 95% bootstrap interval (NUM_RESAMPLES resamples); None below LEAST_TRIALS trials
-    cohens_d       the effect in standard deviations
-    num_lost       trials that failed, diverged or ran out of memory before that epoch
-    num_complete, mean_complete   of trials trained to the end: their best scores
+        value          of the choice
+        num_trials     trials with it
+        mean           of the scores at one epoch that most trials reached (see `analysis.observed`), or at `epoch`
+        effect         that mean minus the mean of all other trials, in the metric's own unit
+        low, high      its 95% bootstrap interval (NUM_RESAMPLES resamples); None below LEAST_TRIALS trials
+        cohens_d       the effect in standard deviations
+        num_lost       trials that failed, diverged or ran out of memory before that epoch
+        num_complete, mean_complete   of trials trained to the end: their best scores
 
-    The trials were chosen by a search: what goes along with a value is part of its effect.
-    Raises ConfigError for a parameter that was no choice in this run.
+    A search chose the trials, so an effect includes whatever comes along with a value. Raises ConfigError for a
+    parameter that was no choice in this run.
     """
     seen = observed(run, epoch)
     return compare_of(run, seen, _full_name(seen, parameter))
 
 
 def choices(seen: Observed) -> list[str]:
-    """The parameters that can be compared: choices of which two values have trials."""
+    """Return the parameters that can be compared: choices with trials of at least two values."""
     return [name for name, node in seen.ranges.items() if isinstance(node, Pick)]
 
 
@@ -73,7 +75,7 @@ def compare_of(run: Run, seen: Observed, parameter: str) -> pd.DataFrame:
 
 
 def effects_figure(rows: list[dict[str, Any]], metric: str) -> go.Figure:
-    """Effects with their intervals, one line each. rows: `label` and the columns of `compare`."""
+    """Plot effects with their intervals, one on each line. rows: `label` and the columns of `compare`."""
     labels = [short(row["label"], 30) for row in rows]
     clear = [row["low"] is not None and (row["low"] > 0 or row["high"] < 0) for row in rows]
     points = go.Scatter(
@@ -104,7 +106,7 @@ def effects_figure(rows: list[dict[str, Any]], metric: str) -> go.Figure:
 
 
 def _effect(here: NDArray[np.float64], others: NDArray[np.float64]) -> dict[str, float | None]:
-    """Difference of the means, its interval, and in pooled standard deviations."""
+    """Return the difference of the means, its interval, and the difference in pooled standard deviations."""
     if not len(others):
         return {"effect": 0.0, "low": None, "high": None, "cohens_d": None}
     effect = float(here.mean() - others.mean())
@@ -130,7 +132,7 @@ def _effect(here: NDArray[np.float64], others: NDArray[np.float64]) -> dict[str,
 
 
 def _full_name(seen: Observed, parameter: str) -> str:
-    """`backbone` is `model/backbone`."""
+    """Return the full name of a parameter: `backbone` is `model/backbone`."""
     known = choices(seen)
     if parameter in known:
         return parameter
@@ -145,5 +147,5 @@ def _full_name(seen: Observed, parameter: str) -> str:
 
 
 def label_of(value: Any) -> str:
-    """A value in a word."""
+    """Return a short label for a value."""
     return ("on" if value else "off") if isinstance(value, (bool, np.bool_)) else str(value)

@@ -1,19 +1,19 @@
-"""Cells of the tables that we write: text that a spreadsheet shows and does not obey."""
+"""Cells of CSV tables as text that a spreadsheet displays and does not evaluate."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet computes
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters that make a spreadsheet evaluate a cell
 
 Cell = TypeVar("Cell")
 
 
 def no_formula(cell: Cell) -> Cell | str:
-    """Return a cell as it is, but for text that a spreadsheet would compute: that gets an apostrophe before it.
+    """Return a cell unchanged, or with an apostrophe before text that a spreadsheet would evaluate.
 
-    A class may be called `=HYPERLINK(...)`, and a file `@SUM(1)`. Numbers stay numbers, also -1 as text.
-    Source: OWASP, CSV Injection.
+    A class may be called `=HYPERLINK(...)`, and a file `@SUM(1)`. Numbers stay numbers, also -1 as text. Source: OWASP,
+    CSV Injection.
     """
     if not isinstance(cell, str) or not cell.startswith(FORMULAS):
         return cell

@@ -1,4 +1,4 @@
-"""What the best model makes of the images: its features, brought to a plane by t-SNE."""
+"""Map of the images: features of the best model, projected to a plane by t-SNE."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ from trainables.targets import output_classes
 MOST_IMAGES = 400
 BATCH = 32
 LEAST_IMAGES = 8
-MOST_CLASSES = 20  # that get a colour and a symbol of their own
+MOST_CLASSES = 20  # with their own colour and symbol
 
 
 def features(run: Run, trial: Trial, data: RunData) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(n,) rows of the validation images, at most MOST_IMAGES and evenly spread, and (n, F): what the head of the
-    trial's best kept epoch sees of each; of a segmenter the mean of its deepest maps. Raises RunError where the weights
-    are gone."""
+    """Return row numbers (n,) of validation images and their features (n, F) in the trial's best kept epoch.
+
+    Features are what the head sees of an image, and for a segmenter the mean of its deepest maps. At most MOST_IMAGES
+    images are used, evenly spread. Raises RunError if the weights are gone.
+    """
     epoch, _ = kept_predictions(run, trial)
     weights = trial_folder(run.run_dir, "checkpoints", trial.trial_id) / f"epoch-{epoch:04d}.safetensors"
     if not weights.is_file():
@@ -86,7 +88,7 @@ def _padding(model: Any, height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def plane(found: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n, F) -> (n, 2) by t-SNE (van der Maaten and Hinton 2008), the same each time."""
+    """Project features (n, F) to (n, 2) by t-SNE (van der Maaten and Hinton 2008), with a fixed seed."""
     scaled = (found - found.mean(axis=0)) / (found.std(axis=0) + 1e-6)
     perplexity = min(30.0, (len(found) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=0, max_iter=600)
@@ -94,12 +96,12 @@ def plane(found: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def embedding_figure(points: NDArray[np.float64], labels: list[str], names: list[str], order: list[str]) -> go.Figure:
-    """A point per image, coloured and shaped by its label. order: of the labels in the legend."""
+    """Plot a point for each image, coloured and shaped by its label. order: of the labels in the legend."""
     traces = []
     for number, label in enumerate([*order[:MOST_CLASSES], None]):
         chosen = [i for i, one in enumerate(labels) if (one == label if label else one not in order[:MOST_CLASSES])]
         if chosen:
-            # Every seventh class has the first one's colour again, and then another symbol.
+            # Colours repeat after seven classes, then with another symbol.
             marker = {
                 "color": colour_of(number),
                 "symbol": SYMBOLS[(number + number // 7) % 7],

@@ -1,7 +1,7 @@
-"""Which of a run's kept models are better together than the best of them alone, and whether that is true.
+"""Choice of an ensemble among a run's kept models, and whether it is better than the best of them alone.
 
-An ensemble that is chosen on the validation images and judged on the same ones always looks better. So it is also
-chosen on half of them and judged on the other half, several times, beside the model that is best alone on the first.
+An ensemble that is chosen and judged on the same validation images always looks better. So it is also chosen on half of
+them and judged on the other half, several times, beside the model that is best alone on the first half.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from trainables.writing import write_whole
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What models are compared by. sign: 1 where more is better, -1 where less is."""
+    """The metric by which models are compared. sign: 1 where more is better, -1 where less is."""
 
     metric: str
     sign: int
 
     @property
     def name(self) -> str:
-        """Without `val/`, as members call it."""
+        """The metric without `val/`, as members call it."""
         return self.metric.removeprefix("val/")
 
     def value(self, metrics: dict[str, float]) -> float:
-        """Higher is better; of metrics by name."""
+        """Return the value among metrics by name, signed so that higher is better."""
         return self.sign * metrics.get(self.name, -self.sign * np.inf)
 
     def score(self, members: Members, chosen: Sequence[int]) -> float | None:
-        """Of chosen members together; None where it is not defined on these images."""
+        """Return the score of chosen members together, or None where it is undefined on these images."""
         return together(members, chosen, self.name).get(self.metric)
 
 
 def yardstick(run: Run, config: TrialConfig, notes: list[str]) -> Yardstick:
-    """The run's metric, or where votes have no value of it the one that stands in for it, with a note."""
+    """Return the run's metric as a yardstick, or a substitute, with a note, where votes have no value of it."""
     if config.task != "segmentation" or run.metric != "val/loss":
         return Yardstick(run.metric, 1 if run.mode == "max" else -1)
     notes.append("Votes have no val/loss, by which the run compares its trials: the ensemble is chosen by val/miou.")
@@ -59,22 +59,29 @@ def yardstick(run: Run, config: TrialConfig, notes: list[str]) -> Yardstick:
 
 
 def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None = None) -> dict[str, Any]:
-    """Choose, judge, and write to RUN/ensemble.json what is returned:
+    """Choose and judge an ensemble, write it to RUN/ensemble.json and return it.
 
-    metric, mode    what it was chosen by
-    combine         mean probability, or vote (of segmenters: of their predictions only the decisions are kept)
-    threshold       of the mean probability, for binary and multilabel decisions
-    members         trial_id, epoch, weight (how often it was taken) and value (alone) of each; the first is the best
-    metrics         on all validation images, on which it was also chosen
-    single          the best model alone: trial_id, epoch, value, likewise
-    held_out        on images that did not choose: `ensemble` and `single`, their means; `gain`, the mean difference
-                    (positive is better), and its `deviation` over `estimates`
-    better          whether the gain is larger than its deviation
-    notes           sentences that a person should hear
+        run         the run
+        data        the run's own
+        size        members of the ensemble
+        num_trials  choose among the kept models of that many best trials, None means all
 
-    data: the run's own. num_trials: only of so many of the best trials. Raises RunError where fewer than two models are
-    kept, or where their predictions are not those of this data.
+    The file holds:
+
+        metric, mode    by what it was chosen
+        combine         mean probability, or vote (for segmenters, whose predictions hold decisions alone)
+        threshold       of the mean probability, for binary and multilabel decisions
+        members         trial_id, epoch, weight (how often it was taken) and value (alone), the best first
+        metrics         on all validation images, on which it was also chosen
+        single          the best model alone: trial_id, epoch, value, likewise
+        held_out        on images that did not choose: `ensemble` and `single`, their means; `gain`, the mean
+                        difference (positive is better), and its `deviation` over `estimates`
+        better          whether the gain is larger than its deviation
+        notes           sentences for the user
+
+    Raises RunError if fewer than two models are kept, or if their predictions are not those of this data.
     """
+    # The candidates: kept models that predict the same classes.
     notes: list[str] = []
     kept = kept_models(run, num_trials)
     if len(kept) < 2:
@@ -91,15 +98,17 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
             "the least: add some."
         )
     by = yardstick(run, best_first[0].config, notes)
+    # Judge the choice by halves of the images: one half chooses, the other one judges.
     estimates = []
     for first, second in halves(data.dataset.targets[data.dataset.indices("val")]):
         for choosing, judging in ((first, second), (second, first)):
             chosen_by, judged_by = members.of_images(choosing), members.of_images(judging)
             chosen = greedy(chosen_by, by.value, by.name, size)
-            # The first that is taken is the one that is best alone.
+            # The first choice is the model that is best alone.
             values = [by.score(judged_by, one) for one in (chosen, chosen[:1])]
             if None not in values:  # a rare class may be missing in a half
                 estimates.append(values)
+    # The ensemble itself is chosen on all images.
     chosen = greedy(members, by.value, by.name, size)
     told = {
         **described(best_first, members, chosen, by),
@@ -114,7 +123,7 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
 
 
 def described(kept: Sequence[Kept], members: Members, chosen: Sequence[int], by: Yardstick) -> dict[str, Any]:
-    """What an export takes of an ensemble: metric, mode, combine, threshold, members, metrics."""
+    """Return what an export takes of an ensemble: metric, mode, combine, threshold, members, metrics."""
     return {
         "metric": by.metric,
         "mode": "max" if by.sign == 1 else "min",
@@ -126,12 +135,12 @@ def described(kept: Sequence[Kept], members: Members, chosen: Sequence[int], by:
 
 
 def named(kept: Kept, weight: int) -> dict[str, Any]:
-    """A member, as files name it."""
+    """Return a member as files describe it."""
     return {"trial_id": kept.trial_id, "epoch": kept.epoch, "weight": weight, "value": kept.value}
 
 
 def stored_ensemble(run_dir: Path) -> dict[str, Any] | None:
-    """What was chosen last, or None."""
+    """Return the ensemble that was chosen last, or None. Raises RunError if its file is damaged."""
     path = run_dir / ENSEMBLE_FILE
     if not os.path.lexists(path):
         return None
@@ -147,7 +156,7 @@ def stored_ensemble(run_dir: Path) -> dict[str, Any] | None:
 
 
 def _verdict(estimates: np.ndarray, sign: int) -> dict[str, Any]:
-    """estimates (n, 2): the ensemble's score on the held-out half and the single model's."""
+    """Return the gain and whether it is clear. estimates (n, 2): held-out scores of ensemble and single model."""
     if len(estimates) < 2:
         return {"held_out": None, "better": False}
     gains = sign * (estimates[:, 0] - estimates[:, 1])

@@ -1,4 +1,4 @@
-"""Hand a trial over: a folder with everything that using or retraining its model takes.
+"""Export of a trial: a folder with everything that is needed to use or retrain its model.
 
 config.yaml          the configuration, which `visionsweep train` accepts
 model.safetensors    the weights of the trial's best epoch; of an ensemble model-1.safetensors and so on
@@ -48,7 +48,7 @@ MEMBERS = "members"
 
 @dataclass(frozen=True)
 class Exported:
-    """Which trial was written, and which of its epochs; `note` says what could not be told of an ensemble."""
+    """The trial and epochs that were exported. `note` says why an ensemble of epochs has no metrics."""
 
     trial_id: str
     epochs: list[int]
@@ -56,7 +56,7 @@ class Exported:
 
 
 def export_trial(run: Run, out: Path, trial_id: str | None = None) -> Exported:
-    """Write the best trial, or the named one, to the folder `out`, whole. Raises RunError where that cannot be."""
+    """Write the best trial, or the named one, to the folder `out`, whole or not at all. Raises RunError."""
     with written_whole(out) as folder:
         return write_trial(run, folder, trial_id)
 
@@ -66,7 +66,11 @@ def write_trial(
 ) -> Exported:
     """Write the best trial, or the named one, to a new folder of `written_whole`. Raises RunError or OSError.
 
-    data: where the user says that the run's data is, None for where the run says. heads: that were solved again.
+    run       the run
+    folder    where to write
+    trial_id  None means the best trial
+    data      the user's path of the run's data, None means the path in the run
+    heads     heads that were solved again, or None
     """
     trial = find_trial(run, trial_id)
     config = parse_config(trial.config, f"trial {trial.trial_id}")
@@ -74,7 +78,7 @@ def write_trial(
     rows = {row["epoch"]: row["metrics"] for row in trial.epochs}
     about = {"run": run.run_dir.name, "trial_id": trial.trial_id, "status": trial.status}
     used = {row.get("precision", config.precision) for row in trial.epochs} - {config.precision, None}
-    if used:  # the hardware lacked what was asked for; with machines of several kinds, some of it
+    if used:  # some or all machines lacked the configuration's precision
         about["precision"] = " and ".join(sorted(used))
     weights = [weights_of(run, trial.trial_id, epoch) for epoch in epochs]
     metrics, note = rows[epochs[0]], ""
@@ -94,7 +98,7 @@ def write_trial(
 
 
 def _epochs(run: Run, trial: Trial, config: TrialConfig) -> list[int]:
-    """The epochs to hand over, best first."""
+    """Return the epochs to export, best first."""
     best = trial.best(run.metric, run.mode)
     epochs = [] if best is None else [best[1]]
     if config.ensemble > 1:
@@ -109,7 +113,7 @@ def _epochs(run: Run, trial: Trial, config: TrialConfig) -> list[int]:
 
 
 def _run_data(run: Run, config: TrialConfig, data: str | None) -> TrialData:
-    """The data that the run was judged on. Raises InputError where it is not there, or no longer the same."""
+    """Return the data that the run was judged on. Raises InputError if it is missing or has changed."""
     options = value_at(run.search, "options")
     spec, cache_dir = source_of(run.search, data)
     dataset, images = load_dataset(
@@ -134,7 +138,12 @@ def write_export(
 ) -> None:
     """Write the files of an export to a new folder of `written_whole`. Raises OSError.
 
-    weights: the files of the model's epochs, best first; none for an ensemble, whose members have their own.
+    folder   where to write
+    config   the configuration
+    classes  in the order of the outputs
+    weights  files of the model's epochs, best first; none for an ensemble, whose members have their own
+    metrics  for metrics.json
+    data     for data.json
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(dump_config(config))
@@ -149,7 +158,7 @@ def write_export(
 
 
 def find_trial(run: Run, trial_id: str | None) -> Trial:
-    """The named trial, or the best. Raises RunError where there is none."""
+    """Return the named trial, or the best one. Raises RunError if there is none."""
     if not run.trials:
         raise RunError(f"{run.run_dir}: has no trials yet. Wait for the first one, or resume the run.")
     if trial_id is None:

@@ -1,4 +1,4 @@
-"""An export as something that predicts: one trial's models, or an ensemble of several trials'."""
+"""Predictors loaded from an export: one trial's models, or an ensemble of several trials'."""
 
 from __future__ import annotations
 
@@ -30,45 +30,47 @@ from trainables.pixel_mean import decide_together
 from trainables.tasks import TASKS, mean_logits
 from trainables.whole_folder import mend
 
-Seen: TypeAlias = tuple[Pixels, ...]  # an image as the networks of an export see it: (h, w, 3) uint8, one for each
+Seen: TypeAlias = tuple[Pixels, ...]  # an image (h, w, 3) uint8 as each network of an export sees it
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """The models of an export, ready to predict on `device`; several are an ensemble of one training's epochs."""
+    """The models of an export, ready to predict on `device`. Several models are epochs of one training."""
 
     config: TrialConfig
     classes: tuple[str, ...]
     models: list[Model]
     device: torch.device
-    flips: bool = False  # test-time augmentation: what is said is the mean of an image's and its mirror image's
+    flips: bool = False  # test-time augmentation: average the predictions of an image and its mirror image
 
     def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
-        """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU; K is 1 for binary."""
+        """Return probabilities (N, K) float32 on the CPU for images (H, W, 3) uint8 of any sizes; K is 1 for binary."""
         return self.probabilities_of([self.seen(image) for image in images])
 
     def seen(self, image: Pixels) -> Seen:
-        """An image (H, W, 3) uint8 of any size as the network sees it: all that needs to be kept of a large one."""
+        """Return an image (H, W, 3) uint8 resized for the network, all that needs to be kept of a large image."""
         return (View.of(self.config).apply(image),)
 
     def probabilities_of(self, seen: Sequence[Seen]) -> Tensor:
-        """As `probabilities`, of what `seen` made of the images."""
+        """Return `probabilities` for the output of `seen`."""
         batch = torch.from_numpy(np.stack([image for (image,) in seen]))
         return TASKS[self.config.task].probabilities(self.logits(batch)).cpu()
 
     def masks(self, images: Sequence[Pixels]) -> Iterator[Pixels]:
-        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn, of a segmenter."""
+        """Yield masks (H, W) uint8 of class numbers for images (H, W, 3) uint8. For segmenters."""
         return self.masks_of([self.seen(image) for image in images], [image.shape[:2] for image in images])
 
     def masks_of(self, seen: Sequence[Seen], shapes: Sequence[Sequence[int]]) -> Iterator[Pixels]:
-        """As `masks`, of what `seen` made of images of these heights and widths."""
+        """Yield `masks` for the output of `seen`, given the images' heights and widths."""
         for logits, size in zip(self.maps_of(seen), shapes, strict=True):
             mask: Pixels = decide_at_size(logits, size).cpu().numpy()
             yield mask
 
     def maps_of(self, seen: Sequence[Seen]) -> Iterator[Tensor]:
-        """Logits (1, C, h, w) of a segmenter, of each of what `seen` made of images. Neighbours of one size go through
-        it together."""
+        """Yield a segmenter's logits (1, C, h, w) for each output of `seen`.
+
+        Neighbours of one size go through the network together.
+        """
         small = [image for (image,) in seen]
         for (height, width, _), group in groupby(small, key=lambda image: image.shape):
             # Whole images may be many times as large as the crops of training, which are what fits into the memory.
@@ -78,7 +80,7 @@ class ExportedModel:
                 yield from torch.split(self.logits(same[start : start + most]), 1)
 
     def logits(self, batch: Tensor) -> Tensor:
-        """(B, K) or (B, C, h, w) from images (B, h, w, 3) uint8."""
+        """Return logits (B, K) or (B, C, h, w) for images (B, h, w, 3) uint8."""
         logits = predict_batch(self.config, self.models, batch, self.device)
         if not self.flips:
             return logits
@@ -90,39 +92,41 @@ class ExportedModel:
 
 @dataclass(frozen=True)
 class ExportedEnsemble:
-    """The members of an export, the first the best alone, ready to predict. Like `ExportedModel` to those who predict:
-    config is the first member's, with the ensemble's threshold."""
+    """The members of an ensemble's export, ready to predict; the first one is the best alone.
+
+    It has the interface of `ExportedModel`. `config` is the first member's, with the ensemble's threshold.
+    """
 
     config: TrialConfig
     classes: tuple[str, ...]
     members: tuple[ExportedModel, ...]
     weights: tuple[float, ...]
-    votes: bool = False  # segmenters that vote on each pixel, by their decisions; else their probabilities are averaged
+    votes: bool = False  # segmenters vote on each pixel by their decisions; otherwise probabilities are averaged
 
     def probabilities(self, images: Iterable[np.ndarray]) -> Tensor:
-        """Images (H, W, 3) uint8 of any sizes -> (N, K) float32 on the CPU, the members' weighted mean."""
+        """Return the members' weighted mean (N, K) float32 on the CPU for images (H, W, 3) uint8 of any sizes."""
         return self.probabilities_of([self.seen(image) for image in images])
 
     def seen(self, image: Pixels) -> Seen:
-        """An image (H, W, 3) uint8 of any size as each member sees it."""
+        """Return an image (H, W, 3) uint8 of any size as each member sees it."""
         return tuple(pixels for member in self.members for pixels in member.seen(image))
 
     def probabilities_of(self, seen: Sequence[Seen]) -> Tensor:
-        """As `probabilities`, of what `seen` made of the images."""
+        """Return `probabilities` for the output of `seen`."""
         return self.mean([member.probabilities_of(_of(seen, i)) for i, member in enumerate(self.members)])
 
     def mean(self, each: Sequence[Tensor]) -> Tensor:
-        """Of the members' probabilities (N, K), weighted."""
+        """Return the weighted mean of the members' probabilities (N, K)."""
         return torch.stack([weight * one for weight, one in zip(self.weights, each, strict=True)]).sum(0) / sum(
             self.weights
         )
 
     def masks(self, images: Sequence[Pixels]) -> Iterator[Pixels]:
-        """Images (H, W, 3) uint8 -> (H, W) uint8 class numbers of each in turn."""
+        """Yield masks (H, W) uint8 of class numbers for images (H, W, 3) uint8."""
         return self.masks_of([self.seen(image) for image in images], [image.shape[:2] for image in images])
 
     def masks_of(self, seen: Sequence[Seen], shapes: Sequence[Sequence[int]]) -> Iterator[Pixels]:
-        """As `masks`, of what `seen` made of images of these heights and widths."""
+        """Yield `masks` for the output of `seen`, given the images' heights and widths."""
         if self.votes:
             each = (member.masks_of(_of(seen, i), shapes) for i, member in enumerate(self.members))
             yield from map(self.vote, zip(*each, strict=True))
@@ -133,8 +137,7 @@ class ExportedEnsemble:
             yield mask
 
     def vote(self, decided: Sequence[Pixels]) -> Pixels:
-        """What most members see, by weight, of their class numbers of the same pixels; where they are split evenly, the
-        first one's."""
+        """Return the class with the most weighted votes for each pixel. The first member decides ties."""
         votes = np.zeros((len(self.classes), *decided[0].shape), np.float32)
         for number, (mask, weight) in enumerate(zip(decided, self.weights, strict=True)):
             vote = weight + (FIRST_VOTE if number == 0 else 0.0)
@@ -154,9 +157,9 @@ Exported: TypeAlias = ExportedModel | ExportedEnsemble
 def load_export(export_dir: Path, device: torch.device | None = None, *, flips: bool = False) -> Exported:
     """Load what `visionsweep export` wrote.
 
-    Raises RunError where it is no export, its weights do not fit, or its files are not those that were exported.
+    Raises RunError if it is no export, its weights do not fit, or its files are not those that were exported.
     """
-    mend(export_dir)  # a kill of `export` may have left the old one under another name
+    mend(export_dir)  # a killed `export` may have left the old one under another name
     manifest = read_manifest(export_dir)
     loaded = _loaded(export_dir, device, flips)
     if read_manifest(export_dir) != manifest:
@@ -177,7 +180,10 @@ def _loaded(export_dir: Path, device: torch.device | None, flips: bool) -> Expor
 
 
 def _classes(path: Path) -> tuple[str, ...]:
-    """One class a line, and a line ends at "\\n" alone: splitlines() would cut a name at a form feed."""
+    """Read one class from each line.
+
+    Lines end at "\\n" alone: splitlines() would cut a name at a form feed.
+    """
     text = read_bytes(path, "Export the trial anew.").decode("utf-8", "surrogateescape")
     classes = tuple(text.removesuffix("\n").split("\n"))
     if len(set(classes)) < len(classes):
@@ -187,14 +193,14 @@ def _classes(path: Path) -> tuple[str, ...]:
 
 
 def _load_ensemble(export_dir: Path, classes: tuple[str, ...], device: torch.device, flips: bool) -> ExportedEnsemble:
-    """Raises RunError where it is damaged or incomplete."""
+    """Load the members of an ensemble. Raises RunError if it is damaged or incomplete."""
     told = read_object(export_dir / ENSEMBLE_FILE, "Export the ensemble anew.")
     problem = ensemble_problem(told)
     if problem is None and not all(is_text(one.get("folder")) for one in told["members"]):
         problem = "a member has no 'folder'"
     if problem is not None:
         raise RunError(f"{export_dir / ENSEMBLE_FILE}: is damaged ({problem}). Export the ensemble anew.")
-    # By its last part: a list that somebody else wrote does not lead out of the export.
+    # The last part of each path alone: an untrusted list must not lead out of the export.
     folders = [export_dir / MEMBERS / Path(one["folder"]).name for one in told["members"]]
     weights = tuple(float(one["weight"]) for one in told["members"])
     members = []

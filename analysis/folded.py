@@ -1,8 +1,8 @@
-"""What chooses among probes where few images validate: all images, each predicted by a head that has not seen it.
+"""Choice among probes where few images validate: on all images, each predicted by a head that has not seen it.
 
 A probe's strength is found by cross-validation, whose heads predict every training image without having seen it (see
-`trainables.probe.SolvedEpoch`). With the validation images that is four or five times as many images as validate alone.
-Other trainings have seen all training images, so that they are compared with probes on the validation images.
+`trainables.probe.SolvedEpoch`). With the validation images that is four or five times as many images as the validation
+split alone. Other trainings have seen all training images. So they are compared with probes on the validation images.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from trainables.members import LabelMembers, label_members
 from trainables.probe import ENOUGH_TO_CHOOSE, UNSEEN
 from trainables.tasks import LABEL_TASKS
 
-MOST_DEVIATIONS = 2.0  # between training and validation images, beyond which folds do not tell what val tells
+MOST_DEVIATIONS = 2.0  # difference of the losses on training and validation images above which folds cannot choose
 
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """Training images, then validation images. members: the probes' predictions. targets: as the data has them."""
+    """Training images, then validation images. members: the probes' predictions. targets: as in the data."""
 
     members: LabelMembers
     targets: np.ndarray
@@ -34,16 +34,17 @@ class Folded:
 
 
 def is_small(data: TrialData) -> bool:
-    """Whether so few images with labels validate that the choice of a model by them alone is often luck."""
+    """Return whether a choice by the validation images alone is often luck, because so few of them have labels."""
     return data.dataset.task != "segmentation" and len(data.dataset.indices("val")) < ENOUGH_TO_CHOOSE
 
 
 def folded(data: TrialData, probes: Sequence[Kept], notes: list[str]) -> Folded | None:
-    """Predictions of models that all have some of the training images; None where folds cannot choose.
+    """Return the probes' predictions of training and validation images, or None where folds cannot choose.
 
-    They cannot where training images belong together, such as photos of one object or slices of one patient, and a
-    split by hand keeps these apart: heads of folds have then seen an image's siblings, and look better than they are. A
-    loss that differs from that of the validation images by more than chance gives says so, and a note does.
+    Folds cannot choose where training images belong together, such as photos of one object or slices of one patient,
+    and a manual split keeps these apart. The heads of folds have then seen an image's siblings, and look better than
+    they are. It shows as a loss that differs from that of the validation images by more than chance, and a note reports
+    it.
     """
     dataset = data.dataset
     if not is_small(data):
@@ -68,9 +69,13 @@ def folded(data: TrialData, probes: Sequence[Kept], notes: list[str]) -> Folded 
 
 
 def how_chosen(data: TrialData, metric: str, num_images: int | None, first: Kept, single: Kept) -> list[str]:
-    """Sentences on what chose the best model alone, where it was not its rank.
+    """Return sentences on what chose the best model alone, where it was not its rank.
 
-    num_images: that chose, None for the validation images. first: of the ranking. single: that was chosen.
+    data        the run's own
+    metric      of the ranking
+    num_images  number of images that chose, None for the validation images
+    first       of the ranking
+    single      the model that was chosen
     """
     lines = []
     if num_images is not None:
@@ -87,7 +92,7 @@ def how_chosen(data: TrialData, metric: str, num_images: int | None, first: Kept
 
 
 def _losses(task: str, logits: Sequence[np.ndarray], targets: np.ndarray, num_classes: int) -> np.ndarray:
-    """(N,) the plain loss of each image, the mean over the models."""
+    """Return the plain loss (N,) of each image, averaged over the models."""
     encoded = LABEL_TASKS[task].encode(targets, num_classes)
     plain_loss = LABEL_TASKS[task].plain_loss
 

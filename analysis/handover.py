@@ -1,8 +1,8 @@
-"""What makes an export fit to be handed over: a model card, the versions it was made with, and graphs on demand.
+"""Files that complete an export for use elsewhere: a model card, library versions, and graphs on demand.
 
 README.md            the card: what the model is for, how good, how found, how to run it, its limits
-requirements.txt     the versions of what matters
-model.onnx           with `onnx`: runs in whatever reads ONNX
+requirements.txt     the versions of the libraries that matter
+model.onnx           with `onnx`: runs in any ONNX runtime
 model.pt2            with `pt2`: torch.export's, runs in torch alone
 """
 
@@ -51,9 +51,13 @@ ONNX_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 def hand_over_trial(
     run: Run, exported: Exported, out: Path, *, onnx: bool = False, pt2: bool = False, named: str | None = None
 ) -> list[Written]:
-    """Complete what `write_trial` wrote to `out`. Returns the graphs that were asked for, or why there are none.
+    """Complete what `write_trial` wrote to `out`, and return the graphs that were asked for, or why there are none.
 
-    named: where the user says that the run's data is, None for where the run says.
+    run        the run
+    exported   what `write_trial` returned
+    out        the export's folder
+    onnx, pt2  which graphs to write
+    named      the user's path of the run's data, None means the path in the run
     """
     folder = trial_folder(run.run_dir, "predictions", exported.trial_id)
     files = [folder / f"epoch-{epoch:04d}.npz" for epoch in exported.epochs]
@@ -63,13 +67,13 @@ def hand_over_trial(
 def hand_over_soup(
     run: Run, out: Path, *, onnx: bool = False, pt2: bool = False, named: str | None = None
 ) -> list[Written]:
-    """Complete what `write_soup` wrote to `out`, as `hand_over_trial` does a trial."""
+    """Complete what `write_soup` wrote to `out`, as `hand_over_trial` does for a trial."""
     files = [run.run_dir / PREDICTIONS_FILE]
     return hand_over(out, _data_or_why(run, out, named), files, run, onnx=onnx, pt2=pt2)
 
 
 def _data_or_why(run: Run, out: Path, named: str | None) -> TrialData | str:
-    """The data that a run's export was judged on, or why it cannot be had."""
+    """Return the data that a run's export was judged on, or the reason why it cannot be read."""
     config = load_config(out / "config.yaml")
     options = run.search.get("options", {})
     try:
@@ -98,18 +102,21 @@ def hand_over(
     onnx: bool = False,
     pt2: bool = False,
 ) -> list[Written]:
-    """Complete any export, in a new folder of `written_whole`.
+    """Complete any export, in a new folder of `written_whole`, and return its graphs.
 
-    data   with the validation split, or why it cannot be had
-    files  of the stored validation predictions, one for each of the model's epochs
-    run    where it was found, None where nothing was searched
-    name   for the card, None takes the run's or the folder's
+    out        the export's folder
+    data       with the validation split, or the reason why it cannot be read
+    files      of the stored validation predictions, one for each of the model's epochs
+    run        where it was found, None where nothing was searched
+    name       for the card, None takes the run's or the folder's
+    onnx, pt2  which graphs to write
     """
     exported = load_export(out, torch.device("cpu"))
     assert isinstance(exported, ExportedModel)  # that is what was just written
     metrics, described = (read_object(out / name, EXPORT_ANEW) for name in ("metrics.json", "data.json"))
     first: Any = exported.models[0]
     before = preprocessing(exported.config, first.mean, first.std)
+    # Graphs are checked on validation images, or on noise where the data cannot be read.
     graphs, checked_on, elsewhere = list[Written](), "images of the validation split", None
     if onnx or pt2:
         if isinstance(data, str):
@@ -117,6 +124,7 @@ def hand_over(
         else:
             images, elsewhere = compare(exported, _some(data))
         graphs = write_graphs(exported, out, images, _about(exported, before, checked_on), onnx=onnx, pt2=pt2)
+    # The card gives intervals where the stored predictions can be judged again.
     judged, why_not = _judged(exported, metrics, data, files)
     facts = Facts(
         name=name or (run.run_dir.name if run else out.name),
@@ -140,7 +148,7 @@ def hand_over(
 
 
 def requirements(*, with_onnx: bool) -> str:
-    """The installed versions of what a model is loaded and run with, as pip reads them."""
+    """Return the installed versions of the libraries that load and run a model, as pip reads them."""
     found = {name: _version(name) for name in (*LIBRARIES, *(ONNX_LIBRARIES if with_onnx else ()))}
     lines = [f"{name}=={number}" for name, number in found.items() if number]
     own = _version("visionsweep")
@@ -148,7 +156,7 @@ def requirements(*, with_onnx: bool) -> str:
 
 
 def own_version() -> str:
-    """Of visionsweep, as cards say it."""
+    """Return visionsweep's version, as cards print it."""
     return _version("visionsweep") or "from a checkout"
 
 
@@ -160,7 +168,7 @@ def _version(name: str) -> str:
 
 
 def _about(exported: ExportedModel, before: Mapping[str, Any], checked_on: str) -> dict[str, Any]:
-    """What the ONNX file says of itself."""
+    """Return the metadata of the ONNX file."""
     return {
         "task": exported.config.task,
         "classes": list(exported.classes),
@@ -174,7 +182,7 @@ def _about(exported: ExportedModel, before: Mapping[str, Any], checked_on: str) 
 def _judged(
     exported: ExportedModel, metrics: Mapping[str, Any], data: TrialData | str, files: Sequence[Path]
 ) -> tuple[Judged | None, str]:
-    """The stored predictions judged anew, for their intervals; or why they cannot be."""
+    """Judge the stored predictions again, for their intervals, or return why that is not possible."""
     if isinstance(data, str):
         return None, data
     if not len(data.dataset.indices("val")):
@@ -190,7 +198,10 @@ def _judged(
 
 
 def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray] | None:
-    """As `evaluate.Evaluation` has them; of several epochs the logits of their mean probability."""
+    """Return stored predictions as in `evaluate.Evaluation`.
+
+    Several epochs give the logits of their mean probability.
+    """
     if not files or not all(file.is_file() for file in files):
         return None
     stored = []
@@ -205,7 +216,7 @@ def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray]
 
 
 def _some(data: TrialData) -> Iterator[Pixels]:
-    """Up to NUM_CHECKED validation images, spread over the split, as they are decoded: (H, W, 3)."""
+    """Yield up to NUM_CHECKED validation images (H, W, 3) as decoded, spread over the split."""
     positions = data.dataset.indices("val")
     chosen = np.unique(np.linspace(0, len(positions) - 1, NUM_CHECKED).astype(int))
     return (np.array(data.dataset.reader(int(position)), np.uint8) for position in positions[chosen])

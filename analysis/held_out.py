@@ -1,7 +1,8 @@
-"""What a choice of models gains over the best one alone, on images that did not choose.
+"""Held-out gain of a choice of models over the best one alone.
 
-The validation split is halved. One half chooses, the other judges, then the other way round; then it is halved anew.
-A choice that is judged where it was made looks better than it is, and the more so, the more there was to choose from.
+The validation split is halved. One half chooses and the other judges, then the other way round. This is repeated with
+other halves. A choice that is judged where it was made looks better than it is, and the more candidates there were, the
+more so.
 """
 
 from __future__ import annotations
@@ -13,21 +14,26 @@ import numpy as np
 
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
 
-SPLITS = 5  # each gives two estimates: either half selects once
+SPLITS = 5  # each gives two estimates: each half chooses once
 FEWEST_IMAGES = 8
 
-Scores = tuple[float, float]  # on the images that judge: of what was chosen, and of the best alone
+Scores = tuple[float, float]  # on the images that judge: of the choice, and of the best alone
 Choice = Callable[[np.ndarray, np.ndarray], Scores | None]
 
 
 class OutOfTime(Exception):
-    """Raised by a choice that may not go on."""
+    """Raised by a choice whose time is over."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """chosen, single: mean scores on halves that did not choose. gain: their difference, positive is better; error: its
-    standard error. estimates: halves that judged."""
+    """Result of `judge`.
+
+    chosen, single  mean scores on halves that did not choose
+    gain            their difference, positive is better
+    error           standard error of the gain
+    estimates       number of halves that judged
+    """
 
     chosen: float
     single: float
@@ -37,9 +43,9 @@ class HeldOut:
 
 
 def halves(targets: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions among images: two disjoint halves that show every class alike, drawn SPLITS times.
+    """Return the positions of two disjoint halves with equal shares of every class, drawn SPLITS times.
 
-    targets: of the images, as `Dataset` has them.
+    `targets` are those of the images, as in `Dataset`.
     """
     found = []
     for seed in range(SPLITS):
@@ -52,14 +58,12 @@ def halves(targets: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def judge(pairs: Sequence[tuple[np.ndarray, np.ndarray]], choose: Choice, sign: int) -> HeldOut | None:
-    """Judge a choice by halves of the images.
+    """Judge a choice by halves of the images. Returns None if no pair could be judged.
 
     pairs   of disjoint halves
-    choose  (images that choose, images that judge) -> scores; None where a half has no score, as without a rare class.
-            Where it raises OutOfTime, the pairs so far are what is known
+    choose  (images that choose, images that judge) -> scores, or None where a half has no score, as without a rare
+            class; if it raises OutOfTime, the pairs so far are used
     sign    1 where more is better, -1 where less is
-
-    Returns None where no pair could be judged.
     """
     rounds: list[list[Scores]] = []
     for first, second in pairs:
@@ -74,8 +78,8 @@ def judge(pairs: Sequence[tuple[np.ndarray, np.ndarray]], choose: Choice, sign: 
         return None
     values = np.array(rounds)  # (R, 2 halves, 2)
     gains = sign * (values[..., 0] - values[..., 1])  # (R, 2)
-    # The halves of a round share no image: half their difference has the deviation of their mean. Rounds share all
-    # images, so that more of them make this estimate steadier, and not smaller.
+    # The halves of a round share no image, so half their difference has the deviation of their mean. Rounds share all
+    # images, so more of them make this estimate steadier but not smaller.
     error = float(np.sqrt(np.mean(((gains[:, 0] - gains[:, 1]) / 2) ** 2)))
     chosen, single = values.mean(axis=(0, 1))
     return HeldOut(float(chosen), float(single), float(gains.mean()), error, gains.size)

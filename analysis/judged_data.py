@@ -1,4 +1,4 @@
-"""Labelled data as an exported model sees it: with the model's classes, and the split that the model was made with."""
+"""Labelled data as an exported model sees it: the model's classes, and the split that the model was trained with."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ MOST_NAMES = 5
 def with_model_classes(dataset: Dataset, model: ExportedModel, described: Mapping[str, Any]) -> Dataset:
     """Return the data with its labels as numbers of the model's classes, matched by name. It may lack some of them.
 
-    described: what the model was trained on, as `Dataset.describe` gave it, where that is known.
-    Raises DataError where the data has classes that the model does not know.
+        dataset    the labelled data
+        model      the exported model
+        described  what the model was trained on, as `Dataset.describe` gave it, where that is known
+
+    Raises DataError if the data has classes that the model does not know.
     """
     classes = _learnt(model, described) or dataset.classes
     place = {name: number for number, name in enumerate(classes)}
     if dataset.task == "segmentation":
-        # Masks may be drawn with the classes that the model predicts, where it merged those that it learnt from.
+        # Where the model merged the classes of its data, masks may already have the merged ones.
         merged = merge_classes(classes, model.config.merge)
         for number, name in enumerate(merged.classes):
             place.setdefault(name, int(np.flatnonzero(merged.table == number)[0]))
@@ -52,7 +55,7 @@ def with_model_classes(dataset: Dataset, model: ExportedModel, described: Mappin
 
 
 def as_described(dataset: Dataset, described: Mapping[str, Any]) -> Dataset:
-    """Return the data with the split that the model was trained and chosen on, whatever the data says of it now."""
+    """Return the data with the split that the model was trained and chosen on, whatever its split is now."""
     if "val" not in described:
         return dataset
     val, test = set(described["val"]), set(described.get("test", ()))
@@ -65,9 +68,9 @@ def as_described(dataset: Dataset, described: Mapping[str, Any]) -> Dataset:
 
 
 def one_split(dataset: Dataset, split: str) -> Dataset:
-    """Return the data with `split` as it is judged: `all` becomes a split of its own, of every readable image.
+    """Return the data with `split` to judge. `all` becomes a split of its own, of every readable image.
 
-    Raises DataError where the split is empty, or its masks are void throughout.
+    Raises DataError if the split is empty, or its masks are void throughout.
     """
     if split == "all":
         dataset = replace(dataset, split=np.where(dataset.split == "skipped", "skipped", "all"))
@@ -83,7 +86,7 @@ def one_split(dataset: Dataset, split: str) -> Dataset:
 
 
 def _learnt(model: ExportedModel, described: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The classes that the model was trained on, before any are merged; None where that is not known."""
+    """Return the classes that the model was trained on, before any merge, or None where unknown."""
     if model.config.task != "segmentation" or not model.config.merge:
         return model.classes
     return tuple(described["classes"]) if "classes" in described else None

@@ -1,5 +1,7 @@
-"""A run's kept segmenters side by side by their probabilities. Predictions hold decisions alone, so that the models
-look at the validation images once more."""
+"""Probabilities of a run's kept segmenters, for ensembles.
+
+Stored predictions hold decisions alone, so the models predict the validation images once more.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,16 @@ def means_side_by_side(
     ask: Callable[[], object] = lambda: None,
     has_time: Callable[[float], bool] = lambda took_s: True,
 ) -> MeanMembers:
-    """Models that are alike as members: all, or the first of them that there was time for, two at least.
+    """Return compatible models as members: all, or as many of the first as time allows, but at least two.
 
-    ask       called before every mask and batch, to end by what it raises
-    has_time  whether there are so many seconds for one more, as long as the last one took
+        run       the run
+        data      the run's own
+        kept      compatible models, the best first
+        device    where to predict
+        ask       called before every mask and batch, raises to stop
+        has_time  whether there is time for one more model, given the seconds of the last one
 
-    Raises RunError where weights are gone or do not fit.
+    Raises RunError if weights are gone or do not fit.
     """
     positions = data.dataset.indices("val")
     classes, merge, _ = what_to_learn(kept[0].config, data)
@@ -68,7 +74,10 @@ def _probabilities(
     device: torch.device,
     ask: Callable[[], object],
 ) -> torch.Tensor:
-    """(P, C) of the doubtful pixels of all validation images, in the batches in which they were judged."""
+    """Return the probabilities (P, C) of the doubtful pixels of all validation images.
+
+    The batches are those in which the images were judged.
+    """
     found, places = [], iter(doubts.places)
     for images_u8, masks in whole_images(
         data.judged(config, "val"), "val", merge, eval_transform(config), config.batch_size,

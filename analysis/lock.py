@@ -1,4 +1,4 @@
-"""Whether somebody works on a run: `launch/records.py` holds its lock."""
+"""Whether a process works on a run: `launch/records.py` holds its lock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def in_use(run_dir: Path) -> bool:
-    """Whether a process works on the run, on this machine or on another one that shares the folder."""
+    """Return whether a process works on the run, on this machine or another one that shares the folder."""
     try:
         descriptor = os.open(run_dir / "trials.jsonl", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # missing, or not for us to read: reading it says why
+    except OSError:  # missing or unreadable: reading the run will say why
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

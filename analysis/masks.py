@@ -1,7 +1,7 @@
-"""Predicted masks as files: class numbers, colours, and laid over their images.
+"""Predicted masks as files: class numbers, colours, and overlays on their images.
 
 DIR/masks/NAME.png      one byte a pixel: the class's number, which is its line in classes.txt
-DIR/colours/NAME.png    the same with a palette, for eyes
+DIR/colours/NAME.png    the same with a palette, for viewing
 DIR/overlays/NAME.jpg   the colours over the image
 DIR/palette.txt         R G B class
 """
@@ -21,8 +21,11 @@ OPACITY = 0.5
 
 
 def class_colours(num_classes: int) -> npt.NDArray[np.uint8]:
-    """(num_classes, 3) uint8, black first: Pascal VOC's own colours, which spread the bits of a class's number over
-    the three channels from the highest down (Everingham et al. 2010, development kit)."""
+    """Return Pascal VOC's colours (num_classes, 3) uint8, black first.
+
+    They spread the bits of a class's number over the three channels, from the highest bit down. Source: Everingham et
+    al. 2010, development kit.
+    """
     numbers = np.arange(num_classes)
     colours = np.zeros((num_classes, 3), np.uint8)
     for bit in range(8):
@@ -32,7 +35,7 @@ def class_colours(num_classes: int) -> npt.NDArray[np.uint8]:
 
 
 class MaskWriter:
-    """Writes the three files of each mask below `out`. Raises RunError where that cannot be."""
+    """Writes the three files of each mask below `out`. Raises RunError where that fails."""
 
     def __init__(self, out: Path, classes: Sequence[str]) -> None:
         self.out, self.colours, self.taken = out, class_colours(len(classes)), set[str]()
@@ -49,7 +52,7 @@ class MaskWriter:
             raise self._unwritable(error) from None
 
     def write(self, path: Path, image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]) -> dict[str, str]:
-        """image (H, W, 3), mask (H, W) of class numbers -> the paths of the files by kind."""
+        """Write the files of a mask and return their paths by kind. image (H, W, 3), mask (H, W) of class numbers."""
         name = self._free_name(path.stem)
         coloured = Image.frombytes("P", (mask.shape[1], mask.shape[0]), mask.tobytes())
         coloured.putpalette(self.colours.tobytes())
@@ -68,7 +71,7 @@ class MaskWriter:
         return {kind: str(file) for kind, file in files.items()}
 
     def _free_name(self, stem: str) -> str:
-        """Images of one name from two folders must not overwrite each other's masks."""
+        """Return an unused name, so that images of one name from two folders do not overwrite each other's masks."""
         name, number = stem, 2
         while name in self.taken:
             name, number = f"{stem}-{number}", number + 1

@@ -1,4 +1,4 @@
-"""The images of a run's data, for as long as they are where they were: thumbnails, masks laid over them."""
+"""Images of a run's data, while they are still in place: thumbnails, and masks laid over them."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from trainables.data.read_as import ReadAs
 from trainables.data.scan import Scan
 
 THUMBNAIL_PX, OVERLAY_PX = 144, 220
-MOST_MASKS = 150  # that are read to find the worst
+MOST_MASKS = 150  # that are read in the search for the worst
 NUM_SHOWN = 6
 IMAGE_ERRORS = (DataError, OSError, ValueError)
 
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """The data of a run as it lies there. positions: of the validation images, in the order of their predictions."""
+    """The data of a run. positions: of the validation images, in the order of their predictions."""
 
     scan: Scan
     positions: NDArray[np.int64]
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        """(H, W, 3) of a validation image. Raises DataError or OSError where it cannot be read."""
+        """Return a validation image (H, W, 3). Raises DataError or OSError if it cannot be read."""
         return np.asarray(self.scan.reader(int(self.positions[row])), np.uint8)
 
     def mask(self, row: int) -> NDArray[np.uint8]:
@@ -48,7 +48,7 @@ class RunData:
         return np.asarray(self.scan.mask_reader(int(self.positions[row])), np.uint8)
 
     def targets(self) -> list[Any] | None:
-        """Of the validation images, as search.json has them; None where there are masks."""
+        """Return the targets of the validation images in the form of search.json, or None where there are masks."""
         if self.scan.mask_reader is not None:
             return None
         chosen = self.scan.targets[self.positions]
@@ -56,12 +56,12 @@ class RunData:
 
 
 def open_data(run: Run) -> RunData:
-    """Raises DataError where the data is gone, and RunError where it is no longer what the run was judged on."""
+    """Open the data of a run. Raises DataError if it is gone, RunError if it has changed since the run."""
     options, data = run.search.get("options", {}), run.search.get("data", {})
     spec = options.get("data")
     if not spec or "val" not in data or "fingerprint" not in data:
         raise RunError("search.json does not say which data it was.")
-    # A report fetches nothing, whoever's run it is.
+    # A report never fetches data, even for the user's own run.
     scan = scan_data(spec, task=run.task, read_as=ReadAs.of(options), cache_dir=cache_of(run.search), fetch=False)
     if scan.fingerprint() != data["fingerprint"]:
         raise RunError(f"the data at {spec} has changed since.")
@@ -72,7 +72,7 @@ def open_data(run: Run) -> RunData:
 
 
 def thumbnail(image: NDArray[np.uint8], size_px: int = THUMBNAIL_PX) -> str:
-    """(H, W, 3) -> a data: address of a small JPEG."""
+    """Return the data: address of a small JPEG for an image (H, W, 3)."""
     small = Image.fromarray(image)
     small.thumbnail((size_px, size_px))
     file = io.BytesIO()
@@ -82,7 +82,10 @@ def thumbnail(image: NDArray[np.uint8], size_px: int = THUMBNAIL_PX) -> str:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image of a segmentation, thrice, as data: addresses. miou: over the classes that stand in this image."""
+    """One image of a segmentation with its true and its predicted masks, as data: addresses.
+
+    `miou` is over the classes in this image.
+    """
 
     name: str
     miou: float
@@ -93,7 +96,14 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """matrix (C, C): pixels, rows truth and columns prediction, of `num_images` images. scenes: worst first."""
+    """Predicted masks of a trial beside the true ones.
+
+    classes     C names
+    colours     one for each class
+    matrix      (C, C) pixels, rows truth and columns prediction
+    num_images  how many images the matrix covers
+    scenes      examples, worst first
+    """
 
     classes: tuple[str, ...]
     colours: list[str]
@@ -103,8 +113,10 @@ class Segmented:
 
 
 def segmented(run: Run, trial: Trial, data: RunData) -> Segmented:
-    """The kept masks of a trial beside the true ones: of at most MOST_MASKS images, evenly spread. Raises RunError
-    where there are none."""
+    """Compare a trial's kept masks with the true ones, on at most MOST_MASKS images, evenly spread.
+
+    Raises RunError if there are none.
+    """
     _, arrays = kept_predictions(run, trial)
     config = parse_config(trial.config, f"trial {trial.trial_id}")
     merge = merge_classes(value_at(run.search, "data.classes"), config.merge)
@@ -122,7 +134,7 @@ def segmented(run: Run, trial: Trial, data: RunData) -> Segmented:
         counts = np.bincount(truth[truth != VOID].astype(int) * num + said[truth != VOID], minlength=num * num)
         matrix = counts.reshape(num, num)
         total += matrix
-        found.append((_miou(matrix), int(row), said))  # without the truth: a camera's masks are large
+        found.append((_miou(matrix), int(row), said))  # without the true mask, which is large for camera images
     found.sort(key=lambda item: item[:2])
     half = NUM_SHOWN // 2
     chosen = found if len(found) <= NUM_SHOWN else [*found[:half], found[len(found) // 2], *found[-half + 1 :]]
@@ -134,12 +146,12 @@ def segmented(run: Run, trial: Trial, data: RunData) -> Segmented:
 
 
 def _scene(run: Run, data: RunData, colours: NDArray[np.uint8], miou: float, row: int, said: Any, truth: Any) -> Scene:
-    # Twice the size of what is shown is enough: at a camera's size the sums below would take gigabytes.
+    # Twice the displayed size is enough: at a camera's size the sums below would take gigabytes.
     scale = min(1.0, 2 * OVERLAY_PX / max(said.shape))
     size = (max(1, round(said.shape[1] * scale)), max(1, round(said.shape[0] * scale)))
     said, truth = (cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) for mask in (said, truth))
     pixels = np.asarray(Image.fromarray(data.image(row)).resize(size))
-    palette = np.full((256, 3), 128, np.uint8)  # what is not judged is grey
+    palette = np.full((256, 3), 128, np.uint8)  # void pixels are grey
     palette[: len(colours)] = colours
 
     def laid_over(mask: NDArray[np.uint8]) -> str:
@@ -157,7 +169,7 @@ def _miou(matrix: NDArray[np.int64]) -> float:
 
 
 def commonest_class(run: Run, trial: Trial, data: RunData, row: int) -> str:
-    """Of a validation image: the class with the most pixels of its true mask, background apart."""
+    """Return the class with the most pixels in a validation image's true mask, apart from the background."""
     merge = merge_classes(value_at(run.search, "data.classes"), parse_config(trial.config, "").merge)
     mask = merge.table[data.mask(row)]
     counts = np.bincount(mask[mask != VOID], minlength=len(merge.classes))

@@ -1,4 +1,4 @@
-"""Which of several compromises are worth having: non-dominated fronts."""
+"""Non-dominated fronts: which of several trade-offs are worth having."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 
 def fronts(points: Sequence[Sequence[float]]) -> NDArray[np.int_]:
-    """(n,) the front of each point (n, m), higher is better: 1 where nothing is better in one objective and as good in
-    all, 2 where that is so once front 1 is taken away, and so on. Equal points share a front.
+    """Return the non-dominated rank (n,) of points (n, m), higher is better.
 
-    Efficient non-dominated sorting with binary search (Zhang et al. 2015): a point can be dominated only by one that
-    stands before it in falling lexicographic order.
+    Rank 1 is the Pareto front: no point is at least as good in every objective and better in one. Rank 2 is the front
+    of the points that remain without rank 1, and so on. Equal points share a rank.
+
+    Source: efficient non-dominated sorting with binary search (Zhang et al. 2015). Only a point before it in descending
+    lexicographic order can dominate a point.
     """
     values = np.asarray(points, dtype=np.float64)
     found = np.zeros(len(values), dtype=np.int_)

@@ -1,4 +1,4 @@
-"""Which trial is best: the ranking of a run."""
+"""Ranking of a run's trials."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from search_spaces.objectives import Objective, value_of
 
 
 def ranked(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list[Trial]:
-    """Best first. Only trials that trained to the full epoch count compete; the others follow them, best first, then
-    all without a score. Ties go to the earlier trial.
+    """Return the trials, best first.
 
-    By several objectives: by Pareto front (`pareto.fronts`), within one by the first objective.
+    Complete trials with a score come first, then the others with a score, then those without one. Within each group the
+    better score comes first, and ties go to the earlier trial. With several objectives a group is ordered by Pareto
+    front (`pareto.fronts`), and a front by the first objective.
     """
     return [trial for trial, _ in with_fronts(trials, objectives)]
 
 
 def with_fronts(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list[tuple[Trial, int | None]]:
-    """As `ranked`, each with its front: 1 is the Pareto front of those that compete; None for the others."""
+    """Return the trials as `ranked` does, each with its front.
+
+    Front 1 is the Pareto front of the complete trials. The others have None.
+    """
     listed = list(trials)
     outcomes = {trial.trial_id: trial.outcome(objectives) for trial in listed}
     front: dict[str, int] = {}
@@ -47,9 +51,12 @@ def with_fronts(trials: Iterable[Trial], objectives: Sequence[Objective]) -> lis
 
 
 def ranking(run: Run) -> list[dict[str, Any]]:
-    """A row per trial: rank, trial_id, status, reason, epochs, best_epoch, metrics (of that epoch), config, seconds;
-    of a run with several objectives also front (1 is the Pareto front; None where a trial does not compete) and
-    objectives (their values at that epoch)."""
+    """Return a row for each trial, best first.
+
+    Its keys are rank, trial_id, status, reason, epochs, best_epoch, metrics, config and seconds. `metrics` are those of
+    the best epoch. With several objectives a row also has `front`, None for trials that are not complete, and
+    `objectives`, their values at that epoch.
+    """
     rows, objectives = [], run.objectives
     for rank, (trial, front) in enumerate(with_fronts(run.trials, objectives), start=1):
         best_row = trial.best_row(objectives[0])
@@ -72,8 +79,11 @@ def ranking(run: Run) -> list[dict[str, Any]]:
 
 
 def ranking_frame(run: Run) -> pd.DataFrame:
-    """The ranking as a table: a row per trial, best first, with its parameters (`optimizer/sgd/lr`) and the metrics of
-    its best epoch (`val/accuracy`) in columns; NaN where a parameter does not exist for a trial."""
+    """Return the ranking as a table, best first.
+
+    Its columns are the parameters (`optimizer/sgd/lr`) and the metrics of the best epoch (`val/accuracy`). A parameter
+    is NaN where a trial does not have it.
+    """
     params = {trial.trial_id: trial.params for trial in run.trials}
     rows = []
     for row in ranking(run):

@@ -1,4 +1,4 @@
-"""At a search's end: whether several of its models, or their mean, are better than the best one alone.
+"""Recommendation at the end of a search: whether an ensemble or a soup is better than the best model alone.
 
     what is compared   what it is                                                     predicts in the time of
     single             the best trial                                                 one model
@@ -7,7 +7,7 @@
     soup               the mean of the weights of kept models (`soup.py`)             one model
 
 Each is chosen by one half of the validation images and judged by the other, both ways, beside the single model that is
-best on the first: what is better by the luck of its own choice gains nothing there.
+best on the first half. A choice that is better by luck gains nothing there.
 """
 
 from __future__ import annotations
@@ -42,21 +42,23 @@ from trainables.writing import write_whole
 def recommend(
     run: Run, data: TrialData, device: torch.device, left_s: Callable[[], float] = lambda: np.inf
 ) -> dict[str, Any] | None:
-    """Compare a run's kept models, write RUN/recommended.json (see `recommended.py`) and return what it says.
+    """Compare a run's kept models, write RUN/recommended.json (see `recommended.py`) and return its content.
 
-    data    the run's own
-    device  that a soup is judged on
-    left_s  seconds that are left
+        run     the run
+        data    the run's own
+        device  where a soup is judged
+        left_s  returns the seconds that are left
 
-    Returns None, and writes nothing, where too little time was left, fewer than two models are kept, the best trial has
-    none, or there are fewer than FEWEST_IMAGES validation images. Raises RunError where predictions cannot be read, or
-    are not those of this data.
+    Returns None, and writes nothing, in four cases: too little time is left, fewer than two models are kept, the best
+    trial has none, or there are fewer than FEWEST_IMAGES validation images. Raises RunError if predictions cannot be
+    read, or are not those of this data.
     """
 
     def ask() -> None:
         if left_s() <= 0:
             raise OutOfTime
 
+    # Candidates: the kept models that predict the same classes as the best trial.
     notes: list[str] = []
     kept = kept_models(run)
     if len(kept) < 2 or len(data.dataset.indices("val")) < FEWEST_IMAGES:
@@ -66,6 +68,7 @@ def recommend(
     first = next((one for one in kept if one.trial_id == best), None)
     if first is None or len(kept) < 2:
         return None
+    # The best model alone and the ensemble. Without time for them there is no recommendation.
     by = yardstick(run, first.config, notes)
     try:
         began = time.monotonic()
@@ -75,6 +78,7 @@ def recommend(
         ensemble = bench.ensemble()
     except OutOfTime:
         return None
+    # The soup gets the rest of the time.
     judging_s = time.monotonic() - began  # a soup's halves take less: there is less to choose from
     notes += how_chosen(data, by.metric, bench.num_images, first, single)
     soup = bench.soup(cook(run, data, kept, device, lambda: left_s() - judging_s))
@@ -87,6 +91,7 @@ def recommend(
         "chosen_on": bench.num_images,
         "notes": notes,
     }
+    # Decide, refit the probes that are recommended, and write the files.
     told["kind"] = kind_of({kind: gain_of(told, kind) for kind in ("ensemble", "soup")})
     told["solved_again"] = _solved_again(run, data, told, kept, device, ask)
     if soup is not None:
@@ -100,8 +105,10 @@ def recommend(
 def _means(
     run: Run, data: TrialData, kept: Sequence[Kept], device: torch.device, left_s: Callable[[], float]
 ) -> MeanMembers | None:
-    """The best segmenters by their probabilities, as many as half of the time that is left allows; None for other
-    models, or where it does not allow two."""
+    """Return the best segmenters by their probabilities, as many as half of the remaining time allows.
+
+    The result is None for other models, and where time does not allow two.
+    """
     if data.dataset.task != "segmentation":
         return None
     given = left_s()
@@ -125,7 +132,7 @@ def _solved_again(
     device: torch.device,
     ask: Callable[[], None],
 ) -> dict[str, Any] | None:
-    """What `solve_again` makes of the models that are recommended; None where there was no time for all of them."""
+    """Return what `solve_again` makes of the recommended models, or None if there was no time for all of them."""
     handed_over = {"single": [told["single"]], "ensemble": (told["ensemble"] or {}).get("members", []), "soup": []}
     members = {one["trial_id"] for one in handed_over[told["kind"]]}
     try:
@@ -142,10 +149,12 @@ def _bench(
     notes: list[str],
     ask: Callable[[], None],
 ) -> Bench:
-    """Where probes alone are kept, all images choose (see `folded.py`). Beside other models the validation images do,
-    and all images say which probes stand for the others: the best one, and those that are best together.
+    """Return where the kept models are judged.
 
-    means: of segmenters, as an ensemble combines them; None where it combines them as they are.
+    If all of them are probes, all images choose (see `folded.py`). Beside other models the validation images choose.
+    All images then select the probes that stand for the others: the best one, and those that are best together.
+
+    `means` are segmenters as an ensemble combines them, None where it combines the stored predictions.
     """
     probes = [one for one in kept if UNSEEN in one.predictions]
     whole = folded(data, probes, notes)

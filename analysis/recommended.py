@@ -1,4 +1,4 @@
-"""What a run recommends to use: its best trial alone, an ensemble or a soup. RUN/recommended.json, read and in words.
+"""What a run recommends to use: its best trial, an ensemble or a soup. RUN/recommended.json, read and in words.
 
     metric, mode       by what it was decided
     kind               single, ensemble or soup: the one that is recommended
@@ -9,10 +9,10 @@
                        held_out: its gain over the best alone on images that did not choose, with its standard error
                        latency_ms: to predict one image
     solved_again       null, or what heads of probes learned from the validation images too (see `solved_again.py`)
-    notes              sentences that a person should hear
+    notes              sentences for the user
 
-RUN/recommended.npz holds the soup's validation predictions, recommended.safetensors the heads. All are deleted when
-the search goes on: it may delete the weights that they speak of.
+RUN/recommended.npz holds the soup's validation predictions, recommended.safetensors the heads. All three files are
+deleted when the search is resumed, because it may delete the weights that they refer to.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ from trainables.files import read_object
 RECOMMENDED_FILE = "recommended.json"
 PREDICTIONS_FILE = "recommended.npz"
 HEADS_FILE = "recommended.safetensors"
-KINDS = ("single", "soup", "ensemble")  # of equal gain, the sooner is taken: it predicts faster
+KINDS = ("single", "soup", "ensemble")  # of equal gains, the first is taken: it predicts faster
 
 
 def kind_of(gains: Mapping[str, float | None]) -> str:
-    """What is recommended, by its held-out gain over the best model alone; None where that is not known.
+    """Return the kind to recommend, given each one's held-out gain over the best model alone, None where unknown.
 
-    The largest gain above zero wins, not the largest above its error: one of them must be taken, and the held-out mean
-    is the better guess at which, however uncertain it is. It is a careful one, too: half of the images chose.
+    The kind with the largest positive gain wins, even within its standard error. One of them must be taken, and the
+    held-out mean is the best guess at which. It is a cautious guess, since only half of the images chose.
     """
     positive = {kind: gain for kind in KINDS if (gain := gains.get(kind) or 0.0) > 0}
     return max(positive, key=positive.__getitem__, default="single")
 
 
 def forget(run_dir: Path) -> None:
-    """Delete what a run recommended."""
+    """Delete the run's recommendation."""
     for name in (RECOMMENDED_FILE, PREDICTIONS_FILE, HEADS_FILE):
         (run_dir / name).unlink(missing_ok=True)
 
 
 def stored(run_dir: Path) -> dict[str, Any] | None:
-    """What a run recommends, or None. Raises RunError where the file is damaged, or another program's."""
+    """Return the run's recommendation, or None. Raises RunError if the file is damaged, or another program's."""
     path = run_dir / RECOMMENDED_FILE
     if not os.path.lexists(path):
         return None
@@ -72,18 +72,18 @@ def stored(run_dir: Path) -> dict[str, Any] | None:
 
 
 def gain_of(told: Mapping[str, Any], kind: str) -> float | None:
-    """The held-out gain of a candidate; None where there is none, or it could not be judged."""
+    """Return the held-out gain of a candidate, or None if there is none or it could not be judged."""
     held_out = (told.get(kind) or {}).get("held_out")
     return None if held_out is None else float(held_out["gain"])
 
 
 def one_network(told: Mapping[str, Any]) -> str:
-    """What is recommended of those that one graph holds."""
+    """Return the kind to recommend among those that are a single network."""
     return kind_of({"soup": gain_of(told, "soup")})
 
 
 def in_sentences(told: Mapping[str, Any]) -> list[str]:
-    """What is recommended, then what each of the others would give: sentences."""
+    """Return sentences: what is recommended, then what each of the others would give."""
     single, kind = told["single"], told["kind"]
     alone = f"trial {single['trial_id']} alone"
     said = {"single": f"{alone}{_time(single)}"}

@@ -1,4 +1,4 @@
-"""What can still be read of a run directory that is damaged, incomplete or of another version."""
+"""Reading of a run directory that is damaged, incomplete or of another version, as far as possible."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from search_spaces.errors import RunError
 from search_spaces.search import DEFAULT_OBJECTIVE
 from trainables.files import read_object, short
 
-MAX_NOTES = 3  # of lines of one file, that are named one by one
+MAX_NOTES = 3  # damaged lines of a file that are named one by one
 
 
 def salvage(run_dir: Path) -> Run:
-    """As `load_run`, with a sentence in `notes` for whatever had to be passed over. Raises RunError where the folder
-    has none of a run's files."""
+    """Read a run as `load_run` does, with a sentence in `notes` for everything that was skipped.
+
+    Raises RunError if the folder has none of a run's files.
+    """
     if not any(os.path.lexists(run_dir / name) for name in ("search.json", "trials.jsonl", "epochs.jsonl")):
-        read_search(run_dir)  # says so, and which run may be meant
+        read_search(run_dir)  # raises, and suggests another run
     notes: list[str] = []
     trials: Trials = {}
     for name, take in (("trials.jsonl", take_event), ("epochs.jsonl", take_epoch)):
@@ -60,7 +62,7 @@ def _is_cut(path: Path) -> bool:
 
 
 def _search(path: Path, trials: Trials, notes: list[str]) -> dict[str, Any]:
-    """search.json as far as it can be read, with what everything here relies on filled in."""
+    """Return search.json as far as it can be read, with defaults for what the analysis needs."""
     try:
         found = read_object(path)
         version = found.get("version")

@@ -1,7 +1,7 @@
-"""When commands worked on a run, and how long that took: what lies between a crash, or Ctrl-C, and the next `resume`
-is no work.
+"""Sessions of work on a run, and how long they took together.
 
-A session lasts from a command's start to the last line that it wrote.
+A session lasts from a command's start to the last line that it wrote. The time between a crash, or Ctrl-C, and the next
+`resume` does not count.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import Any
 from analysis.shapes import value_at
 from analysis.trials import Trial, read_lines
 
-RESUMED = "resumed"  # in search.json: {"time", "versions"} of each later command; only the time in runs of before 0.5
+RESUMED = "resumed"  # in search.json: {"time", "versions"} of each later command; before 0.5 the time alone
 
 
 def session_starts(search_json: Mapping[str, Any]) -> list[float]:
-    """When each command on the run began, seconds since the Unix epoch, the first one first. Raises RunError where
-    search.json does not say."""
+    """Return when each command on the run began, in order, in seconds since the Unix epoch.
+
+    Raises RunError if search.json does not say.
+    """
     resumed = [one["time"] if isinstance(one, Mapping) else one for one in search_json.get(RESUMED, ())]
     return sorted(map(float, [value_at(search_json, "started"), *resumed]))
 
 
 def spent_s(search_json: Mapping[str, Any], times: Iterable[float]) -> float:
-    """Seconds of all sessions together. times: when the run's lines were written, seconds since the Unix epoch."""
+    """Return the seconds of all sessions. times: when the run's lines were written, seconds since the Unix epoch."""
     written = list(times)
     return sum(
         max((at for at in written if begun <= at < next_begun), default=begun) - begun
@@ -35,13 +37,13 @@ def spent_s(search_json: Mapping[str, Any], times: Iterable[float]) -> float:
 
 
 def times_written(run_dir: Path) -> list[float]:
-    """When each line of the run's records was written."""
+    """Return when each line of the run's records was written."""
     rows = (row for name in ("trials.jsonl", "epochs.jsonl") for row in read_lines(run_dir / name))
     return [row["time"] for row in rows if "time" in row]
 
 
 def times_of(trials: Iterable[Trial]) -> list[float]:
-    """The same as far as trials know it: of their starts, epochs and ends."""
+    """Return the times of starts, epochs and ends that trials know."""
     found: list[float | None] = []
     for trial in trials:
         found += [row.get("time") for row in trial.epochs]
@@ -50,18 +52,18 @@ def times_of(trials: Iterable[Trial]) -> list[float]:
 
 
 def same_session(search_json: Mapping[str, Any], first: float, second: float) -> bool:
-    """Whether no command on the run began between two times."""
+    """Return whether no command on the run began between two times."""
     resumed = search_json.get(RESUMED, ())
     return not resumed or not any(first < begun <= second for begun in session_starts(search_json)[1:])
 
 
 def versions_before(search_json: Mapping[str, Any]) -> dict[str, str]:
-    """The versions of Python and the libraries that the last session had."""
+    """Return the versions of Python and the libraries in the last session."""
     told = [one.get("versions") for one in search_json.get(RESUMED, ()) if isinstance(one, Mapping)]
     return dict(next((one for one in reversed(told) if one), search_json.get("versions") or {}))
 
 
 def versions_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """Return in words which libraries are others than before, else None."""
+    """Return a phrase that names the libraries with another version than before, or None."""
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     return ", ".join(changed) or None

@@ -1,9 +1,9 @@
-"""Heads of probes that are handed over, solved once more with the validation images among those that they learn from.
+"""Refit of exported probes: their heads are solved again with the validation images among the training images.
 
-When a search is over nothing is chosen by these images any more, and a fifth more photos make a better head:
-scikit-learn's GridSearchCV, too, refits what it has chosen on everything. The features of both splits are kept.
+After a search these images choose nothing any more, and a fifth more photos make a better head. scikit-learn's
+GridSearchCV also refits its choice on everything. The features of both splits are cached already.
 
-RUN/recommended.safetensors holds the heads, `TRIAL/head...`. The scores that are told stay those of the heads before.
+RUN/recommended.safetensors holds the heads, `TRIAL/head...`. Reported scores stay those of the heads before.
 """
 
 from __future__ import annotations
@@ -37,19 +37,23 @@ LEARN_FROM = ("train", "val")
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """by_trial: tensors by name. told: what recommended.json says of them (see `solve_again`)."""
+    """Heads that were solved again.
+
+    by_trial  tensors by name, for each trial
+    told      their entry in recommended.json (see `solve_again`)
+    """
 
     by_trial: Mapping[str, Mapping[str, Tensor]]
     told: Mapping[str, Any]
 
     def put(self, trial_id: str, weights: Path) -> None:
-        """Give a trial's head to a copy of its weights. Those of other trials stay as they are."""
+        """Replace the head in a copy of a trial's weights. Other trials' weights stay as they are."""
         head = self.by_trial.get(trial_id)
         if head is not None:
             save_file({**load_file(weights), **head}, weights)
 
     def about(self, trial_ids: Sequence[str]) -> dict[str, Any]:
-        """What an export of these trials says in metrics.json; nothing where none was solved again."""
+        """Return what an export of these trials says in metrics.json, empty if none was solved again."""
         again = [trial_id for trial_id in trial_ids if trial_id in self.by_trial]
         counts = {"images": self.told["images"], "judged_on": self.told["judged_on"]}
         return {"solved_again": {"trials": again, **counts}} if again else {}
@@ -58,13 +62,19 @@ class Heads:
 def solve_again(
     run: Run, data: TrialData, members: Sequence[Kept], device: torch.device, ask: Callable[[], None]
 ) -> dict[str, Any] | None:
-    """Solve the heads of the probes among `members`, write them, and return what recommended.json says of it:
+    """Solve the heads of the probes among `members`, write them, and return their entry in recommended.json.
 
-    trials               whose heads they are
-    images, judged_on    of how many images they learned, and how many of these the scores are of
-    data                 the data as a refit on train and val describes it (see `Dataset.describe`)
+        run      the run
+        data     the run's own
+        members  kept models
+        device   where to compute
+        ask      called now and then, raises to stop, with nothing written
 
-    None where no member is a probe. ask: raises to stop, with nothing written.
+    The entry is None if no member is a probe. Otherwise it holds:
+
+        trials               whose heads they are
+        images, judged_on    numbers of images that the heads learned from, and that the scores are of
+        data                 the data as a refit on train and val describes it (see `Dataset.describe`)
     """
     probes = {one.trial_id: one for one in members if isinstance(one.config.optimizer, Lbfgs)}
     if not probes:
@@ -85,7 +95,7 @@ def solve_again(
 
 
 def heads_of(run_dir: Path, told: Mapping[str, Any] | None) -> Heads | None:
-    """The heads that a run's recommendation speaks of. Raises RunError where they are gone or damaged."""
+    """Return the heads that a run's recommendation refers to. Raises RunError if they are gone or damaged."""
     again = None if told is None else told.get("solved_again")
     if again is None:
         return None
@@ -107,7 +117,10 @@ def heads_of(run_dir: Path, told: Mapping[str, Any] | None) -> Heads | None:
 def _head(
     config: TrialConfig, weights: Path, data: TrialData, device: torch.device, ask: Callable[[], None]
 ) -> dict[str, Tensor]:
-    """The tensors of the head, by their names in the whole model, on the CPU. weights: of the trial, as it ended."""
+    """Solve a trial's head and return its tensors on the CPU, by their names in the whole model.
+
+    `weights` is the file of the trial's weights.
+    """
     ask()
     assert isinstance(config.optimizer, Lbfgs)
     classes, labels, _ = what_to_learn(config, data)

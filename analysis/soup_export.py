@@ -1,4 +1,4 @@
-"""A soup as an export: one model like any other, whose weights are the mean of several trials'."""
+"""Export of a soup: one ordinary model whose weights are the mean of several trials'."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from trainables.targets import output_classes
 
 
 def write_soup(run: Run, told: Mapping[str, Any], folder: Path) -> None:
-    """Write the soup that `recommend` told of to a new folder of `written_whole`.
+    """Write a soup to a new folder of `written_whole`, with the configuration of its first member.
 
-    It has the configuration of its first member. Raises RunError where weights are gone or do not fit, or OSError.
+        run     the run
+        told    the soup as `recommend` describes it
+        folder  where to write it
+
+    Raises RunError if weights are gone or do not fit. Raises OSError.
     """
     files = []
     for member in told["members"]:

@@ -1,4 +1,4 @@
-"""Score against cost: which trials give the most for what they take."""
+"""Score against cost: which trials give the most for their cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.pareto import fronts
 from analysis.style import BEST, plot, status_colour
 from search_spaces.objectives import value_of
 
-# A trial's costs, smaller is better, and what its axis is called.
+# A trial's costs, smaller is better, and the titles of their axes.
 COSTS = {
     "train_seconds": "seconds of training",
     "latency_ms": "latency of one image in ms",
@@ -24,8 +24,10 @@ MOST_POINTS = 3000
 
 
 def costs(run: Run) -> pd.DataFrame:
-    """A row per trial with a score: trial_id, status, score, COSTS, and front_COST: whether no complete trial is both
-    cheaper and better. Only complete trials stand on a front."""
+    """Return a row for each trial with a score: trial_id, status, score, COSTS and front_COST.
+
+    front_COST is whether no complete trial is both cheaper and better. Only complete trials are on a front.
+    """
     rows: list[dict[str, Any]] = []
     for trial in run.trials:
         best = trial.best(run.metric, run.mode)
@@ -54,7 +56,7 @@ class Tradeoff:
 
 
 def tradeoff_figures(run: Run) -> list[Tradeoff]:
-    """One per cost that differs among the trials."""
+    """Return one figure for each cost that differs among the trials."""
     table = costs(run)
     found = []
     for name, title in COSTS.items():

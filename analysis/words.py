@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def in_words(config: dict[str, object]) -> str:
-    """A configuration in a few words: architecture, backbone, optimizer and rate, schedule."""
+    """Describe a configuration in a few words: architecture, backbone, optimizer and rate, schedule."""
 
     def part(key: str) -> dict[str, object]:
         value = config.get(key)
@@ -29,7 +29,7 @@ def in_words(config: dict[str, object]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """'2h05m', '3m20s' or '12s'."""
+    """Format seconds as '2h05m', '3m20s' or '12s'."""
     whole = max(0, round(seconds))
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     if hours:

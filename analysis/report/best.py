@@ -1,4 +1,4 @@
-"""The section on the best trial: what it confuses, where it is most wrong, what its features look like."""
+"""Section on the best trial: its confusions, its worst mistakes, a map of its features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search_spaces.errors import InputError
 
 @dataclass
 class Picture:
-    """A data: address, and what is to be read under it."""
+    """An image as a data: address, and the words under it."""
 
     src: str
     name: str
@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass
 class BestSection:
-    """missing: sentences about what could not be shown, and why."""
+    """Contents of the section. missing: sentences on what could not be shown, and why."""
 
     trial_id: str
     epoch: int
@@ -42,7 +42,7 @@ class BestSection:
 
 
 def best_section(run: Run, trial: Trial, plots: Plots, *, with_model: bool) -> BestSection:
-    """with_model: also what needs torch, the weights and the images."""
+    """Build the section. with_model: also the parts that need torch, the weights and the images."""
     epoch = (trial.best(run.metric, run.mode) or (0.0, 0))[1]
     section = BestSection(trial.trial_id, epoch)
     data = _attempt(section, "The images are not shown", lambda: _open_data(run)) if with_model else None
@@ -63,8 +63,10 @@ def best_section(run: Run, trial: Trial, plots: Plots, *, with_model: bool) -> B
 
 
 def _attempt(section: BestSection, what: str, make: Callable[[], Any]) -> Any:
-    """What `make` returns; where it cannot, None and a sentence that says why. Of a run of another version, or one that
-    was damaged, anything may be missing, and the rest of the page is worth having."""
+    """Return what `make` returns, or None with a sentence that says why it failed.
+
+    Anything may be missing in a damaged run, or one of another version. The rest of the page is still worth having.
+    """
     try:
         return make()
     except InputError as error:
@@ -139,7 +141,7 @@ def _embedding(run: Run, trial: Trial, one: Judged | None, data: Any, plots: Plo
 
 
 def _labels(run: Run, trial: Trial, one: Judged | None, rows: Any, data: Any) -> tuple[list[str], list[str], str]:
-    """A class per image, the classes in the order of the legend, and how they were chosen."""
+    """Return a class for each image, the classes in the order of the legend, and how they were chosen."""
     if one is not None:
         common = np.argsort(-one.truth.sum(axis=0), kind="stable")
         order = [one.classes[i] for i in (common if run.task == "multilabel" else range(len(one.classes)))]

@@ -1,4 +1,4 @@
-"""What the page says first: the best score, what it is held against, and what it took."""
+"""Headline of the page: the best score, what it is compared with, and what it cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search_spaces.objectives import value_of
 
 @dataclass(frozen=True)
 class Fact:
-    """A number with its name; note: a few words under it."""
+    """A number with its name. note: a few words under it."""
 
     name: str
     value: str
@@ -26,7 +26,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Headline:
-    """score is empty where no trial has one; facts stand beside each other."""
+    """The headline. score is empty if no trial has one. facts are shown side by side."""
 
     score: str
     words: str
@@ -75,7 +75,7 @@ def _against(run: Run, at: Standing) -> list[Fact]:
 
 
 def _objectives(run: Run, at: Standing) -> list[Fact]:
-    """Of a search by several: what the best trial gives in the others, and how many trials are as good in their way."""
+    """Return the best trial's values in the other objectives, and the size of the Pareto front."""
     if len(run.objectives) == 1:
         return []
     row = at.best.best_row(run.objectives[0]) or {}
@@ -105,7 +105,7 @@ def _spent(run: Run) -> list[Fact]:
 
 
 def last_sign(run: Run) -> str:
-    """Of a run with running trials: when something was last written, as a sentence; else nothing."""
+    """Return a sentence on when something was last written, or '' if no trial is running."""
     running = [trial for trial in run.trials if trial.status == "running"]
     if not running:
         return ""

@@ -1,4 +1,4 @@
-"""The page itself: everything of the runs put into one HTML file."""
+"""The report as one HTML file."""
 
 from __future__ import annotations
 
@@ -50,17 +50,21 @@ class RunPage:
 def write_report(
     run_dirs: Sequence[Path | str], out: Path | None = None, *, with_model: bool = True, reloads: bool = False
 ) -> Path:
-    """Write one page about one or several runs, and return where. out: report.html in the first run's directory.
+    """Write one page about one or several runs, and return its path.
 
-    with_model: also what needs the best trial's weights, the data and torch. reloads: the page loads itself anew every
-    RELOAD_S seconds, for as long as a search runs. Whatever is missing in a run is said on the page; raises RunError
-    where a folder has none of a run's files, or the page cannot be written.
+        run_dirs    folders of the runs
+        out         the page, None means report.html in the first run's folder
+        with_model  also the parts that need the best trial's weights, the data and torch
+        reloads     the page reloads itself every RELOAD_S seconds, for as long as a search runs
+
+    What is missing in a run is named on the page. Raises RunError if a folder has none of a run's files, or if the page
+    cannot be written.
     """
     runs = [load_run(run_dir, strict=False) for run_dir in run_dirs]
     out = out or runs[0].run_dir / "report.html"
     text = render(runs, with_model=with_model, reloads=reloads)
     try:
-        # Names of files may hold bytes that are no text.
+        # File names may hold bytes that are no valid text.
         write_whole(out, lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror or error}). Choose another --out.") from None
@@ -68,7 +72,7 @@ def write_report(
 
 
 def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = False) -> str:
-    """The page as text."""
+    """Return the page as text."""
     pages = [_run_page(f"r{number}", run, with_model=with_model) for number, run in enumerate(runs)]
     names = [str(run.search.get("name") or run.run_dir.name) for run in runs]
     together = Plots("all")
@@ -93,7 +97,7 @@ def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = Fals
         css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         plotly_js=plotly_js,
         ours=ours,
-        # Scripts by their hashes: even one that found its way past the escaping would not run.
+        # Scripts are allowed by hash: even one that slipped through the escaping would not run.
         policy=" ".join(f"'{_hash(script)}'" for script in (plotly_js, ours)),
         reload_s=RELOAD_S if reloads else 0,
         made=time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -163,7 +167,7 @@ def _comparison(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any
 
 
 def _alike(runs: Sequence[Run]) -> bool:
-    """Whether their best scores can stand in one picture."""
+    """Return whether the best scores of the runs can share one plot."""
     return len(runs) > 1 and len({(run.metric, run.mode) for run in runs}) == 1
 
 

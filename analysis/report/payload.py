@@ -1,4 +1,4 @@
-"""What the page's scripts read: plain data in <script type="application/json">, which nothing inside can end."""
+"""Data for the page's scripts: JSON in <script type="application/json"> elements that no content can close."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ WHOLE = ("merge",)  # parts of a configuration whose keys are names of classes
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand in a script element of any type: no `<`, so no end tag and no comment begins in it."""
+    """Return JSON that is safe in any script element: without `<`, no end tag and no comment can begin in it."""
     text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False, default=str)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def trial_rows(run: Run) -> dict[str, Any]:
-    """The ranking by columns, each a list with an entry per trial; what all configurations share stands once, under
-    `constant`."""
+    """Return the ranking by columns, each a list with one entry per trial.
+
+    Parameters that all configurations share are stored once, under `constant`.
+    """
     rows = ranking(run)
     origins = {trial.trial_id: trial.origin for trial in run.trials}
     others = [objective.name for objective in run.objectives[1:]]
@@ -57,7 +59,7 @@ def trial_rows(run: Run) -> dict[str, Any]:
 
 
 def trial_curves(run: Run) -> dict[str, Any]:
-    """names: the metric and the losses; trials: by id the epochs and the values of each name."""
+    """Return `names`, the metric and the losses, and `trials`, by id the epochs and the values of each name."""
     names = list(dict.fromkeys((run.metric, *LOSSES)))
     trials = {}
     for trial in run.trials:
@@ -69,7 +71,7 @@ def trial_curves(run: Run) -> dict[str, Any]:
 
 
 def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """{'optimizer': {'lr': 0.1}} -> {'optimizer.lr': 0.1}; None becomes OFF."""
+    """Flatten {'optimizer': {'lr': 0.1}} to {'optimizer.lr': 0.1}, with OFF for None."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{above}{key}"
@@ -81,7 +83,7 @@ def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def words_of(config: dict[str, Any]) -> str:
-    """As `in_words`; of a configuration that this version does not know, nothing."""
+    """Return `in_words`, or '?' for a configuration that this version does not know."""
     try:
         return in_words(config)
     except (TypeError, ValueError, AttributeError):
@@ -89,7 +91,7 @@ def words_of(config: dict[str, Any]) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """Six digits that count: the page shows four."""
+    """Round to six significant digits; the page shows four."""
     return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value
 
 
@@ -98,7 +100,7 @@ def _all_equal(values: list[Any]) -> bool:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Replace non-finite numbers by None, because JSON has no NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

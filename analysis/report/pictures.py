@@ -1,4 +1,4 @@
-"""The page's figures as PNG files, drawn by kaleido, which has a Chrome or Chromium do it."""
+"""The page's figures as PNG files, drawn by kaleido in a Chrome or Chromium."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from analysis.report.sections import sections
 from analysis.spent import standing
 from search_spaces.errors import ConfigError, RunError
 
-WIDTH, SCALE = 900, 2  # pixels of the page, and of the picture for each of them
-TITLE = 44  # pixels on top of a figure
+WIDTH, SCALE = 900, 2  # width in page pixels, and picture pixels for each of them
+TITLE = 44  # pixels above a figure
 
 
 def write_pictures(run: Run, folder: Path, *, with_model: bool = True) -> list[Path]:
-    """Each figure of the page below `folder`, a .png each, on white. with_model: as for `write_report`.
+    """Write each figure of the page as a .png below `folder`, on white. with_model: as in `write_report`.
 
-    Raises ConfigError where kaleido or a browser is missing, RunError where the files cannot be written.
+    Raises ConfigError if kaleido or a browser is missing, RunError if the files cannot be written.
     """
     try:
-        import kaleido  # noqa: F401 (plotly's own sentence about it is long)
+        import kaleido  # noqa: F401 (plotly's own message about it is long)
     except ImportError:
         raise ConfigError("pictures need kaleido. Install it: pip install 'visionsweep[png]'.") from None
     plots = Plots("png")
@@ -63,7 +63,7 @@ def _titled(plots: Plots, plot: Plot) -> go.Figure:
 
 
 def _names(plots: list[Plot]) -> Iterator[str]:
-    """A plot's key; for one of several of a kind, which are numbered, what it shows: `slice-optimizer-lr`."""
+    """Yield a file name for each plot: its key, or what it shows if its kind is numbered (`slice-optimizer-lr`)."""
     seen: set[str] = set()
     for plot in plots:
         key = plot.key.removeprefix("png-")

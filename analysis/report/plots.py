@@ -1,4 +1,4 @@
-"""The figures of a page: each in a script element of its own, drawn when it is scrolled to."""
+"""Figures of a page, each in its own script element and drawn when it is scrolled into view."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 @dataclass(frozen=True)
 class Plot:
-    """Where a figure stands in the page, and what is said of it."""
+    """Position and caption of a figure in the page."""
 
     key: str
     height: int
@@ -19,14 +19,14 @@ class Plot:
 
 @dataclass
 class Plots:
-    """Collects the figures of one run; `prefix` keeps those of several runs apart."""
+    """The figures of one run. `prefix` keeps those of several runs apart."""
 
     prefix: str
     figures: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, figure: go.Figure, title: str, caption: str = "") -> Plot:
         key = f"{self.prefix}-{name}"
-        # The page has a template of its own, one for each mode.
+        # The page has its own templates, for light and dark mode.
         figure = figure.update_layout(template=None)
         self.figures[key] = figure.to_json().replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
         return Plot(key, int(figure.layout.height), title, caption)

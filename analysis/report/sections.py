@@ -1,4 +1,4 @@
-"""What the page says of one run, section by section."""
+"""Sections of the page about one run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from analysis.timeline import failures, timeline, timeline_figure
 from analysis.tradeoff import tradeoff_figures
 from search_spaces.regimes import readable, within
 
-# What people ask first, and what it is called.
+# The choices that people ask about first, with their titles.
 ASKED = {
     "optimizer": "Optimizers",
     "schedule": "Schedules",
@@ -36,7 +36,7 @@ MOST_FAILURES = 30
 
 @dataclass
 class Section:
-    """plots stand one under the other, grid beside each other; sentences in front of them."""
+    """One section. `sentences` come first, `plots` are shown below each other and `grid` side by side."""
 
     key: str
     title: str
@@ -150,7 +150,7 @@ def _comparisons(run: Run, seen: Observed, plots: Plots) -> Section:
 
 
 def _other_choices(names: list[str]) -> list[str]:
-    """Further choices that every configuration has, such as the batch size; not those inside an arm."""
+    """Return further choices that every configuration has, such as the batch size, but none inside an arm."""
     return [name for name in names if (own := within(name)[1]) not in ASKED and own.count("/") == 0][:6]
 
 
@@ -160,7 +160,7 @@ def _is_switch(name: str, seen: Observed) -> bool:
 
 
 def _plain(table: pd.DataFrame, labels: list[str]) -> list[dict[str, Any]]:
-    """Rows with a label each, and None where pandas has NaN."""
+    """Return rows with their labels, and None where pandas has NaN."""
     rows = []
     for row, label in zip(table.to_dict("records"), labels, strict=True):
         rows.append({**{str(key): None if value != value else value for key, value in row.items()}, "label": label})
@@ -168,7 +168,7 @@ def _plain(table: pd.DataFrame, labels: list[str]) -> list[dict[str, Any]]:
 
 
 def _behind(rows: list[dict[str, Any]]) -> str:
-    """How many trials stand behind each value."""
+    """Return a phrase with the number of trials of each value."""
     parts = []
     for row in rows:
         broken = f", {row['num_lost']} broke" if row["num_lost"] else ""

@@ -1,4 +1,4 @@
-"""Everything that the page shows as numbers, as CSV files."""
+"""All numbers of the page as CSV files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from search_spaces.errors import RunError
 
 
 def write_tables(run: Run, folder: Path) -> list[Path]:
-    """ranking, curves, importance, compare, costs, progress, timeline and failures below `folder`, a .csv each.
-    Raises RunError where they cannot be written."""
+    """Write ranking, curves, importance, compare, costs, progress, timeline and failures as .csv below `folder`.
+
+    Raises RunError if they cannot be written.
+    """
     seen = observed(run)
     compared = [compare_of(run, seen, name).assign(parameter=name) for name in choices(seen)]
     tables = {
@@ -44,6 +46,6 @@ def write_tables(run: Run, folder: Path) -> list[Path]:
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without text that a spreadsheet would compute: names of classes and values are others' words."""
+    """Return the table without text that a spreadsheet would evaluate: names of classes and values are not ours."""
     text = {name: column.map(no_formula) for name, column in table.items() if not is_numeric_dtype(column)}
     return table.assign(**{str(name): column for name, column in text.items()}).rename(columns=no_formula)

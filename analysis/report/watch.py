@@ -1,4 +1,4 @@
-"""The page of a search that runs, made anew whenever its files have changed."""
+"""The page of a running search, rewritten whenever its files have changed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ def watch(
     every_s: float = RELOAD_S,
     goes_on: Callable[[], bool] | None = None,
 ) -> None:
-    """Write the page now and after each change, until `goes_on` says no or a KeyboardInterrupt comes; then once more,
-    as a page that does not load itself anew. told: called with the page's path after each writing. goes_on: None asks
-    whether somebody still works on one of the runs.
+    """Write the page now and after each change, then once more as a page that does not reload itself.
 
-    The images and the weights are looked at in the last page alone: trials need the cores more.
+        run_dirs    folders of the runs
+        out         see `write_report`
+        with_model  as in `write_report`, for the last page alone: trials need the cores more
+        told        called with the page's path after each write
+        every_s     seconds between looks
+        goes_on     returns whether to continue, None asks whether a process works on one of the runs
+
+    A KeyboardInterrupt ends the watch too.
     """
     goes_on = goes_on or (lambda: any(map(in_use, run_dirs)))
     before: object = None
@@ -42,7 +47,7 @@ def watch(
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Size and time of last change: cheaper than to read it."""
+    """Return size and time of the last change, which is cheaper than reading the file."""
     try:
         about = path.stat()
     except OSError:
