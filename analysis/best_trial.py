@@ -60,12 +60,8 @@ def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any
 def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judged:
     """Return a classifier's predictions beside the truth.
 
-        run      the run
-        trial    one of its trials
-        targets  of the validation images as search.json has them under `val_targets`; None takes those,
-                 which runs of before 0.5 do not have
-
-    Raises RunError if predictions or targets are missing.
+    `targets` are those of the validation images, in the form of `val_targets` in search.json. None takes them from
+    there. Runs of before 0.5 do not have them. Raises RunError if predictions or targets are missing.
     """
     epoch, arrays = kept_predictions(run, trial)
     data = run.search.get("data", {})
@@ -138,14 +134,7 @@ def class_iou(run: Run, trial: Trial) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One image with a wrong prediction.
-
-    position  among the validation images
-    name      its file
-    truth     its classes in words
-    said      the prediction in words
-    loss      see `most_wrong`
-    """
+    """One image with a wrong prediction: its position among the validation images, and both in words."""
 
     position: int
     name: str

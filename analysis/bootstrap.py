@@ -113,12 +113,7 @@ def label_scores(
 
 
 def mask_intervals(confusions: npt.NDArray[np.int64], classes: Sequence[str], seed: int = 0) -> Intervals:
-    """Return the intervals of a segmenter.
-
-    confusions  (N, C, C) pixels of each image, rows truth and columns prediction
-    classes     C names
-    seed        of the resampling
-    """
+    """Return the intervals of a segmenter. confusions: (N, C, C) of each image, rows truth and columns prediction."""
     flat = confusions.reshape(len(confusions), -1).astype(np.float64)
     found: dict[str, list[float]] = {}
     for counts in _drawn(len(flat), REPLICATES, seed):

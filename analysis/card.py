@@ -1,4 +1,4 @@
-"""The model card: the README.md of an export, for whoever is handed the model and was not there."""
+"""Model card: the README.md of an export, for a reader who was not there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card says. metrics: as metrics.json has them. judged: with intervals, or `why_not`."""
+    """Content of a card: what is known of the model, its data and its search.
+
+    metrics     as in metrics.json
+    checked_on  the kind of images that graphs were checked on
+    run         where it was found, None where nothing was searched
+    judged      scores with intervals, None for the reason `why_not`
+    elsewhere   how predictions differ without OpenCV, None where it was not measured
+    """
 
     name: str
     classes: Sequence[str]
@@ -45,13 +52,13 @@ class Facts:
 
 
 def card(facts: Facts) -> str:
-    """Markdown."""
+    """Return the card as Markdown."""
     parts = [what_it_is, scores, _how_to_run, data_of, how_found, _configuration, limits]
     return "\n\n".join("\n".join(part(facts)).strip() for part in parts) + "\n"
 
 
 def what_it_is(facts: Facts) -> Iterator[str]:
-    """What the model is, and its classes."""
+    """Yield what the model is, and its classes."""
     classes = [*facts.classes[:MOST_CLASSES]]
     more = f" and {len(facts.classes) - MOST_CLASSES} more (`classes.txt`)" if len(facts.classes) > MOST_CLASSES else ""
     yield f"# {facts.name}"
@@ -67,7 +74,7 @@ def what_it_is(facts: Facts) -> Iterator[str]:
 
 
 def scores(facts: Facts) -> Iterator[str]:
-    """What it scores on the validation split."""
+    """Yield its scores on the validation split."""
     counts = facts.data.get("counts", {})
     yield "## Scores"
     yield ""
@@ -151,7 +158,7 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
 
 
 def data_of(facts: Facts) -> Iterator[str]:
-    """What it was trained on."""
+    """Yield what it was trained on."""
     counts = {name: number for name, number in facts.data.get("counts", {}).items() if number}
     yield "## Data"
     yield ""
@@ -163,7 +170,7 @@ def data_of(facts: Facts) -> Iterator[str]:
 
 
 def how_found(facts: Facts) -> Iterator[str]:
-    """The search that found it."""
+    """Yield how the search found it."""
     yield "## How it was found"
     yield ""
     if facts.run is None:
@@ -196,7 +203,7 @@ def _configuration(facts: Facts) -> Iterator[str]:
 
 
 def limits(facts: Facts) -> Iterator[str]:
-    """What it cannot be relied on for."""
+    """Yield what it cannot be relied on for."""
     counts = facts.data.get("counts", {})
     yield "## Limits"
     yield ""

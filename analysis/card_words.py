@@ -33,10 +33,7 @@ def configuration(config: Mapping[str, Any]) -> Iterator[str]:
 def own_code(resize: Mapping[str, int], task: str, elsewhere: Elsewhere | None, checked_on: str) -> Iterator[str]:
     """Yield code from a photo to probabilities with model.onnx, with OpenCV and without.
 
-    resize      as in `preprocessing`
-    task        of the model
-    elsewhere   how predictions differ without OpenCV, None where it was not measured
-    checked_on  the kind of images it was measured on
+    `resize` is as in `preprocessing`. `elsewhere` is None where it was not measured.
     """
     yield "    import cv2, numpy as np, onnxruntime"
     yield "    from PIL import Image, ImageOps"

@@ -1,4 +1,4 @@
-"""Confusions and per-class scores as figures."""
+"""Figures of confusions and per-class scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_CLASSES = 30
 
 
 def confusion_figure(matrix: NDArray[np.int64], classes: tuple[str, ...], unit: str = "images") -> go.Figure:
-    """Shares of each true class, with the counts; of very many classes those with the most mistakes."""
+    """Plot shares of each true class, with the counts. Of very many classes, those with the most mistakes are shown."""
     chosen = np.arange(len(classes))
     if len(classes) > MOST_CLASSES:
         mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
@@ -24,7 +24,7 @@ def confusion_figure(matrix: NDArray[np.int64], classes: tuple[str, ...], unit: 
     totals = matrix.sum(axis=1)[chosen]
     shares = counts / np.maximum(totals, 1)[:, None]
     names = [short(classes[i], 20) for i in chosen]
-    # Axes by number: two classes whose names are cut to the same letters must not become one.
+    # Axes by number: two classes whose names are shortened to the same letters must not become one.
     places = list(range(len(names)))
     text: Any = counts if unit == "images" else np.vectorize("{:.0%}".format)(shares)
     heat = go.Heatmap(
@@ -36,7 +36,7 @@ def confusion_figure(matrix: NDArray[np.int64], classes: tuple[str, ...], unit: 
         xgap=1, ygap=1,
     )  # fmt: skip
     figure = plot([heat], x="said", y="truth", height=min(760, 160 + 34 * len(names)))
-    # Turned, the last name reaches beyond the picture a little, and would be left out.
+    # Rotated, the last name reaches a little beyond the picture, and would be left out.
     figure.update_xaxes(
         tickvals=places, ticktext=names, ticklabeloverflow="allow", tickangle=-45, showgrid=False, zeroline=False
     )
@@ -44,7 +44,7 @@ def confusion_figure(matrix: NDArray[np.int64], classes: tuple[str, ...], unit: 
 
 
 def class_bars(table: pd.DataFrame, score: str, title: str) -> go.Figure:
-    """One score per class, the best on top. table: `class`, `score`, and perhaps `num_images`."""
+    """Plot one score for each class, the best on top. table: `class`, `score`, and perhaps `num_images`."""
     rows = table.dropna(subset=[score]).sort_values(score, kind="stable").tail(60)
     names = [short(name, 26) for name in rows["class"]]
     places = list(range(len(names)))

@@ -1,7 +1,7 @@
 """Choice of an ensemble among a run's kept models, and whether it is better than the best of them alone.
 
-An ensemble that is chosen and judged on the same validation images always looks better. So it is also chosen on half of
-them and judged on the other half, several times, beside the model that is best alone on the first half.
+An ensemble that is chosen and judged on the same validation images always looks better. So one is also chosen on half
+of them and judged on the other half, several times. It is compared with the model that is best alone on the first half.
 """
 
 from __future__ import annotations
@@ -59,19 +59,12 @@ def yardstick(run: Run, config: TrialConfig, notes: list[str]) -> Yardstick:
 
 
 def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None = None) -> dict[str, Any]:
-    """Choose and judge an ensemble, write it to RUN/ensemble.json and return it.
-
-        run         the run
-        data        the run's own
-        size        members of the ensemble
-        num_trials  choose among the kept models of that many best trials, None means all
-
-    The file holds:
+    """Choose and judge an ensemble of `size` members, write it to RUN/ensemble.json and return it.
 
         metric, mode    by what it was chosen
         combine         mean probability, or vote (for segmenters, whose predictions hold decisions alone)
         threshold       of the mean probability, for binary and multilabel decisions
-        members         trial_id, epoch, weight (how often it was taken) and value (alone), the best first
+        members         trial_id, epoch, weight (how often it was taken) and value (alone); the first is the best
         metrics         on all validation images, on which it was also chosen
         single          the best model alone: trial_id, epoch, value, likewise
         held_out        on images that did not choose: `ensemble` and `single`, their means; `gain`, the mean
@@ -79,7 +72,8 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
         better          whether the gain is larger than its deviation
         notes           sentences for the user
 
-    Raises RunError if fewer than two models are kept, or if their predictions are not those of this data.
+    `data` is the run's own. `num_trials` limits the choice to the kept models of that many best trials. Raises RunError
+    if fewer than two models are kept, or if their predictions are not those of this data.
     """
     # The candidates: kept models that predict the same classes.
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""The model card of an ensemble: the README.md of its export."""
+"""Model card of an ensemble: the README.md of its export."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ NO_INTERVALS = "the same images chose the members; the gain below is of images t
 
 
 def ensemble_card(facts: Facts, members: Sequence[Mapping[str, Any]], combine: str) -> str:
-    """Markdown. facts: of the whole, with the first member's configuration. members, combine: as ensemble.json has
-    them."""
+    """Return the card as Markdown.
+
+    facts    of the ensemble, with the first member's configuration
+    members  as in ensemble.json
+    combine  as in ensemble.json
+    """
     parts = [what_it_is(facts), scores(facts), _members(facts, members, combine), _how_to_run(), data_of(facts)]
     parts += [how_found(facts), limits(facts)]
     return "\n\n".join("\n".join(part).strip() for part in parts) + "\n"

@@ -1,4 +1,4 @@
-"""An ensemble of several trials' models as an export, written; `exported.py` reads it again.
+"""Export of an ensemble of several trials' models, which `exported.py` reads.
 
 config.yaml, classes.txt, metrics.json, data.json    as of one model; the configuration is the first member's
 README.md, requirements.txt                          likewise; see `ensemble_card.py`
@@ -31,10 +31,12 @@ from trainables.targets import output_classes
 
 
 def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads | None = None) -> None:
-    """Write what `choose_ensemble` told, whole. Raises RunError where weights are gone, or `out` cannot be written.
+    """Write the ensemble that `choose_ensemble` returned to `out`, whole or not at all.
 
-    heads: of members, that were solved again.
+    `heads` are those of members that were solved again. Raises RunError if weights are gone, or `out` cannot be
+    written.
     """
+    # Check that every member's weights are still there.
     files, configs = [], []
     trials = {trial.trial_id: trial for trial in run.trials}
     for member in told["members"]:
@@ -57,6 +59,7 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads |
     }
     described = run.search["data"] if heads is None else heads.told["data"]
     classes = output_classes(configs[0], value_at(run.search, "data.classes"))
+    # Write the files of any export, then the members, then the card.
     with written_whole(out) as new:
         write_export(new, configs[0], classes, [], about, described)
         kept = {key: told[key] for key in ("combine", "threshold", "metric")}

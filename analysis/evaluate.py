@@ -1,4 +1,4 @@
-"""Scores of an export on a split of a data set, with intervals: the search's own metrics (`trainables.evaluate`)."""
+"""Evaluation of an export on a split of a data set: the search's metrics (`trainables.evaluate`), with intervals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from trainables.targets import what_to_learn
 from trainables.tasks import mean_logits, score
 
 READ_AS = ReadAs()
-MOST_DECODING_S = 30.0  # of images that are not judged; where all would take longer, those alone are decoded that are
+MOST_DECODING_S = 30.0  # for decoding all images; if it would take longer, only the judged ones are decoded
 NO_INTERVALS = Intervals({}, {})
 CHOSEN_BY = {
     "train": "The model was trained on these images: the scores say nothing about new ones.",
@@ -46,8 +46,15 @@ CHOSEN_BY = {
 
 @dataclass(frozen=True)
 class Judged:
-    """metrics: by name, each with value and, where known, low and high (95%). classes: likewise by class, and how much
-    of it there is: `images`, or `pixels`. note: what the split was to the model. notes: on the data."""
+    """Scores of a model on a split.
+
+    split       its name
+    num_images  in the split
+    metrics     by name, each with value and, where known, low and high (95%)
+    classes     likewise by class, with its number of `images` or `pixels`
+    note        whether the model was trained or chosen on the split
+    notes       on the data
+    """
 
     split: str
     num_images: int
@@ -68,9 +75,16 @@ def evaluate_export(
 ) -> Judged:
     """Judge an export on a split of the data `spec`.
 
-    split: None takes test; where there is none, val of the data that the model was trained on, and all of other data.
-    Nothing is trained or split: a class may have one image, and the data may lack classes.
-    Raises InputError where the model does not know a class of the data, or the split has no image.
+    Nothing is trained or split, so a class may have one image, and the data may lack classes.
+
+        export_dir  the export
+        spec        the data
+        split       None takes test; without one, val of the model's own data, and all of other data
+        cache_dir   for decoded images, or None
+        read_as     how the data is read
+        device      None takes CUDA where there is one
+
+    Raises InputError if the model does not know a class of the data, or the split has no image.
     """
     if split is not None and split not in SPLITS:
         raise ConfigError(f"unknown --split '{split}'. {did_you_mean(split, SPLITS)}")
@@ -86,6 +100,7 @@ def evaluate_export(
         cache_dir=cache_dir,
         decode_within_s=MOST_DECODING_S,
     )
+    # Settle the classes and the split: the model's own split if this is the data that it was trained on.
     dataset = with_model_classes(dataset, members[0], described)
     known = described.get("fingerprint") == dataset.fingerprint
     if known:
@@ -93,7 +108,7 @@ def evaluate_export(
     having = ["test", *(["val"] if known else [])]
     chosen = split or next((name for name in having if len(dataset.indices(name))), "all")
     dataset = readable(one_split(dataset, chosen), chosen)
-    # Each member sees the images at its own size.
+    # Predict. Each member sees the images at its own size.
     keep_views(images, [View.of(member.config) for member in members], dataset.indices(chosen))
     data, found = TrialData(dataset, images), []
     _, labels, _ = what_to_learn(members[0].config, data)
@@ -116,7 +131,7 @@ def evaluate_export(
 def _together(
     ensemble: ExportedEnsemble, each: Sequence[Mapping[str, np.ndarray]], data: TrialData, labels: Labels, split: str
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """The metrics and predictions of an ensemble, combined as it predicts, from each member's of that split."""
+    """Return an ensemble's metrics and predictions on a split, from each member's predictions."""
     config, positions = ensemble.config, data.dataset.indices(split)
     if isinstance(labels, Merge):
         shapes = each[0]["shapes"]
@@ -132,7 +147,7 @@ def _together(
 
 
 def _means(ensemble: ExportedEnsemble, data: TrialData, split: str) -> dict[str, np.ndarray]:
-    """The decisions of segmenters whose probabilities are averaged, an image at a time."""
+    """Return the decisions of segmenters whose probabilities are averaged, one image at a time."""
     views = [(eval_transform(one.config), data.judged(one.config, split).images) for one in ensemble.members]
     masks, shapes = [], []
     for position in data.dataset.indices(split).tolist():
@@ -150,13 +165,15 @@ def _of_masks(predictions: Mapping[str, np.ndarray], data: TrialData, split: str
 def judge(
     config: TrialConfig, values: Mapping[str, float], predictions: Mapping[str, np.ndarray], data: TrialData, split: str
 ) -> Judged:
-    """Intervals around `values` (by name without `val/`), from what was predicted of that split, in its order.
+    """Return the scores of a split, with intervals around `values`.
 
-    One image alone has none: drawn again, it is always the same. A class without images has no scores.
+    `values` are metrics by name without `val/`, and `predictions` are those of the split, in its order. A single image
+    has no intervals: resampled, it is always the same. A class without images has no scores.
     """
     positions = data.dataset.indices(split)
     classes, labels, _ = what_to_learn(config, data)
     if isinstance(labels, Merge):
+        # A segmenter: intervals over the images' confusions, and the IoU of each class.
         confusions = _confusions(predictions, data, positions, labels)
         intervals = mask_intervals(confusions, classes) if len(positions) > 1 else NO_INTERVALS
         pixels = confusions.sum(axis=(0, 2))  # (C,) of the truth
@@ -167,6 +184,7 @@ def judge(
         }
         values = {name: value for name, value in values.items() if not name.startswith("iou/")}
     else:
+        # A classifier: intervals over the images' logits, and the decision metrics of each class.
         logits, targets = torch.from_numpy(predictions["logits"]), labels[torch.from_numpy(positions)]
         intervals = NO_INTERVALS
         if len(positions) > 1:
@@ -209,7 +227,7 @@ def _described(export_dir: Path) -> dict[str, Any]:
 def _confusions(
     predictions: Mapping[str, np.ndarray], data: TrialData, positions: np.ndarray, merge: Merge
 ) -> np.ndarray:
-    """(N, C, C), an image each."""
+    """Return one confusion matrix for each image, (N, C, C)."""
     found, start = [], 0
     for position, (height, width) in zip(positions.tolist(), predictions["shapes"].tolist(), strict=True):
         decided = predictions["masks"][start : start + height * width].reshape(height, width)

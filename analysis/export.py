@@ -66,11 +66,7 @@ def write_trial(
 ) -> Exported:
     """Write the best trial, or the named one, to a new folder of `written_whole`. Raises RunError or OSError.
 
-    run       the run
-    folder    where to write
-    trial_id  None means the best trial
-    data      the user's path of the run's data, None means the path in the run
-    heads     heads that were solved again, or None
+    `data` is the user's path of the run's data, None means the path in the run. `heads` were solved again, or are None.
     """
     trial = find_trial(run, trial_id)
     config = parse_config(trial.config, f"trial {trial.trial_id}")
@@ -138,12 +134,7 @@ def write_export(
 ) -> None:
     """Write the files of an export to a new folder of `written_whole`. Raises OSError.
 
-    folder   where to write
-    config   the configuration
-    classes  in the order of the outputs
-    weights  files of the model's epochs, best first; none for an ensemble, whose members have their own
-    metrics  for metrics.json
-    data     for data.json
+    `weights` are the files of the model's epochs, best first. An ensemble has none, because its members have their own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(dump_config(config))

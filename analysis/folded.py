@@ -41,10 +41,9 @@ def is_small(data: TrialData) -> bool:
 def folded(data: TrialData, probes: Sequence[Kept], notes: list[str]) -> Folded | None:
     """Return the probes' predictions of training and validation images, or None where folds cannot choose.
 
-    Folds cannot choose where training images belong together, such as photos of one object or slices of one patient,
-    and a manual split keeps these apart. The heads of folds have then seen an image's siblings, and look better than
-    they are. It shows as a loss that differs from that of the validation images by more than chance, and a note reports
-    it.
+    Folds cannot choose where training images belong together and a manual split keeps them apart, such as photos of one
+    object or slices of one patient. The heads of folds have then seen an image's siblings, and look better than they
+    are. It shows as a loss that differs from that of the validation images by more than chance, and a note reports it.
     """
     dataset = data.dataset
     if not is_small(data):
@@ -71,8 +70,6 @@ def folded(data: TrialData, probes: Sequence[Kept], notes: list[str]) -> Folded 
 def how_chosen(data: TrialData, metric: str, num_images: int | None, first: Kept, single: Kept) -> list[str]:
     """Return sentences on what chose the best model alone, where it was not its rank.
 
-    data        the run's own
-    metric      of the ranking
     num_images  number of images that chose, None for the validation images
     first       of the ranking
     single      the model that was chosen

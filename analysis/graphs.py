@@ -1,10 +1,10 @@
-"""An exported model as one graph that runs without visionsweep: ONNX, or torch.export's .pt2.
+"""Export of a model as one graph that runs without visionsweep: ONNX, or torch.export's .pt2.
 
     images          (N, H, W, 3) uint8, resized as the card says; N is free, of segmenters of whole images H and W too
     logits          (N, K) float32, or (N, C, H, W) of a segmenter
     probabilities   likewise; of an ensemble the mean of its models', and the logits are those of that mean
 
-Normalisation is inside. A graph is left in the folder only when it agrees with torch on every image it is checked on.
+Normalisation is inside. A graph is kept only if it agrees with torch on every image it is checked on.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from trainables.data.augment import eval_transform, seen_short_side
 from trainables.ranking import mean_in_logs
 from trainables.tasks import TASKS
 
-TOLERANCE = 1e-4  # of probabilities, and of logits as a share of what they are where that is above one
-OPSET = 18  # the lowest that torch's exporter writes without converting: what most programs can read
+TOLERANCE = 1e-4  # on probabilities; relative on logits above one
+OPSET = 18  # the lowest that torch's exporter writes without conversion, which most programs can read
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OUTPUTS = ("logits", "probabilities")
 
@@ -38,11 +38,11 @@ Run = Callable[[Tensor], Sequence[Any]]  # images (N, H, W, 3) uint8 -> the outp
 
 
 class Graph(nn.Module):
-    """The models of an export from pixels to probabilities, in float32 whatever precision they were trained in."""
+    """The models of an export from pixels to probabilities, in float32 whatever their training precision."""
 
     def __init__(self, exported: ExportedModel) -> None:
         super().__init__()
-        # NCHW in memory: a graph has its own ideas of layout, and would keep the conversions between the two.
+        # NCHW in memory: a graph has its own layout, and would keep the conversions between the two.
         self.models = nn.ModuleList(model.to(memory_format=torch.contiguous_format) for model in exported.models)
         self.task_name: str = exported.config.task
         self.task = TASKS[self.task_name]
@@ -60,9 +60,11 @@ class Graph(nn.Module):
 
 @dataclass(frozen=True)
 class Written:
-    """One graph: `difference` is the largest from torch over `num_images`; or `problem` says why there is none.
+    """A graph that was written, or why there is none.
 
-    side: of the square images that it takes, None where their sizes are free.
+    difference  the largest difference from torch on `num_images`
+    side        of the square images that it takes, None where their sizes are free
+    problem     why there is none, or ''
     """
 
     file: str
@@ -73,7 +75,7 @@ class Written:
 
 
 def require_onnx() -> None:
-    """Raises RunError where a package is missing, before any time is spent."""
+    """Raise RunError if a package is missing, before any time is spent."""
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise RunError(
@@ -85,10 +87,10 @@ def require_onnx() -> None:
 def write_graphs(
     exported: ExportedModel, out: Path, images: Sequence[np.ndarray], about: Mapping[str, Any], *, onnx: bool, pt2: bool
 ) -> list[Written]:
-    """Write model.onnx and model.pt2 to `out`. images: (H, W, 3) uint8 of any sizes, on which they are checked.
+    """Write model.onnx and model.pt2 to `out`, checked on `images` (H, W, 3) uint8 of any sizes.
 
-    about: what the ONNX file says of itself, plain values by name. A segmenter of whole images that cannot be a graph
-    for images of any size becomes one for squares of the shorter side that it is used to.
+    `about` is the metadata of the ONNX file, plain values by name. A segmenter of whole images may not be traceable for
+    images of any size. It then becomes a graph for squares of its usual shorter side.
     """
     graph, config = Graph(exported).eval(), exported.config
     whole = config.task == "segmentation" and config.fit_image == "crop"
@@ -109,7 +111,7 @@ def write_graphs(
 
 
 class _Traced:
-    """The graph as torch.export has it, for images of one side or (None) of any size; traced once for all formats."""
+    """Cached traces of torch.export for images of one side, or (None) of any size. All formats share them."""
 
     def __init__(self, graph: Graph, usual_side: int) -> None:
         self.graph, self.usual_side, self.programs = graph, usual_side, dict[int | None, Any]()
@@ -118,7 +120,7 @@ class _Traced:
     def __call__(self, side: int | None) -> Any:
         if side not in self.programs:
             free = torch.export.Dim.DYNAMIC
-            # Odd on purpose: a size that the network takes as it is might be taken for the only one.
+            # Odd on purpose: with a size that needs no padding, the trace might be specialized to it.
             size = (self.usual_side + 7, self.usual_side + 39) if side is None else (side, side)
             shapes = {0: free, 1: free, 2: free} if side is None else {0: free}
             example = torch.zeros((2, *size, 3), dtype=torch.uint8)
@@ -137,7 +139,7 @@ def _written(
 ) -> Written:
     try:
         program = traced(side)
-    except Exception as error:  # torch.export says no in every way: what it cannot trace is as varied as models are
+    except Exception as error:  # torch.export fails in many ways, as varied as models are
         return Written(path.name, problem=f"torch.export cannot trace this model ({_first_line(error)})")
     partial = path.with_name(f"partial-{path.name}")
     try:
@@ -155,7 +157,7 @@ def _written(
 
 @torch.no_grad()
 def worst_difference(graph: Graph, run: Run, batches: Sequence[Tensor]) -> float:
-    """The largest difference from torch: of probabilities as it is, of logits above one as a share of them."""
+    """Return the largest difference from torch, absolute for probabilities and relative for logits above one."""
     worst = 0.0
     for batch in batches:
         for wanted, given in zip(graph(batch), run(batch), strict=True):
@@ -167,11 +169,11 @@ def worst_difference(graph: Graph, run: Run, batches: Sequence[Tensor]) -> float
 
 
 def open_onnx(path: Path) -> Run:
-    """The ONNX file as a function, on the CPU with torch's number of threads."""
+    """Open an ONNX file as a function, on the CPU with torch's number of threads."""
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what fails is raised as well
+    options.log_severity_level = 4  # failures are raised as well
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda images: session.run(list(OUTPUTS), {"images": images.numpy()})
 
@@ -204,13 +206,13 @@ def _to_pt2(program: Any, path: Path) -> Run:
 
 
 def _batches(exported: ExportedModel, images: Sequence[np.ndarray], side: int | None) -> Iterator[Tensor]:
-    """As the network sees them: the first one alone, the others of one size together."""
+    """Yield images as the network sees them: the first one alone, the others in batches of one size."""
     transform = eval_transform(exported.config)
     seen = [torch.from_numpy(np.ascontiguousarray(transform(image=image)["image"])) for image in images]
-    if side is None:  # also upright where they lie, and square, whose sides need no padding
+    if side is None:  # also the first one transposed, and as a square whose sides need no padding
         seen.append(seen[0].transpose(0, 1).contiguous())
         even = min(seen[0].shape[:2]) // 32 * 32
-        if even > 32:  # torch.export takes a map of a single pixel for something else
+        if even > 32:  # torch.export treats maps of a single pixel differently
             seen.append(seen[0][:even, :even].contiguous())
     else:
         seen = [image[:side, :side].contiguous() for image in seen]
@@ -225,7 +227,7 @@ def _batches(exported: ExportedModel, images: Sequence[np.ndarray], side: int | 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters warn of their own inner workings; whether their graph is right is found by comparing."""
+    """Silence the exporters' warnings about their own internals. Whether a graph is right is found by comparison."""
     loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript", "torch.onnx", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -53,11 +53,7 @@ def hand_over_trial(
 ) -> list[Written]:
     """Complete what `write_trial` wrote to `out`, and return the graphs that were asked for, or why there are none.
 
-    run        the run
-    exported   what `write_trial` returned
-    out        the export's folder
-    onnx, pt2  which graphs to write
-    named      the user's path of the run's data, None means the path in the run
+    `named` is the user's path of the run's data, None means the path in the run.
     """
     folder = trial_folder(run.run_dir, "predictions", exported.trial_id)
     files = [folder / f"epoch-{epoch:04d}.npz" for epoch in exported.epochs]
@@ -104,12 +100,10 @@ def hand_over(
 ) -> list[Written]:
     """Complete any export, in a new folder of `written_whole`, and return its graphs.
 
-    out        the export's folder
-    data       with the validation split, or the reason why it cannot be read
-    files      of the stored validation predictions, one for each of the model's epochs
-    run        where it was found, None where nothing was searched
-    name       for the card, None takes the run's or the folder's
-    onnx, pt2  which graphs to write
+    data   with the validation split, or the reason why it cannot be read
+    files  of the stored validation predictions, one for each of the model's epochs
+    run    where it was found, None where nothing was searched
+    name   for the card, None takes the run's or the folder's
     """
     exported = load_export(out, torch.device("cpu"))
     assert isinstance(exported, ExportedModel)  # that is what was just written

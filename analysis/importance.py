@@ -1,6 +1,6 @@
-"""Which parameters decided the score: Optuna's PED-ANOVA and fANOVA over the records of a run.
+"""Importance of parameters for the score: Optuna's PED-ANOVA and fANOVA over the records of a run.
 
-The only file of this room that imports optuna, and of it only what judges a finished study.
+This is the only file of `analysis/` that imports optuna, and only for its evaluation of finished studies.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from search_spaces.grammar import Float, Int, Pick
 from search_spaces.regimes import readable
 
 LEAST_TRIALS = 10
-MOST_TRIALS = 600  # beyond it fANOVA's forest takes many seconds and says the same
+MOST_TRIALS = 600  # beyond it fANOVA's forest takes many seconds for the same result
 NUM_SHUFFLES = 12
 LEAST_SHARE = 0.01
 SHOWN = 14
 
 
 def importance(run: Run, epoch: int | None = None) -> pd.DataFrame:
-    """A row per parameter, those above chance first, the strongest first; empty where fewer than LEAST_TRIALS trials
-    can be compared.
+    """Return a row for each parameter, those above chance first, the strongest first.
 
-    ped_anova   the share of it in which trials are among the best tenth (Watanabe et al. 2023, arXiv:2304.10255); in a
-                small run among the best five
-    by_chance   the same in the best of NUM_SHUFFLES tries with the scores dealt out at random: what is not above it
-                says nothing
-    fanova      its share of the variance of the score (Hutter et al. 2014); None for a parameter that some trials
-                do not have
-    num_trials  that have the parameter
+        parameter   its name
+        ped_anova   its share in whether a trial is among the best tenth (Watanabe et al. 2023, arXiv:2304.10255); in a
+                    small run, among the best five
+        by_chance   the highest ped_anova in NUM_SHUFFLES tries with shuffled scores: a value below it means nothing
+        fanova      its share of the variance of the score (Hutter et al. 2014); None for a parameter that some trials
+                    do not have
+        num_trials  that have the parameter
+
+    The table is empty if fewer than LEAST_TRIALS trials can be compared.
     """
     return importance_of(observed(run, epoch), run.mode)
 
@@ -81,20 +82,20 @@ def importance_of(seen: Observed, mode: str) -> pd.DataFrame:
 
 
 def strongest(found: pd.DataFrame, count: int) -> list[str]:
-    """The parameters to look at more closely: by both measures in turn."""
+    """Return the parameters to look at more closely, by both measures in turn."""
     by_variance = found.dropna(subset=["fanova"]).sort_values("fanova", ascending=False)
     pairs = zip_longest(found["parameter"], by_variance["parameter"])
     return list(dict.fromkeys(name for pair in pairs for name in pair if name is not None))[:count]
 
 
 def above_chance(found: pd.DataFrame) -> list[str]:
-    """Those whose importance is more than chance gives, and more than next to nothing."""
+    """Return the parameters whose importance is above chance, and not negligible."""
     clear = found[(found["ped_anova"] > found["by_chance"]) & (found["ped_anova"] >= LEAST_SHARE)]
     return [str(name) for name in clear["parameter"]]
 
 
 def importance_figure(found: pd.DataFrame) -> go.Figure:
-    """Bars of both measures, the strongest parameter on top, with what chance alone gives."""
+    """Plot both measures as bars, the strongest parameter on top, with the level of chance."""
     shown = found[found["parameter"].isin(strongest(found, SHOWN))].iloc[::-1]
     names = [short(readable(name), 34) for name in shown["parameter"]]
     longest = 1.1 * float(max(shown["ped_anova"].max(), shown["fanova"].fillna(0.0).max()))
@@ -129,7 +130,7 @@ def _study(table: pd.DataFrame, ranges: dict[str, Float | Int | Pick]) -> Study:
         having = {name: column[row] for name, column in columns.items() if column[row] is not None}
         study.add_trial(
             create_trial(
-                value=0.0,  # the scores come with each question
+                value=0.0,  # each evaluation gets its scores as a target
                 params={name: _on_scale(value, ranges[name]) for name, value in having.items()},
                 distributions={name: distributions[name] for name in having},
             )
@@ -144,7 +145,7 @@ def _distribution(node: Float | Int | Pick) -> BaseDistribution:
 
 
 def _on_scale(value: Any, node: Float | Int | Pick) -> Any:
-    """A rate by its logarithm, on which it was drawn: fANOVA measures by the length of intervals."""
+    """Return the logarithm of a value drawn on a log scale: fANOVA measures by the length of intervals."""
     if isinstance(node, Pick):
         return value
     return math.log10(value) if node.log else float(value)
@@ -156,7 +157,10 @@ def _dealt(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Callable[[FrozenTri
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna tells of every study that is made, and that targets are taken as lower is better, which ours are."""
+    """Silence Optuna's messages on new studies and on the direction of targets.
+
+    It assumes that lower targets are better, and ours are.
+    """
     level = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:

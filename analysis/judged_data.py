@@ -23,11 +23,8 @@ MOST_NAMES = 5
 def with_model_classes(dataset: Dataset, model: ExportedModel, described: Mapping[str, Any]) -> Dataset:
     """Return the data with its labels as numbers of the model's classes, matched by name. It may lack some of them.
 
-        dataset    the labelled data
-        model      the exported model
-        described  what the model was trained on, as `Dataset.describe` gave it, where that is known
-
-    Raises DataError if the data has classes that the model does not know.
+    `described` is what the model was trained on, as `Dataset.describe` gave it, where that is known. Raises DataError
+    if the data has classes that the model does not know.
     """
     classes = _learnt(model, described) or dataset.classes
     place = {name: number for number, name in enumerate(classes)}

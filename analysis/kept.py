@@ -1,4 +1,4 @@
-"""A run's kept models, read from its files and put side by side."""
+"""A run's kept models, read from its files, as members of an ensemble."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from trainables.targets import output_classes, what_to_learn
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A trial's epoch whose weights and predictions are kept.
+    """An epoch of a trial whose weights and predictions are kept.
 
     value       its score on the whole validation split
-    latency_ms  to predict one image; None where the run did not measure it
+    latency_ms  to predict one image, None where the run did not measure it
     competes    whether its trial was trained to the end, as the best trial of a run is
     """
 
@@ -42,7 +42,7 @@ class Kept:
 def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
     """Return every kept epoch of the best trials that have one, the best epoch first.
 
-    num_trials: only of so many of the best trials. Raises RunError where predictions cannot be read.
+    `num_trials` limits them to the kept epochs of that many best trials. Raises RunError if predictions cannot be read.
     """
     found: list[Kept] = []
     trials = 0
@@ -76,7 +76,7 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
 
 
 def weights_of(run: Run, trial_id: str, epoch: int) -> Path:
-    """The file of an epoch's weights, whether it is there or not."""
+    """Return the path of an epoch's weights, whether it exists or not."""
     return trial_folder(run.run_dir, "checkpoints", trial_id) / f"epoch-{epoch:04d}.safetensors"
 
 
@@ -86,9 +86,9 @@ def _predictions(run: Run, trial_id: str, epoch: int) -> dict[str, np.ndarray]:
 
 
 def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]:
-    """Those that predict the same classes as the first; a note says how many do not.
+    """Return the models that predict the same classes as the first. A note says how many do not.
 
-    kept: one at least. Raises RunError where predictions are not those of this data.
+    `kept` has at least one model. Raises RunError if predictions are not those of this data.
     """
     dataset = data.dataset
     classes = output_classes(kept[0].config, dataset.classes)
@@ -107,7 +107,7 @@ def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]
 
 
 def side_by_side(data: TrialData, kept: Sequence[Kept], ask: Callable[[], object] = lambda: None) -> Members:
-    """Predictions of models that are alike, as members. ask: called before every mask, to end by what it raises."""
+    """Return predictions of compatible models as members. ask: called before every mask, raises to stop."""
     dataset, config = data.dataset, kept[0].config
     positions = dataset.indices("val")
     classes = output_classes(config, dataset.classes)

@@ -33,10 +33,7 @@ def means_side_by_side(
 ) -> MeanMembers:
     """Return compatible models as members: all, or as many of the first as time allows, but at least two.
 
-        run       the run
-        data      the run's own
         kept      compatible models, the best first
-        device    where to predict
         ask       called before every mask and batch, raises to stop
         has_time  whether there is time for one more model, given the seconds of the last one
 

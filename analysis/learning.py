@@ -1,4 +1,4 @@
-"""Learning curves of all trials, and what they are compared at."""
+"""Learning curves of all trials, and the rungs at which they are compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_RUNGS = 12
 
 
 def rungs(run: Run) -> tuple[list[float], str]:
-    """Where its pruner compared trials, and in which unit, epochs or seconds; none of a pruner without rungs."""
+    """Return the rungs of the run's pruner, and their unit, epochs or seconds. A pruner without rungs has none."""
     search = run.search["search"]
     factor, grace = search.get("reduction_factor", 3), search.get("grace_epochs", 1)
     match search.get("pruner", "asha"):
@@ -29,13 +29,13 @@ def rungs(run: Run) -> tuple[list[float], str]:
             return [first * factor**power for power in range(MAX_RUNGS)], "seconds"
         case "asha" | "hyperband":
             return milestones(grace, factor, run.full_epochs), "epochs"
-        case "stock":  # Ray's ASHA as it comes
+        case "stock":  # Ray's ASHA with its defaults
             return milestones(1, 4, run.full_epochs), "epochs"
     return [], "epochs"
 
 
 def shown_trials(run: Run, count: int = MOST_CURVES) -> list[Trial]:
-    """At most `count` trials that have a score: of more, the best third of that and every so-many-th of the others."""
+    """Return at most `count` trials with a score: the best as a third of them, and the others evenly thinned out."""
     having = [trial for trial in ranked(run.trials, run.objectives) if trial.values(run.metric)]
     if len(having) <= count:
         return having
@@ -44,7 +44,7 @@ def shown_trials(run: Run, count: int = MOST_CURVES) -> list[Trial]:
 
 
 def curves_figure(run: Run) -> go.Figure:
-    """The metric of every trial over its epochs, or over its seconds where its rungs are in seconds."""
+    """Plot the metric of every trial over its epochs, or over its seconds if its rungs are in seconds."""
     at, unit = rungs(run)
     shown = shown_trials(run)
     best = shown[0] if shown else None
@@ -63,7 +63,7 @@ def curves_figure(run: Run) -> go.Figure:
             x=rung, y=1, yref="paper", yanchor="bottom", text=f"{rung:g}", showarrow=False, font={"size": 10}
         )
     scores = sorted(value for trial in shown for value in trial.values(run.metric).values())
-    if run.mode == "min" and scores:  # a loss that exploded would flatten all others
+    if run.mode == "min" and scores:  # a diverging loss would flatten all others
         figure.update_yaxes(range=[min(scores) * 0.95, scores[int(0.95 * (len(scores) - 1))] * 1.1])
     return figure
 
@@ -71,7 +71,7 @@ def curves_figure(run: Run) -> go.Figure:
 def _lines(
     run: Run, trials: Sequence[Trial], unit: str, name: str, colour: str, width: float, opacity: float
 ) -> go.Scatter:
-    """One trace of many curves, parted by gaps: a trace of each would take the browser seconds."""
+    """Return many curves as one trace, separated by gaps: a trace for each would take the browser seconds."""
     x: list[float | None] = []
     y: list[float | None] = []
     ids: list[str | None] = []

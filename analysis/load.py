@@ -1,4 +1,4 @@
-"""A run directory as objects: read while the search runs, after a crash, or long after.
+"""A run directory as objects, readable while the search runs, after a crash, or long after.
 
     run = load_run("runs/flowers")
     run.ranking()             # pandas: a row per trial, best first, with every parameter in its column
@@ -6,7 +6,7 @@
     run.importance()          # how much each parameter decided
     run.compare("optimizer")  # its arms against each other, with intervals
 
-What its lines say is read in `trials.py`.
+Its lines are parsed in `trials.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Run:
     run_dir: Path
     search: dict[str, Any]  # search.json
     trials: list[Trial]
-    notes: tuple[str, ...] = ()  # what `load_run(strict=False)` had to pass over
+    notes: tuple[str, ...] = ()  # what `load_run(strict=False)` skipped
 
     @property
     def metric(self) -> str:
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def full_epochs(self) -> int:
-        """What a trial trains that nobody ends."""
+        """Number of epochs of a trial that is never stopped."""
         return int(value_at(self.search, "search.epochs"))
 
     @property
@@ -57,7 +57,7 @@ class Run:
         return (Objective(self.metric, "max" if self.mode == "max" else "min"),)
 
     def curves(self) -> pd.DataFrame:
-        """One row per trial and epoch: trial_id, epoch, seconds, images_per_s, lr and every metric in its column."""
+        """Return a row for each trial and epoch: trial_id, epoch, seconds, images_per_s, lr and every metric."""
         rows = [
             {
                 "trial_id": trial.trial_id,
@@ -69,7 +69,7 @@ class Run:
         ]
         return pd.DataFrame(rows)
 
-    # The four below are other files' work, which notebooks find here; those files read runs, so they come late.
+    # The methods below are shortcuts for notebooks. They import late, because those files import this one.
 
     def ranking(self) -> pd.DataFrame:
         """See `analysis.rank.ranking_frame`."""
@@ -91,10 +91,10 @@ class Run:
 
 
 def load_run(run_dir: Path | str, *, strict: bool = True) -> Run:
-    """Read a run directory. Raises RunError where it is none or cannot be read.
+    """Read a run directory. Raises RunError if it is none or cannot be read.
 
-    strict=False: what is damaged, missing or of another format version is passed over, and said in `Run.notes`; only a
-    folder without any of a run's files is refused then.
+    With strict=False, what is damaged, missing or of another format version is skipped and named in `Run.notes`. Only a
+    folder without any of a run's files is then refused.
     """
     run_dir = Path(run_dir)
     if strict:

@@ -1,9 +1,9 @@
-"""What an export consists of, with the digest of each file: `manifest.json`, by which a mixture of two is noticed.
+"""The files of an export with their digests: `manifest.json`, which reveals a mixture of two exports.
 
     {"version": 1, "files": {"config.yaml": {"bytes": 812, "sha256": "..."}, ...}}
 
-It says that the files belong together. It is no signature: whoever can write to the folder can write both. An export of
-a version before 0.5 has none, and is loaded unchecked.
+It shows that the files belong together. It is no signature, since anyone who can write to the folder can change both.
+An export of a version before 0.5 has none, and is loaded unchecked.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from trainables.safe_path import safe_path, shown
 from trainables.whole_folder import new_folder
 
 MANIFEST = "manifest.json"
-# What decides what a model predicts, and how good it is said to be.
+# The files that decide what a model predicts, and how good it is claimed to be.
 CHECKED = (
     "config.yaml", "classes.txt", "metrics.json", "data.json", "ensemble.json", "model.safetensors",
     "model-*.safetensors", "members/*/config.yaml", "members/*/model.safetensors",
 )  # fmt: skip
-# What people may change or delete without another model: the card, and what other programs read.
+# Files that may be changed or deleted without another model: the card, and what other programs read.
 UNCHECKED = ("README.md", "requirements.txt", "model.onnx", "model.pt2", "partial-model.*")
 EXPORT_ANEW = "Export the trial anew."
 
@@ -38,7 +38,7 @@ EXPORT_ANEW = "Export the trial anew."
 def written_whole(out: Path) -> Iterator[Path]:
     """Yield a new folder that becomes the export `out`, with its manifest, when the block has ended.
 
-    A kill or a full disk at any moment leaves the old export, or the new one. Raises RunError where `out` cannot be
+    A kill or a full disk at any moment leaves either the old export or the new one. Raises RunError if `out` cannot be
     written, or holds other things.
     """
     check_out(out)
@@ -55,7 +55,7 @@ def written_whole(out: Path) -> Iterator[Path]:
 
 
 def check_out(out: Path) -> None:
-    """Raises RunError where `out` holds something that is not an export, or that replacing it would take away."""
+    """Raise RunError if `out` holds anything that is no export, or that its replacement would delete."""
     if not os.path.lexists(out):
         return
     try:
@@ -83,7 +83,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def read_manifest(export_dir: Path) -> dict[str, dict[str, Any]] | None:
-    """Return what the manifest says of each file; None where there is none. Raises RunError where it is damaged."""
+    """Return the manifest's entry of each file, or None without a manifest. Raises RunError if it is damaged."""
     path = export_dir / MANIFEST
     if not os.path.lexists(path):
         return None
@@ -94,7 +94,7 @@ def read_manifest(export_dir: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def check_files(export_dir: Path, used: Iterable[Path]) -> None:
-    """Raises RunError where the files that are used, or what is said of them, are not those that were exported."""
+    """Raise RunError if the files in use, or those that describe them, are not the ones that were exported."""
     manifest = read_manifest(export_dir)
     if manifest is None:
         return
@@ -113,7 +113,7 @@ def check_files(export_dir: Path, used: Iterable[Path]) -> None:
 
 
 def _digest(path: Path) -> dict[str, Any]:
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # reading a pipe would wait forever
         raise RunError(f"{path}: is no plain file. {EXPORT_ANEW}")
     try:
         with path.open("rb") as file:
@@ -124,13 +124,13 @@ def _digest(path: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[str]:
-    """The names of everything below that is no folder, sorted."""
+    """Return the names of everything below the folder that is no folder, sorted."""
     found = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def _foreign(folder: Path) -> list[str]:
-    """What no export writes."""
+    """Return the names of files and folders that no export writes."""
     known = (*CHECKED, *UNCHECKED, MANIFEST)
     folders = {"members", *(f"members/{path.name}" for path in folder.glob("members/*") if path.is_dir())}
     below = (Path(root, name) for root, names, _ in os.walk(folder) for name in names)
@@ -139,5 +139,5 @@ def _foreign(folder: Path) -> list[str]:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """fnmatch's * also matches slashes."""
+    """Return whether a name matches a pattern with equally many slashes: fnmatch's * also matches slashes."""
     return name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)

@@ -1,8 +1,8 @@
-"""Trials as a table of parameters and scores that can be compared: all read off at the same epoch.
+"""Trials as a table of parameters and comparable scores, all read at the same epoch.
 
-A trial that was ended after four epochs and one that trained sixty did not run the same race, and to look at complete
-trials alone would be to look at those that the search liked. So everything that asks "what did this parameter do" reads
-the score of every trial at one epoch that most of them reached.
+A trial that was stopped after four epochs cannot be compared with one that trained sixty. A look at complete trials
+alone is biased to what the search preferred. So every question about the effect of a parameter reads the score of every
+trial at one epoch, which most trials reached.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ from search_spaces.serial import search_from_json
 
 MOST = 0.8  # of the trials that trained at all
 NUMBERS = (Float, Int)
-NONE = "none"  # a value that was drawn; None in the table is a parameter that a trial does not have
+NONE = "none"  # a drawn value of None; in the table, None means that a trial does not have the parameter
 
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """table: a row per trial that reached `epoch`: trial_id, status, score (the best up to that epoch), and its
-    parameters by name. ranges: of every parameter that took more than one value. num_trials: that trained at all."""
+    """Trials at one epoch.
+
+    table       a row for each trial that reached `epoch`: trial_id, status, score (the best up to it), parameters
+    ranges      of every parameter that took more than one value
+    epoch       at which the scores are read
+    num_trials  that trained at all
+    """
 
     table: pd.DataFrame
     ranges: dict[str, Float | Int | Pick]
@@ -34,15 +39,15 @@ class Observed:
     num_trials: int
 
     def sentence(self) -> str:
-        """What the scores are, for a reader."""
+        """Return a sentence on what the scores are."""
         return f"Scores at epoch {self.epoch}, which {len(self.table)} of {self.num_trials} trials reached."
 
 
 def observed(run: Run, epoch: int | None = None) -> Observed:
-    """epoch: None takes the last one that most trials reached."""
+    """Read the scores of a run at an epoch. None means the last one that most trials reached."""
     curves = {trial.trial_id: trial.values(run.metric) for trial in run.trials}
     longest = max((max(curve) for curve in curves.values() if curve), default=0)
-    # A trial that was shorter from the start has shown all it ever will: its end stands at every later epoch too.
+    # A short trial that is complete has reached its end: its score counts at every later epoch too.
     reached = {
         trial.trial_id: longest if trial.status == "complete" else max(curves[trial.trial_id])
         for trial in run.trials
@@ -64,11 +69,14 @@ def observed(run: Run, epoch: int | None = None) -> Observed:
 
 
 def _ranges(run: Run, table: pd.DataFrame) -> dict[str, Float | Int | Pick]:
-    """By name, in the order of the space; of parameters that the space does not tell, from what they were."""
+    """Return the range of each parameter, in the order of the space.
+
+    Parameters that the space does not have get their range from their values.
+    """
     try:
         space = search_from_json(run.search["search"]).full_space
         told = {name: node for name, node, _ in walk(space) if isinstance(node, (*NUMBERS, Pick))}
-    except (InputError, TypeError, KeyError, AttributeError):  # of another version, or lost
+    except (InputError, TypeError, KeyError, AttributeError):  # of another version, or missing
         told = {}
     found: dict[str, Float | Int | Pick] = {}
     names = [name for name in table.columns if name not in ("trial_id", "status", "score")]
@@ -81,7 +89,7 @@ def _ranges(run: Run, table: pd.DataFrame) -> dict[str, Float | Int | Pick]:
 
 
 def _widened(node: Float | Int | Pick | None, values: list[Any]) -> Float | Int | Pick:
-    """The range with every value in it: a run that was copied may hold others."""
+    """Return the range with every value in it: a copied run may hold values outside."""
     if isinstance(node, NUMBERS) and all(_is_number(value) for value in values):
         low, high = min(node.low, *values), max(node.high, *values)
         return Float(low, high, log=node.log and low > 0)
@@ -100,12 +108,12 @@ def _is_missing(value: Any) -> bool:
 
 
 def values_of(table: pd.DataFrame, name: str) -> list[Any]:
-    """A column with None where a trial does not have the parameter. Whole numbers stay whole."""
+    """Return a column, with None where a trial does not have the parameter. Whole numbers stay whole."""
     return [None if _is_missing(value) else value for value in table[name].astype(object)]
 
 
 def lost(run: Run, epoch: int) -> list[Trial]:
-    """Trials that broke before `epoch`: they have no score there, and that is a result too."""
+    """Return the trials that broke before `epoch`. They have no score there, which is a result too."""
     return [
         trial
         for trial in run.trials

@@ -1,4 +1,4 @@
-"""Classes of new images, or their masks, from an exported model."""
+"""Predictions of an exported model for new images: classes or masks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from trainables.data.there import no_such_image
 from trainables.data.view import Pixels, check_aspect
 from trainables.data.walk import Walk
 
-MOST_PIXELS = 2**24  # of images that wait for their masks at once, as large as the camera made them
-TABLES = (".csv", ".json")  # what a file of predictions may end in
+MOST_PIXELS = 2**24  # of images in full size that wait for their masks at once
+TABLES = (".csv", ".json")  # endings of a file of predictions
 
 
 def predict_images(
@@ -35,12 +35,18 @@ def predict_images(
     progress: Callable[[int, int], None] = lambda done, total: None,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> list[dict[str, Any]]:
-    """One row per image: path, and for multilabel `labels`, for segmentation the files of its mask below `out` and
-    the `shares` of its pixels, else `label`; `probabilities` by class. Where it cannot be read: path and `error`.
+    """Return one row for each image.
 
-    images: files, folders and patterns. out: the folder of the masks; of a table's file it is one beside it. flips:
-    the mean of each image's prediction and its mirror image's. progress: told after every batch how many are done, of
-    how many. note: told what folders and patterns leave out.
+    A row has `path`, `probabilities` by class and `label`, or `labels` for multilabel tasks. For segmentation it has
+    `path`, the files of its mask and the `shares` of its pixels. An unreadable image has `path` and `error`.
+
+        export_dir  the export
+        images      files, folders and patterns
+        out         the folder of the masks; for a table's file, a folder beside it
+        batch_size  images at a time
+        flips       average the predictions of each image and its mirror image
+        progress    called after every batch with the number of images done, and of all
+        note        called with what folders and patterns leave out
     """
     exported = load_export(export_dir, flips=flips)
     paths = list(_expand(images, note))
@@ -66,7 +72,7 @@ def predict_images(
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """An image as the networks see it, and for segmentation as the camera made it: its overlay needs that."""
+    """An image as the networks see it, and for segmentation also in full size, which its overlay needs."""
 
     path: Path
     seen: Seen
@@ -74,7 +80,7 @@ class Read:
 
 
 def _read(exported: Exported, path: Path, whole: bool) -> Read | DataError:
-    """The image, or why there is none: one broken file must not cost the answers for the others."""
+    """Return the image, or the error: one broken file must not cost the predictions of the others."""
     try:
         image = read_image(path)
         if whole:
@@ -85,7 +91,7 @@ def _read(exported: Exported, path: Path, whole: bool) -> Read | DataError:
 
 
 def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read | DataError]]:
-    """What is worked on together: `size` images, or as many as hold MOST_PIXELS at their own size."""
+    """Yield images to predict together: `size` of them, or as many as hold MOST_PIXELS in full size."""
     chunk, pixels = list[Read | DataError](), 0
     for one in images:
         chunk.append(one)
@@ -114,7 +120,7 @@ def _segment(exported: Exported, images: Sequence[Read], writer: MaskWriter) -> 
 
 
 def _decide(exported: Exported, probabilities: Tensor) -> dict[str, Any]:
-    """The decision in the task's own form, with every class's probability."""
+    """Return the decision in the task's own form, with every class's probability."""
     values = [float(value) for value in probabilities]
     classes, threshold = exported.classes, exported.config.threshold
     if exported.config.task == "binary":
@@ -138,7 +144,7 @@ def _expand(images: Sequence[Path], note: Callable[[str], None]) -> Iterator[Pat
         elif path.exists():
             yield path
             continue
-        elif glob.has_magic(str(path)):  # the shell leaves a pattern as it is where it is quoted, or too long
+        elif glob.has_magic(str(path)):  # the shell does not expand a pattern that is quoted, or too long
             matched = [Path(name) for name in sorted(glob.glob(str(path.expanduser()), recursive=True))]
             found = [name for name in matched if name.suffix.lower() in IMAGE_SUFFIXES]
             endings = (name.suffix.lower() for name in matched)

@@ -1,4 +1,4 @@
-"""What is done to an image before an exported network sees it: for the model card and the graph's metadata."""
+"""Preprocessing of an image for an exported network, for the model card and the graph's metadata."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESIZED = "bilinear; by averaging over areas where it shrinks"
 
 
 def preprocessing(config: TrialConfig, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """As plain values. mean, std: of pixels in [0, 1]; the graphs subtract and divide by themselves."""
+    """Return the steps as plain values. mean, std: of pixels in [0, 1], which graphs apply themselves."""
     size = config.image_size
     if config.fit_image == "squash":
         resize: dict[str, Any] = {"height": size, "width": size}
@@ -24,7 +24,7 @@ def preprocessing(config: TrialConfig, mean: Sequence[float], std: Sequence[floa
 
 
 def in_steps(values: Mapping[str, Any]) -> list[str]:
-    """The same as sentences, in order."""
+    """Return the steps as sentences, in order."""
     resize = values["resize"]
     if "height" in resize:
         size = f"Resize to {resize['height']} x {resize['width']} pixels, whatever the aspect ratio"

@@ -6,8 +6,8 @@
                        (of segmenters: or that vote on each pixel, where time is short)
     soup               the mean of the weights of kept models (`soup.py`)             one model
 
-Each is chosen by one half of the validation images and judged by the other, both ways, beside the single model that is
-best on the first half. A choice that is better by luck gains nothing there.
+Each is chosen by one half of the validation images and judged by the other, both ways. It is compared with the single
+model that is best on the first half. A choice that is better by luck gains nothing there.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ def recommend(
 ) -> dict[str, Any] | None:
     """Compare a run's kept models, write RUN/recommended.json (see `recommended.py`) and return its content.
 
-        run     the run
-        data    the run's own
-        device  where a soup is judged
-        left_s  returns the seconds that are left
+    A soup is judged on `device`. `left_s` returns the seconds that are left.
 
-    Returns None, and writes nothing, in four cases: too little time is left, fewer than two models are kept, the best
-    trial has none, or there are fewer than FEWEST_IMAGES validation images. Raises RunError if predictions cannot be
-    read, or are not those of this data.
+    Returns None, and writes nothing, in these cases:
+
+    - Too little time is left.
+    - Fewer than two models are kept, or the best trial has none.
+    - There are fewer than FEWEST_IMAGES validation images.
+
+    Raises RunError if predictions cannot be read, or are not those of this data.
     """
 
     def ask() -> None:

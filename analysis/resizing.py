@@ -1,4 +1,4 @@
-"""The resize before a network as a user's own code does it, without OpenCV, and what differs then."""
+"""The resize before a network in a user's own code without OpenCV, and how much predictions then differ."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from analysis.exported import ExportedModel
 from trainables.data.view import Pixels, View
 from trainables.tasks import TASKS
 
-# Of probabilities, between averages computed by NumPy and by OpenCV: one level of 255, here and there.
+# On probabilities, between averages by NumPy and by OpenCV, which differ by one level of 255 here and there.
 BOUND = 1e-2
-NUM_COMPARED = 20  # images: NumPy takes half a second for a camera's
-# Of Pillow's own filters the nearest to averaging over areas: BOX and BILINEAR are two to four times as far.
+NUM_COMPARED = 20  # images: NumPy takes half a second for one of a camera
+# HAMMING is Pillow's closest filter to area averaging: BOX and BILINEAR are two to four times as far.
 HAMMING, BILINEAR = Image.Resampling.HAMMING, Image.Resampling.BILINEAR
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """How predictions differ where other libraries resize `num_images` images.
+    """How predictions differ if other libraries resize the images.
 
-    numpy: the largest difference of a probability where NumPy averages over areas. pillow: where Pillow's HAMMING
-    resizes; changed: the share of decisions (of a segmenter, of pixels) that are others then.
+    num_images  how many were compared
+    numpy       largest difference of a probability with NumPy's area averages
+    pillow      largest difference of a probability with Pillow's HAMMING
+    changed     share of decisions (of a segmenter, of pixels) that differ with Pillow's HAMMING
     """
 
     num_images: int
@@ -36,7 +38,7 @@ class Elsewhere:
 
 
 def compare(exported: ExportedModel, images: Iterable[Pixels]) -> tuple[list[Pixels], Elsewhere]:
-    """The images as the network sees them, and how predictions differ elsewhere. images: (H, W, 3), as decoded."""
+    """Return the images as the network sees them, and how predictions differ elsewhere. images: (H, W, 3), decoded."""
     view = View.of(exported.config)
     seen, of_numpy, of_pillow, changed = [], [0.0], [0.0], [0.0]
     for image in images:
@@ -54,21 +56,24 @@ def compare(exported: ExportedModel, images: Iterable[Pixels]) -> tuple[list[Pix
 
 
 def with_numpy(view: View, image: Pixels) -> Pixels:
-    """(H, W, 3) -> (h, w, 3) as `view.apply` makes it, by the lines of the card that need no OpenCV."""
+    """Resize (H, W, 3) to (h, w, 3) as `view.apply` does, by the card's code without OpenCV."""
     height, width = _size(view, image)
     pixels = averages(image, (min(height, image.shape[0]), min(width, image.shape[1])))
     return _cut_out(view, np.asarray(Image.fromarray(pixels).resize((width, height), BILINEAR)))
 
 
 def with_pillow(view: View, image: Pixels) -> Pixels:
-    """(H, W, 3) -> (h, w, 3) of the size that `view.apply` gives, by Pillow's own resize."""
+    """Resize (H, W, 3) to the size that `view.apply` gives, by Pillow's own resize."""
     height, width = _size(view, image)
     how = HAMMING if height < image.shape[0] or width < image.shape[1] else BILINEAR
     return _cut_out(view, np.asarray(Image.fromarray(image).resize((width, height), how)))
 
 
 def averages(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """(H, W, 3) -> (h, w, 3), neither side larger: each value the average over the area that becomes one pixel."""
+    """Shrink (H, W, 3) to (h, w, 3): each value is the average over the area that becomes one pixel.
+
+    Neither side may be larger than before.
+    """
     found = pixels.astype(np.float64)
     for axis, length in enumerate(size):
         edges, at = np.linspace(0, found.shape[axis], length + 1)[:, None], np.arange(found.shape[axis])
@@ -79,7 +84,7 @@ def averages(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def in_code(resize: Mapping[str, int]) -> list[str]:
-    """From a file to `images` (1, h, w, 3), in Python. resize: as `preprocessing` has it."""
+    """Return Python code from a file to `images` (1, h, w, 3). resize: as in `preprocessing`."""
     side, crop = resize.get("shorter_side"), resize.get("centre_crop")
     if side is None:
         sized = [f"width, height = {resize['width']}, {resize['height']}"]
@@ -104,7 +109,7 @@ def in_code(resize: Mapping[str, int]) -> list[str]:
 
 
 def without_opencv() -> list[str]:
-    """What stands in the place of the two lines of `in_code` that call OpenCV."""
+    """Return code that replaces the two lines of `in_code` with calls of OpenCV."""
     return [
         "pixels = np.asarray(image).astype(float)",
         "for axis, length in ((0, small[1]), (1, small[0])):",
@@ -118,7 +123,7 @@ def without_opencv() -> list[str]:
 
 
 def _size(view: View, image: Pixels) -> tuple[int, int]:
-    """(height, width) before anything is cut out."""
+    """Return (height, width) before the crop."""
     if view.squash:
         return view.side, view.side
     scale = view.side / min(image.shape[:2])

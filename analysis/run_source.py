@@ -1,10 +1,11 @@
-"""Where the data of a run is read, if the run may be somebody else's.
+"""Trusted source of a run's data, since a run may be somebody else's.
 
-search.json says where the data was and where decoded images were kept. Both are followed as they stand only in a run of
-the user's own, which carries a seal that nobody else can make: a digest of these two with a key that lies in the user's
-own folder of state. In any other run decoded images go to this user's cache folder, and data that would have to be
-fetched is fetched only from where the user names it again. A folder here is read, and used where its fingerprint is the
-run's.
+search.json says where the data was, and where decoded images were kept. Both are used as they are only for a run of the
+user's own. Such a run carries a seal that nobody else can make: a digest of the two with a key in the user's own state
+folder.
+
+For any other run, decoded images go to this user's cache folder. Data that would have to be fetched is fetched only
+from where the user names it again. A local folder is read, and used if its fingerprint is the run's.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ FETCHED = ("s3://", "torchvision:")
 
 
 def sealed(search: Mapping[str, Any]) -> dict[str, Any]:
-    """Return search.json with the seal of this user, who started the run; without one where no key can be kept."""
+    """Return search.json with the seal of this user, who started the run. There is no seal if no key can be kept."""
     key = _key(make=True)
     return {**search, SEAL: None if key is None else _seal(search, key)}
 
 
 def is_own(search: Mapping[str, Any]) -> bool:
-    """Whether this user started the run, and where it has its data is what was written then."""
+    """Return whether this user started the run, and the paths of its data are unchanged."""
     key, seal = _key(make=False), search.get(SEAL)
     return key is not None and is_text(seal) and hmac.compare_digest(_seal(search, key).encode(), str(seal).encode())
 
@@ -42,8 +43,8 @@ def is_own(search: Mapping[str, Any]) -> bool:
 def source_of(search: Mapping[str, Any], named: str | None = None) -> tuple[str, Path | None]:
     """Return where to read the data of a run, and where decoded images are kept, None for nowhere.
 
-    named: what the user says with --data. Raises RunError where the data would have to be fetched from where somebody
-    else's search.json says.
+    `named` is the path that the user gives with --data. Raises RunError if the data would have to be fetched from where
+    somebody else's search.json says.
     """
     own, spec = is_own(search), named or str(value_at(search, "options.data"))
     if named is None and not own and spec.lower().startswith(FETCHED):
@@ -55,13 +56,15 @@ def source_of(search: Mapping[str, Any], named: str | None = None) -> tuple[str,
 
 
 def cache_of(search: Mapping[str, Any]) -> Path | None:
-    """Where decoded images of a run are kept: where it says, if it is the user's own."""
+    """Return where decoded images of a run are kept: where its search.json says, if it is the user's own."""
     return cache_dir_of(search) if cache_dir_of(search) is None or is_own(search) else default_cache_dir()
 
 
 def with_cache_dir(search: Mapping[str, Any], cache_dir: str | None) -> dict[str, Any]:
-    """Return search.json of a run that is looked at on this machine, with another cache folder, still the user's own
-    where it was."""
+    """Return search.json with another cache folder, for a run that is read on this machine.
+
+    A run of the user's own stays sealed.
+    """
     moved = {**search, "options": {**search.get("options", {}), "cache_dir": cache_dir}}
     return sealed(moved) if is_own(search) else moved
 
@@ -73,7 +76,7 @@ def _seal(search: Mapping[str, Any], key: bytes) -> str:
 
 
 def _key(*, make: bool) -> bytes | None:
-    """The user's key, made where it is asked for; None where it cannot be kept, or others could write it."""
+    """Return the user's key, made first if `make`. None if it cannot be kept, or others could write it."""
     path = state_dir() / "key"
     with contextlib.suppress(OSError):
         if make and not path.exists():
@@ -93,13 +96,13 @@ def _make_key(path: Path) -> None:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
         with contextlib.suppress(FileExistsError):
-            os.link(made, path)  # whole; and where another process was faster, its key stays
+            os.link(made, path)  # atomic, and if another process was faster, its key stays
     finally:
         made.unlink(missing_ok=True)
 
 
 def state_dir() -> Path:
-    """$XDG_STATE_HOME/visionsweep, or ~/.local/state/visionsweep."""
+    """Return $XDG_STATE_HOME/visionsweep, or ~/.local/state/visionsweep."""
     named = os.environ.get("XDG_STATE_HOME", "")
     home = Path(named) if named.startswith("/") else Path(os.path.expanduser("~")) / ".local" / "state"
     return home / "visionsweep"

@@ -1,6 +1,6 @@
-"""What a run's files must hold: the shape of search.json, and of a line of trials.jsonl and of epochs.jsonl.
+"""Format of a run's files: search.json, and the lines of trials.jsonl and epochs.jsonl.
 
-Keys that are not listed here are let through: a newer version may have written them.
+Unknown keys are allowed, because a newer version may have written them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Check = Callable[[Any], bool]
 
 
 def is_trial_id(value: Any) -> bool:
-    """Four digits or more: folders are named by it."""
+    """Whether it has four digits or more. Folders are named by it."""
     return isinstance(value, str) and re.fullmatch(r"[0-9]{4,12}", value) is not None
 
 
@@ -32,7 +32,7 @@ def is_text(value: Any) -> bool:
 
 
 def is_plain(value: Any) -> bool:
-    """What a parameter can be."""
+    """Whether it can be the value of a parameter."""
     return value is None or isinstance(value, bool) or is_number(value) or (is_text(value) and utf8(value) == value)
 
 
@@ -41,7 +41,7 @@ def is_object(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """A finite number that floats can hold."""
+    """Whether it is a finite number that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**1000
@@ -52,7 +52,7 @@ def is_duration(value: Any) -> bool:
 
 
 def is_time(value: Any) -> bool:
-    """Seconds since the Unix epoch."""
+    """Whether it can be seconds since the Unix epoch."""
     return is_number(value) and 0 <= value < LAST_TIME_S
 
 
@@ -65,12 +65,12 @@ def is_epoch(value: Any) -> bool:
 
 
 def is_config(value: Any) -> bool:
-    """A configuration, as far as it is read before it is parsed."""
+    """Whether it is a configuration, as far as it is read before it is parsed."""
     return is_object(value) and is_epoch(value.get("epochs", 1))
 
 
 def is_share(value: Any) -> bool:
-    """Of a GPU or a machine (`trainables/shares.py`)."""
+    """Whether it is a share of a GPU or a machine (`trainables/shares.py`)."""
     return is_object(value) and all(isinstance(one, bool) or is_number(one) for one in value.values())
 
 
@@ -90,7 +90,7 @@ def either(*checks: Check) -> Check:
     return lambda value: any(check(value) for check in checks)
 
 
-# By event: what a line must have beside `event` and `trial_id`. Others are let through.
+# Required keys by event, beside `event` and `trial_id`. Unknown events are allowed.
 EVENTS: Mapping[str, Mapping[str, Check]] = {
     "proposed": {"params": object_of(is_plain), "config": is_config},
     "started": {},
@@ -126,7 +126,7 @@ EPOCH_IF_THERE: Mapping[str, Check] = {
 is_targets = list_of(either(is_count, list_of(is_count)))
 is_resumption = either(is_time, lambda value: is_object(value) and is_time(value.get("time")))  # before 0.5: the time
 
-# search.json by path. Everything may be missing, as in runs of earlier versions: `value_at` says what is asked for.
+# search.json by path. Everything may be missing, as in runs of earlier versions: `value_at` raises for what is needed.
 SEARCH: Mapping[str, Check] = {
     "name": is_text,
     "started": is_time,
@@ -186,7 +186,7 @@ MEMBER: Mapping[str, Check] = {
 
 
 def event_problem(row: Any) -> str | None:
-    """Return why a line of trials.jsonl is none, else None."""
+    """Return why a line of trials.jsonl is invalid, or None."""
     if not is_object(row):
         return f"it must be a JSON object, got {short(row)}"
     if not is_trial_id(row.get("trial_id")):
@@ -197,27 +197,27 @@ def event_problem(row: Any) -> str | None:
 
 
 def epoch_problem(row: Any) -> str | None:
-    """Return why a line of epochs.jsonl is none, else None."""
+    """Return why a line of epochs.jsonl is invalid, or None."""
     if not is_object(row):
         return f"it must be a JSON object, got {short(row)}"
     return _problem(row, EPOCH, EPOCH_IF_THERE)
 
 
 def search_problems(search: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield (path, value) of everything in search.json that has another shape than it must have."""
+    """Yield (path, value) of everything in search.json with the wrong shape."""
     for path, check in SEARCH.items():
         *parents, key = path.split(".")
         node: Any = search
         for parent in parents:
             node = node.get(parent)
-            if not isinstance(node, dict):  # missing, or told already
+            if not isinstance(node, dict):  # missing, or reported already
                 node = {}
         if key in node and not check(node[key]):
             yield path, node[key]
 
 
 def value_at(search: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path of search.json. Raises RunError where there is none."""
+    """Return the value at a dotted path of search.json. Raises RunError if there is none."""
     node: Any = search
     for key in path.split("."):
         if not isinstance(node, Mapping) or key not in node:
@@ -227,13 +227,13 @@ def value_at(search: Mapping[str, Any], path: str) -> Any:
 
 
 def cache_dir_of(search: Mapping[str, Any]) -> Path | None:
-    """Where search.json says that decoded images are kept; None for nowhere."""
+    """Return the cache folder of decoded images in search.json, or None."""
     named = search.get("options", {}).get("cache_dir")
     return Path(named) if named else None
 
 
 def ensemble_problem(told: Mapping[str, Any]) -> str | None:
-    """Return why ensemble.json, of a run or of an export, is none, else None."""
+    """Return why ensemble.json, of a run or of an export, is invalid, or None."""
     for name, check in ENSEMBLE.items():
         if not check(told.get(name)):
             return f"'{name}' is {short(told.get(name))}"

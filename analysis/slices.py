@@ -1,4 +1,4 @@
-"""One parameter against the score, two against it, and many at once."""
+"""Plots of one parameter against the score, two against it, and many at once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ MOST_LINES = 250
 
 
 def slice_figure(seen: Observed, name: str, metric: str) -> go.Figure:
-    """Every trial's score over one parameter: on a log scale where it was drawn on one, by columns where it is a
-    choice. The points carry their trial's id."""
+    """Plot every trial's score over one parameter, on a log scale if it was drawn on one, in columns if it is a choice.
+
+    The points carry their trial's id.
+    """
     node = seen.ranges[name]
     table = seen.table.iloc[-MOST_POINTS:]
     values, scores = values_of(table, name), table["score"].tolist()
@@ -47,14 +49,14 @@ def slice_figure(seen: Observed, name: str, metric: str) -> go.Figure:
 
 
 def contour_pairs(seen: Observed, names: list[str], count: int = 3) -> list[tuple[str, str]]:
-    """Pairs of numbers among `names`, the first ones first, that enough trials have both of."""
+    """Return pairs of numbers among `names` that enough trials both have, in the order of `names`."""
     numbers = [name for name in names if isinstance(seen.ranges.get(name), NUMBERS)]
     pairs = [(one, other) for number, other in enumerate(numbers) for one in numbers[:number]]
     return [pair for pair in pairs if len(_both(seen, *pair)[0]) >= LEAST_POINTS][:count]
 
 
 def contour_figure(seen: Observed, one: str, other: str, metric: str, mode: str) -> go.Figure:
-    """The score over two numbers: the mean of the trials nearby (Nadaraya-Watson), empty where none is near."""
+    """Plot the score over two numbers: the mean of nearby trials (Nadaraya-Watson), empty where none is near."""
     rows, points = _both(seen, one, other)
     scores = np.asarray(seen.table["score"].iloc[rows], dtype=float)
     scale = np.linspace(0, 1, GRID)
@@ -84,8 +86,11 @@ def contour_figure(seen: Observed, one: str, other: str, metric: str, mode: str)
 
 
 def parallel_figure(seen: Observed, names: list[str], metric: str, mode: str) -> go.Figure:
-    """A line per trial through its parameters to its score; the best tenth is coloured. What a trial does not have is
-    drawn below the axis. Of very many trials, the best ones and every so-many-th of the others."""
+    """Plot a line for each trial through its parameters to its score, with the best tenth coloured.
+
+    A parameter that a trial does not have is drawn below the axis. Of very many trials the best are drawn, and the
+    others are evenly thinned out.
+    """
     best_first = seen.table.sort_values("score", ascending=mode == "min", kind="stable")
     num_best = max(1, round(len(best_first) * 0.1))
     num_shown = min(num_best, MOST_LINES // 3)
@@ -123,7 +128,7 @@ def parallel_figure(seen: Observed, names: list[str], metric: str, mode: str) ->
 
 
 def _both(seen: Observed, one: str, other: str) -> tuple[list[int], np.ndarray[Any, np.dtype[np.float64]]]:
-    """Rows of the trials that have both numbers, and (n, 2) where they lie, in [0, 1]."""
+    """Return the rows of trials that have both numbers, and their positions (n, 2) in [0, 1]."""
     pairs = list(zip(values_of(seen.table, one), values_of(seen.table, other), strict=True))
     rows = [row for row, pair in enumerate(pairs) if None not in pair][-MOST_POINTS:]
     nodes = seen.ranges[one], seen.ranges[other]
@@ -131,7 +136,7 @@ def _both(seen: Observed, one: str, other: str) -> tuple[list[int], np.ndarray[A
 
 
 def _share(value: Any, node: Float | Int | Pick) -> float:
-    """Where a value lies in its range, in [0, 1]."""
+    """Return the position of a value in its range, in [0, 1]."""
     if isinstance(node, Pick):
         return node.choices.index(value) / max(1, len(node.choices) - 1)
     low, high = float(node.low), float(node.high)
@@ -157,7 +162,7 @@ def _marks(node: Float | Int | Pick) -> list[tuple[float, str]]:
 
 
 def _place(value: Any, node: Float | Int | Pick, row: int) -> float:
-    """Choices stand in columns, their trials spread a little so that they do not cover each other."""
+    """Return the position on the axis. Trials of one choice are spread a little, to keep them apart."""
     return node.choices.index(value) + 0.24 * math.sin(row * 12.9898) if isinstance(node, Pick) else float(value)
 
 

@@ -1,7 +1,7 @@
 """Refit of exported probes: their heads are solved again with the validation images among the training images.
 
-After a search these images choose nothing any more, and a fifth more photos make a better head. scikit-learn's
-GridSearchCV also refits its choice on everything. The features of both splits are cached already.
+After a search these images choose nothing any more, and a fifth more photos make a better head. The GridSearchCV of
+scikit-learn also refits its choice on everything. The features of both splits are cached already.
 
 RUN/recommended.safetensors holds the heads, `TRIAL/head...`. Reported scores stay those of the heads before.
 """
@@ -37,11 +37,7 @@ LEARN_FROM = ("train", "val")
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """Heads that were solved again.
-
-    by_trial  tensors by name, for each trial
-    told      their entry in recommended.json (see `solve_again`)
-    """
+    """Heads that were solved again, by trial, and their entry in recommended.json (see `solve_again`)."""
 
     by_trial: Mapping[str, Mapping[str, Tensor]]
     told: Mapping[str, Any]
@@ -64,17 +60,11 @@ def solve_again(
 ) -> dict[str, Any] | None:
     """Solve the heads of the probes among `members`, write them, and return their entry in recommended.json.
 
-        run      the run
-        data     the run's own
-        members  kept models
-        device   where to compute
-        ask      called now and then, raises to stop, with nothing written
-
-    The entry is None if no member is a probe. Otherwise it holds:
-
         trials               whose heads they are
         images, judged_on    numbers of images that the heads learned from, and that the scores are of
         data                 the data as a refit on train and val describes it (see `Dataset.describe`)
+
+    The entry is None if no member is a probe. `ask` raises to stop, and nothing is written then.
     """
     probes = {one.trial_id: one for one in members if isinstance(one.config.optimizer, Lbfgs)}
     if not probes:

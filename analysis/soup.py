@@ -1,8 +1,10 @@
-"""A soup: the mean of the weights of several fine-tunings, which predicts in the time of one model.
+"""Model soup: the mean of the weights of several fine-tunings, which predicts in the time of one model.
 
-Fine-tunings that began at the same weights end in one wide valley, where the mean of their weights is often better than
-each of them (Wortsman et al. 2022, "Model soups", arXiv:2203.05482). Which of them go in is decided greedily, as there
-(recipe 1): the best first, and each of the others stays where the soup on the validation images is no worse with it.
+Fine-tunings that began at the same weights end in one wide valley. The mean of their weights is often better than each
+of them. The members are chosen greedily (recipe 1 of the paper), the best first. A further model stays if the soup with
+it is no worse on the validation images.
+
+Source: Wortsman et al. 2022, "Model soups", arXiv:2203.05482.
 """
 
 from __future__ import annotations
@@ -25,20 +27,24 @@ from trainables.ensemble import model_with, read_weights
 from trainables.evaluate import Evaluation, evaluate
 from trainables.targets import what_to_learn
 
-# Of a model's configuration: what says how its first weights are trained, and not which they are.
+# Model options that decide how the initial weights are trained, and not which ones they are.
 NOT_THE_START = ("freeze", "batch_norm", "adapter", "aux_weight", "decoder_first")
 
 
 @dataclass(frozen=True, eq=False)
 class Soup:
-    """members: the best first. The soup predicts by its configuration. judged: on the validation images."""
+    """A soup, and its score on the validation images.
+
+    members  the best first; its configuration is the soup's
+    judged   on the validation images
+    """
 
     members: tuple[Kept, ...]
     judged: Evaluation
 
 
 def start_of(config: TrialConfig) -> str:
-    """What the weights depend on with which a training begins: trainings with the same answer began at the same."""
+    """Return a key of the initial weights: trainings with equal keys began at the same weights."""
     model = {name: value for name, value in config.model.model_dump(mode="json").items() if name not in NOT_THE_START}
     if isinstance(model.get("head"), dict):
         model["head"].pop("dropout", None)
@@ -47,8 +53,10 @@ def start_of(config: TrialConfig) -> str:
 
 
 def ingredients(kept: Sequence[Kept]) -> list[Kept]:
-    """Of models, best first, those that began where the best one did that is not alone with its start. A head that is
-    solved began nowhere."""
+    """Return the models that began at the same weights, best first.
+
+    The start is that of the best model which shares its start with another one. A solved head has no start.
+    """
     kept = [one for one in kept if str(one.config.optimizer.name) != "lbfgs"]
     starts = [start_of(one.config) for one in kept]
     first = next((start for start in starts if starts.count(start) > 1), None)
@@ -56,9 +64,10 @@ def ingredients(kept: Sequence[Kept]) -> list[Kept]:
 
 
 def mean_weights(files: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of each tensor, statistics of batch norm too; of whole numbers, which count batches, the first file's.
+    """Return the mean of each tensor, including statistics of batch norm.
 
-    Raises RunError where a file cannot be read, or holds other tensors than the first.
+    Tensors of whole numbers, which count batches, are those of the first file. Raises RunError if a file cannot be
+    read, or holds other tensors than the first.
     """
     total: dict[str, Tensor] = {}
     for file in files:
@@ -82,9 +91,10 @@ def cook(
     device: torch.device,
     left_s: Callable[[], float],
 ) -> list[Soup]:
-    """Every soup that was tasted, in turn, in the time that is left; none where no two models began at one place.
+    """Return every soup that was judged, in turn, in the time that is left.
 
-    kept: models of the same classes, the best first. left_s: seconds that are left.
+    `kept` are models of the same classes, the best first. `left_s` returns the seconds that are left. The list is empty
+    if no two models began at the same weights.
     """
     having = ingredients(kept)
     if not having:
@@ -94,13 +104,13 @@ def cook(
     chosen, best, took_s = having[:1], having[0].value, 0.0
     for one in having[1:]:
         began = time.monotonic()
-        if left_s() <= took_s:  # the next one would take as long, and be lost
+        if left_s() <= took_s:  # the next one would take as long, and would not finish
             break
         try:
             soup = Soup((*chosen, one), _taste(run, data, [*chosen, one], device, left_s))
         except Interrupted:
             break
-        except RunError:  # of another shape, as some networks have at another image size; or no longer there
+        except RunError:  # weights are gone, or have another shape, as in some networks at another image size
             continue
         value = soup.judged.metrics.get(run.metric)
         if value is None:

@@ -19,13 +19,9 @@ from trainables.targets import output_classes
 
 
 def write_soup(run: Run, told: Mapping[str, Any], folder: Path) -> None:
-    """Write a soup to a new folder of `written_whole`, with the configuration of its first member.
+    """Write the soup that `recommend` described to a new folder of `written_whole`.
 
-        run     the run
-        told    the soup as `recommend` describes it
-        folder  where to write it
-
-    Raises RunError if weights are gone or do not fit. Raises OSError.
+    It has the configuration of its first member. Raises RunError if weights are gone or do not fit. Raises OSError.
     """
     files = []
     for member in told["members"]:

@@ -1,4 +1,4 @@
-"""What a run cost, what pruning saved, and how its best score rose."""
+"""Cost of a run, savings by pruning, and progress of its best score."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ from analysis.trials import WARM_START, Trial
 
 @dataclass(frozen=True)
 class Spent:
-    """wall_s: of all sessions of the search together, without what lay between them; None where the lines have no
-    times. trial_s: of training and evaluation, all trials together.
-    device_hours: GPU-hours, by each trial's share of one, where `device` is cuda; CPU-hours of cpu; of old runs, which
-    do not say, the hours of their trials. saved_s: what pruned trials would still have taken to train to the end, at
-    their own pace."""
+    """Cost of a run.
+
+    wall_s        all sessions of the search without the time between them, None where the lines have no times
+    trial_s       training and evaluation of all trials
+    epochs        of all trials
+    device        cuda, cpu, or '' for old runs
+    device_hours  cuda: GPU-hours by each trial's share of one; cpu: CPU-hours; '': hours of trials
+    num_pruned    pruned trials
+    saved_epochs  epochs that pruned trials did not train
+    saved_s       time that those epochs would have taken at the trials' own pace
+    """
 
     wall_s: float | None
     trial_s: float
@@ -36,7 +42,7 @@ class Spent:
 
     @property
     def saved_share(self) -> float:
-        """Of what it would have cost without pruning."""
+        """Share of the cost without pruning that was saved."""
         whole = self.trial_s + self.saved_s
         return self.saved_s / whole if whole else 0.0
 
@@ -69,8 +75,15 @@ def spent(run: Run) -> Spent:
 
 @dataclass(frozen=True)
 class Standing:
-    """The best trial, and what it is held against: (score, how many trials) of the best warm-started one and of the
-    median trial, both by their best epochs; None where there is none."""
+    """The incumbent, and what it is compared with.
+
+    best        the best trial
+    score       its score
+    epoch       its best epoch
+    warm        (score, number of trials) of the best warm-started trial, or None
+    warm_trial  that trial, or None
+    middle      (score, number of trials) of the median trial, or None
+    """
 
     best: Trial
     score: float
@@ -81,7 +94,7 @@ class Standing:
 
 
 def standing(run: Run) -> Standing | None:
-    """None where no trial has a score yet."""
+    """Return the incumbent, or None if no trial has a score yet."""
     order = [trial for trial in ranked(run.trials, run.objectives) if trial.best(run.metric, run.mode)]
     if not order:
         return None
@@ -99,8 +112,10 @@ def standing(run: Run) -> Standing | None:
 
 
 def best_so_far(run: Run) -> pd.DataFrame:
-    """One row per improvement: hours (of training, all trials together, until then), score, trial_id, epoch. In the
-    order of the lines' times; of a run without times, trial after trial."""
+    """Return a row for each improvement: hours of training of all trials until then, score, trial_id, epoch.
+
+    Improvements are in the order of the lines' times. In a run without times, they are trial after trial.
+    """
     rows = [(row.get("time", 0.0), trial, row) for trial in run.trials for row in trial.epochs]
     rows.sort(key=lambda item: item[0])
     hours, best, found = 0.0, None, []
@@ -118,7 +133,7 @@ def best_so_far(run: Run) -> pd.DataFrame:
 
 
 def progress_figure(runs: Sequence[Run], names: Sequence[str]) -> go.Figure:
-    """The best score so far of each run over the training time of all its trials."""
+    """Plot each run's best score so far over the training time of all its trials."""
     traces = []
     for number, (run, name) in enumerate(zip(runs, names, strict=True)):
         table = best_so_far(run)
@@ -149,7 +164,7 @@ def _last(trial: Trial, cost: str) -> float:
 
 
 def _cpus(run: Run) -> float:
-    """Of a trial; 1 where each had what the machine decided."""
+    """Return the CPUs of a trial, 1 where the machine decided."""
     cpus = run.search.get("options", {}).get("cpus_per_trial")
     return float(cpus) if isinstance(cpus, (int, float)) and cpus else 1.0
 

@@ -1,4 +1,4 @@
-"""How every figure looks: colours that the colour-blind can tell apart, on white and on a dark page alike."""
+"""Style of every figure: colour-blind safe colours, on a white and on a dark page alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-# Okabe and Ito's colours, the light ones darkened: each has a contrast of 3 or more to both pages.
+# Okabe and Ito's colours, the light ones darkened. Each has a contrast of 3 or more to both pages.
 BLUE, ORANGE, GREEN, PINK, AMBER, GREY, SKY = (
     "#1F78B4", "#D55E00", "#009E73", "#C0649B", "#A87900", "#7F868F", "#3A93C3"
 )  # fmt: skip
@@ -27,12 +27,12 @@ RISING = [[0.0, "#E8E4D8"], [0.25, "#B9CDB8"], [0.5, "#6FA8A8"], [0.75, "#3B7A9E
 
 
 def safe(text: object) -> str:
-    """A name as plotly shows it: its labels are a little HTML of their own, which no class or file may write."""
+    """Escape a name for plotly, whose labels are a subset of HTML that no class or file name may use."""
     return html.escape(str(text).encode("utf-8", "replace").decode(), quote=False)
 
 
 def short(text: object, length: int = 28) -> str:
-    """A name that fits an axis, safe."""
+    """Shorten a name to fit an axis, and escape it."""
     plain = str(text)
     return safe(plain if len(plain) <= length else f"{plain[: length - 1]}…")
 
@@ -46,7 +46,7 @@ def status_colour(status: str) -> str:
 
 
 def plot(traces: list[Any], x: str = "", y: str = "", height: int = 380, **layout: Any) -> go.Figure:
-    """A figure with our margins and titles; x, y: what the axes are called, units included."""
+    """Return a figure with our margins and titles. x, y: titles of the axes, units included."""
     figure = go.Figure(traces)
     figure.update_layout(
         template="none",

@@ -1,4 +1,4 @@
-"""Which trial ran where and when, and what went wrong."""
+"""Time line of a run: which trial ran where and when, and which ones broke."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from analysis.load import Run
 from analysis.sessions import same_session
 from analysis.style import plot, safe, short, status_colour
 
-GAP_S = 120.0  # epochs of one trial that lie further apart than this and one epoch were not one stretch
+GAP_S = 120.0  # a longer gap than this and one epoch between two epochs of a trial begins a new stretch
 BROKEN = ("failed", "diverged", "oom", "interrupted")
 
 
 def timeline(run: Run) -> pd.DataFrame:
-    """A row per stretch of a trial in one process: trial_id, status, node, pid, start_s and end_s (since the Unix
-    epoch), num_epochs. From the lines of its epochs: empty where they have no times."""
+    """Return a row for each stretch of a trial in one process.
+
+    Its columns are trial_id, status, node, pid, start_s and end_s (since the Unix epoch), and num_epochs. The table is
+    made from the times of epochs, and empty without them.
+    """
     stretches: list[dict[str, Any]] = []
     for trial in run.trials:
         rows = sorted((row for row in trial.epochs if "time" in row), key=lambda row: float(row["time"]))
@@ -41,7 +44,7 @@ def timeline(run: Run) -> pd.DataFrame:
 
 
 def timeline_figure(run: Run) -> go.Figure:
-    """A lane per process, a bar per stretch, the colour says how the trial ended."""
+    """Plot a lane for each process and a bar for each stretch, coloured by how the trial ended."""
     table = timeline(run)
     begun = float(table["start_s"].min()) if len(table) else 0.0
     started = run.search.get("started")
@@ -79,8 +82,10 @@ def timeline_figure(run: Run) -> go.Figure:
 
 
 def failures(run: Run) -> pd.DataFrame:
-    """Trials that broke or were interrupted, those with the same reason (numbers apart) together, the commonest first:
-    status, reason (of the first), num_trials, trials."""
+    """Return the trials that broke or were interrupted, grouped by reason, the most frequent reason first.
+
+    Reasons that differ only in numbers are one. The columns are status, reason (of the first), num_trials and trials.
+    """
     groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for trial in run.trials:
         if trial.status in BROKEN:

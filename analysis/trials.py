@@ -1,6 +1,6 @@
-"""The trials of a run directory as its lines tell them: what `launch/records.py` writes and `load.py` reads.
+"""The trials of a run directory, parsed from the lines that `launch/records.py` writes.
 
-Both sides meet in `Trial`, and in `take_event` and `take_epoch`.
+Writers and readers share `Trial`, `take_event` and `take_epoch`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WARM_START = "warm_start"
 
 @dataclass
 class Trial:
-    """One trial as its lines tell it. status: one of STATUSES, or running."""
+    """One trial as its lines describe it. status: one of STATUSES, or running."""
 
     trial_id: str
     params: dict[str, Any]  # flat, by the search's parameter names
@@ -35,20 +35,20 @@ class Trial:
     status: str = "running"
     reason: str = ""
     share: dict[str, Any] | None = None  # of a GPU or a machine, where trials are packed (trainables/shares.py)
-    measured_mb: float = 0.0  # what its first batches took; at least what it had when its memory ran out
+    measured_mb: float = 0.0  # memory of its first batches; at least its share when that ran out
     origin: str = ""  # WARM_START, sampler, or "copy of" another trial
-    started_s: float | None = None  # seconds since the Unix epoch; of its last start, where it was resumed
+    started_s: float | None = None  # seconds since the Unix epoch, of the last start where it was resumed
     ended_s: float | None = None
-    num_epochs_told: int = 0  # by the line of its end
-    notes: list[str] = field(default_factory=list)  # what happened to it that its epochs do not tell
+    num_epochs_told: int = 0  # in the line of its end
+    notes: list[str] = field(default_factory=list)  # events that its epochs do not show
 
     def values(self, metric: str) -> dict[int, float]:
-        """The metric, or a cost such as latency_ms, by epoch, where it is there and finite."""
+        """Return the metric, or a cost such as latency_ms, by epoch, where it exists and is finite."""
         found = {row["epoch"]: value_of(row, metric) for row in self.epochs}
         return {epoch: value for epoch, value in found.items() if value is not None and math.isfinite(value)}
 
     def best(self, metric: str, mode: str) -> tuple[float, int] | None:
-        """(value, epoch) of the best epoch, the earlier one on ties; None where there is none."""
+        """Return (value, epoch) of the best epoch, the earlier one on ties, or None if there is none."""
         sign = 1 if mode == "max" else -1
         values = [(sign * value, -epoch) for epoch, value in self.values(metric).items()]
         if not values:
@@ -57,25 +57,27 @@ class Trial:
         return sign * value, -negative_epoch
 
     def outcome(self, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
-        """What it gave in each objective at its best epoch by the first one, higher is better; None where it has no
-        such epoch, or one without a value of another objective."""
+        """Return the value in each objective at its best epoch by the first one, higher is better.
+
+        The result is None without such an epoch, or if that lacks a value of another objective.
+        """
         row = self.best_row(objectives[0])
         return None if row is None else outcome(row, objectives)
 
     def best_row(self, objective: Objective) -> dict[str, Any] | None:
-        """The line of its best epoch."""
+        """Return the line of its best epoch."""
         best = self.best(objective.name, objective.mode)
         return next((row for row in self.epochs if best and row["epoch"] == best[1]), None)
 
     @property
     def peak_memory_mb(self) -> float | None:
-        """The most that it is known to take, None where nothing was measured."""
+        """The largest memory that is known of it, None where nothing was measured."""
         known = [self.measured_mb, *(float(row.get("peak_memory_mb") or 0.0) for row in self.epochs)]
         return max(known) or None
 
     @property
     def epochs_recorded(self) -> int:
-        """Up to which epoch its lines are there without a gap."""
+        """The epoch up to which its lines are complete."""
         recorded = 0
         for row in self.epochs:
             if recorded and row["epoch"] != recorded + 1:
@@ -85,7 +87,7 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """Training and evaluation, all epochs together."""
+        """Training and evaluation time of all epochs."""
         return float(sum(row["seconds"] for row in self.epochs))
 
 
@@ -93,7 +95,7 @@ Trials = dict[str, Trial]
 
 
 def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
-    """Apply one line of trials.jsonl. One of a trial whose proposal is not there (a deleted line) is passed over."""
+    """Apply one line of trials.jsonl. A line of a trial without its proposal (a deleted line) is skipped."""
     trial_id = row["trial_id"]
     if row["event"] == "proposed":
         trials[trial_id] = Trial(trial_id, dict(row["params"]), dict(row["config"]), origin=row.get("origin", ""))
@@ -114,11 +116,11 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
 
 
 def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
-    """Apply one line of epochs.jsonl. One of a trial that is not there is passed over: it may have been proposed since
-    trials.jsonl was read.
+    """Apply one line of epochs.jsonl.
 
-    A trial that went back, after a crash or because its state was damaged, trains an epoch a second time. What it had
-    from there on before is gone then, as the weights are.
+    A line of an unknown trial is skipped: it may have been proposed since trials.jsonl was read. A trial that went
+    back, after a crash or because its state was damaged, trains an epoch a second time. Its earlier lines from that
+    epoch on are then dropped, since their weights are gone too.
     """
     trial = trials.get(row["trial_id"])
     if trial is None:
@@ -132,12 +134,15 @@ LINES = {"trials.jsonl": event_problem, "epochs.jsonl": epoch_problem}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of trials.jsonl or epochs.jsonl; a last line without its end, which a crash or a running write
-    leaves, is not one. Raises RunError for a damaged line elsewhere."""
+    """Return every whole line of trials.jsonl or epochs.jsonl.
+
+    An unfinished last line, left by a crash or a running write, is skipped. Raises RunError for a damaged line
+    elsewhere.
+    """
     rows = []
     for number, row, problem in numbered_lines(path):
         if isinstance(problem, Hole):
-            continue  # what a power cut left is no damage: who goes on reports its epochs again
+            continue  # a power cut's hole is no damage: a resumed trial reports its epochs again
         if problem is not None:
             raise RunError(f"{path}, line {number}: is damaged ({problem}). Delete that line to go on without it.")
         rows.append(row)
@@ -145,7 +150,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any], ValueError | None]]:
-    """(number, row, None) of every whole line; (number, {}, why) of a damaged one."""
+    """Yield (number, row, None) of every whole line, and (number, {}, problem) of a damaged one."""
     for number, row in read_json_lines(path):
         why = None if isinstance(row, ValueError) else LINES[path.name](row)
         problem = row if isinstance(row, ValueError) else None if why is None else ValueError(why)
@@ -153,7 +158,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any], ValueError
 
 
 def read_search(run_dir: Path) -> dict[str, Any]:
-    """search.json. Raises RunError where it is missing, damaged or of another format version."""
+    """Return search.json. Raises RunError if it is missing, damaged or of another format version."""
     path = run_dir / "search.json"
     if not os.path.lexists(path) and _can_be_entered(run_dir):
         raise RunError(f"{run_dir}: is not a run directory (it has no search.json). {_nearest_run(run_dir)}")
@@ -169,7 +174,10 @@ def read_search(run_dir: Path) -> dict[str, Any]:
 
 
 def _can_be_entered(run_dir: Path) -> bool:
-    """Whether what is in a folder can be known; of one that is missing, yes. Else reading says why not."""
+    """Return whether a folder's content can be known, also true for a missing folder.
+
+    Otherwise reading a file in it says why not.
+    """
     try:
         os.stat(run_dir / "search.json")
     except (FileNotFoundError, NotADirectoryError):
@@ -188,7 +196,7 @@ def no_such_trial(run_dir: Path, trial_id: str, known: Sequence[str]) -> RunErro
 
 
 def _nearest_run(run_dir: Path) -> str:
-    inside = run_dir.parent / "runs"  # where runs are put, and `rank NAME` forgot
+    inside = run_dir.parent / "runs"  # the usual place of runs, for a `rank NAME` without it
     if os.path.isfile(inside / run_dir.name / "search.json"):
         return f"Did you mean '{inside / run_dir.name}'?"
     beside = sorted(other.parent.name for other in run_dir.parent.glob("*/search.json"))
@@ -199,7 +207,7 @@ def _nearest_run(run_dir: Path) -> str:
 
 
 def read_trials(run_dir: Path) -> Trials:
-    """Every trial of the run with its epochs, by id."""
+    """Return every trial of the run with its epochs, by id."""
     trials: Trials = {}
     for row in read_lines(run_dir / "trials.jsonl"):
         take_event(trials, row)

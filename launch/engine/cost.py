@@ -57,8 +57,9 @@ class WholeCosts:
     """Cost of whole trials, relative to the usual cost of trials of the same regime.
 
     Regimes compete by gain alone, and cost counts within a regime. With gain per second, probes of a few seconds would
-    be tried one after the other for gains that nobody notices. In simulated searches of two regimes, a cheap finite one
-    and an expensive one that was better or worse, gain per second found 0.001 ± 0.001 less accuracy (16 pairs).
+    be tried one after the other for gains that nobody notices. It was measured in simulated searches of two regimes, a
+    cheap finite one and an expensive one that was better or worse. Gain per second found 0.001 ± 0.001 less accuracy
+    (16 pairs).
 
         model        of the cost of an epoch
         lengths      epochs of each configuration

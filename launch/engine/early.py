@@ -88,7 +88,7 @@ class Repeats:
     """Detection of duplicate trainings by their metrics in the first epochs.
 
     Trials of a search share their seed. If every metric of two trials is identical to the last digit, epoch by epoch,
-    they are the same training: they differ only in a parameter without effect. So the later one needs no further
+    they are the same training. They differ only in a parameter without effect. So the later one needs no further
     epochs.
     """
 

@@ -1,6 +1,6 @@
 """Packing of trials by memory: `--gpus-per-trial auto`, or `--cpus-per-trial auto` without a GPU.
 
-A trial gets one of a few shares, 1, 1/2, 1/4, ... of a GPU or of a machine's memory, so that Ray Tune can reuse the
+A trial gets one of a few shares, 1, 1/2, 1/4, ... of a GPU or of a machine's memory. So Ray Tune can reuse the
 processes of a share. A model of the measured memory chooses the share (`launch/engine/memory.py`). While the model does
 not know, a trial gets a large share and trains a few batches to be measured. It is moved to a smaller share where
 another trial waits.

@@ -1,8 +1,9 @@
 """Transfer of a run directory from a cluster where only the dashboard's port is open.
 
-A job's log is the only stream of any length that comes out of that port. So a job on the head, `python -m
-launch.machines.parcel RUN`, writes the directory to its log as lines of base64 with a checksum at the end. It empties
-its log after it has been read.
+A job's log is the only stream of any length that comes out of that port. So a job on the head writes the directory to
+its log as lines of base64, with a checksum at the end. It empties its log after it has been read.
+
+    python -m launch.machines.parcel RUN
 """
 
 from __future__ import annotations
