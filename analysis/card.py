@@ -119,6 +119,7 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     yield "    visionsweep train THIS_FOLDER/config.yaml --data DATA --out ANOTHER_FOLDER    # train it again"
     yield ""
     yield f"`requirements.txt` has the versions that it was exported with, Python {facts.python} among them."
+    # Without a graph the steps of the preprocessing are all that there is to say.
     written = [graph for graph in facts.graphs if not graph.problem]
     yield from (f"\n{graph.file} is not here: {graph.problem}." for graph in facts.graphs if graph.problem)
     if not written:
@@ -127,6 +128,7 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
         yield ""
         yield from _numbered(in_steps(facts.preprocessing))
         return
+    # Otherwise the graph's input and outputs, and code that calls it.
     yield ""
     yield f"Without visionsweep, from {' or '.join(as_code(graph.file) for graph in written)}:"
     yield ""
@@ -142,6 +144,7 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     yield ""
     if any(graph.file == "model.onnx" for graph in written):
         yield from own_code(facts.preprocessing["resize"], facts.config["task"], facts.elsewhere, facts.checked_on)
+    # What was measured of the graphs, and what they leave out.
     for graph in written:
         kind = f"opset {OPSET}; what stands here about images is in its metadata, too" if "onnx" in graph.file else ""
         yield (

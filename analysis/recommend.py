@@ -59,7 +59,7 @@ def recommend(
         if left_s() <= 0:
             raise OutOfTime
 
-    # Candidates: the kept models that predict the same classes as the best trial.
+    # Candidates: the kept models that predict the same classes as the best of them.
     notes: list[str] = []
     kept = kept_models(run)
     if len(kept) < 2 or len(data.dataset.indices("val")) < FEWEST_IMAGES:
@@ -79,7 +79,7 @@ def recommend(
         ensemble = bench.ensemble()
     except OutOfTime:
         return None
-    # The soup gets the rest of the time.
+    # The soup gets the rest of the time, less what it may take to judge it.
     judging_s = time.monotonic() - began  # a soup's halves take less: there is less to choose from
     notes += how_chosen(data, by.metric, bench.num_images, first, single)
     soup = bench.soup(cook(run, data, kept, device, lambda: left_s() - judging_s))
