@@ -48,12 +48,14 @@ class Estimate:
 class _Fit:
     """The posterior for one choice of the constant part and the noise.
 
-    log_evidence  of the measured values
-    constant_mb   memory that does not depend on the configuration
-    noise         standard deviation of the logarithms
-    middle        mean of the logarithms
-    chol          (n, n) Cholesky factor of the covariance
-    weights       (n,) the covariance's inverse times the centred logarithms
+        log_evidence  of the measured values
+        constant_mb   memory that does not depend on the configuration
+        noise         standard deviation of the logarithms
+        middle        mean of the logarithms
+        chol          (n, n) Cholesky factor of the covariance
+        weights       (n,) the covariance's inverse times the centred logarithms
+
+    The covariance of two configurations is the dot product of their features, plus the noise on the diagonal.
     """
 
     log_evidence: float

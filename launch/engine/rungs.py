@@ -57,11 +57,14 @@ class Rungs:
     ) -> bool:
         """Record a value and return whether the trial is promoted.
 
-        milestone  where the value was reached
-        value      higher is better
-        stratum    trials to compare with; '' means all
-        rising_to  the curve extrapolated to the next milestone, None where that is not known
-        given      whether the trial comes from a warm start
+            milestone  where the value was reached
+            value      higher is better
+            stratum    trials to compare with; '' means all
+            rising_to  the curve extrapolated to the next milestone, None where that is not known
+            given      whether the trial comes from a warm start
+
+        A trial below the bar is promoted too if `rising_to` exceeds all values at the next milestone, of which at least
+        `factor` must be known.
         """
         self.record(milestone, value, stratum, given)
         if self._among_best(milestone, value, stratum):

@@ -30,12 +30,14 @@ class _Asked:
 
 
 class Machines:
-    """The machines that are in the cluster now. Those present at the start count at once: they were checked before.
+    """The machines that are in the cluster now.
 
-    shared  what the machines must see alike
-    worth   maps a node of ray.nodes() and its smallest GPU's memory in GB to its capacity;
-            None for the memory where it was checked before
-    say     prints a sentence to the user
+        shared  what the machines must see alike
+        worth   maps a node of ray.nodes() and its smallest GPU's memory in GB to its capacity;
+                None for the memory where it was checked before
+        say     prints a sentence to the user
+
+    Machines that are present at the start count at once, because they were checked before the search.
     """
 
     def __init__(

@@ -27,17 +27,19 @@ COMPARED = ("visionsweep", "torch", "ray")
 class Node:
     """One machine of a cluster.
 
-    address, name   where it is, and its host name
-    cpus, gpus      as Ray counts them
-    memory_gb       as Ray counts it
-    is_driver       whether it is the machine of this process
-    gpu_names       of its GPUs
-    gpu_memory_gb   of its smallest GPU
-    free_gb         disk space where decoded images are cached
-    versions        of Python and libraries
-    not_seen        by path, how what it sees differs from what the driver sees
-    out_of_reach    what it cannot do on S3, in sentences
-    problem         why it did not answer, or ''
+        address, name   where it is, and its host name
+        cpus, gpus      as Ray counts them
+        memory_gb       as Ray counts it
+        is_driver       whether it is the machine of this process
+        gpu_names       of its GPUs
+        gpu_memory_gb   of its smallest GPU
+        free_gb         disk space where decoded images are cached
+        versions        of Python and libraries
+        not_seen        by path, how what it sees differs from what the driver sees
+        out_of_reach    what it cannot do on S3, in sentences
+        problem         why it did not answer, or ''
+
+    Of a machine that did not answer, only what Ray knows is set, and `problem`.
     """
 
     address: str

@@ -32,14 +32,16 @@ class Unit:
 class Room:
     """Capacity that trials are packed into.
 
-    on_gpus    whether the units are GPUs
-    unit_mb    memory of the smallest unit, of which shares are parts
-    units      how many of that size there are in all
-    levels     the shares, largest first
-    cpus       of a whole share
-    cpus_each  of every trial, None for its part of `cpus`
-    most       trials at once
-    limit      the user's limit of trials at once, or None
+        on_gpus    whether the units are GPUs
+        unit_mb    memory of the smallest unit, of which shares are parts
+        units      how many of that size there are in all
+        levels     the shares, largest first
+        cpus       of a whole share
+        cpus_each  of every trial, None for its part of `cpus`
+        most       trials at once
+        limit      the user's limit of trials at once, or None
+
+    A machine with more memory than the smallest counts as more than one unit, a GPU always as one.
     """
 
     on_gpus: bool

@@ -92,7 +92,7 @@ class Mirror:
         self._repair_epochs()
 
     def keep_only(self, best: Iterable[str], unfinished: Iterable[str], known: Iterable[str]) -> None:
-        """Do what `Records` does; carried out after the records that say so were sent."""
+        """Keep the files of these trials alone, as `Records.keep_only`, once the records that say so were sent."""
         self.kept = _Kept(frozenset(best), frozenset(unfinished), frozenset(known))
 
     def bring(self, name: str) -> None:
@@ -101,7 +101,7 @@ class Mirror:
             self.run.download(name, self.folder)
 
     def copy_state(self, donor: str, heir: str) -> int | None:
-        """Do what `Records` does, but return None also where S3 does not answer."""
+        """Copy a trial's state to another as `Records.copy_state`, but return None also where S3 does not answer."""
         name = "checkpoints/{}/last.pt"
         here = self.folder / name.format(heir)
         try:
@@ -117,7 +117,7 @@ class Mirror:
             here.unlink(missing_ok=True)
 
     def drop_state(self, trial_id: str) -> None:
-        """Do what `Records` does."""
+        """Delete a trial's state, as `Records.drop_state`."""
         self.run.delete([f"checkpoints/{trial_id}/last.pt"])
 
     def start(self) -> None:
