@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, resumed exactly, and no more of them than asked for.
 
-checkpoints/TRIAL/last.pt                what a running trial needs to go on
+checkpoints/TRIAL/last.pt                what a running trial needs to be resumed
 checkpoints/TRIAL/process.json           where a running trial runs: node_id (Ray's) and pid
 checkpoints/TRIAL/epoch-0007.safetensors the weights of one of the trial's k best epochs
 predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoch: logits, or masks
@@ -40,9 +40,12 @@ PROCESS_FILE = "process.json"
 class TrialFiles:
     """The files of one trial.
 
-    metric, mode: which epochs are its best; `keep_best` of them are kept. ensemble, ensemble_metric: so many epochs
-    are kept to be averaged, the best by that metric (None: the same one). rows: of the trial's epochs so far, which
-    last.pt holds for records that lost them. notes: what was found damaged, and is gone.
+    metric, mode     decide which epochs are the best
+    keep_best        number of best epochs whose files are kept
+    ensemble         number of epochs that the exported model averages, kept too; 1 is no ensemble
+    ensemble_metric  chooses those epochs; None takes `metric`
+    rows             the trial's epochs so far; last.pt holds them for records that lost them
+    notes            sentences about damaged files that were deleted
     """
 
     checkpoints: Path
@@ -66,7 +69,7 @@ class TrialFiles:
         return self.checkpoints / "last.pt"
 
     def save(self, result: EpochResult, *, to_go_on: bool) -> bool:
-        """Store an epoch; returns whether it is among those to keep. `to_go_on`: write last.pt as well."""
+        """Store an epoch, and last.pt too if `to_go_on`. Return whether the epoch is kept."""
         is_kept = self._keep_if_good(result)
         before = [row for row in self.rows if row["epoch"] < result.epoch]
         self.rows[:] = [*before, {"trial_id": self.checkpoints.name, **result.row()}]
@@ -75,14 +78,16 @@ class TrialFiles:
         return is_kept
 
     def best(self) -> tuple[int, dict[str, float]] | None:
-        """(epoch, metrics) of the best epoch that was kept."""
+        """Return (epoch, metrics) of the best kept epoch, None without any."""
         stored = self._stored()
         epochs = _best_epochs(stored, self.metric, self.mode, 1)
         return (epochs[0], stored[epochs[0]]) if epochs else None
 
     def averaged(self) -> list[int]:
-        """The epochs that the trial's exported model averages, best first; one where it is no ensemble, or where no
-        epoch has a value of the metric that chooses them."""
+        """Return the epochs that the exported model averages, best first.
+
+        It is the one best epoch without an ensemble, and where no epoch has a value of `ensemble_metric`.
+        """
         stored = self._stored()
         return self._ensemble(stored) or _best_epochs(stored, self.metric, self.mode, 1)
 
@@ -99,7 +104,8 @@ class TrialFiles:
             name: tensor.detach().cpu().contiguous() for name, tensor in plain_state_dict(result.state.weights).items()
         }
         about = {"epoch": str(result.epoch), "metrics": json.dumps(result.metrics)}
-        # The predictions are what says that an epoch is kept: written after its weights, and the displaced go last.
+        # An epoch counts as kept once its predictions exist. They are written after its weights, and the files of
+        # displaced epochs are deleted last.
         write_whole(weights_file, lambda path: save_file(weights, path, metadata=about))
         write_whole(predictions_file, lambda path: _save_npz(path, result))
         for epoch in before.keys() - kept:
@@ -115,23 +121,25 @@ class TrialFiles:
         return _best_epochs(stored, metric, mode, self.ensemble)
 
     def _stored(self) -> dict[int, dict[str, float]]:
-        """Epoch -> metrics of the epochs whose files are here: the files themselves are the memory."""
+        """Return epoch -> metrics of the kept epochs, read from the files themselves."""
         return {epoch_of(path): _stored_metrics(path) for path in self.predictions.glob("epoch-*.npz")}
 
     def take_up(self, epochs_recorded: int) -> deque[dict[str, Any]]:
-        """Remember the epochs that last.pt holds, and return those that are stored here and not recorded: the driver
-        died in between, or the power failed."""
+        """Read the epochs that last.pt holds, and return those that the run's records lack.
+
+        The records lack an epoch if the driver died, or the power failed, before it was recorded.
+        """
         self.rows[:] = stored_rows(self.last, self.checkpoints.name) if self.last.exists() else []
         return deque(row for row in self.rows if row["epoch"] > epochs_recorded)
 
     def note(self) -> dict[str, str]:
-        """What a person should hear of, once."""
+        """Return {"note": ...} for the user and forget it, {} without notes."""
         notes = " ".join(self.notes)
         self.notes.clear()
         return {"note": notes} if notes else {}
 
     def _drop_damaged(self) -> None:
-        """An epoch whose predictions cannot be read is no longer among the kept ones."""
+        """Delete the files of every epoch whose predictions cannot be read."""
         for path in self.predictions.glob("epoch-*.npz"):
             try:
                 _stored_metrics(path)
@@ -147,7 +155,7 @@ class TrialFiles:
 
 
 def epoch_of(path: Path) -> int:
-    """The epoch in a file name that `files_of` made."""
+    """Return the epoch in a file name that `files_of` made. Raises RunError for any other name."""
     match = re.fullmatch(r"epoch-(\d+)\.\w+", path.name)
     if match is None:
         raise RunError(f"{path}: is not named epoch-NNNN. Move it out of the run directory.")
@@ -155,7 +163,7 @@ def epoch_of(path: Path) -> int:
 
 
 def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, count: int) -> list[int]:
-    """The `count` best epochs, best first; those without a value of the metric are none."""
+    """Return the `count` best epochs, best first, of those that have a value of the metric."""
     sign = 1 if mode == "max" else -1
     having = [epoch for epoch, metrics in stored.items() if metric in metrics]
     # Ties go to the earlier epoch: it cost less.
@@ -196,7 +204,7 @@ def _pack(result: EpochResult) -> dict[str, Any]:
 
 
 def stored_row(path: Path) -> dict[str, Any] | None:
-    """The result of the epoch that a last.pt was written after; None where it cannot be read: `load_state` says why."""
+    """Return the result of the last epoch in a last.pt, None if the file cannot be read. `load_state` says why."""
     try:
         row: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["row"]
     except Exception:
@@ -205,8 +213,10 @@ def stored_row(path: Path) -> dict[str, Any] | None:
 
 
 def stored_rows(path: Path, trial_id: str) -> list[dict[str, Any]]:
-    """The results of the trial's epochs up to the one that a last.pt was written after, without those of a trial that
-    it was copied from; none where it cannot be read."""
+    """Return the results of all of the trial's epochs in a last.pt, [] if it cannot be read.
+
+    Epochs of another trial, which the file was copied from, are left out.
+    """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         rows: list[dict[str, Any]] = stored.get("rows", [{"trial_id": trial_id, **stored["row"]}])  # none before 0.5
@@ -216,10 +226,10 @@ def stored_rows(path: Path, trial_id: str) -> list[dict[str, Any]]:
 
 
 def load_state(path: Path) -> Callable[[TrainState], None]:
-    """What `fit(resume=...)` takes: fills a freshly built state with the one stored at `path`.
+    """Return what `fit(resume=...)` takes: a function that fills a freshly built state with the one stored at `path`.
 
-    Tensors and plain values only (weights_only): a checkpoint from somewhere else cannot run code here.
-    The filling raises Damaged.
+    Only tensors and plain values are read (weights_only), so that a foreign checkpoint cannot run code here.
+    The function raises Damaged.
     """
 
     def fill(state: TrainState) -> None:
@@ -228,7 +238,7 @@ def load_state(path: Path) -> Callable[[TrainState], None]:
             stored = torch.load(path, map_location=device, weights_only=True)
             unpack_weights(state, stored)
             load_optimizer(state.optimizer, stored["optimizer"], state.model)
-            if stored["scaler"]:  # empty where it was stored without one: another machine computes in another precision
+            if stored["scaler"]:  # empty if stored without one: another machine may compute in another precision
                 state.scaler.load_state_dict(stored["scaler"])
             state.epoch, state.num_steps = stored["epoch"], stored["num_steps"]
             state.best_watched, state.epochs_without_gain = stored["best_watched"], stored["epochs_without_gain"]

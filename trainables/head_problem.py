@@ -1,4 +1,4 @@
-"""The problem that a solved head is the solution of: features in the directions that they span, and L-BFGS on them."""
+"""The optimisation problem of a solved head: features in the directions that they span, and L-BFGS on them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from trainables.lean_imports import eager
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
 
-# A bias is all but free: pulled as if by a thousandth of an image, so that it stays finite for a class without any.
+# A bias is regularised by as much as a thousandth of an image, so that it stays finite for a class without images.
 BIAS_PULL = 1e-3
-FLATTEST = 1e-4  # curvature of the loss by a logit that is reckoned with, at least
+FLATTEST = 1e-4  # least curvature of the loss by a logit that is assumed
 MOST_STEPS, ROUGH_STEPS = 300, 60
-GRADIENT, ROUGH_GRADIENT = 1e-5, 3e-4  # where it ends: the largest entry, in the preconditioned unknowns
+GRADIENT, ROUGH_GRADIENT = 1e-5, 3e-4  # converged below this largest entry, in the preconditioned unknowns
 LBFGS = eager(torch.optim.LBFGS)
 
 
 @dataclass(frozen=True)
 class HeadProblem:
-    """Scaled features in the directions that they span: with L2 a solution has no part outside of them.
+    """Scaled features in the R directions that they span. With L2 a solution has no part outside of them.
 
-    inputs   (N, R) float32, R at most N and F
-    spread   (R,) the variance in each direction
-    basis    (F, R) orthonormal; mean, scale: (F,)
-    Unknowns are (R + 1, M * K): the columns of M heads side by side, a row of biases at the end.
+    inputs       (N, R) float32, R at most N and F
+    spread       (R,) variance in each direction
+    basis        (F, R) orthonormal
+    mean, scale  (F,) each, of the unscaled features
+
+    Unknowns are (R + 1, M * K): the columns of M heads side by side, with a last row of biases.
     """
 
     inputs: Tensor
@@ -67,14 +69,14 @@ class HeadProblem:
         return self.inputs.new_zeros(len(self.spread) + 1, num_heads * self.num_outputs)
 
     def solve(self, used: Tensor, l2: float, start: Tensor, *, rough: bool) -> Tensor:
-        """Return the unknowns (R + 1, M * K) of the heads that M subsets of the rows give, `used` (M, N) bool.
+        """Return the unknowns (R + 1, M * K) of M heads, each solved on the subset `used` (M, N) bool of the rows.
 
-        All of them together: one pass over the features serves every fold.
+        They are solved together, so that one pass over the features serves every fold.
         """
         rows = [torch.nonzero(one).squeeze(1) for one in used]
         pull = BIAS_PULL / len(self.targets)
+        # Precondition: in these units the loss is about equally curved in all directions, at any strength.
         bend = self.curvature(start, rows)
-        # In these units the loss is about equally curved in all directions, whatever the strength.
         unit = torch.cat([(bend * self.spread + l2).rsqrt(), self.spread.new_tensor([bend**-0.5])])[:, None]
         scaled = (start / unit).requires_grad_()
         optimizer = LBFGS(
@@ -102,7 +104,7 @@ class HeadProblem:
         return (scaled * unit).detach()
 
     def curvature(self, unknowns: Tensor, rows: list[Tensor]) -> float:
-        """The mean second derivative of the loss by an image's logit, over the heads (Hutchinson's estimate)."""
+        """Return the mean second derivative of the loss by an image's logit, over the heads (Hutchinson's estimate)."""
         logits = self.logits(unknowns, len(rows))
         signs = torch.Generator().manual_seed(0)
         found = 0.0
@@ -115,12 +117,12 @@ class HeadProblem:
         return max(found, FLATTEST)
 
     def logits(self, unknowns: Tensor, num_heads: int) -> Tensor:
-        """(N, M, K) of every row by every head."""
+        """Return the logits (N, M, K) of every row by every head."""
         flat = torch.addmm(unknowns[-1], self.inputs, unknowns[:-1])
         return flat.reshape(len(flat), num_heads, self.num_outputs)
 
     def subset(self, rows: Tensor) -> HeadProblem:
-        """The same directions, of some of the rows."""
+        """Return the problem of some of the rows, in unchanged directions."""
         return HeadProblem(
             self.inputs[rows], self.spread, self.basis, self.mean, self.scale, self.targets[rows],
             self.loss_of, self.num_outputs, self.ask,
@@ -128,19 +130,19 @@ class HeadProblem:
 
 
 def _deviation(variance: Tensor, mean: Tensor) -> Tensor:
-    """(F,) one value, the deviation of a backbone's features; infinite where all are constant but for rounding."""
+    """Return (F,) the deviation of all of a backbone's features, repeated. It is infinite if all are constant."""
     moving = variance.sqrt() > 1e-6 * mean.abs() + 1e-12
     whole = variance[moving].mean().sqrt() if moving.any() else variance.new_tensor(torch.inf)
     return whole.expand_as(variance)
 
 
 def _directions(scaled: Tensor) -> tuple[Tensor, Tensor]:
-    """An orthonormal basis (F, R) of what the rows (N, F) span, and the variance (R,) in each of its directions."""
+    """Return an orthonormal basis (F, R) of the span of the rows (N, F), and the variance (R,) in each direction."""
     num_rows, num_features = scaled.shape
     wide = num_features > num_rows
     products = (scaled @ scaled.T if wide else scaled.T @ scaled).double()
     values, vectors = torch.linalg.eigh(products)
-    kept = values > 1e-6 * values[-1].clamp(min=1e-12)  # float32 products tell no smaller ones from zero
+    kept = values > 1e-6 * values[-1].clamp(min=1e-12)  # smaller ones are rounding of the float32 products
     values, vectors = values[kept], vectors[:, kept]
     basis = scaled.T @ vectors.float() / values.sqrt().float() if wide else vectors.float()
     return basis, (values / num_rows).float()

@@ -1,10 +1,11 @@
-"""The validation predictions of several models side by side, and what they would score together.
+"""Ensemble selection: the validation predictions of several models side by side, and what they score together.
 
-task                    kept of a model     together
-labels of whole images  logits              the weighted mean of the probabilities
-segmentation            masks, decided      the weighted vote of each pixel: probabilities of all pixels would take
-                                            four bytes per class and pixel, where a decision takes one. With the models
-                                            at hand their mean probability (`pixel_mean.py`)
+task                    kept of a model    together
+labels of whole images  logits             the weighted mean of the probabilities
+segmentation            decided masks      the weighted vote of each pixel
+
+Probabilities of all pixels would take four bytes per class and pixel, a decision takes one. If the models themselves
+are at hand, `pixel_mean.py` takes their mean probability instead.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from trainables.pixel_mean import MeanMembers
 from trainables.pixel_scores import scores_of
 from trainables.tasks import LABEL_TASKS, TASKS, score
 
-# The first member's vote weighs this much more, so that it decides where the others are split evenly.
+# Additional weight of the first member's vote, so that it decides where the others are split evenly.
 FIRST_VOTE = 0.5
 VOTE = 2  # votes are counted in halves: small whole numbers are several times faster to count than fractions
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMembers:
-    """probabilities (M, N, K) of M models; targets (N, K) float; thresholds: each model's own.
+    """The predictions of M models of whole images.
 
-    complements (M, N, K): one minus them, as exactly as they are known; None takes the difference. Multiclass has none.
+    probabilities  (M, N, K)
+    targets        (N, K) float
+    thresholds     one of each model
+    complements    (M, N, K), 1 - probabilities without rounding; None takes the difference; multiclass needs none
     """
 
     task: str
@@ -45,34 +49,43 @@ class LabelMembers:
         return len(self.probabilities)
 
     def of_images(self, images: np.ndarray) -> LabelMembers:
-        """Only the images (n,) int64."""
+        """Return the members on the images (n,) int64 alone."""
         rows = torch.from_numpy(images)
         others = None if self.complements is None else self.complements[:, rows]
         return replace(self, probabilities=self.probabilities[:, rows], targets=self.targets[rows], complements=others)
 
     def contribution(self, member: int) -> Tensor:
-        """A member's likelihoods (see `tasks.Task`), whose sum `metrics` takes."""
+        """Return a member's likelihoods (see `tasks.Task`). `metrics` takes their sum."""
         yes = self.probabilities[member].double()  # (N, K)
         if self.task == "multiclass":
             return yes
         return torch.stack([yes, 1 - yes if self.complements is None else self.complements[member].double()])
 
     def metrics(self, total: Tensor, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
-        """The metrics by name (without `val/`) of the mean of the members `chosen`, whose contributions are summed."""
+        """Return the metrics of the mean of the members `chosen`, by name without `val/`.
+
+        total  sum of their contributions
+        only   the one metric to compute, None for all
+        """
         logits = TASKS[self.task].from_likelihoods(total / len(chosen))
         threshold = threshold_of([self.thresholds[member] for member in chosen])
         return score(self.task, logits, self.targets, self.num_classes, threshold, only)
 
 
 def threshold_of(thresholds: Sequence[float]) -> float:
-    """Of a mean probability: the mean of what its members decide by."""
+    """Return the threshold of a mean probability, the mean of its members' thresholds."""
     return float(np.mean(thresholds))
 
 
 @dataclass(frozen=True, eq=False)
 class PixelMembers:
-    """Pixels on which the truth and all M decisions are alike are one row of R: `pixels` (R,) says how many those are,
-    `image` (R,) whose. truth (R,), decisions (M, R): class numbers. All int64."""
+    """The decisions of M segmenters. Pixels of an image with equal truth and decisions share one of R rows.
+
+    decisions  (M, R) int64 class numbers
+    truth      (R,) int64 class numbers
+    pixels     (R,) int64, number of pixels of the row
+    image      (R,) int64, number of their image
+    """
 
     classes: tuple[str, ...]
     decisions: Tensor
@@ -84,19 +97,19 @@ class PixelMembers:
         return len(self.decisions)
 
     def of_images(self, images: np.ndarray) -> PixelMembers:
-        """Only the images (n,) int64."""
+        """Return the members on the images (n,) int64 alone."""
         rows = torch.isin(self.image, torch.from_numpy(images))
         return PixelMembers(
             self.classes, self.decisions[:, rows], self.truth[rows], self.pixels[rows], self.image[rows]
         )
 
     def contribution(self, member: int) -> Tensor:
-        """What a member adds to the sum that `metrics` takes: its votes (R, C) int16, each counted VOTE times."""
+        """Return a member's votes (R, C) int16, each counted VOTE times. `metrics` takes their sum."""
         votes = torch.zeros((len(self.truth), len(self.classes)), dtype=torch.int16)
         return votes.scatter_(1, self.decisions[member].unsqueeze(1), VOTE)
 
     def metrics(self, total: Tensor, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
-        """The metrics by name (without `val/`) of the vote of the members `chosen`, whose votes are summed."""
+        """Return the metrics of the vote of the members `chosen`, by name without `val/`. total: their summed votes."""
         first = self.decisions[chosen[0]].unsqueeze(1)
         decided = total.scatter_add(1, first, torch.full_like(first, int(VOTE * FIRST_VOTE), dtype=total.dtype)).argmax(
             1
@@ -112,7 +125,12 @@ Members = LabelMembers | PixelMembers | MeanMembers
 def label_members(
     task: str, classes: Sequence[str], logits: Sequence[np.ndarray], targets: np.ndarray, thresholds: Sequence[float]
 ) -> LabelMembers:
-    """logits: (N, K) of each model. targets: as the data set stores those of the N images."""
+    """Return the members from what the models and the data set store.
+
+    logits      (N, K) of each model
+    targets     of the N images, as the data set stores them
+    thresholds  one of each model
+    """
     stacked = torch.stack([TASKS[task].likelihoods(torch.from_numpy(one)) for one in logits])
     yes, no = (stacked, None) if task == "multiclass" else (stacked[:, 0], stacked[:, 1])
     encoded = LABEL_TASKS[task].encode(targets, len(classes))
@@ -120,8 +138,11 @@ def label_members(
 
 
 def pixel_members(classes: tuple[str, ...], masks: Sequence[np.ndarray], truths: Iterable[np.ndarray]) -> PixelMembers:
-    """masks: of each model the decisions of all pixels of all images, one after the other, uint8. truths: the images'
-    masks (H, W) uint8 in the same order; void pixels do not count."""
+    """Return the members from masks. Void pixels do not count.
+
+    masks   of each model the decisions of all pixels of all images, concatenated, uint8
+    truths  the images' masks (H, W) uint8, in the same order
+    """
     rows: list[tuple[np.ndarray, ...]] = []
     start = 0
     for number, truth in enumerate(truths):
@@ -139,10 +160,10 @@ def pixel_members(classes: tuple[str, ...], masks: Sequence[np.ndarray], truths:
 
 
 def _alike(true: np.ndarray, decided: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The place of one pixel of each combination of truth and decisions, and how many pixels have it."""
+    """Return the index of one pixel of each combination of truth and decisions, and the number of its pixels."""
     code, most = true, num_classes
     for mask in decided:
-        if most > 2**62 // num_classes:  # the combinations so far, numbered anew: the code must fit into 64 bits
+        if most > 2**62 // num_classes:  # renumber the combinations so far: the code must fit into 64 bits
             found, code = np.unique(code, return_inverse=True)
             most = len(found)
         code, most = code * num_classes + mask, most * num_classes
@@ -157,14 +178,18 @@ def greedy(
     size: int,
     patience: int | None = None,
 ) -> list[int]:
-    """Ensemble selection with replacement (Caruana et al. 2004, "Ensemble selection from libraries of models", ICML):
-    begin with the best member and add, `size` times at most, whichever makes the whole best.
+    """Select an ensemble with replacement: add the member that makes the whole best, `size` times at most.
 
-    members: the best first. value: of the metrics, higher is better. Ties go to the member that was taken least often
-    (a vote of two decides as the first of them, and only with a third are there majorities), then to the better one.
-    patience: it ends after so many that did not help; None goes on to the end.
-    Returns the members in the order they were taken, one taken twice stands twice; what did not help any more at the
-    end is left out.
+    members   best first
+    value     of the metrics, higher is better
+    metric    the one metric that `value` needs
+    size      most members, repeated ones counted
+    patience  ends after so many additions without a gain; None never does
+
+    Return the members in the order of their choice, up to the last gain. A member taken twice stands twice.
+    Ties go to the member taken least often, since a vote needs a third member for a majority, then to the better one.
+
+    Caruana et al. 2004, "Ensemble selection from libraries of models" (ICML).
     """
     chosen: list[int] = []
     idle = 0
@@ -188,7 +213,7 @@ def greedy(
 
 
 def together(members: Members, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
-    """The metrics of chosen members, with `val/` in front."""
+    """Return the metrics of the chosen members together, by name with `val/`."""
     parts = [count * members.contribution(member) for member, count in Counter(chosen).items()]
     total = torch.stack(parts).sum(dim=0)
     return {f"val/{name}": number for name, number in members.metrics(total, chosen, only).items()}

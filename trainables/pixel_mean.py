@@ -1,7 +1,7 @@
-"""Several segmenters by the mean of their probabilities: what they decide together, and which of them are to be taken.
+"""Ensembles of segmenters by the mean of their probabilities: their decisions, and the choice of members.
 
-A pixel on which all agree is decided, whatever the weights. Of the others alone the probabilities are kept, so that a
-choice among many models takes no more memory than a sentence needs to say it, and no second look at the images.
+A pixel on which all agree is decided at any weights. Probabilities are kept only of a bounded number of other pixels.
+So a choice among many models takes little memory and no second pass over the images.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from trainables.data.dataset import VOID
 from trainables.evaluate import at_size
 from trainables.pixel_scores import scores_of
 
-MOST_DOUBTFUL = 2**17  # pixels whose probabilities are kept; of more, as many are drawn
+MOST_DOUBTFUL = 2**17  # most pixels whose probabilities are kept, drawn from all that are in doubt
 
 
 @torch.no_grad()
 def decide_together(logits: Sequence[Tensor], weights: Sequence[float], size: Sequence[int]) -> Tensor:
-    """The most likely class of each pixel, (H, W) uint8, by the models' weighted mean probability.
+    """Return the most likely class of each pixel, (H, W) uint8, by the models' weighted mean probability.
 
     logits   (1, C, h, w) of each model, with its own h and w
-    size     (H, W), to which they are brought
+    weights  one of each model
+    size     (H, W) that the logits are resized to
 
-    What the mean of `at_size(one, size).softmax(1)` says, a class at a time: a photo's C full-size maps need not fit
-    anywhere.
+    The result is that of the mean of `at_size(one, size).softmax(1)`. It is computed a class at a time, because a
+    photo's C full-size maps may not fit into memory.
     """
     planes = [one.contiguous() for one in logits]
     norms = [_log_sum_exp(one, size) for one in planes]
@@ -47,7 +48,7 @@ def decide_together(logits: Sequence[Tensor], weights: Sequence[float], size: Se
 
 
 def _log_sum_exp(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """(H, W) over the classes."""
+    """Return (H, W), the log-sum-exp over the classes."""
     total = _plane(logits, 0, size).clone()
     for number in range(1, logits.shape[1]):
         torch.logaddexp(total, _plane(logits, number, size), out=total)
@@ -60,10 +61,13 @@ def _plane(logits: Tensor, number: int, size: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Doubts:
-    """Where models disagree. agreed: (A, 4) int64 rows of image, truth, decision and number of pixels.
+    """The P pixels on which models disagree, and counts of those on which they agree.
 
-    places: of each image the doubtful pixels' positions in its mask, row by row. truth, image, pixels (P,): of all
-    doubtful pixels one after the other, and how many pixels each stands for.
+    agreed  (A, 4) int64 rows of image, truth, decision and number of pixels
+    places  of each image the flat positions of its doubtful pixels in its mask
+    truth   (P,) of all doubtful pixels, image by image
+    image   (P,) number of the image
+    pixels  (P,) how many pixels each stands for
     """
 
     classes: tuple[str, ...]
@@ -77,8 +81,11 @@ class Doubts:
 def doubts_of(
     classes: tuple[str, ...], masks: Sequence[np.ndarray], truths: Iterable[np.ndarray], most: int = MOST_DOUBTFUL
 ) -> Doubts:
-    """masks, truths: as `members.pixel_members` takes them. most: of doubtful pixels that are kept, drawn alike from
-    each image."""
+    """Return where models disagree. About `most` pixels are kept at most, the same share of each image's.
+
+    masks, truths  as `members.pixel_members` takes them
+    """
+    # Count the pixels on which all agree, and find the others, image by image.
     num, agreed, places, true = len(classes), [], list[np.ndarray](), list[np.ndarray]()
     start = 0
     for number, truth in enumerate(truths):
@@ -91,6 +98,8 @@ def doubts_of(
         places.append(np.flatnonzero(known & ~alike))
         true.append(flat)
         start = end
+    # Draw the pixels that are kept. Each stands for as many as were left out beside it.
+    # Draw the pixels that are kept. Each also stands for pixels of its image that were left out.
     share = min(1.0, most / max(1, sum(map(len, places))))
     rng = np.random.default_rng(0)
     kept = [np.sort(rng.permutation(one)[: round(share * len(one) + 0.5)]) for one in places]
@@ -106,14 +115,23 @@ def doubts_of(
 
 
 def doubtful(logits: Tensor, size: Sequence[int], places: np.ndarray) -> Tensor:
-    """(P, C) probabilities of an image's doubtful pixels, from logits (1, C, h, w) brought to its mask's size."""
+    """Return the probabilities (P, C) of an image's doubtful pixels.
+
+    logits  (1, C, h, w) of the image
+    size    (H, W) of its mask
+    places  (P,) flat positions in the mask
+    """
     return at_size(logits, size)[0].flatten(1)[:, torch.from_numpy(places).to(logits.device)].softmax(0).T.cpu()
 
 
 @dataclass(frozen=True, eq=False)
 class MeanMembers:
-    """probabilities (M, R, C) float32 of M models; truth, image (R,) int64; pixels (R,) float64, how many pixels a row
-    stands for. Where all agree, the decision has all of the probability."""
+    """The probabilities of M segmenters. If all agree on a row, their decision has probability 1.
+
+    probabilities  (M, R, C) float32
+    truth, image   (R,) int64
+    pixels         (R,) float64, how many pixels a row stands for
+    """
 
     classes: tuple[str, ...]
     probabilities: Tensor
@@ -125,7 +143,7 @@ class MeanMembers:
         return len(self.probabilities)
 
     def of_images(self, images: np.ndarray) -> MeanMembers:
-        """Only the images (n,) int64."""
+        """Return the members on the images (n,) int64 alone."""
         rows = torch.isin(self.image, torch.from_numpy(images))
         return replace(
             self,
@@ -136,18 +154,21 @@ class MeanMembers:
         )
 
     def contribution(self, member: int) -> Tensor:
-        """What a member adds to the sum that `metrics` takes: its probabilities (R, C)."""
+        """Return a member's probabilities (R, C). `metrics` takes their sum."""
         return self.probabilities[member]
 
     def metrics(self, total: Tensor, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
-        """The metrics by name (without `val/`) of the mean of the members `chosen`, whose contributions are summed."""
+        """Return the metrics of the mean of the members `chosen`, by name without `val/`.
+
+        total  sum of their contributions
+        """
         num = len(self.classes)
         counts = torch.bincount(self.truth * num + total.argmax(1), weights=self.pixels, minlength=num * num)
         return scores_of(counts.reshape(num, num), self.classes)
 
 
 def mean_members(doubts: Doubts, probabilities: Tensor) -> MeanMembers:
-    """probabilities (M, P, C): of each model those of the doubtful pixels."""
+    """Return the members from the pixels in doubt and the probabilities (M, P, C) of each model on them."""
     image, truth, decided, pixels = torch.from_numpy(doubts.agreed).unbind(1)
     certain = F.one_hot(decided, len(doubts.classes)).float().expand(len(probabilities), -1, -1)
     return MeanMembers(

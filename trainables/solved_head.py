@@ -3,9 +3,9 @@
     solved = solve_head(features, targets, loss_of, num_outputs=3, l2=None, seed=0)
     logits = features @ solved.weight.T + solved.bias
 
-Regularised logistic regression for any smooth loss of logits and targets, on features that are centred and divided by
-one deviation, that of all of them: each by its own was worse (see CONTRIBUTING.md). Kornblith et al. 2019
-(arXiv:1805.08974, section 3) judge backbones like this: L2 by cross-validation, L-BFGS until it converges.
+This is regularised logistic regression for any smooth loss of logits and targets. Features are centred and divided by
+one deviation, that of all of them. Dividing each by its own was worse (see CONTRIBUTING.md).
+Kornblith et al. 2019 (arXiv:1805.08974, section 3) judge backbones this way, with L-BFGS and cross-validated L2.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from trainables.folds import spread_over_folds
 from trainables.head_problem import HeadProblem, LossOf
 
 NUM_FOLDS = 5
-# Multiply-adds of one pass of cross-validation over the features. More rows than it allows are not asked for the
-# strength: 2,000 rows of 2,000 features and 10 classes, five times over, are 2e8.
+# Bound on the multiply-adds of one pass of cross-validation over the features. Rows beyond it are left out of the
+# cross-validation. 2,000 rows of 2,000 features and 10 classes, five times over, are 2e8.
 MOST_WORK = 4 * 10**8
 FEWEST_ROWS = 1000
 SMALLEST, LARGEST = 1e-8, 1e4  # of l2
-NUM_DECADES = 8  # that cross-validation goes down from the strength that halves the strongest direction
-LEAST_GAIN = 1e-3  # of the loss, for which a weaker one is looked at
+NUM_DECADES = 8  # tried below the strength that halves the strongest direction
+LEAST_GAIN = 1e-3  # relative gain of the loss below which no weaker strength is tried
 
 
 @dataclass(frozen=True)
 class Solved:
-    """weight (K, F) and bias (K,) float32 for features as they came; l2: the strength that they were solved with.
+    """A solved head.
 
-    unseen  (N, K) logits of each row by the head of the folds that it is not in, at the strength that did best of those
-            that were tried; None where nothing was cross-validated, or not all rows were
+    weight  (K, F) float32, for unscaled features
+    bias    (K,) float32
+    l2      the strength that it was solved with
+    unseen  (N, K) logits of each row by the head that did not see its fold, at the best strength that was tried;
+            None unless all rows were cross-validated
     """
 
     weight: Tensor
@@ -45,7 +48,7 @@ class Solved:
 
     @torch.no_grad()
     def put_into(self, head: nn.Module) -> None:
-        """Give a head its weights, which has one linear layer."""
+        """Copy the weights into a head that has exactly one linear layer."""
         (layer,) = (module for module in head.modules() if isinstance(module, nn.Linear))
         layer.weight.copy_(self.weight)
         layer.bias.copy_(self.bias)
@@ -63,19 +66,19 @@ def solve_head(
     widths: Sequence[int] | None = None,
     ask: Callable[[], None] = lambda: None,
 ) -> Solved:
-    """Return the head that minimises mean loss + l2 / 2 * ||W||^2, W the weights of the scaled features.
+    """Return the head that minimises mean loss + l2 / 2 * ||W||^2, where W are the weights of the scaled features.
 
-    features     (N, F), of any floating type, computed with on their device
-    targets      (N, K) float, on that device too
+    features     (N, F), any floating type and device
+    targets      (N, K) float, on the same device
     loss_of      logits (n, K) and targets (n, K) of some rows -> their mean loss, smooth in the logits
     num_outputs  K
-    l2           None: chosen by five-fold cross-validation, by the loss of the folds left out
-    seed         of the folds
-    groups       (N,) int; rows of a group, such as the views of an image, share a fold. None: each row by itself
-    widths       how many features each of several backbones gave, side by side: each has a deviation of its own
+    l2           None chooses it by the loss on the held-out folds of five-fold cross-validation
+    seed         seed of the folds
+    groups       (N,) int, rows of a group (the views of an image) share a fold; None means each row alone
+    widths       number of features of each joined backbone, each scaled by a deviation of its own; None means one
     ask          called before every pass over the features, raises to stop
 
-    scikit-learn's LogisticRegression solves the same with C = 1 / (l2 * N).
+    scikit-learn's LogisticRegression solves the same problem with C = 1 / (l2 * N).
     """
     problem = HeadProblem.of(features, targets, loss_of, num_outputs, widths or [features.shape[1]], ask)
     chosen = _Choice(l2, problem.start(1)) if l2 is not None else _chosen(problem, groups, seed)
@@ -89,7 +92,7 @@ def solve_head(
 
 @dataclass(frozen=True)
 class _Choice:
-    """l2, a start (R + 1, K) for it, and `Solved.unseen`."""
+    """A chosen l2, a start (R + 1, K) for it, and `Solved.unseen`."""
 
     l2: float
     start: Tensor
@@ -97,11 +100,12 @@ class _Choice:
 
 
 def _chosen(problem: HeadProblem, groups: Tensor | None, seed: int) -> _Choice:
-    """The strength whose heads have the lowest loss on the folds that they have not seen, and a start for it.
+    """Return the strength with the lowest loss on held-out folds, and a start for it.
 
-    Decades, from strong to weak and each from the last one's solution, until the loss rises; then half a decade to
-    both sides of the best, and the lowest point of the parabola through the three.
+    Decades are tried from strong to weak, each from the last one's solution, until the loss rises. Then half a decade
+    to both sides of the best is tried. The result is the minimum of the parabola through the three.
     """
+    # Deal the rows into folds, as many rows as MOST_WORK allows.
     num_rows = len(problem.targets)
     num_columns = problem.num_outputs * NUM_FOLDS
     most = max(FEWEST_ROWS, MOST_WORK // max(1, len(problem.spread) * num_columns))
@@ -124,19 +128,21 @@ def _chosen(problem: HeadProblem, groups: Tensor | None, seed: int) -> _Choice:
         unseen_by[exponent] = unseen
         return losses[exponent]
 
+    # Try decades, beginning with the strength that halves the direction of the largest variance.
     start = asked.start(len(used))
     bend = asked.curvature(start, [torch.nonzero(one).squeeze(1) for one in used])
     strongest = float(torch.log10(bend * problem.spread.max()))
     for decade in range(NUM_DECADES + 1):
         exponent = strongest - decade
         best = min(losses.values(), default=math.inf)
-        if try_out(exponent, start) > best * (1 - LEAST_GAIN):  # it rises, or is flat, where the stronger one is safer
+        if try_out(exponent, start) > best * (1 - LEAST_GAIN):  # rising or flat: the stronger one is safer
             break
         start = solutions[exponent]
+    # Refine around the best decade.
     best = min(losses, key=losses.__getitem__)
     for exponent in (best + 0.5, best - 0.5):
         try_out(exponent, solutions[best])
-    # A prior does not depend on how many images there are: l2 * N is kept.
+    # Rescale from the rows of a fold to all rows: a prior does not depend on their number, so l2 * N is kept.
     of_fold = float(used.sum(1).float().mean())
     found = 10 ** _lowest(losses) * of_fold / num_rows
     best = min(losses, key=losses.__getitem__)
@@ -146,7 +152,10 @@ def _chosen(problem: HeadProblem, groups: Tensor | None, seed: int) -> _Choice:
 
 
 def _lowest(losses: dict[float, float]) -> float:
-    """Where a parabola through the lowest of half-decades and its neighbours is lowest."""
+    """Return the minimum of the parabola through the lowest exponent and its neighbours half a decade away.
+
+    It is the lowest exponent itself if a neighbour is missing.
+    """
     best = min(losses, key=losses.__getitem__)
     left, right = losses.get(best - 0.5), losses.get(best + 0.5)
     if left is None or right is None:
