@@ -1,4 +1,4 @@
-"""Batches in groups of one optimizer step, and what each counts in the step's gradient."""
+"""Gradient accumulation: batches in groups of one optimizer step, and the weight of each in the step's gradient."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from trainables.config import TrialConfig
 from trainables.data.dataset import VOID
 from trainables.losses import Loss
 
-Mass = Callable[[Tensor], float]  # targets of a batch, on the host -> what the mean of its loss divides by
+Mass = Callable[[Tensor], float]  # targets of a batch, on the host -> the divisor of its mean loss
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """inputs, images (B, S, S, 3) uint8 or kept features (B, F), and their targets as `loader.batches` gives them.
+    """One of the batches of an optimizer step.
 
-    group_size: images of its optimizer step. share: of its gradient in the step's. counts: of its loss in the epoch's
-    mean, in images.
+    inputs      images (B, S, S, 3) uint8 or kept features (B, F)
+    targets     as `loader.batches` gives them
+    group_size  number of images of the optimizer step
+    share       weight of its gradient in the step's
+    counts      weight of its loss in the epoch's mean, in images
     """
 
     inputs: Tensor
@@ -33,7 +36,7 @@ class MicroBatch:
 
 
 class Waited:
-    """Batches, and how many seconds were spent on waiting for them."""
+    """An iterator over batches that counts the seconds spent waiting for them."""
 
     def __init__(self, batches: Iterator[MicroBatch]) -> None:
         self.batches, self.seconds = batches, 0.0
@@ -51,13 +54,15 @@ class Waited:
 def in_groups(
     batches: Iterable[tuple[Tensor, Tensor]], config: TrialConfig, num_images: int, mass: Mass | None
 ) -> Iterator[MicroBatch]:
-    """Say of every batch what it counts in its group, so that the group's gradient is the large batch's.
+    """Yield every batch with its weight in its group, so that the group's gradient is that of one large batch.
 
-    The last group may be smaller. mass: where a loss is a mean over something else than images, all batches of a group
-    are read before the first of them is trained on.
+    num_images  of the epoch; the last group may be smaller
+    mass        divisor of a batch's mean loss, None if it is the number of images
+
+    With a mass all batches of a group are read before the first is trained on.
     """
     effective_batch = config.batch_size * config.accumulate
-    summed = getattr(config.loss, "reduction", "mean") == "sum"  # sums add up to the group's by themselves
+    summed = getattr(config.loss, "reduction", "mean") == "sum"  # the sums of batches add up to the group's
     left, held, waiting = num_images, 0, list[tuple[Tensor, Tensor]]()
     for images, targets in batches:
         group_size = min(effective_batch, left)
@@ -75,16 +80,16 @@ def in_groups(
 
 def _weighed(group: list[tuple[Tensor, Tensor]], group_size: int, mass: Mass) -> Iterator[MicroBatch]:
     masses = [mass(targets) for _, targets in group]
-    total = max(sum(masses), 1e-12)  # of nothing but void
+    total = max(sum(masses), 1e-12)  # zero if all pixels are void
     for (images, targets), one in zip(group, masses, strict=True):
         yield MicroBatch(images, targets, group_size, one / total, one / total * group_size)
 
 
 def batch_mass(config: TrialConfig, loss: Loss) -> Mass | None:
-    """Return what the loss divides by, None where it is the images of the batch.
+    """Return the divisor of a batch's mean loss, None if it is the number of images or nothing is accumulated.
 
-    The weights of the classes shown, or the pixels that are not void. Dice and Lovasz are no means: an accumulated step
-    takes the mean of the batches' own values, which is not the large batch's.
+    It is the sum of the targets' class weights, or the number of pixels that are not void. Dice and Lovasz are not
+    means. An accumulated step averages the values of its batches, which differs from the value of one large batch.
     """
     if config.accumulate == 1 or getattr(config.loss, "reduction", "mean") == "sum":
         return None

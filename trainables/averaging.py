@@ -1,4 +1,4 @@
-"""The mean of a training's weights, updated where they move."""
+"""The moving average of a training's weights, updated only for weights that change."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from torch import Tensor, nn
 
 
 class MeanWeights(ModelEmaV3):  # type: ignore[misc]  # timm has no types
-    """timm's exponential moving average, to the last bit, without a look at what stays as it is.
+    """timm's exponential moving average, equal to the last bit, which skips tensors that do not change.
 
     timm's goes through two state dictionaries in every step. That takes longer than a whole step of a head on kept
-    features, whose frozen backbone is nearly all of the model. The tensors are looked up once: nothing replaces them.
+    features, whose frozen backbone is nearly all of the model. This one looks the tensors up once, since nothing
+    replaces them.
     """
 
     _moving: tuple[list[Tensor], list[Tensor]] | None = None  # of the mean and of the model
     _counted: list[tuple[Tensor, Tensor]] | None = None  # integers, such as batch norm's number of batches
 
     def look_again(self) -> None:
-        """To be told when other parts of the model train than before."""
+        """Look the tensors up again. Call it when other parts of the model train than before."""
         self._moving = self._counted = None
 
     def apply_update_(self, model: nn.Module, decay: float) -> None:
-        """Move the mean towards `model`, which is in training mode, by a share of 1 - decay."""
+        """Move the average towards `model`, which must be in training mode, by a share of 1 - decay."""
         if self._moving is None or self._counted is None:
             own, others = self.module.state_dict(), model.state_dict()
             pairs = [(own[name], others[name]) for name in names_that_move(model) if name in own]
@@ -37,7 +38,7 @@ class MeanWeights(ModelEmaV3):  # type: ignore[misc]  # timm has no types
 
 
 def names_that_move(model: nn.Module) -> Iterator[str]:
-    """The parameters that are trained and the buffers of modules in training mode, as a state dictionary has them."""
+    """Yield the names of trained parameters, and of buffers of modules in training mode."""
     yield from (name for name, parameter in model.named_parameters() if parameter.requires_grad)
     for prefix, module in model.named_modules():
         if module.training:

@@ -1,7 +1,7 @@
 """TrialConfig: the only schema of a configuration.
 
-A drawn dict or a YAML file is parsed once (`config_io.py`) into these frozen objects; inside, everything takes
-typed values.
+A drawn dict or a YAML file is parsed once (`config_io.py`) into these frozen objects. All other code takes typed
+values.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Constant(SchedulePart):
 
 
 class Cosine(SchedulePart):
-    """From lr to final_fraction x lr over `period_epochs` (None: the whole training), and back up after it."""
+    """From lr to final_fraction x lr over `period_epochs` (None is the whole training), then back up."""
 
     name: Literal["cosine"] = "cosine"
     period_epochs: Annotated[float, Field(gt=0)] | None = None
@@ -64,8 +64,12 @@ class Cosine(SchedulePart):
 
 
 class MultiStep(SchedulePart):
-    """lr x gamma at every milestone: `milestones` in epochs, or by `spacing` as shares of the training:
-    `doubling` at 1/16, 1/8, 1/4, 1/2, 15/16 (the shape of [5, 10, 20, 40, 75]), `late` at 3/5, 4/5, 9/10."""
+    """lr x gamma at every milestone.
+
+    milestones  in epochs, None takes `spacing`
+    spacing     shares of the training: `doubling` is 1/16, 1/8, 1/4, 1/2, 15/16 (the shape of [5, 10, 20, 40, 75]),
+                `late` is 3/5, 4/5, 9/10
+    """
 
     name: Literal["multistep"] = "multistep"
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.25
@@ -74,8 +78,10 @@ class MultiStep(SchedulePart):
 
 
 class CosineThenMultiStep(SchedulePart):
-    """Cosine down to final_fraction x lr for the first `switch_fraction` of the epochs, to come close fast;
-    then multistep from there over the rest, each milestone times gamma."""
+    """Cosine down to final_fraction x lr for the first `switch_fraction` of the epochs, then multistep.
+
+    The cosine comes close fast. Each milestone of the rest multiplies the rate by gamma.
+    """
 
     name: Literal["cosine_then_multistep"] = "cosine_then_multistep"
     switch_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -85,8 +91,10 @@ class CosineThenMultiStep(SchedulePart):
 
 
 class Piecewise(SchedulePart):
-    """Constant pieces: `fractions[0]` x lr, then `fractions[i + 1]` x lr from epoch `boundaries[i]` on; or, with no
-    boundaries, `num_pieces` pieces of equal length, each `factor` times the one before."""
+    """Constant pieces: `fractions[0]` x lr, then `fractions[i + 1]` x lr from epoch `boundaries[i]` on.
+
+    Without boundaries there are `num_pieces` pieces of equal length, each `factor` times the one before.
+    """
 
     name: Literal["piecewise"] = "piecewise"
     boundaries: tuple[Annotated[float, Field(gt=0)], ...] = ()
@@ -115,16 +123,16 @@ LOSSES_OF_TASK = {
     "segmentation": ("cross_entropy", "dice", "focal", "lovasz"),
 }
 
-# Their pooling leaves one value per channel, and batch norm cannot train on a single one.
+# Their pooling leaves one value per channel, and batch norm cannot train on a single value.
 NEED_TWO_IMAGES = ("deeplabv3", "deeplabv3plus", "upernet", "deeplabv3_resnet101")
 
-# Fields that only one kind of task knows: a value other than the default is refused for the other kind.
+# Fields of only one kind of task. A value other than the default is refused for the other kind.
 SEGMENTATION_ONLY = ("merge", "short_side", "evaluation", "tile_overlap")
 CLASSIFICATION_ONLY = ("threshold", "eval_crop", "views")
 
 
 class TrialConfig(Part):
-    """Everything that decides how one model is trained; with the data, all that is needed to train it again."""
+    """Everything that decides how one model is trained. With the data it is all that is needed to train it again."""
 
     task: Literal["binary", "multiclass", "multilabel", "segmentation"]
     model: AnyModel
@@ -143,13 +151,13 @@ class TrialConfig(Part):
     eval_crop: Annotated[float, Field(ge=0.5, le=1)] = 0.875  # share of the shorter side that the centre crop keeps
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of a probability, for binary and multilabel decisions
     repeat: Annotated[int, Field(ge=1, le=100)] = 1  # how often an epoch goes through the training set
-    # An epoch is at most so many images, and the next goes on where it stopped: all are met in turn. With views, so
-    # many training images are drawn once, by class, and no others' features are computed. None: the whole set.
+    # Most images of an epoch. The next epoch continues where it stopped, so that all images have their turn. With views
+    # so many training images are drawn once, by class, and only their features are computed. None is the whole set.
     epoch_images: Annotated[int, Field(ge=1, le=2**40)] | None = None
-    # It goes through a smaller set more often, until it has seen so many images: few photos are judged less often.
+    # Fewest images of an epoch. It goes through a smaller set several times, so that few photos cost few evaluations.
     least_epoch_images: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    # With model.freeze all, the head trains on kept features of: 1 the evaluation's view, 2 its mirror image too, more:
-    # so many drawn ones. None trains on pictures that are drawn anew in every epoch.
+    # With model.freeze all, the views whose kept features the head trains on. 1 is the evaluation's view, 2 adds its
+    # mirror image, and more are so many drawn views. None trains on pictures that are drawn anew in every epoch.
     views: Annotated[int, Field(ge=1, le=64)] | None = None
 
     # Segmentation: `image_size` is the side of the training crops (of the whole image, if that is squashed).
@@ -158,7 +166,7 @@ class TrialConfig(Part):
     tile_overlap: Annotated[float, Field(ge=0, lt=0.9)] = 0.25  # share of a window that the next one covers too
     merge: Annotated[
         dict[str, Annotated[tuple[str, ...], Field(min_length=1)]], Field(default_factory=dict)
-    ]  # new class: old classes; what is named `void` (or ignore, unlabeled) is not judged
+    ]  # new class: old classes; a new class `void` (or ignore, unlabeled) is neither trained on nor evaluated
 
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = True
@@ -170,12 +178,12 @@ class TrialConfig(Part):
     ensemble: Annotated[int, Field(ge=1, le=100)] = 1  # how many epochs' predictions the exported model averages
     ensemble_metric: str | None = None  # by which those epochs are the best; None: what the search compares
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    regime: str | None = None  # the arm of the search's space that it was drawn from; training does not look at it
+    regime: str | None = None  # the arm of the search's space that it was drawn from; not used by training
 
     @model_validator(mode="before")
     @classmethod
     def _default_loss(cls, values: Any) -> Any:
-        """The task's own loss where none is named."""
+        """Fill in the task's own loss where none is named."""
         if isinstance(values, dict) and values.get("loss") is None:
             own = LOSSES_OF_TASK.get(str(values.get("task")), ("cross_entropy",))[0]  # a wrong task has its own message
             return {**values, "loss": {"name": own}}
@@ -205,7 +213,7 @@ class TrialConfig(Part):
         return self
 
     def _check_kind(self) -> None:
-        """What a classifier has is not set for a segmenter, and the other way round."""
+        """Refuse a classifier's settings for a segmenter, and the other way round."""
         segments = self.task == "segmentation"
         if segments != isinstance(self.model, SegmenterConfig):
             needs = "a model.architecture, such as unet" if segments else "a model.backbone and no model.architecture"
@@ -231,7 +239,7 @@ class TrialConfig(Part):
             raise ValueError(f"merge sends a class to two: {', '.join(twice)}")
 
     def _check_batch_of_one(self) -> None:
-        """Batch norm cannot train on a single value per channel."""
+        """Refuse networks whose batch norm would train on a single value per channel."""
         segments = isinstance(self.model, SegmenterConfig)
         architecture = self.model.architecture.name if isinstance(self.model, SegmenterConfig) else None
         if architecture in NEED_TWO_IMAGES:  # whatever the image's size

@@ -1,4 +1,4 @@
-"""Adapters: what is trained in place of a transformer's own weights, and what goes together with it."""
+"""Adapters, trained in place of a transformer's own weights, and the settings that they go with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Lora(Part):
     """Low-rank adapters on a transformer's attention and MLP (Hu et al. 2021, arXiv:2106.09685).
 
-    alpha / rank times the product of two thin matrices is added to each weight. Only they and the head are trained, and
-    what is kept of a training is a plain network with them added.
+    alpha / rank times the product of two thin matrices is added to each weight. Only they and the head are trained.
+    Kept epochs are plain networks with the adapters merged.
     """
 
     name: Literal["lora"] = "lora"
@@ -25,7 +25,7 @@ class Lora(Part):
 
 
 def check_adapter(model: ClassifierConfig) -> None:
-    """Raises ValueError where a classifier has an adapter and nothing that it could adapt."""
+    """Raise ValueError if a classifier has an adapter but no trained layers to adapt."""
     if model.adapter is not None and model.freeze == "all":
         raise ValueError(
             "model.adapter adapts layers that are trained, and model.freeze is 'all': set model.freeze=none, or to "

@@ -1,4 +1,4 @@
-"""The augmentations of a configuration, one class each; None is off."""
+"""The augmentations of a configuration, one class each. None is off."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class RandomResizedCrop(Part):
 
 
 class ForegroundCrop(Part):
-    """A crop of image_size of which at least `min_share` is foreground: neither void nor the class `background`.
-    In data without a class of that name, such as street scenes, every labelled pixel is foreground.
+    """A crop of image_size with a share of foreground of at least `min_share`.
 
-    Up to ten places are drawn; where none has so much, the one that has most is taken.
+    Foreground is neither void nor the class `background`. In data without a class of that name, such as street scenes,
+    it is every labelled pixel. Up to ten positions are drawn. If none has enough foreground, the best is taken.
     """
 
     p: Probability = 1.0
@@ -39,7 +39,7 @@ class CropAndPad(Part):
 
 
 class Rescale(Part):
-    """Zoom by a factor in [low, high] around the centre; what falls short is padded."""
+    """Zoom by a factor in [low, high] around the centre, with padding where the image is smaller."""
 
     p: Probability = 1.0
     low: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -56,7 +56,7 @@ class Flip(Part):
 
 
 class Tone(Part):
-    """One of gamma 60-120, hue 10 and saturation 20, brightness and contrast 0.2; `strength` scales the ranges."""
+    """One of gamma 60-120, hue 10 and saturation 20, brightness and contrast 0.2. `strength` scales the ranges."""
 
     p: Probability = 0.5
     strength: Annotated[float, Field(gt=0, le=4)] = 1.0
@@ -110,7 +110,7 @@ class CutMix(Part):
 
 
 class AugmentConfig(Part):
-    """The pipeline, in the order in which it is applied; all off by default."""
+    """The pipeline, in the order of application. All steps are off by default."""
 
     rescale: Rescale | None = None
     crop_and_pad: CropAndPad | None = None

@@ -11,6 +11,6 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class Part(BaseModel):
-    """Strict, frozen, no unknown keys; a whole number passes for a real one."""
+    """A strict, frozen part without unknown keys. An int is accepted for a float."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,6 +1,6 @@
-"""Configurations from dicts and YAML, and pydantic's findings in plain sentences.
+"""Configurations from dicts and YAML, with pydantic's errors in plain sentences.
 
-Unknown keys, wrong types and values out of bounds are refused with the key, the value and the nearest right name.
+Errors about unknown keys, wrong types and values out of bounds name the key, the value and the nearest valid name.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from trainables.files import read_yaml, short
 
 
 def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -> TrialConfig:
-    """Parse a drawn dict. Raises ConfigError that names `origin`, the key, the value and the next move; it is a
-    Contradiction where every value is valid by itself."""
+    """Parse a configuration.
+
+    Raises ConfigError that names `origin`, the key, the value and the next move. It is a Contradiction if every value
+    is valid by itself.
+    """
     try:
         return TrialConfig.model_validate(_as_strict(values))
-    except ConfigError as error:  # a name that a validator looked up
+    except ConfigError as error:  # a validator looked up an unknown name
         raise ConfigError(f"{origin}: {error}") from None
     except ValidationError as error:
         problems = error.errors()
@@ -36,12 +39,12 @@ def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -
 
 
 def load_config(path: Path) -> TrialConfig:
-    """Read a YAML configuration, as a recipe or an export has it."""
+    """Read a YAML configuration, such as that of an export. Raises ConfigError."""
     return parse_config(read_config(path), str(path))
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML configuration holds, not parsed yet."""
+    """Return the mapping of a YAML configuration, not parsed yet. Raises ConfigError."""
     values = read_yaml(path, "Name a YAML configuration.", ConfigError)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values. `visionsweep export` writes such a file.")
@@ -52,34 +55,34 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def dump_config(config: TrialConfig) -> str:
-    """YAML that `load_config` reads back to an equal configuration."""
+    """Return YAML that `load_config` reads back to an equal configuration."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def without_leftovers(values: Mapping[str, Any], path: str, asked: Collection[str]) -> dict[str, Any]:
-    """`values` after another arm was chosen at `path` ('optimizer.name'): what only the arm before it knew is gone.
+    """Return `values`, with another arm chosen at `path` ('optimizer.name'), without keys that this arm does not know.
 
-    asked: the dotted paths that were set by hand; what is among them stays, to be refused where it does not fit.
+    asked  dotted paths that were set by hand; their keys stay, and parsing refuses those that do not fit
     """
     parts = path.split(".")[:-1]
     node: Any = values
     for part in parts:
         node = node.get(part) if isinstance(node, Mapping) else None
     known = _known_keys(TrialConfig, parts, values)
-    if not known or not isinstance(node, Mapping):  # there is no such part, which parsing says
+    if not known or not isinstance(node, Mapping):  # parsing reports a part that does not exist
         return dict(values)
     by_hand = {one.split(".")[len(parts)] for one in asked if one.split(".")[: len(parts)] == parts != one.split(".")}
     return _replaced(values, parts, {key: node[key] for key in node if key in known or key in by_hand})
 
 
 def _replaced(values: Mapping[str, Any], parts: list[str], node: Any) -> dict[str, Any]:
-    """`values` with `node` at the path `parts`, which is there."""
+    """Return `values` with `node` at the existing path `parts`."""
     head, *rest = parts
     return {**values, head: _replaced(values[head], rest, node) if rest else node}
 
 
 def _as_strict(value: Any) -> Any:
-    """What YAML cannot say but strict parsing asks for: tuples, and numbers like 1e-3 (a string in YAML 1.1)."""
+    """Convert what YAML cannot express but strict parsing needs: lists to tuples, and texts like 1e-3 to numbers."""
     if isinstance(value, Mapping):
         return {key: _as_strict(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -88,15 +91,15 @@ def _as_strict(value: Any) -> Any:
 
 
 def number_from_text(value: Any) -> Any:
-    """1e-3 as a number: YAML 1.1 reads it as a string. Everything else as it is."""
+    """Return texts like 1e-3, which YAML 1.1 reads as strings, as numbers, and everything else unchanged."""
     is_number = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
     return float(value) if is_number else value
 
 
 def _in_words(problem: Any, values: Mapping[str, Any]) -> str:
-    """One sentence for one of pydantic's findings."""
+    """Return one of pydantic's errors as a sentence."""
     location = [str(part) for part in problem["loc"]]
-    # Pydantic puts the arm of a union into the location; the user wrote no such key.
+    # Pydantic puts the arm of a union into the location, but the user wrote no such key.
     shown = [part for i, part in enumerate(location) if not _is_arm(location[:i], part, values)]
     key, got = ".".join(shown), problem["input"]
     match problem["type"]:
@@ -153,8 +156,7 @@ def _is_arm(parents: list[str], part: str, values: Mapping[str, Any]) -> bool:
 
 
 def _known_keys(model: Any, path: list[str], values: Any) -> list[str]:
-    """The keys that the schema has at a path, choosing a union's arm by the 'name' that was given; [] where the path
-    leads to no part of it."""
+    """Return the keys that the schema has at a path, [] if it has no such part. The given 'name' chooses an arm."""
     for part in path:
         values = values.get(part) if isinstance(values, Mapping) else None
         name = values.get("name") if isinstance(values, Mapping) else None

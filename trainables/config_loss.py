@@ -10,9 +10,12 @@ from trainables.config_base import Part
 
 
 class CrossEntropy(Part):
-    """Class weights are counted from the training split: `inverse_frequency`, or `median_frequency` (the median of
-    the classes' frequencies over each one's, Eigen & Fergus 2015, arXiv:1411.4734). `reduction` sum adds up all
-    pixels or images of a batch, as early FCNs did, and wants a very small learning rate."""
+    """Softmax cross-entropy.
+
+    class_weights  counted on the training split: inverse_frequency, or median_frequency, the median of the classes'
+                   frequencies over each one's (Eigen & Fergus 2015, arXiv:1411.4734)
+    reduction      sum adds up all pixels or images of a batch, as early FCNs did, and needs a very small learning rate
+    """
 
     name: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -21,7 +24,7 @@ class CrossEntropy(Part):
 
 
 class Bce(Part):
-    """Binary cross-entropy on logits; pos_weight `balanced` weighs a class's positives by negatives / positives."""
+    """Binary cross-entropy on logits. pos_weight `balanced` weighs a class's positives by negatives / positives."""
 
     name: Literal["bce"] = "bce"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -36,16 +39,20 @@ class Focal(Part):
 
 
 class Dice(Part):
-    """One minus the soft Dice overlap, averaged over the classes (Milletari et al. 2016, arXiv:1606.04797), plus
-    `ce_weight` x cross-entropy. With `accumulate` it is the mean over the batches, not the overlap of all of them."""
+    """1 - soft Dice overlap, averaged over the classes (Milletari et al. 2016, arXiv:1606.04797).
+
+    `ce_weight` x cross-entropy is added. With `accumulate` it is the mean over the batches, not their joint overlap.
+    """
 
     name: Literal["dice"] = "dice"
     ce_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
 class Lovasz(Part):
-    """Lovasz-Softmax, a convex stand-in for the IoU (Berman et al. 2018, arXiv:1705.08790), plus
-    `ce_weight` x cross-entropy. With `accumulate` it is the mean over the batches, as Dice is."""
+    """Lovasz-Softmax, a convex surrogate of the IoU (Berman et al. 2018, arXiv:1705.08790).
+
+    `ce_weight` x cross-entropy is added. With `accumulate` it is the mean over the batches.
+    """
 
     name: Literal["lovasz"] = "lovasz"
     ce_weight: Annotated[float, Field(ge=0, le=10)] = 0.0

@@ -1,4 +1,4 @@
-"""The models of a configuration: a classifier is a backbone with a head, a segmenter a backbone with a decoder."""
+"""The models of a configuration: a classifier is a backbone with a head, a segmenter is a backbone with a decoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.config_base import Part
 from trainables.config_parts import check_classifier, part_names
 
 Freeze = Literal["none", "stage1", "stage2", "stage3", "stage4", "all"]
-# The backbone's statistics: of the batches as they come, or as its weights have them. Scale and shift train with both.
+# The backbone's statistics: of the training batches, or fixed to those of its weights. Scale and shift train with both.
 BatchNorm = Literal["trained", "fixed"]
 
 
@@ -29,11 +29,15 @@ class MishMlpHead(Part):
 
 
 class ClassifierConfig(Part):
-    """`backbone`: a name, or several side by side, whose features are joined: `a+b`.
-    `weights`: imagenet, none, or the path of a file, or of a folder of files that are named after their backbones.
-    `freeze`: what stays as the weights have it: none, all (but the head), or everything up to and including one of the
-    backbone's four stages, a transformer's quarters. `adapter`: of what `freeze` leaves, only adapters are trained.
-    `head_init`: the head begins with random weights, or with a probe's: solved on features of the untouched backbone.
+    """A backbone with a head.
+
+    backbone    a name, or several joined by `+`, whose features are concatenated
+    weights     imagenet, none, or the path of a file, or of a folder of files named after their backbones
+    freeze      what is not trained: none, all (but the head), or everything up to and including one of the backbone's
+                four stages, a transformer's quarters
+    adapter     trains only adapters in what `freeze` leaves; None trains the weights themselves
+    head_init   the head's initial weights: random, or a probe's, solved on features of the untouched backbone
+    aux_weight  of the loss of an auxiliary classifier, where the backbone has one
     """
 
     backbone: str
@@ -52,18 +56,18 @@ class ClassifierConfig(Part):
 
     @property
     def backbone_name(self) -> str | None:
-        """Whose ImageNet weights the backbone takes."""
+        """The name of the network whose ImageNet weights the backbone takes."""
         return self.backbone
 
 
 class Decoder(Part):
-    """On any backbone of timm's. `channels`: of the decoder's widest map."""
+    """A decoder for any backbone of timm's. `channels` are those of its widest map."""
 
     channels: Annotated[int, Field(ge=16, le=2048)] = 256
 
 
 class UNet(Decoder):
-    """Skips by concatenation (Ronneberger et al. 2015, arXiv:1505.04597) on a backbone of choice."""
+    """Skips by concatenation, on any backbone (Ronneberger et al. 2015, arXiv:1505.04597)."""
 
     name: Literal["unet"] = "unet"
 
@@ -87,7 +91,7 @@ class DeepLabV3(Decoder):
 
 
 class DeepLabV3Plus(Decoder):
-    """The same with a skip from the second stage (Chen et al. 2018, arXiv:1802.02611)."""
+    """DeepLabV3 with a skip from the second stage (Chen et al. 2018, arXiv:1802.02611)."""
 
     name: Literal["deeplabv3plus"] = "deeplabv3plus"
 
@@ -110,7 +114,7 @@ class SegFormer(Decoder):
 class Fcn32s(Part):
     """VGG16, its two dense layers as convolutions, one upsampling by 32 (Long et al. 2015, arXiv:1411.4038).
 
-    fc_kernel: 7 as in the paper, 1 as in report "DLCV HW1".
+    `fc_kernel` is 7 in the paper, and 1 in report "DLCV HW1".
     """
 
     name: Literal["fcn32s"] = "fcn32s"
@@ -118,46 +122,46 @@ class Fcn32s(Part):
 
 
 class Fcn8s(Part):
-    """VGG16 and five upsamplings by two (report "CV Homework 4"); `skips`: maps 3 and 4 are added on the way up."""
+    """VGG16 and five upsamplings by two (report "CV Homework 4"). With `skips` maps 3 and 4 are added on the way up."""
 
     name: Literal["fcn8s"] = "fcn8s"
     skips: bool = True
 
 
 class SegNet(Part):
-    """VGG16 with batch norm and its mirror image, unpooled at the stored places (arXiv:1511.00561)."""
+    """VGG16 with batch norm and its mirror image, unpooled at the stored positions (arXiv:1511.00561)."""
 
     name: Literal["segnet"] = "segnet"
 
 
 class UNetPaper(Part):
-    """U-Net as in its paper, 64 to 1024 channels, padded so that maps keep their size; from scratch."""
+    """U-Net of its paper, 64 to 1024 channels, padded so that maps keep their size, trained from scratch."""
 
     name: Literal["unet_paper"] = "unet_paper"
 
 
 class DeepLabV3ResNet101(Part):
-    """torchvision's. `aux_weight`: of its auxiliary classifier's loss; 0 leaves that away."""
+    """torchvision's network. `aux_weight` is that of its auxiliary classifier's loss, 0 omits that classifier."""
 
     name: Literal["deeplabv3_resnet101"] = "deeplabv3_resnet101"
     aux_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class FcnResNet50(Part):
-    """torchvision's. `aux_weight` as above."""
+    """torchvision's network. `aux_weight` is that of its auxiliary classifier's loss, 0 omits that classifier."""
 
     name: Literal["fcn_resnet50"] = "fcn_resnet50"
     aux_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class VocBaseline(Part):
-    """Five convolutions and five deconvolutions, Xavier initialisation (report UCSD, section 3.1); from scratch."""
+    """Five convolutions and five deconvolutions, Xavier initialisation, from scratch (report UCSD, section 3.1)."""
 
     name: Literal["voc_baseline"] = "voc_baseline"
 
 
 class VocDeeper(Part):
-    """The baseline deepened with max pooling and unpooling (report UCSD, Table 1); from scratch."""
+    """The baseline deepened with max pooling and unpooling, from scratch (report UCSD, Table 1)."""
 
     name: Literal["voc_deeper"] = "voc_deeper"
 
@@ -173,7 +177,7 @@ Architecture = (
     | Fcn32s | Fcn8s | SegNet | UNetPaper | DeepLabV3ResNet101 | FcnResNet50 | VocBaseline | VocDeeper | VocResNet18
 )  # fmt: skip
 
-# Whole networks -> whose ImageNet weights their backbone takes (timm's names); None: trained from scratch.
+# Whole networks -> the network whose ImageNet weights their backbone takes (timm's name), None if from scratch.
 OWN_BACKBONE = {
     "fcn32s": "vgg16.tv_in1k",
     "fcn8s": "vgg16.tv_in1k",
@@ -188,10 +192,12 @@ OWN_BACKBONE = {
 
 
 class SegmenterConfig(Part):
-    """`architecture`: a decoder, which goes on any `backbone`, or a whole network, which brings its own.
+    """A backbone with a decoder, or a whole network.
 
-    `weights`: of the backbone (imagenet, none, or the path of a file). `freeze`, `batch_norm`: of the backbone, as a
-    classifier's; the decoder's own norms always train. `decoder_first`: share of the epochs in which it learns alone.
+    architecture        a decoder, for any `backbone`, or a whole network, which has its own
+    weights             of the backbone: imagenet, none, or the path of a file
+    freeze, batch_norm  of the backbone, as in `ClassifierConfig`; the decoder's norms always train
+    decoder_first       share of the epochs in which the decoder trains alone
     """
 
     architecture: Annotated[Architecture, Field(discriminator="name")]
@@ -227,17 +233,17 @@ class SegmenterConfig(Part):
 
     @property
     def backbone_name(self) -> str | None:
-        """Whose ImageNet weights the backbone takes: `backbone`, or the architecture's own; None: of nobody."""
+        """The name of the network whose ImageNet weights the backbone takes, None if trained from scratch."""
         return self.backbone or OWN_BACKBONE.get(self.architecture.name)
 
     @property
     def aux_weight(self) -> float:
-        """Of the loss of an auxiliary classifier, where the architecture has one."""
+        """The weight of an auxiliary classifier's loss, 0 without one."""
         return float(getattr(self.architecture, "aux_weight", 0.0))
 
 
 def kind_of_model(values: Any) -> str:
-    """Which of the two a mapping, or a parsed model, is: a segmenter is what has an architecture."""
+    """Return 'segmenter' for a mapping or a parsed model with an architecture, else 'classifier'."""
     has_architecture = "architecture" in values if isinstance(values, dict) else hasattr(values, "architecture")
     return "segmenter" if has_architecture else "classifier"
 

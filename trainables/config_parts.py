@@ -1,4 +1,4 @@
-"""What goes together in a classifier: several backbones side by side, `a+b`, adapters, heads."""
+"""Checks of a classifier's parts: joined backbones (`a+b`), adapters, heads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FILE_ENDINGS = (".safetensors", ".pt", ".pth", ".bin")  # of files of weights
 
 
 def part_names(backbone: str) -> list[str]:
-    """['a', 'b'] of 'a+b'."""
+    """Return ['a', 'b'] for 'a+b'."""
     return backbone.split("+")
 
 
 def check_classifier(model: ClassifierConfig) -> None:
-    """Raises ValueError where parts of a classifier do not go together."""
+    """Raise ValueError if parts of a classifier do not go together."""
     _check_side_by_side(model)
     check_adapter(model)
     if model.head_init == "probe" and model.head.name != "linear":
@@ -27,7 +27,7 @@ def check_classifier(model: ClassifierConfig) -> None:
 
 
 def _check_side_by_side(model: ClassifierConfig) -> None:
-    """Raises ValueError where a classifier has several backbones that cannot go together."""
+    """Raise ValueError if a classifier joins backbones that do not go together."""
     parts = part_names(model.backbone)
     who = f"model.backbone '{model.backbone}' joins several backbones"
     if len(parts) == 1:

@@ -1,4 +1,4 @@
-"""A head that is solved in one go instead of trained, and what goes together with it."""
+"""Heads that are solved in one go instead of trained, and the settings that they go with."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 class Lbfgs(Part):
     """Regularised logistic regression on kept features (see `solved_head.py`).
 
-    l2: the strength, of mean loss + l2 / 2 * ||W||^2 on standardised features; None: chosen by cross-validation on the
-    training images.
+    l2  strength in mean loss + l2 / 2 * ||W||^2 on standardised features, None chooses by cross-validation on the
+        training images
     """
 
     name: Literal["lbfgs"] = "lbfgs"
     l2: Annotated[float, Field(ge=1e-8, le=1e4)] | None = None
 
 
-# What speaks of steps says nothing of a head that is solved: field -> the value that it must have.
+# Fields about optimizer steps, which a solved head does not take -> the value that they must have.
 OF_STEPS = {"ema_decay": None, "clip_grad_norm": None, "accumulate": 1, "repeat": 1, "least_epoch_images": None}
 
 
 def check_solved(config: TrialConfig) -> None:
-    """Raises ValueError where a configuration solves its head and cannot."""
+    """Raise ValueError if a configuration solves its head but other settings prevent it."""
     if not isinstance(config.optimizer, Lbfgs):
         return
     who = "optimizer lbfgs solves a linear head on kept features in one go"
     freeze = config.model.freeze
-    if config.views is None or freeze != "all":  # `check_views` asks for the one where there is the other
+    if config.views is None or freeze != "all":  # `check_views` also requires freeze for views
         missing = "views is not set" if config.views is None else f"model.freeze is '{freeze}'"
         raise ValueError(f"{who}, and {missing}: set model.freeze=all and views=1 or more, or another optimizer")
     head = getattr(config.model, "head", None)

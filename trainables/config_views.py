@@ -1,4 +1,4 @@
-"""What goes together with `views`: training on kept features of a frozen backbone."""
+"""The settings that `views`, training on kept features of a frozen backbone, go with."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
 
-MIRRORED = 2  # so many views are the evaluation's and its mirror image; more are drawn by the augmentations
-WITH_AUX_HEAD = ("inception_v3",)  # torchvision's: trained on one of the backbone's inner maps too
+MIRRORED = 2  # so many views are the evaluation's and its mirror image; with more, all are drawn by the augmentations
+WITH_AUX_HEAD = ("inception_v3",)  # torchvision's, whose auxiliary classifier trains on an inner map of the backbone
 
 
 def check_views(config: TrialConfig) -> None:
-    """Raises ValueError where a configuration has views and cannot train on kept features."""
+    """Raise ValueError if a configuration has views but cannot train on kept features."""
     views, model, augment = config.views, config.model, config.augment
     if views is None:
         return

@@ -1,4 +1,4 @@
-"""What a trained model costs: its latency, its weights, the memory that its training took."""
+"""The costs of a model: its latency, its number of weights, the peak memory of its training."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from trainables.config import TrialConfig
 from trainables.inference import autocast
 from trainables.models.adapters import num_plain_parameters
 
-LATENCY_S = 0.1  # what measuring may take, where two passes do not take longer: a probe may train for two seconds
+LATENCY_S = 0.1  # for measuring, two passes at least; short, because a probe may train for two seconds
 MAX_PASSES = 20
 
 
 @torch.no_grad()
 def latency_ms(model: nn.Module, config: TrialConfig, device: torch.device) -> float:
-    """Milliseconds for one image of the trial's size by itself, in its precision, on its device: the fastest of some
-    passes, for other trials run beside it."""
+    """Return the milliseconds for a single image of the trial's size, in its precision, on its device.
+
+    It is the fastest of several passes, because other trials run at the same time.
+    """
     model.eval()
     size = config.image_size
     image = torch.zeros(1, 3, size, size, device=device)
@@ -37,34 +39,34 @@ def latency_ms(model: nn.Module, config: TrialConfig, device: torch.device) -> f
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         found.append((time.perf_counter() - begun) * 1000)
-    return min(found[1:])  # the first one builds what the others use
+    return min(found[1:])  # the first pass initialises kernels and buffers
 
 
 def num_parameters(model: nn.Module) -> int:
-    """The weights of the model that is handed over: adapters are added to those that they belong to."""
+    """Return the number of weights of the exported model, in which adapters are merged."""
     return num_plain_parameters(model)
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """From now on anew, so that a trial is not told what an earlier one in its process took."""
+    """Restart the measurement of peak memory, so that it does not include earlier trials of this process."""
     global _mapped_mb
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError, AttributeError):  # glibc keeps what an earlier training gave back
+    with suppress(OSError, AttributeError):  # glibc keeps memory that an earlier training freed
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):  # Linux: 5 resets the peak of the resident set (proc(5))
         Path("/proc/self/clear_refs").write_text("5")
         _mapped_mb = _status_mb().get("RssFile", 0.0)
 
 
-_mapped_mb = 0.0  # of files, at the last reset
+_mapped_mb = 0.0  # of mapped files, at the last reset
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """MB (2**20 bytes): of the GPU, or without one what the process held in memory at most, since the reset.
+    """Return the peak memory since the reset, in MB (2**20 bytes), of the GPU or else of this process.
 
-    Pages of files that were mapped since, such as the decoded images, are not counted: all processes of a machine share
-    them, and the system takes them back when it needs the room.
+    Pages of files mapped since the reset, such as the decoded images, do not count. All processes of a machine share
+    them, and the system reclaims them when it needs memory.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -75,6 +77,6 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def _status_mb() -> dict[str, float]:
-    """What Linux says of this process's memory."""
+    """Return the memory figures of this process in MB, by their names in /proc/self/status."""
     pairs = (line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if line.endswith(" kB"))
     return {name: int(value.split()[0]) / 1024 for name, value in pairs}

@@ -1,4 +1,4 @@
-"""The models that a trial hands over: its best epoch, or several whose predictions are averaged."""
+"""The models that a trial exports: its best epoch, or several whose predictions are averaged."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from trainables.tasks import TASKS
 
 
 def load_models(config: TrialConfig, num_classes: int, files: Sequence[Path], device: torch.device) -> list[Model]:
-    """A model per file of weights, ready to predict. Raises RunError where one does not fit the configuration."""
+    """Return a model per file of weights, ready to predict. Raises RunError if one does not fit the configuration."""
     return [model_with(read_weights(file), config, num_classes, device, file) for file in files]
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU. Raises RunError where the file is none of weights."""
+    """Return tensors by name, on the CPU. Raises RunError if the file does not hold weights."""
     try:
         return load_file(file)
     except Exception as error:
@@ -35,9 +35,9 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 def model_with(
     weights: Mapping[str, Tensor], config: TrialConfig, num_classes: int, device: torch.device, origin: object
 ) -> Model:
-    """A model of these weights, which come from `origin`, ready to predict. Raises RunError where they do not fit."""
-    # Every weight is given: nothing is fetched, whatever the training started from.
-    plain = {"adapter": None} if isinstance(config.model, ClassifierConfig) else {}  # they are added up in the weights
+    """Return a model of these weights, ready to predict. Raises RunError about `origin` if they do not fit."""
+    # Every weight is given, so no pretrained weights are fetched. Adapters are merged in the weights.
+    plain = {"adapter": None} if isinstance(config.model, ClassifierConfig) else {}
     from_scratch = config.model.model_copy(update={"weights": "none", **plain})
     model = build_model(from_scratch, TASKS[config.task].num_outputs(num_classes), config.image_size)
     try:
@@ -56,8 +56,10 @@ def _does_not_fit(origin: object, error: Exception) -> RunError:
 def evaluate_files(
     config: TrialConfig, files: Sequence[Path], data: TrialData, device: torch.device, split: str = "val"
 ) -> dict[str, float]:
-    """The metrics of the mean prediction of several epochs' weights (report "DLCV HW1", section 1.2); with `val/` in
-    front, whichever split it is."""
+    """Return the metrics of the mean prediction of several epochs' weights (report "DLCV HW1", section 1.2).
+
+    Their names begin with `val/` for any split.
+    """
     classes, labels, _ = what_to_learn(config, data)
     models = load_models(config, len(classes), files, device)
     return evaluate(config, models, data, labels, device, split=split).metrics

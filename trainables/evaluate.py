@@ -1,4 +1,4 @@
-"""Judge models on a split: metrics, and the predictions that are kept of it."""
+"""Evaluate models on a split: metrics, and the predictions that are kept."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from trainables.tasks import score
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: by name, with `val/` in front. predictions: of every image of the split, in its order:
+    """The result of `evaluate`.
 
-    logits (N, K) float32; or for segmentation the decisions, `masks` (all pixels one after the other) uint8 at the
-    masks' own sizes and `shapes` (N, 2) int64, their heights and widths.
+    metrics      by name, with `val/`
+    predictions  of every image of the split, in its order: `logits` (N, K) float32
+
+    For segmentation the predictions are the decisions at the masks' own sizes. `masks` uint8 holds all pixels, image
+    by image. `shapes` (N, 2) int64 holds heights and widths.
     """
 
     metrics: dict[str, float]
@@ -44,10 +47,14 @@ def evaluate(
     epoch: int = 0,
     features: Tensor | None = None,
 ) -> Evaluation:
-    """Of one model, or of several epochs' mean probability. labels: as `loader.batches` takes them.
+    """Evaluate a model, or the mean probability of several.
 
-    features: (N, F) of the split's images where they are kept (see `features.py`): the backbone is then not run.
-    Nothing where the split has no images: all were trained on. Raises Interrupted when asked to stop.
+    labels    as `loader.batches` takes them
+    stop      asked before every batch; a reason ends the evaluation
+    epoch     named when it is interrupted
+    features  (N, F) kept features of the split's images (see `features.py`), which spare the backbone; None runs it
+
+    Return an empty evaluation for a split without images. Raises Interrupted when asked to stop.
     """
     if not len(data.dataset.indices(split)):
         return Evaluation({}, {})
@@ -107,7 +114,7 @@ def _segmentation(
     assert isinstance(labels, Merge)
     scores = PixelScores(labels.classes, device)
     decided, shapes = bytearray(), []  # bytes that grow in place: joining arrays at the end would hold them twice
-    # Whole images may be many times as large as the crops of training, which are what fits into the memory.
+    # Whole images may be many times as large as the crops of training, which are known to fit into memory.
     for images_u8, masks in whole_images(
         data, split, labels, eval_transform(config), config.batch_size,
         max_pixels=config.batch_size * config.image_size**2, num_workers=num_workers,
@@ -129,17 +136,20 @@ def _segmentation(
 
 
 def at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits (B, C, h, w) brought to a mask's own height and width, so that every trial is judged on the same pixels
-    whatever size its network sees."""
+    """Resize logits (B, C, h, w) to a mask's own height and width.
+
+    So every trial is evaluated on the same pixels, at any image size of its network.
+    """
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def decide_at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """The most likely class of each pixel, (H, W) uint8, from logits (1, C, h, w) brought to a size (H, W).
+    """Return the most likely class of each pixel, (H, W) uint8, from logits (1, C, h, w) resized to (H, W).
 
-    What `at_size(logits, size).argmax(1)` gives, a class at a time: a photo's C full-size maps need not fit anywhere.
+    The result is that of `at_size(logits, size).argmax(1)`. It is computed a class at a time, because a photo's C
+    full-size maps may not fit into memory.
     """
     planes = logits.contiguous()
     best = at_size(planes[:, :1], size)[0, 0].clone()

@@ -1,5 +1,4 @@
-"""What an exception of a training says about its process, a training that fails before it begins, and one that goes on
-with less memory."""
+"""Failures of a training: what an exception says about its process, and how a training continues after one."""
 
 from __future__ import annotations
 
@@ -15,18 +14,18 @@ from trainables.config import TrialConfig
 from trainables.config_io import parse_config
 from trainables.loop import EpochResult
 
-END_S = 5.0  # for a killed process to be gone
+END_S = 5.0  # to wait for a killed process
 LOADERS_LOST = "its loader processes were lost or hung, so it loads its images itself."
 
 
 def failing(error: Exception) -> Iterator[EpochResult]:
-    """The epochs of a trial that could not begin: its error appears in `step`, as every other one."""
+    """Return the epochs of a trial that could not begin. Its error appears in `step`, as any other error."""
     raise error
     yield
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Of the GPU, in the words of torch or one of CUDA's libraries, or of this machine."""
+    """Say whether the GPU or this machine is out of memory, by the messages of torch and CUDA's libraries."""
     words = str(error).lower()
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
         said in words for said in ("out of memory", "alloc_failed", "can't allocate memory")
@@ -34,7 +33,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def is_loader_failure(error: Exception) -> bool:
-    """A loader process was killed or hangs, or what it shares memory through (/dev/shm, open files) does not do."""
+    """Say whether a loader process was killed or hangs, or its shared memory (/dev/shm, open files) failed."""
     words = str(error)
     return isinstance(error, (RuntimeError, OSError)) and any(
         said in words
@@ -45,9 +44,11 @@ def is_loader_failure(error: Exception) -> bool:
 def without_lost_loaders(
     begin: Callable[[int], Iterator[EpochResult]], num_workers: int, say: Callable[[str], object]
 ) -> Iterator[EpochResult]:
-    """The epochs of a training; where its loader processes fail, the rest without any.
+    """Yield the epochs of a training. If its loader processes fail, the rest is trained without any.
 
-    begin: trains with so many, from where the training stands.
+    begin        number of loader processes -> the epochs from the training's current state on
+    num_workers  loader processes at the start
+    say          called with a sentence if they fail
     """
     try:
         yield from begin(num_workers)
@@ -60,22 +61,22 @@ def without_lost_loaders(
 
 
 def end_loaders() -> str:
-    """End what is left of them, and return what to say: a process that hangs would not end when it is asked to."""
+    """Kill the loader processes that are left, and return the sentence about it. One that hangs ignores SIGTERM."""
     for process in multiprocessing.active_children():
         process.kill()
-        # torch's handler of SIGCHLD raises where the death is noticed, once: here, and not in whatever runs next.
+        # torch's handler of SIGCHLD raises once, where the death is noticed. Wait here, so that it is not later.
         with contextlib.suppress(RuntimeError):
             process.join(END_S)
     return LOADERS_LOST
 
 
 def poisons_the_process(error: Exception) -> bool:
-    """After a device-side assert every later call on this context fails as well."""
+    """Say whether later calls fail as well, as after a device-side assert, which breaks the CUDA context."""
     return "CUDA error" in str(error)
 
 
 def halved(parsed: TrialConfig, trial: Mapping[str, Any]) -> TrialConfig:
-    """The configuration at half the batch and twice the accumulation. Raises ConfigError where it cannot be halved."""
+    """Return the configuration at half the batch and twice the accumulation. Raises ConfigError for an odd batch."""
     if parsed.batch_size % 2:
         raise ConfigError(f"a batch of {parsed.batch_size} cannot be halved")
     # Through the schema: a network that needs two images at once refuses a batch of one.

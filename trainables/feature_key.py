@@ -1,4 +1,4 @@
-"""What the bits of kept features depend on: features are shared where all of it is the same."""
+"""Keys of kept features: all that their bits depend on. Features with equal keys are shared."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ KEY_VERSION = 1
 def backbone_key(
     config: TrialConfig, model: Classifier, device: torch.device, name: str | None = None
 ) -> dict[str, Any]:
-    """Return what a frozen backbone's arithmetic depends on, as JSON can write it.
+    """Return what a frozen backbone's arithmetic depends on, as plain values for JSON.
 
-    name: of the backbone, None: the configuration's.
+    name  of the backbone, None takes the configuration's
     """
     return {
         "version": KEY_VERSION,
@@ -44,10 +44,10 @@ def backbone_key(
 
 
 def images_key(indices: npt.NDArray[np.int64], pixels: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells apart the images that a backbone is given, as JSON can write it.
+    """Return what identifies the images that a backbone is given, as plain values for JSON.
 
-    indices  the images, in their order: the last bits of an image depend on how many others go through beside it
-    pixels   how the images are brought to what the network sees
+    indices  the images, in their order, which groups them: an image's last bits depend on the images beside it
+    pixels   how the images are transformed to what the network sees
     """
     digest = hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest()
     return {"images": digest, "pixels": dict(pixels)}
@@ -56,7 +56,8 @@ def images_key(indices: npt.NDArray[np.int64], pixels: Mapping[str, Any]) -> dic
 def weights_digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's weights and buffers, with their names, types and shapes.
 
-    Adapters count as added: before the first step they change nothing."""
+    Adapters are merged. Before the first step they change nothing.
+    """
     return tensors_digest(plain_state_dict(module))
 
 
@@ -71,7 +72,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def arithmetic(device: torch.device) -> dict[str, Any]:
-    """Return what the same weights and pixels could be computed differently by."""
+    """Return what can change the results of equal weights and pixels: versions, device and settings."""
     libraries = {"torch": torch.__version__, "timm": timm.__version__, "torchvision": torchvision.__version__}
     if device.type == "cpu":
         # Sums are split among the threads, and another instruction set adds them up in another order.

@@ -1,11 +1,11 @@
-"""Rows of features, computed once per machine and mapped by all of its processes.
+"""Rows of features, computed once per machine and memory-mapped by all of its processes.
 
 A folder is named after the hash of its key (`feature_key.py`) and holds
 
-rows.bin     the rows (N, F) in C order, of the type they were computed in
+rows.bin     the rows (N, F) in C order, in the type they were computed in
 meta.json    the key, shape, type and checksum
 
-It is built beside its place and renamed when it is whole. Where there is no room, rows stay in the process's memory.
+It is built under another name and renamed when it is complete. Without room on disk, rows stay in the process's memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from search_spaces.errors import RunError
 from trainables.data.cache_stack import NOT_WHOLE, sync
 from trainables.files import read_object
 
-MOST_OF_DISK = 0.5  # of what is free or holds features: the other half is for decoded images and checkpoints
+MOST_OF_DISK = 0.5  # of free space and features together; the other half is for decoded images and checkpoints
 BLOCK = 2**24  # bytes that are checked at once
 POLL_S = 0.5  # how often a process that waits for another's features asks whether to stop
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -49,19 +49,21 @@ def kept_rows(
     most_in_memory: int,
     ask: Callable[[], None] = lambda: None,
 ) -> Tensor | None:
-    """Return the rows (N, F) of a key, on the CPU: from the store, or computed and kept there.
+    """Return the rows (N, F) of a key, on the CPU, from the store or computed and kept there.
 
-    store           folder, None for none
-    chunks          computes the rows, some at a time, in their order
-    most_in_memory  bytes that may be held where the store cannot take them
+    store           folder, None keeps them in memory
+    key             all that the rows depend on (`feature_key.py`)
+    num_rows        N
+    chunks          computes the rows in chunks, in their order
+    most_in_memory  bytes that may be held if the store cannot take them
     ask             called while another process computes them, raises to stop the waiting
 
-    None where neither the store nor the memory has the room.
+    None if neither the store nor the memory has room.
     """
     if store is not None:
         text = json.dumps(key, sort_keys=True)
         folder = store / hashlib.sha256(text.encode()).hexdigest()[:24]
-        found = _opened(folder, text, num_rows)  # before the lock: the store may lie on a disk that is read-only
+        found = _opened(folder, text, num_rows)  # before the lock: the store may be on a read-only disk
         if found is not None:
             return found
         try:
@@ -74,7 +76,7 @@ def kept_rows(
 
 
 def _opened(folder: Path, key: str, num_rows: int) -> Tensor | None:
-    """The rows, mapped; None where there are none, or damaged ones."""
+    """Return the mapped rows, None if they are missing or damaged."""
     try:
         meta = read_object(folder / "meta.json")
         file, (count, width), dtype = folder / "rows.bin", meta["shape"], DTYPES[meta["dtype"]]
@@ -84,7 +86,7 @@ def _opened(folder: Path, key: str, num_rows: int) -> Tensor | None:
         rows = torch.from_file(str(file), shared=False, size=num_rows * width, dtype=dtype)
     except (*NOT_WHOLE, RunError, RuntimeError):
         return None
-    with contextlib.suppress(OSError):  # what was used last is given up last
+    with contextlib.suppress(OSError):  # the most recently used features are deleted last
         os.utime(folder)
     return rows.reshape(num_rows, width)
 
@@ -114,9 +116,9 @@ def _locked(folder: Path, ask: Callable[[], None]) -> Iterator[None]:
 
 
 def _built(folder: Path, key: str, num_rows: int, chunks: Iterator[Tensor]) -> Tensor:
-    """Compute the rows into a folder. Raises OSError where the disk has no room for them."""
+    """Compute the rows into a folder, and return them mapped. Raises OSError if the disk has no room for them."""
     for leftover in folder.parent.glob(f"{folder.name}.tmp-*"):
-        shutil.rmtree(leftover)  # of a process that was killed: who holds the lock is the only one building
+        shutil.rmtree(leftover)  # of a killed process: the holder of the lock is the only one building
     scratch = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     scratch.mkdir()
     try:
@@ -138,7 +140,7 @@ def _built(folder: Path, key: str, num_rows: int, chunks: Iterator[Tensor]) -> T
         os.rename(scratch, folder)
         sync(folder.parent)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)  # what fills a disk must not stay there
+        shutil.rmtree(scratch, ignore_errors=True)  # a partial folder must not fill the disk
         raise
     found = _opened(folder, key, num_rows)
     if found is None:
@@ -147,9 +149,9 @@ def _built(folder: Path, key: str, num_rows: int, chunks: Iterator[Tensor]) -> T
 
 
 def _make_room(store: Path, needed: int) -> None:
-    """Give up the features that were used longest ago, until there is room for so many bytes.
+    """Delete the least recently used features until there is room for `needed` bytes.
 
-    Processes that have them mapped go on reading them. Raises OSError where there is not enough.
+    Processes that have them mapped can still read them. Raises OSError if there is not enough room.
     """
     folders = sorted((path for path in store.iterdir() if (path / "meta.json").is_file()), key=_last_used)
     sizes = [_size(folder) for folder in folders]
@@ -166,7 +168,7 @@ def _make_room(store: Path, needed: int) -> None:
 
 
 def _last_used(folder: Path) -> float:
-    with contextlib.suppress(OSError):  # another process gave it up
+    with contextlib.suppress(OSError):  # another process deleted it
         return folder.stat().st_mtime
     return 0.0
 

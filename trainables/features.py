@@ -1,8 +1,8 @@
-"""Train and judge a head on what its frozen backbone makes of the images, computed once per machine.
+"""Train and evaluate a head on the features of its frozen backbone, computed once per machine.
 
-What is deterministic is kept: the evaluation's view of the validation images, and with `views` so many pictures of the
-training images. The numbers are those of the whole model, to the last bit (see `inference.chunk_images`). A backbone
-that is trained later gives the features that its training starts from, and shares them with frozen ones.
+Only deterministic features are kept: the evaluation's view of the validation images, and `views` pictures of each
+training image. They equal those of the whole model to the last bit (see `inference.chunk_images`). A backbone that is
+trained later gives the features that its training starts from, and shares them with frozen ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from trainables.models.build import Model
 from trainables.models.classifiers import Classifier
 from trainables.seeds import derived_seed
 
-MOST_IN_MEMORY = 2**30  # bytes of features that a training holds where there is no store for them
+MOST_IN_MEMORY = 2**30  # bytes of features that a training holds without a store for them
 
 
 def frozen_backbone(
@@ -49,9 +49,10 @@ def frozen_backbone(
     num_workers: int = 0,
     ask: Callable[[], None] = lambda: None,
 ) -> FrozenBackbone | None:
-    """The backbone as a source of features, or several side by side; None where some of it is trained.
+    """Return the backbone, or several joined ones, as a source of features; None unless all of it is frozen.
 
-    ask: called before every batch that is computed, raises to stop.
+    num_workers  loader processes
+    ask          called before every batch that is computed, raises to stop
     """
     if not isinstance(model, Classifier) or config.model.freeze != "all":
         return None
@@ -60,10 +61,10 @@ def frozen_backbone(
 
 @dataclass
 class FrozenBackbone:
-    """Features of a data set's images, each computed when it is first asked for.
+    """Features of a data set's images, each computed on first use.
 
-    Those of several backbones are kept apart: who has tried one and another has the two together for nothing.
-    model: in evaluation mode as far as its backbone goes, which is frozen, or not trained yet.
+    Features of joined backbones are kept separately, so that trials with single backbones and with both share them.
+    The model's backbone is in evaluation mode, and frozen or not trained yet.
     """
 
     config: TrialConfig
@@ -84,7 +85,7 @@ class FrozenBackbone:
         return [(part, backbone_key(self.config, part, self.device, name)) for part, name in named]
 
     def judged(self, split: str) -> Tensor | None:
-        """(N, F) of a split's images as the network is judged on them; None where they cannot be kept."""
+        """Return (N, F) of a split's images in the evaluation's view. None for no images, or no room to keep them."""
         if split not in self._judged:
             indices = self.data.dataset.indices(split)
             self._judged[split] = (
@@ -93,15 +94,18 @@ class FrozenBackbone:
         return self._judged[split]
 
     def of_images(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """(N, F) of some images as the network is judged on them, on the CPU; the memory has to have the room."""
+        """Return (N, F) of some images in the evaluation's view, on the CPU. They must fit into memory."""
         features = self._kept(judged_view(self.config, self.data, indices), indices, most_in_memory=sys.maxsize)
         assert features is not None
         return features
 
     def batches(self, labels: Tensor, epoch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of (features (B, F), targets (B, K)) of a training epoch, in the order that images would have.
+        """Yield (features (B, F), targets (B, K)) of a training epoch, in the order that images would have.
 
-        Every image shows its views in turn, one each time, and begins with one that the configuration's seed draws.
+        labels  (N, K) float of the whole data set
+        seed    shuffles the epoch
+
+        Every image shows its views in turn, one each time. The configuration's seed draws the first one.
         """
         config, indices = self.config, images_learnt(self.config, self.data.dataset, "train")
         num_images, num_views = len(indices), config.views or 1
@@ -116,9 +120,9 @@ class FrozenBackbone:
             yield self._rows(rows, turn, indices), labels[torch.from_numpy(indices[rows.numpy()])]
 
     def training_rows(self, splits: Sequence[str] = ("train",)) -> tuple[Tensor, Tensor]:
-        """(V * N, F) of all views of the images of splits, on the CPU, and whose each is: (V * N,) images' numbers.
+        """Return (V * N, F) of all views of the splits' images, on the CPU, and the image (V * N,) of each row.
 
-        Raises DataError where there is no room for them.
+        Raises DataError if there is no room for them.
         """
         rows, images = [], []
         for split in splits:
@@ -140,7 +144,7 @@ class FrozenBackbone:
             self._trained_on = [self._kept(view, indices) for view in self._views]
 
     def _rows(self, rows: Tensor, turn: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:
-        """(B, F): of each row the features of the view whose turn it is."""
+        """Return (B, F), of each row the features of the view `turn`."""
         parts, order = [], []
         for number in sorted(set(turn.tolist())):
             (places,) = torch.nonzero(turn == number, as_tuple=True)
@@ -182,13 +186,13 @@ class FrozenBackbone:
         )
 
     def _computed(self, model: Classifier, view: KeptView, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Tensor]:
-        """(B, F) of each chunk, on the CPU, of the type that the head is given."""
+        """Yield (B, F) of each chunk, on the CPU, in the type that the head takes."""
         loader = DataLoader(
             _Pictures(view),
             sampler=[chunk.tolist() for chunk in chunks],  # a whole chunk is one sample
             batch_size=None,
             num_workers=self.num_workers if len(chunks) > 1 else 0,
-            generator=torch.Generator(),  # the training's own draws must not depend on what was computed before
+            generator=torch.Generator(),  # the training's own draws must not depend on features computed before
         )
         for images_u8 in loader:
             self.ask()
@@ -196,8 +200,10 @@ class FrozenBackbone:
 
 
 def images_learnt(config: TrialConfig, dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
-    """(n,) the images of a split that a head on kept features learns from, ascending: of a training set of more than
-    `epoch_images` so many, the same for every trial with that number and seed."""
+    """Return (n,) the images of a split that a head on kept features learns from, ascending.
+
+    A larger training set is cut to `epoch_images` images, the same for every trial with that number and seed.
+    """
     indices: npt.NDArray[np.int64] = dataset.indices(split)
     if split != "train" or config.epoch_images is None:
         return indices
@@ -216,6 +222,6 @@ class _Pictures(TorchDataset[Tensor]):
 
 
 def _store(data: TrialData) -> Path | None:
-    """The folder of features beside the decoded images, None where those are not kept."""
+    """Return the folder of features beside the decoded images, None if those are not kept."""
     place = data.images.place if isinstance(data.images, (CachedImages, OnDemandImages)) else None
     return None if place is None else place.folder("features")

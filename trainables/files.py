@@ -1,8 +1,8 @@
-"""One way to read files that somebody else may have written.
+"""Read files that somebody else may have written.
 
-A file that is damaged, nested too deeply, too large, of another encoding, unreadable, or no plain file at all is one
-sentence that names it. What a JSON or YAML document must hold is for its reader to check: `kind` and `next_move` make
-the sentence that reader's own.
+A file that is damaged, nested too deeply, too large, wrongly encoded, unreadable or not a plain file raises one
+sentence that names it. Callers choose its class with `kind` and its end with `next_move`. They check themselves what a
+JSON or YAML document must hold.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RESTORE = "Restore it from a copy."
 
 
 class Hole(ValueError):
-    """A line with zero bytes, which JSON never has: blocks of it did not reach the disk before the power failed."""
+    """A line with zero bytes, which JSON never has. Its blocks did not reach the disk before the power failed."""
 
 
 def read_bytes(
@@ -60,7 +60,7 @@ def _decoded(content: bytes, path: Path, next_move: str, kind: type[InputError])
 
 
 def check_plain(path: Path, next_move: str = RESTORE, kind: type[InputError] = RunError) -> None:
-    """Raises `kind` where a path leads to something that is no plain file; one that is missing is fine."""
+    """Raise `kind` if a path exists and is not a plain file."""
     if os.path.lexists(path):
         _opened(path, next_move, kind).close()
 
@@ -82,10 +82,10 @@ def read_object(path: Path, next_move: str = RESTORE, kind: type[InputError] = R
 
 
 def read_json_lines(path: Path, kind: type[InputError] = RunError) -> Iterator[tuple[int, Any]]:
-    """Yield (number, value) of every whole line; the value is a ValueError that says why where a line is damaged.
+    """Yield (number, value) of every complete line. The value of a damaged line is the ValueError that says why.
 
-    A last line without its end is left out: a crash or a running write leaves one. A file that is missing has no lines.
-    Raises `kind` where there is no plain file.
+    A last line without its end, as a crash or a running write leaves it, is left out. A missing file has no lines.
+    Raises `kind` if it is not a plain file.
     """
     if not os.path.lexists(path):
         return
@@ -112,19 +112,21 @@ def json_or_error(line: bytes) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text. Raises ValueError, also where it is nested too deeply."""
+    """Return the value of a JSON text. Raises ValueError, also if it is nested too deeply."""
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(f"nested more than {MAX_DEPTH} deep") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH:  # else it cannot be
+    if text.count("[") + text.count("{") > MAX_DEPTH:  # else it cannot be nested so deeply
         _check_depth(value)
     return value
 
 
 def read_yaml(path: Path, next_move: str, kind: type[InputError] = RunError) -> Any:
-    """Return the value of a YAML document that a person wrote, of plain values only. Raises `kind`; next_move: where
-    there is no such file."""
+    """Return the value of a YAML document that a person wrote, of plain values only. Raises `kind`.
+
+    next_move  for a file that cannot be read
+    """
     content = read_bytes(path, next_move, kind, most=MAX_YAML_BYTES)
     return parse_yaml(_decoded(content, path, "Save it as UTF-8.", kind), str(path), "Mend that line.", kind)
 
@@ -158,9 +160,9 @@ def read_npz(
     *,
     only: Collection[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz by name. Raises `kind`, also for pickled objects.
+    """Return the arrays of an npz by name. Raises `kind`, also for pickled objects and for names that it lacks.
 
-    only: the names to read, which it must have; None reads all.
+    only  names to read, None reads all
     """
     with _opened(path, next_move, kind) as file:
         try:
@@ -174,24 +176,24 @@ def read_npz(
 
 
 def one_line(error: object) -> str:
-    """What an error says, in one line, not too long."""
+    """Return the message of an error in one line of at most 200 characters."""
     said = " ".join(str(error).split())[:200]
     return said or type(error).__name__
 
 
 def utf8(text: str) -> str:
-    """A text that can be written: file names may hold bytes that are no UTF-8, and so may sentences about them."""
+    """Return a text that can be encoded. File names, and messages with them, may hold bytes that are not UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def short(value: object) -> str:
-    """A value for a sentence."""
+    """Return a value as a message shows it, in at most 60 characters."""
     said = ascii(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"
     return said if len(said) <= 60 else f"{said[:57]}..."
 
 
 def _opened(path: Path, next_move: str, kind: type[InputError]) -> io.BufferedReader:
-    """A plain file, open. Without O_NONBLOCK a pipe that nobody writes to would be waited for for ever."""
+    """Open a plain file. O_NONBLOCK keeps a pipe without a writer from blocking for ever."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -206,7 +208,7 @@ def _opened(path: Path, next_move: str, kind: type[InputError]) -> io.BufferedRe
 
 def _take(path: Path, file: io.BufferedReader, size: int, next_move: str, kind: type[InputError]) -> bytes:
     try:
-        # Not `size` alone: a read sets so many bytes aside before it begins, and the bounds are half a gigabyte.
+        # `read` allocates as many bytes as it is asked for, and the bounds are half a gigabyte.
         return file.read(min(size, os.fstat(file.fileno()).st_size + 1))
     except OSError as error:
         raise kind(f"{path}: cannot be read ({error.strerror}). {next_move}") from None
@@ -220,7 +222,7 @@ def _take_line(path: Path, file: io.BufferedReader, kind: type[InputError]) -> b
 
 
 def _check_depth(value: Any) -> None:
-    """Raises ValueError; level by level, without a recursion of its own."""
+    """Raise ValueError if a value is nested too deeply. It goes level by level, without recursion."""
     level = [value]
     for _ in range(MAX_DEPTH):
         inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
@@ -231,8 +233,10 @@ def _check_depth(value: Any) -> None:
 
 
 def _count_nodes(node: Any, counted: dict[int, int], depth: int) -> int:
-    """How many nodes there are with every alias written out: a few lines of aliases can stand for billions. Raises
-    ValueError for too many, and for a node that is inside itself."""
+    """Return the number of nodes with every alias expanded. A few lines of aliases can stand for billions.
+
+    Raises ValueError for too many, and for a node that contains itself.
+    """
     if depth > MAX_DEPTH:
         raise ValueError(f"nested more than {MAX_DEPTH} deep")
     if id(node) not in counted:

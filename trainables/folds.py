@@ -1,4 +1,4 @@
-"""Folds for cross-validation: every class in every fold as far as there are enough of it, groups kept whole."""
+"""Stratified folds for cross-validation, with groups kept together."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from torch import Tensor
 
 
 def spread_over_folds(targets: Tensor, groups: Tensor | None, num_folds: int, seed: int, most_rows: int) -> Tensor:
-    """Return the fold (N,) of each row, from 0; -1 for those beyond `most_rows`.
+    """Return the fold (N,) of each row, from 0, and -1 for rows that are left out.
 
-    targets  (N, K): one column with 0 and 1, one-hot, or multi-hot
-    groups   (N,) int, rows of a group share a fold; None: each row by itself
+    targets    (N, K): one column of 0 and 1, one-hot, or multi-hot
+    groups     (N,) int, rows of a group share a fold; None means each row alone
+    num_folds  at most; fewer if there are fewer groups
+    seed       shuffles the groups
+    most_rows  about as many rows are kept, whole groups of all classes
 
-    A group is dealt by its rarest class, and the classes one after the other, so that each is spread evenly: as
-    stratified k-fold for one class a group, and close to it for tags. Fewer folds where there are fewer groups.
+    Groups are dealt by their rarest class, class by class, so that each class is spread evenly. This is stratified
+    k-fold if groups have one class, and close to it for tags.
     """
+    # Deal the groups to the folds in turn, sorted by their rarest class.
     rows = targets.cpu().numpy() > 0.5
     number = np.arange(len(rows)) if groups is None else groups.cpu().numpy()
     _, first, group_of = np.unique(number, return_index=True, return_inverse=True)
@@ -25,7 +29,8 @@ def spread_over_folds(targets: Tensor, groups: Tensor | None, num_folds: int, se
     fold = np.empty(len(first), np.int64)
     fold[dealt] = np.arange(len(dealt)) % min(num_folds, len(dealt))
     kept = round(len(first) * most_rows / len(rows)) if most_rows < len(rows) else len(first)
-    if kept < len(first):  # evenly out of the order in which they were dealt: all classes give their share
+    # Leave out groups evenly along that order, so that all classes lose the same share, and deal the others anew.
+    if kept < len(first):
         left = np.ones(len(first), bool)
         left[dealt[np.linspace(0, len(dealt) - 1, max(kept, num_folds)).astype(np.int64)]] = False
         fold[left] = -1
@@ -35,7 +40,7 @@ def spread_over_folds(targets: Tensor, groups: Tensor | None, num_folds: int, se
 
 
 def _rarest(tags: np.ndarray) -> np.ndarray:
-    """(G,) the rarest class of each row of (G, K) bool; K for a row without any."""
+    """Return (G,) the rarest class of each row of (G, K) bool, K for a row without any class."""
     counts = tags.sum(axis=0)
     rarity = np.where(tags, counts, len(tags) + 1).min(axis=1, initial=len(tags) + 1)
     index = np.where(tags, counts, len(tags) + 1).argmin(axis=1)

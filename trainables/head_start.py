@@ -1,8 +1,8 @@
-"""Begin a fine-tuning with the head of a probe: the one that fits the features of the untouched backbone best.
+"""Begin a fine-tuning with the head of a probe, solved on the features of the untouched backbone.
 
-A random head's gradients spoil what the backbone knows before the head has learnt anything. Kumar et al. 2022,
-"Fine-tuning can distort pretrained features and underperform out-of-distribution" (arXiv:2202.10054): linear probing,
-then fine-tuning.
+Gradients of a random head distort the backbone's features before the head has learnt anything. This is linear probing,
+then fine-tuning (LP-FT): Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform
+out-of-distribution" (arXiv:2202.10054).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from trainables.models.classifiers import Classifier
 from trainables.solved_head import solve_head
 from trainables.state import TrainState
 
-# Images that a head is solved on. It has a few thousand weights an output, and is a beginning: more images change it
-# little, and the forward passes of so many are a small part of an epoch that has more.
+# Most images that a head is solved on. It has a few thousand weights an output and is only a start, so that more images
+# change it little. Forward passes of so many are a small part of a larger epoch.
 MOST_IMAGES = 5000
 
 
@@ -40,11 +40,12 @@ def start_head(
     num_workers: int = 0,
     ask: Callable[[], None] = lambda: None,
 ) -> None:
-    """Set the head of a fresh state to where `model.head_init` has it begin; `random` leaves it as it was drawn.
+    """Initialise the head of a fresh state as `model.head_init` says. `random` leaves it unchanged.
 
-    labels   (N, K) float of the whole data set
-    loss     what the head is solved for, its class weights included
-    ask      called before every batch and every pass over the features, raises to stop
+    labels       (N, K) float of the whole data set
+    loss         that the head is solved for, with its class weights
+    num_workers  loader processes
+    ask          called before every batch and every pass over the features, raises to stop
     """
     if not isinstance(config.model, ClassifierConfig) or config.model.head_init == "random":
         return
@@ -52,11 +53,13 @@ def start_head(
     assert isinstance(model, Classifier)
     assert isinstance(labels, Tensor)
     train = data.dataset.indices("train")
-    most = min(MOST_IMAGES, config.epoch_images or MOST_IMAGES)  # a beginning is no longer than what it begins
+    # Draw the images. There are no more than an epoch has: a start must not cost more than what it starts.
+    most = min(MOST_IMAGES, config.epoch_images or MOST_IMAGES)
     images = train[balanced_draw(data.dataset.targets[train], most, config.seed)]
     targets = labels[torch.from_numpy(images)].to(device)
 
-    model.eval()  # the features are those that the model is judged by
+    # Solve the head on features as in evaluation, for the mean loss.
+    model.eval()
     untouched = FrozenBackbone(config, model, data, device, num_workers, ask)
     features = untouched.of_images(images).to(device)
     summed = getattr(config.loss, "reduction", "mean") == "sum"
@@ -76,9 +79,9 @@ def start_head(
 
 
 def balanced_draw(targets: npt.NDArray[Any], most: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return at most so many rows, in their order: the classes give one each in turn, as long as they have any.
+    """Return at most `most` rows, ascending. The classes give one row each in turn, as long as they have any.
 
-    targets  (N,) int, or (N, C) of 0 and 1, where rows without any label are a class too
+    targets  (N,) int, or (N, C) of 0 and 1; rows without any label are a class too
     """
     if len(targets) <= most:
         return np.arange(len(targets))
@@ -91,7 +94,7 @@ def balanced_draw(targets: npt.NDArray[Any], most: int, seed: int) -> npt.NDArra
 
 
 def _members(targets: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.bool_]]:
-    """(N,) for each class: which rows are of it."""
+    """Yield (N,) bool for each class, true for its rows."""
     if targets.ndim == 1:
         yield from (targets == number for number in np.unique(targets))
         return

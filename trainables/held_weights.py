@@ -1,7 +1,7 @@
-"""What a checkpoint leaves out: weights that stay as the pretrained ones are, and come from where those came from.
+"""Weights that checkpoints leave out: frozen pretrained ones, which are loaded from their source again.
 
-A head on a frozen backbone is a thousandth of the model, and a checkpoint is written after every epoch. The digest of
-what is left out tells whether it is the same where the training goes on.
+A head on a frozen backbone is a thousandth of the model, and a checkpoint is written after every epoch. A digest of the
+omitted weights shows whether a resumed training has the same ones.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def held_names(model: nn.Module, weights: str) -> frozenset[str]:
-    """Return which of a model's tensors no training changes, by name; none where they were drawn (`weights` none).
+    """Return the names of the tensors that no training changes. There are none for random weights (`weights` none).
 
-    model: in training mode, before its first step.
+    The model must be in training mode, before its first step.
     """
     return frozenset() if weights == "none" else frozenset(model.state_dict()) - set(names_that_move(model))
 
 
 def pack_weights(state: TrainState) -> dict[str, Any]:
-    """Return the weights of a training, and of their mean, as `unpack_weights` takes them."""
+    """Return the weights of a training and their moving average, as `unpack_weights` takes them."""
     mean = None if state.ema is None else _left(state.ema.module, state.held)
     return {
         "model": _left(state.model, state.held),
@@ -37,9 +37,9 @@ def pack_weights(state: TrainState) -> dict[str, Any]:
 
 
 def unpack_weights(state: TrainState, stored: dict[str, Any]) -> None:
-    """Fill the weights of a fresh state. Raises ValueError where what was left out is not what the state has."""
+    """Fill the weights of a fresh state. Raises ValueError if the omitted weights are not those of the state."""
     held: dict[str, Tensor] = {}
-    if stored.get("held") is not None:  # those of before 0.5 hold everything
+    if stored.get("held") is not None:  # older checkpoints hold everything
         if stored["held"] != _digest(state):
             raise ValueError("its frozen weights are not those that model.weights has now")
         own = state.model.state_dict()

@@ -1,4 +1,4 @@
-"""From uint8 batches to logits: what training, validation, prediction and export share."""
+"""From uint8 batches to logits, shared by training, validation, prediction and export."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trainables.models.classifiers import Classifier
 from trainables.precision import precision_in_force
 from trainables.tasks import TASKS, mean_logits
 
-# Images that a CPU judges at once: more of them, or as many larger ones, do not fit into its caches. 64 at 128 px take
-# nearly twice as long as 16, and 16 at 224 px a quarter longer than 4.
+# Images that a CPU evaluates at once. More, or larger ones, do not fit into its caches: 64 at 128 px take nearly twice
+# as long for each image as 16, and 16 at 224 px a quarter longer than 4.
 CPU_CHUNK = 16
 CPU_CHUNK_PIXELS = 4 * 288**2
 
@@ -23,16 +23,16 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def autocast(config: TrialConfig, device: torch.device) -> torch.autocast:
-    """The precision that the configuration comes to on this device (see `precision_in_force`)."""
+    """Return torch's autocast to the precision in force on this device (see `precision_in_force`)."""
     used = precision_in_force(config, device)
     return torch.autocast(device.type, dtype=DTYPES[used], enabled=used != "fp32")
 
 
 def to_input(images_u8: Tensor, model: Any, config: TrialConfig, device: torch.device) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float, normalised with the backbone's own mean and std.
+    """Return images (B, H, W, 3) uint8 as (B, 3, H, W) float on the device, normalised as the backbone expects.
 
-    On the device: a quarter of the bytes travel, and the loader's cores are spared. The colours lie there already: a
-    tensor made here from numbers would have a GPU waited for at every batch.
+    Conversion on the device transfers a quarter of the bytes and spares the loader's cores. Mean and std are buffers
+    there, because tensors made here would synchronise with a GPU at every batch.
     """
     pixels = images_u8.to(device, non_blocking=True).permute(0, 3, 1, 2)  # channels last already
     images: Tensor = (pixels.float() - model.pixel_mean) / model.pixel_std  # (B, 3, H, W) float, normalised
@@ -40,11 +40,11 @@ def to_input(images_u8: Tensor, model: Any, config: TrialConfig, device: torch.d
 
 
 def chunk_images(config: TrialConfig, device: torch.device) -> int:
-    """Return how many images go through a classifier together wherever it is judged, a power of two on a CPU.
+    """Return the number of images that a classifier evaluates at once, a power of two on a CPU.
 
-    The last bits of an image's features depend on how many images are beside it. On a CPU the number is the same for
-    all batch sizes, so that their trials can share features, and `evaluate` and `predict` repeat what the search saw.
-    A GPU takes the trial's own batch, which is known to fit.
+    The last bits of an image's features depend on the number of images beside it. On a CPU it is the same for all batch
+    sizes, so that their trials share features, and `evaluate` and `predict` reproduce the search. A GPU takes the
+    trial's own batch size, which is known to fit.
     """
     if device.type != "cpu":
         return config.batch_size
@@ -54,7 +54,7 @@ def chunk_images(config: TrialConfig, device: torch.device) -> int:
 
 @torch.no_grad()
 def features_of(config: TrialConfig, model: Classifier, images_u8: Tensor, device: torch.device) -> Tensor:
-    """Features (B, F) of images (B, H, W, 3) uint8, of the type that the precision in force gives them."""
+    """Return features (B, F) of images (B, H, W, 3) uint8, in the type of the precision in force."""
     with autocast(config, device):
         return model.features(to_input(images_u8, model, config, device))
 
@@ -63,9 +63,11 @@ def features_of(config: TrialConfig, model: Classifier, images_u8: Tensor, devic
 def predict_features(
     config: TrialConfig, models: Sequence[nn.Module], features: Tensor, device: torch.device
 ) -> Tensor:
-    """Logits (N, K) float32 from features (N, F) that all of the models' backbones share: what `predict_batch` gives
-    of the images in chunks of `chunk_images`."""
-    # Copies, aligned as the backbone's own output is: the last bits of a product depend on it.
+    """Return logits (N, K) float32 from features (N, F) that all of the models' backbones share.
+
+    They equal those of `predict_batch` on the images in chunks of `chunk_images`.
+    """
+    # Copies are aligned as the backbone's own output is, which the last bits of a product depend on.
     chunks = [chunk.clone().to(device) for chunk in torch.split(features, chunk_images(config, device))]
     each = []
     for head in (model.get_submodule("head") for model in models):
@@ -76,10 +78,10 @@ def predict_features(
 
 @torch.no_grad()
 def predict_batch(config: TrialConfig, models: Sequence[nn.Module], images_u8: Tensor, device: torch.device) -> Tensor:
-    """Logits (B, K) float32, or (B, C, H, W) of a segmenter, from images (B, H, W, 3) uint8.
+    """Return logits (B, K) float32, or (B, C, H, W) of a segmenter, from images (B, H, W, 3) uint8.
 
-    Of several models (an ensemble of epochs) the logits are those of their mean probability. The models are in
-    evaluation mode, and normalise alike. A CPU takes a classifier's images in chunks.
+    The logits of several models (an ensemble of epochs) are those of their mean probability. The models must be in
+    evaluation mode and share one normalisation. A CPU takes a classifier's images in chunks.
     """
     if device.type == "cpu" and config.task != "segmentation" and len(images_u8) > chunk_images(config, device):
         chunks = torch.split(images_u8, chunk_images(config, device))
@@ -98,7 +100,7 @@ def _run(config: TrialConfig, model: nn.Module, images: Tensor, device: torch.de
 
 
 def _tiled(config: TrialConfig, model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """Windows of image_size, as in training; where they overlap, the logits of the mean of their probabilities."""
+    """Return logits from windows of image_size, as in training. Probabilities are averaged where windows overlap."""
     task = TASKS[config.task]
     total: Tensor | None = None
     counts = images.new_zeros(images.shape[-2:])  # (H, W): how many windows saw a pixel
@@ -116,7 +118,7 @@ def _tiled(config: TrialConfig, model: nn.Module, images: Tensor, device: torch.
 
 
 def windows(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
-    """(start, end) of windows that cover `length`, evenly spread, neighbours sharing at least `overlap` of `size`."""
+    """Return (start, end) of evenly spread windows over `length`. Neighbours share at least `overlap` of `size`."""
     if length <= size:
         return [(0, length)]
     stride = max(1, int(size * (1 - overlap)))
@@ -133,7 +135,7 @@ def predict_logits(
     stop: Callable[[], str | None],
     epoch: int,
 ) -> tuple[Tensor, Tensor]:
-    """logits (N, K) float32 and targets (N, K) of a whole split. Raises Interrupted when asked to stop."""
+    """Return logits (N, K) float32 and targets (N, K) of a whole split. Raises Interrupted when asked to stop."""
     all_logits, all_targets = [], []
     for images_u8, targets in split_batches:
         raise_if_asked(stop, epoch)

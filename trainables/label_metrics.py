@@ -1,4 +1,4 @@
-"""The metrics of labels of whole images, by task: which of torchmetrics' stands behind which name."""
+"""The metrics of labels of whole images, by task: names -> torchmetrics' classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torchmetrics import classification as tm
 
 
 def binary_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
-    """torchmetrics' own, by the names of `search_spaces.names`."""
+    """Return the metrics of two classes, by the names of `search_spaces.names`."""
     common: dict[str, Any] = {"threshold": threshold, "validate_args": False}
     return {
         "accuracy": tm.BinaryAccuracy(**common),
@@ -23,7 +23,7 @@ def binary_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
 
 
 def multiclass_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
-    """Of one class per image; threshold means nothing here."""
+    """Return the metrics of one class per image. The threshold is not used."""
     common: dict[str, Any] = {"num_classes": num_classes, "validate_args": False}
     per_average = {
         f"{name}_{average}": metric(average=average, **common)
@@ -41,7 +41,7 @@ def multiclass_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
 
 
 def multilabel_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
-    """Of tags."""
+    """Return the metrics of several labels per image."""
     ranking: dict[str, Any] = {"num_labels": num_classes, "validate_args": False}
     common: dict[str, Any] = {**ranking, "threshold": threshold}
     per_average = {
@@ -49,8 +49,8 @@ def multilabel_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
         for average in ("micro", "macro")
         for name, metric in _PRF["multilabel"].items()
     }
-    # The plain names are the samples average: per image, then the mean. What is 0/0 counts one, as scikit-learn's
-    # zero_division=1 has it. An image without tags of which none is said is right, and a false alarm there costs.
+    # The plain names are the samples average: per image, then the mean. 0/0 counts as one, like scikit-learn's
+    # zero_division=1: an image without labels is right if none is predicted, and a false positive there costs.
     per_sample = {
         name: _MeanOverSamples(metric(average="micro", multidim_average="samplewise", zero_division=1, **common))
         for name, metric in _PRF["multilabel"].items()
@@ -71,7 +71,7 @@ _PRF: dict[str, dict[str, Any]] = {
 
 
 class _MeanOverSamples(Metric):
-    """The mean of a samplewise metric: torchmetrics returns one value per image."""
+    """The mean of a samplewise metric, for which torchmetrics returns one value per image."""
 
     def __init__(self, samplewise: Metric) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Imports of other libraries that no trial needs, put off until something of them is used.
+"""Lazy imports of modules that other libraries import but no trial needs.
 
 A trial's process began with six seconds of imports, and so did the command. A third of it was not needed:
 
@@ -8,8 +8,9 @@ A trial's process began with six seconds of imports, and so did the command. A t
     torchmetrics      scipy.signal, to give it a name that an audio metric misses
     albumentations    scipy.special, for one kind of noise
 
-While such a library is imported, a stand-in has the place of what it asks for. Afterwards it is gone: whoever imports
-the real one gets the real one. Where the library uses its stand-in after all, that imports the real one.
+While such a library is imported, a stand-in takes the place of the module that it imports. Afterwards the stand-in is
+gone, so that any other import gets the real module. If the library uses its stand-in after all, that imports the real
+module.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Optimizer")
 
-# Who imports -> what it would import -> the functions that it takes from there at once, or looks for.
+# Importing library -> module that it would import -> functions that it takes from there at once, or looks for.
 PUT_OFF: dict[str, dict[str, tuple[str, ...]]] = {
     "torchvision": {"torch._dynamo.utils": ("is_compile_supported",)},
     "timm.models.naflexvit": {"torch._dynamo": ("disable",)},
@@ -39,13 +40,13 @@ PUT_OFF: dict[str, dict[str, tuple[str, ...]]] = {
     "torchmetrics": {"scipy.signal": ("hamming",)},
     "albumentations": {"scipy.special": ()},
 }
-DECORATORS = ("disable",)  # called at once, too: the function is decorated when it is called
-# Thousands of modules, of which nothing is garbage: looking for it took a seventh of the time.
+DECORATORS = ("disable",)  # applied during the import; the stand-in decorates the function when it is called
+# Libraries of thousands of modules without any garbage. Collecting it took a seventh of the import time.
 UNCOLLECTED = ("torch", "timm", "ray.tune", *PUT_OFF)
 
 
 class _StandIn(ModuleType):
-    """A module that imports the real one of its name when something is taken from it."""
+    """A module that imports the real one of its name on the first access."""
 
     def __init__(self, name: str, functions: Sequence[str]) -> None:
         super().__init__(name)
@@ -53,13 +54,13 @@ class _StandIn(ModuleType):
             setattr(self, function, self._decorator(function) if function in DECORATORS else self._later(function))
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # what is asked of every module that there is, by `inspect` for one
+        if attribute.startswith("__"):  # looked up in every loaded module, by `inspect` for example
             raise AttributeError(attribute)
         self.leave()
         return getattr(importlib.import_module(self.__name__), attribute)
 
     def leave(self) -> None:
-        """Give the place to the real module."""
+        """Make room for the real module."""
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
 
@@ -79,7 +80,7 @@ class _StandIn(ModuleType):
 
 @contextmanager
 def _stand_ins(places: Mapping[str, Sequence[str]]) -> Iterator[None]:
-    """In the places of modules that nobody has imported yet."""
+    """Put stand-ins in the places of modules that are not imported yet."""
     made = [_StandIn(name, functions) for name, functions in places.items() if name not in sys.modules]
     sys.modules.update({one.__name__: one for one in made})
     try:
@@ -101,7 +102,7 @@ def _uncollected() -> Iterator[None]:
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads a library as its own loader does, without what it puts off."""
+    """A loader that loads a library like its own loader, but with stand-ins."""
 
     def __init__(self, own: importlib.abc.Loader) -> None:
         self.own = own
@@ -131,17 +132,17 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def put_off_imports() -> None:
-    """From now on these libraries are imported without what they put off. What is imported already stays as it is."""
+    """Install the finder for later imports of these libraries. Libraries that are imported already stay as they are."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 def eager(kind: type[T]) -> type[T]:
-    """An optimizer of torch's that computes the same, and is never compiled: it need not import the compiler."""
+    """Return a class that computes what a torch optimizer does but is never compiled, so it imports no compiler."""
     import torch
 
     def plain(name: str) -> Any:
-        return inspect.unwrap(getattr(kind, name))  # without what imports it; of `step`, what switches gradients off
+        return inspect.unwrap(getattr(kind, name))  # without the compiler's wrapper, and for `step` without no_grad
 
     methods = {name: plain(name) for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad")}
     return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(plain("step"))})

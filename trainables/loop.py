@@ -1,9 +1,9 @@
-"""fit(): one readable loop for every task; yields one EpochResult per epoch.
+"""fit(): one readable training loop for every task. It yields one EpochResult per epoch.
 
     for result in fit(config, data, torch.device("cpu")):
         print(result.epoch, result.metrics["val/accuracy"])
 
-It knows no Ray: `list(fit(...))` is a whole training.
+It does not use Ray: `list(fit(...))` is a whole training.
 """
 
 from __future__ import annotations
@@ -46,14 +46,22 @@ from trainables.tasks import TASKS
 class EpochResult:
     """One trained and evaluated epoch.
 
-    epoch counts from 1. metrics: fractions of one (`val/accuracy`) and losses. seconds: training and evaluation.
-    lr: the base rate at the epoch's end. latency_ms: of one image; parameters: weights of the model; peak_memory_mb: of
-    this training so far, on the GPU or else of its process; gpu_seconds: of all epochs so far, times the share of the
-    GPU that the training has (without a GPU, plain seconds).
-    predictions: of the validation split (see `evaluate.Evaluation`); of a probe on small data also `unseen`, of the
-    training split (see `probe.SolvedEpoch`). state: live, valid until the next epoch.
-    last: nothing follows; `reason` says why if that came early. l2: the strength that a solved head was given.
-    waited_s: of the seconds, those in which training waited for its batches to be read and augmented.
+    epoch           from 1
+    metrics         fractions of one (`val/accuracy`) and losses
+    seconds         of training and evaluation
+    images_per_s    of training
+    lr              base rate at the epoch's end
+    latency_ms      of one image
+    parameters      weights of the model
+    peak_memory_mb  of this training so far, of the GPU or else of its process
+    gpu_seconds     of all epochs so far, times the training's share of the GPU; plain seconds without a GPU
+    predictions     of the validation split (see `evaluate.Evaluation`); a probe on small data adds `unseen`, of the
+                    training split (see `probe.SolvedEpoch`)
+    state           live, valid until the next epoch
+    last            nothing follows
+    reason          why it ended before its last epoch, or ''
+    l2              strength of a solved head, None for any other
+    waited_s        those of `seconds` in which training waited for batches
     """
 
     epoch: int
@@ -73,7 +81,7 @@ class EpochResult:
     waited_s: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        """The result as plain values: a line of epochs.jsonl."""
+        """Return the result as plain values, a line of epochs.jsonl."""
         keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
         return {key: getattr(self, key) for key in keys} | ({} if self.l2 is None else {"l2": self.l2})
 
@@ -90,11 +98,15 @@ def fit(
 ) -> Iterator[EpochResult]:
     """Train `config` on `data` and yield after every epoch.
 
-    resume: fills a freshly built state (see `checkpoint.load_state`); the epochs after it are those of a training
-        that was never stopped. num_workers: loader processes, 0 loads in this one. gpu_share: for `gpu_seconds`.
-    should_stop: asked before every batch; a reason ends the epoch.
+    resume       fills a freshly built state (see `checkpoint.load_state`); None begins at the first epoch
+    num_workers  loader processes, 0 loads in this one
+    gpu_share    for `gpu_seconds`
+    should_stop  asked before every batch; a reason ends the epoch
+
+    The epochs of a resumed training equal those of one that was never stopped.
     Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
     """
+    # Check that the data suffices.
     classes, labels, train_targets = what_to_learn(config, data)
     train_rows = data.dataset.indices("train")
     repeat = passes(config, len(train_rows))
@@ -106,6 +118,7 @@ def fit(
             f"Set batch_size to {len(train_rows)} or less."
         )
 
+    # Build the state, or fill it from a checkpoint.
     stop = should_stop or (lambda: None)
     raise_if_asked(stop, 1)  # building a large model, or fetching its weights, takes a while
     reset_peak_memory(device)
@@ -126,11 +139,11 @@ def fit(
     unseen: dict[str, np.ndarray] = {}
 
     while state.epoch < config.epochs:
+        # Train. Each epoch has a seed of its own, so that it depends on no random numbers before it: a resumed training
+        # is the same training. No other seed of a configuration has an epoch with the same draws.
         started, waited_s = time.perf_counter(), 0.0
         if state.epoch == 0:
             start_head(config, state, data, labels, train_loss, device, num_workers=num_workers, ask=ask)
-        # A seed anew each epoch: its randomness depends on nothing before it, which makes a resumed training the same
-        # training. No other seed has an epoch of the same data.
         seed = derived_seed(config.seed, state.epoch)
         seed_everything(seed)
         if frozen is not None and solved is not None and isinstance(labels, Tensor):
@@ -151,6 +164,7 @@ def fit(
             waited_s = groups.seconds
         train_seconds = time.perf_counter() - started
 
+        # Evaluate.
         judged = evaluate(
             config, [state.weights], data, labels, device,
             num_workers=num_workers, stop=stop, epoch=state.epoch + 1,
@@ -161,6 +175,7 @@ def fit(
         if not math.isfinite(metrics.get("val/loss", mean_loss)):  # no validation split, no val/loss
             raise Diverged(metrics["val/loss"], state.epoch, 0, base_lr(state.optimizer))
 
+        # Decide whether to stop, and report.
         early = stop_early(config, state, metrics)
         if latency is None:
             latency = latency_ms(state.weights, config, device)
@@ -194,7 +209,7 @@ def _train_epoch(
     device: torch.device,
     stop: Callable[[], str | None],
 ) -> float:
-    """One pass over the training split; returns the mean loss."""
+    """Train for one epoch, and return the mean loss."""
     model, scaler = state.model, state.scaler
     model.train()
     trained = model if config.views is None else model.get_submodule("head")

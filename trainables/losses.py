@@ -1,7 +1,7 @@
-"""Losses: functions of logits and targets, both (B, K) float; those of segmentation are in `losses_pixel.py`.
+"""Losses: functions of logits and targets, both (B, K) float. Those of segmentation are in `losses_pixel.py`.
 
-Targets are one-hot or soft for multiclass, one column for binary, multi-hot or soft for multilabel, so that mixed
-images (MixUp, CutMix) need no case of their own.
+Targets are one-hot or soft for multiclass, one column for binary, multi-hot or soft for multilabel. So mixed images
+(MixUp, CutMix) need no special case.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIN_BASE = 1e-8  # a power below 1 has an infinite gradient at zero
 
 
 class Loss(nn.Module):
-    """A loss and the weights of its classes, which `.to(device)` moves along. Always computed in float32."""
+    """A loss with its class weights, which `.to(device)` moves along. It is always computed in float32."""
 
     weight: Tensor | None
 
@@ -39,10 +39,10 @@ class Loss(nn.Module):
 
 
 def build_loss(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
-    """The configured loss, with class weights counted from the training targets.
+    """Return the configured loss, with class weights counted on the training targets.
 
-    `train_targets` is (N,) int64 for binary and multiclass, (N, C) uint8 for multilabel; for segmentation the pixels
-    of each class, (N, C) int64.
+    train_targets  (N,) int64 for binary and multiclass, (N, C) uint8 for multilabel, pixels of each class (N, C) int64
+                   for segmentation
     """
     if config.task == "segmentation":
         return Loss(pick(PIXEL_LOSSES, config.loss.name, "loss")(config.loss), _pixel_weights(config, train_targets))
@@ -52,29 +52,30 @@ def build_loss(config: TrialConfig, train_targets: np.ndarray, num_classes: int)
 def cross_entropy(
     logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float, reduction: str = "mean"
 ) -> Tensor:
-    """Softmax cross-entropy, the weighted mean over the batch, or its sum."""
+    """Return softmax cross-entropy, the weighted mean over the batch or the sum."""
     weights = logits.new_ones(logits.shape[1]) if class_weights is None else class_weights  # (K,)
     smooth = targets * (1 - label_smoothing) + label_smoothing / logits.shape[1]
     total = -(weights * smooth * F.log_softmax(logits, dim=1)).sum()
-    # torch divides soft targets by B, which lets rare classes shrink the loss; its hard ones by their weights, as here.
+    # torch divides by B for soft targets, which lets rare classes shrink the loss. For hard ones it divides by their
+    # weights, as here.
     return total if reduction == "sum" else total / (weights * targets).sum()
 
 
 def bce(logits: Tensor, targets: Tensor, pos_weight: Tensor | None, label_smoothing: float) -> Tensor:
-    """Binary cross-entropy of every output by itself, the mean over all."""
+    """Return the mean binary cross-entropy over all outputs."""
     smooth = targets * (1 - label_smoothing) + label_smoothing / 2
     return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=pos_weight)
 
 
 def focal_softmax(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
-    """Focal loss on the softmax probability of the true class (Lin et al. 2017, arXiv:1708.02002, eq. 4)."""
+    """Return focal loss on the softmax probability of the true class (Lin et al. 2017, arXiv:1708.02002, eq. 4)."""
     log_p = F.log_softmax(logits, dim=1)
     doubt = (-torch.expm1(log_p)).clamp(min=MIN_BASE)  # 1 - p
     return -(targets * doubt**gamma * log_p).sum(dim=1).mean()
 
 
 def focal_sigmoid(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
-    """Focal loss of every output by itself (the same equation), without the balancing factor alpha."""
+    """Return the mean focal loss over all outputs (Lin et al. 2017, eq. 4), without the balancing factor alpha."""
     missed = torch.sigmoid(-logits).clamp(min=MIN_BASE) ** gamma * F.softplus(-logits)
     false_alarm = torch.sigmoid(logits).clamp(min=MIN_BASE) ** gamma * F.softplus(logits)
     return (targets * missed + (1 - targets) * false_alarm).mean()
@@ -108,7 +109,7 @@ LOSSES: dict[str, Callable[[TrialConfig, np.ndarray, int], Loss]] = {
 }
 
 
-# By what the configuration calls them: counts (N, C), of pixels or of images, to weights (C,).
+# By their names in a configuration: counts (N, C), of pixels or of images, -> weights (C,).
 CLASS_WEIGHTS = {"inverse_frequency": inverse_frequency, "median_frequency": median_frequency}
 
 
@@ -118,7 +119,7 @@ def _pixel_weights(config: TrialConfig, pixel_counts: np.ndarray) -> Tensor | No
 
 
 def positive_weight(train_targets: np.ndarray) -> Tensor:
-    """(K,) negatives / positives of every output; 1 where there are none of either."""
+    """Return (K,) negatives / positives of every output, 1 where either is missing."""
     hits = train_targets.reshape(len(train_targets), -1)  # (N, K)
     positives = hits.sum(axis=0, dtype=np.int64)
     negatives = len(hits) - positives
@@ -129,7 +130,7 @@ def positive_weight(train_targets: np.ndarray) -> Tensor:
 def loss_with_aux(
     output: Tensor | tuple[Tensor, Tensor], targets: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor], weight: float
 ) -> Tensor:
-    """The loss of logits, or of (logits, auxiliary logits), the latter times `weight`."""
+    """Return the loss of logits, or of (logits, auxiliary logits) with the latter times `weight`."""
     if isinstance(output, tuple):
         logits, aux_logits = output
         return loss_of(logits.float(), targets) + weight * loss_of(aux_logits.float(), targets)

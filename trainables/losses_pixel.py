@@ -1,5 +1,7 @@
-"""Losses of segmentation: functions of logits (B, C, H, W) float and targets (B, H, W) int64 with VOID where nobody
-knows. Pixels that are void contribute nothing; a batch that is all void gives zero and no gradient."""
+"""Losses of segmentation: functions of logits (B, C, H, W) float and targets (B, H, W) int64.
+
+Pixels without a label are VOID and contribute nothing. A batch of void pixels alone gives zero and no gradient.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # logits, targets
 def cross_entropy(
     logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """Softmax cross-entropy: the weighted mean over the pixels that count, or their sum."""
+    """Return softmax cross-entropy, the weighted mean over the pixels that count or their sum."""
     total = F.cross_entropy(
         logits, targets, class_weights, ignore_index=VOID, reduction="sum", label_smoothing=label_smoothing
     )
@@ -36,14 +38,14 @@ def cross_entropy(
 
 
 def focal(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
-    """Focal loss on the softmax probability of the true class (Lin et al. 2017, arXiv:1708.02002, eq. 4)."""
+    """Return focal loss on the softmax probability of the true class (Lin et al. 2017, arXiv:1708.02002, eq. 4)."""
     log_p = -F.cross_entropy(logits, targets, ignore_index=VOID, reduction="none")  # (B, H, W), zero where void
     doubt = (-torch.expm1(log_p)).clamp(min=1e-8)  # 1 - p; a power below 1 has an infinite gradient at zero
     return -(doubt**gamma * log_p).sum() / (targets != VOID).sum().clamp(min=1)
 
 
 def dice(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) -> Tensor:
-    """One minus the soft Dice overlap, over the classes that the batch shows; and some cross-entropy."""
+    """Return 1 - soft Dice overlap, over the classes in the batch, plus `ce_weight` x cross-entropy."""
     overlap: Tensor = _DICE(logits, targets)
     # The library's mean counts the classes that the batch lacks as perfect.
     present = ((targets.flatten()[:, None] == torch.arange(logits.shape[1], device=logits.device)).any(dim=0)).sum()
@@ -52,7 +54,10 @@ def dice(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) ->
 
 
 def lovasz(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) -> Tensor:
-    """Lovasz-Softmax over the pixels of the batch (Berman et al. 2018, arXiv:1705.08790); and some cross-entropy."""
+    """Return Lovasz-Softmax over the pixels of the batch, plus `ce_weight` x cross-entropy.
+
+    Berman et al. 2018 (arXiv:1705.08790).
+    """
     if not (targets != VOID).any():  # the library returns an empty tensor
         return logits.sum() * 0.0
     loss: Tensor = _LOVASZ(logits, targets)
@@ -88,16 +93,19 @@ PIXEL_LOSSES: dict[str, Callable[[Any], PixelLoss]] = {
 
 
 def inverse_frequency(pixel_counts: np.ndarray) -> Tensor:
-    """(C,) weights inverse to how many pixels a class has, with mean 1 over the classes that have any.
+    """Return (C,) weights inverse to the pixels of each class, with mean 1 over the classes that have any.
 
-    pixel_counts (N, C): of every training mask. A class that none of them shows weighs 1.
+    pixel_counts (N, C) are those of every training mask. A class without pixels weighs 1.
     """
     return _over(pixel_counts.sum(axis=0).astype(float), lambda counts: float(1 / np.mean(1 / counts)))
 
 
 def median_frequency(pixel_counts: np.ndarray) -> Tensor:
-    """(C,) weights: the median of the classes' frequencies over each one's (Eigen & Fergus 2015, arXiv:1411.4734,
-    section 6.3.2). A class's frequency is its share of the pixels of those images that show it."""
+    """Return (C,) weights, the median of the classes' frequencies over each one's frequency.
+
+    A class's frequency is its share of the pixels of those images that show it.
+    Eigen & Fergus 2015 (arXiv:1411.4734, section 6.3.2).
+    """
     shown = pixel_counts > 0  # (N, C)
     of_images = (shown * pixel_counts.sum(axis=1, keepdims=True)).sum(axis=0)
     frequencies = pixel_counts.sum(axis=0) / np.maximum(of_images, 1)
@@ -105,7 +113,7 @@ def median_frequency(pixel_counts: np.ndarray) -> Tensor:
 
 
 def _over(shares: np.ndarray, numerator: Callable[[np.ndarray], float]) -> Tensor:
-    """numerator / share for the classes that have one, 1 for the rest."""
+    """Return numerator / share for the classes that have a share, 1 for the rest."""
     present = shares > 0
     weights = np.ones(len(shares))
     if present.any():

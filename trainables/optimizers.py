@@ -17,22 +17,23 @@ from trainables.models.freezing import parameter_stages
 from trainables.schedules import lr_factor
 
 Group = dict[str, Any]
-Kind = tuple[int | None, bool]  # the backbone's stage, None for the head; whether it goes without weight decay
+Kind = tuple[int | None, bool]  # the backbone's stage, None for the head, and whether it has no weight decay
 
-# torch's, which import no compiler.
+# torch's own, without the import of its compiler.
 SGD, ADAM, ADAMW = eager(torch.optim.SGD), eager(torch.optim.Adam), eager(torch.optim.AdamW)
 
 NUM_STAGES = 4  # of a backbone; its stem is stage 0
 
 
 def build_optimizer(config: Sgd | Adam | AdamW | Lbfgs, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over all of the model's parameters that are not frozen.
+    """Return the optimizer over all of the model's parameters that are not frozen.
 
-    `model` has a `backbone`, and the names of its `stages`; whatever else it has counts as its head. Every group
-    carries `lr_scale`: the loop sets its learning rate to `lr * factor * lr_scale`. With `layer_decay` the lower stages
-    of the backbone learn more slowly (Howard and Ruder 2018, "Universal language model fine-tuning for text
-    classification", section 3.2). A head that is solved (`probe.py`) gets an optimizer that takes no steps. Raises
-    ConfigError where the backbone has no stages to tell apart.
+    A model has a `backbone` and the names of its `stages`. All else counts as its head. The loop sets the learning rate
+    of a group to `lr * factor * lr_scale`, with the group's own `lr_scale`. A solved head (`probe.py`) gets an
+    optimizer that takes no steps.
+
+    With `layer_decay` lower stages of the backbone learn more slowly (Howard and Ruder 2018, "Universal language model
+    fine-tuning for text classification", section 3.2). Raises ConfigError if the backbone has no stages then.
     """
     if isinstance(config, Lbfgs):
         return SGD([{"params": model.get_submodule("head").parameters(), "lr_scale": 1.0}], lr=0.0)
@@ -59,13 +60,14 @@ OPTIMIZERS: dict[str, Callable[[Any, Iterable[Group]], torch.optim.Optimizer]] =
 
 
 def _nesterov(config: Sgd) -> bool:
-    return config.nesterov and config.momentum > 0  # torch refuses Nesterov without momentum; there it means nothing
+    return config.nesterov and config.momentum > 0  # torch refuses Nesterov without momentum, where it has no effect
 
 
 def _groups(config: OptimizerPart, model: nn.Module) -> list[Group]:
-    """Backbone, or its stages, and head, each with and without weight decay; groups without parameters are left out.
+    """Return groups of the backbone, or its stages, and the head, each with and without weight decay.
 
-    They are told apart by what they are and not by their values: a copy of a trial with other values has the same ones.
+    Groups without parameters are left out. Groups depend on the kinds of parameters and not on the configured values,
+    so that a copy of a trial with other values has the same groups.
     """
     kinds = _kinds(model)
     if config.layer_decay == 1:
@@ -87,7 +89,7 @@ def _groups(config: OptimizerPart, model: nn.Module) -> list[Group]:
 
 
 def _kinds(model: nn.Module) -> dict[nn.Parameter, Kind]:
-    """What each parameter that is trained is, in the model's order."""
+    """Return the kind of each trained parameter, in the model's order."""
     backbone, names = model.get_submodule("backbone"), getattr(model, "stages", ())
     stages = parameter_stages(backbone, names) if names else {}
     undecayed = _undecayed_names(model)
@@ -107,7 +109,7 @@ def _without_stages(kinds: Mapping[nn.Parameter, Kind]) -> dict[nn.Parameter, Ki
 
 
 def _grouped(keys: Mapping[nn.Parameter, Hashable]) -> list[list[nn.Parameter]]:
-    """Parameters of equal keys together, groups and members in the order of the first."""
+    """Return groups of parameters with equal keys. Groups and members keep the order of `keys`."""
     groups: dict[Hashable, list[nn.Parameter]] = {}
     for parameter, key in keys.items():
         groups.setdefault(key, []).append(parameter)
@@ -115,10 +117,10 @@ def _grouped(keys: Mapping[nn.Parameter, Hashable]) -> list[list[nn.Parameter]]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, stored: Group, model: nn.Module) -> None:
-    """Give a fresh optimizer the moments of a stored one, `stored` its `state_dict()`.
+    """Give a fresh optimizer the moments of a stored one, whose `state_dict()` is `stored`.
 
-    The options stay the configuration's own: a copy of another trial trains with what its record says. Raises
-    ValueError where the stored one has other parameters.
+    Options such as the learning rate stay the configuration's own, because a copy of another trial has other values.
+    Raises ValueError if the stored one has other parameters.
     """
     own = optimizer.state_dict()
     order = _order_stored(optimizer, model, [len(group["params"]) for group in stored["param_groups"]])
@@ -129,15 +131,15 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: Group, model: nn.Mo
 
 
 def _order_stored(optimizer: torch.optim.Optimizer, model: nn.Module, sizes: list[int]) -> list[nn.Parameter]:
-    """The parameters in the order in which an optimizer with groups of such sizes stored them."""
+    """Return the parameters in the order in which an optimizer with groups of such sizes stored them."""
     kinds = _kinds(model)
     values = {
         parameter: (group["lr_scale"], group["weight_decay"])
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    # Groups of the same number and sizes are the same ones: each way of grouping only joins groups of the one before.
-    # The last is that of 0.4, where groups of equal values were one.
+    # Equal sizes mean equal groups, because each way of grouping only joins groups of the way before it. The last is
+    # that of version 0.4, which joined groups of equal values.
     for keys in (kinds, _without_stages(kinds), {parameter: values[parameter] for parameter in kinds}):
         groups = _grouped(keys)
         if [len(group) for group in groups] == sizes:
@@ -149,13 +151,13 @@ def _order_stored(optimizer: torch.optim.Optimizer, model: nn.Module, sizes: lis
 
 
 def _undecayed_names(model: nn.Module) -> set[str]:
-    """What timm's backbones themselves exempt, such as position embeddings."""
+    """Return the names that a timm backbone exempts from weight decay, such as position embeddings."""
     exempt = getattr(model.get_submodule("backbone"), "no_weight_decay", None)
     return {f"backbone.{name}" for name in exempt()} if callable(exempt) else set()
 
 
 def set_lr(config: TrialConfig, optimizer: torch.optim.Optimizer, epoch: float) -> None:
-    """The rates of every group at a place in the schedule, in epochs."""
+    """Set the learning rate of every group at `epoch`, the progress of the training in epochs."""
     assert not isinstance(config.optimizer, Lbfgs)  # which takes no steps
     lr = config.optimizer.lr * lr_factor(config.schedule, epoch, config.epochs)
     for group in optimizer.param_groups:
@@ -164,6 +166,6 @@ def set_lr(config: TrialConfig, optimizer: torch.optim.Optimizer, epoch: float) 
 
 
 def base_lr(optimizer: torch.optim.Optimizer) -> float:
-    """The rate of what has no scale of its own."""
+    """Return the learning rate of parameters without a scale of their own."""
     group = optimizer.param_groups[0]
     return float(group.get("base_lr", group["lr"]))

@@ -1,4 +1,4 @@
-"""End a training that no longer improves, before its last epoch."""
+"""Early stopping of a training that no longer improves."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from trainables.state import TrainState
 
 
 def stop_early(config: TrialConfig, state: TrainState, metrics: Mapping[str, float]) -> str:
-    """The reason to stop before config.epochs, or ''. Counts the epochs without a gain in `state`."""
+    """Return the reason to stop before config.epochs, or ''. `state` counts the epochs without a gain."""
     if config.early_stopping_patience is None:
         return ""
     value, best = metrics.get(config.early_stopping_metric, math.nan), state.best_watched
     sign = 1 if mode_of(config.early_stopping_metric) == "max" else -1
-    if best is None or math.isnan(best):  # patience begins with the first value: before it nothing can be better
+    if best is None or math.isnan(best):  # patience begins with the first value
         state.best_watched, state.epochs_without_gain = None if math.isnan(value) else value, 0
         return ""
-    if sign * value > sign * best:  # never so for a value that is missing: an epoch without a gain
+    if sign * value > sign * best:  # false for a missing value, which counts as an epoch without a gain
         state.best_watched, state.epochs_without_gain = value, 0
         return ""
     state.epochs_without_gain += 1

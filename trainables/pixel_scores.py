@@ -1,6 +1,6 @@
 """The metrics of segmentation, all from one confusion matrix that is summed over a whole split.
 
-Means over batches would weigh an image by its neighbours, and a rare class by how often a batch lacks it.
+A mean over batches would weigh an image by the other images of its batch, and a rare class by how many batches lack it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainables.data.dataset import VOID
 
 
 class PixelScores:
-    """Fed batch by batch with logits (B, C, H, W) and masks (B, H, W) of one size; void pixels do not count."""
+    """Metrics that batches of logits (B, C, H, W) and masks (B, H, W) are added to. Void pixels do not count."""
 
     def __init__(self, classes: Sequence[str], device: torch.device) -> None:
         self.classes = classes
@@ -26,28 +26,29 @@ class PixelScores:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
 
     def update(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Returns the decision (B, H, W) uint8."""
+        """Add a batch, and return its decision (B, H, W) uint8."""
         decision = logits.argmax(dim=1)
         self.matrix.update(decision, masks)
         self.loss += F.cross_entropy(logits, masks, ignore_index=VOID, reduction="sum").double()
         return decision.to(torch.uint8)
 
     def compute(self) -> dict[str, float]:
-        """The metrics under their names without `val/`, and the plain loss: the mean over the pixels that count."""
+        """Return the metrics by name without `val/`, and the plain loss, the mean over the pixels that count."""
         matrix = self.matrix.confmat.cpu()  # (C, C) int64: truth, prediction
         return {"loss": float(self.loss) / max(int(matrix.sum()), 1), **scores_of(matrix, self.classes)}
 
 
 def scores_of(matrix: Tensor, classes: Sequence[str]) -> dict[str, float]:
-    """Metrics from a confusion matrix (C, C) of counts, rows truth and columns prediction (Long et al. 2015,
-    arXiv:1411.4038, section 5).
+    """Return the metrics of a confusion matrix (C, C) of counts, rows truth and columns prediction.
 
-    miou              mean IoU over the classes that stand in the truth or in the prediction
-    num_classes_iou   how many those are
-    iou/CLASS         of each of them
-    mean_accuracy     mean share of a class's pixels that were found, over the classes of the truth
-    pixel_accuracy    share of all pixels
+    miou              mean IoU over the classes that occur in the truth or the prediction
+    num_classes_iou   number of those classes
+    iou/CLASS         IoU of each of them
+    mean_accuracy     mean recall over the classes of the truth
+    pixel_accuracy    share of all pixels that are right
     fw_iou            IoU weighted by the classes' share of the truth
+
+    {} if every pixel is void. Long et al. 2015 (arXiv:1411.4038, section 5).
     """
     counts = matrix.double()
     total = counts.sum()

@@ -1,4 +1,4 @@
-"""Which precision a training or a prediction really computes in."""
+"""The precision that a training or a prediction really computes in."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch
 from trainables.config import TrialConfig
 
 AMPERE = (8, 0)  # the first compute capability with bf16 arithmetic
-# As torch.cpu.get_capabilities() calls the instructions of x86 and of ARM.
+# Names of x86 and ARM instructions in torch.cpu.get_capabilities().
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
 def precision_in_force(config: TrialConfig, device: torch.device) -> str:
-    """Return the precision that `config.precision` comes to on a device: fp32, fp16 or bf16.
+    """Return the precision that `config.precision` becomes on a device: fp32, fp16 or bf16.
 
     device                     fp16     bf16
     CPU with bf16 arithmetic   fp32     bf16
@@ -20,7 +20,7 @@ def precision_in_force(config: TrialConfig, device: torch.device) -> str:
     GPU of NVIDIA before 8.0   fp16     fp16, with loss scaling
     any other GPU              fp16     bf16
 
-    torch emulates what the hardware lacks: a training step in fp16 on a CPU takes ten times as long as in fp32.
+    torch would emulate what the hardware lacks. A training step in fp16 on a CPU takes ten times as long as in fp32.
     """
     asked = config.precision
     if device.type == "cpu":
@@ -31,7 +31,7 @@ def precision_in_force(config: TrialConfig, device: torch.device) -> str:
 
 
 def fallback(config: TrialConfig, device: torch.device) -> str | None:
-    """The sentence about a precision that the device lacks, None where it computes in what was asked for."""
+    """Return a sentence about a precision that the device lacks, None if it has the configured one."""
     used = precision_in_force(config, device)
     if used == config.precision:
         return None
@@ -45,5 +45,5 @@ def _cpu_has_bf16() -> bool:
 
 
 def _gpu_has_bf16(device: torch.device) -> bool:
-    # AMD counts its capabilities in another way, and all of its cards that torch supports have bf16.
+    # AMD numbers its capabilities differently, and all of its cards that torch supports have bf16.
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= AMPERE

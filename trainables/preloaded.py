@@ -1,7 +1,7 @@
-"""What Ray's first processes import while the command still reads the data: a trial's imports.
+"""A trial's imports, for Ray's first processes to import while the command still reads the data.
 
-Ray tells a process how many threads libraries are to take when it gets a trial, which is too late for what is imported
-here. Only processes of trials of one core import it (`launch/machines/ray_settings.py`).
+Ray sets a process's number of threads when it gets a trial. This is too late for libraries that are imported here.
+Therefore only processes of trials of one core import this module (`launch/machines/ray_settings.py`).
 """
 
 from __future__ import annotations

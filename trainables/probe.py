@@ -1,4 +1,4 @@
-"""A probe: the one epoch of a trial whose linear head is solved on kept features (see `solved_head.py`)."""
+"""Probes: trials of one epoch, whose linear head is solved on kept features (see `solved_head.py`)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from trainables.features import FrozenBackbone
 from trainables.solved_head import solve_head
 
 UNSEEN = "unseen"  # the name of `SolvedEpoch.unseen` among a trial's predictions
-ENOUGH_TO_CHOOSE = 200  # validation images, from which on they alone choose among models (see docs/choosing.md)
+ENOUGH_TO_CHOOSE = 200  # validation images that choose among models without `unseen` (see docs/choosing.md)
 
 
 @dataclass(frozen=True, eq=False)
 class SolvedEpoch:
-    """loss: the mean of what was learned from. l2: the strength it took.
+    """The result of `solve_epoch`.
 
-    unseen  (N, K) float32 logits of the images as the network is judged on them, each by the head of the folds that it
-            is not in; None where there are none (see `Solved`), or no view is the one that is judged
+    loss    mean training loss
+    l2      strength of the head
+    unseen  (N, K) float32 logits of the training images in the evaluation's view, each by the head that did not see
+            its fold; None without them (see `Solved`), or if no view is the evaluation's
     """
 
     loss: float
@@ -33,7 +35,7 @@ class SolvedEpoch:
     unseen: np.ndarray | None
 
     def kept(self, num_val: int) -> dict[str, np.ndarray]:
-        """`unseen` by its name, where so few images validate that it helps to choose."""
+        """Return `unseen` by its name if there are too few validation images to choose by, else {}."""
         return {UNSEEN: self.unseen} if self.unseen is not None and num_val < ENOUGH_TO_CHOOSE else {}
 
 
@@ -50,14 +52,14 @@ def solve_epoch(
     labels   (N, K) float of the whole data set
     loss_of  the configuration's loss, of logits and targets (B, K)
     ask      called before every pass over the features, raises to stop
-    splits   whose images it learns from
+    splits   whose images the head is solved on
 
-    Raises Diverged where features are not finite, DataError where there is no room for them.
+    Raises Diverged if features are not finite, DataError if there is no room for them.
     """
     device, config = frozen.device, frozen.config
     features, images = frozen.training_rows(splits)
     features, targets = features.to(device), labels[images].to(device)
-    if not torch.isfinite(features).all():  # a precision that the backbone's values exceed
+    if not torch.isfinite(features).all():  # the backbone's values exceed the range of the precision
         raise Diverged(math.nan, 1, 0, 0.0)
     solved = solve_head(
         features, targets, loss_of, targets.shape[1],
@@ -71,7 +73,10 @@ def solve_epoch(
 
 
 def _of_judged_view(unseen: Tensor | None, frozen: FrozenBackbone, splits: Sequence[str]) -> np.ndarray | None:
-    """Rows come split by split, and of each split view by view, the judged one first where nothing is drawn."""
+    """Return the rows of the evaluation's view, None if views are drawn or there are several splits.
+
+    Rows come split by split, and view by view within a split. The evaluation's view is the first.
+    """
     num_views = frozen.config.views or 1
     if unseen is None or num_views > MIRRORED or len(splits) > 1:
         return None

@@ -1,4 +1,4 @@
-"""Logits in the place of probabilities that would saturate: what images are ranked by, and the mean in a graph."""
+"""Logits in place of probabilities that would saturate, for ranking images and for the mean in an exported graph."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from torch import Tensor
 
 
 def log_odds(task_name: str, logits: Tensor) -> Tensor:
-    """(N, K) float64: what every output is ranked by, log p / (1 - p), from logits (N, K).
+    """Return the log odds, log p / (1 - p), (N, K) float64, that outputs are ranked by, from logits (N, K).
 
-    A float32 probability is exactly one beyond a logit of 17, and images would be tied there.
+    A float32 probability is exactly one beyond a logit of 17, where images would be tied.
     """
     exact = logits.double()
     if task_name != "multiclass":
         return exact
     top = exact.argmax(dim=1, keepdim=True)
-    of_others = exact.scatter(1, top, -math.inf).logsumexp(dim=1, keepdim=True)  # of all classes but the likeliest
+    of_others = exact.scatter(1, top, -math.inf).logsumexp(dim=1, keepdim=True)  # of all classes but the most likely
     log_p = exact.log_softmax(dim=1)  # (N, K)
     return (log_p - torch.log1p(-log_p.exp())).scatter(1, top, exact.gather(1, top) - of_others)
 
 
 def ranks(values: Tensor) -> Tensor:
-    """(N, K) float64 in [0, 1] with the order and the ties of `values` in every column: torchmetrics would take a
-    sigmoid of anything else."""
+    """Return (N, K) float64 in [0, 1] with the order and the ties of `values` in every column.
+
+    torchmetrics would take a sigmoid of values outside of [0, 1].
+    """
     ordered, places = values.sort(dim=0)
     higher = (ordered[1:] != ordered[:-1]).cumsum(dim=0)
     dense = torch.cat([higher.new_zeros(1, values.shape[1]), higher]).double() / max(len(values) - 1, 1)
@@ -33,8 +35,11 @@ def ranks(values: Tensor) -> Tensor:
 
 
 def mean_in_logs(task_name: str, logits: Tensor) -> Tensor:
-    """Logits (B, K, ...) of the mean probability of M models' (M, B, K, ...), in float32 throughout, as a graph is."""
+    """Return the logits (B, K, ...) of the mean probability of M models, from logits (M, B, K, ...).
+
+    It computes in float32 throughout, as an exported graph does.
+    """
     if task_name in ("binary", "multilabel"):
-        # log p is -softplus(-z). As logsigmoid, a runtime may take the logarithm of a sigmoid that is zero.
+        # log p is -softplus(-z). For logsigmoid a runtime may take the logarithm of a sigmoid that is zero.
         return (-F.softplus(-logits)).logsumexp(dim=0) - (-F.softplus(logits)).logsumexp(dim=0)
     return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))

@@ -1,4 +1,4 @@
-"""Folders on S3, or on what speaks its language: listed, read and written."""
+"""Folders on S3, or on a server with its interface: listed, read and written."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from trainables.s3_client import BROKEN_OFF, client, in_words
 from trainables.safe_path import safe_path
 
 SCHEME = "s3://"
-TRIES = 3  # at a file whose transfer broke off in the middle; requests themselves are tried again by boto3
+TRIES = 3  # of a transfer that breaks off in the middle; boto3 itself retries requests
 
 NOT_FOUND = ("404", "NoSuchKey", "NotFound")
-UNMET = ("412", "PreconditionFailed", "ConditionalRequestConflict")  # somebody else was faster
+UNMET = ("412", "PreconditionFailed", "ConditionalRequestConflict")  # another writer was faster
 
 
 @dataclass(frozen=True)
 class Listed:
-    """size in bytes; etag: changes with the contents."""
+    """A listed object. size is in bytes, and etag changes with the contents."""
 
     size: int
     etag: str
@@ -35,7 +35,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Stored:
-    """What an object held when it was read. age_s: since it was written, by the server's own clock."""
+    """A read object. age_s is its age at that time, by the server's own clock."""
 
     content: bytes
     etag: str
@@ -46,8 +46,9 @@ class Stored:
 class Remote:
     """A folder on S3: all objects whose keys begin with `prefix/`. Names are relative to it, with slashes.
 
-    patient: whether requests that fail are tried again for about a minute, or for a few seconds, as before a start.
-    Every method raises StorageError, in one sentence, where S3 does not do what it is asked.
+    patient  whether failing requests are retried for about a minute, or only for a few seconds, as before a start
+
+    Every method raises StorageError, in one sentence, if S3 fails.
     """
 
     bucket: str
@@ -76,10 +77,10 @@ class Remote:
         return Remote(self.bucket, self.prefix, patient=False)
 
     def listing(self, below: str = "") -> dict[str, Listed]:
-        """Every object, by name, of all folders below.
+        """Return every object by name, of all folders below.
 
-        Raises StorageError also for a name that is not one of a file below a folder: whoever can write to the bucket
-        chooses the names.
+        Names are chosen by anyone who can write to the bucket. Raises StorageError also for a name that is not that of
+        a file below a folder.
         """
         found: dict[str, Listed] = {}
         start = self._key("")
@@ -88,13 +89,13 @@ class Remote:
             for page in pages.paginate(Bucket=self.bucket, Prefix=start + below):
                 for entry in page.get("Contents", []):
                     found[entry["Key"][len(start) :]] = Listed(entry["Size"], entry["ETag"].strip('"'))
-        found.pop("", None)  # what some tools write to stand for the folder itself
+        found.pop("", None)  # some tools write an object for the folder itself
         for name in found:
-            self._path(Path(), name.removesuffix("/"))  # with the slash it stands for a folder
+            self._path(Path(), name.removesuffix("/"))  # a name with the slash is that of a folder
         return found
 
     def folders(self) -> list[str]:
-        """The names of the folders in it, without what is below them; at most a thousand."""
+        """Return the names of the folders directly in it, at most a thousand."""
         start = self._key("")
         with self._said():
             page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=start, Delimiter="/")
@@ -106,7 +107,7 @@ class Remote:
         return not said
 
     def read(self, name: str) -> Stored | None:
-        """The whole object, or None where there is none."""
+        """Return the whole object, None if there is none."""
         for last in (*[False] * (TRIES - 1), True):
             with self._said(name, NOT_FOUND, broken=not last) as said:
                 got = self._client.get_object(Bucket=self.bucket, Key=self._key(name))
@@ -119,9 +120,12 @@ class Remote:
         return None
 
     def write(self, name: str, content: bytes, *, replacing: str | None = None, new: bool = False) -> bool:
-        """The whole object at once: a reader sees the old one or the new one.
+        """Write the whole object at once. A reader sees the old one or the new one.
 
-        new: only where there is none. replacing: only where its etag is this one. False where that does not hold.
+        replacing  write only if the object has this etag; None writes at any
+        new        write only if there is no object
+
+        Return False if that does not hold.
         """
         condition = {"IfNoneMatch": "*"} if new else {} if replacing is None else {"IfMatch": replacing}
         with self._said(name, UNMET if condition else ()) as said:
@@ -129,15 +133,17 @@ class Remote:
         return not said
 
     def upload(self, path: Path, name: str) -> None:
-        """A file of any size; it appears when it is whole."""
+        """Upload a file of any size. The object appears when it is complete."""
         with self._said(name), path.open("rb") as file:
             self._client.upload_fileobj(file, self.bucket, self._key(name))
 
     def download(self, name: str, folder: Path, etag: str | None = None, *, to: str | None = None) -> bool:
-        """Write an object to the file of its name, or of the name `to`, below `folder`. It appears when it is whole.
+        """Write an object to the file of its name below `folder`. The file appears when it is complete.
 
-        Returns False where there is no such object, or none with this etag. Raises OSError where the file cannot be
-        written.
+        etag  the object must have this etag, None takes any
+        to    another name of the file, None takes the object's
+
+        Return False if there is no such object. Raises OSError if the file cannot be written.
         """
         path = self._path(folder, name if to is None else to)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,12 +164,12 @@ class Remote:
             partial.unlink(missing_ok=True)
 
     def delete(self, names: Iterable[str]) -> None:
-        for name in names:  # one by one: deleting many at once needs a checksum that not every server takes
+        for name in names:  # one by one: batch deletion needs a checksum that not every server supports
             with self._said(name, NOT_FOUND):
                 self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
 
     def forget_unfinished(self) -> None:
-        """Uploads that were killed in the middle: nobody sees them, and yet their parts are stored."""
+        """Delete the parts of uploads that were killed in the middle. They are invisible but take storage."""
         with self._said("", NOT_FOUND):
             found = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=self._key(""))
             for one in found.get("Uploads", []):
@@ -190,9 +196,9 @@ def is_remote(text: object) -> bool:
 
 
 def parse_remote(uri: str) -> Remote:
-    """The folder that `s3://BUCKET/FOLDER` names. Raises StorageError where it names none."""
+    """Return the folder of an address `s3://BUCKET/FOLDER`. Raises StorageError for any other address."""
     bucket, _, prefix = uri[len(SCHEME) :].partition("/")
-    if "@" in bucket:  # not repeated: a key and a secret may stand before it
+    if "@" in bucket:  # the message does not repeat what is before it, perhaps a key and a secret
         raise StorageError(
             f"an address on S3 is s3://BUCKET/FOLDER, and this one has an @ (s3://...@{bucket.rpartition('@')[2]}). "
             "Leave out what is before it: keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."

@@ -1,6 +1,6 @@
-"""boto3, and what its errors say in a sentence: the one file that knows it.
+"""boto3's client, and its errors in a sentence each. The only file that imports boto3.
 
-Where S3 is and who asks is told by boto3's own environment: AWS_ENDPOINT_URL (MinIO and the like), AWS_REGION,
+The address and the credentials come from boto3's usual environment: AWS_ENDPOINT_URL (MinIO and the like), AWS_REGION,
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's role. No key is ever part of a message.
 """
 
@@ -20,18 +20,18 @@ BROKEN_OFF = "broken off"
 
 
 def client(patient: bool) -> Any:
-    """boto3's client of S3, one for each process and each setting of the environment; threads may share it."""
+    """Return boto3's client of S3, one for each process and each setting of the environment. Threads may share it."""
     settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
     return _client(os.getpid(), settings, PATIENT if patient else IMPATIENT)
 
 
-@lru_cache(maxsize=4)  # it does not outlive a fork, nor a change of who asks
+@lru_cache(maxsize=4)  # by process and credentials: a client must not outlive a fork or a change of them
 def _client(pid: int, settings: tuple[tuple[str, str], ...], attempts: int) -> Any:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    # Other servers are reached by path, not by a host name for each bucket, and may not know Amazon's newer checksums.
+    # Other servers take a bucket in the path, not in the host name, and may lack Amazon's newer checksums.
     other: dict[str, Any] = {
         "s3": {"addressing_style": "path"},
         "request_checksum_calculation": "when_required",
@@ -51,14 +51,19 @@ def _client(pid: int, settings: tuple[tuple[str, str], ...], attempts: int) -> A
 
 
 def endpoint() -> str:
-    """The address of an S3 that is not Amazon's; '' where none is named."""
+    """Return the address of an S3 that is not Amazon's, '' if none is set."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
 
 
 @contextmanager
 def in_words(where: str, bucket: str, expected: tuple[str, ...], broken: bool) -> Iterator[list[str]]:
-    """boto3's errors as a StorageError about the address `where`. Those whose code is `expected`, and with `broken`
-    transfers that broke off, end the body without one, and stand in the list."""
+    """Turn boto3's errors into a StorageError. Expected errors end the body instead, and their codes are in the list.
+
+    where     address, for the message
+    bucket    its bucket
+    expected  codes of expected errors
+    broken    whether transfers that broke off are expected too
+    """
     from botocore import exceptions as told
 
     said: list[str] = []
@@ -76,7 +81,7 @@ def in_words(where: str, bucket: str, expected: tuple[str, ...], broken: bool) -
 
 
 def _sentence(error: Exception, code: str, bucket: str) -> str:
-    """What went wrong and the next move; never the server's own words, which may hold a key."""
+    """Say what went wrong and what to do, never in the server's own words, which may hold a key."""
     from botocore import exceptions as told
 
     named = urlsplit(endpoint())

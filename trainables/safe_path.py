@@ -1,7 +1,7 @@
-"""The one door for names from outside: of objects on S3, of an archive's members, of trials in somebody's records.
+"""Validation of untrusted names: of objects on S3, of an archive's members, of trials in somebody's records.
 
-A name from outside becomes a path here and nowhere else. What passes is the name of a file below the folder, whatever
-the name says. Links are not looked at: the folders that such names are joined to are our own.
+An untrusted name becomes a path here and nowhere else. Only names of files below the folder pass. Links are not
+checked, because such names are joined only to folders of our own.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ def safe_path(
 ) -> Path:
     """Return the path of `name` below `folder`.
 
-    name       relative, with slashes between its parts, from outside
+    name       untrusted, relative, with slashes between its parts
     origin     where the name was read, for the message
     next_move  what the user can do about it
 
-    Raises `kind`, in one sentence, where the name is not that of a file below a folder.
+    Raises `kind`, in one sentence, if the name is not that of a file below a folder.
     """
     if (problem := name_problem(name)) is not None:
         raise kind(f"{origin}: something there is called {shown(name)}, {problem}. {next_move}")
@@ -31,12 +31,15 @@ def safe_path(
 
 
 def trial_folder(run_dir: Path, room: str, trial_id: str) -> Path:
-    """Return the folder of a trial in one of a run's rooms, `checkpoints` or `predictions`. Records name the trial."""
+    """Return the folder of a trial in a run's folder `room`, which is `checkpoints` or `predictions`.
+
+    The trial's name comes from records, so it is untrusted.
+    """
     return safe_path(run_dir / room, trial_id, run_dir, "Restore the run from a copy.")
 
 
 def name_problem(name: str) -> str | None:
-    """Say why a name cannot be that of a file below a folder, or return None where it can."""
+    """Say why a name cannot be that of a file below a folder. Return None if it can."""
     parts = name.split("/")
     if not name:
         return "which is no name"
@@ -48,7 +51,7 @@ def name_problem(name: str) -> str | None:
         return "which has an empty part"
     if "\0" in name:
         return "which has a zero byte in it"
-    if "\\" in name:  # a folder's sign on other systems
+    if "\\" in name:  # separates folders on other systems
         return "which has a backslash in it"
     if any(len(part.encode("utf-8", "surrogateescape")) > MAX_PART_BYTES for part in parts):
         return f"which has a part of more than {MAX_PART_BYTES} bytes"
@@ -58,6 +61,6 @@ def name_problem(name: str) -> str | None:
 
 
 def shown(name: str) -> str:
-    """A name for a sentence: quoted, in one line, with its control characters written out, not too long."""
+    """Return a name as a message shows it: quoted, escaped, in one line of at most 120 characters."""
     said = repr(name)
     return said if len(said) <= 120 else f"{said[:117]}..."

@@ -22,10 +22,10 @@ SPACINGS = {
 
 
 def lr_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
-    """What to multiply the base learning rate with at `epoch` (progress from 0, fractional within an epoch).
+    """Return the factor in [0, 1] of the base learning rate at `epoch` (progress from 0, fractional within an epoch).
 
-    Warm-up multiplies: it rises linearly to 1 over `warmup_epochs` while the schedule runs on the plain epoch axis,
-    so the two meet without a jump. The factor lies in [0, 1].
+    Warm-up is a factor of its own, which rises linearly to 1 over `warmup_epochs`. The schedule runs on the plain epoch
+    axis, so that the two meet without a jump.
     """
     shape = pick(SCHEDULES, schedule.name, "schedule")
     return _warmup(epoch, schedule.warmup_epochs) * shape(schedule, epoch, epochs)
@@ -36,7 +36,7 @@ def constant(schedule: Constant, epoch: float, epochs: int) -> float:
 
 
 def cosine(schedule: Cosine, epoch: float, epochs: int) -> float:
-    """Cosine annealing without restarts (Loshchilov & Hutter 2017, arXiv:1608.03983): after a period it rises again."""
+    """Cosine annealing without restarts (Loshchilov & Hutter 2017, arXiv:1608.03983). After a period it rises again."""
     return _half_wave(epoch / (schedule.period_epochs or epochs), schedule.final_fraction)
 
 

@@ -1,4 +1,4 @@
-"""Seeds of epochs and batches, no two of them alike."""
+"""Distinct seeds of epochs and batches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 
 def derived_seed(*key: int) -> int:
-    """A seed of 64 bits from a key such as (seed, epoch), by NumPy's hash (`np.random.SeedSequence`).
+    """Return a 64-bit seed for a key such as (seed, epoch), by NumPy's hash (`np.random.SeedSequence`).
 
-    Sums would repeat: seed 1 would see in its first epoch what seed 0 saw in its second.
+    Sums would repeat: the first epoch of seed 1 would equal the second epoch of seed 0.
     """
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 

@@ -8,18 +8,24 @@ from pathlib import Path
 from trainables.data.view import View
 from trainables.stopping import Deadline
 
-HALVED = "half_the_batch"  # of a trial's config: its process was ended because its machine ran low on memory
+HALVED = "half_the_batch"  # key of a trial's config: its process was ended because its machine ran low on memory
 
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of a run share; crosses process borders once per actor.
+    """What all trials of a run share. It is sent to another process once per actor.
 
-    metric, mode: which epochs are a trial's best. cpus, num_workers: threads for arithmetic, loader processes.
-    gpu_share: of one GPU (more than 1: so many), 0 without. cache_dir: None decodes at every access. deadline: None
-    for a search without one. stop_file: when it exists, trials end after their current batch.
-    run_uri: where the run is, if on S3; run_dir is then each machine's own. views: at which sizes the trials see what
-    they are judged on, as far as that is known beforehand.
+    run_dir        the run directory; each machine has its own if the run is on S3
+    metric, mode   decide which epochs are a trial's best
+    short_side_px  of the decoded images
+    cache_dir      of the decoded images, None decodes at every access
+    cpus           threads for arithmetic
+    gpu_share      share of one GPU, a number of GPUs above 1, 0 without
+    num_workers    loader processes
+    deadline       None for a search without one
+    stop_file      when it exists, trials end after their current batch
+    run_uri        address of a run on S3, else None
+    views          sizes at which the trials see validation images, as far as known beforehand
     """
 
     run_dir: Path

@@ -1,4 +1,4 @@
-"""What one training is made of, alive between its epochs."""
+"""The state of one training between its epochs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.precision import precision_in_force
 
 @dataclass
 class TrainState:
-    """Everything that the next epoch depends on; `checkpoint.py` stores it exactly. Alive between epochs."""
+    """Everything that the next epoch depends on. `checkpoint.py` stores it exactly."""
 
     model: Model
     optimizer: torch.optim.Optimizer
@@ -28,24 +28,26 @@ class TrainState:
     best_watched: float | None = None  # of early_stopping_metric
     epochs_without_gain: int = 0
     gpu_seconds: float = 0.0  # spent so far
-    held: frozenset[str] = frozenset()  # tensors of the model that checkpoints leave out, see `held_weights.py`
+    held: frozenset[str] = frozenset()  # names of tensors that checkpoints leave out, see `held_weights.py`
     held_digest: str | None = None
 
     @property
     def weights(self) -> nn.Module:
-        """The module that is evaluated and exported: the averaged weights where there are any."""
+        """The module that is evaluated and exported, with averaged weights if there are any."""
         return self.model if self.ema is None else self.ema.module
 
     def let_backbone_rest(self, config: TrialConfig, epoch: float) -> None:
-        """Have the decoder train alone until its share of the epochs is over (`model.decoder_first`): the gradients of
-        a random decoder would spoil what the backbone knows. epoch: how far the training is."""
+        """Train the decoder alone until its share of the epochs is over (`model.decoder_first`).
+
+        Gradients of a random decoder would distort the backbone's features. epoch is the progress of the training.
+        """
         share = getattr(config.model, "decoder_first", 0.0)
         if self.model.let_rest(epoch < share * config.epochs) and self.ema is not None:
             self.ema.look_again()
 
 
 def build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> TrainState:
-    """The model that `config` names, fresh, with what trains it. num_outputs: K of the logits (B, K)."""
+    """Return a fresh state with the configured model and optimizer. num_outputs is K of the logits (B, K)."""
     model = build_model(config.model, num_outputs, config.image_size)
     model = model.to(device)
     if config.channels_last:
@@ -54,8 +56,8 @@ def build_state(config: TrialConfig, num_outputs: int, device: torch.device) -> 
         model=model,
         optimizer=build_optimizer(config.optimizer, model),
         held=held_names(model, config.model.weights),
-        # fp16 alone needs loss scaling; bf16 has the exponent range of fp32.
+        # Only fp16 needs loss scaling. bf16 has the exponent range of fp32.
         scaler=torch.amp.GradScaler(device.type, enabled=precision_in_force(config, device) == "fp16"),
-        # Warm-up of the decay: a short training would otherwise be evaluated at its random start.
+        # Without the warm-up of the decay a short training would be evaluated at its random start.
         ema=None if config.ema_decay is None else MeanWeights(model, decay=config.ema_decay, use_warmup=True),
     )

@@ -1,4 +1,4 @@
-"""What is asked before every batch: whether to stop, and, of a trial whose memory nobody knows, what it takes."""
+"""Checks before every batch: whether to stop, and the memory of a trial that has not been measured yet."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from trainables.costs import peak_memory_mb
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a search ends. No clock that can be set is in it.
+    """The end of a search, on clocks that cannot be set.
 
-    at_s: on the monotonic clock of the driver's machine, which all of its processes share. left_s: until then, when
-    this was made. boot: tells machines, and their starts, apart.
+    at_s    on the monotonic clock of the driver's machine, which all of its processes share
+    left_s  seconds until then, at creation
+    boot    identifies the machine and its boot
     """
 
     at_s: float
@@ -29,11 +30,14 @@ class Deadline:
 
     @classmethod
     def of(cls, at_s: float) -> Deadline:
-        """at_s: of this machine's time.monotonic()."""
+        """Return the deadline at `at_s` of this machine's time.monotonic()."""
         return cls(at_s, at_s - time.monotonic(), _boot())
 
     def here(self, left_s: float | None) -> float:
-        """The deadline on this machine's monotonic clock. left_s: what the driver said was left, just now."""
+        """Return the deadline on this machine's monotonic clock.
+
+        left_s  seconds left just now by the driver's clock, None takes those at creation
+        """
         left_s = self.left_s if left_s is None else left_s
         return self.at_s if self.boot == _boot() else time.monotonic() + left_s
 
@@ -41,15 +45,17 @@ class Deadline:
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:  # no Linux: every process counts as another machine's
+    except OSError:  # without Linux every process counts as one of another machine
         return f"{os.getpid()}"
 
 
 @dataclass
 class StopSignal:
-    """Says why a trial should stop now: the budget is spent, or someone asked. Looks at the disk once a second.
+    """The reason why a trial should stop now: the budget is spent, or the stop file exists. None if neither.
 
-    deadline: of time.monotonic(), None for a search without one. stop_file: its text is the reason, where it has one.
+    deadline    of time.monotonic(), None for a search without one
+    stop_file   its text is the reason, if it has any; looked for once a second
+    checked_at  when it was last looked for
     """
 
     deadline: float | None
@@ -72,7 +78,7 @@ class StopSignal:
 
 
 class Measured(Exception):
-    """The first batches were trained, and took so many MB at most."""
+    """The first batches were trained, with this peak memory in MB."""
 
     def __init__(self, peak_memory_mb: float) -> None:
         super().__init__(f"{peak_memory_mb:.0f} MB")
@@ -81,10 +87,11 @@ class Measured(Exception):
 
 @dataclass
 class FirstBatches:
-    """A question for `fit(should_stop=...)`, which is asked at the start and before every batch: raises Measured after
-    `batches` of them, once, and asks `stop` otherwise. An epoch with fewer batches is measured while it is judged.
+    """A `should_stop` for `fit`, which calls it at the start and before every batch. It measures the first batches.
 
-    More batches than one optimizer step takes: its state is then held while the next ones are trained.
+    Raises Measured once, after `batches` batches, and returns `stop()` otherwise. If an epoch has fewer batches, those
+    of its evaluation count too. `batches` exceeds those of one optimizer step, so that the optimizer's state is held
+    while the last ones are trained.
     """
 
     stop: Callable[[], str | None]

@@ -1,4 +1,4 @@
-"""What a configuration wants learnt of a data set."""
+"""The classes and labels that a configuration trains on."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from trainables.tasks import LABEL_TASKS
 
 
 def output_classes(config: TrialConfig, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes that a model of this configuration predicts, from those that the data has."""
+    """Return the classes that a model of this configuration predicts, given those of the data."""
     return merge_classes(classes, config.merge).classes if config.task == "segmentation" else tuple(classes)
 
 
 def check_class_metrics(dataset: Dataset, merge: Mapping[str, Sequence[str]], **metrics: Iterable[str | None]) -> None:
-    """Raises ConfigError where one of `metrics`, under what the configuration calls it, is the IoU of a class that the
-    merged data does not have, or that no validation mask shows: known now, it would be missed after the training."""
+    """Raise ConfigError if a `val/iou/CLASS` metric names a class that the merged data or the validation masks lack.
+
+    The keywords `metrics` are the configuration's names for them. Found here, the error costs no training.
+    """
     if dataset.task != "segmentation":
         return
     merged = merge_classes(dataset.classes, merge)
@@ -46,8 +48,11 @@ def check_class_metrics(dataset: Dataset, merge: Mapping[str, Sequence[str]], **
 
 
 def what_to_learn(config: TrialConfig, data: TrialData) -> tuple[tuple[str, ...], Labels, np.ndarray]:
-    """The C classes of the outputs; labels as `loader.batches` takes them; the training split's targets, of which
-    losses count their weights. Raises ConfigError where the configuration merges classes that the data lacks."""
+    """Return the classes of the outputs, the labels and the training split's targets.
+
+    The labels are those that `loader.batches` takes. Losses count their class weights on the targets.
+    Raises ConfigError if the configuration merges classes that the data lacks.
+    """
     dataset = data.dataset
     train_targets = dataset.targets[dataset.indices("train")]
     if config.task == "segmentation":

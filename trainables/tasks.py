@@ -1,13 +1,13 @@
 """What differs between tasks: outputs, targets, probabilities, the plain loss, the metrics.
 
-The loop works on two shapes only: logits (B, K) and targets (B, K) float, whatever the task.
+The loop works on two shapes only, logits (B, K) and targets (B, K) float, for any task.
 
     task        K   targets                         decision
     binary      1   1 for the second class          sigmoid > threshold
     multiclass  C   one-hot, soft after mixup       argmax
     multilabel  C   multi-hot                       sigmoid > threshold, per class
 
-Segmentation has logits (B, C, H, W) and masks (B, H, W) instead; its metrics are in `pixel_scores.py`.
+Segmentation has logits (B, C, H, W) and masks (B, H, W) instead. Its metrics are in `pixel_scores.py`.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from trainables.ranking import log_odds, ranks
 
 @dataclass(frozen=True)
 class Task:
-    """How one task's output is read; every function is pure."""
+    """The interpretation of a task's outputs. Every function is pure."""
 
     num_outputs: Callable[[int], int]  # number of classes -> K
     probabilities: Callable[[Tensor], Tensor]  # logits (B, K, ...) -> (B, K, ...) in [0, 1]
     to_logits: Callable[[Tensor], Tensor]  # back: logits with these probabilities
-    likelihoods: Callable[[Tensor], Tensor]  # logits -> what is averaged over models, exact where a float32 saturates
+    likelihoods: Callable[[Tensor], Tensor]  # logits -> what is averaged over models, exact where float32 saturates
     from_likelihoods: Callable[[Tensor], Tensor]  # back: logits, float32, from a sum of likelihoods or their mean
 
 
 @dataclass(frozen=True)
 class LabelTask:
-    """How the labels of whole images are encoded and judged; every function is pure."""
+    """The encoding and the metrics of labels of whole images. Every function is pure."""
 
     encode: Callable[[np.ndarray, int], Tensor]  # stored targets, number of classes -> (N, K) float
-    plain_loss: Callable[[Tensor, Tensor], Tensor]  # the loss that every trial is compared by, without its extras
+    plain_loss: Callable[[Tensor, Tensor], Tensor]  # loss without a trial's weights and smoothing, equal for all trials
     metrics: Callable[[int, float], dict[str, Metric]]  # number of classes, threshold -> by name
     metric_target: Callable[[Tensor], Tensor]  # (B, K) float -> what torchmetrics wants
 
@@ -63,7 +63,7 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 def _both_sides(logits: Tensor) -> Tensor:
-    """(2, B, K) float64: the probabilities of yes and of no. One minus the first would lose the second near 1."""
+    """Return (2, B, K) float64, the probabilities of yes and of no. 1 - yes would lose no's digits near 1."""
     exact = logits.double()
     return torch.stack([exact.sigmoid(), (-exact).sigmoid()])
 
@@ -84,7 +84,7 @@ _SOFTMAX: dict[str, Callable[[Tensor], Tensor]] = {
     "likelihoods": lambda logits: logits.double().softmax(dim=1),
     "from_likelihoods": lambda likelihoods: _log(likelihoods).float(),
 }
-# Pixels are decided and not ranked: float32 is enough, and half the memory.
+# Pixels are classified but not ranked. float32 is precise enough and takes half the memory.
 _PIXELS = {**_SOFTMAX, "likelihoods": _softmax}
 
 TASKS: dict[str, Task] = {
@@ -117,11 +117,13 @@ LABEL_TASKS: dict[str, LabelTask] = {
 
 
 def mean_logits(task_name: str, logits: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Logits (B, K, ...) of the models' mean probability, weighted. Confident models keep their order: nothing
-    saturates on the way."""
+    """Return the logits (B, K, ...) of the models' weighted mean probability. None weighs all models alike.
+
+    No probability saturates on the way, so that confident models keep their order.
+    """
     task = TASKS[task_name]
     shares = [1.0] * len(logits) if weights is None else weights
-    # Added up one by one: the maps of all models side by side would need as many times the memory.
+    # Added up one by one: the stacked maps of M models would take M times the memory.
     total = sum(share * task.likelihoods(one) for share, one in zip(shares, logits, strict=True))
     return task.from_likelihoods(cast(Tensor, total) / sum(shares))
 
@@ -129,23 +131,26 @@ def mean_logits(task_name: str, logits: Sequence[Tensor], weights: Sequence[floa
 def score(
     task_name: str, logits: Tensor, targets: Tensor, num_classes: int, threshold: float, only: str | None = None
 ) -> dict[str, float]:
-    """Every metric of the task over the whole split, as fractions of one, and the plain loss.
+    """Return every metric of the task over the whole split, as fractions of one, and the plain loss.
 
-    logits and targets (N, K) float32 on one device. only: this metric and the loss, where many predictions are to be
-    compared by it. A metric that is not defined on this split (no positive of any class, say) is left out.
+    logits, targets  (N, K) float32 on one device
+    threshold        of a probability, for binary and multilabel decisions
+    only             the one metric to compute beside the loss, for many comparisons; None computes all
+
+    Metrics that are not defined on this split, such as those without any positive, are left out.
     """
     labels = LABEL_TASKS[task_name]
     wanted = labels.metric_target(targets)
-    # Where one class is to be chosen, the logits say which even where its probability is one.
+    # Logits rank the classes of an image even where a probability rounds to one.
     decided_by = logits if task_name == "multiclass" else TASKS[task_name].probabilities(logits)
-    # Classes that have both positives and negatives here; ranking metrics mean nothing for the others, and
-    # torchmetrics' own macro average would count them as zero.
+    # Classes with both positives and negatives. Ranking metrics are undefined for the others, and torchmetrics' own
+    # macro average would count them as zero.
     ranked = (targets > 0.5).any(dim=0) & (targets <= 0.5).any(dim=0)
     asked = labels.metrics(num_classes, threshold) if only is None else _one(task_name, num_classes, threshold, only)
     ranking = {name: metric for name, metric in asked.items() if name in _RANKING}
     deciding = {name: metric for name, metric in asked.items() if name not in _RANKING}
     with warnings.catch_warnings():
-        # A class that the validation split lacks is worth no warning at every epoch.
+        # torchmetrics would warn at every epoch about a class that the validation split lacks.
         warnings.filterwarnings("ignore", message=".*(No positive|No negative|no positive|Average precision score).*")
         found = _computed(deciding, decided_by, wanted)
         if ranking:
@@ -159,8 +164,10 @@ def score(
 
 @lru_cache(maxsize=64)
 def _one(task_name: str, num_classes: int, threshold: float, name: str) -> dict[str, Metric]:
-    """One metric by its name; none for the loss. Making one takes longer than computing it: thousands of choices of an
-    ensemble's members are compared by the same."""
+    """Return one metric by its name, {} for the loss.
+
+    It is cached, because making a metric takes longer than computing it, and ensemble selection computes thousands.
+    """
     metrics = LABEL_TASKS[task_name].metrics(num_classes, threshold)
     return {name: metrics[name]} if name in metrics else {}
 

@@ -1,4 +1,4 @@
-"""One thread count per trial."""
+"""The number of threads of a trial."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 
 def limit_threads(num_threads: int) -> None:
-    """Trials side by side must not fight for cores: one thread count for arithmetic, none for OpenCV's own pool."""
+    """Set the threads for arithmetic, and none for OpenCV's own pool, so that trials do not fight for cores."""
     torch.set_num_threads(max(1, num_threads))
     cv2.setNumThreads(0)
 
 
 @contextlib.contextmanager
 def threads_of_a_trial(num_threads: int) -> Iterator[None]:
-    """As many in the body: features that are kept by one number are computed again by another."""
+    """Set the number of threads within the body. Features kept with one number are computed again with another."""
     before = torch.get_num_threads()
     limit_threads(num_threads)
     try:

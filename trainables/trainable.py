@@ -1,7 +1,7 @@
-"""VisionTrainable: fit() behind Ray Tune's interface, with actors that live on from trial to trial.
+"""VisionTrainable: fit() behind Ray Tune's interface, with actors that are reused from trial to trial.
 
-Starting an actor imports torch and timm, which costs more than a short trial; a reused one (`reset_config`)
-trains the next configuration at once. The only file of this room that imports ray.
+Starting an actor imports torch and timm, which costs more than a short trial. A reused actor (`reset_config`) trains
+the next configuration at once. This is the only file of this room that imports ray.
 """
 
 from __future__ import annotations
@@ -38,27 +38,37 @@ from trainables.trial_mirror import TrialMirror, scratch
 
 
 class VisionTrainable(tune.Trainable):  # type: ignore[misc]
-    """One trial at a time; `step` trains one epoch and returns it as a flat result.
+    """One trial at a time. `step` trains one epoch and returns it as a flat result.
 
-    config: {"trial_id": str, "config": the drawn dict}, and of a trial of a run that is gone on with
-    "epochs_recorded", of one that goes on at half its batch HALVED, of a packed one its "share" (see `shares.py`), the
-    same for all of an actor, of one with a deadline "left_s"; what else is there is for others. A trial goes on from
-    its last.pt, where it has one. Every result carries `trial_id`, `status` (running, or how the trial ended) and, for
-    a trained epoch, `epoch`, `metrics`, `seconds`, `images_per_s`, `lr`, `device` (cpu or cuda), `precision` (what it
-    computed in), what it costs (COSTS of `search_spaces.names`) and the metric under its own name, and `note` where
-    something was found damaged. A packed trial also gives results that are no epochs: `peak_memory_mb` of its first
-    batches, and `out_of_memory`.
+    The config has these keys. Other keys are ignored.
+
+    trial_id         str
+    config           the drawn dict
+    epochs_recorded  of a resumed run, how many of the trial's epochs the records have
+    HALVED           of a trial that continues at half its batch
+    share            of a packed trial, see `shares.py`, constant per actor
+    left_s           seconds until the search's deadline, if it has one
+
+    A trial with a last.pt is resumed from it. Every result has `trial_id`, `status` (running, or how the trial ended)
+    and `reason`, and `note` if files were damaged. An epoch's result also has
+
+    epoch, metrics, seconds, images_per_s, lr  see `loop.EpochResult`
+    device, precision                          cpu or cuda, and the precision in force
+    COSTS of `search_spaces.names`             latency, weights, memory, GPU time
+    the search's metric                        under its own name, if it is defined on the split
+
+    A packed trial also returns results that are no epochs: `peak_memory_mb` of its first batches, and `out_of_memory`.
     """
 
-    unrecorded: deque[dict[str, Any]]  # results that are stored and not yet reported
+    unrecorded: deque[dict[str, Any]]  # results that are stored but not reported yet
     mirror: TrialMirror | None = None
     files: TrialFiles
     parsed: TrialConfig
-    loaders: int  # none after they have failed once
+    loaders: int  # loader processes, 0 after they have failed once
 
     def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
         self.settings = settings
-        # Not by what is visible: Ray shows all GPUs to an actor that asked for none.
+        # Visible GPUs say nothing: Ray shows all of them to an actor that asked for none.
         self.device = torch.device("cuda" if settings.gpu_share else "cpu")
         limit_threads(int(self._share(config).cpus))
         self._share(config).limit(self.device)
@@ -77,22 +87,22 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             result = next(self.epochs)
             row = result.row()
-            # A trial that ends here needs no last.pt; one that ASHA may still end does until it is told.
+            # A trial that ends here needs no last.pt. One that ASHA may still end needs it until then.
             self.files.save(result, to_go_on=not result.last)
             if self.mirror is not None:
                 self.mirror.send(row)
         except Damaged as reason:
             return self._anew(reason)
-        except StopIteration:  # gone on with after its very last epoch
+        except StopIteration:  # resumed after its last epoch
             return self._ended("complete", "")
-        except (Interrupted, StorageError) as reason:  # where S3 does not answer, the trial can go on another time
+        except (Interrupted, StorageError) as reason:  # if S3 does not answer, the trial can be resumed later
             return self._ended("interrupted", reason)
         except Diverged as reason:
             return self._ended("diverged", reason)
         except Measured as seen:
             self._again(self.parsed, seen)
             return self._goes_on(peak_memory_mb=seen.peak_memory_mb)
-        except DiskFull as reason:  # it goes on where it stood once there is room; the search ends (`callback.py`)
+        except DiskFull as reason:  # the search ends (`callback.py`), and the trial can be resumed once there is room
             return {**self._ended("interrupted", reason), "disk_full": True}
         except Exception as error:
             if self.loaders and is_loader_failure(error):
@@ -101,7 +111,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
                 self._again(self.parsed, error)
                 return self.step()
             if is_out_of_memory(error):
-                if self.share.of_one < 1:  # first with more memory: all of it, and the same batch
+                if self.share.of_one < 1:  # first try the same batch with all of the memory
                     self._again(self.parsed, error)
                     return self._goes_on(out_of_memory=True)
                 return self._smaller_batch(error)
@@ -113,12 +123,12 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         return self._trained({**row, "waited_s": result.waited_s}, last=result.last, reason=result.reason)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """For schedulers that pause trials; a running search keeps its own files (see `checkpoint.py`)."""
+        """Write a checkpoint for schedulers that pause trials. A search itself uses `checkpoint.py`."""
         Path(checkpoint_dir, "last.pt").write_bytes(self.files.last.read_bytes())
 
     def load_checkpoint(self, checkpoint_dir: str | None) -> None:
         if checkpoint_dir is not None:
-            self.unrecorded = deque()  # paused, not killed: all of it was reported
+            self.unrecorded = deque()  # paused, not killed: all epochs were reported
             self.epochs = self._fit(Path(checkpoint_dir, "last.pt"))
 
     def cleanup(self) -> None:
@@ -137,7 +147,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         except StorageError as error:
             self.epochs, self.unrecorded = failing(error), deque()
             return
-        # Also where Ray starts the trial again by itself, after its process died: the folder is this trial's alone.
+        # Ray also restarts a trial whose process died. Its folder belongs to this trial alone.
         resume = self.files.last.exists()
         ends, file = self.settings.deadline, self.settings.stop_file
         self.should_stop: Callable[[], str | None] = StopSignal.of(ends, config.get("left_s"), file)
@@ -149,7 +159,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self._begin_halved()
 
     def _begin_halved(self) -> None:
-        """After its process was ended for the memory that its machine lacked."""
+        """Continue at half the batch, after the process was ended because its machine ran low on memory."""
         self.halved = True
         try:
             smaller = halved(self.parsed, self.trial)
@@ -160,26 +170,26 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
 
     def _share(self, config: Mapping[str, Any]) -> TrialShare:
-        """Of a trial that is not packed, what all of the run have."""
+        """Return the trial's share if it is packed, else the run's settings."""
         every = self.settings
         plain = TrialShare(1.0, 0.0, every.cpus, every.gpu_share, every.num_workers)
         return TrialShare(**config["share"]) if "share" in config else plain
 
     def _open_files(self) -> None:
-        """Bring what another machine left, and note the process for whoever has to end it, should it hang."""
+        """Fetch the files that another machine left, and record this process, so that it can be ended if it hangs."""
         if self.settings.run_uri is not None:
             self.mirror = TrialMirror(self.settings.run_uri, self.trial["trial_id"], self.files)
             self.mirror.bring()
         if ray.is_initialized():
             where = {"node_id": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}
-            with contextlib.suppress(OSError):  # a full disk is met, and told, when an epoch is to be stored
+            with contextlib.suppress(OSError):  # a full disk is reported when an epoch is stored
                 self.files.checkpoints.mkdir(parents=True, exist_ok=True)
                 (self.files.checkpoints / PROCESS_FILE).write_text(json.dumps(where))
         if self.mirror is not None:
             self.mirror.send()
 
     def _smaller_batch(self, error: Exception) -> dict[str, Any]:
-        """Once, at half the batch and twice the accumulation, which takes the same steps in less memory."""
+        """Retry once, at half the batch and twice the accumulation: the same steps in less memory."""
         if self.halved:
             return self._ended("oom", error)
         try:
@@ -188,18 +198,18 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             return self._ended("oom", error)
         self.halved = True
         self._again(smaller, error)
-        # Who packs trials is told: this one needs more than there is.
+        # The packer must learn that this trial needs more memory than there is.
         return self._goes_on(out_of_memory=True) if "share" in self.trial else self.step()
 
     def _anew(self, error: Damaged) -> dict[str, Any]:
-        """From the start: a state that cannot be read costs the trial its progress, never the trial."""
+        """Restart the trial from its first epoch, because its state cannot be read."""
         self.files.notes.append(f"its state cannot be read, so it begins anew ({error.why}).")
         self.files.last.unlink(missing_ok=True)
         self._again(self.parsed, error)
         return self.step()
 
     def _again(self, parsed: TrialConfig, error: Exception) -> None:
-        """From the last whole epoch, or the start."""
+        """Continue from the last complete epoch, or from the start without one."""
         error.__traceback__ = None  # its frames hold the tensors that did not fit
         self._release()
         self.parsed = parsed
@@ -229,11 +239,11 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         }
         result |= self.files.note()
         value = row["metrics"].get(self.settings.metric)
-        # Where the metric is not defined on this split there is nothing to compare: ASHA lets such a result pass.
+        # The metric may be undefined on this split. ASHA lets a result without it pass.
         return result if value is None else {**result, self.settings.metric: value}
 
     def _goes_on(self, **said: Any) -> dict[str, Any]:
-        """Something to tell between two epochs."""
+        """Return a result between two epochs."""
         return {**self._ended("running", ""), "done": False, **said}
 
     def _ended(self, status: str, reason: object) -> dict[str, Any]:
@@ -241,7 +251,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         return {**plain, **self.files.note()}
 
     def _release(self) -> None:
-        """Free the old model and the GPU's memory before the next one is built."""
+        """Free the old model and the GPU's memory before the next model is built."""
         with contextlib.suppress(Exception):
             self.epochs.close()  # type: ignore[attr-defined]
         self.epochs = iter(())

@@ -1,5 +1,6 @@
-"""The files of one trial of a run that is kept on S3: brought when the trial begins in a process, and sent after every
-epoch, so that the trial can go on on another machine. What S3 has is the truth; the folders here are scratch.
+"""The files of one trial of a run on S3, downloaded when the trial begins in a process, and uploaded after every epoch.
+
+So the trial can be resumed on another machine. S3 has the authoritative copy, and the local folders are scratch.
 
     RUN/checkpoints/TRIAL/last.pt, process.json, epoch-NNNN.safetensors    as in a run directory
     RUN/checkpoints/TRIAL/epochs.jsonl     the trial's own lines, for a driver that was killed before it sent its own
@@ -27,16 +28,21 @@ ROWS_FILE = "epochs.jsonl"
 
 
 class TrialMirror:
-    """run_uri: the run on S3. files: the trial's, in the folders `checkpoints/TRIAL` and `predictions/TRIAL`."""
+    """The link between a trial's files and its run on S3.
+
+    run_uri   address of the run
+    trial_id  the trial
+    files     its files, in the local folders `checkpoints/TRIAL` and `predictions/TRIAL`
+    """
 
     def __init__(self, run_uri: str, trial_id: str, files: TrialFiles) -> None:
         self.run, self.trial_id, self.files = parse_remote(run_uri), trial_id, files
         self.rows = b""
-        self.sent: dict[str, tuple[int, int]] = {}  # by name on S3: what the file here looked like
+        self.sent: dict[str, tuple[int, int]] = {}  # name on S3 -> size and time of the local file
         self.stored: set[str] = set()  # names on S3
 
     def bring(self) -> None:
-        """What the trial needs to go on. Raises StorageError."""
+        """Download the files that the trial is resumed from. Raises StorageError."""
         self.leave()
         for folder in (self.files.checkpoints, self.files.predictions):
             self.stored |= {self._name(folder / name) for name in (self.run / self._name(folder)).listing()}
@@ -45,17 +51,19 @@ class TrialMirror:
             if path.name == ROWS_FILE:
                 found = self.run.read(name)
                 self.rows = b"" if found is None else found.content
-            # Which epochs are kept is told by their predictions: their weights are not needed here.
+            # Predictions show which epochs are kept. Their weights are not needed here.
             elif (path == self.files.last or path.suffix == ".npz") and self.run.download(name, self.home):
                 self.sent[name] = _looks(path)
 
     def send(self, row: Mapping[str, Any] | None = None) -> None:
-        """Everything that was written since, and the trial's line of an epoch; what the epoch displaced is deleted.
+        """Upload changed files and the trial's line of an epoch, and delete files that the epoch displaced.
+
+        row  of the epoch, None sends files alone
 
         Raises StorageError.
         """
         kept = [self.files.files_of(epoch_of(path)) for path in sorted(self.files.predictions.glob("epoch-*.npz"))]
-        # In the order in which they were written: weights stand there before the predictions that say so.
+        # In the order of writing: weights must be there before the predictions that mark them as kept.
         local = [path for pair in kept for path in pair] + [self.files.last, self.files.checkpoints / PROCESS_FILE]
         for path in local:
             name = self._name(path)
@@ -75,7 +83,7 @@ class TrialMirror:
         self.stored -= displaced
 
     def leave(self) -> None:
-        """The trial has ended in this process: its files here are no longer needed."""
+        """Delete the local files of a trial that has ended in this process."""
         for folder in (self.files.checkpoints, self.files.predictions):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -91,8 +99,10 @@ class TrialMirror:
 
 
 def scratch(run_dir: Path) -> Path:
-    """Where this process keeps the files of its trial: no other one, on its way out, deletes them. What killed ones
-    left is deleted."""
+    """Return this process's own folder for its trial's files, and delete the folders of killed processes.
+
+    No other process deletes it when it exits.
+    """
     host = socket.gethostname()
     for folder in (run_dir / "scratch").glob(f"{host}-*"):
         try:
@@ -105,7 +115,7 @@ def scratch(run_dir: Path) -> Path:
 
 
 def epoch_line(trial_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of epochs.jsonl from an epoch's row, told by the process that trained it."""
+    """Return the line of epochs.jsonl for an epoch's row, written by the process that trained it."""
     metrics = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
     where = {"node": socket.gethostname(), "pid": os.getpid()}
     return {"time": time.time(), "trial_id": trial_id, **row, "metrics": metrics, **where}

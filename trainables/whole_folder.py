@@ -1,10 +1,10 @@
-"""One way to write a folder whose files mean one thing: beside its place, then moved there as a whole.
+"""Write a folder as a whole: under another name first, then renamed.
 
-    NAME.partial-PID                the new one while it is written; what a killed process left is deleted by the next
-    .NAME.replaced-by-visionsweep   the old one between two renames; a kill just then is mended by `mend`
+    NAME.partial-PID                the new folder while it is written; the next writer deletes those of killed ones
+    .NAME.replaced-by-visionsweep   the old folder between two renames; `mend` undoes a kill at that moment
 
-A folder that holds files cannot be replaced in one step everywhere, so the old one is renamed before the new one takes
-its name. At every moment one of them is there, whole.
+Not every file system can replace a folder with files in one step. So the old one is renamed before the new one takes
+its name. At every moment a complete one exists.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from trainables.writing import make_folder, sync_folder
 
 @contextlib.contextmanager
 def new_folder(out: Path, finish: Callable[[Path], object], is_ours: Callable[[Path], bool]) -> Iterator[Path]:
-    """Yield an empty folder, which stands in the place of `out` after the block, on the disk. On an error the old one
-    stays as it was.
+    """Yield an empty folder that replaces `out` after the block, flushed to disk. On an error the old one stays.
 
-    finish   is called with the folder when the block has ended
-    is_ours  whether a folder beside `out` with a name as above may be deleted
+    finish   called with the folder when the block has ended
+    is_ours  says whether an abandoned partial folder beside `out` may be deleted
 
-    Raises OSError where it cannot be written.
+    Raises OSError if it cannot be written.
     """
     out = Path(os.path.realpath(out))
     make_folder(out.parent)
@@ -49,11 +48,11 @@ def new_folder(out: Path, finish: Callable[[Path], object], is_ours: Callable[[P
 
 
 def mend(out: Path) -> None:
-    """Give the old folder its name back where a process was killed between the two renames."""
+    """Give the old folder its name back if a process was killed between the two renames."""
     out = Path(os.path.realpath(out))
     if os.path.lexists(out) or not _aside(out).is_dir():
         return
-    # A disk that may only be read: the one who reads says that there is nothing.
+    # On a read-only disk the reader will report that the folder is missing.
     with contextlib.suppress(OSError), _locked(out.parent):
         if not os.path.lexists(out):  # else another process has put the new one there
             _aside(out).rename(out)
@@ -71,7 +70,7 @@ def _swap(partial: Path, out: Path) -> None:
             return
         aside = _aside(out)
         if aside.exists():
-            shutil.rmtree(aside)  # what was replaced before a kill
+            shutil.rmtree(aside)  # an older folder, left by a kill
         out.rename(aside)
         try:
             partial.rename(out)
@@ -83,7 +82,7 @@ def _swap(partial: Path, out: Path) -> None:
 
 
 def _forget_abandoned(out: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Delete what killed processes left beside `out`. A folder that is still being written is locked by its writer."""
+    """Delete the partial folders that killed processes left beside `out`. A live writer holds the lock of its own."""
     left = [path for path in out.parent.iterdir() if re.fullmatch(rf"{re.escape(out.name)}\.partial-\d+", path.name)]
     for path in left:
         with contextlib.suppress(OSError), _locked(path, wait=False) as is_locked:
@@ -93,7 +92,7 @@ def _forget_abandoned(out: Path, is_ours: Callable[[Path], bool]) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a folder, which leaves no file behind; False where the file system has none, or it is taken."""
+    """Hold the lock of a folder. Yield False if it is taken, or the file system has no locks."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -107,7 +106,7 @@ def _locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def _sync_below(folder: Path) -> None:
-    """Bring every file of a folder, and the folders themselves, to the disk."""
+    """Flush every file of a folder, and the folders themselves, to disk."""
     for root, _, files in os.walk(folder, topdown=False):
         for name in files:
             with Path(root, name).open("rb") as file:

@@ -1,4 +1,4 @@
-"""One way to write a file: whole, and on the disk before anybody relies on it."""
+"""Write files atomically, and flush them to disk before anything relies on them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from search_spaces.errors import DiskFull
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it there: a reader sees the old file or the new one, and so
-    does whoever looks after a power cut. Afterwards the new one is on the disk. What a killed writer of `path` left is
-    deleted.
+    """Let `write` fill a file beside `path`, then rename it to `path`.
 
-    Raises DiskFull where there is no room for it, whatever `write` makes of that.
+    A reader sees the old file or the new one, also after a power cut. On return the new one is on the disk. Partial
+    files of killed writers of `path` are deleted.
+
+    Raises DiskFull if there is no room, whatever `write` itself raises then.
     """
     make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -41,11 +42,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextlib.contextmanager
 def _locked(partial: Path) -> Iterator[None]:
-    """Make an empty file and lock it, so that others see that its writer lives."""
+    """Make an empty file and lock it, so that other processes see that its writer is alive."""
     while True:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            with contextlib.suppress(OSError):  # a file system without locks: nobody deletes it there either
+            with contextlib.suppress(OSError):  # without locks nobody deletes it either
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _is_still(partial, descriptor):
                 yield
@@ -55,7 +56,7 @@ def _locked(partial: Path) -> Iterator[None]:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether a file has kept its name: another process may delete it before it is locked."""
+    """Say whether a file still has its name. Another process may delete it before it is locked."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -63,11 +64,11 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 
 def _forget_abandoned(path: Path) -> None:
-    """Delete what killed processes left of `path`. A file that is still being written is locked by its writer."""
+    """Delete the partial files of `path` that killed processes left. A live writer holds the lock of its own."""
     name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.partial")
     for left in [one for one in path.parent.iterdir() if name.fullmatch(one.name)]:
         with contextlib.suppress(OSError):
-            # NFS locks only what may be written.
+            # NFS locks only files that are open for writing.
             descriptor = os.open(left, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,14 +78,17 @@ def _forget_abandoned(path: Path) -> None:
 
 
 def _is_full(error: Exception, folder: Path) -> bool:
-    """torch and safetensors say it in words of their own; what was written by then still takes the room."""
+    """Say whether the disk is full.
+
+    torch and safetensors raise errors of their own then. So the free space decides, while the partial file exists.
+    """
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return shutil.disk_usage(folder).free < 2**20
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk: a rename or a new file is there after a power cut only then."""
+    """Flush a folder's entries to disk. Only then does a rename or a new file survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -93,7 +97,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, and bring their entries to the disk."""
+    """Make a folder and its parents, and flush their entries to disk."""
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for one in reversed(made):
