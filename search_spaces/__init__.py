@@ -1,4 +1,4 @@
-"""What may be tried: the grammar of a space, the searches, the recipes. Plain data; no other room is known here."""
+"""The grammar of a search space, the searches, the recipes. All is plain data. No other room is imported here."""
 
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick
 from search_spaces.recipes import recipe

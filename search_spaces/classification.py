@@ -1,9 +1,9 @@
-"""The shipped search for photos with classes or tags on a laptop; `classification_gpu.py` has those for a GPU.
+"""The shipped search for photos with classes or tags on a laptop. `classification_gpu.py` has those for a GPU.
 
     visionsweep run classification-cpu --data photos/ --budget 20m
 
-Together they hold what five course reports tried by hand (see the single choices in `classification_parts.py`) and
-what a good engineer adds today. One search serves binary, multiclass and multilabel data: what differs is in `BY_TASK`.
+Together they hold what five course reports tried by hand (see the single choices in `classification_parts.py`), and
+current practice. One search serves binary, multiclass and multilabel data, whose differences are in `BY_TASK`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from search_spaces.search import Search
 
 LITE = tuple(f"tf_efficientnet_lite{number}" for number in range(3))
 
-# A head that is solved on kept features: seconds each, and on few photos hard to beat. It leaves the loss to the task.
+# A head that is solved on kept features in seconds, hard to beat on few photos. The loss is that of the task.
 _PROBE = {
     "model": {
         "backbone": Pick(*LITE, *("+".join(pair) for pair in combinations(LITE, 2)), "+".join(LITE)),
@@ -27,15 +27,16 @@ _PROBE = {
     "optimizer": {"name": "lbfgs", "l2": None},
     "loss": None,
     "views": Pick(1, 2),
-    # Wide images lose by a crop of their centre (tile defects: 0.60 for 0.65, cross-validated), others gain a little.
+    # A centre crop loses on wide images (tile defects: 0.60 instead of 0.65, cross-validated) and gains a little on
+    # others.
     "fit_image": Pick("crop", "squash"),
     "image_size": Pick(128, 160, 192, 224, 288),
     "batch_size": 32,
     "epochs": 1,
 }
 
-# Some or all layers, mostly from where a probe stands. A solved head wants a tenth of the rate that a random one
-# does: from 1e-3 fine-tunings of 4 epochs fell below their own probe on two sets of two, and from 1e-4 rose above it.
+# Some or all layers, mostly from a probe's head. A solved head needs a tenth of the rate of a random one. On both sets
+# that were tried, fine-tunings of 4 epochs fell below their own probe at 1e-3, and rose above it at 1e-4.
 _FINETUNE = {
     "model": {
         "backbone": Pick(*LITE),
@@ -78,7 +79,7 @@ CPU = Search(
     space={"regime": Branch({"probe": _PROBE, "finetune": _FINETUNE})},
     space_by_task=BY_TASK,
     fixed={"model": {"weights": "imagenet"}, "precision": "fp32"},
-    # The cheapest that tell most: a model stands after seconds, and what comes later begins from the best of them.
+    # The cheapest and most informative first: there is a model after seconds, and later trials start from the best.
     warm_start=(
         _probe(LITE[0]),
         _probe(LITE[0], "squash"),

@@ -3,9 +3,9 @@
     visionsweep run classification-gpu-small --data photos/ --trials 100
     visionsweep run classification-gpu-large --data photos/ --budget 12h
 
-What is good for one network is bad for another, hence the regimes: networks with batch norm take high rates and SGD;
-transformers and ConvNeXts AdamW, low rates, and lower ones in lower stages; adapters rates ten times as high. The
-licences of the weights stand in `docs/backbones.md`.
+Kinds of networks need different settings, hence the regimes. Networks with batch norm take high rates and SGD.
+Transformers and ConvNeXts take AdamW, low rates, and lower ones in lower stages. Adapters take rates ten times as high.
+`docs/backbones.md` lists the licences of the weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WITH_BATCH_NORM_SMALL = (
     "tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "mobilenetv3_large_100", "regnety_016",
     "mobilenetv4_conv_small", "mobilenetv4_conv_medium", "fastvit_t12", "fastvit_sa12",
 )  # fmt: skip
-# The first five are what won the reports, and what they tried beside it.
+# The first five are the reports' winners and the networks that they tried beside them.
 _WITH_BATCH_NORM_LARGE = (
     "seresnext101_32x4d", "tf_efficientnet_b7", "pnasnet5large", "inception_v3", "resnet34",
     "resnet101", "efficientnet_b2", "tf_efficientnetv2_s", "regnety_032", "mobilenetv4_hybrid_medium", "fastvit_sa24",
@@ -43,7 +43,7 @@ _WITH_BATCH_NORM_LARGE = (
 
 
 def _probe(backbones: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
-    """A head that is solved on kept features: one pass over the images, with no rate to get wrong."""
+    """A head that is solved on kept features, in one pass over the images and without a learning rate."""
     return {
         "model": {"backbone": Pick(*backbones), "freeze": "all", "head": {"name": "linear", "dropout": 0.0}},
         "optimizer": {"name": "lbfgs", "l2": None},
@@ -59,7 +59,7 @@ def _probe(backbones: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
 def _trained(
     sizes: Sequence[int], batches: Sequence[int], accumulate: Sequence[int], epochs: Sequence[int], ema: Sequence[float]
 ) -> dict[str, Any]:
-    """What every training with steps chooses among."""
+    """The choices of every training with optimizer steps."""
     return {
         "schedule": SCHEDULE,
         "augment": AUGMENT,
@@ -74,8 +74,11 @@ def _trained(
 
 
 def _finetune(backbones: Sequence[str], trained: dict[str, Any]) -> dict[str, Any]:
-    """Networks with batch norm. The custom is SGD at 0.01, momentum 0.9, weight decay 1e-4 (so say Li et al. 2020,
-    "Rethinking the hyperparameters for fine-tuning", arXiv:2002.11770); a solved head wants lower rates."""
+    """Networks with batch norm.
+
+    The usual settings are SGD with rate 0.01, momentum 0.9 and weight decay 1e-4 (Li et al. 2020, "Rethinking the
+    hyperparameters for fine-tuning", arXiv:2002.11770). A solved head needs lower rates.
+    """
     model = {
         "backbone": Pick(*backbones),
         "freeze": Pick("none", "stage1", "stage2", "stage3"),
@@ -87,11 +90,11 @@ def _finetune(backbones: Sequence[str], trained: dict[str, Any]) -> dict[str, An
 
 
 def _finetune_layer_norm(backbones: Sequence[str], trained: dict[str, Any]) -> dict[str, Any]:
-    """Transformers and ConvNeXts: AdamW, and the lower the stage the lower its rate.
+    """Transformers and ConvNeXts, with AdamW and lower rates in lower stages.
 
     `freeze` stage3 trains the last quarter of a transformer's blocks. ConvNeXt's authors fine-tune at 5e-5 with a decay
-    of 0.8 a group of layers (arXiv:2201.03545, appendix), MAE's a ViT-B with 0.65 a block (their FINETUNE.md, base rate
-    5e-4 for 256 images). Three blocks are a stage here: 0.65 to 0.8 a block is 0.27 to 0.5 a stage.
+    of 0.8 a group of layers (arXiv:2201.03545, appendix). MAE's fine-tune a ViT-B with 0.65 a block (FINETUNE.md, base
+    rate 5e-4 for 256 images). A stage has three blocks here, so 0.65 to 0.8 a block is 0.27 to 0.5 a stage.
     """
     model = {
         "backbone": Pick(*backbones),
@@ -109,8 +112,10 @@ def _finetune_layer_norm(backbones: Sequence[str], trained: dict[str, Any]) -> d
 
 
 def _lora(backbones: Sequence[str], trained: dict[str, Any]) -> dict[str, Any]:
-    """Adapters on a transformer's layers: a hundredth of its weights moves, which few photos are enough for, and the
-    optimizer's state is as small (Hu et al. 2021, arXiv:2106.09685)."""
+    """Adapters on a transformer's layers (Hu et al. 2021, arXiv:2106.09685).
+
+    They train a hundredth of the weights, for which few photos suffice. The optimizer's state is as small.
+    """
     model = {
         "backbone": Pick(*backbones),
         "freeze": Pick("none", "stage1", "stage2"),
@@ -123,17 +128,17 @@ def _lora(backbones: Sequence[str], trained: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reports(backbones: Sequence[str], trained: dict[str, Any]) -> dict[str, Any]:
-    """As the reports did: a head of one or two layers that begins at random, on all, some or no trained layers."""
+    """The reports' trainings: a random head of one or two layers, on all, some or no trained layers."""
     model = {
         "backbone": Pick(*backbones),
         "freeze": Pick("none", "stage1", "stage2", "stage3", "all"),
         "head": HEAD,
-        "aux_weight": 0.3,  # of Inception's auxiliary head; the rest have none (report "We need to go deeper")
+        "aux_weight": 0.3,  # of Inception's auxiliary head, which others lack (report "We need to go deeper")
     }
     return {"model": model, "optimizer": optimizer_branch(sgd_lr=(1e-4, 0.3), adam_lr=(1e-5, 1e-2)), **trained}
 
 
-# --- the first trials: probes from the cheapest on, then strong habits ----------------------------------------------
+# --- the first trials: probes from the cheapest on, then usual fine-tunings -----------------------------------------
 
 
 def _first_probe(backbone: str, image_size: int = 224, fit_image: str = "crop") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all searches for photos with classes or tags choose among: head, loss, optimizer, schedule, augmentations."""
+"""Choices shared by all searches for photos with classes or tags: head, loss, optimizer, schedule, augmentations."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ BY_TASK: dict[str, dict[str, Any]] = {
     "multiclass": {"loss": Branch({"cross_entropy": _CROSS_ENTROPY, "focal": _FOCAL})},
     "multilabel": {
         "loss": Branch({"bce": _BCE, "focal": _FOCAL}),
-        # F1 lives from the threshold: rare tags are seldom predicted above one half.
+        # F1 depends on the threshold: rare tags are seldom predicted above one half.
         "threshold": Pick(0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6),
-        "fit_image": Pick("crop", "squash"),  # tags at the border are lost by a centre crop
+        "fit_image": Pick("crop", "squash"),  # a centre crop loses tags at the border
     },
 }
 
 
 def optimizer_branch(sgd_lr: tuple[float, float], adam_lr: tuple[float, float]) -> Branch:
-    """SGD, Adam and AdamW, each with its own range of rates. SGD beat Adam in "3080Ti"; the CV homework took Adam."""
+    """SGD, Adam and AdamW, each with its own range of rates. SGD beat Adam in "3080Ti". The CV homework took Adam."""
     backbone_lr_scale = Float(0.05, 1.0, log=True)
     return Branch(
         {
@@ -93,7 +93,7 @@ AUGMENT = {
     ),
 }
 
-# What an experienced hand would try first; a search that starts here is never worse than a good habit.
+# Settings that are usually tried first, so that a search is never worse than they are.
 FIRST: dict[str, Any] = {
     "schedule": {"name": "cosine", "final_fraction": 0.01, "warmup_epochs": 0.5},
     "augment": {

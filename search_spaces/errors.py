@@ -1,7 +1,7 @@
 """Everything visionsweep raises on purpose.
 
     VisionsweepError
-    ├── InputError             what the user asked cannot be done; the command line exits with code 2
+    ├── InputError             the request cannot be carried out; the command line exits with code 2
     │   ├── ConfigError        a configuration, a search or a name in one of them
     │   │   └── Contradiction  each value is valid by itself, but they do not go together
     │   ├── DataError          images, labels, masks, splits
@@ -14,8 +14,7 @@
         ├── Diverged           the loss is not finite
         └── Interrupted        asked to stop in the middle of an epoch (budget spent, Ctrl-C)
 
-A message states the rule, the value it got and the next move.
-The tree stands in this room because it is the one that every other room may import.
+A message states the rule, the value and the next move. The tree is in this room because every other room may import it.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class ConfigError(InputError):
 
 
 class Contradiction(ConfigError):
-    """Every value of a configuration is valid by itself, but they do not go together: another draw may."""
+    """Every value of a configuration is valid by itself, but they do not go together. Another draw may be valid."""
 
 
 class DataError(InputError):
@@ -54,7 +53,7 @@ class DiskFull(RunError):
 
 
 class Damaged(RunError):
-    """The stored state of a training cannot be read: what it held is lost, the training can begin anew."""
+    """The stored state of a training cannot be read. Its progress is lost, but the training can be restarted."""
 
     def __init__(self, path: object, why: str) -> None:
         super().__init__(
@@ -71,13 +70,15 @@ class StorageError(InputError):
 
 
 class TrialEnded(VisionsweepError):
-    """One trial cannot go on; the search does."""
+    """One trial cannot continue, but the search does."""
 
 
 class Diverged(TrialEnded):
     """The loss is not finite.
 
-    `epoch` counts from 1, `step` is the optimizer step within it (from 0), `lr` the learning rate there.
+    epoch  from 1
+    step   optimizer step within the epoch, from 0
+    lr     learning rate at that step
     """
 
     def __init__(self, loss: float, epoch: int, step: int, lr: float) -> None:
@@ -92,4 +93,4 @@ class Diverged(TrialEnded):
 
 
 class Interrupted(TrialEnded):
-    """The trial was asked to stop in the middle of an epoch; that epoch is not counted."""
+    """The trial was asked to stop in the middle of an epoch. That epoch does not count."""

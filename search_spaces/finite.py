@@ -1,9 +1,9 @@
-"""How many configurations a space has, and each of them by its number.
+"""The number of configurations of a space, and each of them by its number.
 
     num_configurations({"a": Pick(1, 2), "b": Maybe({"c": Int(1, 3)})})  # 2 * (1 + 3) = 8
     configuration(space, 5)  # {"a": 2, "b": True, "b/c": 1}, the flat parameters that `draw` names
 
-Nothing is listed: a space of a million configurations costs no more than a small one.
+Configurations are not listed, so that a space of a million costs no more than a small one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space, draw, name_inside
 from search_spaces.search import Search
 
-SAME_DIGITS = 12  # 0.3 of a file and 0.1 + 0.2 of a sampler are one value
+SAME_DIGITS = 12  # 0.3 in a file and 0.1 + 0.2 from a sampler are one value
 
 
 def num_configurations(space: Space) -> int | None:
-    """Return the number of distinct configurations, None where a Float without a step makes them infinitely many."""
+    """Return the number of distinct configurations, None if a Float without a step makes them infinitely many."""
     counts = [_count(node) for node in space.values()]
     return None if None in counts else math.prod(count for count in counts if count is not None)
 
 
 def configuration(space: Space, number: int, prefix: str = "") -> dict[str, Any]:
-    """Return the flat parameters of one configuration of a finite space. number: from 0."""
+    """Return the flat parameters of one configuration of a finite space. `number` counts from 0."""
     flat: dict[str, Any] = {}
     for key, node in space.items():
         number, own = divmod(number, _count(node) or 1)
@@ -36,7 +36,7 @@ def configuration(space: Space, number: int, prefix: str = "") -> dict[str, Any]
 
 
 def configurations(space: Space) -> Iterator[dict[str, Any]]:
-    """Every configuration of a finite space, nested as `draw` returns it."""
+    """Yield every configuration of a finite space, nested as `draw` returns it."""
     for number in range(num_configurations(space) or 0):
         yield drawn_as(space, configuration(space, number))
 
@@ -47,14 +47,18 @@ def drawn_as(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity(config: Any) -> str:
-    """Return a text that two configurations share where they are the same. Whether a number is 1 or 1.0, and in which
-    order the keys stand, makes no difference."""
+    """Return a text that is the same for equal configurations.
+
+    Neither the order of keys nor the difference between 1 and 1.0 matters.
+    """
     return json.dumps(_plain(config), sort_keys=True, default=str)
 
 
 def limited(search: Search, num_trials: int | None) -> int | None:
-    """Return how many trials a run has at most: what was asked for, or all configurations where they are fewer; None
-    where nothing limits them. Population based training trains copies, which share a configuration."""
+    """Return the most trials of a run, the lesser of `num_trials` and the number of configurations. None is no limit.
+
+    PBT is not limited by configurations, because its copies share one.
+    """
     total = None if search.pruner == "pbt" else num_configurations(search.full_space)
     return min((number for number in (num_trials, total) if number is not None), default=None)
 
@@ -118,7 +122,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Given:
-    """A stand-in for a trial that gives the values which it was given."""
+    """A trial that suggests the values that it was given."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values

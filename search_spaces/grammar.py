@@ -11,9 +11,9 @@
     draw(space, optuna_trial)
     # {"optimizer": {"name": "adam", "lr": 3e-4}, "augment": {"rotate": None}, "batch_size": 32}
 
-A conditional parameter is nesting: an arm's parameters exist only when the arm was drawn, and carry the
-arm in their name (`optimizer/sgd/lr`), so that what SGD teaches about its rate is not told to Adam.
-Everything else in a space (numbers, strings, lists) is taken as it stands.
+Conditional parameters are nested. An arm's parameters exist only when the arm was drawn. They have the arm in their
+name (`optimizer/sgd/lr`), so that a sampler learns the rates of SGD and Adam separately. Everything else in a space
+(numbers, strings, lists) is a plain value.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REGIME = "regime"
 
 @dataclass(frozen=True)
 class Float:
-    """A real number in [low, high]; `log` draws its logarithm uniformly, `step` puts it on a grid."""
+    """A real number in [low, high]. `log` draws its logarithm uniformly, `step` puts it on a grid."""
 
     low: float
     high: float
@@ -88,7 +88,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class Maybe:
-    """Off (drawn as None) or on, with the parameters (or the Branch) that exist only then."""
+    """Off (drawn as None) or on, with parameters, or a Branch, that exist only then."""
 
     space: Space | Branch
 
@@ -101,7 +101,7 @@ class Maybe:
 
 @dataclass(frozen=True)
 class Branch:
-    """One of several arms, each with parameters of its own; drawn as {"name": arm, **parameters}."""
+    """One of several arms, each with parameters of its own, drawn as {"name": arm, **parameters}."""
 
     arms: Mapping[str, Space]
 
@@ -123,7 +123,7 @@ class Branch:
 
 
 class SuggestsValues(Protocol):
-    """What `draw` needs of a trial; an optuna.Trial has it."""
+    """The interface of a trial that `draw` needs. optuna.Trial has it."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -133,7 +133,7 @@ class SuggestsValues(Protocol):
 
 
 def draw(space: Space, trial: SuggestsValues, prefix: str = "") -> dict[str, Any]:
-    """Draw one configuration: the nested dict of `space` with every range replaced by a value."""
+    """Draw one configuration, the nested dict of `space` with every range replaced by a value."""
     drawn: dict[str, Any] = {}
     for key, node in space.items():
         value = _draw_node(node, trial, prefix + key)
@@ -173,9 +173,9 @@ def name_inside(space: Any, name: str) -> str:
 
 
 def encode(space: Space, config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The inverse of `draw`, as far as it goes: the flat parameters under which `config` would have been drawn.
+    """Return the flat parameters under which `draw` would have drawn `config`.
 
-    What `config` does not say, or says outside the range, is left out, to be drawn by whoever asks.
+    Parameters that `config` lacks, or has outside their range, are left out. The caller draws them.
     """
     flat: dict[str, Any] = {}
     for key, node in space.items():
@@ -211,7 +211,7 @@ def _encode_node(node: Any, value: Any, name: str) -> dict[str, Any]:
 
 
 def walk(space: Space, prefix: str = "", when: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every (parameter name, range or plain value, condition in words) of a space, in the order of `draw`."""
+    """Yield every (parameter name, range or plain value, condition in words) of a space, in the order of `draw`."""
     for key, node in space.items():
         yield from _walk_node(node, prefix + key, when)
 

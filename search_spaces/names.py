@@ -1,4 +1,4 @@
-"""Look a name up in a table, and answer a wrong one with the nearest right one."""
+"""Known names, and their lookup in a table with a suggestion for an unknown one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _AVERAGED = (
     "val/precision_macro", "val/recall_macro", "val/f1_macro",
 )  # fmt: skip
 
-# The metrics of a validated epoch, under the names that scripts may rely on.
+# The metrics of a validated epoch. Scripts may rely on their names.
 METRICS_OF_TASK: dict[str, tuple[str, ...]] = {
     "binary": _COMMON,
     "multiclass": (*_COMMON, "val/top5", *_AVERAGED),
     "multilabel": (*_COMMON, *_AVERAGED),
     "segmentation": ("val/miou", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_iou", "val/loss"),
 }
-CLASS_IOU = "val/iou/"  # in front of a class's name: whether the data has that class is known with the data
-# What a trial costs, measured for every one: milliseconds for one image, weights, MB, seconds times the share of a GPU.
+CLASS_IOU = "val/iou/"  # prefix of a class's name, which is checked once the data is known
+# The costs of every trial: milliseconds for one image, number of weights, MB, seconds times the share of a GPU.
 COSTS = ("latency_ms", "parameters", "peak_memory_mb", "gpu_seconds")
 METRICS = tuple(dict.fromkeys(name for names in METRICS_OF_TASK.values() for name in names))
 
-# What can propose and what can end trials early; `launch/engine/samplers.py` and `launch/pruning.py` say how.
+# The samplers (`launch/engine/samplers.py`) and the pruners, which end trials early (`launch/pruning.py`).
 SAMPLERS = ("fidelity", "tpe", "random", "quasirandom", "gp", "cmaes", "nsga2", "stock")
 SEVERAL = ("fidelity", "tpe", "random", "quasirandom", "nsga2", "stock")  # take several objectives
 PRUNERS = ("asha", "stock", "hyperband", "median", "pbt", "none")
@@ -36,7 +36,7 @@ RUNGS = ("epochs", "seconds", "tiers")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that offers the nearest known name, or lists them all where none is near."""
+    """Return a sentence that suggests the nearest known name, or lists the known names if none is near."""
     names = [str(one) for one in known]
     # People write the beginning of a name ('val/acc'), swap letters, or leave a prefix out ('lite0'), in this order.
     is_long = len(str(name)) > 2
@@ -52,14 +52,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def pick(table: Mapping[str, T], name: str, kind: str) -> T:
-    """`table[name]`; a ConfigError with the nearest right name where there is none."""
-    if not isinstance(name, str) or name not in table:  # what was read from YAML may be a list
+    """Return `table[name]`. Raises ConfigError with the nearest known name if there is none."""
+    if not isinstance(name, str) or name not in table:  # a value read from YAML may be a list
         raise ConfigError(f"unknown {kind} '{name}'. {did_you_mean(name, table)}")
     return table[name]
 
 
 def check_metric(metric: str, task: str, kind: str = "metric") -> None:
-    """Raises ConfigError for a metric that nobody knows, or that `task` does not have."""
+    """Raise ConfigError for a metric that is unknown, or that `task` does not have."""
     if task == "segmentation" and metric.startswith(CLASS_IOU):
         return
     pick({name: name for name in METRICS}, metric, kind)
@@ -70,5 +70,5 @@ def check_metric(metric: str, task: str, kind: str = "metric") -> None:
 
 
 def mode_of(metric: str) -> Literal["min", "max"]:
-    """Which way a metric is better: losses and costs from below, scores from above."""
+    """Return the better direction of a metric: min for losses and costs, max for scores."""
     return "min" if metric.endswith("loss") or metric in COSTS else "max"

@@ -1,4 +1,4 @@
-"""What a search compares trials by: one metric, or several objectives at once."""
+"""Objectives: a search compares trials by one metric, or by several objectives at once."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from search_spaces.names import COSTS, check_metric, did_you_mean, mode_of
 
 @dataclass(frozen=True)
 class Objective:
-    """name: a metric of a validated epoch (`val/f1`), or a cost of the trial (`latency_ms`)."""
+    """A metric of a validated epoch (`val/f1`), or a cost of the trial (`latency_ms`)."""
 
     name: str
     mode: Literal["max", "min"]
 
     @property
     def sign(self) -> int:
-        """+1 where higher is better, -1 where lower is."""
+        """+1 if higher is better, -1 if lower is."""
         return 1 if self.mode == "max" else -1
 
 
 def value_of(row: Mapping[str, Any], name: str) -> float | None:
-    """A metric or a cost out of an epoch's row: metrics lie in a dict of their own, nested or as Ray flattens it."""
+    """Return a metric or a cost of an epoch's row. Metrics are in a nested dict, or in one flattened by Ray."""
     if name in row:
         return row[name]  # type: ignore[no-any-return]
     value: float | None = row.get("metrics", {}).get(name, row.get(f"metrics/{name}"))
@@ -33,7 +33,7 @@ def value_of(row: Mapping[str, Any], name: str) -> float | None:
 
 
 def measured(row: Mapping[str, Any], objectives: Sequence[Objective]) -> list[float] | None:
-    """What an epoch gave in each objective, in its own sense; None where one of them is missing or not finite."""
+    """Return an epoch's value of each objective, None if one of them is missing or not finite."""
     values = []
     for objective in objectives:
         value = value_of(row, objective.name)
@@ -44,16 +44,17 @@ def measured(row: Mapping[str, Any], objectives: Sequence[Objective]) -> list[fl
 
 
 def outcome(row: Mapping[str, Any], objectives: Sequence[Objective]) -> tuple[float, ...] | None:
-    """The same with higher better in each."""
+    """Return the values of `measured` with signs such that higher is better."""
     values = measured(row, objectives)
     return None if values is None else tuple(one.sign * value for one, value in zip(objectives, values, strict=True))
 
 
 def parse_objectives(texts: Sequence[str], task: str) -> tuple[Objective, ...]:
-    """`["val/f1", "-latency_ms"]`: a minus says that lower is better, which losses and costs are anyway.
+    """Return the objectives of texts such as `["val/f1", "-latency_ms"]`.
 
-    The first one is a metric: it says which epoch of a trial is its best. Raises ConfigError for a name that nobody
-    knows or that `task` does not have, one named twice, a cost in front.
+    A minus means that lower is better. Losses and costs need none. The first objective chooses the best epoch of a
+    trial, so it must be a metric. Raises ConfigError for an unknown name, one that `task` does not have, one named
+    twice, and a cost in front.
     """
     found = []
     for text in texts:

@@ -1,4 +1,4 @@
-"""Dotted paths into a space: what can stand there, and another thing set there (`--set optimizer.name=sgd`)."""
+"""Dotted paths into a space: the values possible there, and setting others (`--set optimizer.name=sgd`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_spaces.names import did_you_mean
 
 
 def possible_values(space: Space, path: str) -> list[Any]:
-    """The plain values that the dotted `path` of a drawn configuration can take; [] where it is a range or absent."""
+    """Return the plain values that the dotted `path` of a configuration can take, [] if it is a range or absent."""
     values: list[Any] = []
     for node in _at(space, path):
         if isinstance(node, Pick):
@@ -22,23 +22,23 @@ def possible_values(space: Space, path: str) -> list[Any]:
 
 
 def highest(space: Space, path: str) -> float:
-    """The largest number that the dotted `path` can take, 0 where the space does not name it."""
+    """Return the largest number that the dotted `path` can take, 0 if the space does not name it."""
     return max((_highest(node) for node in _at(space, path)), default=0)
 
 
 def lowest(space: Space, path: str) -> float | None:
-    """The smallest number that the dotted `path` can take, None where the space names none."""
+    """Return the smallest number that the dotted `path` can take, None if the space names none."""
     found = [value for node in _at(space, path) if (value := _lowest(node)) is not None]
     return min(found, default=None)
 
 
 def is_range(space: Space, path: str) -> bool:
-    """Whether the dotted `path` can take more values than could be listed."""
+    """Say whether the dotted `path` can take values of a range."""
     return any(isinstance(node, (Float, Int)) for node in _at(space, path))
 
 
 def _at(space: Space, path: str) -> Iterator[Any]:
-    """What can stand at a dotted path, in any regime."""
+    """Yield the nodes at a dotted path, in every regime."""
     parts, regimes = path.split("."), space.get(REGIME)
     if isinstance(regimes, Branch):
         if parts == [REGIME]:
@@ -50,7 +50,7 @@ def _at(space: Space, path: str) -> Iterator[Any]:
 
 
 def _nodes(node: Any, parts: Sequence[str]) -> Iterator[Any]:
-    """What can stand at a path: one node, or one for each arm that leads there."""
+    """Yield the nodes at a path, one for each arm that leads there."""
     if not parts:
         yield node
         return
@@ -91,7 +91,7 @@ def _lowest(node: Any) -> float | None:
 
 
 def merged(space: Space, fixed: Space) -> dict[str, Any]:
-    """`space` with `fixed` laid over it, dict by dict; a fixed value replaces a range."""
+    """Return `space` overridden by `fixed`, dict by dict. A fixed value replaces a range."""
     result = dict(space)
     for key, value in fixed.items():
         below = result.get(key)
@@ -101,10 +101,10 @@ def merged(space: Space, fixed: Space) -> dict[str, Any]:
 
 
 def set_path(space: Space, path: str, value: Any) -> dict[str, Any]:
-    """`space` with the dotted `path` set to `value`; a ConfigError where the path leads through a plain value.
+    """Return `space` with the dotted `path` set to `value`.
 
-    A Branch or Maybe on the way is replaced by the value's own dict, so `optimizer.name=sgd` fixes the arm
-    and keeps the arm's ranges.
+    `optimizer.name=sgd` replaces a Branch by one arm and keeps the arm's ranges. A parameter of the arms is set in
+    every arm that has it. A path through a Maybe switches it on. Raises ConfigError for a path through a plain value.
     """
     head, _, rest = path.partition(".")
     result = dict(space)
@@ -132,7 +132,7 @@ def _set_in_branch(branch: Branch, key: str, path: str, value: Any) -> dict[str,
         if not isinstance(value, str) or value not in branch.arms:
             raise ConfigError(f"'{key}' has no arm '{value}'. {did_you_mean(str(value), branch.arms)}")
         return {"name": value, **branch.arms[value]}
-    # A parameter of the arms: fix it in every arm that has it.
+    # Set a parameter of the arms in every arm that has it.
     head = path.partition(".")[0]
     if not any(head in arm for arm in branch.arms.values()):
         names = sorted({name for arm in branch.arms.values() for name in arm})
@@ -141,7 +141,7 @@ def _set_in_branch(branch: Branch, key: str, path: str, value: Any) -> dict[str,
 
 
 def check_names(node: Any, where: str) -> None:
-    """Raises ConfigError for a parameter, at any depth of a space, that is not named by a string."""
+    """Raise ConfigError for a parameter, at any depth of a space, that is not named by a string."""
     match node:
         case Maybe(space):
             check_names(space, where)

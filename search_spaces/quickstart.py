@@ -1,4 +1,4 @@
-"""quickstart: real handwritten digits, tiny networks, a few minutes on a laptop. To see everything work.
+"""quickstart: real handwritten digits and tiny networks, to see everything work in a few minutes on a laptop.
 
 visionsweep run quickstart
 visionsweep run quickstart-segmentation
@@ -19,7 +19,7 @@ QUICKSTART = Search(
     reduction_factor=3,
     space={
         "model": {
-            # timm's test models: the families' real blocks at the size of a toy.
+            # timm's test models: real blocks of their families, at toy size.
             "backbone": Pick("test_resnet", "test_efficientnet", "test_convnext"),
             "head": Branch({"linear": {}, "mish_mlp": {"hidden": Pick(32, 64, 128), "dropout": Float(0.0, 0.5)}}),
         },

@@ -1,4 +1,4 @@
-"""Regimes: a space whose root is a Branch has whole configurations as its arms, such as `probe` and `finetune`.
+"""Regimes: arms of a Branch at the root of a space, whole configurations such as `probe` and `finetune`.
 
     space = Branch({
         "probe": {"model": {"freeze": "all"}, "optimizer": {"name": "lbfgs"}, "epochs": 1, "views": Pick(1, 2)},
@@ -6,8 +6,8 @@
     })
     draw(settled(space), trial)  # {"regime": "probe", "model": {"freeze": "all"}, ..., "views": 2}
 
-A parameter then exists only in the regime where it acts. Such a space is kept as `{"regime": Branch, **common}`: what
-stands beside the regimes belongs to all of them, and no key stands in both places.
+So a parameter exists only in the regime where it has an effect. Such a space is stored as
+`{"regime": Branch, **common}`. Common keys belong to all regimes, and no regime has one of them.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from search_spaces.paths import highest, merged, set_path
 
 EPOCHS = "epochs"
 
-# What one regime has to say of a value: it can take it, it holds another one, or it has no such parameter.
+# A regime can take a value, has another plain value, or has no such parameter.
 _Stance: TypeAlias = Literal["open", "against", "absent"]
 
 
 def regimes_of(space: Space) -> Mapping[str, Space]:
-    """The regimes of a space by name; {} where it has none."""
+    """Return the regimes of a space by name, {} if it has none."""
     node = space.get(REGIME)
     return node.arms if isinstance(node, Branch) else {}
 
 
 def by_regime(space: Space) -> dict[str, dict[str, Any]]:
-    """The space of each regime, complete, by its name; of a space without regimes the space itself, as ""."""
+    """Return the complete space of each regime by name. A space without regimes is the only one, named ""."""
     return {name: _with_arms(space, {name: arm}) for name, arm in regimes_of(space).items()} or {"": dict(space)}
 
 
 def wholes(space: Space) -> list[dict[str, Any]]:
-    """The spaces of `by_regime` alone."""
+    """Return the spaces of `by_regime` without their names."""
     return list(by_regime(space).values())
 
 
 def settled(space: Space | Branch) -> dict[str, Any]:
-    """A space as it is kept. What stands beside the regimes and in one of them too is laid under each of them."""
+    """Return a space as it is stored. A common key that some regime has too becomes the default of all regimes."""
     if isinstance(space, Branch):
         return {REGIME: space}
     arms = regimes_of(space)
@@ -55,7 +55,7 @@ def settled(space: Space | Branch) -> dict[str, Any]:
 
 
 def laid_over(space: Space, over: Space) -> dict[str, Any]:
-    """`space` with `over` laid over it, dict by dict: in the regimes that have the key (`_put`), else beside them."""
+    """Return `space` overridden by `over`, dict by dict, in the regimes that have the key (`_put`), else in common."""
     result = settled(space)
     for key, value in over.items():
         if key == REGIME:
@@ -66,8 +66,10 @@ def laid_over(space: Space, over: Space) -> dict[str, Any]:
 
 
 def added(space: Space, part: Space) -> dict[str, Any]:
-    """`space` with what one task adds laid over it. A regime that names a key itself keeps what it says: `None` leaves
-    it to the schema."""
+    """Return `space` with the additions of one task.
+
+    A regime that has a key keeps its own value. `None` there leaves the value to the schema.
+    """
     arms = regimes_of(space)
     own = {key: node for key, node in part.items() if any(key in arm for arm in arms.values())}
     beside = laid_over(space, {key: node for key, node in part.items() if key not in own})
@@ -75,17 +77,17 @@ def added(space: Space, part: Space) -> dict[str, Any]:
 
 
 def without_regimes(space: Space, names: Collection[str]) -> dict[str, Any]:
-    """`space` without some of its regimes; at least one has to be left."""
+    """Return `space` without some of its regimes. At least one must be left."""
     return _with_arms(space, {name: arm for name, arm in regimes_of(space).items() if name not in names})
 
 
 def named(space: Space, key: str) -> bool:
-    """Whether a space, or one of its regimes, says what `key` may be."""
+    """Say whether a space or one of its regimes has values for `key`."""
     return key in space or any(arm.get(key) is not None for arm in regimes_of(space).values())
 
 
 def without(space: Space, key: str) -> dict[str, Any]:
-    """`space` whose regimes do not name `key`."""
+    """Return `space` with `key` removed from its regimes."""
     arms = {
         name: {other: node for other, node in arm.items() if other != key} for name, arm in regimes_of(space).items()
     }
@@ -93,7 +95,10 @@ def without(space: Space, key: str) -> dict[str, Any]:
 
 
 def set_in_regimes(space: Space, path: str, value: Any) -> dict[str, Any]:
-    """`set_path` in each regime that has the path; `regime` itself keeps one of them. Raises ConfigError as it does."""
+    """Return `space` with `set_path` applied in the regimes that have the path. The path `regime` selects one of them.
+
+    Raises ConfigError as `set_path` does.
+    """
     result = settled(space)
     if path == REGIME:
         return _set_regime(result, value)
@@ -103,8 +108,10 @@ def set_in_regimes(space: Space, path: str, value: Any) -> dict[str, Any]:
 
 
 def with_regime(space: Space, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A configuration with the regime that it belongs to, where it names none: the one whose plain values it does not
-    contradict and that expresses most of it. Unchanged where there is none."""
+    """Return a configuration with its regime filled in, unchanged if it names one or fits none.
+
+    It fits a regime if it contradicts none of its plain values. The regime that expresses most of it is chosen.
+    """
     fitting = [name for name, arm in regimes_of(space).items() if _stance_to(arm, config) == "open"]
     if REGIME in config or not fitting:
         return config
@@ -115,14 +122,14 @@ def with_regime(space: Space, config: Mapping[str, Any]) -> Mapping[str, Any]:
 def of_these_regimes(
     configs: Sequence[Mapping[str, Any]], before: Space, after: Space
 ) -> tuple[Mapping[str, Any], ...]:
-    """Those of `configs` whose regime, by the space `before`, is still one of the space `after`."""
+    """Return those of `configs` whose regime in the space `before` is still one of the space `after`."""
     left = [*regimes_of(after), after.get(REGIME)]
     named = [(config, with_regime(before, config).get(REGIME)) for config in configs]
     return tuple(config for config, regime in named if regime is None or regime in left)
 
 
 def with_own_epochs(space: Space, epochs: int) -> dict[str, Any]:
-    """`space` in which every trial has a length: its own, or `epochs`."""
+    """Return `space` with a length for every trial, its own or `epochs`."""
     arms = regimes_of(space)
     if EPOCHS in space or not any(EPOCHS in arm for arm in arms.values()):
         return {**space, EPOCHS: space.get(EPOCHS, epochs)}
@@ -130,14 +137,16 @@ def with_own_epochs(space: Space, epochs: int) -> dict[str, Any]:
 
 
 def with_epochs_set(space: Space, epochs: int) -> dict[str, Any]:
-    """`space` with `epochs` in place of its longest trials and of each choice of lengths. Shorter ones that are no
-    choice, such as the single epoch of a probe, stay."""
+    """Return `space` with `epochs` in place of its longest length and of each choice of lengths.
+
+    Plain shorter lengths, such as the single epoch of a probe, stay.
+    """
     longest = highest(space, EPOCHS)
     return _changed(space, EPOCHS, lambda own: min(own, epochs) if isinstance(own, int) and own < longest else epochs)
 
 
 def capped(space: Space, key: str, most: int) -> dict[str, Any]:
-    """`space` without values of `key` above `most`, where that leaves any; plain values stay."""
+    """Return `space` without values of `key` above `most`, unless none would be left. Plain values stay."""
 
     def lower(node: Any) -> Any:
         match node:
@@ -152,7 +161,7 @@ def capped(space: Space, key: str, most: int) -> dict[str, Any]:
 
 
 def _changed(space: Space, key: str, change: Callable[[Any], Any]) -> dict[str, Any]:
-    """`space` with another node under `key`, beside the regimes and in each of them, where it stands."""
+    """Return `space` with the node under `key` changed, in common and in each regime that has it."""
 
     def part(space: Space) -> dict[str, Any]:
         return {**space, key: change(space[key])} if key in space else dict(space)
@@ -162,14 +171,14 @@ def _changed(space: Space, key: str, change: Callable[[Any], Any]) -> dict[str, 
 
 
 def within(name: str) -> tuple[str, str]:
-    """A parameter's regime, "" for none, and its name there."""
+    """Return a parameter's regime, "" for none, and its name there."""
     root, _, below = name.partition("/")
     regime, slash, rest = below.partition("/")
     return (regime, rest) if root == REGIME and slash else ("", name)
 
 
 def readable(text: str) -> str:
-    """A parameter's name, or a condition on one, for people: `regime/probe/model/freeze` is `probe: model/freeze`."""
+    """Return a parameter's name, or a condition on one, as shown to users: `probe: model/freeze`."""
     regime, rest = within(text)
     return f"{regime}: {rest}" if regime else rest
 
@@ -192,9 +201,11 @@ def _set_regime(space: Space, value: Any) -> dict[str, Any]:
 
 
 def _put(space: Space, parts: Sequence[str], value: Any, put: Callable[[Space], dict[str, Any]]) -> dict[str, Any]:
-    """`put` applied to each regime that can take the value. One that says otherwise is left out, as long as another
-    can take it: a value narrows a search to the regimes in which it makes sense. Where all that have it say otherwise,
-    they are overruled."""
+    """Return `space` with `put` applied to each regime that can take the value, or in common if none has its key.
+
+    A regime with another plain value is left out if some other regime can take the value. So a value narrows a search
+    to the regimes in which it makes sense. If no regime can take it, those with another value are overruled.
+    """
     arms = regimes_of(space)
     stances = {name: _stance(arm, parts, value) for name, arm in arms.items() if parts[0] in arm}
     if not stances:
@@ -218,7 +229,7 @@ def _stance(node: Any, parts: Sequence[str], value: Any) -> _Stance:
             return next((stance for stance in ("open", "against") if stance in found), "absent")
         case Mapping() if head in node:
             return _stance(node[head], rest, value)
-        case Mapping():  # with a name it is one arm of a Branch, which has all its parameters
+        case Mapping():  # with a name it is one arm of a Branch, and has all its parameters
             return "absent" if "name" in node else "open"
     return "against"
 

@@ -1,4 +1,4 @@
-"""A search as frozen data: what may be tried, what is fixed, what counts as better, how long one trial trains."""
+"""A search as frozen data: the space, the fixed values, the metric, the length of a trial."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from search_spaces.regimes import (
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
 
-# What `--set` takes for a field of the search; every other key is a path of the configuration.
+# Fields of the search that `--set` takes. Every other key is a path of the configuration.
 SETTABLE = (
     "task", "metric", "mode", "objectives", "epochs", "grace_epochs", "reduction_factor",
     "sampler", "pruner", "rungs", "grace_seconds", "val_images",
 )  # fmt: skip
 
-# What "best" means where a search does not say: (metric, mode) by task.
+# The metric of a search that names none: (metric, mode) by task.
 DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
     "binary": ("val/accuracy", "max"),
     "multiclass": ("val/accuracy", "max"),
@@ -46,25 +46,30 @@ DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
 class Search:
     """One search, complete but for its data.
 
-    task: `binary`, `multiclass`, `multilabel`, `segmentation`, or `classification`: whichever of the first three the
-        data is.
-    space: nested dict of ranges (see `search_spaces.grammar`), or a Branch of such dicts (`search_spaces.regimes`);
-        `space_by_task` adds what only one task has.
-    fixed: laid over the space; what a trial's configuration does not take from the space.
-    metric, mode: what is compared, e.g. `val/f1` and `max`; None takes the task's own (DEFAULT_OBJECTIVE).
-    objectives: several instead, such as ["val/f1", "-latency_ms"] (see `objectives.parse_objectives`); the first one
-        is then the metric.
-    epochs: what a full trial trains; the longest of them, where the space says `epochs` itself. A trial is compared
-        at `grace_epochs`, then at every `reduction_factor`-fold of it (ASHA, Li et al. 2018, arXiv:1810.05934), where
-        the best 1/reduction_factor goes on; a shorter one at the same shares of its own length. Grace of one epoch is
-        measurably harmful on real curves: the early epochs rank learning rates, not models. Before `grace_epochs`
-        a trial ends only where it is worse than everything that went on later (`launch.engine.early`).
-    sampler: who proposes, one of SAMPLERS; pruner: who ends trials early, one of PRUNERS.
-    rungs: where trials are compared: at the same share of their epochs (`epochs`), after the same time (`seconds`,
-        from `grace_seconds` on), or at the same share among trials whose epochs cost about the same (`tiers`).
-    warm_start: configurations tried first, as far as the space can express them.
-    val_images: trials are judged on at most so many validation images, the same for all; None: as the budget allows.
-    data, num_trials: used where the command line names none.
+    task              binary, multiclass, multilabel, segmentation, or classification, which is any of the first three
+    space             nested dict of ranges (see `search_spaces.grammar`), or a Branch of such dicts (`regimes.py`)
+    space_by_task     additions to the space for one task
+    fixed             values that replace those of the space
+    metric, mode      the compared metric, e.g. `val/f1` and `max`; None takes the task's (DEFAULT_OBJECTIVE)
+    objectives        several objectives, such as ["val/f1", "-latency_ms"] (`objectives.parse_objectives`); the first
+                      is the metric
+    epochs            of a full trial, or of the longest if the space has `epochs`
+    grace_epochs      epochs at the first rung
+    reduction_factor  of ASHA, see below
+    sampler           proposes configurations, one of SAMPLERS
+    pruner            ends trials early, one of PRUNERS
+    rungs             compare trials at the same share of their epochs (`epochs`), after the same time (`seconds`), or
+                      at the same share among trials with epochs of similar cost (`tiers`)
+    grace_seconds     seconds at the first rung of `seconds`
+    warm_start        configurations tried first, as far as the space can express them
+    data, num_trials  used if the command line names none
+    val_images        most validation images, the same for all trials; None chooses by the budget
+
+    Trials are compared at `grace_epochs`, then at every `reduction_factor`-fold of it, where the best
+    1/reduction_factor continues (ASHA, Li et al. 2018, arXiv:1810.05934). A shorter trial is compared at the same
+    shares of its own length. A grace of one epoch is measurably harmful on real curves, because early epochs rank
+    learning rates instead of models. Before `grace_epochs` a trial ends only if it is worse than every trial that
+    passed that rung was (`launch.engine.early`).
     """
 
     task: str
@@ -118,9 +123,9 @@ class Search:
             raise ConfigError(f"data must be a path or a name, got {self.data!r}. Put it in quotes.")
 
     def for_task(self, task: str) -> Search:
-        """This search for data whose task is `task`: task, metric and mode settled, the task's own space added.
+        """Return this search for data of `task`, with task, metric and mode filled in and the task's space added.
 
-        Raises ConfigError where the search is for another task, or compares by a metric that the task does not have.
+        Raises ConfigError if the search is for another task, or its metric is not one of the task.
         """
         asked = CLASSIFICATION_TASKS if self.task == "classification" else (self.task,)
         if task not in asked:
@@ -145,22 +150,22 @@ class Search:
         )
 
     def with_set(self, assignments: Mapping[str, Any]) -> Search:
-        """This search with `--set key=value` applied: a field of the search, or a dotted path of the configuration.
+        """Return this search with `--set key=value` applied to fields of the search, or paths of the configuration.
 
-        Raises ConfigError for a path through a plain value; `TrialConfig` finds one that no configuration knows.
+        Raises ConfigError for a path through a plain value. `TrialConfig` refuses unknown paths.
         """
         fields = {key: value for key, value in assignments.items() if key in SETTABLE}
         if isinstance(fields.get("epochs"), int):
             parts = {"space": self.space, "fixed": self.fixed}
             fields |= {name: with_epochs_set(part, fields["epochs"]) for name, part in parts.items()}
-        search = replace(self, **fields)  # at once: a mode is refused without its metric
+        search = replace(self, **fields)  # all at once: a mode is refused without its metric
         for key, value in assignments.items():
             if key in fields:
                 continue
             head = key.partition(".")[0]
             in_task_only = any(head in part for part in search.space_by_task.values())
             if in_task_only and not named(search.space, head):
-                # For every task and regime: what is set must not be lost where the data is of another one.
+                # Set it for every task and regime, so that it is not lost when the data's task is known.
                 search = replace(search, space=without(search.space, head))
                 parts = {task: search.space_by_task.get(task, {}) for task in DEFAULT_OBJECTIVE}
                 search = replace(search, space_by_task=_set_where_it_fits(parts, key, value))
@@ -171,21 +176,21 @@ class Search:
 
     @property
     def compared(self) -> tuple[Objective, ...]:
-        """What trials are compared by, of a search `for_task`: its metric, or all of its objectives."""
+        """The objectives that trials are compared by, or the metric alone. The search must be one `for_task`."""
         alone = (Objective(self.metric or "", self.mode or "max"),)
         return parse_objectives(self.objectives, self.task) if self.objectives else alone
 
     @property
     def full_space(self) -> dict[str, Any]:
-        """The space with the fixed parts, the task and the epochs laid over it: what `draw` draws from."""
+        """The space that `draw` draws from, with the fixed values, the task and the epochs."""
         return with_own_epochs(laid_over(self.space, {**self.fixed, "task": self.task}), self.epochs)
 
     def draw(self, trial: SuggestsValues) -> dict[str, Any]:
-        """One configuration, as `trainables.config.TrialConfig` parses it."""
+        """Draw a configuration, as `trainables.config.TrialConfig` parses it."""
         return draw(self.full_space, trial)
 
     def encode(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The flat parameters under which this search would have drawn `config` (see `grammar.encode`)."""
+        """Return the flat parameters under which this search would have drawn `config` (see `grammar.encode`)."""
         space = self.full_space
         return encode(space, with_regime(space, config))
 
@@ -216,7 +221,7 @@ def _check_objectives(search: Search) -> None:
     texts = search.objectives
     if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         raise ConfigError(f"objectives must be a list of names, got {texts!r}. Write [val/f1, -latency_ms].")
-    if search.task in DEFAULT_OBJECTIVE and texts:  # else the task is known with the data, and they are read then
+    if search.task in DEFAULT_OBJECTIVE and texts:  # else they are checked in `for_task`, when the data is known
         metric = parse_objectives(texts, search.task)[0].name
         if search.metric not in (None, metric):
             raise ConfigError(
@@ -235,8 +240,11 @@ def _check_mapping(name: str, value: Any) -> None:
 
 
 def _set_where_it_fits(parts: Mapping[str, Space], key: str, value: Any) -> dict[str, Space]:
-    """`key` set in each task's part. A task whose part refuses it gets the plain value, for the schema to refuse in
-    words should the data be of that task (`loss.name=bce` fits two of three); one that all refuse is refused here."""
+    """Return the tasks' parts with `key` set in each.
+
+    A task whose part refuses it, as `loss.name=bce` in one of three, gets the plain value. The schema refuses that with
+    a message if the data is of that task. Raises ConfigError if all parts refuse it.
+    """
     done: dict[str, Space] = {}
     problem: ConfigError | None = None
     for task, part in parts.items():

@@ -4,8 +4,8 @@
     visionsweep run segmentation-gpu-small --data scenes/ --trials 100
     visionsweep run segmentation-gpu-large --data scenes/ --budget 12h
 
-Decoder, backbone, loss, optimizer, schedule and augmentation. The whole networks of the reports are not in here: they
-are recipes, and a decoder on a pretrained backbone beats them all (`visionsweep recipes`).
+They choose decoder, backbone, loss, optimizer, schedule and augmentation. The whole networks of the reports are recipes
+(`visionsweep recipes`). A decoder on a pretrained backbone beats all of them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from search_spaces.classification_parts import optimizer_branch
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
 from search_spaces.search import Search
 
-# Cross-entropy is what all five reports took. The UCSD report weighed it by inverse frequency and gained IoU on rare
-# classes; the overlaps (dice, lovasz) aim at the IoU itself, and want some cross-entropy to start from.
+# All five reports took cross-entropy. The UCSD report weighed it by inverse frequency and gained IoU on rare classes.
+# The overlap losses (dice, lovasz) optimise the IoU itself, and need some cross-entropy at the start.
 _LOSS = Branch(
     {
         "cross_entropy": {
@@ -50,8 +50,8 @@ _AUGMENT: dict[str, Any] = {
     "coarse_dropout": Maybe({"p": Float(0.2, 0.8), "num_holes": Int(1, 8), "hole_px": Pick(8, 16)}),
 }
 
-# What an experienced hand would try first. On CamVid a U-Net with plain cross-entropy stayed with the frequent classes
-# (mIoU 0.42 after 16 epochs, people and poles at zero); an FPN with dice and cross-entropy did not (0.60).
+# Settings that are usually tried first. On CamVid a U-Net with plain cross-entropy predicted only the frequent classes
+# (mIoU 0.42 after 16 epochs, people and poles at zero). An FPN with dice and cross-entropy did not (0.60).
 _FIRST: dict[str, Any] = {
     "loss": {"name": "dice", "ce_weight": 1.0},
     "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01, "backbone_lr_scale": 0.5},
@@ -80,7 +80,7 @@ def _short(decoder: str, channels: int, backbone: str, decoder_first: float, **m
 
 
 def _low(decoder: str, channels: int, backbone: str, **more: Any) -> dict[str, Any]:
-    """At a ConvNeXt's rates: mmsegmentation trains UPerNet on one by AdamW at 1e-4, with a weight decay of 0.05."""
+    """A first trial at a ConvNeXt's rates. mmsegmentation trains UPerNet on one with AdamW at 1e-4, decay 0.05."""
     optimizer = {"name": "adamw", "lr": 2e-4, "weight_decay": 0.05, "backbone_lr_scale": 0.5}
     return {**_first(decoder, channels, backbone, **more), "optimizer": optimizer}
 
@@ -99,7 +99,7 @@ CPU = Search(
             "architecture": _decoders(("unet", "fpn", "deeplabv3plus"), Pick(64, 128)),
             "backbone": Pick("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"),
             "freeze": Pick("none", "stage1"),
-            # Fixed statistics were no gain here: mIoU 0.48 for 0.52 (road damage), 0.60 for 0.61 (crop and weed).
+            # Fixed statistics did not help: mIoU 0.48 against 0.52 (road damage), 0.60 against 0.61 (crop and weed).
             "batch_norm": Pick("trained", "fixed"),
             # A step of the decoder alone takes 27 ms an image, one of all layers 63.
             "decoder_first": Pick(0.0, 0.25, 0.5),
@@ -114,9 +114,10 @@ CPU = Search(
         "epochs": Pick(2, 4, 6, 8, 12, 16, 24),
         "ema_decay": Pick(None, 0.9, 0.99),
     },
-    # Judging a whole image takes nearly as long as training on a crop: 50 and 63 ms. Few images are judged less often.
+    # Evaluating a whole image takes nearly as long as training on a crop: 50 and 63 ms. Small sets are evaluated less
+    # often.
     fixed={"model": {"weights": "imagenet"}, "precision": "fp32", "least_epoch_images": 128},
-    # Short ones first: a model soon stands, what a step costs is known, and longer ones only begin where they fit.
+    # Short trials first: they soon give a model and the cost of a step, so that longer ones begin only if they fit.
     warm_start=(
         _short("fpn", 128, "tf_efficientnet_lite0", 0.5, epochs=4, image_size=160, short_side=224),
         _short("unet", 64, "tf_efficientnet_lite0", 0.5, epochs=6, image_size=160, short_side=224),

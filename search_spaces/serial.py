@@ -1,4 +1,4 @@
-"""A space and a search as JSON, so that a run directory can be resumed without the file that it came from."""
+"""A space and a search as JSON, so that a run can be resumed without the file that defined its search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search_spaces.search import Search
 
 
 def to_json(node: Any) -> Any:
-    """Ranges become objects with one `$` key; everything else stands as it is."""
+    """Return a node as JSON. Ranges become objects with one `$` key, and everything else is unchanged."""
     match node:
         case Float(low, high, log, step):
             return {"$float": {"low": low, "high": high, "log": log, "step": step}}
@@ -33,7 +33,7 @@ def to_json(node: Any) -> Any:
 
 
 def from_json(node: Any) -> Any:
-    """The inverse of `to_json`; tuples come back as lists."""
+    """Return the node of `to_json`'s result. Tuples come back as lists."""
     match node:
         case {"$float": parts}:
             return Float(**parts)
@@ -58,7 +58,7 @@ def search_to_json(search: Search) -> dict[str, Any]:
 
 
 def search_from_json(values: Mapping[str, Any]) -> Search:
-    """Raises RunError where a run's search.json is damaged, or of a version that knew other fields."""
+    """Return the search. Raises RunError if a run's search.json is damaged, or has the fields of another version."""
     try:
         return Search(**{key: from_json(value) for key, value in values.items()})
     except (ConfigError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:

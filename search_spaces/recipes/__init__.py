@@ -5,10 +5,16 @@
     visionsweep train --recipe report-cv4/alexnet-scratch --data photos/
     Search(..., warm_start=[recipe("report-3080ti/seresnext101-mish")])       # a search that starts there
 
-A recipe is a plain function; its docstring says in five sections where it comes from (Source), what came out (Result),
-what the report says of it (Settings), what it does not say and was chosen here, and why (Chosen), and how to run it
-(Run). In all of them weight decay spares biases and the parameters of norms, which PyTorch's defaults, and so probably
-the reports, do not.
+A recipe is a plain function. Its docstring has five sections:
+
+Source    where it comes from
+Result    the report's result
+Settings  what the report says
+Chosen    what it does not say and was chosen here, and why
+Run       the command
+
+Weight decay spares biases and the parameters of norms in all recipes. PyTorch's defaults, and so probably the reports,
+do not.
 """
 
 from __future__ import annotations
@@ -59,8 +65,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def recipe(name: str) -> Recipe:
-    """A fresh, complete configuration, as `trainables.config.TrialConfig` parses it; it is the caller's to change.
+    """Return a new, complete configuration, as `trainables.config.TrialConfig` parses it. The caller may change it.
 
-    Raises ConfigError with the nearest right name where there is no such recipe.
+    Raises ConfigError with the nearest known name if there is no such recipe.
     """
     return pick(RECIPES, name, "recipe")()

@@ -15,7 +15,7 @@ from search_spaces.recipes.parts import (
     sgd,
 )
 
-LOOSE_CROP, TIGHT_CROP = 0.08, 0.75  # the least share of the image that a random crop shows
+LOOSE_CROP, TIGHT_CROP = 0.08, 0.75  # least share of the image in a random crop
 
 
 def resnet18_frozen() -> Recipe:
@@ -23,11 +23,11 @@ def resnet18_frozen() -> Recipe:
 
     Source: report "CV Homework 4", Q1-1.
     Result: accuracy 0.83 (validation)
-    Settings: pretrained, everything frozen but one linear classifier; random resized crop to 224 px.
+    Settings: pretrained, everything frozen but one linear classifier. Random resized crop to 224 px.
     Chosen: ResNet-18, because the report names no network and its output is that of PyTorch's transfer-learning
         tutorial, which takes this one. The rest as there: SGD with rate 1e-3 and momentum 0.9, a tenth of it every 7
         epochs, 25 epochs, batches of 4, crops of 8 to 100 % of the image, flips. One output with BCE stands for two
-        with cross-entropy; the two are the same function.
+        with cross-entropy. The two are the same function.
     Run: visionsweep train --recipe report-cv4/resnet18-frozen --data DIR
     """
     return _faces(classifier("resnet18.tv_in1k", freeze="all"), LOOSE_CROP)
@@ -86,8 +86,8 @@ def efficientnet_b2_autoaugment() -> Recipe:
 
     Source: report "CV Homework 4", Q1-8 and Q1-9.
     Result: accuracy 0.9075 (validation)
-    Settings: ImageNet weights; colour jitter 0.04, crops of 75 to 100 % of the image to 224 px, flips, AutoAugment's
-        policy for CIFAR-10, Cutout; Adam with rate 1e-3.
+    Settings: ImageNet weights. Colour jitter 0.04, crops of 75 to 100 % of the image to 224 px, flips, AutoAugment's
+        policy for CIFAR-10, Cutout. Adam with rate 1e-3.
     Chosen: Cutout as one black square of 16 px every time. Two flips in a row come to one. The linear layer stands on
         the features, not on the 1,000 ImageNet outputs.
         Epochs, batches and steps of the rate as in report-cv4/resnet18-frozen.
@@ -114,11 +114,11 @@ def fcn8s() -> Recipe:
     Settings: pretrained encoder, five transposed convolutions each with ReLU and batch norm, maps 3 and 4 added on the
         way up.
     Chosen: everything else. The forward pass is that of FCN8s in github.com/pochih/FCN-pytorch (python/fcn.py), where a
-        map is added after the ReLU and before the batch norm. Of that repository's train.py are batches of 6, rate 1e-4
-        and weight decay 1e-5; it goes on with RMSprop, StepLR(50, 0.5), 500 epochs and BCEWithLogitsLoss, where this
-        has Adam, a constant rate, 50 epochs (some more than the best one) and cross-entropy; frames of 240 px height,
-        crops of 224, flips. It also takes IoU as the mean over images of each image's own, where ours comes from one
-        confusion matrix over the split: if the report evaluated so, its 0.4295 cannot be compared one to one.
+        map is added after the ReLU and before the batch norm. Batches of 6, rate 1e-4 and weight decay 1e-5 are those
+        of its train.py, which also has RMSprop, StepLR(50, 0.5), 500 epochs and BCEWithLogitsLoss. This recipe has
+        Adam, a constant rate, 50 epochs (some more than the best one) and cross-entropy. Frames of 240 px height,
+        crops of 224, flips. That repository's IoU is the mean of the images' own IoUs, where ours comes from one
+        confusion matrix over the split. If the report evaluated so, its 0.4295 cannot be compared one to one.
     Run: visionsweep train --recipe report-cv4/fcn8s --data DIR
     """
     return _street_scenes(skips=True)
@@ -142,7 +142,7 @@ def fcn8s_3_classes() -> Recipe:
     Source: report "CV Homework 4", Q2-3 and Q2-4.
     Result: mIoU 0.8261, pixel accuracy 0.9629 (validation, epoch 20)
     Settings: as report-cv4/fcn8s-no-skips, three classes.
-    Chosen: sky, the standing scene, what moves. The report does not list the grouping; its IoUs of 0.90, 0.96 and 0.62
+    Chosen: sky, the standing scene, what moves. The report does not list the grouping. Its IoUs of 0.90, 0.96 and 0.62
         in this order fit: the sky had 0.89 alone, and cars, pedestrians and bicyclists had by far the worst.
     Run: visionsweep train --recipe report-cv4/fcn8s-3-classes --data DIR
     """

@@ -20,10 +20,10 @@ def resnet101() -> Recipe:
 
     Source: report "DLCV HW 1", sections 1.1 and 1.2.
     Result: accuracy 0.8748 (validation, 2,187 of 2,500)
-    Settings: a new last layer; the predictions of the five epochs with the least loss are averaged; 224 px, by the
+    Settings: a new last layer. The predictions of the five epochs with the least loss are averaged. 224 px, by the
         sizes of its maps.
-    Chosen: validation loss for "the least losses"; ImageNet weights, because only the segmenter is said to have none;
-        everything about its training: SGD with rate 0.01 and weight decay 1e-4, cosine, 30 epochs, batches of 64,
+    Chosen: validation loss for "the least losses". ImageNet weights, because only the segmenter is said to have none.
+        Everything about its training: SGD with rate 0.01 and weight decay 1e-4, cosine, 30 epochs, batches of 64,
         cross-entropy, flips and crops of half the image or more.
     Run: visionsweep train --recipe report-dlcv/resnet101 --data DIR
     """
@@ -51,7 +51,7 @@ def fcn32s() -> Recipe:
     Result: mIoU 0.6936 (validation, epoch 25)
     Settings: VGG16's convolutions, two 1 x 1 convolutions of 4,096 channels with dropout 0.5, one transposed
         convolution by 32.
-    Chosen: ImageNet weights, because only the improved network is said to have none; everything about its training:
+    Chosen: ImageNet weights, because only the improved network is said to have none. Everything about its training:
         25 epochs, as many as the figure took, Adam with rate 1e-4, cosine, batches of 8, cross-entropy, flips, and
         512 px. The report's transposed convolution (7, 7, 64, 32) has no padding, ours pads 16, with which its output
         has the size of the image.
@@ -66,7 +66,7 @@ def deeplabv3() -> Recipe:
     Source: report "DLCV HW 1", sections 2.2 and 2.3.
     Result: mIoU 0.7344 (validation, epoch 25)
     Settings: no pretraining.
-    Chosen: no auxiliary classifier, because the report mentions none; the rest as in report-dlcv/fcn32s.
+    Chosen: no auxiliary classifier, because the report mentions none. The rest as in report-dlcv/fcn32s.
     Run: visionsweep train --recipe report-dlcv/deeplabv3 --data DIR
     """
     return _segmentation(segmenter({"name": "deeplabv3_resnet101", "aux_weight": 0.0}, weights="none"))

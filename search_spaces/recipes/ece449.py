@@ -1,8 +1,8 @@
 """ECE 449 final project, team "3080Ti": 43 actor-action tags of video frames (A2D) at 224 px.
 
-Its advice that is no recipe: SGD converged faster and better than Adam; vertical flips, transposition and sharpening
-did not help; several dense layers, very large batches and very large or small rates hurt; Mish in the head gave about
-two points of F1.
+Its further findings: SGD converged faster and better than Adam. Vertical flips, transposition and sharpening did not
+help. Several dense layers, very large batches and very large or small rates hurt. Mish in the head gave about two
+points of F1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def resnet34() -> Recipe:
     Settings: ImageNet weights, 224 px, BCE, SGD with rate 0.05, momentum 0.9, weight decay 5e-5, times 0.25 at epochs
         5, 10, 20, 40 and 75, mixed precision (O1).
     Chosen: multistep, because the convergence that the report gives (epochs 44 and 87) comes right after its
-        milestones; 90 epochs; batches of 64 as for SE-ResNeXt101. No augmentation and a linear head, because Table 2
+        milestones. 90 epochs in batches of 64, as for SE-ResNeXt101. No augmentation and a linear head, because Table 2
         marks only its last two rows with augmentation and Mish. The whole frame is squashed to a square.
     Run: visionsweep train --recipe report-3080ti/resnet34 --data DIR
     """
@@ -30,8 +30,8 @@ def pnasnet5_frozen() -> Recipe:
 
     Source: report ECE 449 "3080Ti", Table 2, row 2.
     Result: F1 50.7, precision 51.3, recall 54.3 (validation)
-    Settings: as report-3080ti/resnet34; the table says that the network was not fine-tuned.
-    Chosen: as report-3080ti/resnet34; everything but the head frozen, as the nearest reading of "not fine-tuned".
+    Settings: as report-3080ti/resnet34. The table says that the network was not fine-tuned.
+    Chosen: as report-3080ti/resnet34. Everything but the head frozen, as the nearest reading of "not fine-tuned".
     Run: visionsweep train --recipe report-3080ti/pnasnet5-frozen --data DIR
     """
     return _plain(classifier("pnasnet5large", freeze="all"))
@@ -42,8 +42,8 @@ def efficientnet_b7() -> Recipe:
 
     Source: report ECE 449 "3080Ti", Table 2, row 3, and Table 1.
     Result: F1 52.4, precision 54.1, recall 54.0 (validation)
-    Settings: as report-3080ti/resnet34, in batches of 24, three of them to a step; converged at epoch 87.
-    Chosen: as report-3080ti/resnet34; timm's weights from ImageNet alone, because its default ones also saw the 300
+    Settings: as report-3080ti/resnet34, in batches of 24, three of them to a step. Converged at epoch 87.
+    Chosen: as report-3080ti/resnet34. timm's weights from ImageNet alone, because its default ones also saw the 300
         million photos of JFT.
     Run: visionsweep train --recipe report-3080ti/efficientnet-b7 --data DIR
     """
@@ -55,7 +55,7 @@ def seresnext101() -> Recipe:
 
     Source: report ECE 449 "3080Ti", Table 2, row 4, and Table 1.
     Result: F1 57.5, precision 58.9, recall 59.8 (validation)
-    Settings: as report-3080ti/resnet34, batches of 64; converged at epoch 44.
+    Settings: as report-3080ti/resnet34, batches of 64. Converged at epoch 44.
     Chosen: as report-3080ti/resnet34.
     Run: visionsweep train --recipe report-3080ti/seresnext101 --data DIR
     """
@@ -67,8 +67,8 @@ def efficientnet_b7_mish() -> Recipe:
 
     Source: report ECE 449 "3080Ti", Table 2, row 5, and sections 1.1 and 2-b.
     Result: F1 56.1, precision 56.3, recall 58.9 (validation)
-    Settings: as report-3080ti/efficientnet-b7; head Linear(2560, 256), Mish, Dropout(0.5), Linear(256, 43);
-        augmentation as in report-3080ti/seresnext101-mish.
+    Settings: as report-3080ti/efficientnet-b7. Head Linear(2560, 256), Mish, Dropout(0.5), Linear(256, 43).
+        Augmentation as in report-3080ti/seresnext101-mish.
     Chosen: as report-3080ti/efficientnet-b7 and report-3080ti/seresnext101-mish.
     Run: visionsweep train --recipe report-3080ti/efficientnet-b7-mish --data DIR
     """
@@ -80,11 +80,11 @@ def seresnext101_mish() -> Recipe:
 
     Source: report ECE 449 "3080Ti", Table 2, row 6, and sections 1.1 and 2-b.
     Result: F1 59.2, precision 60.6, recall 61.1 (validation)
-    Settings: as report-3080ti/seresnext101; head Linear(features, 256), Mish, Dropout(0.5), Linear(256, 43); each half
+    Settings: as report-3080ti/seresnext101. Head Linear(features, 256), Mish, Dropout(0.5), Linear(256, 43). Each half
         the time: rotation by up to 10 degrees, horizontal flip, one of gamma 60-120 / hue 10 and saturation 20 /
         brightness and contrast 0.2, one of Gaussian, motion and median blur of up to 4 px, up to five black squares of
         8 px.
-    Chosen: as report-3080ti/resnet34; crop and pad by up to a tenth per side, half the time, for the cropping and
+    Chosen: as report-3080ti/resnet34. Crop and pad by up to a tenth per side, half the time, for the cropping and
         padding into 224 x 224, of which the report gives no measures.
     Run: visionsweep train --recipe report-3080ti/seresnext101-mish --data DIR
     """
@@ -107,8 +107,8 @@ def seresnext101_mish_cosine() -> Recipe:
     """The report's best under its first schedule: cosine over 150 epochs.
 
     Source: report ECE 449 "3080Ti", section 1.4.
-    Result: no figure; fast at first, then less stable than multistep
-    Settings: as report-3080ti/seresnext101-mish; cosine from 0.05 to 5e-6 with a half period of 150 epochs.
+    Result: no figure (fast at first, then less stable than multistep)
+    Settings: as report-3080ti/seresnext101-mish. Cosine from 0.05 to 5e-6 with a half period of 150 epochs.
     Chosen: 150 epochs, one way down.
     Run: visionsweep train --recipe report-3080ti/seresnext101-mish-cosine --data DIR
     """
@@ -120,8 +120,8 @@ def seresnext101_mish_cosine_then_multistep() -> Recipe:
     """The report's best in two stages: cosine to come close, then multistep.
 
     Source: report ECE 449 "3080Ti", sections 1.4, 2.1 and 2.4.
-    Result: no figure; what the report proposes for stable convergence
-    Settings: as report-3080ti/seresnext101-mish; cosine first, then times 0.25 at epochs 5, 10, 20, 40 and 75.
+    Result: no figure (the report proposes it for stable convergence)
+    Settings: as report-3080ti/seresnext101-mish. Cosine first, then times 0.25 at epochs 5, 10, 20, 40 and 75.
     Chosen: 80 epochs each, which puts the second stage's milestones on just these epochs. The cosine ends at a tenth
         of its rate and the second stage starts there: five quarters later that is the 5e-6 that the report aims for.
     Run: visionsweep train --recipe report-3080ti/seresnext101-mish-cosine-then-multistep --data DIR
@@ -141,7 +141,7 @@ def seresnext101_mish_adam() -> Recipe:
     """The report's best with Adam instead of SGD, which did worse.
 
     Source: report ECE 449 "3080Ti", sections 1.4 and 2.2.
-    Result: no figure; worse and slower than SGD
+    Result: no figure (worse and slower than SGD)
     Settings: as report-3080ti/seresnext101-mish, with Adam.
     Chosen: rate 1e-3, PyTorch's default.
     Run: visionsweep train --recipe report-3080ti/seresnext101-mish-adam --data DIR
@@ -159,7 +159,7 @@ def _plain(model: Recipe) -> Recipe:
             "name": "multistep",
             "gamma": 0.25,
             "milestones": [5, 10, 20, 40, 75],
-            "spacing": "doubling",  # the same in shares of the training, for searches, which know no milestones
+            "spacing": "doubling",  # the milestones as shares of the training, for searches, which have no milestones
             "warmup_epochs": 0.0,
         },
         "augment": augment(),
@@ -173,7 +173,7 @@ def _plain(model: Recipe) -> Recipe:
 
 
 def _mish(plain: Recipe) -> Recipe:
-    """With the head and the augmentation of the last two rows of Table 2."""
+    """Return a recipe with the head and the augmentation of the last two rows of Table 2."""
     return {
         **plain,
         "model": {**plain["model"], "head": {"name": "mish_mlp", "hidden": 256, "dropout": 0.5}},

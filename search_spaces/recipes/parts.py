@@ -1,4 +1,4 @@
-"""What the recipes of several reports have in common. Every call returns dicts of its own, for the caller to change."""
+"""Parts shared by the recipes of several reports. Every call returns new dicts, which the caller may change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AUGMENTATIONS = (
 
 
 def augment(**on: Recipe) -> Recipe:
-    """The augmentations that are on. The others are said to be off: what a warm start leaves out is drawn at random."""
+    """Return all augmentations, those not in `on` explicitly off. A warm start draws values that are left out."""
     return {name: on.get(name) for name in AUGMENTATIONS}
 
 
@@ -33,7 +33,7 @@ def segmenter(
 
 
 def sgd(lr: float, weight_decay: float = 0.0) -> Recipe:
-    """With the momentum of 0.9 that every report took that names one."""
+    """Return SGD with momentum 0.9, which every report that names one took."""
     return {"name": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": weight_decay, "backbone_lr_scale": 1.0}
 
 
@@ -63,10 +63,10 @@ def constant() -> Recipe:
 
 
 def cosine() -> Recipe:
-    """Down to nothing over the whole training."""
+    """Return cosine annealing to zero over the whole training."""
     return {"name": "cosine", "period_epochs": None, "final_fraction": 0.0, "warmup_epochs": 0.0}
 
 
 def rest(precision: str = "fp32") -> Recipe:
-    """What hardly any report says anything of."""
+    """Return settings that hardly any report mentions."""
     return {"accumulate": 1, "repeat": 1, "precision": precision, "clip_grad_norm": None, "ema_decay": None}
