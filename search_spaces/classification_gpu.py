@@ -76,8 +76,8 @@ def _trained(
 def _finetune(backbones: Sequence[str], trained: dict[str, Any]) -> dict[str, Any]:
     """Networks with batch norm.
 
-    The usual settings are SGD with rate 0.01, momentum 0.9 and weight decay 1e-4 (Li et al. 2020, "Rethinking the
-    hyperparameters for fine-tuning", arXiv:2002.11770). A solved head needs lower rates.
+    The usual settings are SGD with rate 0.01, momentum 0.9 and weight decay 1e-4. A solved head needs lower rates.
+    Li et al. 2020, "Rethinking the hyperparameters for fine-tuning" (arXiv:2002.11770).
     """
     model = {
         "backbone": Pick(*backbones),

@@ -226,7 +226,7 @@ def stored_rows(path: Path, trial_id: str) -> list[dict[str, Any]]:
 
 
 def load_state(path: Path) -> Callable[[TrainState], None]:
-    """Return what `fit(resume=...)` takes: a function that fills a freshly built state with the one stored at `path`.
+    """Return a function for `fit(resume=...)` that fills a freshly built state with the one stored at `path`.
 
     Only tensors and plain values are read (weights_only), so that a foreign checkpoint cannot run code here.
     The function raises Damaged.

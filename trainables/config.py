@@ -56,7 +56,7 @@ class Constant(SchedulePart):
 
 
 class Cosine(SchedulePart):
-    """From lr to final_fraction x lr over `period_epochs` (None is the whole training), then back up."""
+    """Cosine from lr to final_fraction x lr over `period_epochs` (None is the whole training), then back up."""
 
     name: Literal["cosine"] = "cosine"
     period_epochs: Annotated[float, Field(gt=0)] | None = None

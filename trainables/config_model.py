@@ -1,4 +1,4 @@
-"""The models of a configuration: a classifier is a backbone with a head, a segmenter is a backbone with a decoder."""
+"""The models of a configuration: classifiers (a backbone with a head) and segmenters (a backbone with a decoder)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def chunk_images(config: TrialConfig, device: torch.device) -> int:
     """Return the number of images that a classifier evaluates at once, a power of two on a CPU.
 
     The last bits of an image's features depend on the number of images beside it. On a CPU it is the same for all batch
-    sizes, so that their trials share features, and `evaluate` and `predict` reproduce the search. A GPU takes the
+    sizes, so that their trials share features. `evaluate` and `predict` then reproduce the search. A GPU takes the
     trial's own batch size, which is known to fit.
     """
     if device.type != "cpu":

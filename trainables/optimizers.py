@@ -66,8 +66,8 @@ def _nesterov(config: Sgd) -> bool:
 def _groups(config: OptimizerPart, model: nn.Module) -> list[Group]:
     """Return groups of the backbone, or its stages, and the head, each with and without weight decay.
 
-    Groups without parameters are left out. Groups depend on the kinds of parameters and not on the configured values,
-    so that a copy of a trial with other values has the same groups.
+    Groups without parameters are left out. Groups depend on the kinds of parameters, not on the configured values. So a
+    copy of a trial with other values has the same groups.
     """
     kinds = _kinds(model)
     if config.layer_decay == 1:

@@ -98,8 +98,7 @@ def doubts_of(
         places.append(np.flatnonzero(known & ~alike))
         true.append(flat)
         start = end
-    # Draw the pixels that are kept. Each stands for as many as were left out beside it.
-    # Draw the pixels that are kept. Each also stands for pixels of its image that were left out.
+    # Draw the pixels that are kept. Each stands for an equal share of all doubtful pixels of its image.
     share = min(1.0, most / max(1, sum(map(len, places))))
     rng = np.random.default_rng(0)
     kept = [np.sort(rng.permutation(one)[: round(share * len(one) + 0.5)]) for one in places]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def log_odds(task_name: str, logits: Tensor) -> Tensor:
-    """Return the log odds, log p / (1 - p), (N, K) float64, that outputs are ranked by, from logits (N, K).
+    """Return the log odds (N, K) float64, log p / (1 - p), of logits (N, K). Outputs are ranked by them.
 
     A float32 probability is exactly one beyond a logit of 17, where images would be tied.
     """

@@ -1,4 +1,4 @@
-"""What all trials of a run share."""
+"""The settings shared by all trials of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HALVED = "half_the_batch"  # key of a trial's config: its process was ended beca
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of a run share. It is sent to another process once per actor.
+    """The settings shared by all trials of a run, sent to another process once per actor.
 
     run_dir        the run directory; each machine has its own if the run is on S3
     metric, mode   decide which epochs are a trial's best

@@ -1,4 +1,4 @@
-"""What differs between tasks: outputs, targets, probabilities, the plain loss, the metrics.
+"""The differences between tasks: outputs, targets, probabilities, the plain loss, the metrics.
 
 The loop works on two shapes only, logits (B, K) and targets (B, K) float, for any task.
 

@@ -82,6 +82,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
+        """Train one epoch, or report one that is stored but not reported. Errors of the trial become results."""
         if self.unrecorded:
             return self._trained(self.unrecorded.popleft(), last=False, reason="")
         try:

@@ -1,6 +1,7 @@
-"""The files of one trial of a run on S3, downloaded when the trial begins in a process, and uploaded after every epoch.
+"""The mirror on S3 of one trial's files.
 
-So the trial can be resumed on another machine. S3 has the authoritative copy, and the local folders are scratch.
+Files are downloaded when the trial begins in a process, and uploaded after every epoch. So the trial can be resumed on
+another machine. S3 has the authoritative copy, and the local folders are scratch.
 
     RUN/checkpoints/TRIAL/last.pt, process.json, epoch-NNNN.safetensors    as in a run directory
     RUN/checkpoints/TRIAL/epochs.jsonl     the trial's own lines, for a driver that was killed before it sent its own
