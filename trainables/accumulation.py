@@ -89,7 +89,7 @@ def batch_mass(config: TrialConfig, loss: Loss) -> Mass | None:
     """Return the divisor of a batch's mean loss, None if it is the number of images or nothing is accumulated.
 
     It is the sum of the targets' class weights, or the number of pixels that are not void. Dice and Lovasz are not
-    means. An accumulated step averages the values of its batches, which differs from the value of one large batch.
+    means. An accumulated step averages the values of its batches. This differs from the value of one large batch.
     """
     if config.accumulate == 1 or getattr(config.loss, "reduction", "mean") == "sum":
         return None

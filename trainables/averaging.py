@@ -13,7 +13,7 @@ class MeanWeights(ModelEmaV3):  # type: ignore[misc]  # timm has no types
     """timm's exponential moving average, equal to the last bit, which skips tensors that do not change.
 
     timm's goes through two state dictionaries in every step. That takes longer than a whole step of a head on kept
-    features, whose frozen backbone is nearly all of the model. This one looks the tensors up once, since nothing
+    features, because the frozen backbone is nearly all of the model. This one looks the tensors up once. Nothing
     replaces them.
     """
 

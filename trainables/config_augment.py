@@ -23,8 +23,8 @@ class RandomResizedCrop(Part):
 class ForegroundCrop(Part):
     """A crop of image_size with a share of foreground of at least `min_share`.
 
-    Foreground is neither void nor the class `background`. In data without a class of that name, such as street scenes,
-    it is every labelled pixel. Up to ten positions are drawn. If none has enough foreground, the best is taken.
+    Foreground is neither void nor the class `background`. Street scenes and other data may lack a class of that name.
+    Then it is every labelled pixel. Up to ten positions are drawn. If none has enough foreground, the best is taken.
     """
 
     p: Probability = 1.0

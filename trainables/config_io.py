@@ -91,7 +91,7 @@ def _as_strict(value: Any) -> Any:
 
 
 def number_from_text(value: Any) -> Any:
-    """Return texts like 1e-3, which YAML 1.1 reads as strings, as numbers, and everything else unchanged."""
+    """Return texts like 1e-3 as numbers, everything else unchanged. YAML 1.1 reads them as strings."""
     is_number = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
     return float(value) if is_number else value
 

@@ -39,7 +39,7 @@ class Focal(Part):
 
 
 class Dice(Part):
-    """1 - soft Dice overlap, averaged over the classes (Milletari et al. 2016, arXiv:1606.04797).
+    """One minus the soft Dice overlap, averaged over the classes (Milletari et al. 2016, arXiv:1606.04797).
 
     `ce_weight` x cross-entropy is added. With `accumulate` it is the mean over the batches, not their joint overlap.
     """

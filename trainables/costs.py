@@ -23,7 +23,7 @@ MAX_PASSES = 20
 def latency_ms(model: nn.Module, config: TrialConfig, device: torch.device) -> float:
     """Return the milliseconds for a single image of the trial's size, in its precision, on its device.
 
-    It is the fastest of several passes, because other trials run at the same time.
+    It is the fastest of several passes. Other trials run at the same time.
     """
     model.eval()
     size = config.image_size

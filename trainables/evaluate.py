@@ -148,8 +148,8 @@ def at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
 def decide_at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Return the most likely class of each pixel, (H, W) uint8, from logits (1, C, h, w) resized to (H, W).
 
-    The result is that of `at_size(logits, size).argmax(1)`. It is computed a class at a time, because a photo's C
-    full-size maps may not fit into memory.
+    The result is that of `at_size(logits, size).argmax(1)`. It is computed a class at a time. A photo's C full-size
+    maps may not fit into memory.
     """
     planes = logits.contiguous()
     best = at_size(planes[:, :1], size)[0, 0].clone()

@@ -71,7 +71,7 @@ def end_loaders() -> str:
 
 
 def poisons_the_process(error: Exception) -> bool:
-    """Say whether later calls fail as well, as after a device-side assert, which breaks the CUDA context."""
+    """Say whether later calls fail as well. A device-side assert breaks the CUDA context."""
     return "CUDA error" in str(error)
 
 

@@ -2,7 +2,7 @@
 
 Only deterministic features are kept: the evaluation's view of the validation images, and `views` pictures of each
 training image. They equal those of the whole model to the last bit (see `inference.chunk_images`). A backbone that is
-trained later gives the features that its training starts from, and shares them with frozen ones.
+trained later gives the features that its training starts from. Frozen ones share them.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def frozen_backbone(
 class FrozenBackbone:
     """Features of a data set's images, each computed on first use.
 
-    Features of joined backbones are kept separately, so that trials with single backbones and with both share them.
-    The model's backbone is in evaluation mode, and frozen or not trained yet.
+    Features of joined backbones are kept separately. So trials with single backbones and with both share them. The
+    model's backbone is in evaluation mode, and frozen or not trained yet.
     """
 
     config: TrialConfig
@@ -202,7 +202,7 @@ class FrozenBackbone:
 def images_learnt(config: TrialConfig, dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
     """Return (n,) the images of a split that a head on kept features learns from, ascending.
 
-    A larger training set is cut to `epoch_images` images, the same for every trial with that number and seed.
+    A larger training set is cut to `epoch_images` images. They are the same for all trials with that number and seed.
     """
     indices: npt.NDArray[np.int64] = dataset.indices(split)
     if split != "train" or config.epoch_images is None:

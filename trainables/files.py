@@ -1,8 +1,8 @@
 """Read files that somebody else may have written.
 
-A file that is damaged, nested too deeply, too large, wrongly encoded, unreadable or not a plain file raises one
-sentence that names it. Callers choose its class with `kind` and its end with `next_move`. They check themselves what a
-JSON or YAML document must hold.
+An unusable file raises one sentence that names it. It may be damaged, nested too deeply, too large, wrongly encoded,
+unreadable, or not a plain file. Callers choose the error's class with `kind` and its end with `next_move`. They check
+themselves what a JSON or YAML document must hold.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def read_object(path: Path, next_move: str = RESTORE, kind: type[InputError] = R
 def read_json_lines(path: Path, kind: type[InputError] = RunError) -> Iterator[tuple[int, Any]]:
     """Yield (number, value) of every complete line. The value of a damaged line is the ValueError that says why.
 
-    A last line without its end, as a crash or a running write leaves it, is left out. A missing file has no lines.
+    A last line without its end is left out. A crash or a running write leaves one. A missing file has no lines.
     Raises `kind` if it is not a plain file.
     """
     if not os.path.lexists(path):

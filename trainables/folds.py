@@ -16,8 +16,8 @@ def spread_over_folds(targets: Tensor, groups: Tensor | None, num_folds: int, se
     seed       shuffles the groups
     most_rows  about as many rows are kept, whole groups of all classes
 
-    Groups are dealt by their rarest class, class by class, so that each class is spread evenly. This is stratified
-    k-fold if groups have one class, and close to it for tags.
+    Groups are dealt by their rarest class, class by class. So each class is spread evenly. This is stratified k-fold if
+    groups have one class, and close to it for tags.
     """
     # Deal the groups to the folds in turn, sorted by their rarest class.
     rows = targets.cpu().numpy() > 0.5

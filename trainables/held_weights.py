@@ -1,6 +1,6 @@
 """Weights that checkpoints leave out: frozen pretrained ones, which are loaded from their source again.
 
-A head on a frozen backbone is a thousandth of the model, and a checkpoint is written after every epoch. A digest of the
+A checkpoint is written after every epoch. A head on a frozen backbone is a thousandth of the model. A digest of the
 omitted weights shows whether a resumed training has the same ones.
 """
 

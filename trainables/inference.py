@@ -32,7 +32,7 @@ def to_input(images_u8: Tensor, model: Any, config: TrialConfig, device: torch.d
     """Return images (B, H, W, 3) uint8 as (B, 3, H, W) float on the device, normalised as the backbone expects.
 
     Conversion on the device transfers a quarter of the bytes and spares the loader's cores. Mean and std are buffers
-    there, because tensors made here would synchronise with a GPU at every batch.
+    there. Tensors made here would synchronise with a GPU at every batch.
     """
     pixels = images_u8.to(device, non_blocking=True).permute(0, 3, 1, 2)  # channels last already
     images: Tensor = (pixels.float() - model.pixel_mean) / model.pixel_std  # (B, 3, H, W) float, normalised
@@ -43,8 +43,8 @@ def chunk_images(config: TrialConfig, device: torch.device) -> int:
     """Return the number of images that a classifier evaluates at once, a power of two on a CPU.
 
     The last bits of an image's features depend on the number of images beside it. On a CPU it is the same for all batch
-    sizes, so that their trials share features. `evaluate` and `predict` then reproduce the search. A GPU takes the
-    trial's own batch size, which is known to fit.
+    sizes. So their trials share features, and `evaluate` and `predict` reproduce the search. A GPU takes the trial's
+    own batch size, which is known to fit.
     """
     if device.type != "cpu":
         return config.batch_size

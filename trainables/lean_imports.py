@@ -138,7 +138,7 @@ def put_off_imports() -> None:
 
 
 def eager(kind: type[T]) -> type[T]:
-    """Return a class that computes what a torch optimizer does but is never compiled, so it imports no compiler."""
+    """Return a class that computes what a torch optimizer does. It is never compiled, so it imports no compiler."""
     import torch
 
     def plain(name: str) -> Any:

@@ -109,7 +109,10 @@ class PixelMembers:
         return votes.scatter_(1, self.decisions[member].unsqueeze(1), VOTE)
 
     def metrics(self, total: Tensor, chosen: Sequence[int], only: str | None = None) -> dict[str, float]:
-        """Return the metrics of the vote of the members `chosen`, by name without `val/`. total: their summed votes."""
+        """Return the metrics of the vote of the members `chosen`, by name without `val/`.
+
+        total  sum of their votes
+        """
         first = self.decisions[chosen[0]].unsqueeze(1)
         decided = total.scatter_add(1, first, torch.full_like(first, int(VOTE * FIRST_VOTE), dtype=total.dtype)).argmax(
             1
@@ -186,8 +189,8 @@ def greedy(
     size      most members, repeated ones counted
     patience  ends after so many additions without a gain; None never does
 
-    Return the members in the order of their choice, up to the last gain. A member taken twice stands twice.
-    Ties go to the member taken least often, since a vote needs a third member for a majority, then to the better one.
+    Return the members in the order of their choice, up to the last gain. A member taken twice is listed twice.
+    Ties go to the member taken least often, then to the better one. A vote needs a third member for a majority.
 
     Caruana et al. 2004, "Ensemble selection from libraries of models" (ICML).
     """

@@ -28,12 +28,14 @@ NUM_STAGES = 4  # of a backbone; its stem is stage 0
 def build_optimizer(config: Sgd | Adam | AdamW | Lbfgs, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer over all of the model's parameters that are not frozen.
 
-    A model has a `backbone` and the names of its `stages`. All else counts as its head. The loop sets the learning rate
-    of a group to `lr * factor * lr_scale`, with the group's own `lr_scale`. A solved head (`probe.py`) gets an
-    optimizer that takes no steps.
+    A model has a `backbone` and the names of its `stages`. All else counts as its head. Every group has an `lr_scale`.
+    The loop sets its learning rate to `lr * factor * lr_scale`. A solved head (`probe.py`) gets an optimizer that takes
+    no steps.
 
-    With `layer_decay` lower stages of the backbone learn more slowly (Howard and Ruder 2018, "Universal language model
-    fine-tuning for text classification", section 3.2). Raises ConfigError if the backbone has no stages then.
+    With `layer_decay` lower stages of the backbone learn more slowly. Raises ConfigError if the backbone has no stages
+    then.
+
+    Howard and Ruder 2018, "Universal language model fine-tuning for text classification", section 3.2.
     """
     if isinstance(config, Lbfgs):
         return SGD([{"params": model.get_submodule("head").parameters(), "lr_scale": 1.0}], lr=0.0)
@@ -119,7 +121,7 @@ def _grouped(keys: Mapping[nn.Parameter, Hashable]) -> list[list[nn.Parameter]]:
 def load_optimizer(optimizer: torch.optim.Optimizer, stored: Group, model: nn.Module) -> None:
     """Give a fresh optimizer the moments of a stored one, whose `state_dict()` is `stored`.
 
-    Options such as the learning rate stay the configuration's own, because a copy of another trial has other values.
+    Options such as the learning rate stay the configuration's own. A copy of another trial has other values.
     Raises ValueError if the stored one has other parameters.
     """
     own = optimizer.state_dict()

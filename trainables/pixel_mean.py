@@ -1,7 +1,7 @@
 """Ensembles of segmenters by the mean of their probabilities: their decisions, and the choice of members.
 
-A pixel on which all agree is decided at any weights. Probabilities are kept only of a bounded number of other pixels.
-So a choice among many models takes little memory and no second pass over the images.
+A pixel on which all agree is decided at any weights. Probabilities are kept only of other pixels, up to a bound. So a
+choice among many models takes little memory. It needs no second pass over the images.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def decide_together(logits: Sequence[Tensor], weights: Sequence[float], size: Se
     weights  one of each model
     size     (H, W) that the logits are resized to
 
-    The result is that of the mean of `at_size(one, size).softmax(1)`. It is computed a class at a time, because a
-    photo's C full-size maps may not fit into memory.
+    The result is that of the mean of `at_size(one, size).softmax(1)`. It is computed a class at a time. A photo's C
+    full-size maps may not fit into memory.
     """
     planes = [one.contiguous() for one in logits]
     norms = [_log_sum_exp(one, size) for one in planes]

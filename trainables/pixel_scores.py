@@ -1,6 +1,7 @@
 """The metrics of segmentation, all from one confusion matrix that is summed over a whole split.
 
-A mean over batches would weigh an image by the other images of its batch, and a rare class by how many batches lack it.
+A mean over batches would weigh an image by the other images of its batch. It would weigh a rare class by how many
+batches lack it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ SPACINGS = {
 def lr_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
     """Return the factor in [0, 1] of the base learning rate at `epoch` (progress from 0, fractional within an epoch).
 
-    Warm-up is a factor of its own, which rises linearly to 1 over `warmup_epochs`. The schedule runs on the plain epoch
+    Warm-up is a factor of its own. It rises linearly to 1 over `warmup_epochs`. The schedule runs on the plain epoch
     axis, so that the two meet without a jump.
     """
     shape = pick(SCHEDULES, schedule.name, "schedule")

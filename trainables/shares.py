@@ -28,7 +28,7 @@ class TrialShare:
     measure: bool = False
 
     def limit(self, device: torch.device) -> None:
-        """Make torch refuse GPU memory beyond the share, so that the trial cannot take that of its neighbours."""
+        """Make torch refuse GPU memory beyond the share. So a trial cannot take that of its neighbours."""
         if device.type == "cuda" and self.of_one < 1:
             total_mb = torch.cuda.get_device_properties(device).total_memory / 2**20
             # Shares are counted in the smallest GPU. This one may be larger.

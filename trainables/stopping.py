@@ -89,9 +89,9 @@ class Measured(Exception):
 class FirstBatches:
     """A `should_stop` for `fit`, which calls it at the start and before every batch. It measures the first batches.
 
-    Raises Measured once, after `batches` batches, and returns `stop()` otherwise. If an epoch has fewer batches, those
-    of its evaluation count too. `batches` exceeds those of one optimizer step, so that the optimizer's state is held
-    while the last ones are trained.
+    It raises Measured once, after `batches` batches, and returns `stop()` otherwise. If an epoch has fewer batches,
+    those of its evaluation count too. `batches` must exceed those of one optimizer step. Then the optimizer's state is
+    held while the last ones are trained.
     """
 
     stop: Callable[[], str | None]

@@ -63,7 +63,10 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 def _both_sides(logits: Tensor) -> Tensor:
-    """Return (2, B, K) float64, the probabilities of yes and of no. 1 - yes would lose no's digits near 1."""
+    """Return (2, B, K) float64, the probabilities of yes and of no.
+
+    One minus yes would round no away near 1.
+    """
     exact = logits.double()
     return torch.stack([exact.sigmoid(), (-exact).sigmoid()])
 
@@ -166,7 +169,7 @@ def score(
 def _one(task_name: str, num_classes: int, threshold: float, name: str) -> dict[str, Metric]:
     """Return one metric by its name, {} for the loss.
 
-    It is cached, because making a metric takes longer than computing it, and ensemble selection computes thousands.
+    It is cached: making a metric takes longer than computing it. Ensemble selection computes thousands.
     """
     metrics = LABEL_TASKS[task_name].metrics(num_classes, threshold)
     return {name: metrics[name]} if name in metrics else {}

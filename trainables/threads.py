@@ -10,7 +10,7 @@ import torch
 
 
 def limit_threads(num_threads: int) -> None:
-    """Set the threads for arithmetic, and none for OpenCV's own pool, so that trials do not fight for cores."""
+    """Set the threads for arithmetic, and none for OpenCV's own pool. Parallel trials must not fight for cores."""
     torch.set_num_threads(max(1, num_threads))
     cv2.setNumThreads(0)
 

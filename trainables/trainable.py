@@ -47,10 +47,10 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     epochs_recorded  of a resumed run, how many of the trial's epochs the records have
     HALVED           of a trial that continues at half its batch
     share            of a packed trial, see `shares.py`, constant per actor
-    left_s           seconds until the search's deadline, if it has one
+    left_s           seconds until the search's deadline by the driver's clock, absent without one
 
     A trial with a last.pt is resumed from it. Every result has `trial_id`, `status` (running, or how the trial ended)
-    and `reason`, and `note` if files were damaged. An epoch's result also has
+    and `reason`. It has a `note` if files were damaged. An epoch's result also has
 
     epoch, metrics, seconds, images_per_s, lr  see `loop.EpochResult`
     device, precision                          cpu or cuda, and the precision in force
@@ -177,7 +177,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         return TrialShare(**config["share"]) if "share" in config else plain
 
     def _open_files(self) -> None:
-        """Fetch the files that another machine left, and record this process, so that it can be ended if it hangs."""
+        """Fetch the files that another machine left, and record this process. It can then be ended if it hangs."""
         if self.settings.run_uri is not None:
             self.mirror = TrialMirror(self.settings.run_uri, self.trial["trial_id"], self.files)
             self.mirror.bring()
