@@ -1,7 +1,7 @@
-"""Augmentation: from a configuration to albumentations pipelines, and the mixing of whole batches.
+"""Build albumentations pipelines from a configuration, and mix whole batches.
 
-Images go in as (H, W, 3) uint8 of any size and come out as (S, S, 3) uint8; masks (H, W) go along, always by the
-nearest pixel, and what is added to an image is VOID in its mask. Pixels are normalised later, per batch on the device.
+Images go in as (H, W, 3) uint8 of any size and come out as (S, S, 3) uint8. Masks (H, W) go along, always by the
+nearest pixel. What is added to an image is VOID in its mask. Pixels are normalised later, per batch on the device.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from trainables.data.view import View
 
 
 def train_transform(config: TrialConfig, background: int | None = None) -> A.Compose:
-    """`transform(image=...)["image"]` is the augmented image; `transform.set_random_seed(seed)` makes it repeatable.
+    """Return the training pipeline: `transform(image=...)["image"]` is the augmented image.
 
-    With `mask=`, ["mask"] is what became of it. `background`: that class's number, for crops that look for foreground.
+    With `mask=`, ["mask"] is the mask after the same steps. `transform.set_random_seed(seed)` makes the draws
+    repeatable. `background`: that class's number, for crops that look for foreground.
     """
-    # Twice the final size loses nothing that a crop of a quarter of the area could show, and bounds the work on photos.
+    # Twice the final size is enough for a crop of a quarter of the area. It bounds the work on large photos.
     steps = [ShrinkLarge(2 * config.image_size)]
     if config.task == "segmentation" and config.fit_image == "crop":
         steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]  # what evaluation sees
@@ -44,8 +45,10 @@ def train_transform(config: TrialConfig, background: int | None = None) -> A.Com
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """`transform(image=...)["image"]` is the image as the network is judged on it; nothing random. Masks are judged at
-    their own size and stay out of it."""
+    """Evaluation transform: `transform(image=...)["image"]` is the image as the network is judged on it.
+
+    Nothing is random. Masks are judged at their own size and are not transformed.
+    """
 
     view: View
 
@@ -54,8 +57,11 @@ class EvalTransform:
 
 
 def eval_transform(config: TrialConfig) -> EvalTransform:
-    """The centre crop of the resized image, or all of it squashed; for segmentation the whole image at the size at
-    which the network sees it, or squashed. What a cache keeps of an image gives the same pixels as the image."""
+    """Return the transform that a configuration's network is judged with.
+
+    Classifiers see the centre crop of the resized image, segmenters the whole image at the network's size. With
+    `fit_image="squash"` both see all of it, squashed. A cached image gives the same pixels as the original.
+    """
     return EvalTransform(View.of(config))
 
 
@@ -72,9 +78,10 @@ def seen_short_side(config: TrialConfig) -> int:
 
 
 def mix_batch(mix: parts.MixUp | parts.CutMix | None, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Mix every image of the batch with its mirror position's; the last of an odd batch stays as it is.
+    """Mix every image of the batch with the one at the mirrored position.
 
-    images (B, 3, H, W) float, targets (B, K) float of any task. Draws from NumPy's global generator, as timm does.
+    The last image of an odd batch stays as it is. images (B, 3, H, W) float, targets (B, K) float of any task. Draws
+    from NumPy's global generator, as timm does.
     """
     even = len(images) // 2 * 2
     if mix is None or even == 0:

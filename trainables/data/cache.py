@@ -1,4 +1,4 @@
-"""Decode once: every image of a data set, resized, in files that all trials of a machine map; so its masks.
+"""Decode every image and mask once, into files that all trials of a machine map.
 
 A cache is a few folders. Each holds arrays one after the other (`cache_stack.py`):
 
@@ -8,7 +8,7 @@ A cache is a few folders. Each holds arrays one after the other (`cache_stack.py
     <fingerprint>-<view>-of-<hash>/   the images of one split as networks of another size are judged on them
     <fingerprint>-features/           what frozen backbones make of them (`trainables/feature_store.py`)
 
-A folder is built beside its place and renamed when it is whole, so what stands under its name is never half-written.
+A folder is built under a temporary name and renamed when it is complete. So no folder of these names is half-written.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Place:
 
 
 class CachedImages:
-    """Images of a finished cache. Pickles as where it lies: a process maps the files for itself.
+    """Images of a finished cache. They pickle as their path, and each process maps the files itself.
 
-    source: what is missing is decoded from; it stays behind when this is pickled.
+    source: decodes what the cache does not hold yet. It is not pickled.
     """
 
     def __init__(self, place: Place, view: View, masked: bool, source: Source | None = None) -> None:
@@ -102,10 +102,10 @@ class CachedImages:
             return DecodedImages(self._source, view, self.bad, self.pixel_counts)
 
     def keep(self, views: Sequence[View], indices: npt.NDArray[np.int64]) -> None:
-        """Have the images of `indices` ready for `at`, in one pass of decoding for all `views`.
+        """Prepare the images of `indices` for `at`, in one pass of decoding for all `views`.
 
-        Those alone: most images are never judged, and in a space of ranges every trial has a view of its own. Raises
-        DataError where they cannot be written.
+        Other images are not decoded: most are never judged, and in a space of ranges every trial has its own view.
+        Raises DataError where the files cannot be written.
         """
         keep_part(self._place, self._source, [view for view in views if view.key != self._view.key], indices)
 
@@ -158,10 +158,11 @@ def open_images(
     cache_dir: Path | None,
     mask_reader: MaskReader | None = None,
 ) -> CachedImages | DecodedImages:
-    """The images behind `names`, none with a shorter side above `short_side_px`; smaller ones are left as they are.
+    """Open the images behind `names`, each with its shorter side at most `short_side_px`.
 
-    Maps the cache, building it first where there is none. Of several processes one builds and the others wait.
-    Without `cache_dir`, one pass decodes everything to find the unreadable ones, and each access decodes anew.
+    Smaller images keep their size. The cache is mapped, and built first if there is none. One process builds it while
+    others wait. Without `cache_dir`, one pass decodes everything to find the unreadable ones, and each access decodes
+    anew.
 
     Raises DataError where the cache cannot be written.
     """
@@ -182,7 +183,7 @@ def open_images(
 
 
 def finished_images(source: Source, fingerprint: str, short_side_px: int, cache_dir: Path) -> CachedImages | None:
-    """The cache of labelled images where it is whole; None where it is still to be built."""
+    """Return the cache of labelled images, or None if it is not complete."""
     return _finished(Place(cache_dir.absolute(), fingerprint), View(short_side_px), False, source)
 
 

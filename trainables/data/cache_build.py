@@ -40,8 +40,12 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """images (h, w, 3) shrunk, one for each view; mask (H, W) of its own size; pixels (256,) int64: how often the mask
-    has each value."""
+    """One image as decoded for all views, with its mask.
+
+    images  (h, w, 3) shrunk, one for each view
+    mask    (H, W), of its own size
+    pixels  (256,) int64: how many pixels of the mask have each value
+    """
 
     images: list[npt.NDArray[np.uint8]]
     mask: npt.NDArray[np.uint8] | None = None
@@ -79,7 +83,7 @@ def build(source: Source, views: Mapping[View, Path], masks: Path | None = None)
 
 
 def inspect(source: Source) -> tuple[dict[int, str], npt.NDArray[np.int64] | None]:
-    """Index -> why, of every image that cannot be used; and (N, 256) pixels of each value in each mask, if any."""
+    """Return why each unusable image is unusable, by index, and the masks' pixel counts (N, 256) per value, if any."""
     bad: dict[int, str] = {}
     pixels = None if source.mask_reader is None else np.zeros((len(source.names), VOID + 1), np.int64)
     for index, got in _decode_all(source, []):
@@ -101,7 +105,7 @@ def _decode(source: Source, index: int, views: Sequence[View]) -> Decoded:
 
 
 def count_values(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """(256,) how often each value stands in a mask. By strips: `bincount` makes eight bytes of each."""
+    """Count each value of a mask, (256,). Works in strips, as `bincount` makes eight bytes of each pixel."""
     flat = mask.ravel()
     strips = (flat[start : start + STRIP] for start in range(0, len(flat), STRIP))
     return sum((np.bincount(strip, minlength=VOID + 1) for strip in strips), np.zeros(VOID + 1, np.int64))
@@ -154,7 +158,7 @@ def _write(source: Source, views: Mapping[View, Path], masks: Path | None) -> No
 
 
 def _check_space(parent: Path, source: Source, views: Sequence[View], with_masks: bool) -> None:
-    """A DataError before any time is spent; sizes are guessed from a few images spread over the data."""
+    """Raise DataError early if the cache will not fit. Its size is estimated from a few images spread over the data."""
     count = len(source.names)
     sample = sorted(set(np.linspace(0, count - 1, SAMPLE, dtype=int).tolist())) if count else []
     sizes = []

@@ -1,7 +1,7 @@
-"""Arrays of (H, W, channels) uint8 one after the other in a file of a folder, as a cache keeps images and masks.
+"""Arrays of (H, W, channels) uint8, one after the other in one file: how a cache keeps images and masks.
 
 pixels.u8    the arrays in C order
-index.npy    (N, 3) int64: offset in bytes, height, width; height 0 where there is none
+index.npy    (N, 3) int64: offset in bytes, height, width. The height is 0 where there is no array
 meta.json    version, count, and why some are missing
 """
 
@@ -41,7 +41,7 @@ class Stack:
         return len(self._index)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """(H, W, channels), the caller's own to change; a DataError for a bad one."""
+        """Return a copy of array `index`, (H, W, channels). Raises DataError for a bad one."""
         if index in self.bad:
             raise DataError(self.bad[index])
         offset, height, width = (int(value) for value in self._index[index])

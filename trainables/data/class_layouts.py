@@ -2,9 +2,9 @@
 
     DIR/class                 the classes of the root
     DIR/train/class           splits, by any of their names (split_names.py)
-    DIR/group/class           groups, only where --layout groups says so
+    DIR/group/class           groups, only with --layout groups
 
-What could be read in two ways is refused with the readings and the option for each.
+A folder that can be read in two ways is refused. The error lists the readings and the option for each.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ class Place:
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """places  in the order of their folders
-    above   folders that hold the places, '' for the root: images in them belong to no class
+    """The class folders of a data set.
+
+    places  in the order of their folders
+    above   folders that hold the places, '' for the root. Images directly in them belong to no class
     notes   what was assumed
     """
 

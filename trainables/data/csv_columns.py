@@ -50,7 +50,7 @@ def checked_columns(spec: str, header: Sequence[str]) -> tuple[list[str], list[s
 
 
 def offered(columns: Sequence[str], wanted: Sequence[str]) -> str:
-    """A sentence that offers the first column with a name that others use for one of `wanted`; '' without one."""
+    """Return a sentence that offers the first column with a common other name for one of `wanted`, or ''."""
     for name in wanted:
         for other in ALSO_CALLED[name]:
             for column in columns:

@@ -105,7 +105,7 @@ def _one_label(spec: str, rows: Sequence[Row]) -> Labels:
 
 
 def _separated(spec: str, rows: Sequence[Row], separator: str | None) -> Labels:
-    """`labels`: any number of classes with a separator between them; an empty cell means none."""
+    """Read `labels`: any number of classes with a separator between them. An empty cell means none."""
     cells = [row.cells["labels"] for row in rows]
     line_of = {cell: row.line for row, cell in zip(reversed(rows), reversed(cells), strict=True)}
     listed = next((cell for cell in cells if re.fullmatch(r"\[.*\]|\{.*\}|\(.*,.*\)", cell)), None)
@@ -183,7 +183,10 @@ def _zero_one(spec: str, rows: Sequence[Row], columns: Sequence[str], has_split:
 
 
 def _whole_numbers(labels: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """What to take '1.0' for where every label is a whole number, as pandas writes integers beside gaps; and a note."""
+    """Map '1.0' to '1' and so on if every label is a whole number, and return a note about it.
+
+    pandas writes integers that way in a column with gaps.
+    """
     names = set(labels)
     plain = {name: name.partition(".")[0] for name in names if "." in name}
     if not plain or not all(_NUMBER.fullmatch(name) for name in names):
@@ -193,7 +196,7 @@ def _whole_numbers(labels: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _alike(classes: Sequence[str]) -> list[str]:
-    """A note about classes that differ only in the writing of a number, or in '_' and '-' for a blank."""
+    """Return notes about classes whose names differ only in how a number is written, or in '_' and '-' for a blank."""
     spellings: dict[str, list[str]] = {}
     for name in classes:
         spellings.setdefault(_plain(name), []).append(name)

@@ -29,7 +29,7 @@ def image_name(spec: str, line: int, cell: str, root: Path) -> str:
             f"{spec}, line {line}: '{shown(cell)}' is an address, and images are files below the folder of the table. "
             "Download them, and name the files."
         )
-    if "\\" in cell and not is_file(root / cell):  # Windows wrote it; here it is an ordinary character
+    if "\\" in cell and not is_file(root / cell):  # Windows: here a backslash is an ordinary character
         cell = cell.replace("\\", "/")
     name = os.path.relpath(os.path.join(root, cell), root)
     if not cell or name.split(os.sep)[0] == os.pardir:
@@ -70,7 +70,7 @@ def _candidates(root: Path, cell: str) -> Iterator[str]:
     if not pieces:
         return
     ends = [pieces[-1], *_endings(pieces[-1])]
-    for start in range(len(pieces)):  # what stands in front is another machine's
+    for start in range(len(pieces)):  # the leading folders are another machine's
         yield from ("/".join([*pieces[start:-1], name]) for name in ends)
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     for folder in folders:

@@ -30,7 +30,10 @@ def guessed(cells: Sequence[str]) -> tuple[str, str] | None:
 
 
 def recombined(cells: Sequence[str], separators: Sequence[str]) -> tuple[str, str] | None:
-    """The separator whose parts occur in other cells too, as tags do and the words of a name do not; and a cell."""
+    """Return the first separator whose parts recur in other cells, and a cell that holds it, else None.
+
+    Tags recur in other cells, and the words of one name do not.
+    """
     values = list(dict.fromkeys(cells))
     for separator in separators:
         parts = {value: set(parts_of(value, separator)) for value in values}

@@ -1,4 +1,7 @@
-"""A table of images: column `image`, then `label`, or `labels` ('cat|dog'), or one 0/1 column per class; `split`."""
+"""A table of images: a column `image`, then the labels, and perhaps `split`.
+
+The labels are one column `label`, or `labels` ('cat|dog'), or one 0/1 column per class.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ GIVEN_SPLITS = ("train", "val", "test")
 
 
 def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
-    """Image paths are relative to the table's folder and may not leave it.
+    """Scan the table `file`, called `spec` in messages.
 
-    `spec` is how the messages call the file. A row whose image is missing is an error, or left out with a note
-    where `read_as` says so.
+    Image paths are relative to the table's folder and may not leave it. A row whose image is missing is an error, or
+    left out with a note if `read_as` skips bad images.
     """
     columns, rows, notes = read_table(spec, file)
     by_columns = not {"label", "labels"} & set(columns)
@@ -105,7 +108,10 @@ def _same_again(spec: str, name: str, columns: Sequence[str], first: Row, again:
 
 
 def _given_splits(spec: str, rows: Sequence[Row]) -> tuple[np.ndarray, list[str]]:
-    """(N,) str, '' without a column `split`; and a note about names that are not train, val and test."""
+    """Return the given splits, (N,) str, and notes about names other than train, val and test.
+
+    The splits are '' if there is no column `split`.
+    """
     given, taken = [], dict[str, str]()
     for row in rows:
         name = row.cells.get("split", "")

@@ -20,14 +20,17 @@ class Reader(Protocol):
     """Decodes one image. Crosses process borders, so it is small and can be pickled."""
 
     def __call__(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB; a DataError or an OSError where the image cannot be read."""
+        """Return the image, (H, W, 3) uint8 RGB. Raises DataError or OSError if it cannot be read."""
 
 
 class MaskReader(Protocol):
     """Decodes one mask. Crosses process borders, so it is small and can be pickled."""
 
     def __call__(self, index: int) -> np.ndarray:
-        """(H, W) uint8 class indices and VOID, of the mask's own size; a DataError where it is missing or wrong."""
+        """Return the mask, (H, W) uint8 class indices and VOID, at its own size.
+
+        Raises DataError if it is missing or wrong.
+        """
 
     def name(self, index: int) -> str:
         """What messages call the mask: its file, relative to the data's root."""
@@ -35,34 +38,39 @@ class MaskReader(Protocol):
 
 @dataclass(frozen=True)
 class RemoteCopy:
-    """uri: a folder on S3. folder: where it is on each machine that has brought it. path: what the user named in it."""
+    """A local copy of data on S3.
+
+    uri     a folder on S3
+    folder  where it is on each machine that has downloaded it
+    path    what the user named, in that folder
+    """
 
     uri: str
     folder: Path
     path: Path
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no plain equality; compare fingerprints
+@dataclass(frozen=True, eq=False)  # arrays have no plain equality: compare fingerprints
 class Dataset:
-    """Names, labels and split of a data set of N images and C classes; the pixels are elsewhere (`cache.py`).
+    """Names, labels and split of N images and C classes. The pixels are elsewhere (`cache.py`).
 
     task         binary, multiclass, multilabel or segmentation
-    classes      C names; binary has exactly two, and the second is the positive one; segmentation: the names of the
+    classes      C names. Binary has two, and the second is the positive one. Segmentation: the names of the
                  indices in the masks, in their order, without void
     names        N file names relative to the data's root, or names like 'digits/0017'
-    targets      (N,) int64 class index for binary and multiclass; (N, C) uint8 of 0 and 1 for multilabel;
-                 (N, C) int64 for segmentation: how many pixels of each class a mask has (none for unreadable ones)
-    split        (N,) str: train, val, test, skipped (unreadable), duplicate (a copy left out of its split) or unjudged
-                 (see `judged_part.py`); '' where the data is only judged and gives none
-    fingerprint  16 hex digits of a sha256 over names, file contents, classes and targets, or the masks and how
-                 they are read; the split is not in it
+    targets      binary and multiclass: (N,) int64 class index
+                 multilabel: (N, C) uint8 of 0 and 1
+                 segmentation: (N, C) int64, the pixels of each class in each mask (0 where it is unreadable)
+    split        (N,) str: train, val, test, skipped (unreadable), duplicate (a copy left out of its split) or
+                 unjudged (see `judged_part.py`). '' where the data is only judged and gives no split
+    fingerprint  16 hex digits of a sha256 over names, file contents, classes and targets, or over the masks and how
+                 they are read. It does not cover the split
     mask_reader  for segmentation only
-    numbers      (256,) uint8 mask value -> index in `classes`, where the masks number classes otherwise; None: they do
-                 not
-    copy         of data on S3: where it is on this machine, and so on every other one
-    notes        sentences that a person should hear, such as which images were skipped
-    on_demand    None where every image was decoded when the data was loaded. Else images are decoded when they are
-                 asked for, and this says what becomes of one that cannot be: error, or skip, which takes another one
+    numbers      (256,) uint8 mask value -> index in `classes`, None if the masks hold the indices themselves
+    copy         for data on S3: where it is, on this machine and on every other
+    notes        sentences for the user, such as which images were skipped
+    on_demand    None if every image was decoded when the data was loaded. Else images are decoded at each access,
+                 and an unreadable one is an error, or with skip another one takes its place
     """
 
     spec: str
@@ -85,7 +93,7 @@ class Dataset:
         return np.flatnonzero(self.split == split).astype(np.int64)
 
     def with_val_trained_on(self) -> Dataset:
-        """The same data, whose validation images are training images too: none is left that could judge."""
+        """Return the data with its validation images among the training images: none is left to judge by."""
         split = np.where(np.isin(self.split, ("val", UNJUDGED)), "train", self.split)
         return replace(self, split=split, split_origin=f"{self.split_origin}; val is trained on too")
 
@@ -108,7 +116,7 @@ class Dataset:
         }
 
     def _val_targets(self) -> list[int] | list[list[int]] | None:
-        """One class index per validation image, or of multilabel the indices of its labels; None where masks are."""
+        """Return one class index per validation image, for multilabel the indices of its labels, None for masks."""
         if self.task == "segmentation":
             return None
         targets = self.targets[self.indices("val")]

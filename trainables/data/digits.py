@@ -100,10 +100,10 @@ def scan_scene_masks() -> Scan:
 
 
 def scene(index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Scene `index` of the data set, as `draw_scene` returns it.
+    """Return scene `index` of the data set, as `draw_scene` returns it.
 
-    The train scenes take their digits from the first four fifths of the scans, the val scenes from the last fifth:
-    a model that learnt single scans by heart gains nothing from it.
+    Train scenes use the first four fifths of the scans, val scenes the last fifth. So a model gains nothing from
+    memorizing single scans.
     """
     border = len(_scans()[0]) * 4 // 5
     pool = np.arange(border) if index < NUM_TRAIN_SCENES else np.arange(border, len(_scans()[0]))
@@ -113,11 +113,11 @@ def scene(index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt
 def draw_scene(
     rng: np.random.Generator, pool: npt.NDArray[np.int64] | None = None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """One to four real digits at random places, without overlap: `(image, present, mask)`.
+    """Draw one to four real digits at random places, without overlap: `(image, present, mask)`.
 
-    image    (64, 64, 3) uint8
-    present  (10,) uint8: 1 for each digit that is there
-    mask     (64, 64) uint8: 0 background, 1 + digit on its ink
+        image    (64, 64, 3) uint8
+        present  (10,) uint8: 1 for each digit that is there
+        mask     (64, 64) uint8: 0 background, 1 + digit on its ink
 
     `pool` holds the positions of the scans to draw from (default: all of them).
     """

@@ -1,4 +1,4 @@
-"""What a folder is: a table with its images, folders of classes, or masks; perhaps one folder down."""
+"""Scan a folder: a table with its images, folders of classes, or masks, perhaps one folder down."""
 
 from __future__ import annotations
 

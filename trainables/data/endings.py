@@ -1,4 +1,4 @@
-"""Which files are taken for images by their ending, and what is said of those that are left out."""
+"""Which files are taken for images by their ending, and notes about those that are left out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from PIL import features
 
 from trainables.data.words import counted
 
-# Pillow's name of a format -> its endings. Only pixels: no format that Pillow hands to another program (PostScript) or
-# only knows by name, none of videos, documents, icons or measurements.
+# Pillow's name of a format -> its endings. Pixels only: no format that Pillow passes to another program (PostScript) or
+# knows only by name. No videos, documents, icons or measurements.
 FORMATS = {
     "JPEG": (".jpg", ".jpeg"),
     "PNG": (".png",),

@@ -27,7 +27,7 @@ LAYOUTS = (
 
 
 def scan_folder(spec: str, root: Path, read_as: ReadAs = READ_AS) -> Scan:
-    """Classes are the folders' names; every image below a class's folder belongs to it, at any depth."""
+    """Scan folders of classes. The folders' names are the classes, and images belong to them at any depth."""
     found = find_class_folders(spec, root, read_as)
     walk = Walk(root, [root / place.folder for place in found.places])
     images = {place: _images_of(walk, place) for place in found.places}

@@ -1,11 +1,11 @@
-"""From what the user named to a data set and its pixels.
+"""Load a data set and its pixels from what the user named.
 
     a folder            folders.py            DIR/class/*.jpg, or DIR/train/class and DIR/val/class
     a folder of masks   mask_folders.py       DIR/images and DIR/masks, or laid out as CamVid or Pascal VOC
     a table             csv_table.py          file.csv, or a folder that holds labels.csv
     torchvision:NAME    torchvision_sets.py   downloaded
     s3://BUCKET/FOLDER  remote.py             any of the folders and tables, brought to this machine
-    digits              digits.py             real digits that ship with scikit-learn; also :binary and so on
+    digits              digits.py             real digits that ship with scikit-learn. Also :binary and so on
 
 A folder that is called 'digits' is './digits'.
 """
@@ -68,15 +68,18 @@ def load_dataset(
     short_side_px: int,
     cache_dir: Path | None,
 ) -> tuple[Dataset, Images]:
-    """The data set that `spec` names, and its images with their shorter side at most `short_side_px`.
+    """Load the data set that `spec` names, and its images with their shorter side at most `short_side_px`.
 
-    `task` None takes the natural one: binary for two classes, multiclass for more, multilabel where an image can
-    have several labels, segmentation where there are masks and no labels. `seed` and `val_fraction` matter only
-    where the data gives no val. `on_bad_image`, `layout`, `mask_values`, `label_separator`, `for_training`: see
-    `ReadAs`, as `val_images` and `on_demand`. `decode_within_s`: labelled images that would take longer are decoded on
-    demand too. `cache_dir` None decodes at each access.
+        task             None takes the natural one: binary for two classes, multiclass for more, multilabel where an
+                         image can have several labels, segmentation where there are masks and no labels
+        seed             of the split. It and `val_fraction` matter only where the data gives no val
+        val_fraction     share of each class that is split off
+        on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand
+                         see `ReadAs`
+        decode_within_s  labelled images that would take longer to decode are decoded on demand too
+        cache_dir        None decodes at each access
 
-    Everything wrong with the data is found here, before any time is spent on training, and raised as DataError.
+    Raises DataError for everything that is wrong with the data, before any time is spent on training.
     """
     read_as = ReadAs(on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand)
     scan, copy = _scanned(spec, task, read_as, cache_dir)
@@ -115,17 +118,16 @@ def load_dataset(
         copy=copy,
         on_demand=images.on_bad if isinstance(images, OnDemandImages) else None,
     )
-    settled = val_images is not None or on_demand  # of a run that has begun; else the search's budget decides
+    settled = val_images is not None or on_demand  # fixed in a resumed run: else the search's budget decides
     return (with_judged_part(dataset, val_images, seed) if settled else dataset), images
 
 
 def load_described(
     described: Mapping[str, Any], spec: str, *, read_as: ReadAs, short_side_px: int, cache_dir: Path | None
 ) -> tuple[Dataset, Images]:
-    """The validation and test images of the data set that `Dataset.describe` told of, now to be found at `spec`.
+    """Load the validation and test images of the data set that `Dataset.describe` recorded, now at `spec`.
 
-    Each is decoded when it is asked for. What else there was has the split ''. Raises DataError where it is not the
-    same data.
+    Each image is decoded at each access. All others have the split ''. Raises DataError if the data has changed.
     """
     scan, copy = _scanned(spec, described["task"], read_as, cache_dir)
     fingerprint = scan.fingerprint()
@@ -149,12 +151,13 @@ def load_described(
 
 
 def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, views: Sequence[View] = ()) -> Images:
-    """The images of a data set that came from another process, perhaps of another machine. `views`: at which sizes the
-    validation images will be judged, as far as that is known.
+    """Open the images of a data set that came from another process, perhaps of another machine.
 
-    The first process on a machine builds the cache there; the others wait for it and map it. So with data that is
-    remote: it is brought here before. Where there is no room for decoded images, they are decoded at every access: a
-    machine whose disk is full must not fail all trials that are sent to it.
+    `views`: the sizes at which the validation images will be judged, as far as they are known.
+
+    The first process on a machine builds the cache there, and the others wait for it and map it. Remote data is
+    downloaded first. Without room for a cache, images are decoded at every access: a full disk must not fail all trials
+    of a machine.
     """
     if dataset.copy is not None:
         bring_again(dataset.copy)
@@ -180,9 +183,9 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, 
 def scan_data(
     spec: str, *, task: str | None = None, read_as: ReadAs = READ_AS, cache_dir: Path | None, fetch: bool = True
 ) -> Scan:
-    """What `spec` names, nothing decoded yet; arguments as of `load_dataset`. Raises DataError.
+    """Scan what `spec` names, without decoding it. Arguments are those of `load_dataset`.
 
-    fetch: whether data that is not on this machine may be brought here.
+    fetch: whether data that is not on this machine may be downloaded. Raises DataError.
     """
     return _scanned(spec, task, read_as, cache_dir, fetch)[0]
 

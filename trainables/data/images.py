@@ -1,4 +1,4 @@
-"""The pixels of a data set, as whoever trains or judges asks for them."""
+"""The pixels of a data set, as training and evaluation access them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_MASKS = "this data set has no masks"
 
 
 class Images(Protocol):
-    """The pixels of a data set; `bad` says why an index has none."""
+    """The pixels of a data set. `bad` maps an index without pixels to the reason."""
 
     @property
     def bad(self) -> Mapping[int, str]: ...
@@ -25,20 +25,20 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB, the caller's own to change; a DataError for a bad one."""
+        """Return the image, (H, W, 3) uint8 RGB, a copy that may be changed. Raises DataError for a bad one."""
 
     def mask(self, index: int) -> npt.NDArray[np.uint8]:
-        """(H, W) uint8 class indices and VOID, of the mask's own size, the caller's own to change.
+        """Return the mask, (H, W) uint8 class indices and VOID, at its own size, a copy that may be changed.
 
-        A DataError for a bad one; a RuntimeError where the data set has no masks.
+        Raises DataError for a bad one, and RuntimeError if the data set has no masks.
         """
 
     def at(self, view: View, indices: npt.NDArray[np.int64]) -> Images:
-        """The same images as `view` shrinks the originals, where `indices` are asked for; the masks are the same."""
+        """Return the images of `indices` as `view` shrinks the originals. The masks stay the same."""
 
 
 class DecodedImages:
-    """Images decoded at each access, for where there is no room for a cache; shrunk just as a cache's are."""
+    """Images decoded at each access, where there is no room for a cache. They are shrunk as a cache's are."""
 
     def __init__(
         self,

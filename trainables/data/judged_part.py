@@ -18,10 +18,10 @@ from trainables.data.words import counted, quoted
 
 
 def with_judged_part(dataset: Dataset, most: int | None, seed: int) -> Dataset:
-    """The data with at most `most` validation images, the others `unjudged`; None: all of them.
+    """Return the data with at most `most` validation images and the others `unjudged`. None keeps all of them.
 
-    Of data that is decoded on demand these are decoded once, so that what every trial is judged by can be read. Raises
-    DataError where one cannot be, unless such are to be skipped.
+    With data decoded on demand, these are decoded once now: every trial is judged by them. Raises DataError if one
+    cannot be read, unless bad images are skipped.
     """
     val = dataset.indices("val")
     if most is not None and len(val) > most:
@@ -41,9 +41,9 @@ def as_it_was(split: np.ndarray, text: str) -> np.ndarray:
 
 
 def readable(dataset: Dataset, side: str) -> Dataset:
-    """The data without images of one side that cannot be read, as it is anyway unless it is decoded on demand.
+    """Return data decoded on demand without the unreadable images of one side, other data unchanged.
 
-    Raises DataError where there are some that are not to be skipped.
+    Raises DataError if one cannot be read and bad images are not skipped.
     """
     if dataset.on_demand is None:
         return dataset

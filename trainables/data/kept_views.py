@@ -1,4 +1,4 @@
-"""Pictures of the training images whose features are kept, as many as `views` of the configuration says.
+"""Pictures of the training images whose features are kept, as many as the configuration's `views`.
 
 views 1         the image as the network is judged on it
 views 2         that, and its mirror image
@@ -31,9 +31,9 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class KeptView:
-    """One picture of each image: `view(index)` is (S, S, 3) uint8. key: what tells it from others, as JSON has it.
+    """One picture of each image: `view(index)` is (S, S, 3) uint8.
 
-    seed: of a drawn picture; None where nothing is drawn.
+    key: JSON values that identify the picture. seed: of a drawn picture, None if nothing is drawn.
     """
 
     images: Images

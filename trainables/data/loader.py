@@ -38,8 +38,10 @@ class TrialData:
     images: Images
 
     def judged(self, config: TrialConfig, split: str) -> TrialData:
-        """The same with the images of a split as the configuration's network is judged on them: resized once, from
-        the originals. A search trains all sizes on the images of its largest, which it decodes once."""
+        """Return the data with a split's images as the configuration's network is judged on them.
+
+        They are resized once, from the originals. A search trains all sizes on the images of its largest, decoded once.
+        """
         return TrialData(self.dataset, self.images.at(View.of(config), self.dataset.indices(split)))
 
 
@@ -61,8 +63,10 @@ class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):
         return [image for image, _ in pairs], torch.from_numpy(np.stack([mask for _, mask in pairs]))
 
     def _read(self, row: int) -> tuple[int, np.ndarray]:
-        """A row's image (H, W, 3) and its position. In place of one that cannot be read, the next one that can be,
-        where images are decoded on demand and bad ones are to be skipped."""
+        """Return a row's image (H, W, 3) and its position.
+
+        With images decoded on demand and bad ones skipped, the next readable image replaces an unreadable one.
+        """
         for further in range(min(MOST_PASSED, len(self.positions))):
             position = int(self.positions[(row + further) % len(self.positions)])
             try:
@@ -129,13 +133,15 @@ def batches(
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of (images (B, S, S, 3) uint8, targets) of one split, in order or shuffled by `seed`.
+    """Yield batches of one split, (images (B, S, S, 3) uint8, targets), in order or shuffled by `seed`.
 
-    labels: the targets (N, K) float of the whole data set, of which each batch gets its rows (B, K); or, for masks,
-    how their classes are merged, and each batch gets (B, S, S) uint8. The seed shuffles the order. With the batch's
-    number it also seeds each batch's transform, so that an epoch does not depend on the number of loader processes.
-    `repeat`: how often an epoch goes through the split. `accumulate`: how many batches make an optimizer step.
-    `drawn`: the draws of each batch where they are another order's than the seed's (see `order.py`).
+    labels      targets (N, K) float of the whole data set, of which a batch gets its rows (B, K). For masks: how
+                their classes are merged, and a batch gets (B, S, S) uint8
+    seed        shuffles the order. With a batch's number it also seeds the batch's transform, so an epoch does not
+                depend on the number of loader processes. None keeps the order
+    repeat      how often an epoch goes through the split
+    accumulate  batches in an optimizer step
+    drawn       the draws of each batch, None for those of the seed (see `order.py`)
     """
     positions = data.dataset.indices(split)
     samples = _Split(data.images, positions, labels, transform)
@@ -159,14 +165,17 @@ def batches(
 
 
 def shuffled(num_images: int, batch_size: int, seed: int, repeat: int = 1, accumulate: int = 1) -> list[list[int]]:
-    """Return the draws of each batch of an epoch: draw d is image d % num_images, for the (d // num_images)-th time."""
+    """Return the draws of each batch of an epoch.
+
+    Draw d is image d % num_images, for the (d // num_images)-th time.
+    """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(repeat * num_images, generator=generator).tolist()
     return in_batches(order[: num_used(len(order), batch_size, accumulate)], batch_size)
 
 
 def in_batches(order: list[int], batch_size: int) -> list[list[int]]:
-    """Draws in batches; a last one of a single image goes to the batch before it."""
+    """Split draws into batches. A last batch of a single image is joined to the one before it."""
     chunks = _chunks(order, batch_size)
     if batch_size > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:  # the rest of its step has other images
         chunks[-2:] = [chunks[-2] + chunks[-1]]
@@ -183,10 +192,10 @@ def whole_images(
     max_pixels: int | None = None,
     num_workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(images (B, h, w, 3) uint8, masks (B, H, W) uint8) of one split in order; B varies, as do the sizes.
+    """Yield (images (B, h, w, 3) uint8, masks (B, H, W) uint8) of one split in order, with varying B and sizes.
 
-    A batch holds neighbours of one size: h, w as the network sees them, H, W those of their masks. `max_pixels`: B is
-    at most as many images as have so many pixels together, and one at least.
+    A batch holds neighbours of one size: h, w as the network sees them, H, W as the masks have it. `max_pixels` bounds
+    the pixels of a batch's images together, but a batch holds at least one image.
     """
     positions = data.dataset.indices(split)
     loader = DataLoader(
