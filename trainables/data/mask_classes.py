@@ -1,8 +1,10 @@
-"""Which classes a folder's masks have, and what their pixels mean: the user's own files, or else the masks alone.
+"""Find which classes a folder's masks have, and what their pixels mean.
 
-Pascal VOC's twenty-one names are taken for a folder of its layout only where no file names others and the masks fit:
-no value but 0 to 20 and 255, and either 18 of the 21 are there, or all images are called as Pascal VOC's
-(2007_000032). Other data in that layout was exported by an annotation tool and has classes of its own.
+The user's own files say so, or else the masks alone.
+
+Pascal VOC's twenty-one names are taken for a folder of its layout only where no file names others and the masks fit.
+They fit if they hold no value but 0 to 20 and 255. Moreover, either 18 of the 21 are there, or all images are named as
+Pascal VOC's (2007_000032). Other data in that layout comes from an annotation tool and has classes of its own.
 """
 
 from __future__ import annotations
@@ -42,14 +44,15 @@ def find_coding(
     as_voc: bool = False,
     mask_values: str | None = None,
 ) -> tuple[Coding, list[str]]:
-    """The coding of the masks `names` below `root`, and notes on what was assumed.
+    """Return the coding of the masks `names` below `root`, and notes on what was assumed.
 
-    places        folders in which files may name the classes; value_places: those in which _classes.csv may
-    as_voc        the layout is Pascal VOC's, whose names are taken where they fit
-    mask_values   'classes': every value is a class
+        places        folders in which files may name the classes
+        value_places  folders in which _classes.csv may
+        as_voc        whether the layout is Pascal VOC's, whose names are taken if they fit
+        mask_values   'classes': every value is a class. None: values are class numbers
 
-    The masks themselves are decoded only where they alone can tell: how many classes there are where nobody named
-    them, and whether two classes are coded as 0 and 255.
+    The masks are decoded only where no file answers. That is to count the classes, or to see whether two are coded as 0
+    and 255.
 
     Raises DataError where a file is wrong, two of them disagree, or the values do not look like class numbers.
     """
@@ -98,7 +101,7 @@ def void_notes(reader: object, pixel_counts: np.ndarray | None) -> list[str]:
         f"{what} {verb} taken as void: {share(void.sum(), pixel_counts.sum())} of the pixels, in "
         f"{(void > 0).sum():,} of {counted(num_read, 'mask')}."
     ]
-    # Two names and masks of 0 and 255 beside masks of 0 and 1: the names alone do not say what 255 is.
+    # With two names, and masks of 0 and 255 beside masks of 0 and 1, the names do not settle what 255 is.
     second = pixel_counts[:, 1]
     if (
         len(coding.classes) == 2
@@ -127,7 +130,10 @@ def _binary(classes: tuple[str, ...]) -> Coding:
 
 
 def _line_coding(spec: str, root: Path, names: Sequence[str], lines: tuple[str, ...]) -> Coding:
-    """Two classes may be coded as 0 and 255; of all others, and of two with void, the lines number the values."""
+    """Return the coding of masks whose classes are named by line.
+
+    Line i names value i - 1. Two classes without void may also be coded as 0 and 255.
+    """
     if len(lines) == len(_classes(lines)) == 2:
         values = count_values(spec, root, names, enough=lambda seen: any(seen.numbers[-1:]))
         if not any(values.numbers) and (VOID in values.held or values.num_one_bit):
@@ -136,7 +142,7 @@ def _line_coding(spec: str, root: Path, names: Sequence[str], lines: tuple[str, 
 
 
 def _value_coding(values: Sequence[tuple[int, str]]) -> Coding:
-    """_classes.csv names each value; 255 is void where it does not."""
+    """Return the coding of _classes.csv, which names each value. 255 is void unless the file names it."""
     names = [name for _, name in values]
     pairs = tuple(zip([value for value, _ in values], _indices(names), strict=True))
     return Coding(_classes(names), pairs if VOID in dict(values) else (*pairs, (VOID, VOID)))

@@ -1,14 +1,14 @@
-"""Whether the values of masks look like class numbers, and what is said where they do not.
+"""Decide whether the values of masks look like class numbers, and word the refusal.
 
 Where no file names the classes, values are class numbers only if all of this holds:
 
     0, 1, 2, ... k without a gap, 255 apart. Grey levels (0, 85, 170), ids (7, 11, 26) and smoothed edges have gaps
     k is at most 63. More classes than that need names anyhow, and smoothed edges may leave no gap
-    255 beside them is void only if it covers at most half of the pixels, and stands beside a class number above 0: of
+    255 beside them is void only if it covers at most half of the pixels, and occurs beside a class number above 0: of
     two classes in most masks that have it, of more in some. Else some masks may be 0 and 1, and others 0 and 255
     a number has the same colour in all palette images: some programs number the colours of each file anew
 
-0 and 255 alone are two classes. All else stops: a wrong guess would train for hours on classes that nobody drew.
+0 and 255 alone are two classes. Everything else is refused: a wrong guess would train for hours on wrong classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INSTANCES_FROM = 8  # classes from which on values that run from 0 in every mask
 
 
 def doubt(values: MaskValues) -> str:
-    """Why the values are no class numbers; '' where they are. See the top of this file for the rule."""
+    """Return why the values are no class numbers, or '' if they are. The rule is at the top of this file."""
     numbers = values.numbers
     if values.is_binary and values.recoloured is None:
         return ""
@@ -48,7 +48,10 @@ def palette_doubt(values: MaskValues) -> str:
 
 
 def refusal(spec: str, values: MaskValues, why: str, move: str = "") -> DataError:
-    """Return the error with the values and their counts; `move` '' names the files and the option that help."""
+    """Return the error with the values and their counts.
+
+    `move`: the next move. '' names the files and the option that help.
+    """
     if _void_doubt(values):
         move = move or (
             "If 255 is void, name the classes in classes.txt, one a line. If it is a class, give it a name in "
@@ -74,7 +77,7 @@ def _void_doubt(values: MaskValues) -> str:
         return ""
     if values.pixels[VOID] > MOST_VOID * values.pixels.sum():
         return "255 would be void, and is more than half of all pixels"
-    # Of two classes the second is in nearly every mask that has a border of void; of many, each mask shows a few.
+    # With two classes, nearly every mask with a border of void shows the second. With many, each mask shows a few.
     few = values.with_numbers <= values.with_zero if len(numbers) == 2 else not values.with_numbers and values.with_zero
     if few:
         highest = numbers[-1]

@@ -27,9 +27,10 @@ JPEG = (".jpg", ".jpeg", ".JPG")
 
 
 def scan_masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
-    """Images with their masks. Images without one are an error, or left out with a note where `read_as` says so.
+    """Scan images with their masks.
 
-    Raises DataError where the folder has none of the layouts, or an image or a mask of a pair is missing.
+    An image without a mask is an error, or left out with a note if `read_as` skips bad images. Raises DataError if the
+    folder has none of the layouts, or an image or a mask of a pair is missing.
     """
     layout = find_layout(spec, root, read_as)
     if layout is None:

@@ -1,7 +1,7 @@
-"""Where a folder of images and masks keeps what.
+"""Find where a folder keeps its images and masks.
 
     images/ + masks/                    with train.txt, val.txt and test.txt where the data gives the split
-    train/ + trainannot/, val/ + ...    as CamVid; so images/train/ + masks/train/, and train/images/ + train/masks/
+    train/ + trainannot/, val/ + ...    as CamVid. Also images/train/ + masks/train/, and train/images/ + train/masks/
     train/x.jpg + train/x_mask.png      as Roboflow
     JPEGImages/ + SegmentationClass/    as Pascal VOC, labelme and CVAT: mask_voc.py
 
@@ -35,13 +35,13 @@ from trainables.data.words import counted, quoted
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a folder keeps what, relative to its root.
+    """Where a folder keeps its images and masks, relative to its root.
 
-    parts     (folder of images, folder of masks, split of all of them or '')
-    base      the folder of one year of Pascal VOC, where files may name the classes as in the root
-    lists     which images are used for what; None where there are no lists
-    in_splits whether images and masks stand in the folders of the splits, where class folders could be
-    as_voc    whether Pascal VOC's own classes are meant where no file names others
+    parts      (folder of images, folder of masks, split of all of them or '')
+    base       the folder of one year of Pascal VOC, where files may name the classes as in the root
+    lists      which images each split has, None if there are no lists
+    in_splits  whether images and masks are in the folders of the splits, where class folders could be
+    as_voc     whether Pascal VOC's own classes are meant if no file names others
     """
 
     parts: tuple[tuple[str, str, str], ...]
@@ -141,8 +141,10 @@ def _groups(spec: str, parts: Sequence[Part], read_as: ReadAs | None) -> Layout:
 
 
 def _together(root: Path) -> Layout | None:
-    """Images with their masks among them, in the root or in folders that are no splits: folders of classes look the
-    same, so that this is found only where masks are asked for."""
+    """Find images with their masks among them, in the root or in folders that are no splits.
+
+    Folders of classes look the same, so this layout is tried only where masks are asked for.
+    """
     if has_masks_among(root):
         return Layout((("", "", ""),))
     names = [part.name for part in same_folder(root) if part.masks]

@@ -17,22 +17,22 @@ from trainables.data.words import counted, quoted
 
 TRAINVAL = "trainval"
 EVERYTHING = ("default", "all")  # as CVAT and Datumaro call the list of images without a split
-LIKE_A_SPLIT = re.compile(r"\s*[a-z]+[\s_-]*\d+$", re.IGNORECASE)  # test1, val_2019; not test_results
+LIKE_A_SPLIT = re.compile(r"\s*[a-z]+[\s_-]*\d+$", re.IGNORECASE)  # test1 and val_2019, but not test_results
 
 
 @dataclass(frozen=True)
 class Lists:
-    """files: split -> list; '' for one that names all images and leaves the split to be drawn."""
+    """The lists of a data set. files: split -> list. The split '' names all images and leaves the split to be drawn."""
 
     files: dict[str, Path]
     notes: tuple[str, ...] = ()
 
 
 def find_lists(spec: str, folder: Path, *, everything: bool = False, need_train: bool = True) -> Lists | None:
-    """The lists in a folder, or None where it has none. With `everything`, default.txt stands for all of them.
+    """Return the lists in a folder, or None if it has none.
 
-    trainval.txt stands in for a train.txt that is missing; what val.txt names is not in it.
-    Raises DataError where two files are for one split, train is missing, or a name begins like a split's and is none.
+    With `everything`, default.txt names all images. trainval.txt replaces a missing train.txt, less what val.txt names.
+    Raises DataError if two files are for one split, train is missing, or a name only begins like a split's.
     """
     texts = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".txt") if folder.is_dir() else []
     files: dict[str, Path] = {}
@@ -113,7 +113,7 @@ def listed(
 
 
 def _stem_listed(line: str, images: str, pair_of: dict[str, Pair]) -> str | None:
-    """The stem that a line means: it may be a stem, a file name, or a path from the data's root."""
+    """Return the stem that a line names, by the stem, a file name, or a path from the data's root."""
     for name in (line, line.removeprefix(f"{images}/"), line.removeprefix("./")):
         for stem in (name, _without_suffix(name, (*IMAGE_SUFFIXES, *MASK_SUFFIXES))):
             if stem in pair_of:

@@ -1,13 +1,13 @@
-"""The files in which people name the classes of their masks.
+"""Read the files in which people name the classes of their masks.
 
     classes.txt         a name a line, the first for value 0
-    class_names.txt     the same, as labelme writes it; '_background_' is background
-    palette.txt         'R G B name' a line; also label_colors.txt, as CamVid has it
+    class_names.txt     the same, as labelme writes it, where '_background_' is background
+    palette.txt         'R G B name' a line. Also label_colors.txt, as CamVid has it
     labelmap.txt        'name:R,G,B::' a line, as CVAT and Datumaro write it
     _classes.csv        'Pixel Value, Class', as Roboflow writes it into each folder of a split
-    labels.txt          read only where none of these is there; also label_names.txt and codes.txt
+    labels.txt          read only where none of these is there. Also label_names.txt and codes.txt
 
-A first line '__ignore__' (labelme's) stands for value 255 and is no line of the numbering.
+A first line '__ignore__' (labelme's) stands for value 255 and is not counted as a line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VOID_NAMES = ("void", "ignore", "unlabeled", "unlabelled", "__ignore__")
 
 @dataclass(frozen=True)
 class Names:
-    """What the files say. The parts are empty where there is no such file.
+    """The contents of the files. Each part is empty if there is no such file.
 
     lines    names of the values 0, 1, ..., from `file`
     colors   (colour, name), from `palette`
@@ -58,7 +58,7 @@ def is_void(name: str) -> bool:
 
 
 def read_names(spec: str, root: Path, places: Sequence[str], value_places: Sequence[str] = ()) -> Names:
-    """What the files in `places`, folders below the root, say; _classes.csv is looked for in `value_places` too.
+    """Read the files in `places`, folders below the root. `value_places` are searched for _classes.csv too.
 
     Raises DataError where a file is wrong, or two of them disagree.
     """
@@ -96,7 +96,7 @@ def read_names(spec: str, root: Path, places: Sequence[str], value_places: Seque
 
 
 def read_lines(spec: str, file: Path, called: str | None = None) -> list[str]:
-    """The lines of a text file of the data folder; a DataError where it is not UTF-8."""
+    """Return the lines of a text file of the data folder. Raises DataError if it is not UTF-8."""
     try:
         return file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -137,7 +137,7 @@ def _read_lines_file(spec: str, root: Path, path: Path) -> tuple[str, ...]:
 
 
 def _holds_names(spec: str, root: Path, path: Path) -> bool:
-    """Whether a file that may be anything looks like a list of classes: short lines, none of which names an image."""
+    """Whether a file looks like a list of classes: 2 to 256 lines, none of which names an image."""
     lines = [line.strip() for line in _lines_of(spec, root, path)[1] if line.strip()]
     return 1 < len(lines) <= VOID + 1 and not any(line.lower().endswith(IMAGE_SUFFIXES) for line in lines)
 
@@ -159,7 +159,7 @@ def _read_palette(spec: str, root: Path, path: Path) -> tuple[tuple[Color, str],
 
 
 def _read_labelmap(spec: str, root: Path, path: Path) -> tuple[tuple[str, ...], tuple[tuple[Color, str], ...]]:
-    """The names in their order, and their colours; none where no line has one."""
+    """Return the names in their order, and their colours, empty if no line has one."""
     called, lines = _lines_of(spec, root, path)
     names, rows = [], []
     for number, line in enumerate(lines, 1):
@@ -183,8 +183,10 @@ def _read_labelmap(spec: str, root: Path, path: Path) -> tuple[tuple[str, ...], 
 
 
 def _read_values(spec: str, root: Path, places: Sequence[str] | dict[str, None]) -> tuple[tuple[int, str], ...]:
-    """The values and names of every _classes.csv, which must agree; tables of that name with another head are not
-    about masks."""
+    """Return the values and names of every _classes.csv. All must agree.
+
+    Tables of that name with another head are not about masks and are skipped.
+    """
     found: dict[str, tuple[tuple[int, str], ...]] = {}
     for place in places:
         path = root / place / VALUE_FILE

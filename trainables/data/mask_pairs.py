@@ -1,4 +1,4 @@
-"""Which mask belongs to which image: the one with the same stem, or the same but for what all names share."""
+"""Match masks to images by their stem, or by what is left of it without a word that all names share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainables.data.walk import files_below, images_below
 from trainables.data.words import counted, quoted
 
 MASK_ENDING = "_mask"  # of masks that stand among the images, as Roboflow writes them
-# A word at an end of a name, such as '_mask' or 'img_': what comes before or after it tells the files apart.
+# A word at an end of a name, such as '_mask' or 'img_'. The rest of the name identifies the file.
 TAIL, HEAD = re.compile(r"(?<=.)[\W_]+[^\W\d_][^\W_]*$"), re.compile(r"^(?:.*/)?([^\W\d_]+[\W_]+)(?=.)")
 FOLDER = re.compile(r"^[^/]+/")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask ('' where it has none), relative to the data's root; `stem` is the image's."""
+    """An image and its mask ('' if it has none), relative to the data's root. `stem` is the image's."""
 
     stem: str
     image: str
@@ -42,9 +42,10 @@ class Pairs:
 
 
 def paired(spec: str, root: Path, images: str, masks: str) -> Pairs:
-    """The images below one folder with their masks below the other, sorted; for one folder, masks end in '_mask'.
+    """Pair the images below one folder with their masks below the other, sorted.
 
-    Where no stem is shared, the word that all masks, or all images, have at an end of their names is left away.
+    In one folder, masks end in '_mask'. If no stem is shared, the word that all masks, or all images, have at an end of
+    their names is ignored.
     """
     mask_names = files_below(root, root / masks, MASK_SUFFIXES)
     image_names = images_below(root, root / images)
@@ -72,8 +73,10 @@ def paired(spec: str, root: Path, images: str, masks: str) -> Pairs:
 
 
 def turned_notes(root: Path, turned: Sequence[Pair]) -> list[str]:
-    """A note where images that their EXIF orientation turns have masks without one: turned by half, or mirrored, they
-    fit each other in size whichever way the masks were drawn."""
+    """Return a note about images that their EXIF orientation turns while their masks have none.
+
+    Turned by half, or mirrored, they fit their masks in size, whichever way the masks were drawn.
+    """
     lone = [pair.image for pair in turned if not is_turned(root / pair.mask)]
     if not lone:
         return []
@@ -88,7 +91,7 @@ def _stem(name: str, folder: str) -> str:
 
 
 def _by_stem(spec: str, names: Sequence[str], folder: str) -> dict[str, str]:
-    """Stem relative to the folder -> name; a DataError where two files share one."""
+    """Map stems relative to the folder to names. Raises DataError if two files share one."""
     found: dict[str, str] = {}
     for name in names:
         stem = _stem(name, folder)

@@ -1,4 +1,4 @@
-"""Folders that may be the splits of masked data, in each of the ways in which images stand beside their masks."""
+"""Find folders that may be the splits of masked data, wherever masks lie beside their images."""
 
 from __future__ import annotations
 

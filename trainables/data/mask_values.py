@@ -27,17 +27,18 @@ Counted = tuple[npt.NDArray[np.int64], Sequence[tuple[int, ...]]]  # pixels of e
 
 @dataclass(eq=False)
 class MaskValues:
-    """What the masks hold.
+    """Statistics of the values in all masks.
 
     pixels, masks  (256,) int64: pixels of each value, and masks that have any
     bits           (2,) int64: pixels of 0 and of 1 in 1-bit masks, until `settle_bits`
     num_masks      masks that could be read
     num_one_bit    1-bit masks with a set pixel
-    with_numbers   masks in which 255 stands beside a value from 1 to 254
+    with_numbers   masks that hold 255 and a value from 1 to 254
     with_zero      masks that hold 0 and 255, and nothing else
-    prefix_ends    the highest values of masks whose values run from 0 without a gap; None after one that does not
+    prefix_ends    the highest values of masks whose values run from 0 without a gap. None after one that does not
     first_with     the first mask that has a value
-    colors         what palette images show for a value; recoloured: a value that has several colours
+    colors         what palette images show for a value
+    recoloured     a value that has several colours
     """
 
     pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
@@ -53,7 +54,7 @@ class MaskValues:
     recoloured: int | None = None
 
     def add(self, name: str, counts: npt.NDArray[np.int64], palette: Sequence[tuple[int, ...]]) -> None:
-        """Add one mask: the pixels of each value, (256,) or (2,) of a 1-bit mask, and the colours of its palette."""
+        """Add one mask: the pixels of each value, (256,), or (2,) for a 1-bit mask, and its palette's colours."""
         self.num_masks += 1
         for value, color in enumerate(palette):
             if value < len(counts) and counts[value] and self.colors.setdefault(value, color) != color:
@@ -163,7 +164,7 @@ def count_values(
 
 
 def listed(held: Sequence[int]) -> str:
-    """'0, 85, 170'; of many values the first, and how many more there are."""
+    """Return '0, 85, 170'. Long lists are cut, with the number of values that are left out."""
     return ", ".join(map(str, held[:SHOWN])) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
 
 

@@ -25,11 +25,11 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Coding:
-    """What the pixels of a data set's masks mean.
+    """The meaning of the pixels of a data set's masks.
 
     classes  C names
     values   (value in the file, class index or VOID)
-    colors   (colour in the file, class index or VOID); empty where there is no palette file
+    colors   (colour in the file, class index or VOID), empty if there is no palette file
     palette  how messages call the palette file
     """
 
@@ -60,9 +60,9 @@ class MaskFiles:
 
 
 def read_mask(path: Path, name: str, coding: Coding) -> npt.NDArray[np.uint8]:
-    """(H, W) uint8 class indices and VOID.
+    """Read a mask as (H, W) uint8 class indices and VOID.
 
-    Raises DataError, in which the file is called `name`, where it cannot be decoded or has a value or a colour that
+    `name` is how messages call the file. Raises DataError if it cannot be decoded, or holds a value or a colour that
     `coding` does not know.
     """
     raw = raw_mask(path, name, bool(coding.colors))
@@ -112,7 +112,10 @@ def looks_like_a_mask(path: Path) -> bool:
 
 
 def palette_of(path: Path) -> list[tuple[int, ...]]:
-    """The colours of a palette image by their index; empty for other files, and for a GIF, which is read by greys."""
+    """Return the colours of a palette image by their index.
+
+    The list is empty for other files, and for a GIF, which is read by its greys.
+    """
     with open_image(path) as image:
         palette = image.getpalette("RGB") if image.mode == "P" and image.format != "GIF" else None
     return list(zip(*[iter(palette or [])] * 3, strict=True))
@@ -132,7 +135,10 @@ def _greys(image: Image.Image) -> np.ndarray:
 
 
 def without_color(raw: np.ndarray, name: str) -> np.ndarray:
-    """(H, W) indices; those of a colour image whose three channels are the same. A DataError for real colours."""
+    """Return (H, W) indices, also of a colour image whose three channels are equal.
+
+    Raises DataError for real colours.
+    """
     if raw.ndim == 2:
         return raw
     colored = (raw[:, :, 0] != raw[:, :, 1]) | (raw[:, :, 1] != raw[:, :, 2])  # (H, W)
@@ -146,7 +152,7 @@ def without_color(raw: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_size(image_shape: tuple[int, ...], mask_shape: tuple[int, ...], name: str, mask_name: str) -> None:
-    """A DataError where the mask is not of the image's size, or a scaled copy of it (to a pixel of rounding)."""
+    """Raise DataError unless the mask has the image's size, or is a scaled copy of it (to a pixel of rounding)."""
     (height, width), (mask_height, mask_width) = image_shape[:2], mask_shape[:2]
     off = abs(height * mask_width - width * mask_height)
     if (height, width) != (mask_height, mask_width) and off > max(height, width, mask_height, mask_width):
@@ -157,7 +163,7 @@ def check_size(image_shape: tuple[int, ...], mask_shape: tuple[int, ...], name: 
 
 
 def mask_digests(paths: Sequence[Path], coding: Coding) -> tuple[str, ...]:
-    """For each mask a hash of its file and of what its pixels mean: the same file can mean something else."""
+    """Return a hash of each mask's file and of what its pixels mean, as the same file can mean something else."""
     meaning = bytes_digest(repr(coding).encode("utf-8", "surrogateescape"))
     return tuple(f"{digest} {meaning}" for digest in content_digests(paths))
 
@@ -227,4 +233,4 @@ def _code(colors: np.ndarray) -> npt.NDArray[np.int32]:
 
 
 def _as_bytes(raw: np.ndarray) -> npt.NDArray[np.uint8]:
-    return raw.astype(np.uint8)  # bool becomes 0 and 1; what does not fit is refused by the caller
+    return raw.astype(np.uint8)  # bool becomes 0 and 1. The caller refuses what does not fit

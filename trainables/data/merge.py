@@ -36,11 +36,11 @@ class Merge:
 
 
 def merge_classes(classes: Sequence[str], merge: Mapping[str, Sequence[str]]) -> Merge:
-    """`merge` names new classes and the old ones that become them; classes that it does not name stay.
+    """Merge classes. `merge` maps each new class to the old ones that become it, and other classes stay.
 
-    A new class stands where the first of its old ones stood. What goes to `void`, or to another name that masks' files
-    have for it, is neither learnt nor judged.
-    Raises ConfigError for a name that the data does not have, or where fewer than two classes are left.
+    A new class takes the place of the first of its old ones. Classes merged into `void`, or another name that mask
+    files have for it, are neither learnt nor judged. Raises ConfigError for a name that the data does not have, or if
+    fewer than two classes are left.
     """
     new_name = {name: name for name in classes}
     for new, old_names in merge.items():

@@ -1,6 +1,6 @@
-"""Images of a data set that is too large to be decoded before a search begins: each is decoded when it is asked for.
+"""Images of a data set that is too large to decode before a search begins. Each is decoded when it is read.
 
-The few that are asked for again and again, such as those that every trial is judged by, are kept as a cache keeps them.
+Images that are read again and again, such as those that every trial is judged by, are cached.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainables.data.images import NO_MASKS, DecodedImages, Images, JudgedImages
 from trainables.data.view import View
 
 SAMPLE = 16  # images that are decoded to guess the time of all
-FEWEST = 1000  # images; fewer are always decoded at once
+FEWEST = 1000  # images: a smaller set is always decoded at once
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,11 @@ OnBad: TypeAlias = Literal["error", "skip"]
 
 
 class OnDemandImages:
-    """place: where parts are kept, None for nowhere. on_bad: of an image that cannot be read, error ends the trial that
-    asked for it, and skip has it give way to another one (`loader.py`)."""
+    """Images that are decoded at each access.
+
+    place: where parts are cached, None for nowhere. on_bad: 'error' ends the trial that reads a bad image. 'skip' puts
+    another image in its place (`loader.py`).
+    """
 
     bad: Mapping[int, str] = {}  # nobody has looked
     pixel_counts = None
@@ -75,7 +78,7 @@ class OnDemandImages:
 def on_demand_images(
     source: Source, fingerprint: str, short_side_px: int, cache_dir: Path | None, on_bad_image: str
 ) -> OnDemandImages:
-    """The images of `source`, of which nothing is decoded yet; none has a shorter side above `short_side_px`."""
+    """Return the images of `source`, none decoded yet, each with its shorter side at most `short_side_px`."""
     place = None if cache_dir is None else Place(cache_dir.absolute(), fingerprint)
     return OnDemandImages(source, View(short_side_px), place, "skip" if on_bad_image == "skip" else "error")
 
@@ -115,7 +118,7 @@ def seconds_to_decode(source: Source, view: View) -> float:
     def decode(index: int) -> None:
         try:
             view.shrink(source.reader(index))
-        except (DataError, OSError):  # is told by who needs it
+        except (DataError, OSError):  # reported when the image is needed
             return
 
     began = time.perf_counter()

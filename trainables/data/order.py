@@ -1,6 +1,6 @@
-"""Epochs that are pieces of a longer way through the training set, where `epoch_images` makes them short.
+"""Divide passes through the training set into epochs of `epoch_images`.
 
-Pure functions of seeds and places: a resumed training goes on with the images that its next epoch would have had.
+Pure functions of seeds and positions. So a resumed training sees the images that its next epoch would have had.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from trainables.config import TrialConfig
 from trainables.data.loader import in_batches, num_used, passes
 from trainables.seeds import derived_seed
 
-PASS = 1_000_003  # tells the seed of a pass from those of epochs, (seed, epoch), and of views
+PASS = 1_000_003  # keeps the seeds of passes apart from those of epochs, (seed, epoch), and of views
 
 
 def epoch_size(config: TrialConfig, num_images: int) -> int:
@@ -32,10 +32,10 @@ def is_piece(config: TrialConfig, num_images: int) -> bool:
 
 
 def piece_of_stream(config: TrialConfig, num_images: int, epoch: int) -> list[list[int]] | None:
-    """The draws of each batch of an epoch, which counts from 0; None where it has the whole set, in its own order.
+    """Return the draws of each batch of an epoch, counted from 0. None if an epoch is the whole set in its own order.
 
-    Epochs are pieces of one stream of passes over the set, each shuffled anew. So every image is met as often as any
-    other, give or take one, whatever the epochs' length. A draw is as of `loader.shuffled`.
+    Epochs are pieces of one stream of passes over the set, each shuffled anew. So every image is seen equally often,
+    give or take one, however long the epochs are. Draws mean the same as in `loader.shuffled`.
     """
     if not is_piece(config, num_images):
         return None

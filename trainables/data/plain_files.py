@@ -1,4 +1,4 @@
-"""Opening the files of others: only what is a plain file, as a named pipe or a device may never end."""
+"""Open only plain files, as reading a named pipe or a device may never end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = (
 
 
 class NotPlain(OSError):
-    """Says what stands where a plain file should; an OSError, as whoever opens files expects those."""
+    """A path is not a plain file. An OSError, which callers that open files expect."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -28,7 +28,7 @@ class NotPlain(OSError):
 
 
 def open_plain(path: Path | str) -> BufferedReader:
-    """Open a plain file for reading; raises OSError, also for what is none or has no end."""
+    """Open a plain file for reading. Raises OSError, also for a path that is no plain file."""
     check_plain(path)
     return open(path, "rb")
 

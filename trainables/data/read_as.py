@@ -1,4 +1,4 @@
-"""How a user's data is to be read where it could mean several things: each field is an option of the command line."""
+"""How to read a user's data where it is ambiguous. Each field is a command line option."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ MASK_VALUES = ("classes",)
 
 @dataclass(frozen=True)
 class ReadAs:
-    """on_bad_image     error, or skip: leave out with a note what is unreadable, missing or without a mask
-    layout           classes: the folders are the classes, whatever they are called. splits: they are train, val and
-                     test, and others are left out. groups: each holds the same class folders. None: as they look
-    mask_values      classes: every value that the masks hold is a class of its own. None: values are class numbers
-    label_separator  what stands between the tags in a column `labels`. None: '|'
-    for_training     not an option: False where the data is only judged. Then nothing is split, and a class may have
-                     one image, or none
-    val_images       not an option: by how many validation images a search judges (`judged_part.py`). None: by all
-    on_demand        not an option: whether a search decodes its images when they are asked for (`on_demand.py`)
+    """How to read data that could mean several things.
+
+        on_bad_image     error, or skip: leave out with a note what is unreadable, missing or without a mask
+        layout           classes: the folders are the classes, whatever they are called. splits: they are train, val and
+                         test, and others are left out. groups: each holds the same class folders. None: as they look
+        mask_values      classes: every value that the masks hold is a class of its own. None: values are class numbers
+        label_separator  what separates the tags in a column `labels`. None: '|'
+        for_training     not an option: False where the data is only judged. Then nothing is split, and a class may have
+                         one image, or none
+        val_images       not an option: by how many validation images a search judges (`judged_part.py`). None: by all
+        on_demand        not an option: whether a search decodes its images at each access (`on_demand.py`)
 
     Raises DataError for values that are none of these.
     """
@@ -50,9 +52,9 @@ class ReadAs:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ReadAs:
-        """From the options that search.json keeps; a run of an older version has fewer."""
+        """Read the options that search.json keeps. Runs of an older version have fewer."""
         return cls(**{name: options[name] for name in cls.__dataclass_fields__ if name in options})
 
     def options(self) -> dict[str, Any]:
-        """As keyword arguments of `load_dataset`."""
+        """Return the fields as keyword arguments of `load_dataset`."""
         return asdict(self)

@@ -17,7 +17,7 @@ from trainables.data.plain_files import check_plain
 
 IMAGE_SUFFIXES = endings.IMAGE_SUFFIXES
 
-# Pillow refuses pictures above 179 megapixels, and that is told. It also warns above 89, and phones make 108.
+# Pillow refuses images above 179 megapixels, which is reported. It also warns above 89, and phones take 108.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -47,7 +47,7 @@ def open_image(file: IO[bytes] | Path) -> Image.Image:
         raise DataError(f"{suffix} is not read. Convert it to JPEG or PNG")
     if isinstance(file, Path):
         check_plain(file)
-    # Targa files have no mark to know them by: only the ending says so.
+    # Targa files have no signature, so only the ending identifies them.
     formats = [name for name in endings.SAFE_FORMATS if name != "TGA" or suffix == ".tga"]
     try:
         return Image.open(file, formats=formats)
@@ -75,7 +75,7 @@ def _head(file: IO[bytes] | Path) -> bytes:
 
 
 def is_turned(file: IO[bytes] | Path) -> bool:
-    """Whether an EXIF orientation in an image file's head has it shown turned or mirrored; nothing is decoded."""
+    """Whether the EXIF orientation of an image file turns or mirrors it. Only the head is read."""
     try:
         with open_image(file) as image:
             exif = Image.Exif()
@@ -101,7 +101,7 @@ def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
 def why_unreadable(error: Exception) -> str:
     """What a message says of a file that broke its decoder."""
     if isinstance(error, UnidentifiedImageError):
-        # PIL and the system put the whole path into some messages; the name is enough, and right on every machine.
+        # PIL and the system put the whole path into some messages. The name is enough, and right on every machine.
         return "not an image"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.strip().rstrip(".") or type(error).__name__

@@ -1,10 +1,10 @@
-"""Data on S3, brought once per machine into the cache folder, where it is a folder like any other.
+"""Data on S3, downloaded once per machine into the cache folder, where it is a folder like any other.
 
-    CACHE/s3/photos-<address>-<listing>/     all files, in the folders that their keys name; there when it is whole
-    CACHE/s3/photos-<address>-<listing>.partial/    a download that runs, or was killed and will go on
+    CACHE/s3/photos-<address>-<listing>/     all files, in the folders that their keys name: there when it is complete
+    CACHE/s3/photos-<address>-<listing>.partial/    a download that runs, or was killed and will be resumed
 
-<listing> is a hash of names, sizes and etags: what has changed remotely is another folder. Whoever comes first
-downloads under a lock, the others wait. Older folders stay: a search may still be reading them.
+<listing> is a hash of names, sizes and etags, so data that changed remotely gets another folder. The first process
+downloads under a lock while others wait. Older folders stay: a search may still be reading them.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ def require_same(dataset: Dataset, spec: str, was: Mapping[str, Any]) -> None:
 
 
 def what_changed(dataset: Dataset, was: Mapping[str, Any]) -> str:
-    """How the data differs from what `Dataset.describe` gave of it, in words; '' where it is the same.
+    """Return in words how the data differs from its `Dataset.describe` record, or '' if it does not.
 
-    A fingerprint covers images and labels and not the split. Older versions did not write `test`, or `counts`.
+    A fingerprint covers images and labels, not the split. Older versions did not write `test` or `counts`.
     """
     before = was.get("fingerprint")
     if dataset.fingerprint != before:

@@ -31,11 +31,12 @@ MASK_LAYOUTS = (
 class Scan:
     """N images and C classes as the data names them.
 
-    targets  (N,) int64, or (N, C) uint8 where an image can have several labels; (N, C) zeros where there are masks,
-             as nothing is decoded yet
-    given    (N,) str: train, val or test; '' where the data does not say
+    targets  (N,) int64, or (N, C) uint8 where an image can have several labels, or (N, C) zeros where there are
+             masks, as nothing is decoded yet
+    given    (N,) str: train, val or test, '' where the data gives none
     digests  N hashes of the images' contents: equal ones are exact copies
-    mask_reader, mask_digests  for segmentation only; the N digests cover the masks' contents and how they are read
+    mask_reader, mask_digests
+             for segmentation only. The N digests cover the masks' contents and how they are read
     """
 
     classes: tuple[str, ...]
@@ -111,7 +112,7 @@ def check_masks_wanted(asked: str | None) -> None:
 
 
 def class_order(labels: Iterable[str]) -> tuple[str, ...]:
-    """Sorted class names; numbers by their value, so that '10' comes after '9'."""
+    """Return sorted class names. Numbers are sorted by value, so '10' comes after '9'."""
     names = set(labels)
     if all(name.isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
@@ -119,13 +120,15 @@ def class_order(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def content_digests(paths: Sequence[Path | str]) -> tuple[str, ...]:
-    """The sha1 of each file; a file that cannot be opened gets a digest of its own, and decoding reports it."""
+    """Return the sha1 of each file. A file that cannot be opened gets a unique digest, and decoding reports it."""
     return tuple(digest for digest, _ in digests_and(lambda _: None, paths))
 
 
 def digests_and(look: Callable[[IO[bytes]], T], paths: Sequence[Path | str]) -> list[tuple[str, T | None]]:
-    """The same, each with what `look` says of the open file: it is not opened twice for both, and a file that has many
-    names is read once."""
+    """Return `content_digests`, each with the result of `look` for the open file.
+
+    Each file is opened once for both. A file with many names is read once.
+    """
     known: dict[tuple[int, int], tuple[str, T | None]] = {}
 
     def of(path: Path | str) -> tuple[str, T | None]:

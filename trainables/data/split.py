@@ -27,7 +27,7 @@ MOST_PAIRS = 5
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """`of` is (N,) str: train, val, test, skipped or duplicate; '' for images of no split, which are only judged."""
+    """The split of N images. `of` is (N,) str: train, val, test, skipped or duplicate, or '' for images only judged."""
 
     of: np.ndarray
     origin: str
@@ -35,13 +35,13 @@ class Split:
 
 
 def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float, *, for_training: bool = True) -> Split:
-    """The same split for the same data and seed, whatever the trial.
+    """Split the data. It depends only on the data and the seed, not on the trial.
 
-    What the data gives is kept. Where it gives no val, val is split off what is to be trained on: `val_fraction`
-    of each class, at least one image and never all of them. Without `for_training` nothing is split off or required:
-    what the data does not give has the split ''.
+    A given split is kept. If val is missing, `val_fraction` of each class is split off train: at least one image and
+    never all of them. Without `for_training` nothing is split off or required, and images without a given split have
+    ''.
 
-    Raises DataError where a side is empty, or a class cannot stand on both.
+    Raises DataError where a side is empty, or a class cannot be on both.
     """
     if not 0 < val_fraction < 1:
         raise DataError(f"the validation share must lie between 0 and 1, got {val_fraction:g}. 0.2 is usual.")
@@ -80,7 +80,7 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float, *
 
 
 def _copies(digests: Sequence[str]) -> np.ndarray:
-    """(N,) int64 group of each image; images with equal contents share one."""
+    """Return the group of each image, (N,) int64. Images with equal contents share one."""
     number: dict[str, int] = {}
     return np.array([number.setdefault(digest, len(number)) for digest in digests], dtype=np.int64)
 

@@ -15,9 +15,9 @@ WRAPPERS = ("images", "image", "imgs", "img", "photos", "pictures", "data")  # w
 
 
 def find_splits(spec: str, root: Path, read_as: ReadAs) -> tuple[dict[str, str], list[str]]:
-    """Return folder that holds a split's classes -> split, nothing where there are no splits, and notes.
+    """Return {folder that holds a split's classes: split}, empty if there are no splits, and notes.
 
-    Folders that are called like a split and are none are refused, unless a layout was named: then they are left out.
+    Folders that only resemble a split are refused. With a layout named, they are left out instead.
     """
     names = subfolders(root)
     split_for = {name: split for name in names if (split := split_of(name))}

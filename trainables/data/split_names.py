@@ -24,13 +24,16 @@ SPLIT_NAMES = {
 }  # fmt: skip
 _SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 _ANY = "|".join(sorted(_SPLIT_OF, key=len, reverse=True))
-# 'test1', 'train_2019', 'trainA' and 'cats_train'; neither 'valley' nor 'trainer'.
+# 'test1', 'train_2019', 'trainA' and 'cats_train', but neither 'valley' nor 'trainer'.
 _BEGINS = re.compile(rf"({_ANY})(?:_?\d.*|_.*|(?-i:[A-Z]))", re.IGNORECASE)
 _ENDS = re.compile(rf".+_({_ANY})(?:_?\d+)?", re.IGNORECASE)
 
 
 def split_of(name: str) -> str | None:
-    """train, val or test where `name` is one of their names in any case, with blanks or hyphens for '_'; else None."""
+    """Return train, val or test if `name` is one of their names, else None.
+
+    Case does not matter, and blanks and hyphens count as '_'.
+    """
     return _SPLIT_OF.get(_plain(name).lower())
 
 
@@ -40,7 +43,7 @@ def looks_like_a_split(name: str) -> bool:
 
 
 def resembled_split(name: str) -> str | None:
-    """The split that a name resembles without being one of its names: train for 'train_2019'; else None."""
+    """Return the split that a name resembles without being one of its names (train for 'train_2019'), else None."""
     found = _BEGINS.fullmatch(_plain(name)) or _ENDS.fullmatch(_plain(name))
     return _SPLIT_OF[found[1].lower()] if found and split_of(name) is None else None
 

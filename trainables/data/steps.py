@@ -26,10 +26,10 @@ MOST_PLACES = 10  # that a crop with too little foreground is drawn again
 
 
 class Pipeline(A.Compose):  # type: ignore[misc]
-    """A.Compose whose steps share one random stream, and take a mask's pixels from where they take the image's.
+    """A.Compose whose steps share one random stream, and sample masks at the positions of image pixels.
 
-    With a seed, A.Compose gives every step an equally seeded stream of its own, so that on the first image all of
-    them are applied or none is.
+    With a seed, A.Compose gives every step an equally seeded stream of its own. Then either all steps or none apply to
+    the first image.
     """
 
     def __init__(self, steps: Sequence[Any]) -> None:
@@ -46,7 +46,7 @@ class Pipeline(A.Compose):  # type: ignore[misc]
 
 
 class ShrinkLarge(A.SmallestMaxSize):  # type: ignore[misc]
-    """Shrinks an image whose shorter side is above `max_size` to it; leaves a smaller one alone."""
+    """Shrink an image whose shorter side is above `max_size` to it. Smaller images stay as they are."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         return {"scale": min(1.0, self.max_size / min(params["shape"][:2]))}
@@ -59,8 +59,11 @@ class ShrinkLarge(A.SmallestMaxSize):  # type: ignore[misc]
 
 
 class FitShortSide(A.SmallestMaxSize):  # type: ignore[misc]
-    """Brings the shorter side to `max_size`. Of an image that is longer than MOST_ASPECT times its other side a random
-    window is kept: what follows is a square crop, and enlarged as a whole the image might fit into no memory."""
+    """Bring the shorter side to `max_size`.
+
+    An image longer than MOST_ASPECT times its other side is first cut to a random window. A square crop follows anyway,
+    and the whole enlarged image might not fit into memory.
+    """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         height, width = params["shape"][:2]
@@ -101,10 +104,10 @@ class ImagePolicy(A.ImageOnlyTransform):  # type: ignore[misc]
 
 
 class ForegroundCrop(A.RandomCrop):  # type: ignore[misc]
-    """A random crop of which at least `min_share` is foreground; of ten places the one that has most otherwise.
+    """A random crop of which at least `min_share` is foreground, else the best of ten tries.
 
-    Foreground is what is neither void nor the class number `background` (None: nothing else is left out). Without it
-    most crops of photos with small objects would show none of them.
+    Foreground is everything but void and the class `background` (None: only void is left out). Most plain crops of
+    photos with small objects would show none of them.
     """
 
     def __init__(self, size: int, min_share: float, background: int | None, p: float) -> None:

@@ -1,7 +1,7 @@
 """Draw a validation side, or a part of a large set, that shows every class as often as the whole does.
 
-Pure functions of targets and a seed. scikit-learn's `train_test_split(stratify=...)` keeps the shares but refuses
-small classes and knows no multilabel targets; these two put every class that has two images on both sides.
+Pure functions of targets and a seed. scikit-learn's `train_test_split(stratify=...)` keeps the shares, but it refuses
+small classes and multilabel targets. The functions here put every class that has two images on both sides.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import numpy as np
 
 
 def stratified_val(targets: np.ndarray, val_fraction: float, seed: int) -> np.ndarray:
-    """(N,) bool, True for val. `targets` is (N,) int; each class gives its share, at least one image, never all."""
+    """Return (N,) bool, True for val. `targets` is (N,) int.
+
+    Each class gives its share: at least one image, never all of them.
+    """
     rng = np.random.default_rng(seed)
     in_val = np.zeros(len(targets), bool)
     for index in np.unique(targets):
@@ -20,11 +23,12 @@ def stratified_val(targets: np.ndarray, val_fraction: float, seed: int) -> np.nd
 
 
 def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: int) -> np.ndarray:
-    """(N,) bool, True for val. `targets` is (N, C) of 0 and 1.
+    """Return (N,) bool, True for val. `targets` is (N, C) of 0 and 1.
 
-    Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011, "On the stratification of multi-label data",
-    algorithm 1): the rarest label first, each of its images to the side that still misses that label most.
-    Of two images or more, one at least goes to each side.
+    Iterative stratification: the rarest label comes first, and each of its images goes to the side that still misses
+    that label most. Of two images or more, each side gets at least one.
+
+    Sechidis, Tsoumakas, Vlahavas 2011, "On the stratification of multi-label data", algorithm 1.
     """
     rng = np.random.default_rng(seed)
     num_images = len(targets)
@@ -38,7 +42,7 @@ def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: in
     order = rng.permutation(num_images)  # images are taken in this order, so ties fall differently for every seed
 
     def place(image: int, wanted: np.ndarray) -> None:
-        # Most wanted side; between equals the one with more room.
+        # The side that misses the label most. On ties, the side that misses more images.
         side[image] = max((0, 1), key=lambda s: (wanted[s], missing_images[s]))
         missing_images[side[image]] -= 1
         missing_labels[side[image]] -= targets[image]
@@ -67,10 +71,11 @@ def _share(count: int, fraction: float) -> int:
 
 
 def stratified_draw(targets: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """(n,) at most `most` of N rows, ascending: each class gives its share, and one at least as long as there is room.
+    """Return the ascending positions of at most `most` of N rows, (n,), drawn by class.
 
-    targets: (N,) int, or (N, C), where a row is of every class that has more than 0. The rarest class gives first, as
-    in Sechidis et al. 2011; what it brings along counts for the others. Half a million rows take a moment.
+    Each class gives its share, and at least one row as long as there is room. targets: (N,) int, or (N, C), where a row
+    belongs to every class above 0. The rarest class gives first (Sechidis et al. 2011), and its rows count for their
+    other classes too. Half a million rows take a moment.
     """
     num_rows = len(targets)
     if num_rows <= most:
@@ -87,5 +92,5 @@ def stratified_draw(targets: np.ndarray, most: int, seed: int) -> np.ndarray:
         share = max(1, len(places) * most // num_rows)
         missing = min(share - int(chosen[places].sum()), most - int(chosen.sum()))
         chosen[places[~chosen[places]][: max(0, missing)]] = True
-    chosen[np.flatnonzero(~chosen)[: most - int(chosen.sum())]] = True  # what shares leave over, by chance
+    chosen[np.flatnonzero(~chosen)[: most - int(chosen.sum())]] = True  # fill up at random
     return np.sort(order[chosen])

@@ -16,7 +16,8 @@ MOST_CLASSES = 6  # of more, the largest, the smallest and how many others
 def summary(dataset: Dataset) -> str:
     """Return what was found, in which classes, and on which side of the split, as one line.
 
-    'photos: 396 images, 2 classes (ants 192, bees 204); 243 to train on, 153 to judge by (the folder's own split)'.
+        photos: 396 images, 2 classes (ants 192, bees 204); 243 to train on, 153 to judge by (the folder's own split)
+
     Masks give each class's share of the pixels. Images that were left out are not counted: notes list them.
     """
     used = np.isin(dataset.split, ("train", "val", "test", UNJUDGED))
@@ -31,13 +32,13 @@ def summary(dataset: Dataset) -> str:
 
 
 def scan_summary(spec: str, scan: Scan) -> str:
-    """Return the same of data of which nothing is decoded or split yet; the classes of masks have no shares then."""
+    """Return the summary of data that is not decoded or split yet. The classes of masks have no shares then."""
     masked = scan.mask_reader is not None
     return f"{name_of(spec)}: {_found(len(scan.names), scan.classes, scan.targets, masked)}"
 
 
 def name_of(spec: str) -> str:
-    """Return what a line calls a data set: a path by its last part, an address or a built-in name as it is."""
+    """Return a data set's short name: the last part of a path, an address or a built-in name as it is."""
     return Path(spec).name if Path(spec).is_absolute() else spec
 
 
@@ -63,7 +64,7 @@ def _found(num_images: int, classes: tuple[str, ...], targets: np.ndarray, maske
 
 
 def _in_line(name: str) -> str:
-    """Return a class's name as one line can hold it; a number is quoted, as the count stands beside it."""
+    """Return a class's name on one line. A number is quoted, as the count follows it."""
     name = " ".join(name.split())
     return f"'{name}'" if name[-1:].isdecimal() else name
 

@@ -85,7 +85,7 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class TorchvisionReader:
-    """Reads image `index` of the set's parts, one after the other; opens them where it is used."""
+    """Read image `index` of the set's parts, one after the other. Each process opens the parts itself."""
 
     name: str
     root: Path
@@ -139,9 +139,9 @@ def _file(name: str, root: Path, attribute: str, index: int) -> Path:
 
 
 def scan_torchvision(name: str, root: Path, task: str | None = None, *, fetch: bool = True) -> Scan:
-    """The set `name`, downloaded below `root` where it is missing and may be; its masks where `task` asks for them.
+    """Scan the set `name`, with its masks if `task` asks for them. It is downloaded below `root` if `fetch` allows.
 
-    Raises DataError for a name that is in neither table, or where the set cannot be had.
+    Raises DataError for a name that is in neither table, or if the set cannot be downloaded.
     """
     if name in MASKED_SETS and (task == "segmentation" or name not in NAMED_SETS):
         return _scan_masks(name, root, fetch)

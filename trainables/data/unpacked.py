@@ -1,4 +1,4 @@
-"""An archive as it was unpacked: the data stands in the one folder that the root holds, perhaps several levels down."""
+"""Find the data in an unpacked archive: the root may hold a single folder, several levels deep."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TABLE_NAME = "labels.csv"
 def enter(spec: str, root: Path, layout: str | None = None) -> tuple[str, Path, tuple[str, ...]]:
     """Go down as long as a folder holds nothing but one folder with the data.
 
-    Returns how messages call the data's own root, the root, and notes where it is not the folder that was named.
-    `layout` as in `ReadAs`: one folder of groups is entered, one group is not.
-    Raises DataError where a table beside the folder may hold the labels.
+    Returns the messages' name for the data's own root, that root, and notes if it is not the folder that was named.
+    `layout` as in `ReadAs`: one folder of groups is entered, one group is not. Raises DataError where a table beside
+    the folder may hold the labels.
     """
     inner, steps, strays, seen = root, list[str](), list[str](), {os.path.realpath(root)}
     while (name := _only_folder(below(spec, *steps), inner)) and (real := os.path.realpath(inner / name)) not in seen:
@@ -48,7 +48,7 @@ def enter(spec: str, root: Path, layout: str | None = None) -> tuple[str, Path, 
 
 
 def _only_folder(spec: str, folder: Path) -> str:
-    """The name of the one folder in a folder that is no data set itself, '' where there is none or there are more."""
+    """Return the name of the only subfolder, or '' if there are several, or none, or the folder is a data set itself."""
     names = subfolders(folder)
     return names[0] if len(names) == 1 and not _is_laid_out(spec, folder) else ""
 

@@ -1,7 +1,7 @@
-"""How an image is brought to the size at which a network is judged on it: one resize, from the decoded original.
+"""Bring an image to the size at which a network is judged: one resize, from the decoded original.
 
-A search, `evaluate`, `predict`, the graphs and the model card all go by `View.apply`, so that a model sees the same
-pixels everywhere. A cache keeps what `View.shrink` gives, and `apply(shrink(image))` equals `apply(image)`.
+A search, `evaluate`, `predict`, the graphs and the model card all use `View.apply`, so a model sees the same pixels
+everywhere. A cache keeps the result of `View.shrink`, and `apply(shrink(image))` equals `apply(image)`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ MOST_ASPECT_WITH_MASK = 100
 class View:
     """The size at which a network is judged on an image.
 
-    side: of a squashed image both sides, else the shorter one, in pixels. crop: the side of the central square that
-    is cut out, None keeps the whole image.
+    side    pixels: both sides of a squashed image, else the shorter one
+    squash  whether the image is resized to a square
+    crop    side of the central square that is cut out, None keeps the whole image
     """
 
     side: int
@@ -53,12 +54,12 @@ class View:
 
     @classmethod
     def of_segmenter(cls, image_size: int, fit_image: str, short_side: int | None) -> View:
-        """The whole image; `image_size` is the side of training crops where there is a `short_side`."""
+        """Return the view of the whole image. With a `short_side`, `image_size` is the side of training crops."""
         return cls(image_size, squash=True) if fit_image == "squash" else cls(short_side or image_size)
 
     @property
     def key(self) -> str:
-        """What tells apart the images that caches keep; views that only crop differently share them."""
+        """Return the key of the cached images. Views that differ only in their crop share it."""
         return f"{self.side}x{self.side}" if self.squash else str(self.side)
 
     def shrink(self, image: Pixels) -> Pixels:
@@ -68,7 +69,7 @@ class View:
         return _resized(image, (self.side, self.side)) if min(image.shape[:2]) >= self.side else image
 
     def apply(self, image: Pixels) -> Pixels:
-        """(H, W, 3) of any size, or what `shrink` made of it -> (h, w, 3) as the network sees it."""
+        """Bring (H, W, 3) of any size, or a result of `shrink`, to (h, w, 3) as the network sees it."""
         if self.squash:
             return _resized(image, (self.side, self.side))
         image = shrunk(image, self.side)
@@ -113,7 +114,7 @@ def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def _middle(image: Pixels) -> Pixels:
-    """The middle of an image that is longer than MOST_ASPECT times its other side; any other stays whole."""
+    """Return the middle of an image longer than MOST_ASPECT times its other side. Any other stays whole."""
     longest = MOST_ASPECT * min(image.shape[:2])
     return _central(image, (min(image.shape[0], longest), min(image.shape[1], longest)))
 

@@ -16,7 +16,7 @@ from trainables.data.endings import IMAGE_SUFFIXES, NO_ENDING, begins_as_an_imag
 from trainables.data.plain_files import open_plain
 from trainables.data.words import counted, quoted, under
 
-# Left behind by Windows, macOS and network storage; in lower case.
+# Files that Windows, macOS and network storage leave behind, in lower case.
 NOT_DATA = (
     "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information", "__macosx",
     "icon\r", "@eadir", "@recycle", "#recycle", "#snapshot", "lost+found",
@@ -27,10 +27,10 @@ Entry = os.DirEntry[str]
 
 
 class Walk:
-    """One pass over a data set's folders, which remembers what it left out and which links it followed.
+    """One pass over a data set's folders, which records what it left out and which links it followed.
 
-    root    names are relative to it
-    starts  all folders that will be walked: a link to one of them, into it or above it adds nothing
+    root: names are relative to it. starts: all folders that will be walked. A link to one of them, into it or above it
+    adds nothing.
 
     Raises DataError where two of the starts are one folder, or one is inside another.
     """
@@ -120,12 +120,12 @@ def images_below(root: Path, folder: Path) -> list[str]:
 
 
 def files_below(root: Path, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """As `images_below`, for files of these suffixes."""
+    """Return the files below a folder with these suffixes, like `images_below`."""
     return Walk(root, [folder]).files(folder, suffixes)
 
 
 def notes_below(root: Path, folders: Sequence[str]) -> list[str]:
-    """What a walk says of each of these folders on its own: they may be links to the same one, as masks' may be."""
+    """Return a walk's notes on each of these folders. They are walked apart, as several may link to the same one."""
     total = Walk(root, ())
     for folder in folders:
         walk = Walk(root, [root / folder])
@@ -151,13 +151,13 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def images_in(folder: Path) -> list[str]:
-    """The sorted names of the images that stand in a folder itself."""
+    """Return the sorted names of the images directly in a folder."""
     return [entry.name for entry in visible(folder) if ends_in(entry.name, IMAGE_SUFFIXES) and not is_folder(entry)]
 
 
 def is_folder(entry: Entry) -> bool:
     """Whether an entry is a folder or a link to one. A DataError for what may be a folder, and cannot be reached."""
-    has_ending = bool(os.path.splitext(entry.name)[1])  # a file: whoever reads it will say what is wrong
+    has_ending = bool(os.path.splitext(entry.name)[1])  # a file: reading it will report what is wrong
     try:
         if entry.is_dir():
             return True

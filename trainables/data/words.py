@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def quoted(names: Sequence[str], most: int = 20) -> str:
-    """'a', 'b' and so on; after `most` names, how many more there are."""
+    """Return "'a', 'b'" and so on, and after `most` names how many more there are."""
     listed = ", ".join(f"'{name}'" for name in names[:most])
     return listed + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -22,5 +22,5 @@ def below(spec: str, *parts: str) -> str:
 
 
 def under(folder: str, name: str) -> str:
-    """A name in a folder, both relative to the data's root; the folder '' is the root itself."""
+    """Return a name in a folder, both relative to the data's root. The folder '' is the root itself."""
     return f"{folder}/{name}" if folder else name
