@@ -48,7 +48,7 @@ def enter(spec: str, root: Path, layout: str | None = None) -> tuple[str, Path, 
 
 
 def _only_folder(spec: str, folder: Path) -> str:
-    """Return the name of the only subfolder, or '' if there are several, or none, or the folder is a data set itself."""
+    """Return the name of the only subfolder, or '' if there is not exactly one or the folder is itself a data set."""
     names = subfolders(folder)
     return names[0] if len(names) == 1 and not _is_laid_out(spec, folder) else ""
 

@@ -1,7 +1,7 @@
 """Low-rank adapters of a transformer's linear layers (LoRA, Hu et al. 2021, arXiv:2106.09685).
 
-A layer's weight W (out, in) stays as it is, and alpha / rank * up @ down is added, up (out, rank), down (rank, in).
-Only the two are trained. `plain_state_dict` adds them up: what is kept of an epoch is the plain network, adapters gone.
+A layer's weight W (out, in) stays fixed, and alpha / rank * up @ down is added: up (out, rank), down (rank, in). Only
+up and down are trained. `plain_state_dict` merges them into W, so the weights kept of an epoch are a plain network's.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class LowRank(nn.Module):
 
 
 def add_adapters(backbone: nn.Module, config: Lora, name: str) -> None:
-    """Put an adapter on each linear layer of attention and MLP that is trained, and freeze all else of the backbone.
+    """Put an adapter on each trained linear layer of attention and MLP, and freeze the rest of the backbone.
 
-    The weight itself is replaced, and not the layer: some of timm's networks read it without calling the layer.
-    Raises ConfigError for `name`, the backbone's, where no such layer is left.
+    The weight itself is replaced, not the layer: some of timm's networks read it without calling the layer. `name` is
+    the backbone's. Raises ConfigError if it has no such layer.
     """
     layers = {path: layer for path, layer in backbone.named_modules() if isinstance(layer, nn.Linear)}
     if not any(ATTENTION.search(path) for path in layers):

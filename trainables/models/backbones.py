@@ -27,8 +27,9 @@ HALF: Colour = (0.5, 0.5, 0.5)
 class Backbone:
     """A backbone without its classifier.
 
-    num_features: of what it pools; 0 for a segmenter's, which gives maps. mean, std: of the images that its weights
-    were trained on. stages: the modules, by name, that end its four stages; empty where it has none.
+    num_features  of its pooled output, 0 for a segmenter's, which gives maps
+    mean, std     of the images that its weights were trained on
+    stages        names of the modules that end its four stages, empty if it has no stages
     """
 
     module: nn.Module
@@ -40,7 +41,10 @@ class Backbone:
 
 @dataclass(frozen=True)
 class TorchvisionBackbone:
-    """What timm says of its models, said of one of torchvision's. `build` takes the weights to download, or None."""
+    """A torchvision model with the facts that timm gives of its own.
+
+    `build` takes the weights to download, or None.
+    """
 
     build: Callable[[Any], Any]
     weights: Any
@@ -52,8 +56,10 @@ class TorchvisionBackbone:
 
 
 def _stored(weights: Any) -> Any:
-    """The state dict, downloaded once. Given `weights` themselves, torchvision would run what a crafted file in its
-    cache says, and would not look at its hash."""
+    """Return the state dict, downloaded once.
+
+    Passing `weights` to torchvision would unpickle a crafted file from its cache, without checking the hash.
+    """
     return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
 
 
@@ -103,7 +109,7 @@ def pixel_colours(mean: Colour, std: Colour) -> tuple[Tensor, Tensor]:
 
 
 def check_backbone(name: str) -> None:
-    """Raises ConfigError with the nearest right name where neither timm nor we have it; of 'a+b' both are checked."""
+    """Raise ConfigError with the nearest known name if a backbone is unknown. Of 'a+b' both are checked."""
     for part in part_names(name):
         _check_part(part)
 
@@ -120,12 +126,12 @@ def _check_part(name: str) -> None:
 
 
 def create_backbone(name: str, image_size: int, pretrained: bool = False, cached: Path | None = None) -> Backbone:
-    """A backbone for square images of `image_size` pixels, with the weights of its own hub if `pretrained`.
+    """Build a backbone for square images of `image_size` pixels, with its hub's weights if `pretrained`.
 
-    cached: the file that the hub's client would end at, where it is known (timm's backbones only).
+    cached: the downloaded file of the hub's weights, if it is known (timm's backbones only).
 
-    Raises ConfigError when there is no such backbone, or when it cannot take images of this size; whatever the hub's
-    client raises when the weights do not come.
+    Raises ConfigError for an unknown backbone, or one that cannot take images of this size. If the download fails, the
+    hub client's exception is raised.
     """
     check_backbone(name)
     if name in TORCHVISION_BACKBONES:
@@ -159,7 +165,7 @@ def _create_timm(name: str, image_size: int, pretrain: dict[str, Any]) -> Any:
     about = timm.get_pretrained_cfg(name)
     if about is None or not about.fixed_input_size:
         return timm.create_model(name, num_classes=0, **pretrain)
-    # Those with a fixed size are told theirs; plain transformers also how to pad to whole patches.
+    # Models of a fixed size need theirs, and plain transformers also how to pad to whole patches.
     pads = {"img_size": image_size, "dynamic_img_size": True, "dynamic_img_pad": True}
     for arguments in (pads, {"img_size": image_size}):
         try:
@@ -175,7 +181,7 @@ def _create_timm(name: str, image_size: int, pretrain: dict[str, Any]) -> Any:
 
 
 def _stages(levels: list[dict[str, Any]]) -> tuple[str, ...]:
-    """The last four levels of a pyramid; the quarters of a model whose levels all have one resolution."""
+    """Return the last four levels of a pyramid, or the quarters of a model whose levels share one resolution."""
     if len({level["reduction"] for level in levels}) >= 4:
         return tuple(level["module"] for level in levels[-4:])
     return tuple(levels[(stage * len(levels)) // 4 - 1]["module"] for stage in (1, 2, 3, 4)) if len(levels) >= 4 else ()

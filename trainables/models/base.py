@@ -1,4 +1,4 @@
-"""What classifiers and segmenters have in common: a backbone, the colours it was trained on, and what is frozen."""
+"""The parts that classifiers and segmenters share: a backbone, its colours, and its frozen modules."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from trainables.models.folding import Folding, may_fold
 class BackboneModel(nn.Module):
     """A backbone for images (B, 3, H, W) that are normalised with `mean` and `std`.
 
-    pixel_mean, pixel_std: the same two for pixels in [0, 255], (3, 1, 1) on the model's device.
-    frozen: modules that stay in evaluation mode whatever `train` says: batch norm would go on collecting statistics.
-    stages: the modules of the backbone, by name, that end its four stages; none where it has no such stages.
+    pixel_mean, pixel_std  mean and std for pixels in [0, 255], (3, 1, 1) on the model's device
+    frozen                 modules that stay in evaluation mode, as batch norm would go on collecting statistics
+    stages                 names of the backbone's modules that end its four stages, empty if it has no stages
     """
 
     pixel_mean: Tensor
@@ -52,7 +52,7 @@ class BackboneModel(nn.Module):
         return self
 
     def let_rest(self, rests: bool) -> bool:
-        """Leave the backbone as it is while what follows it trains, or have it train again; whether that is new."""
+        """Freeze the backbone while what follows it trains (`rests`), or train it again. Return whether that changed."""
         if rests == self._rests:
             return False
         self._rests = rests
@@ -60,9 +60,9 @@ class BackboneModel(nn.Module):
         return True
 
     def run_backbone(self, images: Tensor, *, hooked: bool = False) -> Any:
-        """What the backbone makes of images (B, 3, H, W); without a graph where it is frozen as a whole.
+        """Run the backbone on images (B, 3, H, W), without a graph if all of it is frozen.
 
-        hooked: its own modules have to run, as one of them is listened to.
+        hooked: run the backbone's own modules, not the folded copy, as a hook listens to one of them.
         """
         frozen_whole = self.training and not self.backbone.training
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen_whole):

@@ -27,7 +27,7 @@ AUX_MAP_SIZE = 17  # what Inception's auxiliary classifier was made for: the map
 
 
 class Classifier(BackboneModel):
-    """Images (B, 3, H, W), normalised with `mean` and `std`, in; logits (B, K) out.
+    """A model of images (B, 3, H, W), normalised with `mean` and `std`, to logits (B, K).
 
     aux_head: Inception's auxiliary classifier, which works on one of the backbone's inner maps.
     """
@@ -47,7 +47,7 @@ class Classifier(BackboneModel):
         self.aux_head = aux_head
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (B, K); in training mode with an auxiliary head (logits, auxiliary logits)."""
+        """Return logits (B, K), or (logits, auxiliary logits) in training mode with an auxiliary head."""
         if self.aux_head is None or not self.training:
             logits: Tensor = self.head(self.features(images))
             return logits
@@ -60,9 +60,10 @@ class Classifier(BackboneModel):
         return features
 
     def parts(self) -> list[Classifier]:
-        """The backbones that stand side by side, each as a model without a head; itself where it is one.
+        """Return the backbones side by side, each as a model without a head, or the model itself if it has one
+        backbone.
 
-        Their features side by side are those of the whole, to the last bit.
+        Their concatenated features equal those of the whole, to the last bit.
         """
         if not isinstance(self.backbone, SideBySide):
             return [self]
@@ -74,8 +75,8 @@ class Classifier(BackboneModel):
 
     def _run_backbone_with_aux(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, F) and the map (B, 768, h, w) of the auxiliary head."""
-        # A hook, as Inception returns the map in training mode only, and a frozen one is in evaluation mode; of this
-        # call alone, as a copy of the model would share a lasting one.
+        # A hook is needed, as Inception returns the map in training mode only, and a frozen one is in evaluation mode.
+        # It lasts for this call only, as a copy of the model would share a lasting one.
         maps: list[Tensor] = []
         handle = self.backbone.get_submodule(AUX_LAYER).register_forward_hook(lambda *call: maps.append(call[2]))
         try:
@@ -100,7 +101,7 @@ class AuxHead(nn.Module):
         return logits
 
     def freeze_convolutions(self) -> list[nn.Module]:
-        """Leave only the last layer to train; returns the frozen modules."""
+        """Freeze everything but the last layer. Return the frozen modules."""
         convolutions = [self.classifier.conv0, self.classifier.conv1]
         for convolution in convolutions:
             convolution.requires_grad_(False)
@@ -108,10 +109,10 @@ class AuxHead(nn.Module):
 
 
 def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int) -> Classifier:
-    """The configured model with `num_outputs` logits for square images of `image_size` pixels.
+    """Build the configured model with `num_outputs` logits for square images of `image_size` pixels.
 
-    Raises ConfigError for an unknown backbone or an image size that it cannot take, WeightsError when the weights
-    cannot be had.
+    Raises ConfigError for an unknown backbone or an image size that it cannot take, and WeightsError if the weights are
+    not available.
     """
     backbone = load_weights(config.backbone, config.weights, image_size)
     aux_head = _take_aux_head(backbone.module, num_outputs, wanted=config.aux_weight > 0)
@@ -119,8 +120,8 @@ def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int
         _take_aux_head(part, num_outputs, wanted=False)
     frozen = freeze_backbone(backbone, config.freeze) + fixed_norms(backbone.module, config.batch_norm)
     if aux_head is not None:
-        # Its convolutions are the pretrained network's like the others; its classifier is as new as the head (report
-        # "We need to go deeper", section 2: all convolutions frozen, both classifiers replaced and trained).
+        # Its convolutions are pretrained like the others, while its classifier is as new as the head (report "We need
+        # to go deeper", section 2: all convolutions frozen, both classifiers replaced and trained).
         frozen += fixed_norms(aux_head, config.batch_norm)
         frozen += aux_head.freeze_convolutions() if config.freeze == "all" else []
     head = build_head(config.head, backbone.num_features, num_outputs)

@@ -17,7 +17,7 @@ GROUPS = 32  # of the group norm in FPN's segmentation blocks
 
 
 class PyramidDecoder(nn.Module):
-    """Maps at strides 1, 2, 4, 8, 16 and 32 in; logits (B, C, h, w) at the decoder's own resolution out."""
+    """A decoder of maps at strides 1, 2, 4, 8, 16 and 32 to logits (B, C, h, w) at its own resolution."""
 
     def __init__(self, decoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -38,13 +38,15 @@ def fpn(config: Fpn, source: Source, num_classes: int) -> Network:
     half = max(1, round(config.channels / 2 / GROUPS)) * GROUPS
     widths = {"decoder_pyramid_channels": config.channels, "decoder_segmentation_channels": half}
     network = _assemble(smp.FPN, source, num_classes, upsampling=1, **widths)
-    # Group norm refuses a single value, which is what a group of one channel has of one image's map of one pixel.
+    # Group norm refuses a single value. A group of one channel has just one if one image's map is one pixel.
     return replace(network, min_size=network.stride + 1) if half == GROUPS else network
 
 
 def pspnet(config: PspNet, source: Source, num_classes: int) -> Network:
-    """All of the backbone, its last maps at an eighth by dilation, as in the paper (Figure 3): the library's default is
-    to leave out its last two stages."""
+    """Use the whole backbone, with its last maps at an eighth by dilation, as in the paper (Figure 3).
+
+    The library's default leaves out the last two stages.
+    """
     deep = {"encoder_depth": 5, "output_stride": 8}
     return _assemble(smp.PSPNet, source, num_classes, 8, upsampling=1, psp_out_channels=config.channels, **deep)
 

@@ -15,7 +15,10 @@ def doublings() -> nn.ModuleList:
 
 
 class Double(nn.Sequential):
-    """(B, before, h, w) to (B, after, 2h, 2w); `skip`, a map of that shape, is added before the batch norm."""
+    """Double a map: (B, before, h, w) to (B, after, 2h, 2w).
+
+    `skip`, a map of the output's shape, is added before the batch norm.
+    """
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(

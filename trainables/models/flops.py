@@ -29,8 +29,11 @@ GFLOPS = {
 
 
 class _Multiplications(TorchFunctionMode):
-    """Counts those of convolutions, linear layers, products of matrices and attention: all else is little beside them.
-    torch's own FlopCounterMode counts the same, and fails at networks that begin with a learned query."""
+    """Count the multiplications of convolutions, linear layers, matrix products and attention.
+
+    Everything else is small beside them. torch's own FlopCounterMode counts the same, but fails at networks that begin
+    with a learned query.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ class _Multiplications(TorchFunctionMode):
 
 
 def forward_gflops(name: str) -> float:
-    """Giga-FLOPs of one image of 224 px through a backbone; 1.0 for one that cannot be counted so."""
+    """Return the giga-FLOPs of one image of 224 px through a backbone, or 1.0 if they cannot be counted."""
     return GFLOPS[name] if name in GFLOPS else counted(name)
 
 

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions before it, for a backbone that is judged and not trained, on a CPU.
+"""Fold batch norm into the preceding convolutions of a backbone that is evaluated on a CPU.
 
 In evaluation mode batch norm is a fixed scale and shift of each channel, which the convolution can do by itself. A
 forward pass of EfficientNet-Lite at 224 px then takes 0.6 of its time, and differs by about 1e-5.
@@ -20,15 +20,15 @@ PROBE_PX = 64
 
 
 class Folding:
-    """Hands out a folded copy of a backbone, made anew when its weights have changed.
+    """A folded copy of a backbone, rebuilt when the backbone's weights have changed.
 
-    A copy or a pickle of it is an empty one: the weights stand in the backbone.
+    It copies and pickles as an empty one, as the weights are in the backbone.
     """
 
     def __init__(self) -> None:
         self._of: tuple[Any, ...] = ()
         self._copy: nn.Module | None = None
-        self._folds: bool | None = None  # whether this kind of backbone can be folded; None before it was tried
+        self._folds: bool | None = None  # whether this kind of backbone can be folded, None before it was tried
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Folding:
         return Folding()
@@ -53,7 +53,7 @@ class Folding:
 
 
 def may_fold(images: Tensor) -> bool:
-    """Whether a backbone in evaluation mode is to be run folded: on a CPU, in fp32, without a graph of any kind."""
+    """Whether to run a backbone in evaluation mode folded: on a CPU, in fp32, without a graph of any kind."""
     return not (
         images.device.type != "cpu"
         or images.dtype != torch.float32
@@ -65,7 +65,7 @@ def may_fold(images: Tensor) -> bool:
 
 
 def _fold(module: nn.Module) -> bool:
-    """Fold each batch norm that follows a convolution among its module's children; whether there was one."""
+    """Fold each batch norm that follows a convolution among its module's children. Return whether there was one."""
     before: tuple[str, nn.Module] | None = None
     found = False
     for name, child in list(module.named_children()):
@@ -88,7 +88,7 @@ def _fit(convolution: nn.Module, norm: _BatchNorm) -> bool:
 
 @torch.no_grad()
 def _alike(backbone: nn.Module, folded: nn.Module) -> bool:
-    """Whether both make the same of an image: children need not be called in the order in which they stand."""
+    """Whether both backbones give the same output, as children need not be called in the order of their definition."""
     images = torch.rand(1, 3, PROBE_PX, PROBE_PX, generator=torch.Generator().manual_seed(0))
     try:
         pairs = list(zip(tree_leaves(backbone(images)), tree_leaves(folded(images)), strict=True))

@@ -1,4 +1,4 @@
-"""Which part of a backbone stays as its weights have it, and how deep each of its parameters lies."""
+"""Which part of a backbone is frozen, and in which stage each of its parameters lies."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trainables.models.backbones import Backbone
 
 
 def freeze_backbone(backbone: Backbone, level: str) -> list[nn.Module]:
-    """Stop the gradients of everything up to and including a stage (`stage1` to `stage4`), or of `all`; `none` is none.
+    """Stop the gradients up to and including a stage (`stage1` to `stage4`), of `all`, or of `none`.
 
     Returns the frozen modules, which have to stay in evaluation mode: batch norm would go on collecting statistics.
-    Raises ConfigError when the backbone has no stages.
+    Raises ConfigError if the backbone has no stages.
     """
     modules = list(backbone.module.named_modules())  # in the order of the forward pass, parents before children
     if level == "none":
@@ -37,18 +37,18 @@ def freeze_backbone(backbone: Backbone, level: str) -> list[nn.Module]:
 
 
 def fixed_norms(module: nn.Module, batch_norm: str) -> list[nn.Module]:
-    """Return the batch norm layers that stay in evaluation mode: all of `module`'s where `batch_norm` is `fixed`.
+    """Return the batch norm layers that stay in evaluation mode: all of `module`'s if `batch_norm` is `fixed`.
 
-    They keep the statistics of their weights, and go on learning scale and shift: statistics of a few small batches
-    are noise beside those of ImageNet (as torchvision's detectors have it, `FrozenBatchNorm2d`).
+    They keep their pretrained statistics, and still learn scale and shift. Statistics of a few small batches are noise
+    beside those of ImageNet (see torchvision's `FrozenBatchNorm2d` in its detectors).
     """
     return [one for one in module.modules() if isinstance(one, _BatchNorm)] if batch_norm == "fixed" else []
 
 
 def parameter_stages(module: nn.Module, stages: Sequence[str]) -> dict[str, int]:
-    """Return the stage of each of a backbone's parameters by name, 1 to 4; 0 for the stem.
+    """Return the stage of each of a backbone's parameters by name: 1 to 4, or 0 for the stem.
 
-    stages  the modules, by name, that end the four stages; what follows the last one counts as the last one's
+    stages: names of the modules that end the four stages. Everything after the last one belongs to it.
     """
     modules = list(module.named_modules())
     places = {name: place for place, (name, _) in enumerate(modules)}

@@ -34,7 +34,10 @@ def has_package(backbone: str) -> bool:
 
 
 def lite_state_dict(backbone: str, block_names: list[str]) -> dict[str, Tensor]:
-    """The packaged weights under timm's names, its classifier included; `block_names` are timm's blocks in order."""
+    """Return the packaged weights under timm's names, with the classifier.
+
+    `block_names` are timm's blocks in order.
+    """
     package, file_class = LITE_PACKAGES[backbone]
     file = Path(getattr(importlib.import_module(package), file_class).get_model_file_path())
     stored: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)

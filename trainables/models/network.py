@@ -11,10 +11,10 @@ from trainables.models.backbones import Backbone
 
 @dataclass(frozen=True)
 class Network:
-    """A backbone, and the decoder that makes logits (B, C, h, w) of whatever the backbone returns.
+    """A backbone, and the decoder that turns its output into logits (B, C, h, w).
 
     A decoder with an auxiliary classifier returns (logits, auxiliary logits) in training mode. h and w may be fractions
-    of the image's, which is a multiple of `stride` and at least `min_size` pixels high and wide.
+    of the image's height and width. Those are multiples of `stride` and at least `min_size` pixels.
     """
 
     backbone: Backbone

@@ -16,13 +16,13 @@ from trainables.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, C
 from trainables.models.weights import load_weights
 
 PROBE_SIZE = (64, 96)  # height and width of the image by which a pyramid's sizes are checked
-# What stands in front of a backbone's own names when timm and segmentation-models-pytorch have wrapped it.
+# Prefixes of a backbone's own names after timm and segmentation-models-pytorch have wrapped it.
 WRAPPERS = ("model.model.", "model.body.", "model.")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Whose weights a backbone takes: timm's `name` (None: of nobody); `weights` as in the configuration."""
+    """The source of a backbone's weights: timm's model `name`, or None. `weights` is as in the configuration."""
 
     name: str | None
     weights: str
@@ -30,7 +30,7 @@ class Source:
 
 
 def encoder_arguments(name: str, image_size: int, stride: int) -> dict[str, Any]:
-    """What timm has to be told for maps at strides 4 to 32 from any image size; no map coarser than `stride`.
+    """Return timm's arguments for maps at strides 4 to 32, none coarser than `stride`, from any image size.
 
     Raises ConfigError for an unknown backbone, one without such a pyramid, or one that `stride` is impossible with.
     """
@@ -38,7 +38,7 @@ def encoder_arguments(name: str, image_size: int, stride: int) -> dict[str, Any]
     about = timm.get_pretrained_cfg(name)
     choices: list[dict[str, Any]] = [{}]
     if about is not None and about.fixed_input_size:
-        # The size decides the windows and tables of attention; other sizes are taken too, by some only if asked for.
+        # The size decides the windows and tables of attention. Some models take other sizes only if asked to.
         own_size = {"img_size": pyramid_size(image_size)}
         choices = [own_size | {"strict_img_size": False}, own_size]
     arguments = next((choice for choice in choices if _has_pyramid(name, 32, choice)), None)
@@ -107,7 +107,7 @@ def colours(name: str | None) -> tuple[Colour, Colour]:
 
 
 def copy_weights(loaded: nn.Module, module: nn.Module, source: Source) -> None:
-    """Every parameter and buffer of `module` from the one of the same name in `loaded`, a whole classifier's backbone.
+    """Copy every parameter and buffer of `module` by name from `loaded`, a whole classifier's backbone.
 
     Raises WeightsError where one is missing or of another shape.
     """
@@ -131,7 +131,9 @@ def _misfits(own: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    """A name without wrappers; timm turns `stages.0.blocks` into `stages_0.blocks` where it takes a model apart."""
+    """Return a name without wrappers, with '_' for '.'. timm turns `stages.0.blocks` into `stages_0.blocks` if it takes
+    a model apart.
+    """
     for wrapper in WRAPPERS:
         if name.startswith(wrapper):
             name = name.removeprefix(wrapper)

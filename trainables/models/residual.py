@@ -17,7 +17,10 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 class ResidualDecoder(nn.Module):
-    """Maps `out` and `aux` (B, ., H/8, W/8) in; logits (B, C, H/8, W/8) out, in training mode with the auxiliary."""
+    """A decoder of maps `out` and `aux` (B, ., H/8, W/8) to logits (B, C, H/8, W/8).
+
+    In training mode it also returns the auxiliary logits, if it has that classifier.
+    """
 
     def __init__(self, classifier: nn.Module, aux_classifier: nn.Module | None) -> None:
         super().__init__()

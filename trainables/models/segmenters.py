@@ -25,10 +25,10 @@ __all__ = ["SEGMENTERS", "Segmenter", "build_segmenter"]
 
 
 class Segmenter(BackboneModel):
-    """Images (B, 3, H, W), normalised with `mean` and `std`, in; logits (B, C, H, W) out, for any H and W.
+    """A model of images (B, 3, H, W), normalised with `mean` and `std`, to logits (B, C, H, W), for any H and W.
 
-    Training takes batches of two images or more: several decoders norm, over the batch, maps that pooling has left a
-    single pixel of.
+    Training takes batches of two images or more. Several decoders apply batch norm to maps that pooling has reduced to
+    a single pixel.
     """
 
     def __init__(self, network: Network, frozen: Sequence[nn.Module] = ()) -> None:
@@ -39,7 +39,7 @@ class Segmenter(BackboneModel):
         self.min_size = network.min_size
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (B, C, H, W); in training mode with an auxiliary classifier (logits, auxiliary logits), both so."""
+        """Return logits (B, C, H, W), or (logits, auxiliary logits) in training mode with an auxiliary classifier."""
         height, width = images.shape[-2:]
         size = self._padded(height), self._padded(width)
         if torch.compiler.is_exporting():
@@ -58,10 +58,10 @@ class Segmenter(BackboneModel):
 
 
 def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) -> Segmenter:
-    """The configured model for C = `num_classes`; it takes images of any size, and `image_size` pixels best.
+    """Build the configured model for C = `num_classes`. It takes images of any size, and `image_size` pixels best.
 
-    Raises ConfigError for an unknown backbone, one without a feature pyramid or without the stages that `freeze` names,
-    WeightsError when the weights cannot be had.
+    Raises ConfigError for an unknown backbone, one without a feature pyramid, or one without the stage that `freeze`
+    names. Raises WeightsError if the weights are not available.
     """
     source = Source(config.backbone_name, config.weights, image_size)
     network = pick(SEGMENTERS, config.architecture.name, "architecture")(config.architecture, source, num_classes)
@@ -70,8 +70,10 @@ def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) 
 
 
 def _edges_repeated(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same padding, without asking whether there is any: a graph for other programs would keep the answer that its
-    example gave, whatever the sizes of later images."""
+    """Pad by repeating the edges, without a condition on the sizes.
+
+    An exported graph would keep the answer that its example gave, whatever the sizes of later images.
+    """
     rows, columns = (
         torch.arange(after, device=images.device).clamp(max=before - 1)
         for before, after in zip(images.shape[-2:], size, strict=True)

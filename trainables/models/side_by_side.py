@@ -1,4 +1,4 @@
-"""Several backbones side by side, `a+b`: each sees the image in its own colours, their pooled features are joined."""
+"""Several backbones side by side, `a+b`. Each sees the image in its own colours, and their pooled features are joined."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from trainables.models.backbones import Backbone, Colour, pixel_colours
 
-# What a model of several backbones is given: plain pixels, so that every part makes of them, to the last bit, what it
-# makes of them alone.
+# A model of several backbones gets plain pixels. So the output of each part equals, to the last bit, its output alone.
 PIXELS_MEAN: Colour = (0.0, 0.0, 0.0)
 PIXELS_STD: Colour = (1 / 255, 1 / 255, 1 / 255)
 
 
 class SideBySide(nn.Module):
-    """Pixels (B, 3, H, W) in [0, 255], float, in; the parts' features (B, F1 + F2 + ...) out.
+    """Backbones side by side: pixels (B, 3, H, W) in [0, 255], float, to features (B, F1 + F2 + ...).
 
     colours: of each part, (mean, std).
     """

@@ -15,8 +15,8 @@ from trainables.models.build import build_model
 def needs_two_images(config: ClassifierConfig | SegmenterConfig, image_size: int) -> bool:
     """Whether batch norm sees one value per channel in a batch of one image, which it cannot train on.
 
-    So it is where a map has shrunk to 1 x 1, unless that part of the model is frozen. A model that cannot be built is
-    none of those: whoever builds it says why.
+    That happens where a map has shrunk to 1 x 1, unless that part of the model is frozen. False for a model that cannot
+    be built, as building it reports why.
     """
     same: dict[str, Any] = {"weights": "none"}
     if isinstance(config, ClassifierConfig):

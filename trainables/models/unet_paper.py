@@ -16,7 +16,7 @@ WIDTHS = (64, 128, 256, 512, 1024)
 
 
 class Contracting(nn.Module):
-    """Images (B, 3, H, W) in; five maps out, (B, 64, H, W) to (B, 1024, H/16, W/16)."""
+    """The contracting path: images (B, 3, H, W) to five maps, (B, 64, H, W) to (B, 1024, H/16, W/16)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,10 @@ class Expansive(nn.Module):
 
 
 def unet_paper(config: UNetPaper, source: Source, num_classes: int) -> Network:
-    """Batch norm as in report UCSD, Table 3; the paper itself has none, and trained with batches of one image."""
+    """U-Net with batch norm, as in report UCSD, Table 3.
+
+    The paper itself has none, and trained with batches of one image.
+    """
     return Network(pretrained(Contracting(), source, stages=()), Expansive(num_classes), stride=2 ** (len(WIDTHS) - 1))
 
 

@@ -17,14 +17,14 @@ from trainables.models.pyramids import Source, pretrained
 
 STRIDE = 32
 DENSE = 4096  # units in each of VGG16's two dense layers
-# VGG16 mirrored, a row per block; the very last convolution gives the classes' scores.
+# VGG16 mirrored, a row per block. The very last convolution gives the classes' scores.
 SEGNET_WIDTHS = ((512, 512, 512, 512), (512, 512, 512, 256), (256, 256, 256, 128), (128, 128, 64), (64, 64))
 
 
 class Vgg16(nn.Module):
-    """VGG16's convolutions: images (B, 3, H, W) in, the maps after its five poolings, strides 2 to 32, out.
+    """VGG16's convolutions: images (B, 3, H, W) to the maps after its five poolings, strides 2 to 32.
 
-    torchvision's layers, without the dense ones that hold nine tenths of its parameters.
+    The layers are torchvision's, without the dense ones that hold nine tenths of its parameters.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Fcn32sDecoder(nn.Module):
 
     def __init__(self, num_classes: int, fc_kernel: int) -> None:
         super().__init__()
-        # Padded, so that any image will do; the authors' code pads the image itself, by 100 pixels.
+        # Padded, so that any image will do. The authors' code pads the image itself, by 100 pixels.
         self.fc1 = nn.Conv2d(512, DENSE, fc_kernel, padding=fc_kernel // 2)
         self.fc2 = nn.Conv2d(DENSE, DENSE, 1)
         self.score = nn.Conv2d(DENSE, num_classes, 1)
@@ -83,9 +83,10 @@ class Fcn32sDecoder(nn.Module):
 
 
 class Fcn8sDecoder(nn.Module):
-    """Five doublings; with `skips` the maps after the fourth and the third pooling are added on the way.
+    """Double the map five times. With `skips`, add the maps after the fourth and the third pooling on the way.
 
-    After the convolution and its ReLU, before the batch norm, as github.com/pochih/FCN-pytorch (python/fcn.py) has it.
+    They are added after the convolution and its ReLU and before the batch norm, as in github.com/pochih/FCN-pytorch
+    (python/fcn.py).
     """
 
     def __init__(self, num_classes: int, skips: bool) -> None:
@@ -124,7 +125,7 @@ class SegNetDecoder(nn.Module):
 
 
 def fcn32s(config: Fcn32s, source: Source, num_classes: int) -> Network:
-    """With a kernel of 7 the weights of the dense layers are VGG16's too (Long et al. 2015, section 4.1)."""
+    """FCN-32s. With a kernel of 7, the dense layers take VGG16's weights too (Long et al. 2015, section 4.1)."""
     vgg, decoder = Vgg16(), Fcn32sDecoder(num_classes, config.fc_kernel)
     loaded = nn.ModuleDict({"features": vgg.features})
     if config.fc_kernel == 7:
@@ -144,7 +145,7 @@ def segnet(config: SegNet, source: Source, num_classes: int) -> Network:
 
 
 def _stages(features: nn.Sequential) -> tuple[str, ...]:
-    """The last four of five blocks: the first of them ends at a stride of 4, where a ResNet's first stage does."""
+    """Return the last four of five blocks. The first of them ends at a stride of 4, like a ResNet's first stage."""
     return tuple(f"features.{i}" for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d))[1:]
 
 
@@ -155,7 +156,10 @@ def _conv_norm_relu(before: int, after: int) -> nn.Module:
 
 
 def _initialise(module: nn.Module) -> None:
-    """As torchvision's VGG (He et al. 2015, arXiv:1502.01852): without batch norm a deep net needs it to start."""
+    """Initialise like torchvision's VGG (He et al. 2015, arXiv:1502.01852).
+
+    A deep net without batch norm needs it to start learning.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -165,8 +169,11 @@ def _initialise(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _make_bilinear(layer: nn.ConvTranspose2d) -> None:
-    """Each class is interpolated for itself (Long et al. 2015, section 4.3, where that is final; here it is learned on:
-    report "DLCV HW1" lists the layer, and says nothing of its start or of freezing it)."""
+    """Initialise a layer so that it interpolates each class by itself (Long et al. 2015, section 4.3).
+
+    There the last such layer is fixed. Here it is trained on: report "DLCV HW1" lists the layer, and says nothing of
+    its start or of freezing it.
+    """
     size, factor = layer.kernel_size[0], layer.stride[0]
     taps = 1 - (torch.arange(size) - (size - 1) / 2).abs() / factor
     layer.weight.zero_()

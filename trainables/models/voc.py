@@ -16,10 +16,10 @@ from trainables.models.pyramids import Source, pretrained, pretrained_encoder
 
 BASELINE_WIDTHS = (3, 32, 64, 128, 256, 512)
 
-# Table 1: in-channels, out-channels, kernel, padding; strides are 2. The table gives paddings of 1 and pooling a stride
-# of 1, with which its own sizes (224, 108, 54, 27, 14, 7, 4, 2, 1 and back) do not meet: the stride of the poolings is
-# 2 here, and the deconvolution of 7 x 7 is padded by 3. Row 10 gives a map of 3 where row 6 left one of 4: it is asked
-# for 4, as every step up is asked for the size from which its counterpart came down.
+# Table 1: in-channels, out-channels, kernel, padding. Strides are 2. The table gives paddings of 1 and pooling a stride
+# of 1, which do not give its own sizes (224, 108, 54, 27, 14, 7, 4, 2, 1 and back). So poolings have a stride of 2
+# here, and the deconvolution of 7 x 7 a padding of 3. Row 10 would give a map of 3 where row 6 left one of 4, so it is
+# asked for 4. Every step up is asked for the size before its counterpart's step down.
 DOWN = (
     (3, 32, 11, 1),
     (32, 64, 3, 1),
@@ -44,7 +44,12 @@ DEEPER_STRIDE, DEEPER_MIN_SIZE = 2, 10  # the sizes that its first kernel of 11 
 
 
 class Encoded(NamedTuple):
-    """x: the last map. sizes: of the map before each step down. places: of the maxima of each pooling."""
+    """An encoded image.
+
+    x       the last map
+    sizes   of the map before each step down
+    places  of the maxima of each pooling
+    """
 
     x: Tensor
     sizes: list[tuple[int, int]]
@@ -59,7 +64,7 @@ class BaselineEncoder(nn.Sequential):
 
 
 class DoublingDecoder(nn.Module):
-    """The last map (B, 512, H/32, W/32), of several or alone, in; logits (B, C, H, W) out."""
+    """A decoder of the last map (B, 512, H/32, W/32), alone or in a list, to logits (B, C, H, W)."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -145,14 +150,14 @@ def voc_deeper(config: VocDeeper, source: Source, num_classes: int) -> Network:
 
 
 def voc_resnet18(config: VocResNet18, source: Source, num_classes: int) -> Network:
-    """Table 2; the report kept the ResNet's weights as they were (`freeze: all`)."""
+    """The network of Table 2. The report kept the ResNet's weights fixed (`freeze: all`)."""
     encoder, decoder = get_encoder(f"tu-{source.name}", weights=None), DoublingDecoder(num_classes)
     _initialise(decoder)
     return Network(pretrained_encoder(encoder, source), decoder, stride=32)
 
 
 def _initialise(*modules: nn.Module) -> None:
-    """Xavier's, from a Gaussian (section 1; Glorot and Bengio 2010)."""
+    """Initialise with Xavier's Gaussian (section 1, Glorot and Bengio 2010)."""
     for module in modules:
         for layer in module.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and whether they can be had here at all, asked before any time is spent."""
+"""Find a backbone's weights, and check that they are available before any time is spent."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ ASKED_AT_ONCE = 8  # addresses of one host
 
 
 def load_weights(name: str, weights: str, image_size: int) -> Backbone:
-    """The backbone with its weights: `imagenet`, `none`, or the path of a file or of a folder of such; of 'a+b' both,
-    side by side.
+    """Load a backbone with its weights: `imagenet`, `none`, or the path of a file or of a folder of files.
 
-    Raises WeightsError when they cannot be had, ConfigError as `create_backbone` does.
+    Of 'a+b' both are loaded, side by side. Raises WeightsError if the weights are not available, and ConfigError as
+    `create_backbone` does.
     """
     parts = part_names(name)
     if len(parts) > 1:
@@ -65,10 +65,9 @@ def require_weights(backbones: Iterable[str]) -> None:
 
 
 def missing_weights(backbones: Iterable[str]) -> dict[str, str]:
-    """Backbone -> why its ImageNet weights cannot be had here; empty when all can.
+    """Return {backbone: why its ImageNet weights are not available}, empty if all are.
 
-    Installed packages and local caches are looked at first; only then is a hub asked, and one that does not answer
-    only once.
+    Installed packages and local caches come first. Only then is a hub asked, and a silent one only once.
     """
     found = {name: _looked_up(name) for name in _each(backbones)}
     answers = _asked(dict.fromkeys(url for _, url in found.values() if url))
@@ -82,7 +81,7 @@ def _each(backbones: Iterable[str]) -> list[str]:
 
 
 def _looked_up(name: str) -> tuple[str, str]:
-    """Why a backbone's weights cannot be had, or '', and the address to be asked for them, or ''."""
+    """Return why a backbone's weights are not available, or '', and the address to ask for them, or ''."""
     check_backbone(name)
     if has_package(name):
         return "", ""
@@ -118,8 +117,10 @@ def _cached_hub_file(name: str) -> Path | None:
 
 
 def _asked(urls: Iterable[str]) -> dict[str, str]:
-    """Address -> why it cannot be had, '' where it can. A host that leaves the first one unanswered is asked for none
-    of the others, lest each be waited for; one that refuses it may well have the next, and they are asked for at once.
+    """Return {address: why it is not available}, '' where it is.
+
+    If a host does not answer for its first address, its others are not asked for: each would time out. If it answers,
+    even with a refusal, the others are asked for in parallel.
     """
     of_host: dict[str, list[str]] = {}
     for url in urls:

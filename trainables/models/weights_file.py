@@ -19,7 +19,7 @@ HUB_NAMES = ("model.safetensors", "pytorch_model.bin")  # in a folder of a backb
 
 
 def file_of(name: str, weights: str) -> Path | None:
-    """Return the file of a backbone's weights: `weights` itself, or its own in that folder; None where it has none."""
+    """Return the file of a backbone's weights: `weights` itself, or the backbone's file in that folder, or None."""
     place = Path(weights)
     if not place.is_dir():
         return place
@@ -27,10 +27,10 @@ def file_of(name: str, weights: str) -> Path | None:
 
 
 def load_weights_file(name: str, module: nn.Module, weights: str) -> None:
-    """Load what a file, or a folder's file for the backbone `name`, has of it. Classifiers are left out.
+    """Load the backbone's weights from a file, or from a folder's file for `name`. Classifiers are left out.
 
-    timm's own reading of a model's file is used where names or shapes differ: positions that were learnt for another
-    image size are resampled. Raises WeightsError where there is no such file, or it holds less than half of `module`.
+    timm's own conversion is used where names or shapes differ: positions learnt for another image size are resampled.
+    Raises WeightsError if there is no such file, or it holds less than half of `module`.
     """
     file = file_of(name, weights)
     if file is None:
@@ -59,7 +59,7 @@ def _candidates(name: str, folder: Path) -> Iterator[Path]:
 def _readings(
     stored: dict[str, Tensor], module: nn.Module, own: Mapping[str, Tensor]
 ) -> Iterator[Mapping[str, Tensor]]:
-    """The tensors as they are; as timm reads them too, where those are not all of the backbone's."""
+    """Yield the tensors as they are, then as timm converts them if some of the backbone's are missing."""
     yield stored
     as_timm = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
     if as_timm is not None and len(_fitting(stored, own)) < len(own):
