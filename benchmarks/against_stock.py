@@ -3,11 +3,14 @@
     python benchmarks/against_stock.py FOLDER [--search classification-cpu] [--budget 20m] [--seeds 3] [--images 400]
                                        [--set key=value ...] [--runs-dir runs]
 
-Both searches of a seed run at the same time, one trial at a time each, so that whatever else the machine does meets
-both alike; on two cores each has one. Printed is the best score of a trial that trained to the end (what a user
-exports), and the best that any trial showed; with --images also the accuracy of the exported winner on all photos
-that neither its training nor its choice has seen (those of a folder per class). The runs stay in --runs-dir; one that
-is there already is only read.
+Both searches of a seed run at the same time, with one trial at a time each. So other load on the machine affects both
+alike. On two cores each has one.
+
+Prints the best score of a trial that trained to the end (what a user exports), and the best that any trial showed. With
+--images it also prints the accuracy of the exported winner. It is measured on all photos that neither its training nor
+its choice has seen (those of a folder per class).
+
+The runs stay in --runs-dir. A run that is there already is only read.
 """
 
 from __future__ import annotations
@@ -81,12 +84,12 @@ def command(options: argparse.Namespace, arm: str, seed: int, name: str) -> list
 
 
 def environment() -> dict[str, str]:
-    """Ray lowers the priority of its workers; here nothing else is to come before them."""
+    """Return the environment of a search. Ray lowers the priority of its workers, which is undone here."""
     return {**os.environ, "RAY_worker_niceness": "0"}
 
 
 def scores(run: Run) -> tuple[float, float]:
-    """(best of a trial that trained to the end, best that any trial showed), 0 where there is none."""
+    """Return (best of the trials that trained to the end, best that any trial showed), 0 if there is none."""
     complete = [trial for trial in ranked(run.trials, run.objectives) if trial.status == "complete"]
     last = complete[0].best(run.metric, run.mode) if complete else None
     shown = [best[0] for trial in run.trials if (best := trial.best(run.metric, run.mode))]
@@ -98,7 +101,7 @@ def photos_below(folder: Path) -> list[Path]:
 
 
 def accuracy(run: Run, photos: list[Path]) -> float:
-    """Share of the photos that the run's exported winner puts into the class whose folder they are in."""
+    """Return the share of the photos that the run's exported winner assigns to the class of their folder."""
     from analysis.export import export_trial
     from analysis.predict import predict_images
 

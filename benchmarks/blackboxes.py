@@ -1,10 +1,14 @@
 """Training tasks whose every outcome is known, read from ../shared/data/hpo and from benchmarks/curves.
 
-LCBench (Zimmer et al. 2021, "Auto-PyTorch Tabular") as the surrogate of YAHPO Gym (Pfisterer et al. 2022): multilayer
-perceptrons on tabular data, 52 epochs, with times. TaskSet (Metz et al. 2020): Adam's eight hyperparameters on
-recurrent text classifiers, 1,000 configurations each, many of which diverge. OwnCurves: photos, a conditional space.
+LCBench (Zimmer et al. 2021, "Auto-PyTorch Tabular"), as the surrogate of YAHPO Gym (Pfisterer et al. 2022): multilayer
+perceptrons on tabular data, 52 epochs, with times.
 
-Develop on DEVELOPMENT, judge on JUDGING: what was tuned on a task says little about it.
+TaskSet (Metz et al. 2020): Adam's eight hyperparameters on recurrent text classifiers. It has 1,000 configurations
+each, many of which diverge.
+
+OwnCurves: photos, in a conditional space.
+
+Develop on DEVELOPMENT, judge on JUDGING: a task that was tuned on is no test.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ OWN = Path(__file__).resolve().parent / "curves"
 NUM_SAMPLE = 2000  # random configurations by which a task's scale is known
 
 LCBENCH_EPOCHS = 52
-# In the order of the surrogate's input, after the epoch; ranges from lcbench/config_space.json.
+# In the order of the surrogate's input, after the epoch. Ranges are those of lcbench/config_space.json.
 LCBENCH_SPACE: dict[str, Float | Int] = {
     "batch_size": Int(16, 512, log=True),
     "learning_rate": Float(1e-4, 0.1, log=True),
@@ -58,9 +62,9 @@ TASKSET_SPACE: dict[str, Float] = {
 
 
 class LCBench:
-    """The surrogate of one OpenML task: validation accuracy as a share, seconds as the surrogate tells them.
+    """The surrogate of one OpenML task: validation accuracy as a share, and the surrogate's seconds.
 
-    Curves are kept by configuration: one call of the surrogate costs about a millisecond.
+    Curves are cached by configuration, as a call of the surrogate takes about a millisecond.
     """
 
     space: Mapping[str, Any] = LCBENCH_SPACE
@@ -96,8 +100,11 @@ class LCBench:
 
 
 class TaskSet:
-    """One table of 1,000 trainings. A proposal is answered by the training nearest to it in the unit cube of the
-    logarithms; an epoch is one of 50 equal stretches and takes a second."""
+    """One table of 1,000 trainings.
+
+    A proposal gets the curve of the training nearest to it, in the unit cube of the logarithms. An epoch is one of 50
+    equal stretches and takes a second.
+    """
 
     space: Mapping[str, Any] = TASKSET_SPACE
     mode = "min"
@@ -129,9 +136,10 @@ class TaskSet:
 class OwnCurves:
     """Trainings of one of our searches, recorded by `curves.py`, in its whole conditional space.
 
-    An approximation: a proposal is answered by the recorded training nearest to it, of the same backbone where there is
-    one, so that some dozens stand for the whole space. Distances are Euclidean over `Vectors.features`, scaled so that
-    two random values of a parameter are equally far apart on average, numbers and choices alike."""
+    An approximation: a proposal gets the curve of the nearest recorded training, of the same backbone if there is one.
+    So some dozens of trainings stand for the whole space. Distances are Euclidean over `Vectors.features`. They are
+    scaled so that two random values of any parameter, number or choice, are equally far apart on average.
+    """
 
     def __init__(self, path: Path) -> None:
         table = read_curves(path)
@@ -152,7 +160,7 @@ class OwnCurves:
         return float(self.seconds[self._recorded(config)])
 
     def sample(self, num: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """The recorded trainings themselves, `num` at most; drawn at random, but for the search's own first."""
+        """Return the first `num` recorded trainings. All are random draws but the search's own first ones."""
         return self.curves[:num], self.seconds[:num] * self.epochs
 
     def _recorded(self, config: Mapping[str, Any]) -> int:
@@ -160,7 +168,7 @@ class OwnCurves:
 
     def _points(self, rows: Floats) -> Floats:
         features, owner = self.vectors.features(rows)
-        # The mean squared distance of two uniform numbers is 1/6, of two uniform choices out of m 1 - 1/m.
+        # The mean squared distance of two uniform numbers is 1/6, and of two uniform choices out of m it is 1 - 1/m.
         weights = np.array([m / (m - 1) if m > 1 else 6.0 for m in self.vectors.choices])
         if "model/backbone" in self.vectors.column:
             weights[self.vectors.column["model/backbone"]] = weights.sum()  # farther apart than all else together
@@ -173,9 +181,13 @@ def _nearest(points: Floats, point: Floats) -> int:
 
 @dataclass(frozen=True)
 class Scale:
-    """What a task's values mean. best: known at any epoch. median: of random configurations' last values, where one
-    that diverged is the worst; on TaskSet, whose tasks have two classes and diverge a lot, at most what guessing
-    gives, ln 2. mean_full_s: seconds of a full training, the mean of random configurations."""
+    """The scale of a task's values.
+
+    best         known at any epoch
+    median       of random configurations' last values, where a diverged one counts as the worst. On TaskSet, with
+                 two classes and much divergence, it is at most ln 2, the loss of guessing
+    mean_full_s  seconds of a full training, the mean of random configurations
+    """
 
     mode: str
     best: float
@@ -183,14 +195,19 @@ class Scale:
     mean_full_s: float
 
     def regret(self, value: float) -> float:
-        """0 at the best known, 1 at `median` and beyond: how much worse than that a search stands says nothing, and
-        losses of TaskSet reach 1e19. NaN (nothing shown yet) is 1 too."""
+        """Return 0 at the best known value, and 1 at `median`, beyond it, and for NaN (nothing shown yet).
+
+        How much worse than the median a value is means nothing, as losses of TaskSet reach 1e19.
+        """
         share = (self.best - value) / (self.best - self.median)
         return 1.0 if np.isnan(share) else float(np.clip(share, 0.0, 1.0))
 
 
 def scale(name: str) -> Scale:
-    """Of a task by its name in TASKS. Kept in CACHE (LCBench's takes seconds); not our own, whose files change."""
+    """Return the scale of a task by its name in TASKS.
+
+    It is kept in CACHE, as LCBench's takes seconds. Our own are not kept, as their files change.
+    """
     if name in OWN_TASKS:
         return measured(TASKS[name]())
     path = CACHE / f"{name}-{NUM_SAMPLE}.json"
@@ -226,7 +243,7 @@ def random_config(space: Mapping[str, Any], rng: np.random.Generator) -> dict[st
 def _surrogate() -> Any:
     onnxruntime = importlib.import_module("onnxruntime")  # not a dependency of the project: only this needs it
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # 52 rows; searches run side by side
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # 52 rows, and searches run in parallel
     path = DATA / "lcbench" / "model.onnx"
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

@@ -3,11 +3,16 @@
     python benchmarks/chaos.py [--trials 100] [--every 5] [--nodes 2] [--seed 0] [--kill-driver]
                                [--calm-s SECONDS]
 
-A head without a CPU and some nodes with one each, all real Ray, on this machine. First a calm search of small trainings
-on drawn digits, then its twin, where every `--every` seconds one of these dies by kill -9: the process of a trial, or a
-whole node (its raylet), which another node replaces after some seconds; with --kill-driver also the search itself,
-which is resumed at once. Prints one line a kill, then what was lost (must be nothing: every trial has a final status,
-every epoch once), what was repeated (at most one epoch of each trial that a kill hit) and how much slower it was.
+A head without a CPU and some nodes with one each, all real Ray, run on this machine. A calm search of small trainings
+on drawn digits comes first, then the same search under kills. Every `--every` seconds, kill -9 hits the process of a
+trial or a whole node (its raylet). Another node replaces a killed one after some seconds. With --kill-driver also the
+search itself is killed, and resumed at once.
+
+Prints one line a kill, then three results:
+
+    lost      must be nothing: every trial has a final status, every epoch occurs once
+    repeated  at most one epoch of each trial that a kill hit
+    slower    how much longer the search took
 """
 
 from __future__ import annotations
@@ -97,7 +102,10 @@ def calm(cluster: Cluster, folder: Path, trials: int) -> float:
 
 @dataclass
 class Storm:
-    """A search under kills. targets: what is drawn from at each one. outcome.allowed: the epochs that may repeat."""
+    """A search under kills.
+
+    targets: what each kill chooses from. outcome.allowed: the epochs that may repeat.
+    """
 
     cluster: Cluster
     folder: Path
@@ -181,7 +189,7 @@ class Storm:
 
 
 def _named(root: int, name: str) -> list[int]:
-    """The processes below one whose name has this in it, but no idle workers, and none of Ray's own agents."""
+    """Return the processes below `root` with `name` in their name, without idle workers and Ray's own agents."""
     found = descendants(root)
     return [pid for pid, title in found if name in title and not any(other in title for other in ("IDLE", "Agent"))]
 

@@ -1,6 +1,7 @@
 """The floor under every search: what a method could show that knew all configurations before it began.
 
-With many workers a budget is short, and even the best configuration needs its time; a regret says little without this.
+With many workers a budget is short, and even the best configuration needs its time. A regret means little without this
+floor.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from launch.simulate import Simulation
 
 
 def clairvoyant(black_box: Any, budget_s: float) -> Simulation:
-    """The configurations by which the scale is known (`blackboxes.measured`), all begun at once, each on a worker
-    of its own, as far as `budget_s` goes. No real search is as good with these; one that proposes something better
-    than the best of them may be.
+    """Simulate all configurations of the scale (`blackboxes.measured`) at once, each on a worker of its own.
+
+    Each runs as far as `budget_s` goes. No real search can beat this with these configurations, unless it proposes one
+    better than all of them.
     """
     curves, full_s = black_box.sample(NUM_SAMPLE, np.random.default_rng(0))
     rows = [

@@ -2,9 +2,11 @@
 
     python benchmarks/class_weights.py FOLDER [--epochs 6]
 
-Runs the search of this file (`visionsweep run benchmarks/class_weights.py --data FOLDER` does too): one small network
-with either loss, nothing pruned. Prints the IoU of every class at each one's best epoch, beside what the best constant
-prediction would give: its class's share of the pixels, and nothing for the others.
+Runs the search of this file: one small network with either loss, nothing pruned. `visionsweep run
+benchmarks/class_weights.py --data FOLDER` does so too.
+
+Prints the IoU of every class at each one's best epoch. Beside it is the IoU of the best constant prediction: the
+class's share of the pixels, and nothing for the others.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _folders = itertools.count()
 
 
 class Adapter(Protocol):
-    """One search, driven trial by trial; trials are known by names of the scenario's own."""
+    """One search, driven trial by trial. The scenario chooses the trials' names."""
 
     @property
     def study(self) -> optuna.Study: ...
@@ -42,7 +42,7 @@ class Adapter(Protocol):
         """Propose: the parameters, flat."""
 
     def epoch(self, name: str, epoch: int, value: float) -> bool:
-        """Report an epoch, from 1; whether the trial goes on. The last one ends it by itself."""
+        """Report an epoch, counted from 1. Return whether the trial continues. The last epoch ends it."""
 
     def end(self, name: str) -> None:
         """Its training is over: it was stopped, came to NaN, or is through."""
@@ -57,13 +57,13 @@ class Adapter(Protocol):
     def infeasible(self, name: str) -> bool: ...
 
     def snapshot(self) -> None:
-        """What is written from time to time; nothing where everything is written at once."""
+        """Write what is written from time to time, if not everything is written at once."""
 
     def killed(self) -> Adapter:
         """The search in a new process, from what is on the disk."""
 
     def unfinished(self) -> dict[str, int]:
-        """Of a restored search: the trials that run again, and after which epoch."""
+        """Return the trials of a restored search that run again, each with its last epoch."""
 
     def num_known(self) -> int:
         """How many trials a restored search knows of."""
@@ -157,7 +157,7 @@ class Ours:
         return proposal
 
     def _last_word(self, name: str, status: str) -> None:
-        """As the trainable ends a trial that cannot go on: a result without an epoch."""
+        """End a trial as the trainable ends one that cannot continue: with a result without an epoch."""
         self._complete(name, self.running.pop(name), {"status": status, "reason": "", "done": True}, status)
 
     def _complete(self, name: str, trial: RayTrial, result: dict[str, Any], status: str) -> None:

@@ -19,13 +19,16 @@ from ray.tune.search.optuna import OptunaSearch
 
 from launch.simulate_ray import RayTrial
 
-logging.getLogger("ray.tune.search.optuna.optuna_search").setLevel(logging.ERROR)  # it tells every refusal of Optuna's
+logging.getLogger("ray.tune.search.optuna.optuna_search").setLevel(logging.ERROR)  # it logs every refusal of Optuna's
 _folders = itertools.count()
 
 
 class Stock:
-    """OptunaSearch and AsyncHyperBandScheduler around a function that reports every epoch and ends at NaN: its last
-    result comes once more when it returns. A study in memory is in the snapshot; see StoredStock for the other."""
+    """OptunaSearch and AsyncHyperBandScheduler around a function that reports every epoch and ends at NaN.
+
+    The function's last result comes once more when it returns. A study in memory is in the snapshot, unlike that of
+    StoredStock.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.place = folder, folder / f"search-{next(_folders)}"
@@ -69,7 +72,7 @@ class Stock:
         self.fail(name)  # the function raises
 
     def spend_budget(self) -> None:
-        self.running.clear()  # Ray stops the trials (`_stop_experiment_if_needed`) and tells the searcher nothing
+        self.running.clear()  # Ray stops the trials (`_stop_experiment_if_needed`) without notice to the searcher
 
     def trial(self, name: str) -> FrozenTrial:
         number: int = self.searcher._ot_trials[name].number
@@ -90,7 +93,7 @@ class Stock:
         again.searcher.restore(str(self.place))
         state = pickle.loads(self.place.with_suffix(".trials").read_bytes())
         again.names = state["names"]
-        for name, epoch in state["running"].items():  # Ray goes on with them under their names, without a proposal
+        for name, epoch in state["running"].items():  # Ray resumes them under their names, without a proposal
             again._add(name, again.trial(name).params)
             again.running[name].epoch = epoch
         return again
@@ -116,7 +119,7 @@ class Stock:
 
 
 class StoredStock(Stock):
-    """The same with a study that is on the disk."""
+    """Stock with its study on the disk."""
 
     def _storage(self) -> optuna.storages.BaseStorage:
         return JournalStorage(JournalFileBackend(str(self.place.with_suffix(".journal"))))

@@ -3,12 +3,12 @@
     python benchmarks/curves.py DATA --out benchmarks/curves/NAME.json.gz [--search classification-cpu] [--trials 60]
                                 [--epochs 12] [--images 400] [--set key=value ...] [--budget 40m] [--read-only]
 
-Runs `visionsweep run` with random proposals and no pruning, on a GPU where there is one, and writes what its trials
-showed: parameters, the metric after every epoch, seconds of every epoch; no host name and no absolute path. Only trials
-that trained to the end, or diverged, come into the file, the search's own first ones (its warm start) among them.
+Runs `visionsweep run` with random proposals and no pruning, on a GPU if there is one. The file holds of each trial the
+parameters, and the metric and seconds of every epoch. It names no host and no absolute path. Only trials that trained
+to the end, or diverged, are in it, among them the search's own first ones (its warm start).
 
-The same command again goes on where it was cut off; --read-only writes the file from what is there. The same run
-directory gives the same bytes. Every part that is fixed by --set makes the recorded trials stand closer together.
+The same command again resumes an interrupted run, and --read-only writes the file from what is there. The same run
+directory gives the same bytes. Each part fixed by --set brings the recorded trials closer together.
 """
 
 from __future__ import annotations
@@ -64,14 +64,16 @@ def main() -> None:
     except InputError as error:
         parser.error(str(error))
     except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)  # it has said why
+        sys.exit(error.returncode)  # it has printed the reason
     write_curves(options.out, table)
     print(in_words(options.out, table))
 
 
 def linked(root: Path, images: int, folder: Path) -> Path:
-    """`folder` with links to so many photos of `root` for training and as many for validation, the same share of each
-    class and evenly spaced among its names."""
+    """Fill `folder` with links to `images` photos of `root` for training and as many for validation.
+
+    Each class gives the same share, evenly spaced among its names.
+    """
     from trainables.data.reading import IMAGE_SUFFIXES
 
     photos: dict[str, list[Path]] = {}
@@ -153,7 +155,10 @@ def curve(trial: Trial, metric: str) -> dict[str, Any]:
 
 
 def machine(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """What the trials ran on, without its name; processors where the run is read on the machine that it ran on."""
+    """Return the kind of machine that the trials ran on, without its name.
+
+    Processors are included only if the run is read on that machine.
+    """
     kind = {"system": recorded["system"].partition("-")[0], "cpus": recorded["cpus"]}
     if recorded["node"] != platform.node():
         return kind
@@ -166,7 +171,7 @@ def machine(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_folders(node: Any) -> Any:
-    """Of every absolute path in a text only the last part: the file is to be shared."""
+    """Cut every absolute path in a text down to its last part, as the file is to be shared."""
     match node:
         case str():
             return FOLDERS.sub("", node)

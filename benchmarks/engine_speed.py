@@ -2,10 +2,13 @@
 
     python benchmarks/engine_speed.py [--trials 10000] [--workers 1000] [--proposals 30]
 
-First, the time of a proposal when so many trials are recorded, in a conditional space of 25 parameters, beside Optuna's
-TPESampler as it comes, on the same trials in the same process. Then a whole search on virtual workers, where every call
-of the searcher and the scheduler is timed, and written to a real run directory. OMP_NUM_THREADS=1 is set here: on many
-cores the small matrices of a proposal only lose time to threads.
+The first part is the time of a proposal with so many trials recorded, in a conditional space of 25 parameters. Optuna's
+default TPESampler is timed beside it, on the same trials in the same process.
+
+The second is a whole search on virtual workers, written to a real run directory. Every call of the searcher and the
+scheduler is timed.
+
+OMP_NUM_THREADS=1 is set here: on many cores the small matrices of a proposal only lose time to threads.
 """
 
 from __future__ import annotations
@@ -66,9 +69,10 @@ SEARCH = Search(
 
 
 class Smooth:
-    """A curve that rises to what the configuration is worth: a quadratic bowl over the numbers, steps for choices.
+    """A curve that rises to the worth of a configuration: a quadratic bowl over numbers, steps for choices.
 
-    A bad learning rate diverges. Larger backbones take longer."""
+    A bad learning rate diverges. Larger backbones take longer.
+    """
 
     space: Mapping[str, Any] = SEARCH.space
     mode = "max"
@@ -124,7 +128,7 @@ def main() -> None:
 
 
 def drawn_trials(num: int) -> list[Trial]:
-    """Trials as a run directory would hold them: drawn by chance, two thirds ended at the first rung, and so on."""
+    """Return random trials as a run directory would hold them, two thirds of them ended at the first rung."""
     vectors, black_box, rng = Vectors(SEARCH.full_space), Smooth(), np.random.default_rng(1)
     trials = []
     for number, row in enumerate(vectors.sample(rng, num)):
@@ -143,7 +147,7 @@ def drawn_trials(num: int) -> list[Trial]:
 
 
 def ours(recorded: list[Trial], folder: Path) -> Callable[[int], object]:
-    """Our searcher on the recorded trials; what it proposes goes on running."""
+    """Return our searcher on the recorded trials. Its proposals stay running."""
     records = Records.create(folder / "run", {"name": "speed"})
     records.trials = {trial.trial_id: trial for trial in recorded}
     searcher = StudySearcher(SEARCH, records, 0, num_trials=None, deadline=None, valid=lambda config: None)
@@ -151,7 +155,7 @@ def ours(recorded: list[Trial], folder: Path) -> Callable[[int], object]:
 
 
 def stock_tpe(recorded: list[Trial], folder: Path) -> Callable[[int], object]:
-    """Optuna as it comes, told the same: pruned trials are pruned, diverged ones failed."""
+    """Return Optuna's default sampler on the same trials. Pruned trials are pruned, and diverged ones failed."""
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     replay = Replay(SEARCH)
     study.add_trials([replay.frozen(trial) for trial in recorded])

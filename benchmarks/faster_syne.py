@@ -2,10 +2,12 @@
 
     install()
 
-CQR fits five times a hundred trees for a proposal, and what scikit-learn checks around each tree takes far longer than
-the tree; BORE encodes its 500 candidates number by number and asks its classifier about one after the other; both draw
-their candidates' values through arrays of length one. Here trees are built without the checks, candidates encoded and
-asked about at once, and numbers drawn as numbers: ten seeds of them are then a matter of hours and not of days.
+CQR fits five times a hundred trees for a proposal, and scikit-learn's checks of each tree take far longer than the
+tree. BORE encodes its 500 candidates number by number and asks its classifier about them one by one. Both draw their
+candidates' values through arrays of length one.
+
+Here trees are built without the checks, candidates are encoded and classified at once, and numbers drawn as numbers.
+Ten seeds of both then take hours and not days.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ checked_fit_stages = GradientBoostingRegressor._fit_stages
 
 @functools.cache
 def install() -> None:
-    """From now on, in this process."""
+    """Replace the slow functions in this process."""
     GradientBoostingRegressor._fit_stages = fit_stages
     searchers = "syne_tune.optimizer.schedulers.searchers"
     bore = importlib.import_module(f"{searchers}.bore.bore").Bore
@@ -55,8 +57,11 @@ def fit_stages(
     random_state: np.random.RandomState,
     *validation: Any,
 ) -> int:
-    """`_fit_stages` of scikit-learn 1.9 for a quantile loss, equal weights and defaults otherwise (other losses and
-    weights go to scikit-learn's own), without the training score of every stage, which nobody reads."""
+    """Replace `_fit_stages` of scikit-learn 1.9 for a quantile loss with equal weights and other defaults.
+
+    It leaves out the training score of every stage, which nobody reads. Other losses and weights go to scikit-learn's
+    own.
+    """
     if not isinstance(self._loss, PinballLoss) or np.any(sample_weight != 1.0):
         stages: int = checked_fit_stages(self, X, y, raw_predictions, sample_weight, random_state, *validation)
         return stages
@@ -78,8 +83,10 @@ def fit_stages(
 
 
 def quantiles_of(residuals: np.ndarray, leaves: np.ndarray, quantile: float, values: np.ndarray) -> None:
-    """Write into `values` the quantile of the residuals in each leaf, as `sklearn.utils.stats._weighted_percentile` has
-    it for equal weights: the first in ascending order with so large a share of the leaf at or below it.
+    """Write into `values` the quantile of the residuals in each leaf.
+
+    It is the first residual in ascending order with at least that share of the leaf at or below it. So it equals
+    `sklearn.utils.stats._weighted_percentile` for equal weights.
 
     residuals, leaves (the node of each sample): (samples,). values: (nodes,).
     """

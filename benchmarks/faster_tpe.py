@@ -1,8 +1,8 @@
 """Optuna's TPE with the same answers in less time: bit for bit, which `tests/benchmarks/` compares.
 
 With hundreds of trials, most of a proposal of Optuna 5 is the logarithm of the normal distribution function, computed
-number by number in Python. Here the same steps are taken for whole arrays; only where numpy rounds otherwise (erf,
-erfc, log, powers) does each number go through the function that Optuna calls.
+number by number in Python. Here the same steps are taken for whole arrays. Where numpy rounds otherwise (erf, erfc,
+log, powers), each number still goes through the function that Optuna calls.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ optunas_log_ndtr = _truncnorm._log_ndtr
 
 
 def install() -> None:
-    """From now on, in this process."""
+    """Replace the slow function in this process."""
     _truncnorm._log_ndtr = log_ndtr
 
 
@@ -56,7 +56,9 @@ def _ndtr(a: Floats) -> Floats:
 
 
 def _series(a: Floats) -> Floats:
-    """The asymptotic expansion of `_log_ndtr_single` for a <= -20, each number with as many terms as it takes there."""
+    """Return the asymptotic expansion of `_log_ndtr_single` for a <= -20, with as many terms as each number takes
+    there.
+    """
     squared = square(a)
     total, last, factor, per_term = np.ones_like(a), np.zeros_like(a), np.ones_like(a), 1 / squared
     numerator, sign, term = 1.0, 1, 0

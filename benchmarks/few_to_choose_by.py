@@ -3,19 +3,19 @@
     python benchmarks/few_to_choose_by.py [--sets wbc hymenoptera chess textures] [--splits 10] [--photos 300]
                                           [--data ../shared/data]
 
-Only training rows are used. 30% of them are held out, a fifth of the others validates, and nine probes
+Only training rows are used. 30% of them are held out, and a fifth of the others validates. Nine probes
 (EfficientNet-Lite 0, 1 and 2 at 96 to 160 px, alone and together) are solved on the rest. A rule sees what a search
-sees and chooses one, whose head is solved again with the validation photos and judged on the 30%. The splits are the
-same for all rules.
+sees and chooses one. Its head is solved again with the validation photos and judged on the 30%. The splits are the same
+for all rules.
 
-    accuracy         of the validation photos; of equal ones the first
-    and loss         the same, less 0.3 of the log loss there: what a search recommends by (`analysis/recommend.py`)
+    accuracy         of the validation photos. On ties the first probe wins
+    and loss         the accuracy less 0.3 of the log loss: what a search recommends by (`analysis/recommend.py`)
     loss             the log loss alone
     folded accuracy  of all photos that are not held out: those of training by heads of folds that have not seen them
     folded and loss  that less 0.3 of the log loss: what a search recommends probes by (`analysis/folded.py`)
 
-The second table draws validation splits of other sizes from the photos that the heads have not seen, 40 times each, and
-says how much larger the error of the chosen probe is than that of the best one.
+The second table draws validation splits of other sizes from the photos that the heads have not seen, 40 times each. It
+shows how much larger the error of the chosen probe is than that of the best one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from trainables.head_problem import HeadProblem
 
 SEEN = ((0, 96), (0, 128), (0, 160), (1, 160), (2, 160))  # backbone, px
 NUM_FOLDS = 5
-L2 = 0.15  # of one backbone, about what cross-validation finds; of several times the root of their number
+L2 = 0.15  # for one backbone, about what cross-validation finds. For several: times the root of their number
 LOSS_SHARE = 0.3
 SIZES = (25, 50, 100, 200, 400, 800)
 DRAWS = 40
@@ -61,7 +61,7 @@ class Votes:
         return cls((logits.argmax(axis=-1) == targets).astype(float), loss)
 
     def score(self, loss_share: float, weights: Floats | None = None) -> Floats:
-        """(C,) accuracy less so much of the loss; weights (n,): of the photos."""
+        """Return the accuracy less `loss_share` of the loss, (C,). weights (n,): of the photos."""
         return np.average(self.right - loss_share * self.loss, axis=1, weights=weights)
 
 
@@ -78,7 +78,11 @@ def rules(val: Votes, folded: Votes) -> dict[str, Floats]:
 
 @dataclass(frozen=True)
 class Split:
-    """errors: by rule, of what it chose, and `best` and `mean` of all. unseen: of photos that no head has learned."""
+    """The results of one split.
+
+    errors: of the probe that each rule chose, and `best` and `mean` of all. unseen: votes on photos that no head has
+    learned.
+    """
 
     errors: Mapping[str, float]
     unseen: Votes
@@ -104,7 +108,7 @@ def judged(problems: Sequence[tuple[HeadProblem, float]], targets: NDArray[np.in
         )
         before.append(logits[:, 0])
         after.append(logits[:, 1])
-        # Of a training photo by the head of its fold, of the others by the head of all training photos.
+        # A training photo is judged by the head of its fold, the others by the head of all training photos.
         folded.append(logits[np.arange(num), np.where(fold >= 0, fold + 2, 0)])
     errors = 1 - Votes.of(np.stack(after)[:, held_out], targets[held_out]).score(0.0)
     seen = Votes.of(np.stack(before)[:, val], targets[val])
@@ -139,7 +143,7 @@ def problems_of(
 
 
 def tables(splits: Mapping[str, Sequence[Split]]) -> str:
-    """Errors by rule and set, ratios to the accuracy's; then by the number of validation photos."""
+    """Return errors by rule and set with their ratios to the accuracy's, then by the number of validation photos."""
     names = list(splits)
     mean = {
         rule: np.array([np.mean([one.errors[rule] for one in splits[name]]) for name in names])

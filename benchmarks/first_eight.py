@@ -5,13 +5,15 @@
                                      [--read-only]
 
 Measures a grid of configurations of `classification-cpu` on the training rows of each set, a fifth of which are held
-out, and keeps value and CPU seconds of each as a line of --out. The test rows are never read. The same command again
-goes on; --minutes ends it early.
+out. Value and CPU seconds of each are a line of --out. The test rows are never read. The same command again resumes,
+and --minutes ends it early.
 
-From the records a list of eight is chosen greedily, by gain per second: next comes what adds most to the best value so
-far, summed over the sets, for its seconds. Features that are kept cost nothing the second time. The list of a set is
-chosen on all others (leave one set out), and both lists are run on two virtual workers. The table shows by how much
-their best value stays below the best of the grid, for budgets of 30, 60 and 300 seconds of each worker.
+From the records a list of eight is chosen greedily, by gain per second. The next one adds most to the best value so
+far, summed over the sets, for its seconds. Features that are kept cost nothing the second time.
+
+The list of a set is chosen on all others (leave one set out), and both lists are run on two virtual workers. The table
+shows by how much their best value stays below the best of the grid, for budgets of 30, 60 and 300 seconds of each
+worker.
 """
 
 from __future__ import annotations
@@ -51,8 +53,12 @@ TRIAL_S = 0.5  # from one trial's end to the next one's first batch
 
 @dataclass(frozen=True)
 class Tried:
-    """A configuration on a set. value: of the search's metric. seconds: of a CPU, without features. features: name and
-    seconds of each that it needs, which are computed once."""
+    """A configuration measured on a set.
+
+    value     the search's metric
+    seconds   of a CPU, without features
+    features  name and seconds of each that it needs, which are computed once
+    """
 
     name: str
     value: float
@@ -119,7 +125,7 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """Yield a line for each configuration that is not known.
 
-    ends_s  of time.time(), nothing begins after it
+    ends_s  seconds of time.time(), no configuration begins after it
     work    folder for the set's caches, where the next call finds them
     """
     import torch
@@ -179,7 +185,10 @@ def _trained(search: Search, config: Mapping[str, Any], data: Any) -> tuple[floa
 
 
 def some_rows(data: Labelled, num: int, seed: int) -> Labelled:
-    """At most about `num` training rows, of each class its share, whole groups; no test rows."""
+    """Return about `num` training rows at most, in whole groups and without test rows.
+
+    Each class gives its share.
+    """
     pieces = max(1, round(len(data.train) / num))
     kept = np.arange(len(data.train))
     if pieces > 1:
@@ -238,7 +247,7 @@ def chosen(records: Records, length: int = LENGTH) -> list[str]:
 
 
 def regret(names: Sequence[str], of: Mapping[str, Tried], budget_s: float, workers: int = WORKERS) -> float:
-    """How far the best value of a list stays below the best of the grid on a set, within a budget of each worker."""
+    """Return how far the best value of a list stays below the best of the grid, within `budget_s` of each worker."""
     free, paid = [0.0] * workers, set[str]()
     best = min(one.value for one in of.values())
     for name in names:

@@ -2,10 +2,12 @@
 
     python benchmarks/fuzz.py [--cases 5000] [--seed 0]
 
-A run and two exports are made once, with real weights. Then one file at a time is damaged (bytes flipped, cut out, cut
-off or zeroed; a value replaced by one of another type, removed, or nested deeply), and the commands that read it work
-on it. Prints how often each command refused and how often it went on, then whatever else was raised, with the seed
-that repeats it.
+A run and two exports are made once, with real weights. Then one file at a time is damaged, and the commands that read
+it work on it. Damage flips, cuts out, cuts off or zeroes bytes. Or it removes a value, nests it deeply, or replaces it
+by one of another type.
+
+Prints how often each command refused and how often it succeeded. Then come all other exceptions, with the seed that
+repeats each.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ class Made:
 
 @dataclass
 class Found:
-    """How often commands refused and went on, by command, and what must not be: sentences with a seed."""
+    """How often commands refused and succeeded, by command. broken: forbidden outcomes, as sentences with a seed."""
 
     refused: Counter[str] = field(default_factory=Counter)
     went_on: Counter[str] = field(default_factory=Counter)
@@ -115,7 +117,7 @@ def main() -> None:
 
 
 def fuzz(made: Made, case: Path, seeds: range, *, one_command: bool = False) -> Found:
-    """Damage one file for each seed, and let every command that reads it work on it, or one of them."""
+    """Damage one file for each seed, and run every command that reads it, or one of them."""
     found = Found()
     for seed in seeds:
         rng = random.Random(seed)
@@ -310,7 +312,7 @@ COMMANDS_OF = {
 
 
 def make(folder: Path) -> Made:
-    """A run of three trials, one of them trained, one pruned, one interrupted; and its exports."""
+    """Make a run of three trials and its exports. One trial is trained, one pruned, one interrupted."""
     torch.set_num_threads(1)
     run = folder / "run"
     dataset, images = load_dataset("digits", short_side_px=32, cache_dir=None)

@@ -3,9 +3,13 @@
     python benchmarks/kills.py [--kills 20] [--trials 12] [--seed 0]
     python benchmarks/kills.py --inside export ensemble refit cache report [--kills 20] [--seed 0]
 
-A small search of real trainings on drawn digits is killed until so many kills have hit it, and resumed each time; then
-it runs to its end. Prints one line a kill, then what was lost (a trial that had ended and is gone, or has another end),
-repeated (an epoch trained twice: at most one of each running trial and kill is allowed) and whether every trial ended.
+A small search of real trainings on drawn digits is killed until so many kills have hit it, and resumed each time. Then
+it runs to its end. Prints one line a kill, then:
+
+    lost      trials that had ended and are gone, or have another end
+    repeated  epochs trained twice: at most one of each running trial and kill is allowed
+    ended     whether every trial ended
+
 With --inside, other commands are killed so many times each, on a small finished run: see `kills_inside.py`.
 """
 
@@ -105,7 +109,7 @@ def _say(line: str) -> None:
 def search_under_kills(
     folder: Path, kills: int, trials: int, seed: int, say: Callable[[str], object] = lambda line: None
 ) -> Outcome:
-    """Run the search in `folder`, kill it `kills` times, and look at what the run directory holds at the end."""
+    """Run the search in `folder`, kill it `kills` times, and check what its run directory holds at the end."""
     rng, outcome = random.Random(seed), Outcome()
     (folder / "search.py").write_text(SEARCH)
     run_dir = folder / "runs" / "killed"
@@ -202,7 +206,7 @@ def descendants(root: int) -> list[tuple[int, str]]:
 
 
 def still_ended(run_dir: Path, before: dict[str, str], outcome: Outcome) -> dict[str, str]:
-    """How each trial that has ended did; what had ended before must have kept its end."""
+    """Return how each ended trial ended. A trial of `before` that has another end now is added to `outcome.lost`."""
     now: dict[str, str] = {}
     for row in lines(run_dir / "trials.jsonl"):
         if row["event"] == "ended" and row["status"] != "interrupted":

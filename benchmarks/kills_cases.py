@@ -1,4 +1,4 @@
-"""The commands that `kills.py --inside` kills, the small run that they work on, and how their ends are told apart."""
+"""The commands that `kills.py --inside` kills, the small run that they work on, and checks of their results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LEARNING_RATES = (0.1, 0.03, 0.01)
 
 
 def make(folder: Path) -> None:
-    """`run` in `folder`: complete trials on photos of three classes; and larger photos, of which there is no cache."""
+    """Make `run` in `folder`, complete trials on photos of three classes, and larger photos without a cache."""
     _photos(folder / "photos", 24, (40, 32))
     _photos(folder / "large", 40, (320, 240))
     in_a_fork(lambda: _train(folder), folder)
@@ -154,7 +154,7 @@ def refits(folder: Path) -> list[Case]:
 
 
 def caches(folder: Path) -> list[Case]:
-    """The first training on photos of which there is no cache, by a frozen network, whose features are kept too."""
+    """The first training of a frozen network on photos without a cache. Its features are kept too."""
     cache = folder / "large-cache"
     command = ["train", "frozen.yaml", "--data", "large", "--cache-dir", str(cache)]
     side = cached_short_side(load_config(folder / "frozen.yaml"))
@@ -163,7 +163,7 @@ def caches(folder: Path) -> list[Case]:
         shutil.rmtree(cache, ignore_errors=True)
 
     def right() -> str:
-        """Whether what stands in the cache under its own name is what decoding the photos gives."""
+        """Return whether the cache of that name equals the decoded photos."""
         whole = [path for path in cache.glob("*") if path.is_dir() and not HALF.search(path.name)]
         if not whole:
             return "none"
@@ -180,7 +180,7 @@ def caches(folder: Path) -> list[Case]:
 
 
 def reports(folder: Path) -> list[Case]:
-    """The page of a search that runs, and of one that has ended; over an older page, and where there is none."""
+    """Reports of a running search and of one that has ended, over an older page and without one."""
     run, page = folder / "run", folder / "run" / "report.html"
     _must(["report", str(run)], folder)
     old = page.read_text().replace("</html>", "<!-- old --></html>")
@@ -223,7 +223,7 @@ def _must(command: list[str], folder: Path) -> None:
 
 
 def _kept(folder: Path, command: list[str], out: Path) -> str:
-    """Export to a folder that no kill touches; returns what it predicts."""
+    """Export to a folder that no kill touches. Return its prediction."""
     _must([*command, "--out", str(out)], folder)
     return _predicts(out, folder)
 
@@ -235,7 +235,10 @@ def _put(whole: Path, out: Path) -> None:
 
 
 def _predicts(out: Path, folder: Path) -> str:
-    """What an export says of an image, and is said to be: what is no whole export raises."""
+    """Return an export's prediction for an image, with its metrics and file names.
+
+    Raises if the export is not complete.
+    """
 
     def work() -> str:
         image = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)

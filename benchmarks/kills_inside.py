@@ -1,8 +1,8 @@
 """kill -9 inside a command, and what is found then: how `kills.py --inside` does it. The commands: `kills_cases.py`.
 
 Each command is forked from this process, which has imported everything and computes nothing, and its process group is
-killed: half of the times at a moment of the whole command, half shortly after it has begun to write something. Then the
-old or the new must be there, whole, and the command that follows must end well and leave nothing half-written behind.
+killed. Half of the kills fall anywhere in the command, half shortly after it has begun to write something. Then the old
+state or the new one must be there, complete. The next command must succeed and leave nothing half-written behind.
 """
 
 from __future__ import annotations
@@ -36,8 +36,13 @@ HALF = re.compile(r"\.partial(-\d+)?$|\.tmp-\d+$|\.replaced-by-visionsweep$|^par
 
 @dataclass
 class Found:
-    """kills: that hit a running command. writing: of those, while something was half-written. after: by what was there.
-    faults: sentences."""
+    """The result of the kills of one command.
+
+    kills    that hit a running command
+    writing  of those, while something was half-written
+    after    counted by the state that was left
+    faults   sentences
+    """
 
     kills: int = 0
     writing: int = 0
@@ -47,14 +52,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Case:
-    """A command with an end that can be told.
+    """A command whose result can be checked.
 
     command  its arguments
-    before   puts the old state there
-    state    what is there: the name of a state, such as old, or a sentence of what is wrong with it
+    before   restores the old state
+    state    names the present state, such as old, or describes in a sentence what is wrong with it
     watched  the folder in which it writes
     again    what is run after the kill, to its end
-    run      a run that somebody else works on meanwhile
+    run      a run that another process works on meanwhile
     """
 
     command: list[str]
@@ -94,7 +99,7 @@ _MEASURED: dict[tuple[str, ...], tuple[float, float]] = {}
 
 
 def _measured(case: Case, folder: Path) -> tuple[float, float]:
-    """Seconds that the command takes, and seconds of them since it began to write; measured once."""
+    """Measure once the seconds that the command takes, and how many of them come after it began to write."""
     key = tuple(case.command[:1])
     if key not in _MEASURED:
         case.before()
@@ -159,7 +164,7 @@ def forked(work: Callable[[], int], folder: Path) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads beside a fork
         child = os.fork()
     if child:
-        with contextlib.suppress(OSError):  # as the child does: whoever of the two comes first
+        with contextlib.suppress(OSError):  # the child does so too: the first of the two succeeds
             os.setpgid(child, child)
         return child
     code = 70
@@ -181,13 +186,13 @@ def forked(work: Callable[[], int], folder: Path) -> int:
 
 
 def ended(command: list[str], folder: Path) -> int:
-    """Let a command run to its end; returns its exit code, and what it said is in log.txt."""
+    """Run a command to its end and return its exit code. Its output is in log.txt."""
     (folder / "log.txt").write_text("")
     return os.waitstatus_to_exitcode(os.waitpid(begun(command, folder), 0)[1])
 
 
 def in_a_fork(work: Callable[[], str], folder: Path) -> str:
-    """What `work` returns, or a sentence of what it raised. torch computes in the fork: here it would start threads."""
+    """Return the result of `work`, or the exception as a sentence. torch would start threads in this process."""
     answer = folder / "answer.txt"
 
     def told() -> int:

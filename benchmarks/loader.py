@@ -2,9 +2,9 @@
 
     python benchmarks/loader.py --data FOLDER [--image-size 96] [--epochs 3]
 
-Three ways to feed one training of tf_efficientnet_lite0 (all layers, from scratch, one core, the reports'
-augmentations): batches that were prepared beforehand, the decoded cache, and no cache. They take turns within one
-run, epoch by epoch, and the ratio of the medians is printed. Target for the cache: at least 0.9.
+One training of tf_efficientnet_lite0 (all layers, from scratch, one core, the reports' augmentations) is fed in three
+ways: with prepared batches, from the decoded cache, and without a cache. They take turns within one run, epoch by
+epoch, and the ratio of the medians is printed. Target for the cache: at least 0.9.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def train_batches(config: TrialConfig, data: TrialData) -> Iterator[tuple[Tensor
 
 
 def fed(config: TrialConfig, data: TrialData, prepared: list[tuple[Tensor, Tensor]] | None) -> Iterator[float]:
-    """Images per second of each epoch of the real loop; `prepared` batches take the place of the loader's."""
+    """Yield the images per second of each epoch of the real loop. `prepared` batches replace the loader's."""
     real = loop.batches
 
     def from_memory(data: TrialData, split: str, *rest: object, **options: object) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""A real Ray cluster of several nodes on this machine, for tests and benchmarks that take some of them away."""
+"""A real Ray cluster of several nodes on this machine, for tests and benchmarks that kill some of them."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ def free_port() -> int:
 
 @dataclass
 class Cluster:
-    """A head, and what was joined to it, with one CPU each. Every node is a process group of its own.
+    """A head, and the nodes that joined it, with one CPU each. Every node is a process group of its own.
 
-    folder: a short path, as Ray's sockets lie in it. ip: of the head; other nodes say theirs when they join. with_jobs:
-    with a dashboard and what runs jobs.
+    folder     a short path, as Ray's sockets lie in it
+    ip         of the head. Other nodes name theirs when they join
+    with_jobs  with a dashboard and a job server
     """
 
     folder: Path
@@ -56,12 +57,12 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Of the head's dashboard, where it was started with one."""
+        """The address of the head's dashboard, if it has one."""
         return f"http://127.0.0.1:{self.dashboard}"
 
     @property
     def client_url(self) -> str:
-        """Of the server for Ray's client, which the head has."""
+        """The address of the head's server for Ray's client."""
         return f"ray://127.0.0.1:{self.client}"
 
     def start(self, *arguments: str, before: tuple[str, ...] = (), cpus: int = 1) -> subprocess.Popen[bytes]:
@@ -117,7 +118,7 @@ class Cluster:
         raise AssertionError(done.stderr.decode()[-2000:])
 
     def visionsweep(self, folder: Path, *arguments: object, own: Mapping[str, str] | None = None) -> Said:
-        """own: of the environment; an empty value takes a variable away."""
+        """Run a command to its end. own: environment variables to set, where an empty value removes one."""
         environment = {**self.environment(), "VISIONSWEEP_CACHE_DIR": str(folder / "cache"), **(own or {})}
         ended = subprocess.run(
             [str(BIN / "visionsweep"), *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=180,
@@ -128,7 +129,7 @@ class Cluster:
     def started(
         self, folder: Path, *arguments: object, log: Path, before: tuple[str, ...] = ()
     ) -> subprocess.Popen[bytes]:
-        """The same beside the caller; what it says is added to `log`."""
+        """Start a command in the background. Its output is added to `log`."""
         with log.open("ab") as out:
             driver = subprocess.Popen(
                 [*before, str(BIN / "visionsweep"), *map(str, arguments)], cwd=folder, stdout=out, stderr=out,

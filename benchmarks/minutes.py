@@ -8,17 +8,18 @@ Every method sees the training rows of a set alone and is judged on its test row
 
     ours   `visionsweep run` for the budget, then `visionsweep export`, which writes what the run recommends
     stock  the same command with Optuna's TPE and Ray's ASHA, then the best trial
-    hand   one fine-tuning of all training rows that fills the budget: of photos from a probe's head, at 160 px; of
+    hand   one fine-tuning of all training rows that fills the budget: of photos from a probe's head, at 160 px, of
            masks an FPN with cross-entropy and dice (`minutes_tuning.py`)
     probe  photos only, once for all budgets: logistic regression on frozen features at 224 px of three backbones, and
-           of all together; cross-validation chooses among the four, and C (`minutes_hands.py`)
+           of all together. Cross-validation chooses among the four, and C (`minutes_hands.py`)
 
-Errors are 1 - accuracy, 1 - mAP or 1 - mIoU. All methods have the same packaged weights and all cores, one after the
-other, each in processes of its own. Wall-clock counts from Enter: imports are in it, predicting the test rows is not.
-No search finds another's caches. `!` marks where ours is behind the probe by more than two standard errors.
+Errors are 1 - accuracy, 1 - mAP or 1 - mIoU. All methods have the same packaged weights and all cores. They run one
+after the other, each in processes of its own. Wall-clock counts from Enter: it includes imports, but not the prediction
+of the test rows. No search finds another's caches. `!` marks where ours is behind the probe by more than two standard
+errors.
 
-Each result is a line of --out as soon as it is there. The same command again runs what is missing: Ctrl-C loses only
-what was running. Measure on an idle machine, and name another --out for another version.
+Each result is a line of --out as soon as it is there. The same command again runs what is missing, so Ctrl-C loses only
+the running part. Measure on an idle machine, and name another --out for another version.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def result(job: Job, data: Labelled, options: argparse.Namespace) -> Record:
 
 
 def by_hand(data: Labelled, job: Job, started_s: float) -> Record:
-    """Run in a process of its own: what a hand trains, and how it does on the test rows."""
+    """Run a hand's training in a process of its own, and judge it on the test rows."""
     from minutes_hands import probe
     from minutes_scores import judge_masks, judge_scores
     from minutes_tuning import tuned, tuned_masks
@@ -168,13 +169,13 @@ def by_hand(data: Labelled, job: Job, started_s: float) -> Record:
 
 def in_own_process(work: Callable[..., Record], *arguments: Any) -> Record:
     """What `work` returns, from a fresh Python: its imports count, and its memory is gone afterwards."""
-    at_interrupt = signal.SIGINT, signal.SIG_DFL  # Ctrl-C reaches both processes; one says so
+    at_interrupt = signal.SIGINT, signal.SIG_DFL  # Ctrl-C reaches both processes, and one message is enough
     with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, at_interrupt) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def read_records(path: Path) -> list[Record]:
-    """The lines of a file of results; a last line that a crash cut off is dropped from the file."""
+    """Read a file of results. A last line that a crash cut off is removed from the file."""
     if not path.is_file():
         return []
     text = path.read_text()

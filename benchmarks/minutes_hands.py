@@ -1,7 +1,7 @@
 """What a good hand does first: a probe of frozen features.
 
-Plain scikit-learn, timm and torch, written without what they are compared with: of visionsweep's own code only the
-names of the packaged weights are used (`trainables/models/lite.py`). See `minutes.py`.
+Plain scikit-learn, timm and torch, independent of the code under comparison. Only visionsweep's names of the packaged
+weights are used (`trainables/models/lite.py`). See `minutes.py`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def weights_of(name: str, model: nn.Module) -> dict[str, Tensor]:
 
 
 def read_photos(examples: Sequence[Example], px: int) -> Tensor:
-    """(N, px, px, 3) uint8: squashed, not cut, as a tag or a tile's flaw may stand at the border."""
+    """Read photos as (N, px, px, 3) uint8. They are squashed, not cropped, as the subject may be at the border."""
     photos = np.empty((len(examples), px, px, 3), np.uint8)
     for row, one in enumerate(examples):
         with Image.open(one.image) as image:
@@ -71,7 +71,7 @@ def read_photos(examples: Sequence[Example], px: int) -> Tensor:
 
 
 def as_input(photos: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) floats; these weights take a mean and a deviation of 0.5."""
+    """Turn (B, H, W, 3) uint8 into (B, 3, H, W) floats, with the mean and deviation of 0.5 that these weights take."""
     return (photos.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -84,8 +84,10 @@ def features_of(backbone: nn.Module, photos: Tensor) -> Floats:
 
 
 def probe(data: Labelled, started_s: float, seed: int = 0) -> Outcome:
-    """Logistic regression on features of each backbone and of all together. Cross-validation on the training rows
-    chooses C, and which of the four it is; told: each one's mistake, for who wants to know what chance chose.
+    """Fit logistic regression on features of each backbone and of all together.
+
+    Cross-validation on the training rows chooses C, and which of the four it is. The outcome also records the error of
+    each.
 
     started_s: when Enter was pressed, in seconds since the Unix epoch.
     """
@@ -111,7 +113,10 @@ def probe(data: Labelled, started_s: float, seed: int = 0) -> Outcome:
 
 @dataclass(frozen=True)
 class Head:
-    """weight (K, F) and bias (K,) on raw features; score: of the folds that chose C, higher is better."""
+    """A linear head: weight (K, F) and bias (K,) on raw features.
+
+    score: of the folds that chose C, higher is better.
+    """
 
     weight: Floats
     bias: Floats
@@ -120,15 +125,16 @@ class Head:
 
 
 def fit_head(features: Floats, targets: np.ndarray, groups: np.ndarray | None, seed: int) -> Head:
-    """L2-regularised logistic regression on standardised features (N, F), C by cross-validation.
+    """Fit L2-regularised logistic regression on standardised features (N, F), with C by cross-validation.
 
-    targets: (N,) class numbers, or (N, K) of 0 and 1: then one against the rest for every tag, with one C for all.
+    targets: (N,) class numbers, or (N, K) of 0 and 1. The latter gives one regression per tag against the rest, with
+    one C for all.
     """
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     rows = (features - mean) / scale
     turn = np.eye(1)
     if len(rows) < rows.shape[1]:
-        # The solution lies in the span of the rows: turned into it, N columns say what F do, and are fewer.
+        # The solution lies in the span of the rows. In a basis of it, N columns replace F, and they are fewer.
         turn, upper = np.linalg.qr(rows.T)
         rows = upper.T
     parts = folds(targets, groups, NUM_FOLDS, seed)
@@ -167,7 +173,7 @@ def _solved(rows: Floats, targets: np.ndarray, c: float, num_classes: int | None
 
 
 def _one_against_rest(rows: Floats, targets: Floats, c: float) -> tuple[Floats, Floats]:
-    """All tags' regressions in one descent, as their sum: the same solutions as one by one, in far less time."""
+    """Fit all tags' regressions in one descent, as their sum: the same solutions in far less time."""
     num, width, tags = len(rows), rows.shape[1], targets.shape[1]
     rows, targets = rows.astype(np.float32), targets.astype(np.float32)
 

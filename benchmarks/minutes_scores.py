@@ -1,4 +1,4 @@
-"""How far a method is off on the test rows of a set, and the table of all methods (see `minutes.py`)."""
+"""Judge a method on the test rows of a set, and print the table of all methods (see `minutes.py`)."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ METHODS = ("ours", *REFERENCES)
 
 @dataclass(frozen=True)
 class Judged:
-    """error: 1 - accuracy, 1 - mean average precision over tags, or 1 - mean IoU over classes."""
+    """A method's error: 1 - accuracy, 1 - mean average precision over tags, or 1 - mean IoU over classes."""
 
     error: float
     standard_error: float
 
 
 def judge_scores(data: Labelled, scores: np.ndarray) -> Judged:
-    """scores: (N, K) of the test rows, by the set's classes; the highest is the class, or they rank photos by tag."""
+    """Judge scores (N, K) of the test rows, one column for each of the set's classes.
+
+    The highest is the class. With several labels they rank photos by tag.
+    """
     if data.task == "multilabel":
         targets = data.targets(data.test)
         return _resampled(len(targets), lambda rows: mean_average_precision(targets[rows], scores[rows]))
     number = {name: i for i, name in enumerate(data.classes)}
-    # A class that no training row has cannot be known; its photos count as mistakes.
+    # A class without training rows cannot be known, so its photos count as mistakes.
     truth = np.array([number.get(one.tags[0], -1) for one in data.test])
     wrong = float((scores.argmax(axis=1) != truth).mean())
     return Judged(wrong, math.sqrt(wrong * (1 - wrong) / len(truth)))
@@ -75,7 +78,7 @@ def mean_iou(confusion: np.ndarray) -> float:
 
 
 def _resampled(num: int, score: Any) -> Judged:
-    """1 - score of all rows, and its deviation over rows drawn with replacement (the bootstrap, Efron 1979)."""
+    """Return 1 - score of all rows, and its deviation over rows drawn with replacement (the bootstrap, Efron 1979)."""
     rng = np.random.default_rng(0)
     drawn = [score(rng.integers(num, size=num)) for _ in range(RESAMPLES)]
     return Judged(1 - score(np.arange(num)), stdev(drawn))
@@ -113,8 +116,10 @@ def cell(records: Sequence[Record]) -> Cell:
 
 
 def table(records: Sequence[Record], budget_s: float) -> str:
-    """The errors of every method on every set at a budget, and the geometric means of their ratios to the best of
-    REFERENCES; those of sets with masks stand by themselves."""
+    """Return the errors of every method on every set at a budget, with geometric means of ratios to the best reference.
+
+    The references are the methods of REFERENCES. Sets with masks have means of their own.
+    """
     mine = [record for record in records if record["budget_s"] in (budget_s, None)]
     names = list(dict.fromkeys(record["set"] for record in mine))
     rows = {name: _cells([record for record in mine if record["set"] == name]) for name in names}
@@ -167,5 +172,8 @@ def _best(cells: dict[str, Cell]) -> float | None:
 
 
 def _se_of_difference(one: Cell, other: Cell) -> float:
-    """As if they were judged on different rows: the same rows make it smaller, so that this says too little."""
+    """Return the standard error of a difference on independent rows.
+
+    Both are judged on the same rows, which makes the true one smaller.
+    """
     return math.hypot(one.standard_error, other.standard_error)

@@ -1,4 +1,4 @@
-"""What `visionsweep run` and `export` make of a set within a budget, and how its export does (see `minutes.py`)."""
+"""Run `visionsweep run` and `export` on a set within a budget, and judge the export (see `minutes.py`)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHUNK = 16  # photos
 
 @dataclass(frozen=True)
 class Asked:
-    """What every search of a measurement is told. search: None for the shipped one of the set's kind."""
+    """The options of every search of a measurement. search: None for the shipped one of the set's kind."""
 
     budget: str
     folder: Path
@@ -37,10 +37,10 @@ class Asked:
 
 
 def searched(data: Labelled, method: str, asked: Asked, seed: int) -> Record:
-    """Run a search from nothing, export what it hands over, judge that on the test rows.
+    """Run a search from nothing, export its recommendation, and judge that on the test rows.
 
-    Its caches are its own, and go when it was judged: nothing is carried from one run to the next. What stays of it
-    below `asked.folder` are its records. A run that was cut off is thrown away and begins anew.
+    Its caches are its own and are deleted afterwards, so no run helps another. Its records stay below `asked.folder`.
+    An interrupted run is deleted and begins anew.
     """
     place = asked.folder / f"{data.name}-{method}-{asked.budget}-{seed}"
     shutil.rmtree(place, ignore_errors=True)
@@ -68,7 +68,7 @@ def run_command(data: Labelled, method: str, asked: Asked, seed: int, folder: Pa
 
 
 def first_model_s(run: Run, started: float) -> float | None:
-    """Seconds from Enter until the first trial that trained to its end had ended, None where none did."""
+    """Return the seconds from Enter to the end of the first complete trial, or None."""
     ended = [trial.ended_s for trial in run.trials if trial.status == "complete" and trial.ended_s is not None]
     return min(ended) - started if ended else None
 
@@ -80,7 +80,7 @@ def ends(run: Run) -> dict[str, int]:
 
 
 def _exported(data: Labelled, method: str, run: Run, place: Path) -> Judged:
-    """What `export` writes by default; of stock the best trial alone. A run without a model is wrong about all."""
+    """Judge the default export, or for stock that of the best trial. A run without a model has an error of 1."""
     command = ["export", str(run.run_dir), "--out", str(place / "export")]
     if method == "stock" and run.trials:
         command += ["--trial", ranked(run.trials, run.objectives)[0].trial_id]

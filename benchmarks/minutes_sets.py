@@ -1,4 +1,4 @@
-"""The data of `minutes.py`: sets with a test part that no search sees, laid out as a user would hand them over."""
+"""The data of `minutes.py`: sets with a test part that no search sees, laid out as a user would."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ NO_MIRROR = ("handwriting", "traffic-signs")
 
 @dataclass(frozen=True)
 class Example:
-    """A photo and what is known of it: its tags (one where it has a class), or the file of its mask. group: examples of
-    one group are never on both sides of a split; a photo's own path where nothing is known."""
+    """A photo with its tags (one if it has a class), or the file of its mask.
+
+    group: examples of one group are never on both sides of a split. It is the photo's own path if nothing is known.
+    """
 
     image: Path
     tags: tuple[str, ...] = ()
@@ -38,11 +40,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A set of photos: `train` is what a method may use as it likes, `test` what it is judged on.
+    """A set of photos: methods may use `train` as they like, and are judged on `test`.
 
-    task: multiclass (two classes included), multilabel or segmentation. classes: of the training rows, or of the masks,
-    without void. codes: the class number behind every value in the masks, VOID for none.
-    given_val: how many of the last training rows the set itself validates on; 0 where that is drawn.
+    task       multiclass (two classes included), multilabel or segmentation
+    classes    of the training rows, or of the masks, without void
+    codes      the class number behind every value in the masks, VOID for none
+    given_val  how many of the last training rows the set itself validates on, 0 if they are drawn
     """
 
     name: str
@@ -73,7 +76,7 @@ class Labelled:
 
 
 def sets_below(root: Path) -> dict[str, Callable[[], Labelled]]:
-    """Every set that is there, by name, photos first: those of many/ and the four folders of their own."""
+    """Return every set that is there by name, photos first: those of many/ and the four folders of their own."""
     found: dict[str, Callable[[], Labelled]] = {}
     many = sorted(path for path in root.glob("many/*") if path.is_dir())
     found |= {path.name: partial(from_table, path) for path in many if (path / "split.csv").is_file()}
@@ -110,7 +113,7 @@ def from_split_folders(folder: Path) -> Labelled:
 
 
 def from_class_folders(folder: Path, num: int) -> Labelled:
-    """`num` photos of CLASS/*.jpg: the same share of each class, evenly spaced; every fourth is judged on."""
+    """Take `num` photos of CLASS/*.jpg, the same share of each class, evenly spaced. Every fourth is a test row."""
     photos = _in_class_folders(folder)
     kept: list[Example] = []
     for name in sorted({one.tags for one in photos}):
@@ -132,7 +135,10 @@ def from_columns(folder: Path, name: str) -> Labelled:
 
 
 def from_lists(folder: Path, name: str = "", test: str = "test") -> Labelled:
-    """images/ and masks/, with train.txt and another list of stems; classes.txt names the values in the masks."""
+    """Read images/ and masks/, with train.txt and another list of stems.
+
+    classes.txt names the values in the masks.
+    """
     images = {path.stem: path for path in (folder / "images").iterdir()}
     learnt, judged = (
         tuple(Example(images[stem], mask=folder / "masks" / f"{stem}.png") for stem in _lines(folder / f"{side}.txt"))
@@ -142,7 +148,7 @@ def from_lists(folder: Path, name: str = "", test: str = "test") -> Labelled:
 
 
 def from_camvid(folder: Path) -> Labelled:
-    """train, val and test beside trainannot, valannot and testannot: its own val stays what the search validates on."""
+    """Read train, val and test beside trainannot, valannot and testannot. The search validates on that val."""
     train, val, test = (
         tuple(
             Example(image, mask=folder / f"{side}annot" / f"{image.stem}.png")
@@ -154,10 +160,10 @@ def from_camvid(folder: Path) -> Labelled:
 
 
 def lay_out(data: Labelled, folder: Path, seed: int) -> Path:
-    """Write a folder of links that holds the training rows alone, a fifth of them marked as val: what `--data` is told.
+    """Write a folder of links to the training rows alone, a fifth of them marked as val, for `--data`.
 
-    The fifth is drawn by `seed`: whole groups where the set knows groups, and as many of each class; of masks, blocks
-    of neighbouring names.
+    `seed` draws the fifth: as many of each class, and whole groups if the set has groups. With masks it is blocks of
+    neighbouring names.
     """
     in_val = validation(data, seed)
     names = [f"{number:05d}{one.image.suffix}" for number, one in enumerate(data.train)]
@@ -201,7 +207,7 @@ def validation(data: Labelled, seed: int) -> np.ndarray:
 
 
 def folds(targets: np.ndarray, groups: np.ndarray | None, num: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(train, val) row numbers of each fold, by class where there is one, and by whole groups where those are known."""
+    """Return (train, val) row numbers of each fold, stratified by class, and in whole groups if they are known."""
     by = targets if targets.ndim == 1 else np.array([int(row.argmax()) for row in targets])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes with fewer photos than folds: they are missing from some
@@ -230,7 +236,7 @@ def _in_class_folders(folder: Path) -> list[Example]:
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a table; none where there is no such file."""
+    """Return the rows of a table, empty if there is no such file."""
     if not file.is_file():
         return []
     with file.open(newline="") as opened:

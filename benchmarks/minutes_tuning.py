@@ -40,7 +40,8 @@ MARGIN = 1.1  # photos are kept so much larger, for crops to move in
 PHOTO_BATCH = 32
 PHOTO_LR = 3e-4  # past it the features that the head was fitted on are lost in the first steps
 SMALLEST_CROP = 0.7  # of a side
-# With less time the probe's head is kept: a few steps spoil it (wbc: error 0.08, after 0.9 epochs 0.28, after 8 0.07).
+# With less time the probe's head is kept, as a few steps spoil it. On wbc its error of 0.08 becomes 0.28 after 0.9
+# epochs, and 0.07 after 8.
 LEAST_EPOCHS = 2
 
 MASK_SIDE_PX = 224  # the shorter side of a photo with a mask
@@ -53,7 +54,7 @@ STRIDE = 32  # a network's deepest maps: photos are filled up to a multiple of i
 
 @dataclass
 class Clock:
-    """How far a training is, 0 to 1: by its time, or by the epochs of a hand's patience where those are sooner over."""
+    """The progress of a training, 0 to 1: by its time, or by MAX_EPOCHS if those are over sooner."""
 
     started_s: float
     ends_s: float
@@ -73,7 +74,10 @@ class Clock:
 def train(
     optimizer: torch.optim.Optimizer, batch_loss: Callable[[Tensor], Tensor], num: int, batch: int, ends_s: float
 ) -> int:
-    """Step until the time is up, and at least once; returns the steps. batch_loss: of row numbers (B,)."""
+    """Train until the time is up, at least one step, and return the number of steps.
+
+    batch_loss: of row numbers (B,).
+    """
     clock = Clock(time.time(), ends_s, MAX_EPOCHS * math.ceil(num / batch))
     rates = [group["lr"] for group in optimizer.param_groups]
     for rows in _batches(num, batch):
@@ -143,7 +147,7 @@ def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def as_input_crops(photos: Tensor, px: int, mirror: bool) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, px, px): of each photo another crop, mirrored or not."""
+    """Cut another crop from each photo, mirrored or not: (B, H, W, 3) uint8 -> (B, 3, px, px)."""
     num = len(photos)
     size = torch.empty(num).uniform_(SMALLEST_CROP, 1.0)
     flip = torch.where(torch.rand(num) < 0.5, -1.0, 1.0) if mirror else torch.ones(num)
@@ -207,7 +211,7 @@ def _sized_mask(data: Labelled, one: Example, shape: tuple[int, ...]) -> np.ndar
 
 
 def crop(photo: np.ndarray, mask: np.ndarray, rng: np.random.Generator, mirror: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(px, px, 3) and (px, px): a square of two thirds to four thirds of MASK_CROP_PX, resized to it."""
+    """Cut a square of two thirds to four thirds of MASK_CROP_PX, resized to it: (px, px, 3) and (px, px)."""
     side = min(int(MASK_CROP_PX / rng.uniform(0.75, 1.5)), *mask.shape)
     top, left = (int(rng.integers(length - side + 1)) for length in mask.shape)
     box, size = (left, top, left + side, top + side), (MASK_CROP_PX, MASK_CROP_PX)
@@ -217,7 +221,10 @@ def crop(photo: np.ndarray, mask: np.ndarray, rng: np.random.Generator, mirror: 
 
 
 def cross_entropy_and_dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """Of (B, C, H, W) logits and (B, H, W) classes, VOID left out; dice over the classes that the batch holds."""
+    """Return the loss of (B, C, H, W) logits and (B, H, W) classes, without VOID.
+
+    The dice part covers the classes that the batch holds.
+    """
     known = truth != VOID
     if not known.any():
         return logits.sum() * 0

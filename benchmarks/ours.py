@@ -27,8 +27,8 @@ def method_ours(
 ) -> RayMethod:
     """The search that a user gets: defaults for everything but the space, the metric and the epochs.
 
-    It is told neither budget nor workers, as `visionsweep run --trials N` is not. The run directory is a real one and
-    lives as long as the method.
+    It knows neither budget nor workers, like `visionsweep run --trials N`. The run directory is a real one and lives as
+    long as the method.
     """
     metric = {"max": "val/accuracy", "min": "val/loss"}[black_box.mode]
     search = Search(
@@ -43,9 +43,9 @@ def method_ours(
 
 
 class Recorder(Callback):  # type: ignore[misc]
-    """What `RunCallback` writes of a run, without a terminal, weights to delete, and the best as a TrialConfig.
+    """Write what `RunCallback` writes of a run, without a terminal, weights to delete, or the best as a TrialConfig.
 
-    folder: held here, for it goes when nothing holds it.
+    folder: held here, as it is deleted when nothing holds it.
     """
 
     def __init__(self, records: Records, folder: tempfile.TemporaryDirectory[str]) -> None:

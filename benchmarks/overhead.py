@@ -2,9 +2,9 @@
 
     python benchmarks/overhead.py [--trials 32] [--epochs 20]
 
-Two workers on two cores against two plain processes. The bare loop trains exactly the (configuration, epochs) pairs
-that the search trained, dealt to two processes as they become free, with the data set loaded once in each.
-Both sides count from a cold start of Python to the last result. Target: a ratio of at most 1.15.
+Two workers on two cores run against two plain processes. The bare loop trains exactly the (configuration, epochs) pairs
+that the search trained. It deals them to two processes as they become free, with the data set loaded once in each. Both
+sides count from a cold start of Python to the last result. Target: a ratio of at most 1.15.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def trained_epochs(run_dir: Path) -> list[tuple[dict[str, Any], int]]:
 
 
 def bare_loop(trained: list[tuple[dict[str, Any], int]], cache: Path) -> int:
-    """Train every pair in WORKERS processes; returns the number of epochs."""
+    """Train every pair in WORKERS processes, and return the number of epochs."""
     context = multiprocessing.get_context("spawn")  # as Ray's workers, these import torch themselves
     with context.Pool(WORKERS, initializer=_load, initargs=(cache,)) as pool:
         return sum(pool.imap_unordered(_train, trained, chunksize=1))

@@ -2,11 +2,13 @@
 
     python benchmarks/packing.py [--trials 24] [--cpus 2] [--seed 0] [--small]
 
-Random configurations of mixed sizes (360 drawn images, batches of 8 to 256 at 32 to 128 px) on a Ray that has as much
-memory as the largest of them needs with its margin, or two small ones with some air. First with `--cpus-per-trial
-auto`, from knowing nothing; then as many at once as would fit if all were the largest. Both in one run, one after the
-other. The peak is that of the summed resident memory of the trials' processes, sampled twice a second: libraries that
-they share are counted in each. With --small the trainings are tiny: it shows that everything runs, and no ratio.
+Random configurations of mixed sizes: 360 drawn images, batches of 8 to 256 at 32 to 128 px. Ray has as much memory as
+the largest of them needs with its margin, or two small ones with some air. They run first with `--cpus-per-trial auto`,
+without records of earlier trials. Then as many run at once as would fit if all were the largest.
+
+Both are in one run, one after the other. The peak is that of the summed resident memory of the trials' processes,
+sampled twice a second. Libraries that they share are counted in each. With --small the trainings are tiny: it shows
+that everything runs, and no ratio.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ LARGEST_OF_SMALL: dict[str, object] = {"batch_size": 16}
 
 @dataclass
 class Memory:
-    """Of the processes of a run's trials. peak_mb: of their sum."""
+    """The memory of the processes of a run's trials. peak_mb: of their sum."""
 
     run_dir: Path
     pids: set[int] = field(default_factory=set)

@@ -1,9 +1,9 @@
-"""What else one could search with, behind `launch.simulate.Method`, each called as its own users' loop calls it.
+"""Other search methods behind `launch.simulate.Method`, each called as its own users' loop calls it.
 
     PEERS["tpe-asha-4"](black_box, seed)
 
-A number at the end of a name is the grace period in epochs; the reduction factor is 3. Nested spaces: see Flat.
-Syne Tune's methods are there where `pip install "syne-tune[basic]==0.16"` was done (SYNE_TUNE says so).
+A number at the end of a name is the grace period in epochs. The reduction factor is 3. Nested spaces: see Flat. Syne
+Tune's methods need `pip install "syne-tune[basic]==0.16"` (SYNE_TUNE is whether it is installed).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ logging.getLogger("ray.tune.search.optuna.optuna_search").setLevel(logging.ERROR
 class Stock:
     """Ray Tune's own searcher and scheduler around a function that reports every epoch and ends at NaN.
 
-    Such a function's last result is told once more when it returns, through `on_trial_complete` (`TuneController`,
-    RESULT_DUPLICATE): that is how a trial that ASHA stopped, or whose value is NaN, comes to Optuna as COMPLETE.
+    Ray reports such a function's last result once more when it returns, through `on_trial_complete` (`TuneController`,
+    RESULT_DUPLICATE). So a trial that ASHA stopped, or whose value is NaN, comes to Optuna as COMPLETE.
     """
 
     def __init__(self, searcher: Searcher, scheduler: TrialScheduler) -> None:
@@ -118,7 +118,7 @@ class SyneTune:
         trial, result = self.trials[trial_id]
         if math.isfinite(value):
             self.worst = value if self.worst is None else self.worse(self.worst, value)
-        else:  # its models refuse NaN; the worst finite value of the search is what serves them best
+        else:  # its models refuse NaN, and the worst finite value of the search serves them best
             value = 0.0 if self.worst is None else self.worst
         result.update({METRIC: value, "epoch": epoch, "decision": ""})
         result["decision"] = self.scheduler.on_trial_result(trial, result)
@@ -135,8 +135,10 @@ class SyneTune:
 
 
 class Flat:
-    """A method that searches `flat(space)`: of what it proposes, a configuration holds what exists in the drawn arms.
-    The method learns from the rest too; Optuna, drawing define-by-run, could spare TPE that, Syne Tune could not."""
+    """A method that searches `flat(space)`. A configuration keeps the proposed values of the drawn arms.
+
+    The method learns from the others too. Optuna, drawing define-by-run, could spare TPE that, but Syne Tune could not.
+    """
 
     def __init__(self, method: Method, space: Mapping[str, Any]) -> None:
         self.method, self.space = method, space
@@ -162,7 +164,7 @@ def asha(black_box: BlackBox, grace: int) -> TrialScheduler:
 def stock(
     sampler: Callable[[int], optuna.samplers.BaseSampler], grace: int | None, black_box: BlackBox, seed: int
 ) -> Method:
-    """Ray's OptunaSearch; with ASHA from `grace` epochs on, or without pruning."""
+    """Ray's OptunaSearch, with ASHA from `grace` epochs on, or without pruning."""
     space = distributions(black_box.space)
     searcher = OptunaSearch(space, metric=METRIC, mode=black_box.mode, sampler=sampler(seed))
     return Flat(Stock(searcher, FIFOScheduler() if grace is None else asha(black_box, grace)), black_box.space)
@@ -216,7 +218,7 @@ def syne_tune(name: str, grace: int, black_box: BlackBox, seed: int) -> Method:
 
 
 def flat(space: Mapping[str, Any]) -> dict[str, Parameter]:
-    """Every parameter of every arm of a space, by a name that Ray's OptunaSearch does not take for a path."""
+    """Return every parameter of every arm of a space, by a name that Ray's OptunaSearch does not take for a path."""
     return {parameter.name.replace("/", "."): parameter for parameter in parameters(space)}
 
 

@@ -3,7 +3,7 @@
     python benchmarks/photos.py FOLDER [FOLDER ...] [--search classification-cpu] [--budget 20m] [--set key=value ...]
 
 Prints one row per folder: the best score, when it was reached, how the trials ended, and how well the budget was kept.
-The runs stay in --runs-dir, to be looked at with `visionsweep rank`.
+The runs stay in --runs-dir, for `visionsweep rank`.
 """
 
 from __future__ import annotations

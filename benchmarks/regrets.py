@@ -1,4 +1,4 @@
-"""The tables and the picture of `search.py`: mean regret, mean rank, and when ours was where the stock search ended."""
+"""The tables and the picture of `search.py`: mean regret, mean rank, and when ours reached the stock search's end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = Mapping[str, Any]
 
 
 def regret_at(result: Result, budget: float) -> float:
-    """Of one run, after `budget` full trainings; 1 before anything was shown."""
+    """Return the regret of one run after `budget` full trainings, 1 before anything was shown."""
     index = int(np.searchsorted(result["spent"], budget, side="right")) - 1
     return float(result["regret"][index]) if index >= 0 else 1.0
 
@@ -85,7 +85,7 @@ def _chosen(table: pd.DataFrame, workers: int, family: str) -> pd.DataFrame:
 
 
 def _even(results: Sequence[Result], workers: int, family: str, budget: float) -> str:
-    """When the mean regret of ours first was what the stock search's is at the end, as a share of the budget."""
+    """Return when our mean regret first equalled the stock search's at the end, as a share of the budget."""
     times = np.linspace(0, budget, GRID + 1)
     ours = _mean_over_time(results, "ours", workers, family, times)
     lines = ""
@@ -100,7 +100,7 @@ def _even(results: Sequence[Result], workers: int, family: str, budget: float) -
 
 
 def _worse(frames: Mapping[float, pd.DataFrame], workers: int, plain: str) -> str:
-    """The tasks on which ours is worse than `plain` by Welch's test over the seeds, at 5% each, budget by budget."""
+    """Return the tasks on which ours is worse than `plain` at each budget, by Welch's test over the seeds at 5%."""
     lines = ""
     for budget, table in frames.items():
         here = table[table["workers"] == workers]
@@ -123,7 +123,7 @@ def _worse(frames: Mapping[float, pd.DataFrame], workers: int, plain: str) -> st
 def _mean_over_time(
     results: Sequence[Result], method: str, workers: int, family: str, times: Floats
 ) -> tuple[Floats, Floats] | None:
-    """(mean, standard error), each (len(times),), over the tasks of a family; None without any run."""
+    """Return (mean, standard error), each (len(times),), over the tasks of a family, or None without any run."""
     runs = [
         result
         for result in results
@@ -140,7 +140,7 @@ def _mean_over_time(
 
 
 def plot(results: Sequence[Result], budget: float, path: Path) -> None:
-    """Mean regret over time by method, with bands of one standard error: an HTML page of its own."""
+    """Write an HTML page of the mean regret over time by method, with bands of one standard error."""
     import plotly.express as px
     from plotly.subplots import make_subplots
 

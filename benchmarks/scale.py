@@ -2,11 +2,18 @@
 
     python benchmarks/scale.py [--trials 100 1000 10000] [--more 200] [--ray 100 500]
 
-Trials do nothing: what is timed is what the driver does for them, with the terminal's table, the records and the
-study's journal. First on a virtual clock: a run that has so many trials goes on for `--more`. Then through real Ray on
-this machine, from the first trial. Each size runs in a process of its own. A table: milliseconds (p50 / p99) of a
-proposal, of an epoch (decided and recorded) and of a trial's end (ranked, the weights of others deleted), and of
-drawing the live table once; the seconds in which a stopped run is rebuilt; the growth of the driver's memory.
+Trials do nothing: only the driver's work for them is timed, with the terminal's table, the records and the study's
+journal. The first part is on a virtual clock: a run with so many trials continues for `--more`. The second is through
+real Ray on this machine, from the first trial. Each size runs in a process of its own.
+
+The table has milliseconds (p50 / p99) of:
+
+    a proposal
+    an epoch, decided and recorded
+    a trial's end, ranked, with the weights of others deleted
+    drawing the live table once (one number)
+
+It also has the seconds in which a stopped run is rebuilt, and the growth of the driver's memory.
 """
 
 from __future__ import annotations
@@ -70,7 +77,7 @@ def main() -> None:
 
 @dataclass
 class Measured:
-    """Seconds of each call, and the driver's memory in MB that came with the trials. note: what else there is."""
+    """Seconds of each call, and the driver's memory in MB that came with the trials. note: remarks."""
 
     suggest_s: list[float] = field(default_factory=list)
     epoch_s: list[float] = field(default_factory=list)

@@ -3,16 +3,18 @@
     python benchmarks/search.py [--tasks development|judging|all|own|NAME...] [--methods NAME...] [--workers 8 64]
                                 [--budgets 15 30 60] [--seeds 10] [--out runs/search-benchmark] [--jobs 2]
 
-A budget counts full trainings of a mean random configuration, shared out over the workers: with 8 workers and a budget
-of 30, each has the time of 30/8 of them. A run goes to the largest budget and is read at the others on its way. Regret
-is 0 at the best value known of a task and 1 at a median random configuration's (`blackboxes.Scale`); the incumbent is
-the best value that any trial has shown at any epoch, for every method alike. `clairvoyant` is no method but the floor:
-what could be shown with everything known beforehand (clairvoyant.py).
+A budget counts full trainings of a mean random configuration, divided among the workers. With 8 workers and a budget of
+30, each has the time of 30/8 of them. A run goes to the largest budget and is read at the others on its way.
 
-Every run is one line of OUT/results.jsonl as soon as it is done; a command that was cut off goes on from there. Runs of
-other methods on the judging tasks are kept in peers.jsonl.gz, and not run again. Needs `pip install onnxruntime`, and
-`"syne-tune[basic]==0.16"` for Syne Tune's methods, of which the ones with a model (bohb, ashabore, ashacqr) take a
-minute and more for a run.
+Regret is 0 at the best value known of a task and 1 at a median random configuration's (`blackboxes.Scale`). The
+incumbent is the best value that any trial has shown at any epoch, for every method alike. `clairvoyant` is no method
+but the floor: what could be shown with everything known beforehand (clairvoyant.py).
+
+Every run is one line of OUT/results.jsonl as soon as it is done, and the same command resumes an interrupted one. Runs
+of other methods on the judging tasks are kept in peers.jsonl.gz, and not run again.
+
+Needs `pip install onnxruntime`, and `"syne-tune[basic]==0.16"` for Syne Tune's methods. Those with a model (bohb,
+ashabore, ashacqr) take a minute and more for a run.
 """
 
 from __future__ import annotations
@@ -93,14 +95,16 @@ def main() -> None:
 
 
 def run_all(runs: Sequence[Run], path: Path, jobs: int) -> Iterator[dict[str, Any]]:
-    """The results of `runs`, those that are kept or in the file first; the others are run, by `jobs` processes, and
-    appended to it."""
+    """Yield the results of `runs`: first those that are kept or in the file, then the others.
+
+    The others are run by `jobs` processes and appended to the file.
+    """
     lines = sorted((*kept(), *_whole_lines(path)), key=lambda line: float(line["budget"]))  # the longest run counts
     known = {Run(**{key: line[key] for key in Run._fields})._replace(budget=0.0): line for line in lines}
     missing = []
     for run in runs:
         line = known.get(run._replace(budget=0.0))
-        if line is not None and line["budget"] >= run.budget:  # no method is told its budget: a longer run began so
+        if line is not None and line["budget"] >= run.budget:  # no method knows its budget, so a longer run began alike
             yield line
         else:
             missing.append(run)
@@ -119,7 +123,7 @@ def run_all(runs: Sequence[Run], path: Path, jobs: int) -> Iterator[dict[str, An
 
 
 def run_one(run: Run) -> dict[str, Any]:
-    """Simulate. `spent` (full trainings) and `regret` are the steps of the incumbent; the rest is about costs."""
+    """Simulate one run. `spent` (full trainings) and `regret` are the steps of the incumbent, the rest is costs."""
     task, black_box, clock = scale(run.task), TASKS[run.task](), Clock()
     budget_s = run.budget * task.mean_full_s / run.workers
     started = time.perf_counter()
@@ -148,13 +152,13 @@ def run_one(run: Run) -> dict[str, Any]:
 
 
 def kept() -> Iterator[dict[str, Any]]:
-    """What slow and unchanging methods have shown: none of them is ours, and an hour of theirs is not spent twice."""
+    """Yield the kept results of slow and unchanging methods, none of them ours. They take an hour and are not rerun."""
     with gzip.open(KEPT, "rt") as file:
         yield from map(json.loads, file)
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Of what an earlier command wrote; a torn last line is cut off the file."""
+    """Yield the results of an earlier command. A torn last line is cut off the file."""
     if path.exists():
         raw = path.read_bytes()
         os.truncate(path, raw.rfind(b"\n") + 1)

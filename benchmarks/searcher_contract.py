@@ -2,9 +2,9 @@
 
     python benchmarks/searcher_contract.py
 
-Every scenario calls searcher and scheduler as `ray.tune.execution.tune_controller.TuneController` does (Ray 2.60) with
-scripted results, and then looks into the Optuna study. Stock is `OptunaSearch` with `AsyncHyperBandScheduler`, once
-with its study in memory and once in a journal file, restored as Ray restores it: from its last snapshot.
+Every scenario calls searcher and scheduler as `ray.tune.execution.tune_controller.TuneController` does (Ray 2.60), with
+scripted results. Then it inspects the Optuna study. Stock is `OptunaSearch` with `AsyncHyperBandScheduler`, with its
+study in memory or in a journal file. Ray restores it from its last snapshot.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RISING = [0.5, 0.6, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6]
 
 
 def trained(adapter: Adapter, name: str, values: list[float]) -> Values:
-    """Run a trial until its values are through or the scheduler stops it: what it showed, by epoch."""
+    """Run a trial until its values are through or the scheduler stops it. Return its values by epoch."""
     adapter.start(name)
     return went_on(adapter, name, values)
 
@@ -128,8 +128,10 @@ def nothing_is_left_running(adapter: Adapter) -> None:
 
 
 def restored(adapter: Adapter, lost: bool) -> None:
-    """One trial ended and one in its second epoch, then the driver is killed; lost: after the last snapshot, in whose
-    words both of them run in their first."""
+    """Kill the driver when one trial has ended and one is in its second epoch.
+
+    lost: both happened after the last snapshot, which has both in their first epoch.
+    """
     adapter.start("a")
     adapter.start("b")
     for name in ("a", "b"):
@@ -141,7 +143,7 @@ def restored(adapter: Adapter, lost: bool) -> None:
     if not lost:
         adapter.snapshot()
     again = adapter.killed()
-    # None says what another has said: that would end it.
+    # No trial reports the values of another one, which would end it.
     for name, done in again.unfinished().items():
         went_on(again, name, [*RISING[:2], *(value + 0.01 for value in RISING[2:])], done)
     trained(again, "c", [value + 0.02 for value in RISING])
@@ -161,7 +163,7 @@ def restored_from_earlier(adapter: Adapter) -> None:
 
 
 def same_proposals_after_a_restore(adapter: Adapter) -> None:
-    """One worker; killed two trials after the last snapshot, which are then trained as they were before."""
+    """Kill the search of one worker two trials after the last snapshot, and train those two again as before."""
     expected = [proposed(adapter, number) for number in range(16)]
     cut = adapter.another()
     for number in range(12):
@@ -212,7 +214,7 @@ def outcome(scenario: Callable[[Adapter], None], make: Callable[[Path], Adapter]
 
 
 def table() -> str:
-    """One row for each scenario, one column for each searcher, and under it why something is not passed."""
+    """Return one row for each scenario and one column for each searcher, then the reasons of each failure."""
     width, reasons = max(map(len, SCENARIOS)), list[str]()
     rows = [f"{'':{width}}" + "".join(f"{name:>16}" for name in ADAPTERS)]
     for sentence, scenario in SCENARIOS.items():

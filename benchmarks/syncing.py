@@ -3,8 +3,8 @@
     python benchmarks/syncing.py [--lines 3000]
 
 A search of tiny trainings writes about a hundred lines a second on a large machine. Here so many are appended at that
-rate, and the time that the search spends in appending is measured, beside what one append takes without a pause.
-Target: at most 1% of the search's time.
+rate. The time that the search spends in appending is measured, beside that of one append without a pause. Target: at
+most 1% of the search's time.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/two_nodes.py FOLDER [--trials 6] [--budget 4m] [--set key=value ...]
 
-A head and one more node, with one CPU each, all real Ray, on this machine. Once half of the trials have ended, or half
-of the budget is spent, the second node is killed, with all that runs on it; the search goes on with what is left.
-Prints how the trials ended, on which node they trained, and what the loss of it cost.
+A head and one more node, with one CPU each, all real Ray, run on this machine. Once half of the trials have ended, or
+half of the budget is spent, the second node is killed, with all that runs on it. The search continues on the head.
+Prints how the trials ended, on which node they trained, and what the loss of the node cost.
 """
 
 from __future__ import annotations

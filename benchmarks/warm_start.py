@@ -3,11 +3,15 @@
     python benchmarks/warm_start.py [--tasks lcbench-126026 ...] [--starts plain bad other] [--seeds 20] [--workers 8]
                                     [--budget 15] [--jobs 2]
 
-Three searches of each task, seed by seed: plain; with the worst three of a hundred random configurations of that task
-tried first (bad); and with the best three of another task (other). What a start costs is how far its mean regret is
-behind the plain search's, in shares of the budget: on the average over the second half of the budget, and at its end,
-where curves are flat and chance moves the answer far (`search.py` says what regret and budget are). What the tried
-configurations themselves took of the budget is printed beside it.
+Three searches of each task, seed by seed:
+
+    plain  no warm start
+    bad    first the worst three of a hundred random configurations of that task
+    other  first the best three of another task
+
+The cost of a start is how far its mean regret is behind the plain search's, in shares of the budget. It is given as the
+average over the second half of the budget, and at its end, where curves are flat and noise moves the answer far.
+`search.py` defines regret and budget. The share of the budget that the tried configurations took is printed beside it.
 """
 
 from __future__ import annotations
@@ -74,8 +78,10 @@ def main() -> None:
 
 
 def run_one(run: Run) -> dict[str, Any]:
-    """`spent` (full trainings) and `regret` are the steps of the incumbent; `tried` (full trainings) is what the first
-    NUM_TRIED trials took."""
+    """Simulate one run. `spent` (full trainings) and `regret` are the steps of the incumbent.
+
+    `tried` (full trainings) is what the first NUM_TRIED trials took.
+    """
     task, black_box, clock = scale(run.task), TASKS[run.task](), Clock()
     budget_s = LONGER * run.budget * task.mean_full_s / run.workers
     warm_start = {
@@ -97,7 +103,7 @@ def run_one(run: Run) -> dict[str, Any]:
 
 
 def by_last_value(black_box: BlackBox, seed: int) -> list[Mapping[str, Any]]:
-    """A hundred random configurations, best first; those that diverge last."""
+    """Return a hundred random configurations, best first and diverged ones last."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=10_000 + seed))
     configs = [draw(black_box.space, study.ask()) for _ in range(NUM_RANDOM)]
     last = np.array([black_box.curve(config)[-1] for config in configs])
@@ -107,8 +113,10 @@ def by_last_value(black_box: BlackBox, seed: int) -> list[Mapping[str, Any]]:
 
 
 def summary(results: Sequence[Mapping[str, Any]], budget: float) -> str:
-    """Mean regrets over time, how far each is from the plain search's at the end (with the standard error over pairs of
-    searches), and how far it is behind."""
+    """Return mean regrets over time, and how far each start is from the plain search at the end and behind it in time.
+
+    The difference at the end has a standard error over pairs of searches.
+    """
     times = np.linspace(0, LONGER * budget, 181)
     starts = [start for start in STARTS if any(one["start"] == start for one in results)]
     curves = {
@@ -136,7 +144,7 @@ def summary(results: Sequence[Mapping[str, Any]], budget: float) -> str:
 
 
 def _reached(times: Floats, curve: Floats, regret: float) -> float:
-    """When a falling curve came to `regret`; the last time where it never did."""
+    """Return when a falling curve reached `regret`, or the last time if it never did."""
     reached = times[curve <= regret]
     return float(reached[0] if len(reached) else times[-1])
 

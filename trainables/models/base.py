@@ -52,7 +52,7 @@ class BackboneModel(nn.Module):
         return self
 
     def let_rest(self, rests: bool) -> bool:
-        """Freeze the backbone while what follows it trains (`rests`), or train it again. Return whether that changed."""
+        """Freeze the backbone while what follows it trains (`rests`), or train it. Return whether that changed."""
         if rests == self._rests:
             return False
         self._rests = rests

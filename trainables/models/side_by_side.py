@@ -1,4 +1,4 @@
-"""Several backbones side by side, `a+b`. Each sees the image in its own colours, and their pooled features are joined."""
+"""Several backbones side by side, `a+b`. Each sees the image in its own colours, and their features are joined."""
 
 from __future__ import annotations
 
