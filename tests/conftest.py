@@ -1,4 +1,4 @@
-"""What every test may use: one Ray for all that need it, the command line in this process, small folders of images."""
+"""Fixtures of every test: one Ray for all that need it, the command line in this process, small folders of images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# In the background of a script Ctrl-C is ignored, and under nohup SIGHUP: also by the commands that tests start and end
-# with them.
+# A script in the background ignores Ctrl-C, and under nohup SIGHUP. So would the commands that tests start and end with
+# these signals.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
@@ -43,8 +43,10 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Ray are marked: `make test` runs two of them at a time, with one Ray for most of each half, and
-    the others on all cores."""
+    """Mark files that start Ray.
+
+    `make test` runs two of them at a time, with one Ray for most of each half, and the others on all cores.
+    """
     files = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
     for item in items:
         if item.path in files or item.path.name in OWN_RAY:
@@ -53,8 +55,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported and collected, 800,000 objects that stay, to no garbage collection: one takes half a
-    second otherwise, and a trial that ends asks for it."""
+    """Exclude what was imported and collected, 800,000 lasting objects, from garbage collection.
+
+    Otherwise a collection takes half a second, and every ending trial asks for one.
+    """
     gc.collect()
     gc.freeze()
 
@@ -116,7 +120,7 @@ def bucket(s3_server: S3Server) -> str:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of two classes that a tiny network can tell apart: 24 reddish and 24 bluish noise images."""
+    """A folder of two classes that a tiny network can separate: 24 reddish and 24 bluish noise images."""
     return make_photos(tmp_path / "photos", {"red": 24, "blue": 24})
 
 

@@ -1,4 +1,4 @@
-"""A run directory whose trials were not trained: what they predicted is given, and their weights are of any network."""
+"""A run directory of untrained trials, with given predictions and any network's weights."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def kept_run(
     configs: Sequence[dict[str, Any]] | None = None,
     unseen: Sequence[np.ndarray | None] = (),
 ) -> TrialData:
-    """One complete trial of two classes for each (N, 1) float32 of logits; weights of its own for each.
+    """Write one complete trial of two classes, with its own weights, for each (N, 1) float32 of logits.
 
     unseen: a probe's predictions of the training images (see `probe.SolvedEpoch`).
     """

@@ -1,9 +1,10 @@
-"""What a file system may leave of a directory when the power fails: the writes of a piece of code are recorded, and
-every state that they allow is laid out again (as ALICE does: Pillai et al. 2014, "All file systems are not created
-equal").
+"""What a file system may leave of a directory when the power fails.
 
-The model is the weakest that POSIX allows. What a file holds is sure only after its own fsync. A name, a rename or a
-deletion is sure only after an fsync of its folder. Until then each may be there or not, in any order; appended bytes
+The writes of a piece of code are recorded, and every state that they allow is laid out again. ALICE does so (Pillai et
+al. 2014, "All file systems are not created equal").
+
+The model is the weakest that POSIX allows. A file's contents are sure only after its own fsync. A name, a rename or a
+deletion is sure only after an fsync of its folder. Until then each may be there or not, in any order. Appended bytes
 may be missing, torn, or zero.
 """
 
@@ -48,8 +49,10 @@ class _File:
 
 @dataclass
 class Disk:
-    """Names below a folder, and what a crash may leave of them. A change is (folder, name, file or 'folder' or None,
-    the name that a rename leaves or None)."""
+    """Names below a folder, and what a crash may leave of them.
+
+    A change is (folder, name, file or 'folder' or None, the name that a rename leaves or None).
+    """
 
     sure: dict[str, Any] = field(default_factory=dict)
     names: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +69,7 @@ class Disk:
         self.waiting = [change for change in self.waiting if change[0] != folder]
 
     def left(self) -> Iterator[tuple[str, dict[str, bytes | None]]]:
-        """(which, names with their content; None for a folder) of every state that a crash may leave."""
+        """Yield every state that a crash may leave: (which, content by name), where a folder's content is None."""
         seen = set()
         for number, chosen in enumerate(_subsets(self.waiting)):
             names = dict(self.sure)
@@ -104,7 +107,7 @@ def _has_folders(name: str, state: dict[str, Any]) -> bool:
 
 
 class Recording:
-    """Every change below `root`, told by the functions of `os` that make it; `moments` are called after each."""
+    """Record every change below `root`, by the functions of `os` that make it, and call `moment` after each."""
 
     def __init__(self, root: Path, moment: Callable[[Disk], None]) -> None:
         self.root, self.moment, self.disk = root.resolve(), moment, Disk()

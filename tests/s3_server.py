@@ -1,4 +1,4 @@
-"""An S3 server that tests start for themselves (moto's), at the address that the environment names for S3."""
+"""An S3 server that tests start themselves (moto's), at the address in the environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def point_to_port() -> None:
-    """Let this process and those that it starts look for S3 at a free port of this machine."""
+    """Set S3's address for this process and its children to a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What tests make for themselves, small folders of images, and how they look at what a command said and wrote."""
+"""Helpers of the tests: small folders of images, and checks of a command's output and files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Outcome:
 
 
 def command_in(folder: Path, *arguments: object) -> Outcome:
-    """Run the command line in this process, in `folder`, with a cache of its own there: for fixtures of many tests."""
+    """Run the command line in this process, in `folder` with its own cache, for fixtures of many tests."""
     from launch.cli import main
 
     out, err, code = io.StringIO(), io.StringIO(), 0
@@ -42,7 +42,7 @@ def command_in(folder: Path, *arguments: object) -> Outcome:
 
 
 def make_photos(folder: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
-    """DIR/class/NN.png; each class has its own dominant colour."""
+    """Write DIR/class/NN.png. Each class has its own dominant colour."""
     rng = np.random.default_rng(sum(str(folder.name).encode()))  # no two folders hold copies of one image
     for channel, (name, count) in enumerate(counts.items()):
         (folder / name).mkdir(parents=True)
@@ -54,7 +54,7 @@ def make_photos(folder: Path, counts: dict[str, int], size: tuple[int, int] = (4
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a .jsonl that somebody may be writing; none where it is not there yet."""
+    """Return the complete lines of a .jsonl that may be written meanwhile, none if it does not exist."""
     text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
@@ -77,7 +77,7 @@ def moved(run_dir: Path) -> bool:
 
 
 def make_sides(folder: Path, noise: int, brighter: int) -> Path:
-    """Forty scenes with masks: noise below a grey value, and to the left or to the right a place that is brighter."""
+    """Write forty scenes with masks: noise below a grey value, with a brighter place to the left or right."""
     rng = np.random.default_rng(0)
     for number in range(40):
         image, mask = rng.integers(0, noise, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)

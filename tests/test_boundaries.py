@@ -73,7 +73,7 @@ ALLOWED = {
 
 
 def imports(source: str, package: str = "") -> Iterator[str]:
-    """Every imported name of a source, wherever it stands: 'a.b' of `import a.b` and of `from a import b`."""
+    """Yield every imported name of a source: 'a.b' for `import a.b` and for `from a import b`."""
     for node in ast.walk(ast.parse(source)):
         yield from _imported(node, package)
 

@@ -1,4 +1,4 @@
-"""The door that SECURITY.md describes, tried from outside: files of others are data, and nothing in them is run."""
+"""The attacks that SECURITY.md describes: files from others are data, and nothing in them is run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ image_size: 32
 
 
 class Crafted:
-    """An object that writes a file when it is unpickled: what an attacker would put into a checkpoint."""
+    """An object that writes a file when it is unpickled, like an attacker's checkpoint."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace

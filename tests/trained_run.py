@@ -1,4 +1,4 @@
-"""A run directory as a search leaves it, made without Ray: a few tiny trials, each trained in this process."""
+"""A run directory like a search's, made without Ray: a few tiny trials, each trained in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainables.loop import fit
 
 
 def trained_run(run_dir: Path, search: Search, data: str, configs: Sequence[dict[str, Any]]) -> TrialData:
-    """One complete trial per configuration; returns the data that they were trained on."""
+    """Train one complete trial per configuration. Return the data that they were trained on."""
     dataset, images = load_dataset(
         data, task=None if search.task == "classification" else search.task, short_side_px=short_side_px(search),
         cache_dir=None,

@@ -37,7 +37,7 @@ SEARCH = Search(
 
 
 def made_params(number: int, rng: np.random.Generator) -> tuple[dict[str, Any], float]:
-    """Flat parameters, and how good they are: adam is 0.1 above sgd, everything else is noise of 0.02."""
+    """Return flat parameters and their score: adam is 0.1 above sgd, everything else is noise of 0.02."""
     adam, rotated = number % 2 == 0, bool(rng.random() < 0.5)
     arm = "adam" if adam else "sgd"
     low, high = (1e-5, 1e-2) if adam else (1e-3, 0.3)
@@ -66,8 +66,11 @@ def write_run(
     reasons: Sequence[str] = ("the loss became nan at epoch 2, step 3.",),
     seed: int = 0,
 ) -> Path:
-    """A finished search: every third trial complete, the others pruned after GRACE epochs, each ninth diverged with one
-    of `reasons`. The best trial has predictions of 30 images. changes: laid over search.json."""
+    """Write a finished search, with predictions of 30 images for its best trial.
+
+    Every third trial is complete, and the others were pruned after GRACE epochs. Each ninth diverged with one of
+    `reasons`. changes: laid over search.json.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     names = [f"val/{number:03d}.jpg" for number in range(30)]

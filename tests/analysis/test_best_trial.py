@@ -158,7 +158,7 @@ def test_what_is_gone_is_told_and_the_rest_is_shown(on_photos: Run, tmp_path: Pa
     (tmp_path / "photos" / "red" / "00.png").unlink()
     section = best_section(on_photos, trial, Plots("r0"), with_model=True)
     assert "has changed since" in section.missing[0]
-    assert len(section.plots) == 1  # the confusions stand in the run directory
+    assert len(section.plots) == 1  # the confusions are in the run directory
     assert not section.mistakes
     (tmp_path / "photos").rename(tmp_path / "elsewhere")
     section = best_section(on_photos, trial, Plots("r0"), with_model=True)

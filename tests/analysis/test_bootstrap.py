@@ -32,7 +32,7 @@ def test_every_image_counted_once_gives_the_searchs_metrics(task: str, num_class
     logits, targets = guessed(task, 60, num_classes)
     if task == "multilabel":
         targets[:, 2], targets[:, 3] = 0, 1  # classes that cannot be ranked
-        targets[:12], logits[6:20] = 0, -2  # images without tags, and some of which none is said
+        targets[:12], logits[6:20] = 0, -2  # images without tags, and some without a prediction
     logits[20:] *= scale
     expected = score(task, logits, targets, num_classes, 0.4)
     metrics, _ = label_scores(task, logits, targets, 0.4, np.ones((1, 60)))

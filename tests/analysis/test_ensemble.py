@@ -130,7 +130,7 @@ def load_member(export: Path, name: str, images: list[np.ndarray]) -> np.ndarray
 
 
 def test_chance_alone_is_not_called_better(run_dir: Path) -> None:
-    """Predictions of nothing: on the images that choose, an ensemble of them looks better, and on the others not."""
+    """An ensemble of random predictions looks better on the images that choose, and only there."""
     rng = np.random.default_rng(0)
     for path in run_dir.glob("predictions/*/*.npz"):
         with np.load(path) as stored:

@@ -1,4 +1,4 @@
-"""`evaluate` judges any labelled data: nothing is trained or split there, so little can be wrong with it."""
+"""`evaluate` judges any labelled data. It trains and splits nothing, so it accepts more data than a search."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(folder: Path) -> Path:
-    """Of blue and red; the second is the positive one."""
+    """A classifier of blue and red, of which red is the positive class."""
     return train({**TRAINED, "task": "binary"}, make_photos(folder / "two", {"red": 10, "blue": 10}), folder / "of-2")
 
 
@@ -62,7 +62,7 @@ def three(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tags(folder: Path) -> Path:
-    """Of the tags blue, green and red."""
+    """A classifier of the tags blue, green and red."""
     photos = make_photos(folder / "tagged", {"red": 10, "green": 10, "blue": 10})
     rows = [f"{path.relative_to(photos)},{path.parent.name}|red" for path in sorted(photos.glob("*/*.png"))]
     (photos / "labels.csv").write_text("\n".join(["image,labels", *rows]) + "\n")
@@ -70,7 +70,7 @@ def tags(folder: Path) -> Path:
 
 
 def write_scenes(root: Path, names: list[str], values: list[int], num_images: int) -> Path:
-    """Images and masks with a square of each value on ground 0; classes.txt names the values."""
+    """Write images and masks with a square of each value on ground 0. classes.txt names the values."""
     rng = np.random.default_rng(num_images)
     for number in range(num_images):
         image, mask = rng.integers(0, 60, (32, 40, 3), dtype=np.uint8), np.zeros((32, 40), np.uint8)
@@ -96,7 +96,7 @@ def segmenter(folder: Path, scenes: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def merger(folder: Path, scenes: Path) -> Path:
-    """Of ground, tree and vehicle."""
+    """A segmenter of ground, tree and vehicle."""
     config = {**SEGMENTER, "task": "segmentation", "merge": {"vehicle": ["car", "bus"]}}
     return train(config, scenes, folder / "of-merged-masks")
 

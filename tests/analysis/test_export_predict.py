@@ -1,4 +1,4 @@
-"""Exports and predictions from a run that was made by hand: what is refused, and what a prediction says."""
+"""Exports and predictions from a run made by hand: what is refused, and what a prediction holds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ CLASSES = ["bag", "hat", "shoes"]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Trial 0000 complete, with the weights of its better epoch; trial 0001 pruned, its weights gone."""
+    """A run whose trial 0000 is complete with the weights of its better epoch.
+
+    Trial 0001 was pruned and has no weights.
+    """
     torch.manual_seed(0)
     model = build_classifier(ClassifierConfig.model_validate(CONFIG["model"]), len(CLASSES), 32)
     weights = tmp_path / "run" / "checkpoints" / "0000" / "epoch-0002.safetensors"

@@ -1,4 +1,4 @@
-"""Of each family that the GPU searches know, a small network: exported, read again and written as a graph."""
+"""A small network of each family in the GPU searches is exported, read again and written as a graph."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def images(count: int) -> list[np.ndarray]:
 
 
 def exported(folder: Path, backbone: str, adapter: dict[str, object] | None) -> tuple[object, torch.nn.Module]:
-    """An export of a network that was not trained, and the network as it was when it was kept."""
+    """Export an untrained network. Return the export and the network as it was kept."""
     config = parse_config(
         {"task": "multiclass", "model": {"backbone": backbone, "weights": "none", "adapter": adapter}, "epochs": 1,
          "optimizer": {"name": "adamw", "lr": 1e-3}, "batch_size": 2, "image_size": SIDE}
@@ -66,7 +66,7 @@ def test_an_export_of_each_family_predicts_what_was_kept(
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
 
 
-@pytest.mark.parametrize(("backbone", "adapter"), FAMILIES[:2])  # what no other graph has; a graph takes its time
+@pytest.mark.parametrize(("backbone", "adapter"), FAMILIES[:2])  # what no other graph has, as a graph takes its time
 def test_a_graph_of_a_transformer_says_what_torch_says(
     tmp_path: Path, backbone: str, adapter: dict[str, object] | None
 ) -> None:

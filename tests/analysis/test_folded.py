@@ -1,4 +1,4 @@
-"""Few validation images: what else chooses, so that the better model is recommended and not the luckier one."""
+"""With few validation images, other images help to recommend the better model and not the luckier one."""
 
 from __future__ import annotations
 
@@ -35,8 +35,11 @@ def answers(truth: np.ndarray, wrong_each: int, sure: float = 1.0) -> np.ndarray
 
 
 def run_of(tmp_path: Path, photos: Path, sure: float = 1.0, *others: np.ndarray) -> Any:
-    """Two probes: on the 24 validation images the first has 2 mistakes and the second 3, on the 96 training images,
-    which heads of folds predicted, 24 and 12. Then fine-tunings with other predictions of the validation images."""
+    """A run of two probes, then fine-tunings with other predictions of the validation images.
+
+    On the 24 validation images the first probe has 2 mistakes and the second 3. On the 96 training images, which heads
+    of folds predicted, they have 24 and 12.
+    """
     data = opened(photos)
     val, train = truths(data), truths(data, "train")
     assert (len(val), len(train)) == (24, 96)
@@ -68,7 +71,7 @@ def test_among_probes_all_images_choose_and_the_last_lines_say_so(
 
 
 def test_folds_that_say_something_else_than_val_choose_nothing(tmp_path: Path, photos: Path) -> None:
-    """As where photos of one object are in several folds: what is right there is right by having seen it."""
+    """Folds may disagree with val if photos of one object are in several of them: then they reward having seen it."""
     data = opened(photos)
     val, train = truths(data), truths(data, "train")
     unseen = [answers(train, 50, 4.0), answers(train, 90, 4.0)]

@@ -39,7 +39,7 @@ SEGMENTER = {
 
 
 def make_export(folder: Path, values: dict[str, Any], num_classes: int, num_models: int = 1) -> ExportedModel:
-    """Untrained models, whose batch norm has seen some data, and whose logits are no smaller than trained ones'."""
+    """Export untrained models, whose batch norm has seen some data, with logits as large as trained ones'."""
     config = parse_config({**values, "ensemble": num_models})
     files = []
     for seed in range(num_models):
@@ -63,7 +63,7 @@ def digits(count: int) -> list[np.ndarray]:
 
 
 class Tiny(torch.nn.Module):
-    """A model small enough to be traced at once; `undecided` asks its images for the way, which no graph can."""
+    """A model small enough to be traced at once. `undecided` branches on its images, which no graph can."""
 
     def __init__(self, undecided: bool = False) -> None:
         super().__init__()

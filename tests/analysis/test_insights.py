@@ -1,4 +1,4 @@
-"""What is concluded from a run whose truth is known: adam is 0.1 above sgd, all else is noise."""
+"""Conclusions from a run whose truth is known: adam is 0.1 above sgd, all else is noise."""
 
 from __future__ import annotations
 

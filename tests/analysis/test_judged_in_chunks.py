@@ -1,4 +1,4 @@
-"""A classifier is judged on chunks of one size everywhere, so that its numbers are those of its training."""
+"""A classifier is judged on chunks of one size everywhere, so its scores equal those of its training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROTATE = {"rotate": {"degrees": 10.0}}
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The last bits depend on the number of threads; `train` takes all there are."""
+    """Use one thread, as the last bits depend on the number of threads and `train` takes all there are."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setattr(train, "limit_threads", lambda threads: None)

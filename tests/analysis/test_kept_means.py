@@ -1,4 +1,4 @@
-"""Segmenters of a run that are recommended together: by the mean of their probabilities, from the choice to the mask."""
+"""Segmenters of a run that are recommended together, by the mean of their probabilities."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OTHER = {**SEGMENTER, "image_size": 24, "seed": 1, "model": {**SEGMENTER["model"
 
 @pytest.fixture
 def found(tmp_path: Path) -> tuple[Run, TrialData]:
-    """Two trials of other sizes and backbones, on forty scenes: bright to the left or to the right."""
+    """Two trials of different sizes and backbones, on forty scenes that are bright to the left or to the right."""
     make_sides(tmp_path / "scenes", noise=120, brighter=60)
     space = {key: value for key, value in SEGMENTER.items() if key not in ("task", "epochs")}
     search = Search(task="segmentation", space=space, epochs=2)

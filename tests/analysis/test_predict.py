@@ -111,7 +111,7 @@ def test_a_pipe_gets_a_row_that_says_so(export: Path, tmp_path: Path) -> None:
 
 
 def peak_mb(work: Callable[[], object]) -> float:
-    """Of what Python and NumPy take while `work` goes on."""
+    """Return the peak memory that Python and NumPy take during `work`."""
     tracemalloc.start()
     work()
     peak = tracemalloc.get_traced_memory()[1]

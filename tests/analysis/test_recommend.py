@@ -1,4 +1,4 @@
-"""What a run recommends: judged where it was not chosen, so that no luck is recommended; and exported."""
+"""A run's recommendation is judged on images that did not choose it, so luck is not recommended. It is exported."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_ensemble_whose_members_err_apart_is_recommended(photos: Path, truth:
 
 
 def test_luck_is_not_recommended(photos: Path, truth: np.ndarray, tmp_path: Path) -> None:
-    """Beside one good model, guesses: together they look better on the images that chose them, and there alone."""
+    """One good model and guesses look better together, but only on the images that chose them."""
     guesses = [noisy(0 * truth, seed, 1.5) for seed in range(1, 8)]
     data = kept_run(tmp_path / "a", photos, [noisy(truth, 0, 1.3), *guesses])
     told = recommend(load_run(tmp_path / "a"), data, CPU)

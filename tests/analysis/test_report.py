@@ -1,4 +1,4 @@
-"""The page as a file: what it says of whole and of damaged runs, and what cannot break out of it."""
+"""The page as a file: its contents for whole and damaged runs, and what cannot break out of it."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_a_run_in_progress_and_one_without_a_result_have_a_page(tmp_path: Path) 
 
 
 def test_every_beginning_of_a_run_has_a_page(tmp_path: Path) -> None:
-    """As a search writes it: half a line here, a trial without its proposal there."""
+    """A running search has half a line here, and a trial without its proposal there."""
     whole = write_run(tmp_path / "whole", 8)
     files = {name: (whole / name).read_bytes() for name in ("trials.jsonl", "epochs.jsonl")}
     for share in (0.02, 0.1, 0.4, 0.75):

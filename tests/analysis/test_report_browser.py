@@ -63,7 +63,7 @@ class Visit:
         return float(next(one["value"] for one in metrics if one["name"] == "ScriptDuration"))
 
     def head(self, column: str) -> Any:
-        """The button over a column, by its own text: the arrow of the sorted one is drawn by the style."""
+        """The button over a column, by its own text. The style draws the arrow of the sorted one."""
         return self.page.locator(".ranking th button").filter(has_text=re.compile(f"^{column}$"))
 
     def texts(self, selector: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A graph fed by a user's own few lines, as the card prints them, says what the model says."""
+"""A graph fed by the few lines that the card prints gives the model's answer."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def smooth(rng: np.random.Generator, width: int, height: int, tint: int) -> Imag
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Larger and smaller than what the networks see; one of them lies on its side and says so."""
+    """Photos larger and smaller than the networks' input. One is rotated by its EXIF orientation."""
     root, rng = tmp_path_factory.mktemp("data") / "photos", np.random.default_rng(0)
     exif = Image.Exif()
     exif[274] = 6
@@ -93,7 +93,7 @@ def code_of(card: str, start: str = "    import cv2") -> list[str]:
 
 
 def without_cv2(card: str) -> list[str]:
-    """The same with the lines that the card gives for the two that call OpenCV."""
+    """Return the card's code with its alternative for the two lines that call OpenCV."""
     code, instead = code_of(card), code_of(card, "    pixels = np.asarray(image).astype(float)")
     at = next(number for number, line in enumerate(code) if "cv2.resize" in line)
     assert "cv2.resize" in code[at + 1]

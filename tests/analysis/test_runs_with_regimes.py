@@ -1,4 +1,4 @@
-"""What is told of a run whose trials probed or fine-tuned, and trained for different lengths."""
+"""The analysis of a run whose trials probed or fine-tuned, and trained for different lengths."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ SEARCH = Search(
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """40 trials: probes of 0.6, fine-tunings that rise to 0.8, each fourth of them pruned after half its length."""
+    """A run of 40 trials: probes of 0.6, and fine-tunings that rise to 0.8.
+
+    Each fourth fine-tuning was pruned after half its length.
+    """
     folder, rng = tmp_path_factory.mktemp("regimes") / "run", np.random.default_rng(0)
     folder.mkdir()
     data = {"task": "multiclass", "classes": ["a", "b"], "val": [], "val_targets": [], "counts": {}, "fingerprint": "0"}

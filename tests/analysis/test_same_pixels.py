@@ -1,5 +1,7 @@
-"""A model's scores in its run, by `evaluate` and by `predict` are the same: sizes, crops, squashed, small and thin
-images, with a cache and without."""
+"""A model's scores in its run, by `evaluate` and by `predict` are the same.
+
+That holds for sizes, crops, squashed, small and thin images, with a cache and without.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ SEGMENTER: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of noise, some lighter, of many sizes; two of them threads of an image."""
+    """Two classes of noise of many sizes, one of them lighter. Two images are one or two pixels wide or high."""
     root = tmp_path_factory.mktemp("data") / "photos"
     rng = np.random.default_rng(0)
     for number, (width, height) in enumerate([*SIZES, *SIZES, *SIZES, (1, 900), (900, 2)]):
@@ -78,7 +80,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_of(folder: Path, search: Search, data: Path, configs: Sequence[dict[str, Any]], cache: Path | None) -> Run:
-    """What a search leaves, each trial trained as in a worker: from the run's images, opened for themselves."""
+    """Return a run whose trials are each trained as in a worker, which opens the run's images itself."""
     options = RunOptions(data=str(data), cache_dir=None if cache is None else str(cache))
     dataset = load_data(search, options)
     search = search.for_task(dataset.task)
@@ -159,7 +161,7 @@ def test_predict_gives_the_probabilities_that_the_run_stored(photos: Path, tmp_p
         expected = TASKS["binary"].probabilities(logits)[:, 0]
         rows = predict_images(out, val)
         told = torch.tensor([row["probabilities"]["light"] for row in rows])
-        torch.testing.assert_close(told, expected, rtol=0, atol=2e-6)  # told with six digits
+        torch.testing.assert_close(told, expected, rtol=0, atol=2e-6)  # reported with six digits
         exported = load_export(out, torch.device("cpu"))
         again = exported.probabilities(read_image(path) for path in val)[:, 0]
         torch.testing.assert_close(again, expected, rtol=0, atol=0)  # of chunks of the same size
@@ -234,7 +236,7 @@ def test_all_sizes_of_a_space_are_there_before_the_first_trial(photos: Path, tmp
     assert {name.split("-of-")[0] for name in names} == {"73", "37", "32x32", "64x64"}
     for file in photos.glob("*/*"):
         file.with_suffix(".gone").write_bytes(file.read_bytes())
-        file.unlink()  # whoever decodes anything now fails
+        file.unlink()  # decoding fails from now on
     try:
         images = reopen_images(dataset, short_side_px(search), tmp_path, views(search))
         for view in views(search):

@@ -1,4 +1,4 @@
-"""Heads of probes that learn from the validation images too, once nothing is chosen by these any more."""
+"""Heads of probes are solved again with the validation images, once these choose nothing any more."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run_of_probes(tmp_path: Path, photos: Path) -> tuple[Path, TrialData]:
-    """Two probes and a fine-tuning; the first probe is right on every image, so that it is recommended alone."""
+    """A run of two probes and a fine-tuning. The first probe is always right, so it is recommended alone."""
     truth = truths(opened(photos))[:, None] * 2.0 - 1
     logits = [scale * truth.astype(np.float32) for scale in (3.0, -1.0, -2.0)]
     data = kept_run(tmp_path / "run", photos, logits, [PROBE, PROBE, SMALL])
@@ -93,7 +93,7 @@ def test_an_ensemble_gives_each_of_its_probes_the_new_head(
 ) -> None:
     truth = (truths(opened(photos))[:, None] * 2.0 - 1).astype(np.float32)
     third = np.arange(len(truth)) % 3
-    # Each is wrong on a third of its own, and sure where it is right: two of them are right together.
+    # Each is wrong on a third of its own and sure where it is right, so two of them are right together.
     logits = [np.where(third[:, None] == number, -1, 3) * truth for number in range(3)]
     data = kept_run(tmp_path / "run", photos, [one.astype(np.float32) for one in logits], [PROBE, SMALL, PROBE])
     told = recommend(load_run(tmp_path / "run"), data, CPU)

@@ -1,4 +1,4 @@
-"""An export is the old one or the new one, whatever happens while it is written; a mixture is refused."""
+"""An export is the old one or the new one, whatever happens while it is written. A mixture is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CONFIG = {
 
 
 def made_run(folder: Path, name: str, ensemble: int = 1) -> Run:
-    """One trial with weights; its classes are called after the run."""
+    """Make a run of one trial with weights, whose classes are named after the run."""
     config = parse_config(CONFIG, "test")
     files = folder / name / "checkpoints" / "0000"
     files.mkdir(parents=True)
@@ -59,7 +59,7 @@ TOLD = {
 
 
 class Faults:
-    """Calls of the system that write, counted by an audit hook, and what happens at one of them."""
+    """Writing system calls, counted by an audit hook, and a fault at one of them."""
 
     EVENTS = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod")
 

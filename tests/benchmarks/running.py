@@ -19,8 +19,10 @@ needs_curves = pytest.mark.skipif(not (DATA / "hpo").is_dir(), reason=f"the lear
 
 
 def main_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return benchmarks/NAME.py as a function of its command line. Importing it here spares a start of Python, and the
-    import of everything that another benchmark has imported."""
+    """Return benchmarks/NAME.py as a function of its command line.
+
+    Importing it here saves a start of Python, and the imports that it shares with other benchmarks.
+    """
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = importlib.import_module(name)
 

@@ -1,4 +1,4 @@
-"""Every benchmark that starts `visionsweep` runs, on the smallest input that it takes, on the one Ray of the tests."""
+"""Every benchmark that starts `visionsweep` runs on its smallest input, on the one Ray of the tests."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_against_stock_compares_two_searches_and_their_exported_winners(
 def test_minutes_judges_what_two_searches_export_on_rows_that_they_never_saw(
     visionsweep: CLI, photos: Path, one: Path, monkeypatch: Patch, capsys: Capture, tmp_path: Path
 ) -> None:
-    """`--read-only` prints the same table; the records of the runs stay, and nothing else of them."""
+    """`--read-only` prints the same table. Of the runs only the records stay."""
     tiny = tmp_path / "data/many/tiny"
     tiny.parent.mkdir(parents=True)
     photos.rename(tiny)

@@ -1,4 +1,4 @@
-"""Recorded learning curves of our own search: from a run directory into a file, and from the file into the simulator."""
+"""Recorded learning curves of our own search, from a run directory into a file and into the simulator."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_damaged_file_is_refused_in_one_sentence(tmp_path: Path, what: str, sa
 
 
 def make_run(run_dir: Path) -> None:
-    """As `visionsweep run` leaves it: one trial complete, one diverged, one cut off."""
+    """Write a run directory like `visionsweep run`: one trial complete, one diverged, one interrupted."""
     data = {"spec": "/home/me/photos", "task": "multiclass", "classes": ["a", "b", "c"], "fingerprint": "0" * 16}
     search_json = {
         "search": {**search_to_json(SEARCH), "data": "/home/me/photos"},

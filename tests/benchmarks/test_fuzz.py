@@ -1,4 +1,4 @@
-"""Damaged files, drawn with a seed: every command refuses in a sentence or goes on; benchmarks/fuzz.py draws thousands."""
+"""Every command refuses seeded damage in a sentence, or works on. benchmarks/fuzz.py draws thousands."""
 
 from __future__ import annotations
 

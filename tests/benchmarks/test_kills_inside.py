@@ -1,4 +1,7 @@
-"""kill -9 inside the commands that write exports, choices, refits, caches and pages; `benchmarks/kills.py` does more."""
+"""kill -9 inside the commands that write exports, choices, refits, caches and pages.
+
+`benchmarks/kills.py` does more.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of `benchmarks/minutes.py`: what a search sees of a set, how errors are taken, and what the hands do."""
+"""The parts of `benchmarks/minutes.py`: what a search sees of a set, the errors, and the hands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def load(monkeypatch: Patch) -> Any:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """many/tiny: 24 photos of two classes in groups of two, every fourth pair for the test; many/stripes: masks."""
+    """Sets below a folder. many/stripes has masks.
+
+    many/tiny has photos of two classes in groups of two, every fourth group for the test.
+    """
     tiny = make_photos(tmp_path / "data/many/tiny", {"blue": 24, "red": 24})
     photos = sorted(tiny.glob("*/*.png"))
     with (tiny / "split.csv").open("w") as split, (tiny / "groups.csv").open("w") as groups:
@@ -146,7 +149,7 @@ def test_mean_average_precision_is_over_the_tags_that_are_there(load: Any) -> No
 def test_masks_are_judged_where_something_is_known(load: Any, root: Path) -> None:
     stripes = load("minutes_sets").sets_below(root)["stripes"]()
     guess = np.zeros((40, 48), np.uint8)
-    guess[:, 30:] = 1  # ten columns too late; the last eight are void
+    guess[:, 30:] = 1  # ten columns too late, and the last eight are void
     judged = load("minutes_scores").judge_masks(stripes, [guess] * 5)
     assert judged.error == pytest.approx(1 - (20 / 30 + 10 / 20) / 2)
     assert judged.standard_error == 0.0

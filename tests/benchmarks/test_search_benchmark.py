@@ -21,7 +21,7 @@ needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None,
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Bench:
-    """Call it with further arguments; it writes to tmp_path."""
+    """Return a function that runs the benchmark with further arguments, writing to tmp_path."""
 
     def call(*more: str, tasks: str = TASK) -> Outcome:
         short = ("--methods", "random", "random-asha-4", "--workers", 8, "--budgets", 2, 4, "--seeds", 1)

@@ -2,9 +2,11 @@
 
     python packed_searches.py FOLDER
 
-FOLDER holds photos/; the runs go to FOLDER/runs: `a`, which is gone on with, and `b`, its copy in which every peak of
-memory was made small and every trial has a large batch. How much a small trial takes is measured first, for libraries
-differ in size between machines; the memory that Ray is given holds four of those, or two large ones.
+FOLDER holds photos/, and the runs go to FOLDER/runs. Run `a` is resumed. Run `b` is its copy, in which every peak of
+memory was made small and every trial has a large batch.
+
+The memory of a small trial is measured first, as libraries differ in size between machines. Ray's memory holds four of
+those, or two large ones.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def forge(old: Path, new: Path, peak_memory_mb: float) -> None:
-    """A copy of a run that believes that all of its trials were small, and whose next ones are large."""
+    """Copy a run so that its recorded trials look small and its next ones are large."""
     shutil.copytree(old, new)
     search = json.loads((new / "search.json").read_text())
     search["search"]["fixed"]["batch_size"] = LARGE

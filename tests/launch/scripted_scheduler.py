@@ -1,4 +1,4 @@
-"""A scheduler told of scripted results, trial by trial, as Ray tells it."""
+"""A scheduler that gets scripted results, trial by trial, as from Ray."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Controller:
 
 
 class Driver:
-    """Tells a scheduler of trials by our ids, and keeps what the run directory would have of them."""
+    """Call a scheduler with trials by our ids, and keep what the run directory would hold of them."""
 
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
         self.search, self.scheduler = search, build_scheduler(search, past)

@@ -35,7 +35,7 @@ def search(space: Space, **values: Any) -> Search:
 
 
 def rising(final: float, bias: float = 0.0) -> list[float]:
-    """To `final` in the last epoch; `bias` is what the first shows too much, and less and less from there."""
+    """Return values that rise to `final`. The first is `bias` too high, and each later one less so."""
     return [final + bias * (1 - epoch / EPOCHS) - 1.0 * (1 - epoch / EPOCHS) for epoch in range(1, EPOCHS + 1)]
 
 
@@ -91,7 +91,7 @@ class Searching:
 
 
 def bumpy(config: dict[str, Any]) -> list[float]:
-    """Of CONDITIONAL: adam with depth 3 is best; a high rate of SGD diverges after two epochs."""
+    """Return values for CONDITIONAL: adam with depth 3 is best, and a high rate of SGD diverges after two epochs."""
     lr, sgd = config["optimizer"]["lr"], config["optimizer"]["name"] == "sgd"
     if sgd and lr > 0.15:
         return [0.1, 0.1, math.nan]

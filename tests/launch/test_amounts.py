@@ -1,4 +1,4 @@
-"""How much of a large set a search looks at: the rule, and a dozen trials of 50 photos and of half a million."""
+"""How much of a large set a search uses: the rule, and trials on 50 photos and on half a million."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_speed_is_measured_in_seconds_that_a_trial_really_takes(
     results = [result.seconds for result in fit(config, TrialData(dataset, images), torch.device("cpu"))]
     num_train, num_val = (len(dataset.indices(side)) for side in ("train", "val"))
     expected = one.trial_s(num_train, num_val, len(results))
-    # A machine that does much else is not the same from second to second: what must not be wrong is the order.
+    # A busy machine varies from second to second, but the order must be right.
     assert expected / 12 < time.perf_counter() - began < expected * 12
     assert (one.by_area is None) == (regime == "probe")
 

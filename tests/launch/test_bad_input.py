@@ -1,4 +1,4 @@
-"""Bad input is one clear sentence and exit code 2, with no traceback, before any training and before Ray starts."""
+"""Bad input gives one clear sentence and exit code 2, without a traceback, before training and before Ray starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support import Outcome, make_photos
 
 CLI = Callable[..., Outcome]
 
-# A search starts Ray while it looks at what it was given; here one is there already.
+# A search starts Ray while it checks its input, and here one is already running.
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 TINY = """

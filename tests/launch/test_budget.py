@@ -1,4 +1,4 @@
-"""What is left of a budget when a run is gone on with."""
+"""The rest of a budget when a run is resumed."""
 
 from __future__ import annotations
 

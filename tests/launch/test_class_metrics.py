@@ -22,7 +22,7 @@ CLI = Callable[..., Outcome]
 
 @pytest.fixture
 def streets(tmp_path: Path) -> Path:
-    """Six images of 20 x 16 px, of road and car; the last, to train on, shows a bus too."""
+    """Six images of 20 x 16 px, of road and car. The last one, a training image, shows a bus too."""
     rng = np.random.default_rng(0)
     for number in range(6):
         mask = np.zeros((16, 20), np.uint8)

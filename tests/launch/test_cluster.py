@@ -1,4 +1,4 @@
-"""Searches on a real cluster: two Ray nodes on this machine, joined, looked over, and robbed of one of them."""
+"""Searches on a real cluster of two Ray nodes on this machine, which join, are checked, and are killed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def two_nodes(cluster: Cluster) -> Cluster:
-    """The same with a second node. Not for jobs that are sent: each node unpacks their code, as it should, but two on one
-    machine do so in the same folder, and the second one takes it away under the first."""
+    """The cluster with a second node.
+
+    It is not for submitted jobs. Each node unpacks their code, but two on one machine do so in the same folder, and the
+    second deletes it under the first.
+    """
     if len(cluster.nodes) < 2:
         cluster.join()
     return cluster

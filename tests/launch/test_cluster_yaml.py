@@ -1,5 +1,7 @@
-"""cluster.yaml as Ray reads it, as a shell reads its commands, and as `ray up` carries it out, with an ssh and an rsync
-that only note what they are told: no machine is touched."""
+"""cluster.yaml as Ray reads it, as a shell reads its commands, and as `ray up` executes it.
+
+An ssh and an rsync that only log their arguments are used, so no machine is touched.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ STARTS = [command for _, command in COMMANDS if "ray start" in command]
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 OURS = {"RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED", "RAY_HEAD_IP"}  # names of variables, not placeholders
 
-# Stands in for ssh and rsync: notes what it was told.
+# Replaces ssh and rsync: logs its arguments.
 NOTE = """#!/bin/sh
 printf '%s %s\\n' "$(basename "$0")" "$*" >> "$NOTED"
 """
@@ -145,7 +147,7 @@ def test_it_names_no_machine_and_no_package_index() -> None:
 
 
 def test_ray_up_sends_the_token_then_sets_up_then_starts_the_head(tmp_path: Path) -> None:
-    """Ray has no dry run, so this is `ray up` itself, with an ssh and an rsync that only note what they are told."""
+    """Ray has no dry run, so this is `ray up` itself, with an ssh and an rsync that only log their arguments."""
     for name in ("ssh", "rsync"):
         (tmp_path / name).write_text(NOTE)
         (tmp_path / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""The last seconds of a search: what is set aside for them, and what may go wrong in them."""
+"""The last seconds of a search: the time reserved for them, and what may go wrong in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainables.settings import TrialSettings
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    """Of two models whose errors are their own."""
+    """A run of two models with independent errors."""
     photos = make_photos(tmp_path / "photos", {"red": 60, "blue": 60}, (16, 16))
     truth = truths(opened(photos))[:, None] * 2.0 - 1
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What an epoch costs, learned; and what the budget makes of it."""
+"""The learned cost of an epoch, and what the budget makes of it."""
 
 from __future__ import annotations
 

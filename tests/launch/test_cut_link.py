@@ -1,4 +1,4 @@
-"""Two machines that are network namespaces with addresses of their own; the link to one of them is cut."""
+"""Two machines as network namespaces with their own addresses. The link to one of them is cut."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SEARCH = Search(
     epochs=30, grace_epochs=30,
 )
 """
-# A machine without a sign of life is given up after a few seconds, where Ray otherwise takes half a minute.
+# A silent machine is given up after a few seconds, where Ray otherwise takes half a minute.
 HASTY = {"health_check_initial_delay_ms": 2000, "health_check_period_ms": 1000, "health_check_timeout_ms": 2000}
 
 
@@ -109,7 +109,7 @@ def test_the_search_goes_on_when_the_link_to_a_machine_is_cut(
     run_dir = tmp_path / "runs" / "cut"
     arguments = ("run", "search.py", "--data", "photos", "--trials", 2, "--name", "cut", "--address", cluster.address)
     driver = cluster.started(tmp_path, *arguments, log=tmp_path / "log", before=network.inside(1))
-    # Both machines are at work: each trial has a process, and each process is on a machine of its own.
+    # Both machines work: each trial has a process, each on its own machine.
     wait_until(lambda: len({row["trial_id"] for row in lines(run_dir / "epochs.jsonl")}) == 2, seconds=150)
     network.link(2, "down")
     wait_until(lambda: driver.poll() is not None or moved(run_dir), seconds=150)

@@ -1,4 +1,4 @@
-"""A run's files, damaged in every way that has been thought of: one sentence that names the file and the line."""
+"""Damage to a run's files of every known kind gives one sentence with the file and the line."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ DAMAGES = {
     **{f"trials.jsonl {one['path']}={ascii(one['value'])[:20]}": in_line("trials.jsonl", one) for one in EVENTS},
     **{f"epochs.jsonl {one['path']}={str(one['value'])[:20]}": in_line("epochs.jsonl", one) for one in EPOCHS},
     **{f"search.json is {content[:8]!a} of {len(content)}": whole("search.json", content) for content in WHOLE},
-    # A line of zeros is what a power cut leaves, and no damage; so is an empty file.
+    # A line of zeros, or an empty file, is what a power cut leaves, and no damage.
     **{f"{name} is {content[:8]!a} of {len(content)}": whole(name, content) for name in RECORDS[1:] for content in WHOLE[:-1]},
     **{f"{name} is a folder": a_folder(name) for name in RECORDS},
     **{f"{name} is a pipe": a_pipe(name) for name in RECORDS},
@@ -228,7 +228,7 @@ EXPORTS: dict[str, tuple[str, bytes, str]] = {
 
 
 def unsealed(export: Path, copy: Path) -> Path:
-    """A copy without the manifest, by whose digests every damage would be found before the file is parsed."""
+    """Copy an export without its manifest, whose digests would find all damage before the file is parsed."""
     shutil.copytree(export, copy)
     (copy / MANIFEST).unlink()
     return copy

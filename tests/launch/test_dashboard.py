@@ -26,7 +26,7 @@ SEARCH = Search(task="multiclass", space={"optimizer": {"lr": Float(1e-3, 0.3)}}
 
 
 def opened(run_dir: Path) -> Records:
-    """A run, new or gone on with, with its journal."""
+    """Open a new or resumed run with its journal."""
     records = Records.open(run_dir)[0] if run_dir.exists() else Records.create(run_dir, {"search": {}})
     records.journal = Journal(run_dir / "study.journal", run_dir.name, SEARCH, list(records.trials.values()))
     return records
@@ -94,7 +94,7 @@ def test_several_runs_stand_in_one_dashboard_and_grow_while_it_is_open(tmp_path:
         assert found["first"]["values"] == {0: ("Complete", [0.5, 0.6]), 1: ("Running", [0.7])}
         assert found["second"]["values"] == {0: ("Complete", [0.1])}
 
-        # Resumed: its journal is written anew, with another trial; the other run's stays.
+        # Resumed: its journal is written anew, with another trial. The other run's stays.
         again = opened(tmp_path / "first")
         again.ended("0001", "complete", "")
         trained(again, "0002", [0.9])

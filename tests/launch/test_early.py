@@ -1,4 +1,4 @@
-"""Trials that end before the first rung: only those that began worse than everything that ever passed it."""
+"""Only trials that began worse than all trials that ever passed the first rung end before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a budget buys, said once: from seconds that were measured, and nothing that does not follow from them."""
+"""What a budget buys is printed once, and follows only from measured seconds."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_run_says_it_once_and_not_by_a_first_epoch_which_starts_more_than_it_t
     run.epoch(50, 1, 30.0)
     assert run.said == []
     run.epoch(75, 2, 25.0, waited_s=5.0)
-    # 20 s before the first trial, 40 s after the last; four epochs of 25 s. Of these a fifth is reading images.
+    # 20 s before the first trial, 40 s after the last, and four epochs of 25 s, a fifth of which is reading images.
     assert run.said == [
         "--budget 20m buys about 11 full trainings; --budget 1h about 35; --set image_size=96 about 23."
     ]

@@ -1,4 +1,4 @@
-"""Our sampler's proposals depend on seed, number and history only: a killed search goes on as if it had not been."""
+"""Our sampler's proposals depend on seed, number and history only. So a killed search resumes as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_search_that_was_killed_proposes_what_the_uninterrupted_one_does(tmp_p
 
 
 def test_a_search_killed_in_the_middle_of_a_trial_goes_on_with_it_and_then_as_before(tmp_path: Path) -> None:
-    """No epoch of the open trial is lost, so the next proposal is the one that the uninterrupted search makes."""
+    """No epoch of the open trial is lost, so the next proposal equals that of the uninterrupted search."""
     chosen = search(SQUARE)
     steady = Searching(tmp_path / "steady", chosen, quadratic)
     for _ in range(30):

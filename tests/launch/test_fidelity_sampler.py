@@ -124,7 +124,7 @@ def test_a_warm_start_shifts_the_first_points_and_counts_among_what_the_model_wa
 
 
 def test_cheaper_epochs_are_preferred_among_equals(tmp_path: Path) -> None:
-    """Two backbones of the same worth, one of which costs ten times as much: the cheap one is tried more often."""
+    """Of two equally good backbones, one costs ten times as much. The cheap one is tried more often."""
 
     def last_backbones(seed: int) -> list[str]:
         chosen = search({**SQUARE, "backbone": Pick("cheap", "dear")})
@@ -148,7 +148,7 @@ def test_cheaper_epochs_are_preferred_among_equals(tmp_path: Path) -> None:
 
 
 def test_every_choice_is_met_with_what_is_known_of_the_rest(tmp_path: Path) -> None:
-    """The first of each choice is the best: the others are still looked at, with numbers that are good by then."""
+    """The first of each choice is the best. The others are still tried, with numbers that are good by then."""
     picks = {name: Pick("best", "second", "third") for name in ("backbone", "optimizer", "head", "schedule")}
 
     def outcome(config: dict[str, Any]) -> list[float]:

@@ -1,4 +1,4 @@
-"""A search of a finite space through the command line, with real Ray: it ends when all was tried, and says so."""
+"""A search of a finite space through the command line, with real Ray, ends when all was tried, with a message."""
 
 from __future__ import annotations
 

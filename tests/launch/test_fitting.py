@@ -1,4 +1,4 @@
-"""What still fits into a budget: what trials cost before one of their kind has told, and a search's last minutes."""
+"""What still fits into a budget: costs before a trial of a kind has run, and a search's last minutes."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_workers_are_busy_until_the_budget_ends_and_few_trials_are_cut_off(budge
     found = [searched(seed, budget_s) for seed in range(3)]
     for one in found:
         assert one.spent_s > 2 * budget_s - 8.0  # the cheapest of what is not kept takes two seconds
-        assert one.suggest_s.max() < 3.0  # also where nothing fits any more; 5 to 13 when a hundred were drawn first
+        assert one.suggest_s.max() < 3.0  # also where nothing fits any more, it was 5 to 13 with a hundred drawn first
     cut = [sum(trial.status == "interrupted" for trial in one.trials.values()) for one in found]
     assert sum(cut) <= 3
     assert all(len(one.trials) >= 8 for one in found)

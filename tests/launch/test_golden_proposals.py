@@ -1,4 +1,4 @@
-"""A space without regimes and lengths of its own is searched as it was before there were any."""
+"""A space without regimes and lengths of its own is searched as before these existed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports that are handed over: trained again bit for bit, judged, with a card, and what predict makes of them."""
+"""Exports as handed over: trained again bit for bit, judged, with a card, and used by predict."""
 
 from __future__ import annotations
 
@@ -68,8 +68,10 @@ def trained(made: Path, tmp_path: Path) -> Path:
 
 
 def train(values: dict[str, Any], data: Path, out: Path) -> Path:
-    """What `visionsweep train` does, but for the number of threads: it takes all cores, and what is promised holds
-    for one."""
+    """Train like `visionsweep train`, but with one thread.
+
+    The command takes all cores, and bit-for-bit results hold for one.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("launch.train.limit_threads", lambda num_threads: limit_threads(1))
         train_one(parse_config(values), str(data), out, None, None, None, ReadAs(), Console(quiet=True))

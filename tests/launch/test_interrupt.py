@@ -120,8 +120,8 @@ def test_a_search_that_was_killed_spends_the_rest_of_its_budget(
     assert spent_s + time.time() - resumed < 85, "the budget is kept, all in all, and the time to print"
     assert spent_s + read_lines(run_dir / "epochs.jsonl")[-1]["time"] - resumed > 60, "and used"
     assert len(load_run(run_dir).trials) > 2, "new ones were proposed"
-    # Until it is spent: some seconds were set aside for the end, or were too few for one more trial. What is cut off, if
-    # there is anything, then goes on to its end, and nothing new is tried.
+    # Until the budget is spent: some seconds were reserved for the end, or were too few for another trial. An
+    # interrupted trial, if there is one, is trained to its end, and nothing new is tried.
     for _ in range(4):
         before = {trial.trial_id: len(trial.epochs) for trial in load_run(run_dir).trials}
         lines_before = len(read_lines(run_dir / "epochs.jsonl"))

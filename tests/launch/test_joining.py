@@ -1,4 +1,4 @@
-"""Machines that join a cluster while a search runs on it: those that fit, those that do not, and those that go again."""
+"""Machines that join a cluster while a search runs on it: some fit, some do not, and some leave again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support import lines, make_photos, moved, wait_until
 
 @dataclass
 class Apart:
-    """A cluster whose second node, once it has joined, has another `folder` than the first one: empty, and its own."""
+    """A cluster whose second node, once it has joined, has an empty `folder` of its own."""
 
     cluster: Cluster
     folder: Path

@@ -33,7 +33,7 @@ SEARCH = Search(
 
 
 def opened(folder: Path) -> Records:
-    """The run in this folder, new or gone on with, with its journal."""
+    """Open the run in this folder, new or resumed, with its journal."""
     run_dir = folder / "run"
     records = Records.open(run_dir)[0] if run_dir.exists() else Records.create(run_dir, {"search": {}})
     records.journal = Journal(run_dir / "study.journal", "run", SEARCH, list(records.trials.values()))

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a real search; `benchmarks/kills.py` does it twenty times."""
+"""kill -9 in the middle of a real search. `benchmarks/kills.py` does it twenty times."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_a_value_is_known_at_the_share_of_its_own_schedule() -> None:
     history.update(study.get_trials(), proposing=-1)
     _, fidelity, values = history.observations(10, np.random.default_rng(0), lambda seen: seen[:, 0])
     assert values[:, 0].tolist() == [0.9, 0.1, 0.2, 0.3]
-    # 1 of 1; 1 of 4 stands between nothing and the first rung at a third; 2 of 4 where 6 of 12 does.
+    # 1 of 1. 1 of 4 is between nothing and the first rung at a third. 2 of 4 is where 6 of 12 is.
     assert fidelity.tolist() == [1.0, ladder.fidelity(3), ladder.fidelity(6), ladder.fidelity(6)]
 
 

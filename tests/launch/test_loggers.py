@@ -23,7 +23,7 @@ PARAMS = {"optimizer": "sgd", "optimizer/sgd/lr": 0.1, "batch_size": 16, "merge"
 
 
 def logged(run_dir: Path, *names: str) -> Records:
-    """A run, new or gone on with, that tells these loggers."""
+    """Open a run, new or resumed, that writes to these loggers."""
     records = Records.open(run_dir)[0] if run_dir.exists() else Records.create(run_dir, {"search": {}})
     records.loggers = Loggers(names, run_dir)
     return records
@@ -47,7 +47,7 @@ def trained(records: Records, trial_id: str, epochs: range, status: str = "compl
 
 
 def two_sittings(run_dir: Path, name: str) -> None:
-    """Two trials; one is interrupted after two epochs and goes on with a third."""
+    """Log two trials, of which one is interrupted after two epochs and resumed for a third."""
     records = logged(run_dir, name)
     trained(records, "0000", range(1, 4))
     trained(records, "0001", range(1, 3), "interrupted")
@@ -106,7 +106,10 @@ def test_weights_and_biases_is_written_offline(tmp_path: Path, monkeypatch: pyte
 
 
 def history_of(path: Path) -> list[dict[str, Any]]:
-    """The rows of an offline file: a head of 7 bytes, then LevelDB's records (crc, length, kind) of W&B's messages."""
+    """Return the rows of an offline file.
+
+    It has a head of 7 bytes, then LevelDB's records (crc, length, kind) of W&B's messages.
+    """
     from wandb.proto.wandb_internal_pb2 import Record
 
     raw, rows, at = path.read_bytes(), [], 7

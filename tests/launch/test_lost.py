@@ -78,7 +78,7 @@ def test_a_process_of_a_local_ray_that_has_ended_is_named(monkeypatch: pytest.Mo
 
 
 def dying(deaths: Path, times: int) -> Any:
-    """A trainable of one epoch whose process dies as soon as it has trial 0001, so many times."""
+    """Return a trainable of one epoch whose process dies `times` times as soon as it has trial 0001."""
 
     class Dying(tune.Trainable):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:

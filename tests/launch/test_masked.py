@@ -1,4 +1,4 @@
-"""Passwords in addresses: whoever puts them into a message, they are not shown."""
+"""Passwords in addresses are not shown, whatever message they are in."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PYTHON_MB = 900.0
 
 
 def megabytes(params: dict[str, object]) -> float:
-    """A process that holds its libraries, and activations that grow with the batch and the area of the images."""
+    """Return the memory of libraries, and of activations that grow with the batch and the area of the images."""
     one = 4.0 if params["backbone"] == "large" else 1.0
     return PYTHON_MB + one * int(params["batch_size"]) * (int(params["size"]) / 64) ** 2  # type: ignore[call-overload]
 

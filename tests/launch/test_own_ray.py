@@ -34,7 +34,7 @@ SEARCH = Search(
     epochs=EPOCHS, grace_epochs=EPOCHS,
 )
 """
-# What the GCS of a Ray knows, as its own driver would be told it.
+# What the GCS of a Ray answers to its own driver.
 DUMP = """
 import sys, ray
 from ray._private import ray_constants
@@ -63,7 +63,7 @@ def holds(text: bytes, secrets: list[str]) -> list[str]:
 def test_no_secret_of_the_environment_is_in_a_file_a_log_a_command_line_or_an_answer_of_ray(
     work: Path, bucket: str, short: Path
 ) -> None:
-    """On a search whose data and run are on S3: its trials need the keys, and have them."""
+    """The search's data and run are on S3, so its trials need the keys, and have them."""
     canary = {
         name: f"canary-{uuid.uuid4().hex}"
         for name in (

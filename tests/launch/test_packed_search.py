@@ -22,7 +22,7 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of runs `a`, which was gone on with, and `b`, which was told wrong memories."""
+    """The folder of runs `a`, which was resumed, and `b`, whose recorded memories are wrong."""
     found = tmp_path_factory.mktemp("packed")
     make_photos(found / "photos", {"red": 85, "blue": 85}, (160, 160))
     script = Path(__file__).with_name("packed_searches.py")
@@ -37,7 +37,7 @@ def rows(folder: Path, run: str, name: str, event: str | None = None) -> Rows:
 
 
 def shares(folder: Path, run: str, trial_id: str) -> list[dict[str, Any]]:
-    """Of one trial, in the order in which it had them."""
+    """Return the shares of one trial, in order."""
     return [row["share"] for row in rows(folder, run, "trials.jsonl", "started") if row["trial_id"] == trial_id]
 
 

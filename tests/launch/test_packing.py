@@ -1,4 +1,4 @@
-"""Which share a trial gets, when it is moved, and what a resumed run knows of it: with scripted trials, without training."""
+"""A trial's share, when it is moved, and what a resumed run knows of it, with scripted trials."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ CLI = Callable[..., Outcome]
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    """With a file that is longer than a line of the parcel, and links, which stay where they are."""
+    """A run with a file longer than a line of the transfer, and with links, which are not followed."""
     folder = tmp_path / "runs" / "one"
     (folder / "checkpoints" / "0000").mkdir(parents=True)
     (folder / "search.json").write_text('{"version": 1}')
@@ -43,7 +43,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def log_of(run_dir: Path, log: Path) -> str:
-    """What the job writes, as a process whose output is a file, and which is stopped when it waits to be read."""
+    """Return the job's output as a process that writes to a file, and is stopped when it waits to be read."""
     with log.open("a") as out:
         job = subprocess.Popen([sys.executable, "-m", "launch.machines.parcel", str(run_dir)], stdout=out)
         while job.poll() is None and parcel.END not in log.read_text():

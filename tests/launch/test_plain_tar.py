@@ -17,7 +17,7 @@ from search_spaces.errors import RunError
 
 
 def tar_of(*members: tarfile.TarInfo, form: int = tarfile.PAX_FORMAT, contents: bytes = b"{}") -> io.BytesIO:
-    """A tar with search.json and these members; a member of any size has no bytes of its own."""
+    """Make a tar with search.json and these members, which have no bytes whatever their size says."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=form) as tar:
         first = tarfile.TarInfo("search.json")
@@ -196,7 +196,7 @@ def test_a_log_without_an_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_log_in_small_pieces_is_read_in_linear_time() -> None:
-    """20 MB as one line took 8 s; now a line has an end, and the pieces of one are joined once."""
+    """20 MB as one line took 8 s. Now a line has an end, and its pieces are joined once."""
     line = base64.b64encode(bytes(parcel.LINE)).decode()
     num = 400
     checksum = hashlib.sha256(bytes(parcel.LINE) * num).hexdigest()

@@ -1,5 +1,7 @@
-"""A power cut at every moment of a search: whatever the file system left, the run is read, goes on, and has lost nothing
-that was on the disk."""
+"""A power cut at every moment of a search.
+
+Whatever the file system left, the run can be read and resumed, and has lost nothing that was on the disk.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,7 @@ class Searching:
 
 
 class Checked:
-    """Each state that may be left is laid out, opened and gone on with."""
+    """Lay out, open and resume each state that may be left."""
 
     def __init__(self, searching: Searching, copy: Path) -> None:
         self.searching, self.copy = searching, copy
@@ -110,7 +112,7 @@ class Checked:
             self.seen.add(hash(key))
             lay_out(left, self.copy)
             problem = self._problem(sure)
-            if problem is not None:  # before the run was made there may be half of it, which is said in a sentence
+            if problem is not None:  # before the run was made there may be half of it, which is refused in a sentence
                 assert not self.searching.created, f"{which}: {problem}"
                 self.num_refused += 1
 
@@ -140,7 +142,7 @@ class Checked:
             load_config(run / "best.yaml")
 
     def _is_whole(self, run: Path, trial: Trial) -> None:
-        """What is recorded, and what its process reports again, are all of its epochs; or it begins anew."""
+        """Check that recorded and re-reported epochs are all of a trial's, or that it begins anew."""
         epochs = [row["epoch"] for row in trial.epochs]
         assert epochs == sorted(set(epochs))
         if trial.status not in ("running", "interrupted"):

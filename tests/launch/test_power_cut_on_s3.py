@@ -1,5 +1,8 @@
-"""A power cut at every request of a search whose run is on a real S3 server: what S3 then has is gone on with, on another
-machine or on the one where the power failed, and nothing that S3 had is lost."""
+"""A power cut at every request of a search whose run is on a real S3 server.
+
+The contents of S3 are then resumed, on another machine or on the one where the power failed. Nothing that S3 had is
+lost.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,11 @@ LINES = ("trials.jsonl", "epochs.jsonl")
 
 
 class Searching:
-    """A search as its processes write it, without trainings. send_at: after which of a trial's steps the driver's
-    thread sends, which in life is every few seconds: proposed, trained, recorded, ended."""
+    """A search as its processes write it, without trainings.
+
+    send_at: the steps of a trial after which the driver's thread sends: proposed, trained, recorded, ended. In a real
+    search it sends every few seconds.
+    """
 
     def __init__(self, run: Remote, home: Path, send_at: frozenset[str]) -> None:
         self.run, self.home, self.send_at = run, home, send_at
@@ -82,8 +88,10 @@ class Searching:
 
 
 class Checked:
-    """After every request that changes something, what S3 has is copied and gone on with: the machine's own folder is
-    gone, or as it stands, or has half of its last line."""
+    """Copy and resume the contents of S3 after every request that changes something.
+
+    The machine's own folder is gone, as it was, or with half of its last line.
+    """
 
     def __init__(self, searching: Searching, bucket: str, home: Path) -> None:
         self.searching, self.bucket, self.home = searching, bucket, home
@@ -166,7 +174,7 @@ class Checked:
         assert len(load_run(folder).trials) == len(records.trials)
 
     def _is_whole(self, copy: Remote, folder: Path, trial: Trial) -> None:
-        """One that has ended has all its epochs; one that has not goes on from its own state, or begins anew."""
+        """Check that an ended trial has all its epochs, and that another resumes from its own state or begins anew."""
         epochs = [row["epoch"] for row in trial.epochs]
         assert epochs == list(range(1, len(epochs) + 1))
         if trial.status not in ("running", "interrupted"):

@@ -1,4 +1,4 @@
-"""What of a local Ray is started, and that a trial begins in a process that has imported what it needs. Real Ray."""
+"""Which parts of a local Ray are started, and that trials begin in processes with their imports done. Real Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches over probes: what is known of them before any time is spent, and how they are called."""
+"""Searches over probes: what is known of them before any time is spent, and their names."""
 
 from __future__ import annotations
 

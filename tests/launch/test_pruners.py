@@ -25,7 +25,7 @@ from search_spaces.grammar import Space
 
 
 def scripted_events(num_trials: int, seed: int) -> list[tuple[str, int, float, float, int]]:
-    """(trial, epoch, value, seconds, its epochs) of many trials that run at the same time, some of which diverge."""
+    """Return (trial, epoch, value, seconds, its epochs) of many concurrent trials, some of which diverge."""
     rng = np.random.default_rng(seed)
     events = []
     for number in range(num_trials):
@@ -65,7 +65,7 @@ def test_a_scheduler_rebuilt_from_records_decides_as_one_that_never_stopped(rung
 
 
 def as_recorded(driver: Driver, stopped: Set[str]) -> list[Trial]:
-    """As `Records` keeps them: a metric that is not finite is not written."""
+    """Return trials as `Records` keeps them, without metrics that are not finite."""
     trials = []
     for trial in driver.recorded.values():
         rows = []
@@ -94,7 +94,7 @@ def test_rays_own_schedulers_compare_the_searchs_metric_in_its_direction(pruner:
     assert scheduler.metric == LOSS
     driver = Driver(search(LOSS, pruner=pruner))
     assert all(driver.goes_on(f"{number}", epoch, 0.5) for number in range(12) for epoch in range(1, 13))
-    # Hyperband puts a trial into a bracket by chance, and one of its brackets stops nobody so early.
+    # Hyperband puts a trial into a random bracket, and one of its brackets stops no trial so early.
     went_on = [all(driver.goes_on(f"bad{number}", epoch, 0.9) for epoch in range(1, 13)) for number in range(12)]
     assert not all(went_on)
 

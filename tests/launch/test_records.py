@@ -293,7 +293,7 @@ def test_a_disk_that_refuses_to_sync_ends_the_search_with_a_sentence(
 
 @contextmanager
 def records_of_another_process(run_dir: Path) -> Iterator[None]:
-    """flock is of the open file: in one process a second opening is as good as another process."""
+    """Hold the lock as another process would. flock belongs to the open file, so a second opening suffices."""
     with held(run_dir):
         yield
 

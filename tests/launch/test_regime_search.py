@@ -1,4 +1,6 @@
-"""Searches of two regimes on a virtual clock: a cheap one of few configurations, and a dear one that may be better."""
+"""Searches of two regimes on a virtual clock: a cheap one of few configurations, and an expensive one that may be
+better.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ SEARCH = Search(
 
 
 class Photos:
-    """Probes take seconds and come to 0.9 at most; fine-tunings take minutes, and are better by `gain` at their best."""
+    """Probes take seconds and reach 0.9 at most. Fine-tunings take minutes, and the best is better by `gain`."""
 
     mode, epochs, space = "max", 12, SEARCH.full_space
 

@@ -1,4 +1,4 @@
-"""A run on a real S3 server, without Ray: who may work on it, what is sent, what comes back after a kill."""
+"""A run on a real S3 server, without Ray: its lock, what is sent, and what comes back after a kill."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_trial_that_goes_on_elsewhere_keeps_its_best_epochs_and_s3_holds_no_ot
         return TrialFiles(root / "checkpoints/0003", root / "predictions/0003", "val/accuracy", "max", keep_best=2)
 
     def save(here: TrialFiles, epoch: int, accuracy: float, drop: int | None = None) -> None:
-        """As `TrialFiles.save` leaves it."""
+        """Write an epoch's files like `TrialFiles.save`."""
         weights, predictions = here.files_of(epoch)
         for path in (weights, predictions, here.last):
             path.parent.mkdir(parents=True, exist_ok=True)

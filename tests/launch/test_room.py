@@ -1,4 +1,4 @@
-"""What machines add to a search, by what Ray knows of them: the ones of the start, and ones that join."""
+"""The capacity that machines add to a search, at its start and when they join."""
 
 from __future__ import annotations
 

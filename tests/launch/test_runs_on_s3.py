@@ -106,7 +106,7 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     assert predicted[3]["probabilities"] == predicted[24 + 3]["probabilities"]
     assert not list(tmp_path.glob("*/runs/view-*"))
 
-    # As somebody else, who fetches no data because a run says so.
+    # Another user, who does not fetch the data that a run names.
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody"))
     asked_for = visionsweep("resume", f"{runs}/a", "--trials", "+0")
     assert asked_for.code == 2

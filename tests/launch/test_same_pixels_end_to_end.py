@@ -1,4 +1,4 @@
-"""A search over two sizes with a small centre crop: what it says of each trial is what `evaluate` says of its export."""
+"""In a search over two sizes with a small centre crop, `evaluate` of an export gives the trial's score."""
 
 from __future__ import annotations
 

@@ -51,8 +51,12 @@ def tiny(tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Searched:
-    """A finished search of five trials, one at a time. folder: with photos/, tiny.py and runs/a. out: what it said.
-    startup_s: how long its first epoch was in coming."""
+    """A finished search of five trials, one at a time.
+
+    folder     holds photos/, tiny.py and runs/a
+    out        its output
+    startup_s  seconds until its first epoch
+    """
 
     folder: Path
     out: str
@@ -240,10 +244,10 @@ def test_set_fixes_a_part_of_every_configuration_of_multilabel_scenes_and_no_cac
 def test_the_budget_is_kept_and_what_it_cuts_off_goes_on_later_with_an_epoch_that_was_not_recorded(
     visionsweep: CLI, searched: Searched, tmp_path: Path
 ) -> None:
-    """The driver died between the worker's checkpoint and its own line: the line is taken off and comes back."""
+    """The driver died between the worker's checkpoint and its own line, which is cut off and comes back."""
     own = tmp_path / "long.py"
     own.write_text(TINY.replace("epochs=3, grace_epochs=1", "epochs=100000, grace_epochs=100000"))
-    # Twice as long as the process of a trial takes to start on this machine, beside other tests, and then some.
+    # Twice the start of a trial's process on this machine, beside other tests, and some seconds more.
     budget_s = min(120, math.ceil(10 + 2 * searched.startup_s))
     started = time.time()
     ran = visionsweep(

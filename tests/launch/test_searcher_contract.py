@@ -31,7 +31,7 @@ def test_our_searcher_keeps_the_contract(sentence: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stock", ["stock", "stock, stored"])
 def test_the_scenarios_can_be_passed_and_can_be_failed(stock: str) -> None:
-    """What every searcher must do is passed by Ray's own too; what it is known to do wrong is found."""
+    """Ray's own searcher passes what every searcher must do, and its known faults are found."""
 
     def why_not(sentence: str) -> str:
         return str(CONTRACT.outcome(CONTRACT.SCENARIOS[sentence], CONTRACT.ADAPTERS[stock]))

@@ -37,7 +37,7 @@ CLASSES = ("background", "left", "right")
 
 @pytest.fixture
 def scenes(tmp_path: Path) -> Path:
-    """Sixteen images of 50 x 40 px: bright to the left (class 1) or to the right (class 2), void in the corner."""
+    """Sixteen images of 50 x 40 px, bright to the left (class 1) or right (class 2), void in the corner."""
     rng = np.random.default_rng(0)
     for number in range(16):
         side = number % 2

@@ -16,7 +16,7 @@ from search_spaces.search import Search
 
 
 def trade(config: dict[str, Any]) -> list[float]:
-    """The better the dearer along `a`; `b` off 0.3 is worse and gives nothing."""
+    """Return values that rise with the cost along `a`. Any `b` but 0.3 is worse and gains nothing."""
     return rising(0.9 * config["a"] - 2 * (config["b"] - 0.3) ** 2)
 
 
@@ -30,7 +30,7 @@ def comparing(sampler: str = "fidelity", **values: Any) -> Search:
 
 
 def hypervolume(running: Searching) -> float:
-    """Of what the complete trials dominate, above accuracy 0 and below 10 ms."""
+    """Return the area that the complete trials dominate, above accuracy 0 and below 10 ms."""
     pairs = [trial.outcome(running.search.compared) for trial in running.records.trials.values()]
     statuses = [trial.status for trial in running.records.trials.values()]
     points = sorted(pair for pair, status in zip(pairs, statuses, strict=True) if pair and status == "complete")
@@ -74,7 +74,7 @@ def test_bad_trials_of_a_warm_start_let_no_compromise_go_on() -> None:
     plain, warm = ParetoRungs([4], 3), ParetoRungs([4], 3)
     for value in (0.1, 0.12, 0.11):
         warm.goes_on(4, (value, -20.0), given=True)
-    assert not warm.goes_on(4, (0.1, -21.0), given=True)  # among the given ones alone the worst are told apart too
+    assert not warm.goes_on(4, (0.1, -21.0), given=True)  # the worst of the given ones alone are recognised too
     rng = np.random.default_rng(0)
     points = [
         (float(accuracy), -float(ms))

@@ -1,4 +1,4 @@
-"""A search that is told to end: by which signal, and when. Each search is a process of its own, with a Ray of its own."""
+"""Signals that end a search, at different times. Each search is a process of its own, with a Ray of its own."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SEARCH = Search(
 )
 """
 BIN = Path(sys.executable).parent
-# A minute and a half at most, on a busy machine: half a minute for a Ray that starts, a minute for trials that do not
-# come to the end of their batch.
+# A minute and a half at most on a busy machine: half a minute for Ray's start, and a minute for trials that do not
+# reach the end of their batch.
 ENDS_WITHIN_S = 90.0
 
 
@@ -45,7 +45,7 @@ def ignored(*numbers: int) -> Iterator[None]:
 
 @pytest.fixture
 def search(work: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start one in `work`, whose Ray lies below `work / tmp`-like short folder; what it says goes to out.log."""
+    """Start a search in `work`, with Ray in a short folder like `work / tmp`. Its output goes to out.log."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*, epochs: int = 100_000, name: str = "s", command: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
@@ -71,7 +71,7 @@ def search(work: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def processes_of(session: int) -> list[str]:
-    """The command lines of what still runs in a session, whole (-ww) however narrow COLUMNS says the terminal is."""
+    """Return the whole command lines (-ww, whatever COLUMNS is) of the processes left in a session."""
     said = subprocess.run(["ps", "-ww", "-s", str(session), "-o", "args="], capture_output=True, text=True, check=False)
     return [line for line in said.stdout.splitlines() if "defunct" not in line]
 

@@ -1,4 +1,4 @@
-"""The virtual clock on a scripted black box: every time can be told by hand."""
+"""The virtual clock on a scripted black box, where every time is known by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Scripted:
 
 
 class Told:
-    """Proposes what it was given, prunes at the given (trial, epoch), and notes the calls with the clock's time."""
+    """Propose the given configurations, prune at the given (trial, epoch), and log the calls with the clock's time."""
 
     def __init__(self, *configs: dict[str, Any] | None, prune: tuple[tuple[str, int], ...] = ()) -> None:
         self.configs, self.prune = list(configs), prune
@@ -185,7 +185,7 @@ def test_the_incumbent_is_the_best_finite_value_at_any_epoch_of_any_trial() -> N
 
 
 class Recording(Searcher):
-    """Proposes what it was given, with trial ids of its own, and notes what it is told."""
+    """Propose the given configurations, with trial ids of its own, and log its calls."""
 
     def __init__(self, *configs: dict[str, Any]) -> None:
         super().__init__(metric="score", mode="max")

@@ -1,4 +1,4 @@
-"""A step that takes long says what it is doing; one that does not says nothing."""
+"""A slow step prints what it is doing, and a fast one prints nothing."""
 
 from __future__ import annotations
 

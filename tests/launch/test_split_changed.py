@@ -1,4 +1,4 @@
-"""A table or a list that moves images to another side of the split: whatever goes on with the run refuses."""
+"""Commands that resume a run refuse a table or a list that moves images to another side of the split."""
 
 from __future__ import annotations
 

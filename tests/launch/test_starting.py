@@ -1,4 +1,4 @@
-"""Trials whose process has not begun: what becomes of them when the search is over, and when the process dies."""
+"""Trials whose process has not begun, when the search is over and when the process dies."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def slow_to_start() -> type[tune.Trainable]:
 def test_a_search_that_is_over_waits_for_no_process_that_is_starting(tmp_path: Path) -> None:
     records = Records.create(tmp_path / "run", {"search": {}})
     deadline = time.monotonic() + 4
-    # Two trials have a core each and are starting by then; the others wait for a core.
+    # Two trials have a core each and are starting by then, while the others wait for a core.
     searcher = StudySearcher(SEARCH, records, seed=0, num_trials=4, deadline=deadline)
     progress = Progress(records, SEARCH, Console(file=io.StringIO()), 4, deadline)
     callback = RunCallback(records, SEARCH, progress, 5, {})

@@ -1,4 +1,4 @@
-"""`visionsweep status` of a run directory: from its files, whoever writes them."""
+"""`visionsweep status` of a run directory, from the files alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIG = {"model": {"backbone": "resnet18"}, "optimizer": {"name": "sgd", "lr": 
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    """Of twenty trials three complete, and one that runs."""
+    """A run of twenty trials, of which three are complete and one is running."""
     options = {"num_trials": 20, "budget_s": None}
     started = time.time() - 600
     records = Records.create(

@@ -1,4 +1,4 @@
-"""What a search that is meant for a cluster is told here, before anything is sent. `test_cluster.py` sends one."""
+"""Checks of a search that is meant for a cluster, before anything is sent. `test_cluster.py` sends one."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_server_that_is_not_rays_clients_is_not_waited_for_without_end(
 
 
 class Greeter(BaseHTTPRequestHandler):
-    """A web server that is no Ray; notes what it was shown."""
+    """A web server that is not Ray. It logs the tokens that it gets."""
 
     shown: list[str | None] = []  # noqa: RUF012
 

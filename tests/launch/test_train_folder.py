@@ -1,4 +1,4 @@
-"""Beside `train --out X` the checkpoints stand in X.training: only what is ours is ever deleted there."""
+"""Beside `train --out X` the checkpoints are in X.training. Only what is ours is ever deleted there."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def make(folder: Path, space: Space, valid: Any = None, **changes: Any) -> Study
 
 
 def end(searcher: StudySearcher, name: str, status: str) -> None:
-    """As Ray and the run's callback would."""
+    """End a trial as Ray and the run's callback would."""
     ours = searcher.trial_ids[name]
     score = 0.1 * (int(ours) % 7)
     row = {"epoch": 4 if status == "complete" else 1, "seconds": 1.0, "metrics": {"val/accuracy": score}}
@@ -49,7 +49,7 @@ def end(searcher: StudySearcher, name: str, status: str) -> None:
 
 
 def train(searcher: StudySearcher, most: int = 100, status: str = "complete") -> list[dict[str, Any]]:
-    """The configurations that are proposed, each ended before the next, until the search says that it is finished."""
+    """Return the proposed configurations, each ended before the next, until the search is finished."""
     configs = []
     for number in range(most):
         name = f"{len(searcher.records.trials)}-{number}"

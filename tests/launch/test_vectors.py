@@ -1,4 +1,4 @@
-"""Rows of numbers for a conditional space: every shipped search, and small spaces whose rows can be told by hand."""
+"""Encodings of conditional spaces: every shipped search, and small spaces with rows known by hand."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_a_hung_trial_goes_on_in_another_process_once_and_the_search_goes_on_wit
 
 
 def poison(run_dir: Path, killed: list[int], done: threading.Event) -> None:
-    """Kill every process that begins with trial 0000: what a configuration does that a driver or a library dies of."""
+    """Kill every process that begins trial 0000, like a configuration that crashes a driver or a library."""
     while not done.wait(0.02):
         with suppress(OSError, ValueError):  # not there yet, or not yet whole
             pid = json.loads((run_dir / "checkpoints" / "0000" / PROCESS_FILE).read_text())["pid"]

@@ -73,7 +73,7 @@ def raw_prints(source: str) -> list[str]:
     return found
 
 
-# Words of our own: a path that was just looked at, a recipe of ours, and what goes through `receive` first.
+# Words of our own: a path that was just checked, a recipe of ours, and what goes through `receive` first.
 OWN_WORDS = {"launch/cli.py": 1, "launch/recipes.py": 1, "launch/machines/parcel.py": 1}
 
 

@@ -1,4 +1,4 @@
-"""A search of two regimes over a tiny network, as its user would write it: a probe, and short fine-tunings."""
+"""A search of two regimes over a tiny network, as a user would write it: a probe, and short fine-tunings."""
 
 from search_spaces.grammar import Branch, Float, Pick
 from search_spaces.search import Search

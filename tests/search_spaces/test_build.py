@@ -1,6 +1,6 @@
-"""What the shipped searches draw can be built and trained.
+"""Every configuration that the shipped searches draw can be built and trained.
 
-Every backbone is built as it is on the meta device, where arithmetic costs nothing; everything else of a configuration
+Every backbone is built as it is on the meta device, where arithmetic costs nothing. Everything else of a configuration
 trains one real epoch of a tiny network on real digits.
 """
 
@@ -134,11 +134,11 @@ def test_every_drawn_backbone_has_a_stand_in() -> None:
 
 
 def tiny(config: TrialConfig) -> TrialConfig:
-    """The same configuration with a tiny network, tiny images and tiny batches."""
+    """Return the configuration with a tiny network, tiny images and tiny batches."""
     model = config.model.model_copy(update={"backbone": stand_in(config.model.backbone), "weights": "none"})
     optimizer = config.optimizer
     if config.task != "segmentation" and model.head_init == "probe":
-        # Features of a network without weights are a thousandth as large, and the head that fits them is as steep.
+        # Without weights a network's features are a thousandth as large, and its fitted head a thousand times as steep.
         optimizer = optimizer.model_copy(update={"lr": 1e-3 * optimizer.lr})
     if config.task == "segmentation":
         architecture = config.model.architecture.model_copy(update={"channels": 16})
@@ -148,7 +148,7 @@ def tiny(config: TrialConfig) -> TrialConfig:
 
 
 def stand_in(backbone: str) -> str:
-    """One for each backbone that stands side by side; none stands there twice."""
+    """Return a small substitute for each of the backbones side by side, all different."""
     first = next(name or backbone for start, name in STAND_INS.items() if backbone.startswith(start))
     others = [name for name in ("test_resnet", "test_efficientnet", "test_convnext") if name != first]
     return "+".join([first, *others][: len(part_names(backbone))])

@@ -95,7 +95,7 @@ def test_every_recipe_is_a_valid_configuration_that_says_what_matters(name: str)
     assert {"task", "model", "optimizer", "loss", "schedule", "augment"} <= set(values)
     assert {"epochs", "batch_size", "image_size", "fit_image", "precision", "accumulate"} <= set(values)
     assert {"weights", "freeze"} <= set(values["model"])
-    # Every augmentation is said to be on or off: a warm start would draw what is left out.
+    # Every augmentation is set on or off, as a warm start would draw what is left out.
     assert set(values["augment"]) == set(AugmentConfig.model_fields)
     for part in ("optimizer", "loss", "schedule"):
         assert values[part]["name"] == getattr(config, part).name

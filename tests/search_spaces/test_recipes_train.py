@@ -1,7 +1,7 @@
-"""Every recipe builds its model, takes a step on tiny input of its task, and goes on from a checkpoint.
+"""Every recipe builds its model, takes a step on tiny input of its task, and resumes from a checkpoint.
 
-What a recipe says is kept, but for what only makes it large: image size, batch, epochs; and for the backbones of
-hundreds of millions of weights, which have small relatives with the same blocks.
+Only what makes a recipe large is changed: image size, batch and epochs. Backbones of hundreds of millions of weights
+are replaced by small relatives with the same blocks.
 """
 
 from __future__ import annotations

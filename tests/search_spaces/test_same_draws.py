@@ -1,7 +1,7 @@
 """A seed draws the same configurations in every process.
 
-Python gives strings other hashes in every process, and a set of strings another order with them. What is drawn in the
-order of a set is drawn from other random numbers, so that one seed would be another search tomorrow.
+Python hashes strings differently in every process, so a set of strings has another order there. A draw in the order of
+a set would make one seed another search tomorrow.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_a_warm_start_encodes_to_parameters_and_parses(name: str, task: str) -> 
     search = SEARCHES[name].for_task(task)
     for config in search.warm_start:
         drawn = search.draw(_Filled(search.encode(config)))
-        # What the warm start says is within the ranges, or a default: nothing of it is lost on the way.
+        # The warm start's values are within the ranges, or defaults: none is lost on the way.
         assert parse_config(drawn) == parse_config(merged(drawn, config))
 
 
@@ -179,7 +179,7 @@ def _offered(searches: list[Search]) -> dict[str, set[Any]]:
 
 
 class _Filled:
-    """A trial with some parameters given; the others take their first or lowest value."""
+    """A trial with some given parameters. The others take their first or lowest value."""
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params

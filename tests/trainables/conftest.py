@@ -42,7 +42,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrialData]
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Callable[..., TrialData]:
-    """`loaded(train=96, val=40)`: digits with a cache of this test's own; cache=None for none."""
+    """Return `loaded(train=96, val=40)`: digits with a cache of this test's own, or none with cache=None."""
 
     def load(
         train: int = 64, val: int = 40, cache: Path | None = tmp_path / "cache", short_side: int = 32

@@ -41,6 +41,6 @@ def refusal(spec: Path | str, **options: object) -> str:
 
 
 def counts(dataset: Dataset) -> dict[str, int]:
-    """How many images train, val and test have; those that have any."""
+    """Return the number of images of train, val and test, without empty ones."""
     found = {split: len(dataset.indices(split)) for split in ("train", "val", "test")}
     return {split: count for split, count in found.items() if count}

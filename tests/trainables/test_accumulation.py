@@ -39,7 +39,7 @@ def configured(task: str, loss: dict[str, Any], batch_size: int, accumulate: int
 
 
 def gradient(task: str, loss: dict[str, Any], targets: torch.Tensor, batch_size: int, accumulate: int) -> torch.Tensor:
-    """Of a linear model over all images, summed over the batches of every group as the loop does."""
+    """Return the gradient of a linear model over all images, summed over each group's batches as in the loop."""
     config = configured(task, loss, batch_size, accumulate)
     rng = np.random.default_rng(1)
     images = torch.from_numpy(rng.normal(size=(len(targets), 6))).float()
@@ -53,7 +53,7 @@ def gradient(task: str, loss: dict[str, Any], targets: torch.Tensor, batch_size:
     batches = zip(images.split(batch_size), targets.split(batch_size), strict=True)
     for batch in in_groups(batches, config, len(targets), batch_mass(config, loss_of)):
         logits = batch.inputs @ weight
-        if task == "segmentation":  # the same logits at every pixel, which are told apart by their scale
+        if task == "segmentation":  # the same logits at every pixel, distinguished by their scale
             scales = torch.linspace(0.5, 1.5, batch.targets[0].numel()).view(1, 1, *batch.targets.shape[1:])
             logits = logits[:, :, None, None] * scales
         (loss_of(logits, batch.targets) * batch.share).backward()

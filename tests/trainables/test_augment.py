@@ -74,7 +74,7 @@ def make_mask(height, width):
 
 
 def test_the_pipeline_has_every_field_of_the_configuration_in_its_order():
-    # A foreground crop takes the place of the last crop and needs a mask; batches are mixed after all of it.
+    # A foreground crop replaces the last crop and needs a mask. Batches are mixed after all of it.
     assert [*AUGMENTATIONS, "mix"] == [name for name in AugmentConfig.model_fields if name != "foreground_crop"]
     assert EXAMPLES.keys() == AUGMENTATIONS.keys()
 
@@ -179,7 +179,7 @@ def test_evaluation_is_the_same_every_time_whatever_the_augmentation():
 @pytest.mark.parametrize("num_images", [1, 2, 5, 8])
 def test_mixing_mixes_targets_as_it_mixes_images(mix, num_images):
     np.random.seed(0)
-    # Image i is of the constant colour i and has target i: the mean of the mixture is its target.
+    # Image i has the constant colour i and target i, so the mean of the mixture is its target.
     colours = torch.arange(num_images, dtype=torch.float32)
     images = colours.view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
     mixed, targets = mix_batch(mix, images, colours.view(-1, 1))

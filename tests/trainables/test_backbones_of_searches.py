@@ -29,10 +29,10 @@ from trainables.optimizers import build_optimizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-STEPPED = 12_000_000  # weights; of larger networks one of each family takes a step, see FAMILIES
+STEPPED = 12_000_000  # weights: of larger networks one of each family takes a step, see FAMILIES
 FAMILIES = ("vit_small_patch16_dinov3", "eva02_small_patch14_336", "convnext_tiny.dinov3_lvd1689m", "convnextv2_nano")
 STEP_PX = 64
-Case = tuple[str, str, str]  # search, regime, backbone; the regime is empty where the search has none
+Case = tuple[str, str, str]  # search, regime (empty if the search has none), backbone
 
 
 def cases() -> Iterator[Case]:

@@ -1,4 +1,4 @@
-"""Decode once, whole or not at all, whoever else is building."""
+"""A cache is decoded once, completely or not at all, even if other processes build it too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = tuple(f"{i}.jpg" for i in range(40))
 
 @dataclass(frozen=True)
 class Painted:
-    """Image i is of shade i and of a size of its own; `log` gets a line with the process of every decode."""
+    """Image i has shade i and a size of its own. Every decode adds a line with its process to `log`."""
 
     log: Path | None = None
     delay_s: float = 0.0

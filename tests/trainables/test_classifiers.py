@@ -87,7 +87,7 @@ def test_what_is_frozen_stays_through_a_step_of_training_and_the_rest_moves(back
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
 
     model.eval()
-    model.train()  # the loop goes back and forth; what is frozen stays in evaluation mode
+    model.train()  # as the loop does, and what is frozen stays in evaluation mode
     output = model(torch.randn(2, 3, size, size))
     loss = sum(part.square().sum() for part in (output if isinstance(output, tuple) else (output,)))
     loss.backward()

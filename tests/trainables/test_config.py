@@ -1,4 +1,4 @@
-"""A configuration is parsed once and strictly: what is wrong is said with the key, the value and the next move."""
+"""A configuration is parsed once and strictly. Errors name the key, the value and the next move."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
 
 
 def of_task(task: str) -> dict[str, Any]:
-    """A configuration of that task; a segmenter has an architecture, and moves pixels only with their labels."""
+    """Return a configuration of that task.
+
+    A segmenter has an architecture, and moves pixels only with their labels.
+    """
     config = with_value("task", task)
     if task == "segmentation":
         model = {"architecture": {"name": "unet"}, "backbone": "resnet18"}

@@ -1,4 +1,4 @@
-"""A trial that begins with another one's state: it trains with its own options, and loses nothing of the state."""
+"""A trial that begins with another one's state trains with its own options, and loses nothing of the state."""
 
 from __future__ import annotations
 

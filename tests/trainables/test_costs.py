@@ -1,4 +1,4 @@
-"""What a trial costs is measured, not made up: it grows with the model, and goes on where a training goes on."""
+"""A trial's cost is measured: it grows with the model, and accumulates when a training is resumed."""
 
 from __future__ import annotations
 

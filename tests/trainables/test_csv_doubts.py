@@ -1,4 +1,4 @@
-"""Tables that could mean two things: what is taken is a note, and what is doubtful stops with the ways out."""
+"""Tables that could mean two things: an assumption is a note, and a doubt is an error with the ways out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data on a real S3 server: the same as in a folder, brought once, whole or not at all."""
+"""Data on a real S3 server equals a folder's, and is downloaded once, completely or not at all."""
 
 from __future__ import annotations
 

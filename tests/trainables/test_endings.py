@@ -1,4 +1,4 @@
-"""Which files are read as images, by ending and by contents, and what is said of those that are not."""
+"""Which files are read as images, by ending and by contents, and the notes about the others."""
 
 from __future__ import annotations
 

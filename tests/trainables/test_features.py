@@ -110,7 +110,7 @@ def test_trials_of_other_heads_batches_and_seeds_share_features(
 
 
 def _start_from(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As pretrained weights are: the same for every seed."""
+    """Start every seed from the same weights, as pretrained ones do."""
     build = features.Classifier.__init__
 
     def built_alike(self: Classifier, backbone: nn.Module, *args: Any, **options: Any) -> None:

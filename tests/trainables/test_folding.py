@@ -42,7 +42,7 @@ def test_what_is_folded_makes_the_same_of_images(name: str) -> None:
 
 
 class BeforeTheConvolution(nn.Module):
-    """Its norm stands after a convolution, and is called before it: what a list of children does not tell."""
+    """A module whose norm is defined after a convolution but called before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def test_another_order_of_layers_is_noticed_and_nothing_folded() -> None:
 
 
 class SeveralMaps(nn.Module):
-    """As segmenters' networks give them: a mapping, with lists in it and what is no tensor."""
+    """A module that returns a mapping with lists and other objects than tensors, as segmenters' networks do."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -241,7 +241,7 @@ def test_a_data_set_pickles_small_and_reads_the_same_images(tmp_path: Path) -> N
         str(folder_of_classes(tmp_path / "data", {"a": 30, "b": 30})), short_side_px=8, cache_dir=tmp_path / "cache"
     )
     packed = pickle.dumps(dataset)
-    assert len(packed) < 80 * 60  # per image a name, a label and its side of the split; no pixels
+    assert len(packed) < 80 * 60  # per image a name, a label and its side of the split, but no pixels
     again = pickle.loads(packed)
     assert (again.fingerprint, again.names) == (dataset.fingerprint, dataset.names)
     for reopened in (reopen_images(again, 8, tmp_path / "cache"), reopen_images(again, 8, None)):

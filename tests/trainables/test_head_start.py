@@ -51,7 +51,7 @@ def of_task(data: TrialData, task: str) -> TrialData:
 
 
 def solved_by_hand(config: TrialConfig, data: TrialData) -> Tensor:
-    """The weights of the head that fits the features of the network's own view of the training images."""
+    """Return the weights of the head that fits the features of the network's own view of the training images."""
     classes, labels, targets = what_to_learn(config, data)
     torch.manual_seed(config.seed)
     model = build_model(config.model, labels.shape[1], config.image_size).to(memory_format=torch.channels_last)

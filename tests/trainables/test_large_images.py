@@ -1,4 +1,4 @@
-"""Images much larger than the crops of training: judged and predicted in bounded memory, with the same results."""
+"""Images much larger than the training crops are judged and predicted in bounded memory, with the same results."""
 
 from __future__ import annotations
 

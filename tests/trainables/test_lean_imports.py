@@ -1,4 +1,4 @@
-"""What a trial's process imports, and that what it leaves out is there for whoever uses it."""
+"""What a trial's process imports. What it leaves out can still be imported."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_eager_optimizer_takes_the_steps_of_torchs_bit_for_bit(
 
         optimizer = build(model.parameters(), **options)  # type: ignore[call-arg]
         for step in range(6):
-            if step == 3:  # gone on with from its state
+            if step == 3:  # resumed from its state
                 stored = optimizer.state_dict()
                 optimizer = build(model.parameters(), **options)  # type: ignore[call-arg]
                 optimizer.load_state_dict(stored)

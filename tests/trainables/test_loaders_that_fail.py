@@ -1,4 +1,4 @@
-"""Loader processes that are killed, hang, or have no shared memory: the trial goes on without them."""
+"""A trial continues without loader processes that are killed, hang, or have no shared memory."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Tiny = Callable[..., TrialConfig]
 
 
 def stops_at(config: TrialConfig, values: list[float | None], resumed_with: float | None = None) -> int | None:
-    """The epoch at which a training stops whose watched metric has these values, None where it is missing."""
+    """Return the epoch at which a training stops, None if it does not. values: its watched metric, None if missing."""
     state: Any = SimpleNamespace(best_watched=resumed_with, epochs_without_gain=0, epoch=0)
     watched: TrainState = state
     for value in values:

@@ -159,7 +159,7 @@ def test_dice_is_its_formula_over_the_classes_that_are_there() -> None:
 
 
 def test_lovasz_is_its_authors_extension_of_the_jaccard_loss() -> None:
-    """Berman et al. 2018, algorithm 1: errors in falling order, weighed by how much each one lowers the index."""
+    """Errors in falling order are weighed by how much each lowers the index (Berman et al. 2018, algorithm 1)."""
     targets, logits = masks(), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
     targets[targets == 2] = 0
     known, p = targets != VOID, logits.softmax(1)

@@ -1,4 +1,4 @@
-"""What is said of masks before anything is trained: sides that are all void, images turned without their masks."""
+"""Notes on masks before anything is trained: sides that are all void, images turned without their masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits of masked data by the names that people give them, and masks that are not called as their images are."""
+"""Splits of masked data by their common names, and masks with other names than their images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which values of masks are class numbers where no file names the classes, and what is said of all others."""
+"""Which values of masks are class numbers where no file names the classes, and the errors for all others."""
 
 from __future__ import annotations
 

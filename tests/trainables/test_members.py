@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 def test_a_mean_of_probabilities_scores_as_the_epochs_of_an_ensemble_do() -> None:
-    """`ensemble: 2` in a configuration averages the probabilities of two epochs: the case of two members, once each."""
+    """`ensemble: 2` in a configuration averages the probabilities of two epochs: two members, once each."""
     logits = [RNG.normal(size=(40, 5)).astype(np.float32) for _ in range(2)]
     targets = RNG.integers(0, 5, 40)
     members = label_members("multiclass", list("abcde"), logits, targets, [0.5, 0.5])
@@ -63,7 +63,7 @@ def test_greedy_takes_what_helps_and_leaves_what_does_not() -> None:
     assert chosen[0] in (0, 1), "the best alone comes first"
     assert set(chosen) == {0, 1}
     assert together(members, chosen)["val/accuracy"] > max(together(members, [i])["val/accuracy"] for i in range(3))
-    # A lower loss is better where the value says so.
+    # A lower loss is better by the given value.
     chosen = greedy(members, lambda metrics: -metrics["loss"], "loss", 4)
     assert together(members, chosen)["val/loss"] < min(together(members, [i])["val/loss"] for i in range(3))
 

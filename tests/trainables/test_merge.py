@@ -1,4 +1,4 @@
-"""Several classes become one; what nobody names stays; what goes to void is not judged."""
+"""Several classes become one, unnamed classes stay, and void is not judged."""
 
 from __future__ import annotations
 

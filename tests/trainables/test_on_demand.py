@@ -1,4 +1,4 @@
-"""Data sets that are too large to be decoded first: images when they are asked for, a part of val to judge by."""
+"""Data sets too large to decode first: images are decoded at each access, and a part of val judges."""
 
 from __future__ import annotations
 

@@ -28,7 +28,10 @@ def truths() -> list[np.ndarray]:
 
 @pytest.fixture
 def logits(truths: list[np.ndarray]) -> list[list[Tensor]]:
-    """Of each model and image (1, C, h, w): better than chance, each model at a scale and with mistakes of its own."""
+    """Return logits (1, C, h, w) of each model and image.
+
+    They beat chance, and each model has its own scale and mistakes.
+    """
     draws = torch.Generator().manual_seed(0)
     found = []
     for model in range(NUM_MODELS):
@@ -43,7 +46,7 @@ def logits(truths: list[np.ndarray]) -> list[list[Tensor]]:
 
 
 def decided(logits: list[list[Tensor]], truths: list[np.ndarray]) -> list[np.ndarray]:
-    """As predictions are kept: all masks of a model one after the other."""
+    """Return decisions as predictions are kept: all masks of a model one after the other."""
     found = []
     for own in logits:
         each = [at_size(one, truth.shape)[0].argmax(0).flatten() for one, truth in zip(own, truths, strict=True)]

@@ -65,7 +65,7 @@ def test_they_are_scikit_learns_over_all_pixels_whatever_the_batches() -> None:
 
 
 def test_the_mean_over_batches_would_be_another_number() -> None:
-    """Why the matrix is summed: one image shows a class that is always missed, the other does not show it."""
+    """The matrix is summed, as one image may show a class that is always missed and another may not show it."""
     masks = torch.tensor([[[0, 0, 0, 1]], [[0, 0, 0, 0]]])
     logits = torch.zeros(2, 2, 1, 4)
     logits[:, 0] = 1.0

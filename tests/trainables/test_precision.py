@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def fp16_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU: the CPU emulates float16, slowly."""
+    """Use float16 as on a GPU. The CPU emulates it, slowly."""
     for module in (inference, state):
         monkeypatch.setattr(module, "precision_in_force", lambda config, device: config.precision)
 

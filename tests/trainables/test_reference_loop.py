@@ -47,7 +47,7 @@ class Plain(nn.Module):
 
 
 def started(config: TrialConfig, dropout: float = 0.0) -> tuple[Plain, Callable[[Tensor], Tensor]]:
-    """The model that fit() starts with, and what makes its input of pixels (B, H, W, 3)."""
+    """Return fit()'s initial model, and the function that turns pixels (B, H, W, 3) into its input."""
     torch.manual_seed(config.seed)
     ours = build_classifier(config.model, C, config.image_size)
     mean, std = (torch.tensor(colour).view(3, 1, 1) * 255 for colour in (ours.mean, ours.std))
@@ -92,8 +92,10 @@ MIXES: list[dict[str, Any]] = [{"name": "mixup", "alpha": 0.4}, {"name": "cutmix
 def test_all_that_a_training_can_have_is_what_torch_and_timm_make_of_it(
     digits: Digits, tiny: Tiny, mix: dict[str, Any]
 ) -> None:
-    """Groups with and without decay, a slower backbone, clipping, accumulation with a smaller last group, dropout,
-    mixing, averaged weights with their warm-up, and a cosine after a linear warm-up."""
+    """Covers decay groups, a slower backbone, clipping, accumulation with a smaller last group, and dropout.
+
+    Also mixing, averaged weights with their warm-up, and a cosine after a linear warm-up.
+    """
     config = tiny(
         epochs=2, batch_size=8, accumulate=2, clip_grad_norm=0.5, ema_decay=0.9, augment={"mix": mix},
         model={"head": {"name": "linear", "dropout": 0.3}},
@@ -141,6 +143,6 @@ def test_all_that_a_training_can_have_is_what_torch_and_timm_make_of_it(
 
 
 def factor(epoch: float) -> float:
-    """Linear from 1% of the rate over half an epoch, and half a cosine down to zero over two."""
+    """Return the rate's factor: linear from 1% over half an epoch, then half a cosine to zero over two."""
     warm_up = min(1.0, 0.01 + 0.99 * epoch / 0.5)
     return warm_up * (1 + math.cos(math.pi * epoch / 2)) / 2

@@ -1,4 +1,4 @@
-"""Whether data is still what it was: a split that changed is told by what moved."""
+"""Data that changed is recognised, and a changed split is described by the images that moved."""
 
 from __future__ import annotations
 

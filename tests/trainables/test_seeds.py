@@ -1,4 +1,4 @@
-"""Which randomness an epoch has: its own, whoever loads its images and whenever it is trained."""
+"""An epoch has randomness of its own, whichever process loads its images and whenever it is trained."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Same:
 
 
 def test_no_two_epochs_of_any_seeds_are_alike(digits: Digits, tiny: Tiny) -> None:
-    """A sum of seed and epoch repeated most of them, and trainings that should differ by chance hardly did."""
+    """The sum of seed and epoch repeated most of them, so trainings with other seeds hardly differed."""
     data = digits(train=16)
     orders, pixels, head = set(), set(), set()
     for seed, epoch in product(range(4), range(12)):

@@ -73,7 +73,10 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrialData]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Ten images of 60 x 45 px, the right half bright; masks twice as large, the bright half class 1, one row void."""
+    """Ten images of 60 x 45 px with a bright right half.
+
+    Masks are twice as large, with the bright half as class 1 and one row of void.
+    """
     rng = np.random.default_rng(0)
     for number in range(10):
         image = rng.integers(0, 60, (45, 60, 3), dtype=np.uint8)
@@ -110,7 +113,7 @@ GEOMETRY: list[dict[str, Any]] = [
 @pytest.mark.parametrize("fit_image", ["crop", "squash"])
 @pytest.mark.parametrize("augment", GEOMETRY, ids=lambda augment: "+".join(augment) or "plain")
 def test_a_mask_goes_where_its_image_goes(augment: dict[str, Any], fit_image: str) -> None:
-    """The mask says where the image is bright; what was added to the image is void."""
+    """The mask is 1 where the image is bright, and void where the image was padded."""
     config = tiny(augment=augment, fit_image=fit_image, image_size=64, short_side=64 if fit_image == "crop" else None)
     image = np.full((80, 100, 3), 60, np.uint8)
     image[20:60, 50:90] = 220
@@ -130,7 +133,7 @@ def test_a_mask_goes_where_its_image_goes(augment: dict[str, Any], fit_image: st
 
 
 def exact(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """As the loader brings a mask to its image's size: a pixel's centre decides."""
+    """Resize a mask to its image's size like the loader: a pixel's centre decides."""
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 

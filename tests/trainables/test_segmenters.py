@@ -35,7 +35,7 @@ def images(height, width, batch=2):
 def train_one_step(model):
     optimizer = build_optimizer(Sgd(lr=0.1, weight_decay=0.1), model)
     model.eval()
-    model.train()  # the loop goes back and forth; what is frozen stays in evaluation mode
+    model.train()  # as the loop does, and what is frozen stays in evaluation mode
     output = model(images(20, 30))
     sum(part.square().mean() for part in (output if isinstance(output, tuple) else (output,))).backward()
     optimizer.step()

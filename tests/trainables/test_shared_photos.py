@@ -1,4 +1,4 @@
-"""The real photos that may lie beside the checkout: what a scan and a split find in them."""
+"""What a scan and a split find in the real photos that may lie beside the checkout."""
 
 from __future__ import annotations
 

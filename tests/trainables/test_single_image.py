@@ -1,4 +1,4 @@
-"""Batches of one image: refused before anything is trained where batch norm would see one value per channel."""
+"""Batches of one image are refused before training if batch norm would see one value per channel."""
 
 from __future__ import annotations
 

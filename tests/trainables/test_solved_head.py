@@ -131,7 +131,7 @@ def test_views_of_an_image_share_a_fold_and_noise_is_not_learnt_by_heart() -> No
     images = torch.arange(60).repeat(2)
     apart = solve_head(twice, targets, F.cross_entropy, 2, l2=None, seed=0)
     together = solve_head(twice, targets, F.cross_entropy, 2, l2=None, seed=0, groups=images)
-    assert apart.l2 < together.l2 / 20  # each row is told by its copy
+    assert apart.l2 < together.l2 / 20  # each row is predicted by its copy
 
 
 def test_a_class_without_images_gets_a_small_finite_probability() -> None:

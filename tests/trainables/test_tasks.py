@@ -40,7 +40,7 @@ def random_case(task: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, n
 
 
 def prf(average: str, wanted: np.ndarray, decided: np.ndarray) -> dict[str, float]:
-    # Per image, nothing said of nothing is right. Over the whole split, a class without anything counts zero.
+    # Per image, an empty prediction of no labels is right. Over the whole split, a class without anything counts zero.
     zero_division = 1 if average == "samples" else 0
     values = precision_recall_fscore_support(wanted, decided, average=average, zero_division=zero_division)[:3]
     return dict(zip(PRF, map(float, values), strict=True))
@@ -145,7 +145,7 @@ def test_the_samples_average_is_scikit_learns_where_images_or_answers_are_empty(
 @pytest.mark.parametrize("task", LABEL_TASKS)
 @pytest.mark.parametrize("scale", [1, 20, 500])
 def test_confident_predictions_are_ranked_by_their_logits(task: str, scale: float) -> None:
-    """A float32 probability is one from a logit of 17 on: all that lies beyond would be tied."""
+    """From a logit of 17 on, a float32 probability is one, and all beyond would be tied."""
     logits, targets, _ = random_case(task)
     values = score(task, scale * logits, targets, 2 if task == "binary" else C, 0.5)
     exact = log_odds(scale * logits.double().numpy()) if task == "multiclass" else logits.numpy()
@@ -154,7 +154,7 @@ def test_confident_predictions_are_ranked_by_their_logits(task: str, scale: floa
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
-    """Of every class against all others, one class at a time."""
+    """Return the log odds of every class against all others, one class at a time."""
     columns = range(logits.shape[1])
     return np.stack([logits[:, c] - logsumexp(np.delete(logits, c, axis=1), axis=1) for c in columns], axis=1)
 
@@ -202,7 +202,7 @@ def test_a_lower_threshold_finds_more(task: str) -> None:
 
 
 def test_a_probability_has_to_be_above_the_threshold() -> None:
-    """As torchmetrics has it; `visionsweep predict` decides the same way."""
+    """torchmetrics does so too, and `visionsweep predict` decides the same way."""
     values = score("binary", torch.tensor([[0.0], [1e-6]]), torch.tensor([[1.0], [1.0]]), 2, 0.5)
     assert values["recall"] == 0.5
 

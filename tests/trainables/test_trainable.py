@@ -128,7 +128,7 @@ def test_the_next_trial_of_an_actor_starts_at_its_own_batch(started: Started, mo
 
 
 def part(of_one: float, measure: bool = False) -> dict[str, Any]:
-    """The share of a packed trial, as it stands in its configuration for Ray."""
+    """Return the share of a packed trial, as in its configuration for Ray."""
     return {
         "of_one": of_one, "memory_mb": 1000.0, "cpus": 1.0, "gpus": 0.0, "num_workers": 0, "measure": measure,
     }  # fmt: skip

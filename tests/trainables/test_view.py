@@ -1,4 +1,4 @@
-"""One way to bring an image to its size at evaluation: from the original, or from what a cache keeps of it."""
+"""An image has one way to its size at evaluation, from the original or from what a cache keeps of it."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_masks_behind_links_are_read_and_said(tmp_path: Path) -> None:
 
 
 def without_root(code: str, path: Path) -> str:
-    """What Python code prints that may read no more than the owner's rights say, also where root runs the tests."""
+    """Return the output of Python code that has only the owner's rights, also if root runs the tests."""
     command = [sys.executable, "-c", code, str(path)]
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -191,7 +191,7 @@ def test_a_root_that_may_not_be_read_stops(tmp_path: Path, mode: int) -> None:
 
 
 def make_special(path: Path, kind: str) -> str:
-    """Makes something at `path` that is no plain file; returns what messages call it."""
+    """Make something at `path` that is no plain file. Return what messages call it."""
     if kind == "pipe":
         os.mkfifo(path)
         return "it is a named pipe, not a file"
@@ -282,4 +282,4 @@ def test_a_folder_of_very_many_files_is_listed_fast(tmp_path: Path) -> None:
         os.close(os.open(tmp_path / "many" / f"{number:06d}.jpg", os.O_CREAT | os.O_WRONLY))
     start = time.perf_counter()
     assert len(images_below(tmp_path, tmp_path)) == 20_000
-    assert time.perf_counter() - start < 5  # 0.1 s on an idle machine; a look at every file would be seen
+    assert time.perf_counter() - start < 5  # 0.1 s on an idle machine, which opening every file would exceed

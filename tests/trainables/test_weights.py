@@ -269,7 +269,7 @@ def test_a_folder_without_a_backbones_weights_says_what_to_add(tmp_path):
 
 
 def test_many_addresses_of_one_hub_are_asked_for_at_once_and_told_in_one_sentence(isolated, monkeypatch):
-    """The GPU searches name twenty and more: one after the other they would take as many round trips."""
+    """The GPU searches name twenty and more. One after the other they would take as many round trips."""
 
     @contextmanager
     def slow(request, timeout):
