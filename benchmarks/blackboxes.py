@@ -100,7 +100,7 @@ class LCBench:
 
 
 class TaskSet:
-    """One table of 1,000 trainings.
+    """A table of 1,000 trainings.
 
     A proposal gets the curve of the training nearest to it, in the unit cube of the logarithms. An epoch is one of 50
     equal stretches and takes a second.
@@ -229,7 +229,7 @@ def measured(black_box: LCBench | TaskSet | OwnCurves) -> Scale:
 
 
 def random_config(space: Mapping[str, Any], rng: np.random.Generator) -> dict[str, float | int]:
-    """One configuration of a flat space of Float and Int."""
+    """Draw a configuration of a flat space of Float and Int."""
     config: dict[str, float | int] = {}
     for name, node in space.items():
         half = 0.5 if isinstance(node, Int) else 0.0  # the ends of a range of integers are as likely as the others

@@ -176,7 +176,7 @@ class Storm:
         say(f"kill {sum(self.outcome.kills.values())}: {target}, {self._progress()}")
 
     def _nodes(self) -> list[subprocess.Popen[bytes]]:
-        """Without the head."""
+        """Return the nodes without the head."""
         return self.cluster.nodes[1:]
 
     def _told(self) -> int:

@@ -33,7 +33,7 @@ _folders = itertools.count()
 
 
 class Adapter(Protocol):
-    """One search, driven trial by trial. The scenario chooses the trials' names."""
+    """A search, driven trial by trial. The scenario chooses the trials' names."""
 
     @property
     def study(self) -> optuna.Study: ...
@@ -66,7 +66,7 @@ class Adapter(Protocol):
         """Return the trials of a restored search that run again, each with its last epoch."""
 
     def num_known(self) -> int:
-        """How many trials a restored search knows of."""
+        """Return how many trials a restored search knows."""
 
     def another(self) -> Adapter:
         """A new search with the same settings and seed."""

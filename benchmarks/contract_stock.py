@@ -83,7 +83,7 @@ class Stock:
         return bool(trial.user_attrs) or "constraints" in trial.system_attrs
 
     def snapshot(self) -> None:
-        """What Ray writes at most every ten seconds: the searcher's state and that of every trial."""
+        """Write what Ray writes at most every ten seconds: the searcher's state and that of every trial."""
         self.searcher.save(str(self.place))
         state = {"running": {name: trial.epoch for name, trial in self.running.items()}, "names": self.names}
         self.place.with_suffix(".trials").write_bytes(pickle.dumps(state))

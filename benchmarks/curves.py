@@ -98,7 +98,10 @@ def linked(root: Path, images: int, folder: Path) -> Path:
 
 
 def command(options: argparse.Namespace, data: str, run_dir: Path) -> list[str]:
-    """What trains the trials: a new run, or the rest of the one that is there. RunError where that is another."""
+    """Return the command that trains the trials: a new run, or the rest of an existing one.
+
+    Raises RunError if that is another run.
+    """
     program = str(Path(sys.executable).with_name("visionsweep"))
     budget = ["--budget", options.budget] if options.budget else []
     assignments = [part for assignment in options.assignments for part in ("--set", assignment)]
@@ -143,7 +146,7 @@ def is_whole(trial: Trial, metric: str, epochs: int) -> bool:
 
 
 def curve(trial: Trial, metric: str) -> dict[str, Any]:
-    """values: after each epoch, as far as it came. seconds: of each epoch, training and validation."""
+    """Return a trial's values after each epoch, and the seconds of each (training and validation)."""
     values = trial.values(metric)
     seconds = {row["epoch"]: row["seconds"] for row in trial.epochs}
     return {
@@ -190,7 +193,7 @@ def write_curves(path: Path, table: Mapping[str, Any]) -> None:
 
 
 def read_curves(path: Path) -> dict[str, Any]:
-    """What `write_curves` wrote. Raises RunError, in one sentence, for what is not such a file."""
+    """Read a file of `write_curves`. Raises RunError, in one sentence, for any other file."""
     again = "Write it again with benchmarks/curves.py."
     try:
         table: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))

@@ -163,7 +163,7 @@ def stock_tpe(recorded: list[Trial], folder: Path) -> Callable[[int], object]:
 
 
 def timed(propose: Callable[[int], object], num: int) -> Floats:
-    """(num,) seconds of one proposal after the other."""
+    """Return the seconds of one proposal after the other, (num,)."""
     found = []
     for number in range(num):
         started = time.perf_counter()

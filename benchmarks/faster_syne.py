@@ -39,7 +39,7 @@ def install() -> None:
 
 
 class Stage:
-    """What a prediction needs of a DecisionTreeRegressor."""
+    """The parts of a DecisionTreeRegressor that a prediction needs."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree_ = tree
@@ -98,7 +98,7 @@ def quantiles_of(residuals: np.ndarray, leaves: np.ndarray, quantile: float, val
 
 
 def faster(suggest: Callable[..., Mapping[str, Any] | None]) -> Callable[..., Mapping[str, Any] | None]:
-    """`Bore.suggest`, with one call of the classifier for all candidates of its random search."""
+    """Return `Bore.suggest` with one call of the classifier for all candidates of its random search."""
 
     @functools.wraps(suggest)
     def suggest_at_once(self: Any, **kwargs: Any) -> Mapping[str, Any] | None:
@@ -123,7 +123,7 @@ def faster(suggest: Callable[..., Mapping[str, Any] | None]) -> Callable[..., Ma
 
 
 def encoded(ranges: Any, configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """(configs, features): what `ranges.to_ndarray` makes of each of them, parameter by parameter."""
+    """Return the results of `ranges.to_ndarray`, (configs, features), computed parameter by parameter."""
     columns = []
     for one in ranges._hp_ranges:
         values = [config[one.name] for config in configs]
@@ -145,7 +145,7 @@ SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def update_candidates(self: Any, n_candidates: int = 2000) -> None:
-    """`SurrogateModel._update_candidates`."""
+    """Replace `SurrogateModel._update_candidates`."""
     draw_config = drawing(self.config_space)
     self.config_candidates = [draw_config(self.random_state) for _ in range(n_candidates)]
     self.df_candidates = self._configs_to_df(self.config_candidates)
@@ -155,7 +155,7 @@ Draw = Callable[[Any], Any]  # of `numpy.random` or a RandomState
 
 
 def drawing(space: Mapping[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """What `{name: domain.sample(random_state=state)}` draws, as a function of `state`."""
+    """Return the draw of `{name: domain.sample(random_state=state)}` as a function of `state`."""
     draws = {name: draw(domain) if hasattr(domain, "sample") else domain for name, domain in space.items()}
     return lambda state: {name: draw(state) if callable(draw) else draw for name, draw in draws.items()}
 

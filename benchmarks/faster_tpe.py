@@ -34,7 +34,7 @@ erf, erfc, log, square = _each(math.erf), _each(math.erfc), _each(math.log), _ea
 
 
 def log_ndtr(a: Floats) -> Floats:
-    """`optuna.samplers._tpe._truncnorm._log_ndtr`."""
+    """Replace `optuna.samplers._tpe._truncnorm._log_ndtr`."""
     a, result = np.asarray(a, dtype=float), np.empty(np.shape(a))
     right, left = a > 6, ~(a > -20)
     central = ~(right | left)
@@ -45,7 +45,7 @@ def log_ndtr(a: Floats) -> Floats:
 
 
 def _ndtr(a: Floats) -> Floats:
-    """`_ndtr_single` of each."""
+    """Return `_ndtr_single` of each number."""
     x, middle, result = a / 2**0.5, 1 / 2**0.5, np.empty_like(a)
     left, right = x < -middle, ~(x < middle)
     central = ~(left | right)

@@ -49,14 +49,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Votes:
-    """right (C, n) of 0 and 1 and loss (C, n) of C probes on some photos."""
+    """The predictions of C probes for n photos: right (C, n) of 0 and 1, and loss (C, n)."""
 
     right: Floats
     loss: Floats
 
     @classmethod
     def of(cls, logits: Floats, targets: NDArray[np.int64]) -> Votes:
-        """logits (C, n, K), targets (n,)."""
+        """Score logits (C, n, K) by targets (n,)."""
         loss = -log_softmax(logits, axis=-1)[:, np.arange(len(targets)), targets]
         return cls((logits.argmax(axis=-1) == targets).astype(float), loss)
 
@@ -66,7 +66,7 @@ class Votes:
 
 
 def rules(val: Votes, folded: Votes) -> dict[str, Floats]:
-    """By name, what each rule thinks of the probes, higher is better."""
+    """Return each rule's scores of the probes by name, higher is better."""
     return {
         "accuracy": val.score(0.0),
         "and loss": val.score(LOSS_SHARE),
@@ -89,7 +89,10 @@ class Split:
 
 
 def judged(problems: Sequence[tuple[HeadProblem, float]], targets: NDArray[np.int64], seed: int) -> Split:
-    """One draw of hold-out and validation photos. problems: each probe's, with its L2, of all N photos."""
+    """Judge the rules on one draw of hold-out and validation photos.
+
+    problems: each probe's, with its L2, of all N photos.
+    """
     one_hot = F.one_hot(torch.from_numpy(targets)).float()
     num = len(targets)
     held_out = _folds(one_hot, 10, seed) < 3

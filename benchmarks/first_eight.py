@@ -111,7 +111,10 @@ def name_of(config: Mapping[str, Any]) -> str:
 
 
 def features_of(config: Mapping[str, Any]) -> list[str]:
-    """What a configuration needs of frozen backbones, each computed once: a fine-tuning for its first head."""
+    """Return the features of frozen backbones that a configuration needs, each computed once.
+
+    A fine-tuning needs them for its first head.
+    """
     views = "mirrored" if config.get("views", 1) > 1 else ""
     parts = config["model"]["backbone"].split("+")
     return [f"{part} {config['image_size']} {config['fit_image']} {views}".strip() for part in parts]
@@ -217,7 +220,7 @@ def _measure_set(
 
 
 def gains(tried: Tried, best: float, paid: set[str]) -> tuple[float, float]:
-    """What a configuration adds to the best value so far, and its seconds."""
+    """Return the gain of a configuration over the best value so far, and its seconds."""
     return max(tried.value - best, 0.0), cost_s(tried, paid)
 
 
@@ -262,7 +265,7 @@ def regret(names: Sequence[str], of: Mapping[str, Tried], budget_s: float, worke
 
 
 def table(records: Records) -> str:
-    """Today's list against one that is chosen without the set, set by set."""
+    """Compare today's list with one that is chosen without the set, set by set."""
     today = [name_of(config) for config in CPU.warm_start]
     lines = [f"{'regret, today / chosen':<24}" + "".join(f"{f'{budget:g} s':>16}" for budget in BUDGETS_S)]
     pairs = []

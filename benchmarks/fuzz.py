@@ -93,7 +93,10 @@ class Made:
 
 @dataclass
 class Found:
-    """How often commands refused and succeeded, by command. broken: forbidden outcomes, as sentences with a seed."""
+    """The number of commands that refused and succeeded, by command.
+
+    broken: forbidden outcomes, as sentences with a seed.
+    """
 
     refused: Counter[str] = field(default_factory=Counter)
     went_on: Counter[str] = field(default_factory=Counter)
@@ -154,7 +157,7 @@ def files(made: Made) -> list[tuple[Path, str]]:
 
 
 def damage(name: str, content: bytes, rng: random.Random) -> bytes:
-    """One kind of damage, of bytes or of a value."""
+    """Apply one kind of damage, to bytes or to a value."""
     if name.endswith((".npz", ".safetensors", ".txt")) or rng.random() < 0.4:
         return rng.choice(BYTES)(content, rng)
     if name.endswith(".yaml"):

@@ -51,7 +51,13 @@ SEARCH = Search(
 
 @dataclass
 class Outcome:
-    """kills: by target. lost: sentences. repeated: epochs trained twice. statuses: how the trials ended."""
+    """The result of the kills.
+
+    kills     by target
+    lost      sentences
+    repeated  epochs trained twice
+    statuses  how the trials ended
+    """
 
     kills: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
@@ -188,7 +194,7 @@ def _kill(process: subprocess.Popen[bytes], target: str, rng: random.Random) -> 
 
 
 def descendants(root: int) -> list[tuple[int, str]]:
-    """(pid, first word of the command line) of all processes below one, from /proc."""
+    """Return (pid, first word of the command line) of all processes below `root`, from /proc."""
     parents, names = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

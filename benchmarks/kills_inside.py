@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import launch.cli
-import launch.commands  # with what the commands import, or each fork would import it anew
+import launch.commands  # with the commands' imports, which each fork would repeat
 import launch.ensembles
 import launch.predictions
 import launch.refit
@@ -138,12 +138,12 @@ def _killed(
 
 
 def has_ended(process: int) -> bool:
-    """Without taking its exit code."""
+    """Whether a process has ended, without taking its exit code."""
     return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def half_written(folder: Path) -> list[str]:
-    """What is being written below a folder, or was when its writer was killed."""
+    """Return the files below a folder that are being written, or were when their writer was killed."""
     walked = ((root, [*folders, *files]) for root, folders, files in os.walk(folder))
     return [f"{root}/{name}" for root, names in walked for name in names if HALF.search(name)]
 

@@ -99,7 +99,7 @@ class Cluster:
         return {**own, **quiet, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
 
     def wait_for(self, count: int, before: tuple[str, ...] = ()) -> None:
-        """Until so many nodes are alive, as a driver sees it that is started with `before`."""
+        """Wait until `count` nodes are alive, as seen by a driver that is started with `before`."""
         code = (
             "import ray, sys, time\n"
             f"ray.init(address='{self.address}', log_to_driver=False, logging_level='ERROR')\n"

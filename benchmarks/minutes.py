@@ -44,14 +44,14 @@ from minutes_sets import SHARED, Labelled, sets_below
 
 from search_spaces.errors import InputError, RunError
 
-# A hand's process imports this file anew, which counts: torch and the rooms are imported where they are used.
+# A hand's process imports this file again, which counts. So torch and the rooms are imported where they are used.
 
 CPUS = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One result: a line of the file. budget_s: None for the probe, which takes what it takes."""
+    """A result, one line of the file. budget_s: None for the probe, which has no budget."""
 
     set: str
     method: str
@@ -126,7 +126,7 @@ def chosen(there: Mapping[str, Labelled], asked: Sequence[str], parser: argparse
 def missing(
     sets: Sequence[str], there: Mapping[str, Labelled], options: argparse.Namespace, records: Sequence[Record]
 ) -> list[Job]:
-    """What is asked for and not in the file, set by set."""
+    """Return the jobs that are asked for and not in the file, set by set."""
     seeds = range(options.seeds)
     asked = [Job(name, method, options.budget_s, seed) for name in sets for seed in seeds for method in options.methods]
     once = [replace(job, budget_s=None, seed=0) if job.method == "probe" else job for job in asked]
@@ -168,7 +168,7 @@ def by_hand(data: Labelled, job: Job, started_s: float) -> Record:
 
 
 def in_own_process(work: Callable[..., Record], *arguments: Any) -> Record:
-    """What `work` returns, from a fresh Python: its imports count, and its memory is gone afterwards."""
+    """Return the result of `work` from a fresh Python: its imports count, and its memory is freed."""
     at_interrupt = signal.SIGINT, signal.SIG_DFL  # Ctrl-C reaches both processes, and one message is enough
     with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, at_interrupt) as pool:
         return pool.submit(work, *arguments).result()

@@ -36,7 +36,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """scores: (N, K) of the test rows. wall_s: from Enter until the model stood, without judging it."""
+    """The result of a hand.
+
+    scores: (N, K) of the test rows. wall_s: from Enter until the model was ready, without judging it.
+    """
 
     scores: np.ndarray
     wall_s: float
@@ -77,7 +80,7 @@ def as_input(photos: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def features_of(backbone: nn.Module, photos: Tensor) -> Floats:
-    """(N, F) pooled features, in chunks that fit a processor's cache."""
+    """Return pooled features, (N, F), in chunks that fit a processor's cache."""
     backbone.eval()
     chunks: list[Tensor] = [backbone(as_input(chunk)) for chunk in photos.split(16)]
     return torch.cat(chunks).double().numpy()
@@ -157,7 +160,7 @@ def _held_out(rows: Floats, targets: np.ndarray, inside: np.ndarray, outside: np
 
 
 def _solved(rows: Floats, targets: np.ndarray, c: float, num_classes: int | None = None) -> tuple[Floats, Floats]:
-    """(K, F), (K,). A class that is missing from a fold gets a logit that no photo reaches."""
+    """Return weights (K, F) and bias (K,). A class missing from a fold gets a logit that no photo reaches."""
     if targets.ndim == 2:
         return _one_against_rest(rows, targets.astype(np.float64), c)
     with warnings.catch_warnings():

@@ -44,7 +44,7 @@ def judge_scores(data: Labelled, scores: np.ndarray) -> Judged:
 
 
 def judge_masks(data: Labelled, masks: Iterable[np.ndarray]) -> Judged:
-    """masks: (H, W) class numbers of the test rows in turn, at the size of their own masks."""
+    """Judge masks, (H, W) class numbers of the test rows in turn, at the size of their own masks."""
     num = len(data.classes)
     counts = np.zeros((len(data.test), num, num), np.int64)  # [photo, truth, prediction] -> pixels
     for row, (one, mask) in enumerate(zip(data.test, masks, strict=True)):
@@ -56,7 +56,7 @@ def judge_masks(data: Labelled, masks: Iterable[np.ndarray]) -> Judged:
 
 
 def read_mask(data: Labelled, file: object) -> np.ndarray:
-    """(H, W) uint8 class numbers of a mask's file, VOID where nothing is known. Values beyond the codes are void."""
+    """Read a mask's file as (H, W) uint8 class numbers. Values beyond the codes, and unknown pixels, are VOID."""
     table = np.full(256, VOID, np.uint8)
     table[: len(data.codes)] = data.codes
     with Image.open(str(file)) as image:
@@ -64,7 +64,7 @@ def read_mask(data: Labelled, file: object) -> np.ndarray:
 
 
 def mean_average_precision(targets: np.ndarray, scores: np.ndarray) -> float:
-    """Macro mean over the tags that stand on a row. targets: (N, K) of 0 and 1. scores: (N, K)."""
+    """Return the macro mean over the tags that occur. targets: (N, K) of 0 and 1. scores: (N, K)."""
     there = np.flatnonzero(targets.any(axis=0))
     return float(np.mean([average_precision_score(targets[:, tag], scores[:, tag]) for tag in there]))
 

@@ -74,7 +74,7 @@ def first_model_s(run: Run, started: float) -> float | None:
 
 
 def ends(run: Run) -> dict[str, int]:
-    """How many trials ended as what."""
+    """Return how many trials ended with each status."""
     statuses = [trial.status for trial in run.trials]
     return {status: statuses.count(status) for status in sorted(set(statuses))}
 
@@ -116,7 +116,7 @@ def judge_export(data: Labelled, export_dir: Path) -> Judged:
 
 
 def _visionsweep(arguments: Sequence[str], cache: Path) -> int:
-    """The exit code. Ctrl-C goes to the command too, which ends its trials and processes before this goes on."""
+    """Return the exit code of a command. On Ctrl-C it waits until the command has ended its own processes."""
     environment: dict[str, Any] = {**os.environ, "VISIONSWEEP_CACHE_DIR": str(cache)}
     program = str(Path(sys.executable).with_name("visionsweep"))
     process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, env=environment)

@@ -61,7 +61,10 @@ class Labelled:
         return self.name not in NO_MIRROR
 
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
-        """(N,) int64 class numbers, or (N, K) uint8 of a multilabel set. A tag that no training row has is left out."""
+        """Return class numbers (N,) int64, or (N, K) uint8 of a multilabel set.
+
+        A tag without training rows is left out.
+        """
         number = {name: i for i, name in enumerate(self.classes)}
         if self.task == "multiclass":
             return np.array([number[one.tags[0]] for one in examples], np.int64)
@@ -71,7 +74,7 @@ class Labelled:
         return found
 
     def groups(self) -> np.ndarray | None:
-        """(N,) str of the training rows, None where the set knows no groups."""
+        """Return the groups of the training rows, (N,) str, or None if the set has no groups."""
         return np.array([one.group for one in self.train]) if any(one.group for one in self.train) else None
 
 
@@ -107,7 +110,7 @@ def from_table(folder: Path) -> Labelled:
 
 
 def from_split_folders(folder: Path) -> Labelled:
-    """train/CLASS/*.jpg, and val/CLASS/*.jpg to judge on."""
+    """Read train/CLASS/*.jpg, and val/CLASS/*.jpg to judge on."""
     train, test = (_in_class_folders(folder / side) for side in ("train", "val"))
     return _photos(folder.name, "multiclass", train, test)
 
@@ -126,7 +129,7 @@ def from_class_folders(folder: Path, num: int) -> Labelled:
 
 
 def from_columns(folder: Path, name: str) -> Labelled:
-    """labels.csv with a 0/1 column for each tag and `split`, whose val is what is judged on."""
+    """Read labels.csv with a 0/1 column for each tag and `split`, whose val is judged on."""
     sides: dict[str, list[Example]] = {"train": [], "val": []}
     for row in _rows(folder / "labels.csv"):
         tags = tuple(tag for tag, value in row.items() if tag not in ("image", "split") and value == "1")
@@ -191,7 +194,7 @@ def lay_out(data: Labelled, folder: Path, seed: int) -> Path:
 
 
 def validation(data: Labelled, seed: int) -> np.ndarray:
-    """(N,) bool of the training rows, True for those that a search validates on."""
+    """Return which training rows a search validates on, (N,) bool."""
     num = len(data.train)
     if data.given_val:
         return np.asarray(np.arange(num) >= num - data.given_val)

@@ -101,7 +101,7 @@ def _batches(num: int, size: int) -> Iterator[Tensor]:
 
 
 def tuned(data: Labelled, started_s: float, budget_s: float, seed: int = 0) -> Outcome:
-    """One fine-tuning of lite0 on photos, whose wall-clock ends `budget_s` after Enter (`started_s`, Unix time)."""
+    """Fine-tune lite0 on photos until `budget_s` after Enter (`started_s`, Unix time)."""
     use_all_cores()
     torch.manual_seed(seed)
     backbone = backbone_of(BACKBONES[0])
@@ -132,7 +132,10 @@ def tuned(data: Labelled, started_s: float, budget_s: float, seed: int = 0) -> O
 
 
 def _seconds_of_a_step(batch_loss: Callable[[Tensor], Tensor], batch: int) -> float:
-    """Forward and backward, the second time: the first one also plans its kernels. Nothing is learnt."""
+    """Return the seconds of the second forward and backward pass, as the first one also plans its kernels.
+
+    Nothing is learnt.
+    """
     for _ in range(2):
         before = time.time()
         batch_loss(torch.arange(batch)).backward()  # type: ignore[no-untyped-call]
@@ -162,7 +165,7 @@ def as_input_crops(photos: Tensor, px: int, mirror: bool) -> Tensor:
 
 
 def tuned_masks(data: Labelled, started_s: float, budget_s: float, seed: int = 0) -> tuple[list[np.ndarray], Outcome]:
-    """One training of an FPN on lite0. Returns the test rows' masks, (H, W) class numbers each, and what it took."""
+    """Train an FPN on lite0. Return the test rows' masks, (H, W) class numbers each, and the costs."""
     use_all_cores()
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -198,7 +201,7 @@ def tuned_masks(data: Labelled, started_s: float, budget_s: float, seed: int = 0
 
 
 def sized(one: Example) -> np.ndarray:
-    """(h, w, 3) uint8, the shorter side MASK_SIDE_PX."""
+    """Read a photo as (h, w, 3) uint8 with MASK_SIDE_PX as the shorter side."""
     with Image.open(one.image) as image:
         scale = MASK_SIDE_PX / min(image.size)
         size = round(image.width * scale), round(image.height * scale)
@@ -238,7 +241,7 @@ def cross_entropy_and_dice(logits: Tensor, truth: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def decided(network: nn.Module, one: Example) -> np.ndarray:
-    """(H, W) class numbers at the photo's own size."""
+    """Predict (H, W) class numbers at the photo's own size."""
     photo = torch.from_numpy(sized(one))[None]
     height, width = photo.shape[1:3]
     filled = functional.pad(as_input(photo), (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")

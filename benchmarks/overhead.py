@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def trained_epochs(run_dir: Path) -> list[tuple[dict[str, Any], int]]:
-    """(configuration, epochs that the search trained of it), in the order in which they were proposed."""
+    """Return each configuration with the number of its trained epochs, in the order of the proposals."""
     events = [json.loads(line) for line in (run_dir / "trials.jsonl").read_text().splitlines()]
     configs = {event["trial_id"]: event["config"] for event in events if event["event"] == "proposed"}
     ended = {event["trial_id"]: event["epochs"] for event in events if event["event"] == "ended"}

@@ -78,7 +78,7 @@ class Memory:
 
 
 def resident_mb(pid: int) -> float:
-    """0 of one that has ended."""
+    """Return the resident memory of a process, 0 if it has ended."""
     with suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
@@ -174,7 +174,7 @@ def needs(
 
 
 class _Given:
-    """A stand-in for a trial that has these values, and the lowest of everything else."""
+    """Substitute for a trial with these values, and the lowest of everything else."""
 
     def __init__(self, params: dict[str, object]) -> None:
         self.params = params

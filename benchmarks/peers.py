@@ -183,8 +183,10 @@ def optuna_hyperband(black_box: BlackBox, seed: int) -> Method:
 
 
 def syne_tune(name: str, grace: int, black_box: BlackBox, seed: int) -> Method:
-    """`name` of syne_tune.optimizer.baselines, with its own defaults but for the rungs. It takes numbers from
-    `numpy.random` too, which is seeded here."""
+    """Return `name` of syne_tune.optimizer.baselines, with its own defaults but for the rungs.
+
+    It also draws from `numpy.random`, which is seeded here.
+    """
     warnings.filterwarnings("ignore", module="(pandas|statsmodels|syne_tune)")  # its own use of older interfaces
     faster_syne.install()
     np.random.seed(seed)
@@ -223,7 +225,7 @@ def flat(space: Mapping[str, Any]) -> dict[str, Parameter]:
 
 
 def distributions(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-    """`flat(space)` in Optuna's words."""
+    """Return `flat(space)` as Optuna's distributions."""
     return {name: _distribution(parameter.range) for name, parameter in flat(space).items()}
 
 

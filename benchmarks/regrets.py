@@ -38,7 +38,7 @@ def mean_and_error(regrets: pd.DataFrame) -> tuple[float, float]:
 
 
 def frame(results: Sequence[Result], budget: float) -> pd.DataFrame:
-    """One row per run: family, task, method, workers, seed, regret at `budget`, rank among the run's methods."""
+    """Return one row per run: family, task, method, workers, seed, regret at `budget`, rank among methods."""
     keys = ("task", "method", "workers", "seed")
     rows = [{**{key: result[key] for key in keys}, "regret": regret_at(result, budget)} for result in results]
     table = pd.DataFrame(rows)
@@ -72,7 +72,7 @@ def _table(frames: Mapping[float, pd.DataFrame], workers: int, family: str) -> s
     for method, runs in last.groupby("method"):
         cells = [mean_and_error(table[table["method"] == method]) for table in chosen.values()]
         regrets = "  ".join(f"{mean:.3f} ± {error:.3f}" for mean, error in cells).replace("nan", "  –  ")
-        # A mean rank says something only among methods that ran on the same tasks with the same seeds.
+        # Mean ranks compare only methods that ran on the same tasks with the same seeds.
         rank = f"{runs['rank'].mean():6.2f}".replace("nan", "  –")
         lines.append((cells[-1][0], f"{method!s:<20} {regrets}  {rank} {len(runs):6d}"))
     heads = "  ".join(f"{f'regret at {budget:g}':>13}" for budget in chosen)

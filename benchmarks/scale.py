@@ -89,7 +89,7 @@ class Measured:
 
 
 def virtual(num_trials: int, more: int) -> Measured:
-    """A run of `num_trials` goes on for `more`, as `launch.simulate` drives it."""
+    """Continue a run of `num_trials` for `more`, as `launch.simulate` drives it."""
     measured, before_mb = Measured(), memory_mb()
     with tempfile.TemporaryDirectory() as folder:
         recorded = drawn_trials(num_trials)
@@ -109,7 +109,7 @@ def virtual(num_trials: int, more: int) -> Measured:
 
 
 def through_ray(num_trials: int) -> Measured:
-    """`num_trials` from the first on, by Ray Tune, in two processes that train nothing."""
+    """Run `num_trials` from the first on, by Ray Tune, in two processes that train nothing."""
     measured = Measured()
     cloudpickle.register_pickle_by_value(sys.modules[Nothing.__module__])  # Ray's workers do not import this file
     with tempfile.TemporaryDirectory() as folder, local_ray(num_cpus=2):
@@ -133,7 +133,7 @@ def through_ray(num_trials: int) -> Measured:
 
 
 def driver(folder: Path, trials: dict[str, Trial], num_trials: int | None = None) -> Parts:
-    """What `launch.run` puts together."""
+    """Build the parts that `launch.run` puts together."""
     records = Records.create(folder / "run", {"name": "scale"})
     records.trials = trials
     searcher = StudySearcher(SEARCH, records, 0, num_trials, deadline=None)
@@ -157,14 +157,14 @@ class Curves:
 
 
 def curve(config: Mapping[str, Any]) -> Floats:
-    """(epochs,)"""
+    """Return a rising curve, (epochs,)."""
     final = 0.7 + 0.2 * math.sin(1e4 * config["optimizer"]["lr"])
     rising: Floats = final * (1 - np.exp(-np.arange(1, SEARCH.epochs + 1) / 6))
     return rising
 
 
 class Nothing(tune.Trainable):  # type: ignore[misc]
-    """What `VisionTrainable` would report, at once."""
+    """Report at once what `VisionTrainable` would report."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self.reset_config(config)

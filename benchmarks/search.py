@@ -45,7 +45,7 @@ METHODS = ("ours", CLAIRVOYANT, *PEERS)
 
 
 class Run(NamedTuple):
-    """One simulation. budget: in full trainings."""
+    """A simulation. budget: in full trainings."""
 
     task: str
     method: str

@@ -31,14 +31,14 @@ from regrets import regret_at
 from launch.simulate import BlackBox, Clock, Floats, incumbent, simulate
 from search_spaces.grammar import draw
 
-LONGER = 1.5  # the searches go on for so many budgets, to see when the bad start has caught up
+LONGER = 1.5  # the searches run for so many budgets, to see when the bad start has caught up
 NUM_RANDOM, NUM_TRIED = 100, 3
 STARTS = ("plain", "bad", "other")
 EIGHT = (126026, 146212, 167104, 167152, 167184, 168330, 168868, 189354)
 
 
 class Run(NamedTuple):
-    """budget: in full trainings."""
+    """A simulation. budget: in full trainings."""
 
     task: str
     other: str

@@ -66,7 +66,10 @@ def eval_transform(config: TrialConfig) -> EvalTransform:
 
 
 def cached_short_side(config: TrialConfig) -> int:
-    """How large the decoded images must be to train on: classifiers lose the borders of a centre crop at evaluation."""
+    """Return the shorter side, in pixels, of the decoded images to train on.
+
+    For classifiers it is larger than the network's input, as evaluation cuts off the borders of the image.
+    """
     if config.task == "segmentation":
         return config.image_size if config.fit_image == "squash" else seen_short_side(config)
     return round(config.image_size / config.eval_crop)
@@ -95,7 +98,7 @@ def mix_batch(mix: parts.MixUp | parts.CutMix | None, images: Tensor, targets: T
 
 
 def _final_crop(config: TrialConfig, background: int | None) -> list[Any]:
-    """What brings an image of any size to the size of the batch."""
+    """Return the steps that bring an image of any size to the size of the batch."""
     if config.task != "segmentation" or config.fit_image == "squash":
         return _fit(config)
     size, foreground = config.image_size, config.augment.foreground_crop

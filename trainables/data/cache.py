@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Place:
-    """Where the cache of one data set lies."""
+    """The location of one data set's cache."""
 
     cache_dir: Path
     fingerprint: str
@@ -51,7 +51,7 @@ class Place:
         return self.cache_dir / f"{self.fingerprint}-{name}"
 
     def lock(self) -> FileLock:
-        """Who builds anything of this data set holds it."""
+        """Return the lock to hold while building anything of this data set."""
         self.cache_dir.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder("cache.lock"))
 
@@ -132,7 +132,7 @@ def keep_part(place: Place, source: Source | None, views: Sequence[View], indice
 
 
 def folder_of_part(place: Place, view: View, indices: npt.NDArray[np.int64]) -> Path:
-    """Where `keep_part` puts them."""
+    """Return the folder of `keep_part`'s images."""
     digest = hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest()[:16]
     return place.folder(f"{view.key}-of-{digest}")
 

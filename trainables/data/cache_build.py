@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """Where the N images, and for segmentation their masks, are decoded from."""
+    """The source of N images, and for segmentation of their masks."""
 
     names: Sequence[str]
     reader: Reader
@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One image as decoded for all views, with its mask.
+    """An image decoded for all views, with its mask.
 
     images  (h, w, 3) shrunk, one for each view
     mask    (H, W), of its own size
@@ -61,7 +61,7 @@ def build(source: Source, views: Mapping[View, Path], masks: Path | None = None)
     folders = [*views.values(), *([] if masks is None else [masks])]
     for folder in folders:
         for leftover in folder.parent.glob(f"{folder.name}.tmp-*"):
-            shutil.rmtree(leftover)  # of a build that was killed: who holds the lock is the only one building
+            shutil.rmtree(leftover)  # of a build that was killed: the holder of the lock is the only one building
     _check_space(folders[0].parent, source, list(views), masks is not None)
     log.info("decoding %d images into %s, once", len(source.names), ", ".join(map(str, folders)))
     scratch = {folder: folder.with_name(f"{folder.name}.tmp-{os.getpid()}") for folder in folders}
@@ -112,7 +112,7 @@ def count_values(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 
 def _decode_all(source: Source, views: Sequence[View]) -> Iterator[tuple[int, Decoded | str]]:
-    """(index, what was decoded or why it cannot be) in order."""
+    """Yield (index, the decoded image or why it cannot be decoded), in order."""
 
     def decode(index: int) -> Decoded | str:
         try:

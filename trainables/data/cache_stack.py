@@ -72,7 +72,7 @@ class StackWriter:
         self.offset += self.file.write(np.ascontiguousarray(array).data)
 
     def finish(self, bad: Mapping[int, str]) -> None:
-        """Bring all of it to the disk: after a power cut the folder's name must not stand on empty files."""
+        """Flush everything to the disk, so that no folder of this name is left with empty files by a power cut."""
         np.save(self.folder / "index.npy", self.index)
         meta = {"version": CACHE_VERSION, "count": len(self.index), "bad": bad}
         (self.folder / "meta.json").write_text(json.dumps(meta))

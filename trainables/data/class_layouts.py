@@ -1,4 +1,4 @@
-"""Which folders are the classes: those of the root, those of each split, or those of each group.
+"""Find which folders are the classes: those of the root, of each split, or of each group.
 
     DIR/class                 the classes of the root
     DIR/train/class           splits, by any of their names (split_names.py)
@@ -97,7 +97,7 @@ def _joined(parts: Sequence[ClassFolders], above: str, notes: Sequence[str] = ()
 
 
 def _groups(spec: str, root: Path, read_as: ReadAs) -> ClassFolders:
-    """Classes of every group: DIR/group/class. Splits may stand above the groups, or in each of them."""
+    """Find the classes of every group: DIR/group/class. Splits may be above the groups, or in each of them."""
     groups = [name for name in subfolders(root) if subfolders(root / name)]
     if not groups:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Which columns of a table are the image, the labels and the split, and which are neither these nor classes."""
+"""Find which columns of a table are the image, the labels, the split, classes, or none of these."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ def offered(columns: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def is_flag_of_a_split(column: str) -> bool:
-    """Whether a column says yes or no to one side of the split, as fastai's `is_valid` does."""
+    """Whether a column flags the images of one side of the split, as fastai's `is_valid` does."""
     return re.fullmatch(r"(is_?|in_)(train|val|valid|test)", _plain(column)) is not None
 
 
 def left_out(
     spec: str, columns: Sequence[str], cells_of: Callable[[str], list[str]], *, by_columns: bool
 ) -> tuple[list[str], list[str]]:
-    """The columns that remain without row numbers and folds, and a note for each that does not.
+    """Return the columns without row numbers and folds, and a note for each that is left out.
 
-    by_columns: every column that remains is a class, so that a fold of 0 and 1 could be one.
+    by_columns: whether every remaining column is a class. Then a fold of 0 and 1 could be one.
     """
     kept, notes = [], []
     for column in columns:

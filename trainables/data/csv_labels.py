@@ -75,7 +75,7 @@ def labels_by_columns(spec: str, columns: list[str], read_as: ReadAs) -> Callabl
 
 
 def _one_label(spec: str, rows: Sequence[Row]) -> Labels:
-    """`label`: one class."""
+    """Read `label`: one class per image."""
     labels = [row.cells["label"] for row in rows]
     missing = [row for row in rows if row.cells["label"] in ("", *MISSING)]
     if missing:
@@ -160,7 +160,7 @@ def _no_other_separator(spec: str, cells: Sequence[str], line_of: dict[str, int]
 
 
 def _zero_one(spec: str, rows: Sequence[Row], columns: Sequence[str], has_split: bool) -> Labels:
-    """One column per class, in the table's order: 1 where the image has it, 0 where not."""
+    """Read one column per class, in the table's order: 1 where the image has it, 0 where not."""
     for row in rows:
         wrong = next((name for name in columns if row.cells[name] not in ZERO_ONE), None)
         if wrong is not None:

@@ -1,4 +1,4 @@
-"""From the cells of a column `image` to files below the table's folder."""
+"""Map the cells of a column `image` to files below the table's folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PLAIN = re.compile(r"(?!\.\.?(?:/|$))[^/\\]+(?:/(?!\.\.?(?:/|$))[^/\\]+)*")
 
 
 def image_name(spec: str, line: int, cell: str, root: Path) -> str:
-    """The image's path relative to the root, which it may not lead out of. Raises DataError.
+    """Return the image's path relative to the root. Raises DataError if it leads out of the root.
 
-    The words decide, not where links lead: a data folder's `images` is often a link to a bigger disk.
+    Only its words are checked, not where links lead: a data folder's `images` is often a link to a bigger disk.
     """
     if _PLAIN.fullmatch(cell):  # as almost all are, of what may be a million
         return cell
@@ -44,7 +44,7 @@ def image_name(spec: str, line: int, cell: str, root: Path) -> str:
 
 
 def is_file(path: Path | str) -> bool:
-    """`Path.is_file`, but False for a name that no file system takes."""
+    """Like `Path.is_file`, but False for a name that no file system takes."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)  # at a third of what a Path takes
     except (OSError, ValueError):
@@ -58,7 +58,7 @@ def is_file(path: Path | str) -> bool:
 
 
 def near_file(root: Path, cell: str) -> str | None:
-    """A file below the root that the cell may mean: with another ending, or in another folder."""
+    """Return a file below the root that the cell may mean, with another ending or in another folder, or None."""
     for name in _candidates(root, cell):
         if is_file(root / name):
             return name

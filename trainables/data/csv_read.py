@@ -13,7 +13,7 @@ from trainables.data.csv_columns import COLUMNS, checked_columns
 
 @dataclass(frozen=True)
 class Row:
-    """line: where the row begins in the file, from 1. cells: by column."""
+    """A row of a table. line: where it begins in the file, from 1. cells: by column."""
 
     line: int
     cells: dict[str, str]

@@ -1,4 +1,4 @@
-"""What stands between the tags of a cell, where it is not the '|' that we ask for."""
+"""Find the separator between the tags of a cell, if it is not the documented '|'."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 SEPARATOR = "|"
 SURE = (",", ";", "\t")  # hardly ever part of a tag's name
 PERHAPS = ("/", "+", "&", " ")  # 'traffic light' is one tag, 'clear primary road' are three
-RARELY = (":", "-", "_")  # part of many names: they separate only what also stands alone
+RARELY = (":", "-", "_")  # part of many names: they separate only what also occurs alone
 MOST_SHOWN = 100  # characters
 IN_ONE_LABEL = ("|", ",", ";", "+", "&")
 
 
 def parts_of(cell: str, separator: str) -> list[str]:
-    """The tags of a cell. A blank stands for any white space."""
+    """Return the tags of a cell. A blank as the separator means any white space."""
     if separator == " ":
         return cell.split()
     return [part for part in (piece.strip() for piece in cell.split(separator)) if part]
 
 
 def guessed(cells: Sequence[str]) -> tuple[str, str] | None:
-    """The likely separator in a column of tags without any '|', and the first cell that holds it."""
+    """Return the likely separator in a column of tags without any '|', and the first cell that holds it."""
     for separator in SURE:
         for cell in cells:
             if separator in cell:
@@ -70,16 +70,16 @@ def _mostly(parts: set[str], in_values: Counter[str], half_is_enough: bool) -> b
 
 
 def undecided(cells: Sequence[str]) -> tuple[str, str] | None:
-    """A separator that could part a cell, and that cell, where nothing says that it does."""
+    """Return a separator that could divide a cell, and that cell, if nothing shows that it does."""
     return next(((between, cell) for between in PERHAPS for cell in cells if len(parts_of(cell, between)) > 1), None)
 
 
 def shown(cell: str) -> str:
-    """A cell as messages show it: not too long, and with what cannot be seen written out."""
+    """Return a cell for a message: cut to length, and with invisible characters written out."""
     text = cell if cell.isprintable() else ascii(cell)[1:-1]
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def named(separator: str) -> str:
-    """What messages call it."""
+    """Return the name of a separator for messages."""
     return {" ": "a blank", "\t": "a tab"}.get(separator, f"'{separator}'")

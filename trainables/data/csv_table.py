@@ -67,7 +67,7 @@ def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
 def _with_images(
     spec: str, rows: Sequence[Row], columns: Sequence[str], root: Path, on_bad_image: str
 ) -> tuple[dict[str, Row], list[str], int]:
-    """The first row of each image by its name, the images that are missing, and how many rows repeat another."""
+    """Return the first row of each image by name, the missing images, and the number of repeated rows."""
     first: dict[str, Row] = {}
     missing: list[str] = []
     repeated = 0

@@ -1,4 +1,4 @@
-"""What a data set is, whatever format it came in."""
+"""The common form of a data set, whatever format it came in."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MaskReader(Protocol):
         """
 
     def name(self, index: int) -> str:
-        """What messages call the mask: its file, relative to the data's root."""
+        """Return the mask's name for messages: its file, relative to the data's root."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Dataset:
     on_demand: Literal["error", "skip"] | None = None
 
     def indices(self, split: str) -> np.ndarray:
-        """(n,) int64 positions of that split, ascending."""
+        """Return the positions of a split, (n,) int64, ascending."""
         return np.flatnonzero(self.split == split).astype(np.int64)
 
     def with_val_trained_on(self) -> Dataset:
@@ -98,7 +98,7 @@ class Dataset:
         return replace(self, split=split, split_origin=f"{self.split_origin}; val is trained on too")
 
     def describe(self) -> dict[str, Any]:
-        """The data's part of search.json: plain values only, enough to tell later what was judged on what."""
+        """Return the data's part of search.json: plain values that later identify the judged images and labels."""
         unjudged = self.split == UNJUDGED
         counts = {split: len(self.indices(split)) for split in SPLITS}
         return {
@@ -126,12 +126,15 @@ class Dataset:
 
 
 def packed(chosen: np.ndarray) -> str:
-    """Which of N images, (N,) bool, as text: names of half a million would make search.json 20 MB."""
+    """Encode which of N images are chosen, (N,) bool, as text.
+
+    The names of half a million images would make search.json 20 MB.
+    """
     return base64.b64encode(zlib.compress(np.packbits(chosen).tobytes())).decode()
 
 
 def unpacked(text: str, num_images: int) -> np.ndarray:
-    """(N,) bool of what `packed` gave. Raises ValueError where it is none, or of fewer images."""
+    """Decode the (N,) bool of `packed`. Raises ValueError for other text, or if N differs."""
     try:
         reader = zlib.decompressobj()
         content = reader.decompress(base64.b64decode(text, validate=True), num_images // 8 + 2)

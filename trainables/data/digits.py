@@ -30,7 +30,7 @@ DIGIT_CLASSES = tuple(str(digit) for digit in range(10))
 
 @dataclass(frozen=True)
 class DigitReader:
-    """One digit, enlarged from 8 x 8 to 32 x 32 px."""
+    """Read one digit, enlarged from 8 x 8 to 32 x 32 px."""
 
     def __call__(self, index: int) -> npt.NDArray[np.uint8]:
         grey = np.round(_enlarged(_scans()[0][index], DIGIT_PX) * 255).astype(np.uint8)  # (32, 32)
@@ -74,7 +74,7 @@ def scan_even_odd() -> Scan:
 
 
 def scan_scenes() -> Scan:
-    """Val scenes hold other handwriting than train scenes (see `scene`), so the split is part of the data."""
+    """Scan the scenes. Val scenes hold other handwriting than train scenes, so the split is part of the data."""
     drawn = [scene(i) for i in range(NUM_SCENES)]
     return Scan(
         classes=DIGIT_CLASSES,
@@ -147,8 +147,8 @@ def _enlarged(scan: npt.NDArray[np.float32], side_px: int) -> npt.NDArray[np.flo
 
 @lru_cache(maxsize=1)
 def _scans() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """(1797, 8, 8) float32 from 0 to 1, and (1797,) labels."""
-    # Its own reader would import all of scikit-learn and half of SciPy first, which takes longer than a trial's epoch.
+    """Return the scans, (1797, 8, 8) float32 from 0 to 1, and their labels, (1797,)."""
+    # scikit-learn's reader would import all of it and half of SciPy, which takes longer than a trial's epoch.
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
         raise DataError("digits are scikit-learn's, which is not installed. Install it: pip install scikit-learn.")

@@ -27,7 +27,7 @@ def scan_directory(spec: str, root: Path, task: str | None, read_as: ReadAs) -> 
 
 
 def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
-    """Masks where they are asked for, or where there are no labels: a folder may hold both."""
+    """Scan masks if they are asked for, or if there are no labels. A folder may hold both."""
     if task == "segmentation":
         return _masks(spec, path, read_as)
     table = path / TABLE_NAME
@@ -48,7 +48,7 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
 
 
 def _masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
-    """The scan of masks, with notes about links and about what is left out for its ending."""
+    """Scan masks, with notes about links and about files that are left out for their ending."""
     scan = scan_masks(spec, root, read_as)
     masks = [scan.mask_reader.name(index) for index in range(len(scan.names))] if scan.mask_reader else []
     folders = sorted({name.rpartition("/")[0].partition("/")[0] for name in (*scan.names, *masks)})

@@ -1,4 +1,4 @@
-"""Which files are taken for images by their ending, and notes about those that are left out."""
+"""The endings of image files, and notes about files that are left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # what a P
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 HEIC_NEEDS = "needs pillow-heif: pip install 'visionsweep[heic]'"
 
-# Images, or what people keep among them, that nobody reads here: counted, so that none is missed without a word.
+# Images, or files kept among them, that are not read here. They are counted, so that none is skipped silently.
 RAW_SUFFIXES = (
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".k25", ".kdc", ".mef", ".mos",
     ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
@@ -63,7 +63,7 @@ NOT_READ = frozenset(
     - {*IMAGE_SUFFIXES}
 )
 NO_ENDING = "no ending"
-# How the files of these formats begin: an image whose name has no ending is one all the same.
+# The first bytes of files of these formats. An image may have a name without an ending.
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 
 
@@ -85,7 +85,7 @@ def is_heic(head: bytes) -> bool:
 
 
 def left_out_notes(left_out: Counter[str]) -> list[str]:
-    """Sentences about the files that are left out for their ending: how many, and what to do about them."""
+    """Return sentences about files that are left out for their ending: how many, and what to do."""
     notes = []
     heic = {suffix: count for suffix, count in left_out.items() if suffix in HEIC_SUFFIXES}
     if heic:

@@ -59,7 +59,7 @@ def scan_folder(spec: str, root: Path, read_as: ReadAs = READ_AS) -> Scan:
 
 
 def has_class_folders(root: Path) -> bool:
-    """Whether there is DIR/train/class beside whatever else the folder holds, and 'train' has no masks of its own."""
+    """Whether there is DIR/train/class, whatever else the folder holds, and 'train' has no masks of its own."""
     for name in subfolders(root):
         if split_of(name) == "train" and not (root / f"{name}annot").is_dir():
             return any(inside.lower() not in OF_MASKS for inside in subfolders(root / name))

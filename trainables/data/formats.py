@@ -193,7 +193,7 @@ def scan_data(
 def _scanned(
     spec: str, task: str | None, read_as: ReadAs, cache_dir: Path | None, fetch: bool = True
 ) -> tuple[Scan, RemoteCopy | None]:
-    """What the data is, and what was brought of it to this machine where it is remote."""
+    """Scan the data, downloaded first if it is remote. Return its local copy too, or None."""
     copy = (bring if fetch else brought)(spec, cache_dir) if is_remote(spec) else None
     path = Path(spec).expanduser() if copy is None else copy.path
     scan = _scan(spec, path, task, read_as, cache_dir, fetch)
@@ -217,7 +217,7 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: P
 
 
 def _by_presence(scan: Scan) -> Scan:
-    """What the split is drawn by: the labels, or for masks which classes each of them shows."""
+    """Return the scan with the targets that stratify a split: the labels, or the classes that each mask shows."""
     return scan if scan.mask_reader is None else replace(scan, targets=(scan.targets > 0).astype(np.uint8))
 
 

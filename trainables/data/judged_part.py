@@ -1,7 +1,7 @@
-"""The part of a validation split that a search judges by, where the split is larger than its budget allows.
+"""The part of a validation split that a search judges by, if all of it would exceed the budget.
 
-The part is drawn once, by class, for all trials: their scores compare. What is left over is `unjudged`: no trial trains
-on it, and a refit on train and val does.
+The part is drawn once, by class, for all trials, so their scores are comparable. The rest is `unjudged`: no trial
+trains on it, but a refit on train and val does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def with_judged_part(dataset: Dataset, most: int | None, seed: int) -> Dataset:
 
 
 def as_it_was(split: np.ndarray, text: str) -> np.ndarray:
-    """(N,) str, with what `Dataset.describe` called unjudged. Raises DataError where the text does not say."""
+    """Return the split, (N,) str, with the unjudged images that `Dataset.describe` recorded.
+
+    Raises DataError if the text is damaged.
+    """
     try:
         return np.where(unpacked(text, len(split)), UNJUDGED, split)
     except ValueError as error:

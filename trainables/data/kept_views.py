@@ -31,7 +31,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class KeptView:
-    """One picture of each image: `view(index)` is (S, S, 3) uint8.
+    """A picture of each image: `view(index)` is (S, S, 3) uint8.
 
     key: JSON values that identify the picture. seed: of a drawn picture, None if nothing is drawn.
     """
@@ -67,7 +67,7 @@ def training_views(config: TrialConfig, data: TrialData, indices: npt.NDArray[np
 
 
 def _drawn(config: TrialConfig, data: TrialData, number: int) -> KeptView:
-    # What the cache holds of a photo may be smaller than the photo, and what is drawn of it is then blurred.
+    # The cached copy of a photo may be smaller than the photo, and a crop of it is then blurred.
     decoded = data.images.view.key if isinstance(data.images, (CachedImages, OnDemandImages)) else None
     augment = config.augment.model_dump_json()
     key = {

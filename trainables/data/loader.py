@@ -24,7 +24,7 @@ from trainables.seeds import derived_seed
 
 Transform = Callable[..., dict[str, Any]]  # albumentations' calling convention
 T = TypeVar("T")
-Labels = Tensor | Merge  # (N, K) float targets of the whole data set, or what to make of the masks' classes
+Labels = Tensor | Merge  # (N, K) float targets of the whole data set, or how to merge the masks' classes
 
 MOST_PASSED = 100  # images in a row that cannot be read
 LOADER_S = 100.0  # for a batch, of any loader process: one that takes longer hangs (`failures.is_loader_failure`)
@@ -32,7 +32,7 @@ LOADER_S = 100.0  # for a batch, of any loader process: one that takes longer ha
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial trains on: the labelled data set and its decoded images."""
+    """The data of a trial: the labelled data set and its decoded images."""
 
     dataset: Dataset
     images: Images
@@ -46,7 +46,7 @@ class TrialData:
 
 
 class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):
-    """Whole batches by position: `__getitems__` is torch's own hook for fetching a batch at once."""
+    """Batches by position. `__getitems__` is torch's own hook for fetching a batch at once."""
 
     def __init__(self, images: Images, positions: np.ndarray, labels: Labels, transform: Transform) -> None:
         self.images, self.positions, self.labels, self.transform = images, positions, labels, transform
@@ -93,7 +93,7 @@ class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):
 
 
 class _Seeded(TorchDataset[tuple[list[np.ndarray], Any]]):
-    """Batches whose transform is seeded one by one: each is the same in whatever process it is made."""
+    """Batches whose transform is seeded one by one, so each is the same in every process."""
 
     def __init__(self, samples: _Split) -> None:
         self.samples = samples
@@ -221,14 +221,15 @@ def _chunks(order: list[T], size: int) -> list[list[T]]:
 
 
 def passes(config: TrialConfig, num_images: int) -> int:
-    """How often an epoch of the configuration goes through a training set of so many images."""
+    """Return how often an epoch goes through a training set of `num_images`."""
     return max(config.repeat, -(-(config.least_epoch_images or 0) // max(num_images, 1)))
 
 
 def num_used(num_images: int, batch_size: int, accumulate: int = 1) -> int:
-    """How many images one training epoch uses: all, but for a single one left over for the last optimizer step.
+    """Return how many images a training epoch uses: all, without a single one left over for the last step.
 
-    Batch norm cannot train on one value per channel. A batch that was halved, and accumulates two, uses the same ones.
+    Batch norm cannot train on one value per channel. A batch that was halved, and accumulates two, uses the same
+    images.
     """
     left_over = num_images % (batch_size * accumulate)
     return num_images - 1 if num_images > 1 and left_over == 1 else num_images

@@ -86,7 +86,10 @@ def index_coding(lines: Sequence[str]) -> Coding:
 
 
 def void_notes(reader: object, pixel_counts: np.ndarray | None) -> list[str]:
-    """How much of a folder's masks is void, which is neither learnt nor judged. pixel_counts: (N, 256) as coded."""
+    """Return notes about void in a folder's masks, which is neither learnt nor judged.
+
+    pixel_counts: (N, 256) as coded.
+    """
     if not isinstance(reader, MaskFiles) or pixel_counts is None or not pixel_counts[:, VOID].any():
         return []
     coding, void = reader.coding, pixel_counts[:, VOID]
@@ -121,7 +124,7 @@ def _classes(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def _indices(lines: Sequence[str]) -> tuple[int, ...]:
-    """For each name its class index, or VOID."""
+    """Return the class index of each name, or VOID."""
     return tuple(VOID if is_void(name) else _classes(lines).index(name) for name in lines)
 
 
@@ -187,7 +190,7 @@ def _palette_coding(spec: str, named: Names) -> Coding:
     if not lines:
         order = renamed = own
     elif moved and set(classes) == set(own_classes):
-        order, renamed = lines, own  # the names tell which is which, in whatever order they stand
+        order, renamed = lines, own  # the names identify the classes, whatever their order
     elif moved or (named.palette == "labelmap.txt" and classes != own_classes):
         raise DataError(
             f"{spec}: {named.palette} names {quoted(own)}, and {named.file} {quoted(lines)}. "

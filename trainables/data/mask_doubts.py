@@ -71,7 +71,7 @@ def refusal(spec: str, values: MaskValues, why: str, move: str = "") -> DataErro
 
 
 def _void_doubt(values: MaskValues) -> str:
-    """Why 255 beside class numbers may be no void."""
+    """Return why 255 beside class numbers may be no void, or ''."""
     numbers = values.numbers
     if VOID not in values.held or len(numbers) < 2 or not values.has_no_gap:
         return ""
@@ -90,7 +90,7 @@ def _void_doubt(values: MaskValues) -> str:
 
 
 def name_notes(values: MaskValues) -> list[str]:
-    """What is assumed where no file names the classes."""
+    """Return notes on assumptions where no file names the classes."""
     numbers = values.numbers
     if values.is_binary and VOID in values.held:
         return ["No file names the classes: 0 is called 'background' and 255 'foreground'. classes.txt names others."]

@@ -90,7 +90,10 @@ def find_layout(spec: str, root: Path, read_as: ReadAs | None = None) -> Layout 
 def _by_split(
     spec: str, parts: Sequence[Part], others: tuple[list[str], list[str]], in_splits: bool, read_as: ReadAs | None
 ) -> Layout:
-    """One part for each split, the unknown ones refused unless `--layout splits` says that they are left out."""
+    """Return a layout with one part for each split.
+
+    Unknown folders are refused, or left out with `--layout splits`.
+    """
     by_name: dict[str, Part] = {}
     notes = []
     unknown = [part.name for part in parts if split_of(part.name) is None]
@@ -154,7 +157,7 @@ def _together(root: Path) -> Layout | None:
 
 
 def _expected(parts: Sequence[Part], lacking: Part, whose: str = "their") -> str:
-    """What is missing, called as that of another split is: 'testannot' with their masks."""
+    """Return the missing folder, named like that of another split: 'testannot' with their masks."""
     other = next(part for part in parts if split_of(part.name) and part.masks)
     if other.masks is None or other.masks == other.images:
         return f"'*{MASK_ENDING}.png' in it"

@@ -47,7 +47,7 @@ class Names:
     values: tuple[tuple[int, str], ...] = ()
 
     def notes(self) -> list[str]:
-        """Which file was read, where it is not one that visionsweep's own words ask for."""
+        """Return a note about a file that was read, unless visionsweep's messages ask for that file."""
         own = ("classes.txt", "palette.txt", "label_colors.txt")
         read = [file for file in (self.file, self.palette) if file and file not in own]
         return [f"The classes are named by {' and '.join(read)}."] if read else []
@@ -109,7 +109,7 @@ def _first(root: Path, places: Sequence[str], file: str) -> Path | None:
 
 
 def _lines_of(spec: str, root: Path, path: Path) -> tuple[str, list[str]]:
-    """How messages call the file, and its lines."""
+    """Return the file's name for messages, and its lines."""
     called = path.relative_to(root).as_posix()
     return below(spec, called), read_lines(spec, path, called)
 

@@ -13,7 +13,7 @@ from trainables.data.reading import is_turned
 from trainables.data.walk import files_below, images_below
 from trainables.data.words import counted, quoted
 
-MASK_ENDING = "_mask"  # of masks that stand among the images, as Roboflow writes them
+MASK_ENDING = "_mask"  # for masks among the images, as Roboflow writes them
 # A word at an end of a name, such as '_mask' or 'img_'. The rest of the name identifies the file.
 TAIL, HEAD = re.compile(r"(?<=.)[\W_]+[^\W\d_][^\W_]*$"), re.compile(r"^(?:.*/)?([^\W\d_]+[\W_]+)(?=.)")
 FOLDER = re.compile(r"^[^/]+/")
@@ -34,7 +34,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """lone_masks: masks that have no image. notes: how masks were matched, where not by equal stems."""
+    """The pairs of a data set.
+
+    lone_masks: masks without an image. notes: how masks were matched, if not by equal stems.
+    """
 
     pairs: list[Pair]
     lone_masks: list[str]

@@ -24,7 +24,7 @@ Find = Callable[[Path], list["Part"]]
 
 @dataclass(frozen=True)
 class Part:
-    """One folder that may be a split's: `name` is what it is called, `masks` None where it has none."""
+    """A folder that may be a split's, called `name`. `masks` is None if it has none."""
 
     name: str
     images: str
@@ -93,7 +93,7 @@ def has_masks_among(folder: Path) -> bool:
 
 
 def leftover(root: Path, parts: Sequence[Part], find: Find) -> tuple[list[str], list[str]]:
-    """The folders, and the images, that are in no part and stand where the folders of the splits do."""
+    """Return the folders and images beside the splits' folders that belong to no part."""
     where = Path(parts[0].images).parent.as_posix() if find is inside_pair else ""
     used = {folder for part in parts for folder in (part.images, part.masks) if folder}
     paths = {under(where, name): name for name in folders(root / where)}

@@ -1,4 +1,4 @@
-"""How often the masks of a data set hold each value."""
+"""Count how often the masks of a data set hold each value."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class MaskValues:
 
     @property
     def is_binary(self) -> bool:
-        """0 and 255 alone, or less than that."""
+        """Whether the masks hold no other values than 0 and 255."""
         return set(self.held) <= {0, VOID}
 
     @property
@@ -118,7 +118,7 @@ class MaskValues:
         return self.numbers == list(range(len(self.numbers)))
 
     def counted(self) -> str:
-        """'0 (61.3% of the pixels, 6 of 6 masks), 85 (...)': all values, or the commonest of many."""
+        """Return '0 (61.3% of the pixels, 6 of 6 masks), 85 (...)' for all values, or the commonest of many."""
         shown = self.held
         if len(shown) > SHOWN:
             shown = sorted(sorted(shown, key=lambda value: -self.pixels[value])[:SHOWN])
@@ -133,7 +133,7 @@ class MaskValues:
 
 
 def share(part: float, whole: float) -> str:
-    """'4.2%', and of very little as many digits as it takes to be seen."""
+    """Return '4.2%', with more digits for a very small share."""
     percent = 100 * part / max(whole, 1)
     return (
         f"{percent:.1f}%" if percent >= 0.1 or not part else f"{percent:.1g}%" if percent >= 1e-4 else "under 0.0001%"

@@ -18,7 +18,10 @@ LISTS = ("ImageSets/Segmentation", "ImageSets/Main")
 
 @dataclass(frozen=True)
 class Voc:
-    """part: (folder of images, folder of masks, ''). lists None: all images that have a mask, and no split."""
+    """A folder laid out as Pascal VOC's.
+
+    part: (folder of images, folder of masks, ''). lists: None for all images that have a mask, without a split.
+    """
 
     base: str
     part: tuple[str, str, str]

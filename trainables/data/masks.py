@@ -1,4 +1,4 @@
-"""One mask file in, one (H, W) array of class indices and VOID out."""
+"""Read one mask file as one (H, W) array of class indices and VOID."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def read_mask(path: Path, name: str, coding: Coding) -> npt.NDArray[np.uint8]:
 
 
 def raw_mask(path: Path, name: str, as_colors: bool) -> np.ndarray:
-    """What the file stores: (H, W) indices, bool for 1-bit files, or (H, W, 3) uint8 colours.
+    """Return what the file stores: (H, W) indices, bool for 1-bit files, or (H, W, 3) uint8 colours.
 
-    The indices of a palette image are what counts, unless `as_colors`. The EXIF orientation is applied, as it is to
-    the image. Raises DataError where the file cannot be decoded.
+    A palette image gives its indices, unless `as_colors`. The EXIF orientation is applied, as to the image. Raises
+    DataError if the file cannot be decoded.
     """
     try:
         with open_image(path) as file:
@@ -122,9 +122,9 @@ def palette_of(path: Path) -> list[tuple[int, ...]]:
 
 
 def _greys(image: Image.Image) -> np.ndarray:
-    """(H, W) greys of a GIF that shows nothing but greys, or else its indices.
+    """Return the greys of a GIF that shows nothing but greys, (H, W), or else its indices.
 
-    A GIF stores greys by way of a palette too, and its writers number that as they like.
+    A GIF stores greys through a palette too, and programs number that differently.
     """
     indices = np.asarray(image)  # (H, W)
     colors = np.zeros((256, 3), np.uint8)
@@ -195,7 +195,7 @@ def check_bytes(raw: np.ndarray, name: str) -> None:
 
 
 def _known_values(coding: Coding) -> str:
-    """'values 0 to 2, 255 for void', or all of them where they have gaps."""
+    """Return 'values 0 to 2, 255 for void', or a list of all values if they have gaps."""
     known = sorted(value for value, index in coding.values if (value, index) != (VOID, VOID))
     has_gaps = len(known) <= known[-1] - known[0]
     said = ", ".join(map(str, known)) if has_gaps else f"{known[0]} to {known[-1]}"
@@ -203,7 +203,7 @@ def _known_values(coding: Coding) -> str:
 
 
 def _if_ranked(raw: np.ndarray, coding: Coding) -> str:
-    """What to do where the names may be meant for the values in their order: 0, 85, 170."""
+    """Return a hint for names that may be meant for the values in their order: 0, 85, 170."""
     if len(np.unique(raw)) > len(coding.classes):
         return ""
     return ": with --mask-values classes the names stand for the values that the masks hold, in their order"
@@ -227,7 +227,7 @@ def _by_color(raw: np.ndarray, name: str, coding: Coding) -> npt.NDArray[np.uint
 
 
 def _code(colors: np.ndarray) -> npt.NDArray[np.int32]:
-    """(...) one number for each of (..., 3) colours."""
+    """Return one number for each of (..., 3) colours."""
     red, green, blue = (colors[..., channel].astype(np.int32) for channel in range(3))
     return red << 16 | green << 8 | blue
 

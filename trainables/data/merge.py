@@ -16,13 +16,16 @@ from trainables.data.mask_names import is_void
 
 @dataclass(frozen=True, eq=False)
 class Merge:
-    """`classes`: C new names. `table` (256,) uint8: old mask value -> new one, VOID where it is not judged."""
+    """Merged classes: C new names, and a table (256,) uint8 of old mask values to new ones.
+
+    The table holds VOID for what is not judged.
+    """
 
     classes: tuple[str, ...]
     table: npt.NDArray[np.uint8]
 
     def counts(self, pixel_counts: np.ndarray) -> np.ndarray:
-        """(N, old classes) pixel counts -> (N, C)."""
+        """Merge pixel counts: (N, old classes) -> (N, C)."""
         merged = np.zeros((len(pixel_counts), len(self.classes)), np.int64)
         for old in range(pixel_counts.shape[1]):
             if self.table[old] != VOID:

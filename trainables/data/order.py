@@ -15,7 +15,7 @@ PASS = 1_000_003  # keeps the seeds of passes apart from those of epochs, (seed,
 
 
 def epoch_size(config: TrialConfig, num_images: int) -> int:
-    """How many images an epoch trains on. num_images: of the training set."""
+    """Return how many images an epoch trains on. num_images: of the training set."""
     if config.views is not None:  # so many images were drawn, and an epoch is all of them
         learnt = min(config.epoch_images or num_images, num_images)
         used = learnt * passes(config, learnt)

@@ -1,4 +1,4 @@
-"""One image file in, one (H, W, 3) array out."""
+"""Read one image file as one (H, W, 3) array."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB as a viewer shows it: EXIF orientation applied, the first frame of an animation.
+    """Read (H, W, 3) uint8 RGB as a viewer shows it: EXIF orientation applied, the first frame of an animation.
 
-    A DataError says why where the file cannot be decoded, and calls it `name` (default: its path).
+    Raises DataError, which calls the file `name` (default: its path), if it cannot be decoded.
     """
     try:
         with open_image(path) as image:
@@ -86,7 +86,7 @@ def is_turned(file: IO[bytes] | Path) -> bool:
 
 
 def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 of a decoded image of any mode."""
+    """Return the pixels of a decoded image of any mode, (H, W, 3) uint8."""
     if image.mode.startswith("I;16"):
         # PIL's own conversion clips at 255 and turns a 16-bit scan white.
         grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
@@ -99,7 +99,7 @@ def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def why_unreadable(error: Exception) -> str:
-    """What a message says of a file that broke its decoder."""
+    """Return the reason for a message about a file that broke its decoder."""
     if isinstance(error, UnidentifiedImageError):
         # PIL and the system put the whole path into some messages. The name is enough, and right on every machine.
         return "not an image"

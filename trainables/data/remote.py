@@ -70,7 +70,7 @@ def brought(spec: str, cache_dir: Path | None) -> RemoteCopy:
 
 
 def bring_images(spec: str) -> RemoteCopy:
-    """One image, or all in a folder, into the default cache folder. Raises as `bring`."""
+    """Download one image, or all in a folder, into the default cache folder. Raises like `bring`."""
     named = parse_remote(spec)
     source, listing, name = named, _listing(named), ""
     if not listing:
@@ -96,7 +96,11 @@ def bring_again(copy: RemoteCopy) -> None:
 
 
 def _listing(source: Remote) -> dict[str, Listed]:
-    """Raises StorageError for names that cannot be files below a folder, DataError for what is both at once."""
+    """Return the listing of a folder on S3.
+
+    Raises StorageError for names that cannot be files below a folder, and DataError for a name that is a file and a
+    folder.
+    """
     listing = source.hurried().listing()
     for name in listing:
         parts = name.removesuffix("/").split("/")
@@ -140,7 +144,7 @@ def _bring(source: Remote, listing: Mapping[str, Listed], folder: Path) -> None:
 
 def _download(source: Remote, wanted: Mapping[str, Listed], partial: Path) -> None:
     def one(name: str) -> None:
-        if name.endswith("/"):  # stands for a folder that may be empty
+        if name.endswith("/"):  # a marker of a folder that may be empty
             (partial / name).mkdir(parents=True, exist_ok=True)
         elif not source.download(name, partial, wanted[name].etag):
             raise DataError(f"{source.uri}: '{name}' has changed while it was downloaded. Try again when it is still.")

@@ -48,7 +48,7 @@ def what_changed(dataset: Dataset, was: Mapping[str, Any]) -> str:
 
 
 def split_digest(split: np.ndarray) -> str:
-    """16 hex digits that change with the split (N,) of the images."""
+    """Return 16 hex digits that change with the split (N,) of the images."""
     return hashlib.sha256("\0".join(split.tolist()).encode()).hexdigest()[:16]
 
 

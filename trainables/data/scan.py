@@ -1,4 +1,4 @@
-"""What every format's scan finds: names, labels and contents, before anything is decoded or split."""
+"""The result of every format's scan: names, labels and contents, before anything is decoded or split."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Scan:
     mask_digests: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when a name, a file's contents, a class, a label or a mask does."""
+        """Return 16 hex digits that change when a name, a file's contents, a class, a label or a mask does."""
         digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogateescape"))
         for name, content in zip(self.names, self.digests, strict=True):
             digest.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))

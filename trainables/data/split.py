@@ -1,6 +1,6 @@
-"""Which images are trained on and which are judged on: the data's own split, or a seeded, stratified one.
+"""Split images into train, val and test: the data's own split, or a seeded, stratified one.
 
-Exact copies (equal file contents) never stand on both sides.
+Exact copies (equal file contents) are never on both sides.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _leave_out_copies(split: np.ndarray, scan: Scan, groups: np.ndarray) -> list
 
 
 def _draw_val(scan: Scan, pool: np.ndarray, groups: np.ndarray, seed: int, val_fraction: float) -> np.ndarray:
-    """(len(pool),) bool: which of the pool go to val. Drawn over groups of copies, each by its first image."""
+    """Return which images of the pool go to val, (len(pool),) bool. Copies are drawn together, by their first image."""
     _, first, group_of = np.unique(groups[pool], return_index=True, return_inverse=True)
     targets = scan.targets[pool[first]]  # (groups,) or (groups, C)
     draw = stratified_val_multilabel if targets.ndim == 2 else stratified_val

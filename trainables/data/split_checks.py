@@ -1,4 +1,4 @@
-"""What a split must hold before anything is trained on it."""
+"""Check a split before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def check_same_classes(scan: Scan, split: np.ndarray) -> None:
 
 
 def label_notes(scan: Scan, split: np.ndarray) -> list[str]:
-    """Which labels of multilabel data, or classes of masks, a side never shows: nobody should trust their scores."""
+    """Return notes about labels, or classes of masks, that a side never shows. Their scores mean nothing."""
     if scan.targets.ndim != 2:
         return []
     where, one, several = ("mask", "class", "classes") if scan.mask_reader is not None else ("image", "label", "labels")

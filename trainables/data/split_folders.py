@@ -1,4 +1,4 @@
-"""Which folders are the splits of a data set, by their names and by what they hold: DIR/train/class, DIR/val/class."""
+"""Find the folders of splits, by their names and their contents: DIR/train/class, DIR/val/class."""
 
 from __future__ import annotations
 

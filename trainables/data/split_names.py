@@ -1,4 +1,4 @@
-"""What people call the parts of a data set: one table for folders, lists and the column `split`."""
+"""The names that people give the parts of a data set, in one table for folders, lists and the column `split`."""
 
 from __future__ import annotations
 

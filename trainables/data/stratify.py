@@ -66,7 +66,7 @@ def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: in
 
 
 def _share(count: int, fraction: float) -> int:
-    """How many of `count` go to val: rounded, but one at least and never all, where there are two."""
+    """Return how many of `count` go to val: rounded, but of two or more at least one and never all."""
     return min(max(round(count * fraction), 1), count - 1) if count > 1 else 0
 
 

@@ -1,4 +1,4 @@
-"""What a data set is, in one line that a person reads before anything is spent on it."""
+"""A data set in one line, to be read before anything is spent on it."""
 
 from __future__ import annotations
 

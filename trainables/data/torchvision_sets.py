@@ -25,7 +25,7 @@ Arguments = dict[str, dict[str, Any]]  # our split -> the constructor's argument
 
 @dataclass(frozen=True)
 class NamedSet:
-    """Where torchvision keeps things: `labels` and `contents` name attributes of its data set object.
+    """The attributes of torchvision's data set object that hold `labels` and `contents`.
 
     `contents` is an array of pixels, a list of files, or a list of (file, label).
     """
@@ -38,9 +38,9 @@ class NamedSet:
 
 @dataclass(frozen=True)
 class MaskedSet:
-    """`images` and `masks` name attributes of torchvision's object: lists of files.
+    """The attributes of torchvision's object that list the files of `images` and `masks`.
 
-    `folder` is where the set lies once it is unpacked, for those that torchvision would unpack again each time.
+    `folder` is the unpacked set, if torchvision would unpack it again each time.
     """
 
     splits: Arguments

@@ -54,7 +54,7 @@ def _only_folder(spec: str, folder: Path) -> str:
 
 
 def _is_laid_out(spec: str, folder: Path) -> bool:
-    """Whether a folder says itself what it is: it has a table, or masks."""
+    """Whether a folder is a data set itself: it has a table, or masks."""
     return os.path.lexists(folder / TABLE_NAME) or find_layout(spec, folder) is not None
 
 

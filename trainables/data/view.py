@@ -63,7 +63,7 @@ class View:
         return f"{self.side}x{self.side}" if self.squash else str(self.side)
 
     def shrink(self, image: Pixels) -> Pixels:
-        """(H, W, 3) -> what a cache keeps of it: (h, w, 3), never more pixels. A small image stays as it is."""
+        """Shrink (H, W, 3) to what a cache keeps: (h, w, 3), never more pixels. A small image stays as it is."""
         if not self.squash:
             return shrunk(image, self.side)
         return _resized(image, (self.side, self.side)) if min(image.shape[:2]) >= self.side else image
@@ -80,14 +80,14 @@ class View:
 
 
 def shrunk(image: Pixels, short_side_px: int) -> Pixels:
-    """(h, w, 3) of (H, W, 3), the shorter side at most `short_side_px` and the aspect ratio kept."""
+    """Shrink (H, W, 3) to a shorter side of at most `short_side_px`, with the aspect ratio kept."""
     if min(image.shape[:2]) <= short_side_px:
         return image
     return _resized(image, _at_short_side(image, short_side_px))
 
 
 def check_aspect(shape: Sequence[int], name: str) -> None:
-    """Raises DataError for an image (H, W, ...) that is too long to be segmented as a whole."""
+    """Raise DataError for an image (H, W, ...) that is too long to be segmented as a whole."""
     height, width = shape[:2]
     if max(height, width) > MOST_ASPECT_WITH_MASK * min(height, width):
         raise DataError(
@@ -97,14 +97,14 @@ def check_aspect(shape: Sequence[int], name: str) -> None:
 
 
 def _at_short_side(image: Pixels, short_side_px: int) -> tuple[int, int]:
-    """(height, width), the shorter of them `short_side_px`."""
+    """Return (height, width) with `short_side_px` as the shorter one."""
     height, width = image.shape[:2]
     scale = short_side_px / min(height, width)
     return max(short_side_px, round(height * scale)), max(short_side_px, round(width * scale))
 
 
 def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """(height, width, 3): first the sides that shrink, then those that grow."""
+    """Resize to (height, width, 3): first the sides that shrink, then those that grow."""
     small = (min(image.shape[0], size[0]), min(image.shape[1], size[1]))
     # Area averages over all source pixels, so fine patterns do not turn into moire.
     for (height, width), how in ((small, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):

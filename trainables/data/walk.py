@@ -137,7 +137,7 @@ def notes_below(root: Path, folders: Sequence[str]) -> list[str]:
 
 
 def visible(folder: Path) -> list[Entry]:
-    """What a folder holds, sorted by name, without what is hidden. A DataError where it cannot be read."""
+    """Return a folder's entries sorted by name, without hidden ones. Raises DataError if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)

@@ -1,4 +1,4 @@
-"""How messages list names and count things."""
+"""Names and counts in messages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def quoted(names: Sequence[str], most: int = 20) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """'1 image', '2 images'."""
+    """Return '1 image' or '2 images'."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def below(spec: str, *parts: str) -> str:
-    """What messages call a file of the data: `spec` is a folder here or an address."""
+    """Return the name of a file of the data for messages. `spec` is a local folder or an address."""
     return "/".join([spec.rstrip("/"), *filter(None, parts)])
 
 

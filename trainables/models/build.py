@@ -1,4 +1,4 @@
-"""From a configuration to its model, whatever the task."""
+"""Build a configuration's model, whatever the task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ Model = Classifier | Segmenter
 
 
 def build_model(config: ClassifierConfig | SegmenterConfig, num_outputs: int, image_size: int) -> Model:
-    """The configured model, fresh, for K = `num_outputs`: logits (B, K), or (B, K, H, W) of a segmenter."""
+    """Build the configured model, untrained, for K = `num_outputs`.
+
+    A classifier gives logits (B, K), a segmenter (B, K, H, W).
+    """
     if isinstance(config, SegmenterConfig):
         return build_segmenter(config, num_outputs, image_size)
     return build_classifier(config, num_outputs, image_size)

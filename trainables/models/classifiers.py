@@ -60,10 +60,10 @@ class Classifier(BackboneModel):
         return features
 
     def parts(self) -> list[Classifier]:
-        """Return the backbones side by side, each as a model without a head, or the model itself if it has one
-        backbone.
+        """Return the backbones side by side, each as a model without a head.
 
-        Their concatenated features equal those of the whole, to the last bit.
+        A model with a single backbone returns itself. The parts' concatenated features equal those of the whole, to the
+        last bit.
         """
         if not isinstance(self.backbone, SideBySide):
             return [self]
@@ -132,7 +132,7 @@ def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int
 
 
 def check_adapted(backbone: str) -> None:
-    """Raises ConfigError where a backbone has no layers for adapters."""
+    """Raise ConfigError if a backbone has no layers for adapters."""
     with torch.device("meta"):  # shapes alone: no memory, and hardly any time
         build_classifier(ClassifierConfig(backbone=backbone, weights="none", adapter=Lora()), 2, 224)
 

@@ -52,14 +52,14 @@ def pspnet(config: PspNet, source: Source, num_classes: int) -> Network:
 
 
 def deeplabv3(config: DeepLabV3, source: Source, num_classes: int) -> Network:
-    """At an eighth of the resolution, at which the paper's best results are predicted."""
+    """DeepLabV3 at an eighth of the resolution, which gives the paper's best results."""
     stride = 8
     widths = {"decoder_channels": config.channels, "encoder_output_stride": stride}
     return _assemble(smp.DeepLabV3, source, num_classes, stride, upsampling=1, **widths)
 
 
 def deeplabv3plus(config: DeepLabV3Plus, source: Source, num_classes: int) -> Network:
-    """At a sixteenth, the paper's trade-off between speed and accuracy."""
+    """DeepLabV3+ at a sixteenth of the resolution, the paper's trade-off between speed and accuracy."""
     stride = 16
     widths = {"decoder_channels": config.channels, "encoder_output_stride": stride}
     return _assemble(smp.DeepLabV3Plus, source, num_classes, stride, upsampling=1, **widths)
@@ -74,7 +74,7 @@ def segformer(config: SegFormer, source: Source, num_classes: int) -> Network:
 
 
 def _assemble(kind: Any, source: Source, num_classes: int, stride: int = 32, **arguments: Any) -> Network:
-    """One of the library's models, taken apart: we pad, upsample, freeze and fetch weights ourselves."""
+    """Take a model of the library apart: padding, upsampling, freezing and weights are ours."""
     name = str(source.name)
     arguments |= encoder_arguments(name, source.image_size, stride)
     model = kind(f"tu-{name}", encoder_weights=None, classes=num_classes, **arguments)

@@ -1,4 +1,4 @@
-"""How much a backbone computes, without computing it."""
+"""Estimate how much a backbone computes, without running it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.models.backbones import create_backbone
 
 SIDE_PX = 224
 
-# As `counted` gives them. torch's meta device imports a compiler, two seconds in which no trial is proposed.
+# Results of `counted`. torch's meta device imports a compiler, two seconds in which no trial is proposed.
 GFLOPS = {
     "tf_efficientnet_lite0": 0.7678,
     "tf_efficientnet_lite1": 1.0024,
@@ -64,7 +64,7 @@ def forward_gflops(name: str) -> float:
 
 @cache
 def counted(name: str) -> float:
-    """The same, counted on torch's meta device, where a tensor has a shape and no values."""
+    """Count the giga-FLOPs on torch's meta device, where a tensor has a shape and no values."""
     try:
         with torch.device("meta"), torch.no_grad(), _Multiplications() as multiplications:
             create_backbone(name, SIDE_PX).module.eval()(torch.empty(1, 3, SIDE_PX, SIDE_PX))

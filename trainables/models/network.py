@@ -1,4 +1,4 @@
-"""What the builders of segmenters return."""
+"""The result of the builders of segmenters."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def encoder_arguments(name: str, image_size: int, stride: int) -> dict[str, Any]
 
 
 def pyramid_size(image_size: int) -> int:
-    """What an image of `image_size` pixels is padded to for maps at a stride of 32."""
+    """Return the size to which an image of `image_size` pixels is padded, for maps at a stride of 32."""
     return -(-image_size // 32) * 32
 
 
@@ -99,7 +99,7 @@ def pretrained(module: nn.Module, source: Source, stages: tuple[str, ...]) -> Ba
 
 
 def colours(name: str | None) -> tuple[Colour, Colour]:
-    """Mean and std of the images that timm's backbone was trained on, ImageNet's where there is none."""
+    """Return mean and std of the images that timm's backbone was trained on, by default ImageNet's."""
     about = timm.get_pretrained_cfg(name) if name else None
     if about is None:
         return IMAGENET_MEAN, IMAGENET_STD
@@ -131,8 +131,9 @@ def _misfits(own: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    """Return a name without wrappers, with '_' for '.'. timm turns `stages.0.blocks` into `stages_0.blocks` if it takes
-    a model apart.
+    """Return a name without wrappers, with '_' for '.'.
+
+    timm turns `stages.0.blocks` into `stages_0.blocks` if it takes a model apart.
     """
     for wrapper in WRAPPERS:
         if name.startswith(wrapper):

@@ -30,7 +30,7 @@ class Contracting(nn.Module):
 
 
 class Expansive(nn.Module):
-    """Back up: each step doubles the size, halves the channels, and takes in the map of that size."""
+    """The expansive path: each step doubles the size, halves the channels, and adds the map of that size."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -105,7 +105,7 @@ class Fcn8sDecoder(nn.Module):
 
 
 class SegNetDecoder(nn.Module):
-    """The encoder mirrored: maxima go back to where they were found, and convolutions fill in between."""
+    """The encoder mirrored: maxima return to their places, and convolutions fill in between."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ def _stages(features: nn.Sequential) -> tuple[str, ...]:
 
 
 def _conv_norm_relu(before: int, after: int) -> nn.Module:
-    """(B, before, h, w) to (B, after, h, w)."""
+    """Return layers from (B, before, h, w) to (B, after, h, w)."""
     convolution = nn.Conv2d(before, after, kernel_size=3, padding=1)
     return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 

@@ -57,7 +57,7 @@ class Encoded(NamedTuple):
 
 
 class BaselineEncoder(nn.Sequential):
-    """(B, 3, H, W) to (B, 512, H/32, W/32)."""
+    """The baseline's encoder, (B, 3, H, W) to (B, 512, H/32, W/32)."""
 
     def __init__(self) -> None:
         super().__init__(*(_Down(before, after, 3, 1) for before, after in pairwise(BASELINE_WIDTHS)))
@@ -84,7 +84,7 @@ class DeeperEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # The second pooling makes 4 of 7, as the table says: it rounds up.
+        # The second pooling rounds up, 7 to 4, as in the table.
         self.steps = nn.ModuleList(
             nn.MaxPool2d(2, stride=2, ceil_mode=True, return_indices=True) if isinstance(row, str) else _Down(*row)
             for row in DOWN

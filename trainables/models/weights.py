@@ -57,7 +57,9 @@ def load_weights(name: str, weights: str, image_size: int) -> Backbone:
 
 
 def require_weights(backbones: Iterable[str]) -> None:
-    """Raises WeightsError that names every backbone whose ImageNet weights cannot be had here, why, and what can."""
+    """Raise WeightsError for backbones whose ImageNet weights are not available, with the reasons and the
+    available ones.
+    """
     names = _each(backbones)
     missing = missing_weights(names)
     if missing:
