@@ -94,7 +94,7 @@ def visionsweep(
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """One local Ray for all searches of the session: starting one costs more than most of them."""
+    """A local Ray for all searches of the session, as starting one costs more than most of them."""
     import ray
 
     from launch.machines.cluster import local_ray, ready

@@ -35,7 +35,7 @@ PROBE: dict[str, Any] = {
 
 
 def truths(data: TrialData, split: str = "val") -> np.ndarray:
-    """(N,) int of the images of a split."""
+    """Return the class numbers of a split, (N,) int."""
     return data.dataset.targets[data.dataset.indices(split)]
 
 

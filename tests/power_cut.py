@@ -24,7 +24,7 @@ TORN = ("lost", "there", "torn", "zero", "zero first")
 
 @dataclass
 class _File:
-    """synced: what is sure, of a new file nothing."""
+    """A file. synced: the sure contents, none for a new file."""
 
     synced: bytes = b""
     now: bytes = b""
@@ -95,7 +95,7 @@ def _apply(names: dict[str, Any], change: tuple[str, str, Any, str | None]) -> N
 
 
 def _subsets(changes: list[Any]) -> Iterator[list[Any]]:
-    """None, all, every prefix, each alone and all but each: orders that matter between few changes."""
+    """Yield no change, all, every prefix, each alone and all but each: orders that matter between few changes."""
     yield from (changes[:end] for end in range(len(changes) + 1))
     yield from ([change] for change in changes)
     yield from (changes[:place] + changes[place + 1 :] for place in range(len(changes)))

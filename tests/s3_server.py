@@ -30,7 +30,7 @@ def point_to_port() -> None:
 
 
 class S3Server:
-    """In a process of its own: the search's processes and the tests all talk to it. It notes every request."""
+    """An S3 server in a process of its own, for the search's processes and the tests. It logs every request."""
 
     def __init__(self, log: Path) -> None:
         self.log, self.num_buckets = log, 0
@@ -62,12 +62,12 @@ class S3Server:
         return name
 
     def num_requests(self, words: str) -> int:
-        """How many requests had these words in their line, such as 'GET /bucket/photos/'."""
+        """Return the number of requests with these words in their line, such as 'GET /bucket/photos/'."""
         return self.log.read_text().count(words)
 
 
 def client() -> Any:
-    """boto3's own, with nothing of ours between."""
+    """Return boto3's own client, without code of ours."""
     import boto3
 
     return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1")

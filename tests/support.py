@@ -60,7 +60,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def wait_until(holds: Callable[[], object], running: subprocess.Popen[Any] | None = None, seconds: float = 90) -> None:
-    """running: a process without which it will not come."""
+    """Wait until `holds()` is true. running: a process without which it never will be."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come"

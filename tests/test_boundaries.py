@@ -44,7 +44,7 @@ ALLOWED = {
                 "judged_data",
                 "bootstrap",
                 "run_source",
-            ),  # what an exported model says, and how well
+            ),  # an exported model's predictions and scores
             *(
                 "bench",
                 "ensemble",

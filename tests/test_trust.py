@@ -56,7 +56,7 @@ class Crafted:
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Iterator[Path]:
-    """What crafted files leave behind if they are run: after the test it must not be there."""
+    """The file that crafted files leave behind if they are run. After the test it must not exist."""
     path = tmp_path / "something was run"
     yield path
     assert not path.exists()
@@ -197,7 +197,7 @@ def test_the_token_file_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.
     assert token.read_text() == "abc"
 
 
-# Calls that run what a file says (but for torch.load with weights_only), or unpack it where it says.
+# Calls that run code from a file (but for torch.load with weights_only), or unpack it to a place that it names.
 UNSAFE = ("pickle.load", "pickle.loads", "cloudpickle.load", "cloudpickle.loads", "joblib.load",
           "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "eval", "exec",
           "torch.load", "tarfile.open", "zipfile.ZipFile")  # fmt: skip

@@ -38,7 +38,7 @@ SEGMENTER = {**CONFIG, "model": {"architecture": {"name": "unet"}, "backbone": "
 
 
 def run_on_data(folder: Path, spec: str, task: str, config: dict[str, object], metrics: dict[str, float]) -> Run:
-    """One complete trial of one epoch with real weights, on data that is really there."""
+    """A run of one complete trial of one epoch with real weights, on real data."""
     torch.manual_seed(0)
     dataset, _ = load_dataset(spec, task=task, short_side_px=40, cache_dir=folder.parent / "cache")
     metric = next(iter(metrics))
@@ -119,7 +119,7 @@ def on_photos(tmp_path: Path) -> Run:
     photos = make_photos(tmp_path / "photos", {"red": 30, "green": 30, "blue": 30})
     run = run_on_data(tmp_path / "run", str(photos), "multiclass", CONFIG, {"val/accuracy": 0.5})
     num_val = len(run.search["data"]["val"])
-    logits = np.eye(3, dtype=np.float32)[[0] * num_val]  # says the first class of everything
+    logits = np.eye(3, dtype=np.float32)[[0] * num_val]  # predicts the first class for everything
     write_predictions(run.run_dir, "0000", 1, logits=logits)
     return run
 

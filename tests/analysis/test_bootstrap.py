@@ -14,7 +14,7 @@ from trainables.tasks import score
 
 
 def guessed(task: str, num_images: int, num_classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """logits that know something of targets (N, K), with many ties."""
+    """Return logits that are better than chance for targets (N, K), with many ties."""
     generator = torch.Generator().manual_seed(seed)
     if task == "multiclass":
         targets = F.one_hot(torch.randint(0, num_classes, (num_images,), generator=generator), num_classes).float()

@@ -112,7 +112,7 @@ def test_an_ensemble_is_chosen_judged_exported_and_predicts_its_members_mean(
     alone = evaluate_export(several, str(make_photos(tmp_path / "new", {"red": 1})))
     assert (alone.num_images, alone.notes) == (1, ("No image of the split shows 'blue'.",))
 
-    # What stood there before leaves nothing behind, either way.
+    # An earlier export leaves no files behind, either way.
     assert visionsweep("export", run_dir, "--out", "several").code == 0
     assert not (several / "members").exists()
     assert not (several / "ensemble.json").exists()

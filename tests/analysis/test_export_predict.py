@@ -55,7 +55,7 @@ def test_the_best_trial_is_exported_with_its_best_epoch(run: Run, tmp_path: Path
     assert (tmp_path / "out" / "classes.txt").read_text().split() == CLASSES
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["val/f1"] == 0.6
     assert json.loads((tmp_path / "out" / "data.json").read_text())["fingerprint"] == "abc"
-    export_trial(run, tmp_path / "out")  # an export may be written anew
+    export_trial(run, tmp_path / "out")  # an export may be overwritten
 
 
 def test_a_trial_is_named_with_or_without_its_zeros(run: Run, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def answers(truth: np.ndarray, wrong_each: int, sure: float = 1.0) -> np.ndarray:
-    """(N, 1) logits that are wrong for every so many images."""
+    """Return (N, 1) logits that are wrong for every `wrong_each`-th image."""
     right = np.where(np.arange(len(truth)) % wrong_each == wrong_each - 1, -1.0, 1.0)
     return (sure * right * (truth * 2.0 - 1))[:, None].astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""ONNX and torch.export graphs of exports say what torch says, or are not left there."""
+"""ONNX and torch.export graphs of exports agree with torch, or are not kept."""
 
 from __future__ import annotations
 

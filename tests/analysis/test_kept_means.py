@@ -49,7 +49,7 @@ def found(tmp_path: Path) -> tuple[Run, TrialData]:
 
 
 def scored(export: ExportedEnsemble, data: TrialData) -> float:
-    """mIoU on the validation images, of the mean of the members' whole maps."""
+    """Return the mIoU on the validation images of the mean of the members' whole maps."""
     scores = PixelScores(data.dataset.classes, CPU)
     for position in data.dataset.indices("val").tolist():
         image, mask = data.images[position], data.images.mask(position)

@@ -36,7 +36,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(photos: Path) -> np.ndarray:
-    """(N, 1) of 1 and -1."""
+    """The labels, (N, 1) of 1 and -1."""
     return truths(opened(photos))[:, None] * 2.0 - 1
 
 
@@ -187,7 +187,7 @@ def mixed(photos: Path, truth: np.ndarray, tmp_path: Path) -> tuple[Path, dict[s
 
 
 def decided(run_dir: Path, told: dict[str, Any], kind: str) -> None:
-    """What would stand there if that had been the best."""
+    """Write the recommendation as if `kind` had been the best."""
     (run_dir / "recommended.json").write_text(json.dumps({**told, "kind": kind}))
 
 

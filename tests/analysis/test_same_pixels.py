@@ -102,7 +102,7 @@ def run_of(folder: Path, search: Search, data: Path, configs: Sequence[dict[str,
 
 
 def check_same_numbers(run: Run, folder: Path, data: Path, cache: Path | None) -> None:
-    """Every trial's export, judged anew, has the metrics of its epoch to the last digit."""
+    """Every trial's export, judged again, has the metrics of its epoch to the last digit."""
     for trial in run.trials:
         out = folder / f"export-{trial.trial_id}"
         epoch = export_trial(run, out, trial.trial_id).epochs[0]

@@ -34,7 +34,7 @@ def main_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 class InThisProcess:
-    """In the place of `subprocess`, where a benchmark starts `visionsweep`: one Ray then serves all of them."""
+    """A substitute for `subprocess` where a benchmark starts `visionsweep`, so that one Ray serves all of them."""
 
     def __init__(self, visionsweep: Callable[..., Any]) -> None:
         self.visionsweep, self.commands = visionsweep, list[list[str]]()

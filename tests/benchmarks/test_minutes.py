@@ -244,7 +244,7 @@ def test_dice_and_cross_entropy_fall_when_the_known_pixels_are_right(load: Any) 
 
 
 def small(load: Any, monkeypatch: Patch) -> ModuleType:
-    """minutes.py with hands that work in this process, on tiny photos, for an epoch."""
+    """Load minutes.py with hands that work in this process, on tiny photos, for an epoch."""
     monkeypatch.setattr(load("minutes_hands"), "PROBE_PX", 32)
     for name, value in {"PHOTO_PX": 32, "MAX_EPOCHS": 1, "MASK_SIDE_PX": 40, "MASK_CROP_PX": 32}.items():
         monkeypatch.setattr(load("minutes_tuning"), name, value)

@@ -33,7 +33,7 @@ def tiny(folder: Path, epochs: int) -> Path:
 
 @contextmanager
 def cluster_of_its_own(name: str, *, with_jobs: bool = False) -> Iterator[Cluster]:
-    """Without a node as yet. name: one that no other test has."""
+    """Start a cluster without a node as yet. name: one that no other test has."""
     started = Cluster(Path("/tmp") / f"vs-{os.getpid()}-{name}", with_jobs=with_jobs)  # short: Ray's sockets lie in it
     started.folder.mkdir()
     try:

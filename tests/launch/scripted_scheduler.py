@@ -17,7 +17,7 @@ ACCURACY, LOSS = "val/accuracy", "val/loss"
 
 @dataclass(eq=False)
 class Scripted:
-    """What a scheduler looks at in a trial of ours."""
+    """The parts of a trial of ours that a scheduler reads."""
 
     trial_id: str
     config: dict[str, Any]
@@ -29,7 +29,7 @@ def search(metric: str = ACCURACY, **values: Any) -> Search:
 
 
 class Controller:
-    """What Ray's own schedulers ask of Ray: which trials wait. None does here."""
+    """The part of Ray that its own schedulers ask for waiting trials. There are none here."""
 
     def get_live_trials(self) -> list[Any]:
         return []
@@ -68,11 +68,11 @@ class Driver:
         return bool(decision == TrialScheduler.CONTINUE)
 
     def ends(self, name: str, epochs: int, value: float) -> None:
-        """With its last epoch, of which Ray asks nothing."""
+        """End a trial with its last epoch, for which Ray asks no decision."""
         trial, metric = self.trials.get(name) or self.add(name, epochs), self.search.metric or ""
         last = {"epoch": epochs, metric: value, "seconds": 1.0, "status": "complete", "done": True}
         self.scheduler.on_trial_complete(Controller(), trial, last)
 
     def fill(self, values: Iterable[float], epoch: int, prefix: str = "other", **more: Any) -> list[bool]:
-        """One trial for each value, seen at `epoch` only: whether it goes on."""
+        """Report one trial for each value, at `epoch` only. Return whether each continues."""
         return [self.goes_on(f"{prefix}{number}", epoch, value, **more) for number, value in enumerate(values)]

@@ -40,7 +40,7 @@ def rising(final: float, bias: float = 0.0) -> list[float]:
 
 
 class Searching:
-    """One worker: proposals are trained one after the other, with pruning, into a run directory."""
+    """A search by one worker: proposals are trained one after the other, with pruning, into a run directory."""
 
     def __init__(
         self, folder: Path, chosen: Search, curve: Curve, seed: int = 0, valid: Any = None, costs: Costs | None = None

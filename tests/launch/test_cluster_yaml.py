@@ -47,7 +47,7 @@ def run(command: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def by_ray(config: dict[str, Any]) -> dict[str, Any]:
-    """What `ray up` does before it reaches for a machine: defaults filled in, then Ray's own schema."""
+    """Do what `ray up` does before it contacts a machine: fill in defaults, then check Ray's own schema."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     filled: dict[str, Any] = prepare_config(config)

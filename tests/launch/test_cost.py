@@ -1,4 +1,4 @@
-"""The learned cost of an epoch, and what the budget makes of it."""
+"""The learned cost of an epoch, and its use within a budget."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_a_run_that_may_not_be_entered_and_a_name_that_is_too_long_are_refused(v
         said = visionsweep(command, long)
         assert (said.code, "File name too long" in said.err) == (2, True), said
     if os.geteuid() == 0:
-        return  # who may enter everything
+        return  # root may enter every folder
     run.chmod(0)
     try:
         for command in ("rank", "status", "resume"):

@@ -1,4 +1,4 @@
-"""`visionsweep dashboard`: a real optuna-dashboard server, asked over HTTP while the runs go on."""
+"""`visionsweep dashboard`: a real optuna-dashboard server, queried over HTTP during the runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def closed(records: Records) -> None:
 
 @contextmanager
 def serving(*run_dirs: Path) -> Iterator[Callable[..., Any]]:
-    """Ask the API: get(path) -> JSON."""
+    """Serve the runs, and yield a function that queries the API: get(path) -> JSON."""
     with server(list(run_dirs), "127.0.0.1", 0) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -70,7 +70,7 @@ def serving(*run_dirs: Path) -> Iterator[Callable[..., Any]]:
 
 
 def studies(get: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    """By name, with their trials."""
+    """Return the studies by name, with their trials."""
     found = {}
     for summary in get("/api/studies")["study_summaries"]:
         detail = get(f"/api/studies/{summary['study_id']}")

@@ -83,7 +83,7 @@ def test_strata_do_not_mix() -> None:
 
 
 def plainly_hopeless(arrived: list[list[tuple[float, float]]], ended: int, course: list[tuple[float, float]]) -> bool:
-    """By the definition: everything that has passed is looked at anew."""
+    """Decide by the definition, from everything that has passed."""
     best_first = sorted(arrived, key=lambda other: -other[-1][1])
     passed = best_first[: math.ceil((len(arrived) + ended) / 3)]
     position, best = course[-1]

@@ -21,7 +21,7 @@ MODEL = {"backbone": "test_resnet", "weights": "none"}
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """50 of two classes, of which 40 are trained on."""
+    """50 photos of two classes, of which 40 are trained on."""
     return make_photos(tmp_path_factory.mktemp("few") / "photos", {"a": 25, "b": 25})
 
 

@@ -114,7 +114,7 @@ def test_features_that_a_running_trial_computes_are_not_paid_again() -> None:
             trial.set_user_attr(EPOCH_SECONDS, photos.seconds_per_epoch(config))
             study.tell(trial, 0.5)
     joined = probe("+".join(LITE))
-    not_yet = cost.seconds(joined, study.get_trials())  # drawn, and perhaps drawn anew
+    not_yet = cost.seconds(joined, study.get_trials())  # drawn, and perhaps drawn again
     trial.set_user_attr(TRIAL_ID, "0002")
     running = cost.seconds(joined, study.get_trials())
     assert not_yet is not None

@@ -181,7 +181,7 @@ def test_test_time_augmentation_is_the_mean_of_an_image_and_its_mirror_image(
     both = exported.probabilities([pixels, pixels[:, ::-1]])
     (row,) = json.loads(visionsweep("predict", trained, image, "--tta", "--json").out)
     assert row["probabilities"]["red"] == pytest.approx(float(both.mean()), abs=1e-4)
-    assert abs(float(both[0] - both[1])) > 1e-4  # the mirror image says something else
+    assert abs(float(both[0] - both[1])) > 1e-4  # the mirror image gives another prediction
 
 
 def test_a_segmenter_is_judged_by_image_and_its_flipped_masks_flip_back(visionsweep: CLI, tmp_path: Path) -> None:

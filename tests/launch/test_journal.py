@@ -211,7 +211,7 @@ def test_what_ended_before_keeps_its_word_when_the_journal_is_written_anew(tmp_p
     close(opened(tmp_path))
     after = [trial.user_attrs for trial in read(tmp_path)]
     for was, now, status in zip(before, after, ENDS, strict=True):
-        if status != "interrupted":  # it goes on
+        if status != "interrupted":  # an interrupted one is resumed
             assert (now.get("status"), now.get("reason")) == (was["status"], was["reason"]), status
 
 

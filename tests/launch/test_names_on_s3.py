@@ -54,7 +54,7 @@ def test_a_trial_that_goes_on_brings_no_file_to_another_place(bucket: str, run: 
 
 
 def test_whoever_asks_for_an_object_by_a_name_that_climbs_is_refused(bucket: str, run: str, tmp_path: Path) -> None:
-    """At the bottom, so that no caller can forget it."""
+    """The check is in the lowest layer, so no caller can forget it."""
     put(bucket, "runs/evil/../x")
     remote = parse_remote(run)
     with pytest.raises(StorageError, match="which leads out of its folder"):

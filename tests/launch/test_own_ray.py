@@ -145,7 +145,7 @@ def address_of(processes: list[Path]) -> str:
 
 
 def written_to_since(began: float) -> list[Path]:
-    """What Ray, or Tune, may have made beside the folder that it was given."""
+    """Return what Ray, or Tune, may have written outside the given folder."""
     known = ("ray", "_ray_lockfiles", "visionsweep-*", "vsw-*", "mlflow*", "tune*")
     found = [path for name in known for path in Path(tempfile.gettempdir()).glob(name)]
     return [path for path in (*found, Path.home() / "ray_results") if path.exists() and path.stat().st_mtime >= began]

@@ -46,7 +46,7 @@ def batch_size(row: dict[str, Any]) -> int:
 
 
 def running(folder: Path, run: str) -> list[tuple[int, int]]:
-    """(small, large) trials that ran, at each moment at which one was started."""
+    """Return (small, large), the running trials at each start of one."""
     sizes = {row["trial_id"]: batch_size(row) for row in rows(folder, run, "trials.jsonl", "proposed")}
     alive: set[str] = set()
     found = []

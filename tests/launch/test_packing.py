@@ -162,7 +162,7 @@ def test_the_share_of_a_trial_stands_in_the_records(tmp_path: Path) -> None:
 
 
 class FakeTrial:
-    """What a scheduler sees of Ray's trial."""
+    """The parts of Ray's trial that a scheduler reads."""
 
     def __init__(self, share: dict[str, Any]) -> None:
         self.config: dict[str, Any] = {"trial_id": "0000", "config": {}, "share": share}

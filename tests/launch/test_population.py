@@ -1,4 +1,4 @@
-"""Population based training: who gives way to whom, and that copies are trials of their own."""
+"""Population based training: which trials are replaced by which, and that copies are trials of their own."""
 
 from __future__ import annotations
 

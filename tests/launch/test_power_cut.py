@@ -160,7 +160,7 @@ class Checked:
 
 @pytest.mark.timeout(300)
 def test_whatever_a_power_cut_leaves_is_read_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Syncer, "start", lambda self: None)  # the script says when seconds have passed
+    monkeypatch.setattr(Syncer, "start", lambda self: None)  # the script decides when seconds have passed
     searching = Searching(tmp_path / "disk" / "run")
     (tmp_path / "disk").mkdir()
     checked = Checked(searching, tmp_path / "copy")

@@ -28,7 +28,7 @@ def epochs(*scores: float) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    """One trial complete, one pruned, one failed, two running, of which one has no epoch yet."""
+    """Records of one trial complete, one pruned, one failed, and two running, one of them without an epoch."""
     records = Records(tmp_path)
     records.trials = {
         "0000": Trial("0000", {}, config("resnet18", 0.1), epochs(0.5, 0.8, 0.75, 0.7), "complete"),

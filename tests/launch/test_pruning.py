@@ -1,4 +1,4 @@
-"""Which trials go on, with scripted results: no training, no Ray session."""
+"""Which trials continue, with scripted results: no training, no Ray session."""
 
 from __future__ import annotations
 

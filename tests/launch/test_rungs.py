@@ -110,7 +110,7 @@ def test_a_small_stratum_is_compared_with_all_and_a_large_one_with_itself() -> N
         rungs.record(4, float(value), "slow")
     assert rungs.goes_on(4, 0.31, "slow")  # by now the best of many slow ones
     assert not rungs.goes_on(4, 0.31, "fast")
-    assert not rungs.goes_on(4, 0.65, "fast")  # among all it would go on, not among the fast
+    assert not rungs.goes_on(4, 0.65, "fast")  # it would pass among all, but not among the fast
 
 
 def test_strata_do_not_mix_once_they_are_large() -> None:

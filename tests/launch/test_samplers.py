@@ -32,7 +32,7 @@ ENDS = ("complete", "pruned", "complete", "diverged", "complete", "failed", "run
 
 
 def configs(folder: Path, sampler: str, num: int, space: Space = SPACE, seed: int = 0) -> list[dict[str, Any]]:
-    """`num` proposals in a row, each but every seventh having ended before the next."""
+    """Return `num` proposals in a row. All but every seventh ended before the next."""
     search = Search(task="multiclass", space=space, epochs=4, sampler=sampler).for_task("multiclass")
     records = Records.create(folder, {"search": {}})
     searcher = StudySearcher(search, records, seed, num_trials=None, deadline=None, valid=lambda config: None)

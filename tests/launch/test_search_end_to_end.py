@@ -38,7 +38,7 @@ SEARCH = Search(
 """
 
 
-# Of the fixture `photos`, before anything else that a command says.
+# Of the fixture `photos`, before any other output of a command.
 FOUND = "photos: 48 images, 2 classes (blue 24, red 24); 38 to train on, 10 to judge by (split drawn: stratified, "
 
 
@@ -73,7 +73,7 @@ class Searched:
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Searched:
-    """For tests that only look at it."""
+    """A finished search for tests that only read it."""
     folder = tmp_path_factory.mktemp("searched")
     make_photos(folder / "photos", {"red": 24, "blue": 24})
     (folder / "tiny.py").write_text(TINY)

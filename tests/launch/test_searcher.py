@@ -37,7 +37,7 @@ def result(epoch: int, score: float | None, status: str = "running") -> dict[str
 
 
 def write(searcher: StudySearcher, ray_id: str, row: dict[str, Any]) -> None:
-    """What the run's callback writes beside."""
+    """Write what the run's callback would write."""
     searcher.records.epoch({"trial_id": searcher.trial_ids[ray_id], **row})
 
 

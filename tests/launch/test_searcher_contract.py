@@ -1,4 +1,4 @@
-"""The contract of benchmarks/searcher_contract.py: ours keeps all of it, and the table says what the others keep."""
+"""The contract of benchmarks/searcher_contract.py: ours keeps all of it, and its table shows the others."""
 
 from __future__ import annotations
 

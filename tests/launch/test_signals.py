@@ -34,7 +34,7 @@ ENDS_WITHIN_S = 90.0
 
 @contextmanager
 def ignored(*numbers: int) -> Iterator[None]:
-    """What is started meanwhile ignores these signals, as in a script's background or under nohup."""
+    """Let processes that are started meanwhile ignore these signals, as in a script's background or under nohup."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
@@ -143,7 +143,7 @@ def test_nohup_and_a_reader_that_leaves_end_no_search(
     ended = [row["status"] for row in lines(work / "runs" / "s" / "trials.jsonl") if row["event"] == "ended"]
     assert ended == ["complete", "complete"]
     said = (work / "out.log").read_text()
-    assert "photos: 48 images" in said  # after what a slow start says
+    assert "photos: 48 images" in said  # after the message of a slow start
     assert "Broken pipe" not in said
     assert "BrokenPipe" not in said
     wait_until(lambda: not processes_of(running.pid), seconds=30)

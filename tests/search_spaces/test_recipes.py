@@ -226,7 +226,7 @@ def test_values_outside_the_ranges_are_left_to_the_sampler() -> None:
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("name", RECIPES)
 def test_any_recipe_may_start_any_search(name: str, search: str) -> None:
-    """Where the data is of another task, too: what cannot be expressed is drawn."""
+    """The data may have another task, too: what cannot be expressed there is drawn."""
     asked = SEARCHES[search]
     task = "multiclass" if asked.task == "classification" else asked.task
     settled = asked.for_task(task)

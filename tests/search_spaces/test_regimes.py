@@ -71,7 +71,7 @@ def test_what_stands_beside_the_regimes_belongs_to_all_of_them() -> None:
     beside = {"regime": SPACE, "model": {"weights": "none"}, "batch_size": Pick(8, 16), "image_size": 48}
     configs = drawn(search(beside))
     assert all(config["model"]["weights"] == "none" and config["batch_size"] in (8, 16) for config in configs)
-    assert all(config["image_size"] in (32, 64, 96) for config in configs)  # what a regime says itself counts
+    assert all(config["image_size"] in (32, 64, 96) for config in configs)  # a regime's own values count
     assert drawn(search(SPACE, fixed={"image_size": 48}))[0]["image_size"] == 48  # what is fixed counts more
 
 

@@ -29,7 +29,7 @@ CASES = [
 
 @cache
 def draws(name: str, task: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """(configuration, the parameters that the sampler saw)."""
+    """Return (configuration, the parameters that the sampler saw) for each draw."""
     search = SEARCHES[name].for_task(task)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     trials = [study.ask() for _ in range(NUM_DRAWS)]

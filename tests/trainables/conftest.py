@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrialData]:
-    """`digits(train=96, val=40)`: the first so many of scikit-learn's digits."""
+    """Return `digits(train=96, val=40)`: the first images of scikit-learn's digits."""
     dataset, images = load_dataset("digits", short_side_px=32, cache_dir=tmp_path_factory.mktemp("cache"))
 
     def take(train: int = 64, val: int = 40) -> TrialData:
@@ -58,7 +58,7 @@ def loaded(tmp_path: Path) -> Callable[..., TrialData]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., TrialConfig]:
-    """`tiny(epochs=2, ...)`: a tiny network on digits, with what is named changed."""
+    """Return `tiny(epochs=2, ...)`: the configuration of a tiny network on digits, with the given changes."""
 
     def make(backbone: str = "test_resnet", model: dict[str, Any] | None = None, **changed: Any) -> TrialConfig:
         return parse_config(

@@ -28,7 +28,7 @@ def photo(path: Path, seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Pat
 
 
 def stripes(values: Sequence[int], size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
-    """(H, W) int64"""
+    """Return a mask of stripes, (H, W) int64."""
     mask = np.full((size[1], size[0]), values[-1], np.int64)
     for i, value in enumerate(values[:-1]):
         mask[2 * i : 2 * i + 2] = value
@@ -44,7 +44,7 @@ def mask(path: Path, values: Sequence[int] | np.ndarray, size: tuple[int, int] =
 
 
 def pairs(root: Path, stems: Sequence[str], values: Sequence[int] = STRIPES, seed: int = 0) -> Path:
-    """images/ and masks/"""
+    """Write images/ and masks/."""
     for i, stem in enumerate(stems):
         photo(root / "images" / f"{stem}.jpg", seed + i)
         mask(root / "masks" / f"{stem}.png", values)

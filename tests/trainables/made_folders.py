@@ -23,7 +23,7 @@ def photo(path: Path, seed: int | None = None) -> Path:
 
 
 def photos(root: Path, folders: str, each: int = 4) -> Path:
-    """`each` images in each of the folders, whose names stand between blanks."""
+    """Write `each` images to each of the folders, whose names are separated by blanks."""
     for folder in folders.split():
         for number in range(each):
             photo(root / folder / f"{number}.png")

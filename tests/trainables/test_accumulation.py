@@ -123,7 +123,7 @@ def test_a_group_of_nothing_but_void_has_no_gradient() -> None:
 def test_a_trial_whose_batch_was_halved_takes_the_steps_that_it_took_before(
     digits: Digits, tiny: Tiny, augment: dict[str, Any], num_images: int
 ) -> None:
-    """With class weights, too. Mixing pairs other images in smaller batches: the weights of the steps alone agree."""
+    """Class weights are covered too. Mixing pairs other images in smaller batches, so only the steps' weights agree."""
     data = digits(train=num_images, val=8)
     few = np.where(data.dataset.targets < 8, data.dataset.targets % 2, data.dataset.targets % 8 + 2)
     data = replace(data, dataset=replace(data.dataset, targets=few))

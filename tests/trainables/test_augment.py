@@ -114,7 +114,7 @@ def test_without_augmentation_an_image_of_the_final_size_stays_as_it_is():
 
 
 def test_the_steps_of_a_seeded_pipeline_are_drawn_independently():
-    """albumentations seeds all of them alike: the first image would be flipped exactly when it is cut."""
+    """albumentations seeds all of them alike, so the first image would be flipped exactly when it is cut."""
     config = make_config(
         augment=AugmentConfig(horizontal_flip=parts.Flip(), coarse_dropout=parts.CoarseDropout(hole_px=SIZE)),
         eval_crop=1.0,

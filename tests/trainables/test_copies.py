@@ -45,7 +45,7 @@ def options(state: TrainState) -> list[dict[str, Any]]:
 
 
 def moments(state: TrainState) -> dict[str, dict[str, Any]]:
-    """By the parameter's name."""
+    """Return the optimizer's state by the parameter's name."""
     return {name: dict(state.optimizer.state[parameter]) for name, parameter in state.model.named_parameters()}
 
 

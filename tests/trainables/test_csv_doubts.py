@@ -16,7 +16,7 @@ from trainables.data.scan import Scan
 
 
 def table(root: Path, text: str, num_images: int = 8) -> Path:
-    """labels.csv with 0.png, 1.png, ... and images/0.png, images/1.png, ... beside it."""
+    """Write labels.csv with 0.png, 1.png, ... and images/0.png, images/1.png, ... beside it."""
     (root / "images").mkdir(exist_ok=True)
     for i in range(num_images):
         for folder in (root, root / "images"):

@@ -63,7 +63,7 @@ class Asked:
 
 
 def asked_in(config: TrialConfig, data: TrialData) -> list[list[int]]:
-    """Which training images each epoch has asked for."""
+    """Return the training images that each epoch has read."""
     watched, found = Asked(data.images, []), list[list[int]]()
     train = set(data.dataset.indices("train").tolist())
     for _ in fit(config, TrialData(data.dataset, watched), CPU):

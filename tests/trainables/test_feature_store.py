@@ -219,5 +219,5 @@ def test_rows_that_were_used_longest_ago_are_given_up(tmp_path: Path, monkeypatc
     lost = Computing()
     kept(tmp_path, lost, keys[1])
     assert lost.times == 1
-    # Who had them open goes on reading them.
+    # Processes that had them open can still read them.
     assert all(found is not None and torch.equal(found, ROWS) for found in mapped)

@@ -21,7 +21,7 @@ def _seeded() -> None:
 
 
 def network(name: str) -> nn.Module:
-    """With statistics of its own in every batch norm, as after a training."""
+    """Return a network whose batch norms have statistics, as after a training."""
     module = timm.create_model(name, num_classes=0).train()
     for _ in range(3):
         module(2 * torch.randn(4, 3, 64, 64) + 1)
@@ -36,7 +36,7 @@ def norms(module: nn.Module) -> int:
 def test_what_is_folded_makes_the_same_of_images(name: str) -> None:
     module, images = network(name), torch.randn(2, 3, 64, 64)
     folded = Folding().of(module)
-    assert norms(folded) < norms(module) / 3  # one follows a convolution that stands a level deeper
+    assert norms(folded) < norms(module) / 3  # one follows a convolution that is a level deeper
     with torch.no_grad():
         torch.testing.assert_close(folded(images), module(images), rtol=1e-3, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Folders of classes, tasks, and what `load_dataset` says about bad input. Tables: test_csv_table.py."""
+"""Folders of classes, tasks, and `load_dataset`'s errors for bad input. Tables: test_csv_table.py."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def make_loss(name: str, options: dict[str, object]) -> Loss:
 
 
 def masks(void_rows: int = 2) -> torch.Tensor:
-    """(2, 8, 6) int64 with a few rows of void."""
+    """Return (2, 8, 6) int64 with a few rows of void."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(0, 3, (2, 8, 6), generator=generator)
     drawn[:, :void_rows] = VOID
@@ -50,7 +50,7 @@ def masks(void_rows: int = 2) -> torch.Tensor:
 
 
 def logits_for(targets: torch.Tensor, confidence: float) -> torch.Tensor:
-    """Right with that confidence where the target says something, arbitrary where it is void."""
+    """Return logits that are right with that confidence, and arbitrary where the target is void."""
     known = F.one_hot(targets.clamp(max=2), 3).permute(0, 3, 1, 2).float()
     return confidence * (2 * known - 1)
 

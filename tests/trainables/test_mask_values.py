@@ -33,7 +33,7 @@ def masked(root: Path, *values: Sequence[int] | np.ndarray, palette: Sequence[in
 
 
 def rows(counts: dict[int, int]) -> np.ndarray:
-    """(16, 20) mask with so many rows of each value."""
+    """Return a (16, 20) mask with a number of rows of each value."""
     return np.repeat(np.array([value for value, count in counts.items() for _ in range(count)])[:, None], WIDTH, axis=1)
 
 

@@ -78,7 +78,7 @@ def cpu_with(monkeypatch: pytest.MonkeyPatch, *instructions: str) -> torch.devic
 def test_bf16_is_fp16_on_a_gpu_without_bf16_arithmetic(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], bf16: str
 ) -> None:
-    """torch emulates it there, several times slower, and says nothing."""
+    """torch emulates it there, several times slower, without a warning."""
     gpu = gpu_of(monkeypatch, capability)
     asked = ("fp32", "fp16", "bf16")
     assert [precision_in_force(tiny(precision=one), gpu) for one in asked] == ["fp32", "fp16", bf16]

@@ -31,7 +31,7 @@ Tiny = Callable[..., TrialConfig]
 
 
 class Plain(nn.Module):
-    """timm's network with a head of its own."""
+    """A timm network with a head of its own."""
 
     def __init__(self, like: Classifier, dropout: float) -> None:
         super().__init__()

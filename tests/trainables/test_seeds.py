@@ -56,7 +56,7 @@ def epoch_of_data(config: TrialConfig, data: TrialData, epoch: int, num_workers:
 
 
 class Same:
-    """One image in every place."""
+    """A data set with one image at every position."""
 
     def __init__(self, image: np.ndarray, bad: Any) -> None:
         self.image, self.bad = image, bad

@@ -59,7 +59,7 @@ def tiny(**changed: Any) -> TrialConfig:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrialData]:
-    """`scenes(train=16, val=6)`: drawn scenes of digits with their masks."""
+    """Return `scenes(train=16, val=6)`: drawn scenes of digits with their masks."""
     dataset, images = load_dataset("digits:segmentation", short_side_px=64, cache_dir=tmp_path_factory.mktemp("cache"))
 
     def take(train: int = 16, val: int = 6) -> TrialData:

@@ -1,4 +1,4 @@
-"""Who is trained on and who is judged on: shares, copies, determinism."""
+"""The split into train, val and test: shares, copies, determinism."""
 
 from __future__ import annotations
 

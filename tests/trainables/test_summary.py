@@ -1,4 +1,4 @@
-"""The line that says what was found in a user's data."""
+"""The line that sums up a user's data."""
 
 from __future__ import annotations
 

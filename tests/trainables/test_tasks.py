@@ -28,7 +28,7 @@ PRF = ("precision", "recall", "f1")
 
 
 def random_case(task: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """logits (N, K), targets (N, K) float, and the targets as a data set stores them."""
+    """Return logits (N, K), targets (N, K) float, and the targets as a data set stores them."""
     rng = np.random.default_rng(seed)
     if task == "multilabel":
         stored: Any = (rng.random((N, C)) < rng.uniform(0.1, 0.6, C)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""torchvision's named sets. Real classes of torchvision read small stand-ins that are written here: no download."""
+"""torchvision's named sets. Its real classes read small sets that are written here: no download."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def started(digits: Callable[..., TrialData], tmp_path: Path) -> Iterator[Starte
 
 
 def memory_for(most: int, asked: list[TrialConfig], from_epoch: int = 1) -> Callable[..., Iterator[EpochResult]]:
-    """fit() on a device that holds batches of `most` images, from an epoch on."""
+    """Return fit() on a device that holds batches of `most` images, from an epoch on."""
 
     def limited(config: TrialConfig, *arguments: Any, **options: Any) -> Iterator[EpochResult]:
         asked.append(config)

@@ -1,4 +1,4 @@
-"""Data that stands one folder down, or several, as archives unpack."""
+"""Data one folder down, or several, as archives unpack."""
 
 from __future__ import annotations
 

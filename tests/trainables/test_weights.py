@@ -305,7 +305,7 @@ def test_weights_that_are_no_file_are_answered_with_what_there_is():
 
 
 class Crafted:
-    """Makes a folder where it is unpickled."""
+    """An object that makes a folder where it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
