@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
+    # With --images, train on a part of the photos and keep the others for the exported winners.
     unseen: list[Path] = []
     if options.images is not None:
         links = options.runs_dir / f"{options.folder.name}-{options.images}-data"
@@ -49,6 +50,7 @@ def main() -> None:
         options.folder = linked(options.folder, options.images, links)
         used = {link.resolve() for link in photos_below(links)}
         unseen = [photo for photo in everything if photo.resolve() not in used]
+    # Both arms of a seed run at the same time. Runs that exist are only read.
     found: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
     for seed in range(options.seeds):
         names = {arm: f"against-{options.folder.name}-{arm}-{seed}" for arm in ARMS}
@@ -67,6 +69,7 @@ def main() -> None:
             counts = ", ".join(f"{sum(t.status == end for t in run.trials)} {end}" for end in sorted(ends))
             said = ", ".join(f"{what} {score:.4f}" for what, score in zip(COLUMNS, found[arm][-1], strict=False))
             print(f"seed {seed}, {arm}: {said} ({counts})", flush=True)
+    # Means and standard errors over the seeds.
     for arm, rows in found.items():
         columns = [list(column) for column in zip(*rows, strict=True)]
         words = [

@@ -137,6 +137,7 @@ def measure(
     from trainables.data.formats import load_dataset
     from trainables.data.loader import TrialData
 
+    # Prepare the data once, as a search would.
     torch.set_num_threads(1)
     folder = work / "data"
     if not folder.exists():
@@ -144,6 +145,7 @@ def measure(
     px = preflight.short_side_px(CPU.for_task("multiclass"))
     dataset, images = load_dataset(str(folder), seed=seed, short_side_px=px, cache_dir=work / "cache")
     search, trial_data = CPU.for_task(dataset.task), TrialData(dataset, images)
+    # Time the features apart from the training: they are computed once for several configurations.
     paid = {feature for tried in known.values() for feature in tried.features}
     for config in grid:
         if name_of(config) in known or time.time() > ends_s:

@@ -111,6 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         images = drawn_images(Path(folder) / "images", 12 if arguments.small else 180)
+        # Size Ray's memory by the needs of the smallest and the largest trial.
         whole = RunOptions(images, arguments.trials, seed=arguments.seed, cache_dir=f"{folder}/cache")
         asked, largest = (SMALL, LARGEST_OF_SMALL) if arguments.small else (SEARCH, LARGEST)
         search, dataset = prepared(asked, whole)
@@ -124,6 +125,7 @@ def main() -> None:
         }
         room = room_of([Unit(memory_mb, arguments.cpus)], False, 1.0, None)
         print(f"{arguments.trials} trials on {arguments.cpus} cores: packed up to {room.most}, else {at_once} at once")
+        # Run both searches, one after the other, each on a Ray of its own.
         took: dict[str, float] = {}
         for name, chosen in options.items():
             memory = int(memory_mb * 2**20)

@@ -106,6 +106,7 @@ def _one_label(spec: str, rows: Sequence[Row]) -> Labels:
 
 def _separated(spec: str, rows: Sequence[Row], separator: str | None) -> Labels:
     """Read `labels`: any number of classes with a separator between them. An empty cell means none."""
+    # Refuse lists: their brackets and quotes would become parts of names.
     cells = [row.cells["labels"] for row in rows]
     line_of = {cell: row.line for row, cell in zip(reversed(rows), reversed(cells), strict=True)}
     listed = next((cell for cell in cells if re.fullmatch(r"\[.*\]|\{.*\}|\(.*,.*\)", cell)), None)
@@ -115,6 +116,8 @@ def _separated(spec: str, rows: Sequence[Row], separator: str | None) -> Labels:
             "without brackets and quotes."
         )
     notes = []
+    # Settle the separator: the option's, or '|'. If no cell holds '|', a likely other one is refused with the option
+    # to pass: it may be part of a name.
     between = SEPARATOR if separator is None else separator.replace("\\t", "\t")  # as a shell passes '\t' on
     if separator is None and not any(SEPARATOR in cell for cell in cells):
         known = [cell for cell in cells if cell not in MISSING]
@@ -126,6 +129,7 @@ def _separated(spec: str, rows: Sequence[Row], separator: str | None) -> Labels:
             )
     elif between != SEPARATOR and not any(len(parts_of(cell, between)) > 1 for cell in cells):
         notes.append(f"No cell of `labels` holds the separator {named(between)}: each is one label.")
+    # Note a second separator, which is then part of a name.
     others = [other for other in (SEPARATOR, *SURE) if other not in between]
     mixed = next(((cell, other) for cell in cells for other in others if other in cell), None)
     if mixed is not None:
@@ -135,6 +139,7 @@ def _separated(spec: str, rows: Sequence[Row], separator: str | None) -> Labels:
             f"(line {line_of[cell]}) is part of a name."
         )
 
+    # Divide the cells, and drop missing values as pandas writes them.
     found = [parts_of(cell, between) for cell in cells]
     missing = [part for parts in found for part in parts if part in MISSING]
     if missing:

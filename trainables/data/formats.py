@@ -81,10 +81,12 @@ def load_dataset(
 
     Raises DataError for everything that is wrong with the data, before any time is spent on training.
     """
+    # Scan names and labels first. No image is decoded yet, so most errors come early.
     read_as = ReadAs(on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand)
     scan, copy = _scanned(spec, task, read_as, cache_dir)
     resolved_task = scan.task(task, for_training=for_training)
     fingerprint = scan.fingerprint()
+    # Decode all images, which finds the unreadable ones, unless the set is too large.
     source = Source(scan.names, scan.reader, scan.mask_reader)
     images: CachedImages | DecodedImages | OnDemandImages
     if is_left(source, fingerprint, short_side_px, cache_dir, always=on_demand, within_s=decode_within_s):
@@ -93,6 +95,7 @@ def load_dataset(
         images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
     if images.bad and on_bad_image == "error":
         raise DataError(_bad_image(spec, images.bad))
+    # Split by the labels, or by the classes that the decoded masks show.
     if images.pixel_counts is not None:
         scan = replace(scan, targets=np.array(images.pixel_counts[:, : len(scan.classes)]))  # (N, C) int64
     split = split_data(_by_presence(scan), list(images.bad), seed, val_fraction, for_training=for_training)

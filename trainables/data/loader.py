@@ -145,6 +145,7 @@ def batches(
     """
     positions = data.dataset.indices(split)
     samples = _Split(data.images, positions, labels, transform)
+    # Choose the rows of each batch, and with a seed that of its transform.
     if seed is None:
         chunks: list[Any] = _chunks(list(range(len(positions))), batch_size)
     else:

@@ -56,6 +56,7 @@ def find_coding(
 
     Raises DataError where a file is wrong, two of them disagree, or the values do not look like class numbers.
     """
+    # The user's files come first, from the most explicit one: colours, values, then lines.
     named = read_names(spec, root, places, value_places)
     if mask_values is not None:
         return _each_value(spec, root, names, named)
@@ -65,9 +66,11 @@ def find_coding(
         return _value_coding(named.values), named.notes()
     if named.lines:
         return _line_coding(spec, root, names, named.lines), named.notes()
+    # No file names the classes: decode the masks. Pascal VOC needs only enough of them to recognise it.
     values = count_values(spec, root, names, enough=lambda seen: as_voc and _voc_fits(seen))
     if as_voc and (_voc_fits(values) or (_within_voc(values) and all(VOC_STEM.match(name) for name in names))):
         return index_coding(VOC_CLASSES), ["Pascal VOC's own 21 names are used. classes.txt names others."]
+    # Take values as class numbers only if nothing speaks against it.
     values.settle_bits(spec)
     why = doubt(values)
     if why:

@@ -32,6 +32,7 @@ def scan_masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
     An image without a mask is an error, or left out with a note if `read_as` skips bad images. Raises DataError if the
     folder has none of the layouts, or an image or a mask of a pair is missing.
     """
+    # Pair images with masks in each part of the layout, and assign their splits.
     layout = find_layout(spec, root, read_as)
     if layout is None:
         raise DataError(f"no masks found in '{spec}'. {MASK_LAYOUTS}")
@@ -57,6 +58,7 @@ def scan_masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
         why = notes_below(root, [images for images, _, _ in layout.parts])
         raise DataError(" ".join([f"no images with masks found in '{spec}'.", *why, MASK_LAYOUTS]))
 
+    # Find what the masks' pixels mean.
     names, mask_names = tuple(pair.image for pair in pairs), tuple(pair.mask for pair in pairs)
     coding, coding_notes = find_coding(
         spec,
@@ -68,6 +70,7 @@ def scan_masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
         mask_values=read_as.mask_values,
     )
     notes += coding_notes
+    # Digest the images, and note those that are turned by EXIF, in one pass over the files.
     looked_at = digests_and(is_turned, [root / name for name in names])
     notes += turned_notes(root, [pair for pair, (_, turned) in zip(pairs, looked_at, strict=True) if turned])
     return Scan(

@@ -34,6 +34,7 @@ def find_lists(spec: str, folder: Path, *, everything: bool = False, need_train:
     With `everything`, default.txt names all images. trainval.txt replaces a missing train.txt, less what val.txt names.
     Raises DataError if two files are for one split, train is missing, or a name only begins like a split's.
     """
+    # Find the lists that are named like splits.
     texts = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".txt") if folder.is_dir() else []
     files: dict[str, Path] = {}
     for file in texts:
@@ -42,6 +43,7 @@ def find_lists(spec: str, folder: Path, *, everything: bool = False, need_train:
             raise DataError(f"'{spec}' has '{files[split].name}' and '{file.name}' for one split. Keep one of them.")
         if split is not None:
             files[split] = file
+    # Replace a missing train.txt, or all lists, by those of a known other name.
     spare = {file.stem.lower(): file for file in texts if file not in files.values()}
     if "train" not in files and TRAINVAL in spare and (files or everything):
         files["train"] = spare[TRAINVAL]
@@ -53,6 +55,7 @@ def find_lists(spec: str, folder: Path, *, everything: bool = False, need_train:
     if "train" not in files and need_train:
         present = quoted([file.name for file in files.values()])
         raise DataError(f"'{spec}' has {present}, but no train.txt. Add it: the images to train on, one stem a line.")
+    # Refuse lists whose names only resemble those of a missing split.
     unknown = [file for name, file in spare.items() if name != TRAINVAL and resembled_split(name)]
     doubtful = [
         file.name for file in unknown if resembled_split(file.stem) not in files and LIKE_A_SPLIT.match(file.stem)
@@ -63,6 +66,7 @@ def find_lists(spec: str, folder: Path, *, everything: bool = False, need_train:
             f"'{spec}' has {present}, and {quoted(doubtful)} with a name that is no split's. "
             "Rename it to val.txt or test.txt, or so that it begins otherwise."
         )
+    # Note assumptions.
     renamed = [
         f"'{file.name}' is taken as {split}" for split, file in files.items() if file.stem not in (split, TRAINVAL)
     ]

@@ -64,6 +64,7 @@ class Scan:
 
         for_training: False where a model of the asked task is judged, which may know more classes than the data has.
         """
+        # Refuse unknown tasks, and data with a single class.
         if asked is not None and asked not in TASKS:
             raise DataError(f"unknown task '{asked}'. {did_you_mean(asked, TASKS)}")
         masked = self.mask_reader is not None
@@ -76,16 +77,19 @@ class Scan:
             raise DataError(
                 f"a data set needs at least two classes, got {len(self.classes)} ({quoted(self.classes)}). {move}"
             )
+        # Masks and labels are different tasks.
         if masked:
             check_masks_wanted(asked)
             return "segmentation"
         if asked == "segmentation":
             raise DataError(f"task 'segmentation' needs masks, but this data has labels only. {MASK_LAYOUTS}")
+        # Labels allow their natural task. Two classes may also be trained as multiclass.
         natural = "multilabel" if self.targets.ndim == 2 else "binary" if len(self.classes) == 2 else "multiclass"
         if asked in (None, natural) or (natural, asked) == ("binary", "multiclass"):
             return asked or natural
         if not for_training and {asked, natural} == {"binary", "multiclass"}:
             return asked
+        # Everything else is an error, which names the way out.
         if asked == "multilabel":
             raise DataError(
                 "task 'multilabel' needs several labels per image, but this data gives each image one class. "

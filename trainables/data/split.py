@@ -45,6 +45,7 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float, *
     """
     if not 0 < val_fraction < 1:
         raise DataError(f"the validation share must lie between 0 and 1, got {val_fraction:g}. 0.2 is usual.")
+    # Start from the given split, without unreadable images and without copies across sides.
     split = scan.given.astype("<U9")
     split[list(bad)] = "skipped"
     groups = _copies(scan.digests)
@@ -55,6 +56,7 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float, *
         origin = "given by the data" if scan.given.any() else "none"
         return Split(split, origin, (*notes, *_contradictions(scan, split, groups)))
 
+    # Draw val if the data gives none. Copies are drawn together.
     if "val" in scan.given:
         origin = "given by the data"
     else:
@@ -72,6 +74,7 @@ def split_data(scan: Scan, bad: Sequence[int], seed: int, val_fraction: float, *
                 f"{counted(together, 'image')} repeat{'s' if together == 1 else ''} another one exactly; "
                 "copies stand on the same side of the split."
             )
+    # Check both sides, and note labels that one of them lacks.
     check_both_sides(scan, split)
     check_something_known(scan, split)
     check_same_classes(scan, split)

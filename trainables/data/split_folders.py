@@ -19,6 +19,7 @@ def find_splits(spec: str, root: Path, read_as: ReadAs) -> tuple[dict[str, str],
 
     Folders that only resemble a split are refused. With a layout named, they are left out instead.
     """
+    # Sort the folders: those of splits with classes, those with images only, and those of similar names.
     names = subfolders(root)
     split_for = {name: split for name in names if (split := split_of(name))}
     with_classes = {name: folder for name in split_for if (folder := _holding_classes(root, name, split_for[name]))}
@@ -27,6 +28,7 @@ def find_splits(spec: str, root: Path, read_as: ReadAs) -> tuple[dict[str, str],
     if not with_classes:
         return {}, _flat_notes(spec, root, names, flat, alike)
 
+    # Refuse what would lose images or mix splits: no train, two folders of one split, or doubtful folders beside.
     taken = {name: split_for[name] for name in with_classes}
     if "train" not in taken.values() and read_as.for_training:
         near = [name for name in alike if resembled_split(name) == "train"]
@@ -50,6 +52,7 @@ def find_splits(spec: str, root: Path, read_as: ReadAs) -> tuple[dict[str, str],
             f"'{spec}' has classes in {quoted(list(taken))}, but no folders of classes in {quoted(flat)}, only images. "
             f"Sort them into folders of classes, or pass --layout splits to leave {quoted(flat)} out."
         )
+    # Note assumptions.
     notes = []
     renamed = [
         f"'{folder}' is taken as {taken[name]}" for name, folder in with_classes.items() if folder != taken[name]

@@ -32,6 +32,7 @@ def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: in
     """
     rng = np.random.default_rng(seed)
     num_images = len(targets)
+    # What each side is still missing: of every label, and of images.
     totals = targets.sum(axis=0, dtype=np.int64)  # (C,)
     val_labels = np.array([_share(int(total), val_fraction) for total in totals])
     missing_labels = np.stack([totals - val_labels, val_labels]).astype(float)  # (2, C): train, val
@@ -47,6 +48,7 @@ def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: in
         missing_images[side[image]] -= 1
         missing_labels[side[image]] -= targets[image]
 
+    # Distribute the rarest label first, as it leaves the least choice.
     while True:
         open_images = order[side[order] == -1]
         left = targets[open_images].sum(axis=0, dtype=np.int64)  # (C,)
@@ -57,6 +59,7 @@ def stratified_val_multilabel(targets: np.ndarray, val_fraction: float, seed: in
             place(int(image), missing_labels[:, label])
     for image in order[side[order] == -1]:  # images without any label fill the sides up
         place(int(image), missing_images)
+    # Neither side may stay empty.
     for empty in (0, 1):
         if num_images > 1 and not (side == empty).any():
             # Labels of one image each all go to train: the image that is alone with the fewest crosses over.
