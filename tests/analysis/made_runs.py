@@ -75,6 +75,7 @@ def write_run(
     folder.mkdir(parents=True)
     names = [f"val/{number:03d}.jpg" for number in range(30)]
     targets = [number % len(classes) for number in range(30)]
+    # search.json, as a search writes it at its start.
     about: dict[str, Any] = {
         "version": VERSION,
         "name": folder.name,
@@ -85,6 +86,7 @@ def write_run(
         "started": STARTED,
     }  # fmt: skip
     (folder / "search.json").write_text(json.dumps({**about, **(changes or {})}))
+    # The events and the epochs of each trial, on a clock of two seconds an epoch.
     now, best = STARTED + 10, (0.0, "0000", 1)
     with open(folder / "trials.jsonl", "w") as events, open(folder / "epochs.jsonl", "w") as lines:
         for number in range(num_trials):
@@ -117,6 +119,7 @@ def write_run(
                 events,
                 {**base, "time": now, "event": "ended", "status": status, "reason": reason, "epochs": num_epochs},
             )
+    # The best epoch's predictions.
     if num_trials:
         logits = np.full((30, len(classes)), 0.0, np.float32)
         logits[range(30), targets] = 2.0

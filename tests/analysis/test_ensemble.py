@@ -62,6 +62,7 @@ def run_dir(trained: Path, tmp_path: Path) -> Path:
 def test_an_ensemble_is_chosen_judged_exported_and_predicts_its_members_mean(
     visionsweep: CLI, run_dir: Path, tmp_path: Path
 ) -> None:
+    # The choice, and its score on halves that did not choose.
     done = visionsweep("ensemble", run_dir, "--size", 3)
     assert done.code == 0, done.err
     told = json.loads((run_dir / "ensemble.json").read_text())
@@ -88,6 +89,7 @@ def test_an_ensemble_is_chosen_judged_exported_and_predicts_its_members_mean(
     assert load_config(several / "config.yaml").image_size == 24
     assert json.loads((several / "metrics.json").read_text())["held_out"] == told["held_out"]
 
+    # The export predicts the weighted mean of its members.
     images = [np.full((40, 32, 3), 50 * i, np.uint8) for i in range(4)]
     together = load_export(several).probabilities(images)
     first = load_member(several, "0001-epoch-0002", images)
@@ -99,6 +101,7 @@ def test_an_ensemble_is_chosen_judged_exported_and_predicts_its_members_mean(
     threshold = json.loads((several / "ensemble.json").read_text())["threshold"]
     assert all((row["label"] == "red") == (row["probabilities"]["red"] > threshold) for row in rows)
 
+    # `evaluate` agrees with `predict`.
     judged = visionsweep("evaluate", several, "--data", tmp_path / "photos", "--split", "val", "--json")
     assert judged.code == 0, judged.err
     by_name = {row["path"]: row["probabilities"]["red"] > threshold for row in rows}

@@ -64,6 +64,7 @@ def test_no_secret_of_the_environment_is_in_a_file_a_log_a_command_line_or_an_an
     work: Path, bucket: str, short: Path
 ) -> None:
     """The search's data and run are on S3, so its trials need the keys, and have them."""
+    # Every secret has a value that can be searched for.
     canary = {
         name: f"canary-{uuid.uuid4().hex}"
         for name in (
@@ -79,6 +80,7 @@ def test_no_secret_of_the_environment_is_in_a_file_a_log_a_command_line_or_an_an
         **os.environ, **canary, "VISIONSWEEP_CACHE_DIR": str(work / "cache"), "RAY_TMPDIR": str(short),
         "MLFLOW_TRACKING_URI": f"http://user:{password}@127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }  # fmt: skip
+    # Search with them.
     upload_folder(work / "photos", bucket, "photos")
     place = ("--data", f"s3://{bucket}/photos", "--runs-dir", f"s3://{bucket}/runs", "--trials", 2, "--log", "mlflow")
     began = time.time()
@@ -88,6 +90,7 @@ def test_no_secret_of_the_environment_is_in_a_file_a_log_a_command_line_or_an_an
         )
     try:
         wait_until(lambda: any(key.endswith("epochs.jsonl") for key in keys(bucket, "runs/")), running, 180)
+        # While it runs, look at command lines, at Ray's folder and at Ray's answers.
         own = [pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and session_of(pid) == running.pid]
         secrets = [*canary.values(), password, token_of(own)]
         for pid in own:
@@ -110,6 +113,7 @@ def test_no_secret_of_the_environment_is_in_a_file_a_log_a_command_line_or_an_an
         if running.poll() is None:
             running.kill()
             running.wait()
+    # Afterwards, look at its output and at all files, here and on S3.
     said = (work / "out.log").read_text()
     assert "--log mlflow: cannot be written any more" in said
     assert "http://***@127.0.0.1:1" in said

@@ -206,6 +206,7 @@ def test_a_trial_that_goes_on_elsewhere_keeps_its_best_epochs_and_s3_holds_no_ot
         for path in () if drop is None else here.files_of(drop):
             path.unlink(missing_ok=True)
 
+    # Three epochs on one machine, of which two are kept.
     here = files("one")
     mirror = TrialMirror(run.uri, "0003", here)
     mirror.bring()
@@ -218,6 +219,7 @@ def test_a_trial_that_goes_on_elsewhere_keeps_its_best_epochs_and_s3_holds_no_ot
     mirror.leave()
     assert not list((tmp_path / "one").rglob("*.*"))
 
+    # The fourth epoch on another machine.
     there = files("two")
     other = TrialMirror(run.uri, "0003", there)
     other.bring()

@@ -46,6 +46,7 @@ def data(photos: Path, bucket: str) -> str:
 def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_anywhere(
     visionsweep: CLI, bucket: str, data: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A search, and what it leaves on S3 and here.
     (tmp_path / "tiny.py").write_text(TINY.replace("EPOCHS", "2"))
     runs = f"s3://{bucket}/runs"
     asked = ("run", "tiny.py", "--data", data, "--runs-dir", runs, "--name", "a", "--trials", 3, "--keep-trials", 2)
@@ -83,11 +84,13 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     kept = {key.split("/")[3] for key in keys(bucket, "runs/") if key.count("/") == 4}
     assert kept == {row["trial_id"] for row in again[:2]}
 
+    # It is a warm start of another search.
     warm = warm_started(load_search(str(tmp_path / "tiny.py")).for_task("binary"), [f"{runs}/a"])
     assert [config["optimizer"]["lr"] for config in warm.warm_start] == [
         row["config"]["optimizer"]["lr"] for row in again[:3]
     ]
 
+    # Status, and a fetched copy.
     seen = visionsweep("status", f"{runs}/a")
     assert seen.code == 0, seen.err
     assert f"{runs}/a: has ended. `visionsweep rank {runs}/a` ranks its trials." in " ".join(seen.out.split())
@@ -96,6 +99,7 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     assert visionsweep("export", "home/a", "--out", "from-home").code == 0
     assert "exists already" in visionsweep("fetch", f"{runs}/a", "--to", "home").err
 
+    # Exports, and predictions for images on S3.
     assert visionsweep("export", f"{runs}/a", "--out", "export").code == 0
     assert json.loads((tmp_path / "export" / "metrics.json").read_text())["run"] == "a"
     rest = visionsweep("export", f"{runs}/a", "--out", "rest", "--trial", again[-1]["trial_id"])

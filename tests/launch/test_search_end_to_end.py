@@ -88,6 +88,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Sea
 def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     visionsweep: CLI, searched: Searched, tmp_path: Path
 ) -> None:
+    # The search's output, files and study.
     run_dir, photos = searched.run_dir, searched.photos
     assert searched.out.startswith(FOUND)
     assert "Best: trial" in searched.out
@@ -100,6 +101,7 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert len(told.trials) == 5
     assert all(trial.state.is_finished() and trial.intermediate_values for trial in told.trials)
 
+    # The ranking.
     ranked = visionsweep("rank", run_dir, "--json")
     rows = json.loads(ranked.out)
     assert len(rows) == 5
@@ -111,6 +113,7 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert complete == sorted(complete, reverse=True), "complete trials come first"
     assert len(json.loads(visionsweep("rank", run_dir, "--json", "--top", 2).out)) == 2
 
+    # The recommendation.
     kind = json.loads((run_dir / "recommended.json").read_text())["kind"]
     named = {"single": "trial", "ensemble": "an ensemble", "soup": "a soup"}
     assert f"Recommended: {named[kind]} " in searched.out
@@ -118,6 +121,7 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert (tmp_path / "recommended" / "members").exists() == (kind == "ensemble")
     assert visionsweep("predict", "recommended", photos / "red" / "00.png").code == 0
 
+    # An export of the best trial, and its predictions.
     exported = visionsweep("export", run_dir, "--single", "--out", "export")
     assert exported.code == 0, exported.err
     export = tmp_path / "export"

@@ -103,6 +103,7 @@ def test_all_that_a_training_can_have_is_what_torch_and_timm_make_of_it(
         schedule={"name": "cosine", "warmup_epochs": 0.5},
     )  # fmt: skip
     data = digits(train=40, val=8)  # five batches: two steps of two, and one of one
+    # The same training in plain torch and timm.
     model, to_input = started(config, dropout=0.3)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -136,6 +137,7 @@ def test_all_that_a_training_can_have_is_what_torch_and_timm_make_of_it(
             optimizer.zero_grad()
             steps_done += 1
             averaged.update(model, step=steps_done)
+    # fit() ends with the same weights.
     state = list(fit(config, data, CPU))[-1].state
     assert state.num_steps == steps_done
     assert_same(model, state.model)
