@@ -124,7 +124,7 @@ def test_a_warm_start_shifts_the_first_points_and_counts_among_what_the_model_wa
 
 
 def test_cheaper_epochs_are_preferred_among_equals(tmp_path: Path) -> None:
-    """Of two equally good backbones, one costs ten times as much. The cheap one is tried more often."""
+    """Two backbones are equally good, and one costs ten times as much. The cheap one is tried more often."""
 
     def last_backbones(seed: int) -> list[str]:
         chosen = search({**SQUARE, "backbone": Pick("cheap", "dear")})

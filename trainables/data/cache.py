@@ -114,7 +114,7 @@ class CachedImages:
 
 
 def keep_part(place: Place, source: Source | None, views: Sequence[View], indices: npt.NDArray[np.int64]) -> None:
-    """Have some images of a data set on the disk as `views` shrink them. Raises DataError where they cannot be written.
+    """Write some images of a data set to the disk as `views` shrink them. Raises DataError if that fails.
 
     source: of all its images, None for a process that has none.
     """

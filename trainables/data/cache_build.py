@@ -53,10 +53,10 @@ class Decoded:
 
 
 def build(source: Source, views: Mapping[View, Path], masks: Path | None = None) -> None:
-    """Decode every image once into a folder for each of `views`, and the masks into theirs, if they are wanted.
+    """Decode every image once into a folder for each of `views`, and the masks into theirs if it is given.
 
-    A folder appears only when it is whole and on the disk. Raises DataError where the disk has too little room,
-    OSError where it cannot be written.
+    A folder appears only when it is complete and on the disk. Raises DataError if the disk has too little room, and
+    OSError if it cannot be written.
     """
     folders = [*views.values(), *([] if masks is None else [masks])]
     for folder in folders:

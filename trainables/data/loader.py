@@ -160,7 +160,7 @@ def batches(
         batch_sampler=chunks,
         num_workers=num_workers,
         timeout=LOADER_S if num_workers else 0,
-        collate_fn=_collate,  # type: ignore[arg-type]  # torch types a list of samples; __getitems__ gives a batch
+        collate_fn=_collate,  # type: ignore[arg-type]  # torch types a list of samples, and __getitems__ gives a batch
         pin_memory=pin_memory,
     )
 

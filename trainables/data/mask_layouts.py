@@ -53,10 +53,10 @@ class Layout:
 
 
 def find_layout(spec: str, root: Path, read_as: ReadAs | None = None) -> Layout | None:
-    """The layout of the masks in `root`, or None where it has none.
+    """Return the layout of the masks in `root`, or None if it has none.
 
-    Raises DataError where it could mean several. With `read_as` None, what an option could settle is let through: it
-    is asked only whether there are masks.
+    Raises DataError if it could mean several. `read_as` None only asks whether there are masks, so doubts that an
+    option could settle are no error.
     """
     need_train = read_as is not None and read_as.for_training  # data that is only judged may have none
     pair = pair_in(root, "")

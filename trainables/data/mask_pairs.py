@@ -1,4 +1,4 @@
-"""Match masks to images by their stem, or by what is left of it without a word that all names share."""
+"""Match masks to images by their stem, or by the stem without a word that all names share."""
 
 from __future__ import annotations
 

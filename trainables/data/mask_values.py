@@ -77,9 +77,10 @@ class MaskValues:
             self.prefix_ends.add(int(numbers[-1]))
 
     def settle_bits(self, spec: str) -> None:
-        """Count the set pixels of 1-bit masks as what the other masks hold beside 0, 255 where there are none.
+        """Count the set pixels of 1-bit masks as the value that the other masks hold beside 0, or 255 if there are
+        none.
 
-        Raises DataError where the others hold more than that: nobody can tell which of their values is meant.
+        Raises DataError if the others hold more than one such value.
         """
         if self.num_one_bit and not (set(self.held) <= {0, VOID} or set(self.held) <= {0, 1}):
             raise DataError(
@@ -143,9 +144,9 @@ def share(part: float, whole: float) -> str:
 def count_values(
     spec: str, root: Path, names: Sequence[str], enough: Callable[[MaskValues], bool] = lambda _: False
 ) -> MaskValues:
-    """The values of all masks, or of as many as are `enough`.
+    """Return the values of all masks, or of as many as are `enough`.
 
-    Masks that cannot be read are left to the decoding, which names them. Raises DataError where none can be.
+    Unreadable masks are skipped: decoding reports them. Raises DataError if none can be read.
     """
     values = MaskValues()
     first_error: DataError | None = None

@@ -152,7 +152,7 @@ def without_color(raw: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_size(image_shape: tuple[int, ...], mask_shape: tuple[int, ...], name: str, mask_name: str) -> None:
-    """Raise DataError unless the mask has the image's size, or is a scaled copy of it (to a pixel of rounding)."""
+    """Raise DataError unless the mask has the image's size, or that shape at another scale (to a pixel of rounding)."""
     (height, width), (mask_height, mask_width) = image_shape[:2], mask_shape[:2]
     off = abs(height * mask_width - width * mask_height)
     if (height, width) != (mask_height, mask_width) and off > max(height, width, mask_height, mask_width):
@@ -185,7 +185,7 @@ def _by_value(raw: np.ndarray, name: str, coding: Coding) -> npt.NDArray[np.uint
 
 
 def check_bytes(raw: np.ndarray, name: str) -> None:
-    """A DataError where an (H, W) mask holds what no class number can be: 16-bit and 32-bit files may."""
+    """Raise DataError if an (H, W) mask holds values that are no class numbers, as 16-bit and 32-bit files may."""
     low, high = int(raw.min()), int(raw.max())
     if low < 0 or high > 255:
         worst = high if high > 255 else low

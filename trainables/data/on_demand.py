@@ -38,7 +38,7 @@ class OnDemandImages:
     another image in its place (`loader.py`).
     """
 
-    bad: Mapping[int, str] = {}  # nobody has looked
+    bad: Mapping[int, str] = {}  # not decoded yet
     pixel_counts = None
 
     def __init__(self, source: Source, view: View, place: Place | None, on_bad: OnBad) -> None:
@@ -111,7 +111,7 @@ def is_left(
 
 
 def seconds_to_decode(source: Source, view: View) -> float:
-    """About how long all processors of this machine need for every image of `source`, from a few spread over it."""
+    """Estimate how long all processors of this machine need to decode `source`, from a few images spread over it."""
     count, workers = len(source.names), os.cpu_count() or 1
     chosen = sorted({*np.linspace(0, count - 1, SAMPLE, dtype=int).tolist()}) if count else []
 

@@ -39,8 +39,8 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
 def open_image(file: IO[bytes] | Path) -> Image.Image:
     """Open an image by its contents, in the formats of `endings.FORMATS` only.
 
-    Pillow left to itself would hand PostScript called x.png to Ghostscript. Raises DataError for an ending that is not
-    read, and OSError for what is no plain file or no image.
+    Without that limit Pillow would pass PostScript called x.png to Ghostscript. Raises DataError for an ending that is
+    not read, and OSError for a file that is not plain or no image.
     """
     suffix = Path(file if isinstance(file, Path) else str(getattr(file, "name", ""))).suffix.lower()
     if suffix in endings.NOT_READ:  # raw formats are TIFF files inside, whose first picture is a thumbnail

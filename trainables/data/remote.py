@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 def bring(spec: str, cache_dir: Path | None) -> RemoteCopy:
-    """The folder, or the table with its folder, that `spec` (s3://BUCKET/FOLDER) names, on this machine.
+    """Download the folder, or the table with its folder, that `spec` (s3://BUCKET/FOLDER) names.
 
-    cache_dir None: images are not to be cached, and yet the files must lie somewhere: in the default cache folder.
-    Raises StorageError where S3 cannot be asked, DataError where there is nothing, or no room for it.
+    cache_dir: None means the default cache folder, as the files must be somewhere even if images are not cached. Raises
+    StorageError if S3 does not answer, and DataError if there is nothing, or no room for it.
     """
     named = parse_remote(spec)
     table = named.name if named.name.lower().endswith(".csv") else ""
@@ -55,7 +55,7 @@ def bring(spec: str, cache_dir: Path | None) -> RemoteCopy:
 def brought(spec: str, cache_dir: Path | None) -> RemoteCopy:
     """Return the newest copy of the data that an earlier `bring` left on this machine, without a request.
 
-    Whether it is still what S3 has is not asked. Raises DataError where there is none.
+    S3 may have changed since. Raises DataError if there is no copy.
     """
     named = parse_remote(spec)
     table = named.name if named.name.lower().endswith(".csv") else ""
@@ -85,7 +85,10 @@ def bring_images(spec: str) -> RemoteCopy:
 
 
 def bring_again(copy: RemoteCopy) -> None:
-    """On another machine, or after the cache was emptied. Raises DataError where it is no longer the same."""
+    """Download a copy again, on another machine or after the cache was emptied.
+
+    Raises DataError if the data has changed.
+    """
     if copy.folder.is_dir():
         return
     source = parse_remote(copy.uri)

@@ -1,4 +1,4 @@
-"""Whether data is still what a run or an export was made of: its images, its labels and its split."""
+"""Whether the data of a run or an export has changed: its images, its labels or its split."""
 
 from __future__ import annotations
 

@@ -60,9 +60,10 @@ class Scan:
         return digest.hexdigest()[:16]
 
     def task(self, asked: str | None, *, for_training: bool = True) -> str:
-        """The task that the labels allow: the one asked for, or the natural one. A DataError where they disagree.
+        """Return the task that the labels allow: the one asked for, or the natural one. Raises DataError if they
+        disagree.
 
-        for_training: False where a model of the asked task is judged, which may know more classes than the data has.
+        for_training: False if a model of the asked task is judged, which may know more classes than the data has.
         """
         # Refuse unknown tasks, and data with a single class.
         if asked is not None and asked not in TASKS:
@@ -107,7 +108,7 @@ class Scan:
 
 
 def check_masks_wanted(asked: str | None) -> None:
-    """A DataError where a task that needs labels is asked of data that has masks only."""
+    """Raise DataError if a task that needs labels is asked of data that has masks only."""
     if asked not in (None, "segmentation"):
         raise DataError(
             f"task '{asked}' needs a label for each image, but this data has masks. Pass --task segmentation, or give "

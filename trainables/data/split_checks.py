@@ -10,7 +10,7 @@ from trainables.data.words import counted, quoted
 
 
 def check_enough(scan: Scan, split: np.ndarray, groups: np.ndarray) -> None:
-    """A DataError where a class has fewer than two distinct images. Rare tags of a multilabel set only get a note."""
+    """Raise DataError if a class has fewer than two distinct images. Rare tags of a multilabel set only get a note."""
     if scan.targets.ndim == 2:
         return
     kept = split != "skipped"
@@ -26,7 +26,7 @@ def check_enough(scan: Scan, split: np.ndarray, groups: np.ndarray) -> None:
 
 
 def check_both_sides(scan: Scan, split: np.ndarray) -> None:
-    """A DataError where train or val is empty."""
+    """Raise DataError if train or val is empty."""
     if "train" not in split:
         if "duplicate" in split:
             raise DataError(
@@ -46,8 +46,7 @@ def check_both_sides(scan: Scan, split: np.ndarray) -> None:
 
 
 def check_something_known(scan: Scan, split: np.ndarray) -> None:
-    """A DataError where the masks of train, or of val, are void throughout. Those of test may be, where they are kept
-    secret."""
+    """Raise DataError if all masks of train, or of val, are void. Those of test may be, if they are kept secret."""
     if scan.mask_reader is None:
         return
     for side, purpose in (("train", "learn"), ("val", "judge by")):
@@ -60,7 +59,7 @@ def check_something_known(scan: Scan, split: np.ndarray) -> None:
 
 
 def check_same_classes(scan: Scan, split: np.ndarray) -> None:
-    """A DataError where train and val do not hold the same classes, or test holds one that train does not."""
+    """Raise DataError if train and val do not hold the same classes, or test holds one that train does not."""
     if scan.targets.ndim == 2:
         return
     train, val, test = (set(scan.targets[split == side].tolist()) for side in ("train", "val", "test"))

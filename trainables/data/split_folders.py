@@ -66,7 +66,7 @@ def find_splits(spec: str, root: Path, read_as: ReadAs) -> tuple[dict[str, str],
 
 
 def _flat_notes(spec: str, root: Path, names: list[str], flat: list[str], alike: list[str]) -> list[str]:
-    """Notes where no split holds folders of classes. A DataError where the folders look like splits all the same.
+    """Return notes if no split holds folders of classes. Raise DataError if the folders still look like splits.
 
     One class may be called 'train': there are data sets of trains and planes.
     """
@@ -94,7 +94,7 @@ def _flat_notes(spec: str, root: Path, names: list[str], flat: list[str], alike:
 
 
 def _holding_classes(root: Path, name: str, split: str) -> str:
-    """The folder at or below a split's that holds its classes: archives wrap folders in folders. '' if none does."""
+    """Return the folder at or below a split's that holds its classes, or ''. Archives wrap folders in folders."""
     folder = name
     while len(inside := subfolders(root / folder)) == 1 and not images_in(root / folder):
         inner = f"{folder}/{inside[0]}"

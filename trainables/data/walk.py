@@ -47,8 +47,8 @@ class Walk:
     def files(self, folder: Path, suffixes: tuple[str, ...], whose: str = "") -> list[str]:
         """Return the sorted names of the files below `folder` with these endings, at any depth, without hidden ones.
 
-        `whose` says what the files are, such as their class. Raises DataError for a folder that cannot be read, and
-        where links give one folder to two classes.
+        `whose` describes the files, such as their class. Raises DataError for a folder that cannot be read, and if
+        links give one folder to two classes.
         """
         names: list[str] = []
         if folder != self.root and folder.is_symlink():  # the root was named by the user, and needs no note
@@ -156,7 +156,7 @@ def images_in(folder: Path) -> list[str]:
 
 
 def is_folder(entry: Entry) -> bool:
-    """Whether an entry is a folder or a link to one. A DataError for what may be a folder, and cannot be reached."""
+    """Whether an entry is a folder or a link to one. Raises DataError for a possible folder that cannot be reached."""
     has_ending = bool(os.path.splitext(entry.name)[1])  # a file: reading it will report what is wrong
     try:
         if entry.is_dir():
