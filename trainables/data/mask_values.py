@@ -77,10 +77,9 @@ class MaskValues:
             self.prefix_ends.add(int(numbers[-1]))
 
     def settle_bits(self, spec: str) -> None:
-        """Count the set pixels of 1-bit masks as the value that the other masks hold beside 0, or 255 if there are
-        none.
+        """Count the set pixels of 1-bit masks as 1 if the other masks hold 1, else as 255.
 
-        Raises DataError if the others hold more than one such value.
+        Raises DataError unless the others hold, beside 0, one of these values only.
         """
         if self.num_one_bit and not (set(self.held) <= {0, VOID} or set(self.held) <= {0, 1}):
             raise DataError(
