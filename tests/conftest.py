@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
 import sys
@@ -29,29 +30,27 @@ from support import Outcome, make_photos
 point_to_port()
 
 
-# Files whose tests start a Ray of their own.
-OWN_RAY = {
-    "test_cluster.py", "test_cut_link.py", "test_interrupt.py", "test_joining.py", "test_kills.py",
-    "test_own_ray.py", "test_packed_search.py", "test_remote_runs.py", "test_signals.py", "test_benchmarks_of_clusters.py",
-}  # fmt: skip
-# The files that take over a minute, the longest first: two halves then end at about the same time.
-LONG = (
-    "test_benchmarks_of_clusters.py", "test_joining.py", "test_cluster.py", "test_kills.py", "test_search_end_to_end.py",
-    "test_interrupt.py", "test_packed_search.py", "test_signals.py", "test_own_ray.py", "test_watch.py",
-    "test_benchmarks_with_ray.py", "test_runs_on_s3.py", "test_cut_link.py",
-)  # fmt: skip
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark files that start Ray.
+    """Put the files that take over a minute first: two halves then end at about the same time.
 
-    `make test` runs two of them at a time, with one Ray for most of each half, and the others on all cores.
+    `make test` runs two files with the mark `with_ray` at a time, with one Ray for most of each half, and the others on
+    all cores. A file that takes over a minute gives its turn, 1 for the longest: `pytest.mark.with_ray(turn=1)`.
+
+    Raises pytest.UsageError for a test that uses `ray_session` without the mark.
     """
-    files = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
     for item in items:
-        if item.path in files or item.path.name in OWN_RAY:
-            item.add_marker(pytest.mark.with_ray)
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+        if "ray_session" in getattr(item, "fixturenames", ()) and item.get_closest_marker("with_ray") is None:
+            raise pytest.UsageError(
+                f"{item.nodeid} uses ray_session without the mark with_ray. "
+                f"Add `pytestmark = pytest.mark.with_ray` to its file."
+            )
+    items.sort(key=turn)
+
+
+def turn(item: pytest.Item) -> float:
+    """The turn of the item's file, infinity where it gives none."""
+    mark = item.get_closest_marker("with_ray")
+    return math.inf if mark is None else mark.kwargs.get("turn", math.inf)
 
 
 def pytest_collection_finish() -> None:

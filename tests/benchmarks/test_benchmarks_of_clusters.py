@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from running import ROOT
 
+pytestmark = pytest.mark.with_ray(turn=1)
+
 # A trial lasts some seconds: there is something to lose.
 LONG = """
 from search_spaces import Float, Search

@@ -16,7 +16,7 @@ from PIL import Image
 from running import BENCHMARKS, InThisProcess, main_of
 from support import Outcome
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.with_ray(turn=11), pytest.mark.usefixtures("ray_session")]
 
 CLI = Callable[..., Outcome]
 Capture = pytest.CaptureFixture[str]

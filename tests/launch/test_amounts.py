@@ -33,6 +33,8 @@ from trainables.data.same_data import what_changed
 from trainables.data.view import View
 from trainables.loop import fit
 
+pytestmark = pytest.mark.with_ray
+
 HERE = Path(__file__).parent
 SEARCH_FILE = HERE / "tiny_lengths.py"
 NUM_FOLDERS, IMAGES_EACH = 2500, 200

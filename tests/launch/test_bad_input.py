@@ -15,8 +15,8 @@ from support import Outcome, make_photos
 
 CLI = Callable[..., Outcome]
 
-# A search starts Ray while it checks its input, and here one is already running.
-pytestmark = pytest.mark.usefixtures("ray_session")
+# A search starts Ray while it looks at what it was given; here one is there already.
+pytestmark = [pytest.mark.with_ray, pytest.mark.usefixtures("ray_session")]
 
 TINY = """
 from search_spaces import Float, Pick, Search

@@ -16,6 +16,8 @@ from cluster_searches import cluster_of_its_own, tiny
 from local_cluster import BIN, Cluster, free_port, kill
 from support import Outcome, lines, make_photos, wait_until
 
+pytestmark = pytest.mark.with_ray(turn=3)
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:

@@ -17,6 +17,8 @@ from support import lines, make_photos, moved, wait_until
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from local_cluster import Cluster
 
+pytestmark = pytest.mark.with_ray(turn=13)
+
 SEARCH = """
 from search_spaces import Float, Search
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import Outcome, lines
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.with_ray, pytest.mark.usefixtures("ray_session")]
 
 CLI = Callable[..., Outcome]
 TINY = """

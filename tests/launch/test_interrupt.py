@@ -16,6 +16,8 @@ from support import Outcome, wait_until
 from analysis.load import load_run
 from analysis.trials import read_lines
 
+pytestmark = pytest.mark.with_ray(turn=6)
+
 CLI = Callable[..., Outcome]
 
 SLOW = """

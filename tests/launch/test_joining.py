@@ -15,6 +15,8 @@ from local_cluster import Cluster, kill
 from s3_server import S3Server, keys, stored, upload_folder
 from support import lines, make_photos, moved, wait_until
 
+pytestmark = pytest.mark.with_ray(turn=2)
+
 
 @dataclass
 class Apart:

@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from running import main_of
 
+pytestmark = pytest.mark.with_ray(turn=4)
+
 
 @pytest.mark.timeout(400)
 def test_nothing_is_lost_when_a_search_is_killed_and_resumed(

@@ -18,6 +18,8 @@ from launch.loggers import Loggers, check_loggers
 from launch.records import Records
 from search_spaces.errors import ConfigError
 
+pytestmark = pytest.mark.with_ray
+
 CLI = Callable[..., Outcome]
 PARAMS = {"optimizer": "sgd", "optimizer/sgd/lr": 0.1, "batch_size": 16, "merge": None}
 

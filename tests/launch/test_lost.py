@@ -23,6 +23,8 @@ from search_spaces import Float, Search
 from search_spaces.errors import DiskFull
 from search_spaces.names import COSTS
 
+pytestmark = pytest.mark.with_ray
+
 SEARCH = Search(task="multiclass", space={"lr": Float(0.1, 1)}).for_task("multiclass")
 
 

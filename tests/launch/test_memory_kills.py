@@ -14,6 +14,8 @@ from support import Outcome, lines, wait_until
 
 from launch import memory_kills
 
+pytestmark = pytest.mark.with_ray
+
 SEARCH = """
 from search_spaces import Float, Search
 

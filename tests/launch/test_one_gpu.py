@@ -15,6 +15,8 @@ from launch.prepare import RunOptions, with_one_gpu
 from launch.submission import submit_check, submit_search
 from search_spaces.errors import ConfigError
 
+pytestmark = pytest.mark.with_ray
+
 CLI = Callable[..., Outcome]
 RULE = "a trial trains on one GPU, so --gpus-per-trial takes auto or a number from 0 to 1, got"
 

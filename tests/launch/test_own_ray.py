@@ -23,6 +23,8 @@ from launch.machines.own_folder import MAX_PLACE, OLD_S, own_folder
 from launch.machines.token import close_token_file, has_token, own_token, use_token
 from search_spaces.errors import ConfigError
 
+pytestmark = pytest.mark.with_ray(turn=9)
+
 BIN = Path(sys.executable).parent
 SEARCH = """
 from search_spaces import Float, Search

@@ -17,6 +17,8 @@ from launch.engine.memory import MemoryModel
 from launch.machines.room import MARGIN
 from launch.records import Records
 
+pytestmark = pytest.mark.with_ray(turn=7)
+
 Rows = list[dict[str, Any]]
 
 

@@ -21,6 +21,8 @@ from launch.searcher import StudySearcher
 from search_spaces import Pick
 from trainables.shares import GPU_CONTEXT_MB
 
+pytestmark = pytest.mark.with_ray
+
 SPACE = {"batch_size": Pick(16, 32, 64, 128)}
 GPU = room_of([Unit(24_000, 16)], True, None, None)
 MACHINE = room_of([Unit(16_000, 8)], False, 1.0, None)

@@ -19,6 +19,8 @@ from launch.records import Records
 from launch.searcher import StudySearcher
 from search_spaces import Branch, Float, Int, Pick, Search
 
+pytestmark = pytest.mark.with_ray
+
 CLI = Callable[..., Outcome]
 SEARCH = Search(
     task="multiclass",

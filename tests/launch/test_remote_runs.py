@@ -29,6 +29,8 @@ from trainables.checkpoint import TrialFiles
 from trainables.s3 import Remote, parse_remote
 from trainables.trial_mirror import TrialMirror
 
+pytestmark = pytest.mark.with_ray
+
 SEARCH = {"name": "a", "started": 1.0, "search": {"metric": "val/accuracy", "mode": "max"}}
 ROW = {"metrics": {"val/accuracy": 0.5}, "seconds": 1.0, "images_per_s": 9.0, "lr": 0.1}
 

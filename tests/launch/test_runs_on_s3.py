@@ -20,6 +20,8 @@ from launch.interrupt import write_on_machines
 from launch.loading import load_search
 from launch.warm import warm_started
 
+pytestmark = pytest.mark.with_ray(turn=12)
+
 CLI = Callable[..., Outcome]
 
 TINY = """

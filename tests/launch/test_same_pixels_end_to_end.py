@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from support import Outcome
 
+pytestmark = pytest.mark.with_ray
+
 CLI = Callable[..., Outcome]
 TINY = """
 from search_spaces import Pick, Search

@@ -17,7 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from support import Outcome, command_in, lines, make_photos
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.with_ray(turn=5), pytest.mark.usefixtures("ray_session")]
 
 CLI = Callable[..., Outcome]
 

@@ -12,6 +12,8 @@ import yaml
 from PIL import Image
 from support import Outcome
 
+pytestmark = pytest.mark.with_ray
+
 CLI = Callable[..., Outcome]
 
 TINY = """

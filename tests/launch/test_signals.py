@@ -16,6 +16,8 @@ from support import lines, wait_until
 
 from launch.signals import exit_code, finishing, kept_handlers, listening, raise_if_asked
 
+pytestmark = pytest.mark.with_ray(turn=8)
+
 LONG = """
 from search_spaces import Float, Search
 

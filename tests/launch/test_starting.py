@@ -25,6 +25,8 @@ from launch.tuning import MAX_RETRIES, tune_until_done
 from launch.watch import Watch
 from search_spaces import Float, Search
 
+pytestmark = pytest.mark.with_ray
+
 SEARCH = Search(
     task="multiclass",
     space={

@@ -21,6 +21,8 @@ from launch import watch as module
 from launch.watch import Watch
 from trainables.checkpoint import PROCESS_FILE
 
+pytestmark = pytest.mark.with_ray(turn=10)
+
 TINY = """
 from search_spaces import Float, Search
 
