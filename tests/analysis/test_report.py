@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_runs import write_run
-from support import Outcome
+from support import Outcome, lines
 
 from analysis import load_run
 from analysis.report import write_report
@@ -184,7 +184,10 @@ def test_every_beginning_of_a_run_has_a_page(tmp_path: Path) -> None:
     for share in (0.02, 0.1, 0.4, 0.75):
         for name, content in files.items():
             (whole / name).write_bytes(content[: int(len(content) * share)])
-        assert "Ranking" in page_of(whole).text
+            text = page_of(whole).text
+            num_trials = sum(row["event"] == "proposed" for row in lines(whole / "trials.jsonl"))
+            assert f" trials {num_trials} " in text, (share, name)
+            assert f"{name}: its last line is cut off" in text
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ def test_on_train_and_val_the_test_split_judges_the_last_epoch(visionsweep: CLI,
     folder = run_dir / "refits" / "0000-epochs-3-train+val"
     about = json.loads((folder / "seed-1" / "metrics.json").read_text())
     assert about["epoch"] == 3
-    assert 0 <= about["test/accuracy"] <= 1
+    predicted = visionsweep("predict", folder / "seed-1", run_dir.parent / "photos" / "test", "--json")
+    right = [Path(guess["path"]).parent.name == guess["label"] for guess in json.loads(predicted.out)]
+    assert len(right) == 12
+    assert about["test/accuracy"] == pytest.approx(sum(right) / 12)
     assert not any(name.startswith("val/") for name in about)
     told = json.loads((folder / "refits.json").read_text())
     assert told["metric"] == "test/accuracy"

@@ -15,7 +15,11 @@ import pytest
 import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from sklearn.metrics import average_precision_score, f1_score
 from support import Outcome, command_in, lines, make_photos
+
+from analysis import load_run
+from analysis.best_trial import judged
 
 pytestmark = [pytest.mark.with_ray(turn=5), pytest.mark.usefixtures("ray_session")]
 
@@ -240,8 +244,12 @@ def test_set_fixes_a_part_of_every_configuration_of_multilabel_scenes_and_no_cac
         assert row["config"]["seed"] == 7
         assert row["epochs"] == 1
     assert yaml.safe_load((tmp_path / "runs/f/best.yaml").read_text())["optimizer"]["name"] == "adam"
-    assert "val/f1_samples" not in rows[0]["metrics"]
-    assert 0 <= rows[0]["metrics"]["val/f1"] <= 1
+    run = load_run(tmp_path / "runs" / "f")
+    best = judged(run, next(trial for trial in run.trials if trial.trial_id == rows[0]["trial_id"]))
+    per_image = f1_score(best.truth, best.decided, average="samples", zero_division=1)
+    assert rows[0]["metrics"]["val/f1"] == pytest.approx(per_image, abs=1e-5)
+    ranked = average_precision_score(best.truth, best.probabilities, average="macro")
+    assert rows[0]["metrics"]["val/map"] == pytest.approx(ranked, abs=1e-5)
     assert not (tmp_path / "cache").exists()
 
 
