@@ -17,6 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search_spaces import Float
+
+# The space of a search file of tests. `{**TINY_SPACE, "batch_size": 4}` changes a part of it.
+TINY_SPACE: dict[str, Any] = {
+    "model": {"backbone": "test_resnet"},
+    "optimizer": {"name": "sgd", "lr": Float(0.01, 0.1)},
+    "batch_size": 8,
+}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -39,6 +48,37 @@ def command_in(folder: Path, *arguments: object) -> Outcome:
         except SystemExit as ended:
             code = int(ended.code or 0)
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def tiny_search(**changes: Any) -> str:
+    """Return the source of a search file over a tiny network that trains for one epoch.
+
+    changes: arguments of `Search` in place of these. epochs is the grace period too unless that is given, so that no
+    trial is pruned.
+    """
+    arguments = {
+        "task": "classification",
+        "space": TINY_SPACE,
+        "fixed": {"model": {"weights": "none"}, "image_size": 32},
+        "epochs": 1,
+        **changes,
+    }
+    arguments.setdefault("grace_epochs", arguments["epochs"])
+    listed = "".join(f"    {name}={value!r},\n" for name, value in arguments.items())
+    return f"from search_spaces import Branch, Float, Int, Maybe, Pick, Search\n\nSEARCH = Search(\n{listed})\n"
+
+
+def tiny_config(**changes: Any) -> dict[str, Any]:
+    """Return the configuration of a trial that trains a tiny network for two epochs, with these keys changed."""
+    return {
+        "task": "binary",
+        "model": {"backbone": "test_resnet", "weights": "none"},
+        "optimizer": {"name": "adam", "lr": 0.003},
+        "epochs": 2,
+        "batch_size": 8,
+        "image_size": 32,
+        **changes,
+    }
 
 
 def make_photos(folder: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:

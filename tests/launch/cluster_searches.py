@@ -11,23 +11,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from local_cluster import Cluster
+from support import TINY_SPACE, tiny_search
 
-TINY = """
-from search_spaces import Float, Pick, Search
+from search_spaces import Float, Pick
 
-SEARCH = Search(
-    task="classification",
-    space={"model": {"backbone": Pick("test_resnet", "test_efficientnet")},
-           "optimizer": {"name": "sgd", "lr": Float(1e-3, 0.1, log=True)}, "batch_size": 8},
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=EPOCHS, grace_epochs=EPOCHS,
-)
-"""
+SPACE = {
+    **TINY_SPACE,
+    "model": {"backbone": Pick("test_resnet", "test_efficientnet")},
+    "optimizer": {"name": "sgd", "lr": Float(1e-3, 0.1, log=True)},
+}
 
 
 def tiny(folder: Path, epochs: int) -> Path:
     path = folder / "tiny.py"
-    path.write_text(TINY.replace("EPOCHS", str(epochs)))
+    path.write_text(tiny_search(space=SPACE, epochs=epochs))
     return path
 
 

@@ -11,29 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Outcome, make_photos
+from support import TINY_SPACE, Outcome, make_photos, tiny_search
+
+from search_spaces import Branch, Float, Pick
 
 CLI = Callable[..., Outcome]
 
 # A search starts Ray while it looks at what it was given; here one is there already.
 pytestmark = [pytest.mark.with_ray, pytest.mark.usefixtures("ray_session")]
 
-TINY = """
-from search_spaces import Float, Pick, Search
-
-SEARCH = Search(
-    task="classification",
-    space={"model": {"backbone": Pick("test_resnet")}, "optimizer": {"name": "sgd", "lr": Float(0.01, 0.1)}, "batch_size": 8},
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=1, grace_epochs=1,
-)
-"""
+SPACE = {**TINY_SPACE, "model": {"backbone": Pick("test_resnet")}}
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.py"
-    path.write_text(TINY)
+    path.write_text(tiny_search(space=SPACE))
     return path
 
 
@@ -176,10 +169,6 @@ def test_a_mistake_in_one_arm_of_many_is_found_before_the_search(
     visionsweep: CLI, photos: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "arms.py"
-    own.write_text(
-        TINY.replace(
-            '{"name": "sgd", "lr": Float(0.01, 0.1)}',
-            'Branch({"sgd": {"lr": Float(0.01, 0.1)}, "adam": {"lr": Float(0.001, 0.01), "beta": 0.9}})',
-        ).replace("import Float", "import Branch, Float")
-    )
+    arms = Branch({"sgd": {"lr": Float(0.01, 0.1)}, "adam": {"lr": Float(0.001, 0.01), "beta": 0.9}})
+    own.write_text(tiny_search(space={**SPACE, "optimizer": arms}))
     refused(visionsweep("run", own, "--data", photos), "unknown key 'optimizer.beta'", "Did you mean 'beta")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster_searches import cluster_of_its_own, tiny
+from cluster_searches import SPACE, cluster_of_its_own, tiny
 from local_cluster import BIN, Cluster, free_port, kill
 from support import Outcome, lines, make_photos, wait_until
 
@@ -42,11 +42,7 @@ def test_a_search_is_handed_over_stopped_brought_home_and_goes_on(cluster: Clust
     there = ("--cluster", cluster.url)
     (work / "rates.py").write_text("from search_spaces import Float\nLR = Float(1e-3, 0.1, log=True)\n")
     search = tiny(work, 240)
-    search.write_text(
-        search.read_text()
-        .replace("Float(1e-3, 0.1, log=True)", "LR")
-        .replace("\nfrom", "from rates import LR\nfrom", 1)
-    )
+    search.write_text("from rates import LR\n" + search.read_text().replace(repr(SPACE["optimizer"]["lr"]), "LR"))
     arguments = ["--data", work / "photos", "--runs-dir", work / "shared", "--name", "d", "--trials", 1, "--no-cache"]
     sent = cluster.visionsweep(work, "submit", search, *arguments, *there)
     assert sent.code == 0, sent.err

@@ -12,24 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import lines, make_photos, moved, wait_until
+from support import TINY_SPACE, lines, make_photos, moved, tiny_search, wait_until
+
+from search_spaces import Float
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from local_cluster import Cluster
 
 pytestmark = pytest.mark.with_ray(turn=13)
 
-SEARCH = """
-from search_spaces import Float, Search
-
-SEARCH = Search(
-    task="classification",
-    space={"optimizer": {"name": "sgd", "lr": Float(1e-3, 0.1, log=True)}},
-    fixed={"model": {"backbone": "test_resnet", "weights": "none"}, "image_size": 32, "batch_size": 8},
-    epochs=30, grace_epochs=30,
-)
-"""
-# A silent machine is given up after a few seconds, where Ray otherwise takes half a minute.
+SPACE = {**TINY_SPACE, "optimizer": {"name": "sgd", "lr": Float(1e-3, 0.1, log=True)}}
+# A machine without a sign of life is given up after a few seconds, where Ray otherwise takes half a minute.
 HASTY = {"health_check_initial_delay_ms": 2000, "health_check_period_ms": 1000, "health_check_timeout_ms": 2000}
 
 
@@ -107,7 +100,7 @@ def test_the_search_goes_on_when_the_link_to_a_machine_is_cut(
     network: Network, cluster: Cluster, tmp_path: Path
 ) -> None:
     make_photos(tmp_path / "photos", {"red": 24, "blue": 24})
-    (tmp_path / "search.py").write_text(SEARCH)
+    (tmp_path / "search.py").write_text(tiny_search(space=SPACE, epochs=30))
     run_dir = tmp_path / "runs" / "cut"
     arguments = ("run", "search.py", "--data", "photos", "--trials", 2, "--name", "cut", "--address", cluster.address)
     driver = cluster.started(tmp_path, *arguments, log=tmp_path / "log", before=network.inside(1))

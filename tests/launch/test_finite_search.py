@@ -7,28 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Outcome, lines
+from support import Outcome, lines, tiny_search
+
+from search_spaces import Pick
 
 pytestmark = [pytest.mark.with_ray, pytest.mark.usefixtures("ray_session")]
 
 CLI = Callable[..., Outcome]
-TINY = """
-from search_spaces import Pick, Search
-
-SEARCH = Search(
-    task="classification",
-    space={"model": {"backbone": Pick("test_resnet", "test_efficientnet"), "weights": "none"},
-           "optimizer": {"name": "sgd", "lr": 0.05}, "batch_size": Pick(8, 16), "image_size": 32},
-    epochs=1, grace_epochs=1,
-)
-"""
+SPACE = {
+    "model": {"backbone": Pick("test_resnet", "test_efficientnet")},
+    "optimizer": {"name": "sgd", "lr": 0.05},
+    "batch_size": Pick(8, 16),
+}
 
 
 def test_a_search_of_four_configurations_trains_four_times_and_says_why_it_ended(
     visionsweep: CLI, photos: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "four.py"
-    own.write_text(TINY)
+    own.write_text(tiny_search(space=SPACE))
     ran = visionsweep("run", own, "--data", photos, "--trials", 9, "--name", "a", "--max-concurrent", 1)
     assert ran.code == 0, ran.err
     assert "The space has 4 configurations, and each is tried once: the search ends after them." in ran.out

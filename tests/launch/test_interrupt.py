@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import Outcome, wait_until
+from support import Outcome, tiny_search, wait_until
 
 from analysis.load import load_run
 from analysis.trials import read_lines
@@ -19,17 +19,6 @@ from analysis.trials import read_lines
 pytestmark = pytest.mark.with_ray(turn=6)
 
 CLI = Callable[..., Outcome]
-
-SLOW = """
-from search_spaces import Float, Search
-
-SEARCH = Search(
-    task="binary",
-    space={"model": {"backbone": "test_resnet"}, "optimizer": {"name": "sgd", "lr": Float(0.01, 0.1)}, "batch_size": 8},
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=40, grace_epochs=40,
-)
-"""
 
 
 @pytest.fixture
@@ -40,7 +29,7 @@ def ended_by() -> list[str]:
 @pytest.fixture
 def started(photos: Path, tmp_path: Path, ended_by: list[str]) -> Iterator[subprocess.Popen[str]]:
     # Shorter ones within a budget: on a busy machine, too, there is time for more than the first two.
-    (tmp_path / "slow.py").write_text(SLOW.replace("40", "15") if "--budget" in ended_by else SLOW)
+    (tmp_path / "slow.py").write_text(tiny_search(task="binary", epochs=15 if "--budget" in ended_by else 40))
     arguments = ["run", "slow.py", "--data", str(photos), *ended_by, "--name", "slow", "--max-concurrent", "2"]
     process = subprocess.Popen(
         [str(Path(sys.executable).with_name("visionsweep")), *arguments],

@@ -10,22 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Outcome, lines, wait_until
+from support import Outcome, lines, tiny_search, wait_until
 
 from launch import memory_kills
 
 pytestmark = pytest.mark.with_ray
-
-SEARCH = """
-from search_spaces import Float, Search
-
-SEARCH = Search(
-    task="binary",
-    space={"model": {"backbone": "test_resnet"}, "optimizer": {"name": "sgd", "lr": Float(0.01, 0.1)}, "batch_size": 8},
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=60, grace_epochs=60,
-)
-"""
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -34,7 +23,7 @@ def test_a_trial_that_loses_its_process_to_the_memory_monitor_goes_on_at_half_th
 ) -> None:
     """Killed by the test: Ray's own monitor ends whom it likes."""
     monkeypatch.setattr(memory_kills, "_is_memory_kill", lambda exception: True)
-    (work / "s.py").write_text(SEARCH)
+    (work / "s.py").write_text(tiny_search(task="binary", epochs=60))
     epochs = work / "runs" / "s" / "epochs.jsonl"
     seen: list[dict[str, Any]] = []
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from s3_server import client, keys, upload_folder
-from support import lines, wait_until
+from support import lines, tiny_search, wait_until
 
 from launch.machines import own_folder as module
 from launch.machines.own_folder import MAX_PLACE, OLD_S, own_folder
@@ -26,17 +26,7 @@ from search_spaces.errors import ConfigError
 pytestmark = pytest.mark.with_ray(turn=9)
 
 BIN = Path(sys.executable).parent
-SEARCH = """
-from search_spaces import Float, Search
-
-SEARCH = Search(
-    task="binary",
-    space={"model": {"backbone": "test_resnet"}, "optimizer": {"name": "sgd", "lr": Float(0.01, 0.1)}, "batch_size": 8},
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=EPOCHS, grace_epochs=EPOCHS,
-)
-"""
-# What the GCS of a Ray answers to its own driver.
+# What the GCS of a Ray knows, as its own driver would be told it.
 DUMP = """
 import sys, ray
 from ray._private import ray_constants
@@ -54,7 +44,7 @@ print('THE WHOLE')
 
 
 def arguments(work: Path, epochs: int, *more: object) -> list[str]:
-    (work / "s.py").write_text(SEARCH.replace("EPOCHS", str(epochs)))
+    (work / "s.py").write_text(tiny_search(task="binary", epochs=epochs))
     return [str(BIN / "visionsweep"), "run", "s.py", "--name", "s", "--no-cache", *map(str, more)]
 
 

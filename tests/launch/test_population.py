@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
-from support import Outcome
+from support import TINY_SPACE, Outcome, tiny_search
 
 from analysis.trials import Trial
 from launch.population import FACTORS, Population, mutated
@@ -128,27 +128,18 @@ def test_an_heir_whose_donor_has_ended_is_an_ordinary_proposal(tmp_path: Path) -
     assert '"origin": "sampler"' in (tmp_path / "run" / "trials.jsonl").read_text().splitlines()[-1]
 
 
-TINY = """
-from search_spaces import Float, Pick, Search
-
-SEARCH = Search(
-    task="classification",
-    space={"model": {"backbone": Pick("test_resnet", "test_efficientnet")},
-           "optimizer": {"name": "sgd", "lr": Float(1e-4, 0.1, log=True), "backbone_lr_scale": Float(0.8, 1.0),
-                         "weight_decay": Float(0.0, 0.001)},
-           "batch_size": 8},
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=4, grace_epochs=1, pruner="pbt",
-)
-"""
-
-
 @pytest.mark.usefixtures("ray_session")
 def test_a_search_by_population_copies_the_state_and_every_trial_is_accounted_for(
     visionsweep: CLI, photos: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "tiny.py"
-    own.write_text(TINY)
+    rates = {"lr": Float(1e-4, 0.1, log=True), "backbone_lr_scale": Float(0.8, 1.0), "weight_decay": Float(0.0, 0.001)}
+    space = {
+        **TINY_SPACE,
+        "model": {"backbone": Pick("test_resnet", "test_efficientnet")},
+        "optimizer": {"name": "sgd", **rates},
+    }
+    own.write_text(tiny_search(space=space, epochs=4, grace_epochs=1, pruner="pbt"))
     ran = visionsweep("run", own, "--data", photos, "--trials", 9, "--name", "p")
     assert ran.code == 0, ran.err
     assert "in the lowest quarter alive" in ran.out

@@ -14,27 +14,22 @@ from typing import Any
 
 import pytest
 from s3_server import client, keys, stored, upload_folder
-from support import Outcome, lines, wait_until
+from support import TINY_SPACE, Outcome, lines, tiny_search, wait_until
 
 from launch.interrupt import write_on_machines
 from launch.loading import load_search
 from launch.warm import warm_started
+from search_spaces import Float, Pick
 
 pytestmark = pytest.mark.with_ray(turn=12)
 
 CLI = Callable[..., Outcome]
 
-TINY = """
-from search_spaces import Float, Pick, Search
-
-SEARCH = Search(
-    task="classification",
-    space={"model": {"backbone": Pick("test_resnet", "test_efficientnet")},
-           "optimizer": {"name": "sgd", "lr": Float(1e-2, 0.1, log=True)}, "batch_size": 8},
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=EPOCHS, grace_epochs=EPOCHS,
-)
-"""
+SPACE = {
+    **TINY_SPACE,
+    "model": {"backbone": Pick("test_resnet", "test_efficientnet")},
+    "optimizer": {"name": "sgd", "lr": Float(1e-2, 0.1, log=True)},
+}
 RECORDS = {"search.json", "trials.jsonl", "epochs.jsonl", "best.yaml", "study.journal"}
 
 
@@ -48,8 +43,7 @@ def data(photos: Path, bucket: str) -> str:
 def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_anywhere(
     visionsweep: CLI, bucket: str, data: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A search, and what it leaves on S3 and here.
-    (tmp_path / "tiny.py").write_text(TINY.replace("EPOCHS", "2"))
+    (tmp_path / "tiny.py").write_text(tiny_search(space=SPACE, epochs=2))
     runs = f"s3://{bucket}/runs"
     asked = ("run", "tiny.py", "--data", data, "--runs-dir", runs, "--name", "a", "--trials", 3, "--keep-trials", 2)
     asked += ("--max-concurrent", 1)
@@ -127,7 +121,7 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
 def test_a_search_that_is_killed_goes_on_on_another_machine_with_nothing_finished_lost(
     visionsweep: CLI, bucket: str, data: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "tiny.py").write_text(TINY.replace("EPOCHS", "12"))
+    (tmp_path / "tiny.py").write_text(tiny_search(space=SPACE, epochs=12))
     run = f"s3://{bucket}/runs/b"
     command = [
         str(Path(sys.executable).parent / "visionsweep"), "run", "tiny.py", "--data", data, "--trials", "4",

@@ -16,30 +16,23 @@ import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from sklearn.metrics import average_precision_score, f1_score
-from support import Outcome, command_in, lines, make_photos
+from support import TINY_SPACE, Outcome, command_in, lines, make_photos, tiny_search
 
 from analysis import load_run
 from analysis.best_trial import judged
+from search_spaces import Branch, Float, Pick
 
 pytestmark = [pytest.mark.with_ray(turn=5), pytest.mark.usefixtures("ray_session")]
 
 CLI = Callable[..., Outcome]
 
 # A user's own search, as small as a search can be.
-TINY = """
-from search_spaces import Branch, Float, Pick, Search
-
-SEARCH = Search(
-    task="classification",
-    space={
-        "model": {"backbone": Pick("test_resnet", "test_efficientnet")},
-        "optimizer": Branch({"sgd": {"lr": Float(1e-2, 0.1, log=True)}, "adam": {"lr": Float(1e-3, 1e-2, log=True)}}),
-        "batch_size": 8,
-    },
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=3, grace_epochs=1, reduction_factor=2,
-)
-"""
+SPACE = {
+    **TINY_SPACE,
+    "model": {"backbone": Pick("test_resnet", "test_efficientnet")},
+    "optimizer": Branch({"sgd": {"lr": Float(1e-2, 0.1, log=True)}, "adam": {"lr": Float(1e-3, 1e-2, log=True)}}),
+}
+TINY = tiny_search(space=SPACE, epochs=3, grace_epochs=1, reduction_factor=2)
 
 
 # Of the fixture `photos`, before any other output of a command.
@@ -203,17 +196,17 @@ def test_resume_refuses_other_data(visionsweep: CLI, searched: Searched, tmp_pat
 def test_trials_that_diverge_or_cannot_be_built_end_alone(visionsweep: CLI, photos: Path, tmp_path: Path) -> None:
     own = tmp_path / "mixed.py"
     # Every step of SGD multiplies the head's weights by -999: within a dozen they are not finite. AlexNet needs 63 px.
-    first = """warm_start=[
+    space = {
+        **SPACE,
+        "model": {"backbone": Pick("test_resnet", "alexnet")},
+        "optimizer": Branch({"sgd": {"lr": 100.0, "weight_decay": 10.0}, "adam": {"lr": Float(1e-3, 1e-2, log=True)}}),
+    }
+    first = [
         {"model": {"backbone": "alexnet"}, "optimizer": {"name": "adam"}},
         {"model": {"backbone": "test_resnet"}, "optimizer": {"name": "sgd"}},
         {"model": {"backbone": "test_resnet"}, "optimizer": {"name": "adam"}},
-    ], epochs=6"""
-    own.write_text(
-        TINY.replace('"sgd": {"lr": Float(1e-2, 0.1, log=True)}', '"sgd": {"lr": 100.0, "weight_decay": 10.0}')
-        .replace('Pick("test_resnet", "test_efficientnet")', 'Pick("test_resnet", "alexnet")')
-        .replace("epochs=3, grace_epochs=1", "epochs=6, grace_epochs=6")
-        .replace("epochs=6", first, 1)
-    )
+    ]
+    own.write_text(tiny_search(space=space, warm_start=first, epochs=6, reduction_factor=2))
     ran = visionsweep("run", own, "--data", photos, "--trials", 3, "--name", "d", "--max-concurrent", 1)
     assert ran.code == 0, ran.err
     best, *others = json.loads(visionsweep("rank", "runs/d", "--json").out)
@@ -258,8 +251,8 @@ def test_the_budget_is_kept_and_what_it_cuts_off_goes_on_later_with_an_epoch_tha
 ) -> None:
     """The driver died between the worker's checkpoint and its own line, which is cut off and comes back."""
     own = tmp_path / "long.py"
-    own.write_text(TINY.replace("epochs=3, grace_epochs=1", "epochs=100000, grace_epochs=100000"))
-    # Twice the start of a trial's process on this machine, beside other tests, and some seconds more.
+    own.write_text(tiny_search(space=SPACE, epochs=100_000, reduction_factor=2))
+    # Twice as long as the process of a trial takes to start on this machine, beside other tests, and then some.
     budget_s = min(120, math.ceil(10 + 2 * searched.startup_s))
     started = time.time()
     ran = visionsweep(

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from support import Outcome
+from support import Outcome, tiny_search
+
+from search_spaces import Branch, Float, Pick
 
 pytestmark = pytest.mark.with_ray
 
 CLI = Callable[..., Outcome]
 
-TINY = """
-from search_spaces import Branch, Float, Pick, Search
-
-SEARCH = Search(
+TINY = tiny_search(
     task="segmentation",
     space={
         "model": {
@@ -31,9 +30,10 @@ SEARCH = Search(
         "batch_size": 4,
     },
     fixed={"model": {"weights": "none"}, "image_size": 32, "short_side": 40},
-    epochs=3, grace_epochs=1, reduction_factor=2,
+    epochs=3,
+    grace_epochs=1,
+    reduction_factor=2,
 )
-"""
 CLASSES = ("background", "left", "right")
 
 

@@ -12,22 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import lines, wait_until
+from support import lines, tiny_search, wait_until
 
 from launch.signals import exit_code, finishing, kept_handlers, listening, raise_if_asked
 
 pytestmark = pytest.mark.with_ray(turn=8)
 
-LONG = """
-from search_spaces import Float, Search
-
-SEARCH = Search(
-    task="binary",
-    space={"model": {"backbone": "test_resnet"}, "optimizer": {"name": "sgd", "lr": Float(0.01, 0.1)}, "batch_size": 8},
-    fixed={"model": {"weights": "none"}, "image_size": 32},
-    epochs=EPOCHS, grace_epochs=EPOCHS,
-)
-"""
 BIN = Path(sys.executable).parent
 # A minute and a half at most on a busy machine: half a minute for Ray's start, and a minute for trials that do not
 # reach the end of their batch.
@@ -51,7 +41,7 @@ def search(work: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*, epochs: int = 100_000, name: str = "s", command: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        (work / "long.py").write_text(LONG.replace("EPOCHS", str(epochs)))
+        (work / "long.py").write_text(tiny_search(task="binary", epochs=epochs))
         arguments = ["run", "long.py", "--data", "photos", "--trials", "2", "--max-concurrent", "1"]
         arguments += ["--name", name, "--no-cache"]
         with (work / "out.log").open("ab") as out:

@@ -15,24 +15,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import Outcome, lines
+from support import TINY_SPACE, Outcome, lines, tiny_search
 
 from launch import watch as module
 from launch.watch import Watch
+from search_spaces import Float
 from trainables.checkpoint import PROCESS_FILE
 
 pytestmark = pytest.mark.with_ray(turn=10)
 
-TINY = """
-from search_spaces import Float, Search
-
-SEARCH = Search(
-    task="classification",
-    space={"model": {"backbone": "test_resnet", "weights": "none"}, "image_size": 32, "batch_size": 8,
-           "optimizer": {"name": "sgd", "lr": Float(1e-3, 0.1, log=True)}},
-    epochs=40, grace_epochs=40,
-)
-"""
+SPACE = {**TINY_SPACE, "optimizer": {"name": "sgd", "lr": Float(1e-3, 0.1, log=True)}}
 
 
 @dataclass
@@ -157,7 +149,7 @@ def test_a_hung_trial_goes_on_in_another_process_once_and_the_search_goes_on_wit
 ) -> None:
     monkeypatch.setattr(module, "LEAST_S", 8.0)
     monkeypatch.setattr(module, "FACTOR", 2.0)
-    (tmp_path / "tiny.py").write_text(TINY)
+    (tmp_path / "tiny.py").write_text(tiny_search(space=SPACE, epochs=40))
     stopped_at: list[int] = []
     stopper = threading.Thread(target=stop_twice, args=(tmp_path / "runs" / "w", stopped_at))
     stopper.start()
@@ -188,7 +180,7 @@ def poison(run_dir: Path, killed: list[int], done: threading.Event) -> None:
 def test_a_configuration_that_kills_its_process_every_time_has_failed_and_the_search_goes_on(
     visionsweep: Callable[..., Outcome], photos: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "tiny.py").write_text(TINY.replace("epochs=40, grace_epochs=40", "epochs=2, grace_epochs=2"))
+    (tmp_path / "tiny.py").write_text(tiny_search(space=SPACE, epochs=2))
     killed: list[int] = []
     done = threading.Event()
     killer = threading.Thread(target=poison, args=(tmp_path / "runs" / "p", killed, done))
