@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from support import tiny_config
 
 from launch.prepare import RunOptions
 from launch.records import Records
@@ -23,10 +24,7 @@ from trainables.models.build import build_model
 from trainables.probe import UNSEEN
 from trainables.tasks import LABEL_TASKS, score
 
-SMALL: dict[str, Any] = {
-    "task": "binary", "model": {"backbone": "test_resnet", "weights": "none"}, "batch_size": 8, "image_size": 32,
-    "epochs": 1, "optimizer": {"name": "adam", "lr": 1e-3},
-}  # fmt: skip
+SMALL = tiny_config(epochs=1, optimizer={"name": "adam", "lr": 1e-3})
 
 
 PROBE: dict[str, Any] = {

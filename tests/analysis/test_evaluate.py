@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from sklearn.metrics import f1_score, roc_auc_score
-from support import Outcome, make_photos
+from support import Outcome, make_photos, tiny_config
 
 from analysis.evaluate import Judged, evaluate_export
 from analysis.exported import load_export
@@ -27,14 +27,8 @@ from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
 
 CLI = Callable[..., Outcome]
-TRAINED = {
-    "model": {"backbone": "test_resnet", "weights": "none"},
-    "optimizer": {"name": "adam", "lr": 0.003},
-    "epochs": 1,
-    "batch_size": 8,
-    "image_size": 32,
-}
-SEGMENTER = {**TRAINED, "model": {**TRAINED["model"], "architecture": {"name": "fpn", "channels": 16}}}  # type: ignore[dict-item]
+TRAINED = tiny_config(epochs=1)
+SEGMENTER = {**TRAINED, "model": {**TRAINED["model"], "architecture": {"name": "fpn", "channels": 16}}}
 COLOURS = {"red": 3, "green": 3, "blue": 3}
 
 
@@ -50,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(folder: Path) -> Path:
-    """A classifier of blue and red, of which red is the positive class."""
-    return train({**TRAINED, "task": "binary"}, make_photos(folder / "two", {"red": 10, "blue": 10}), folder / "of-2")
+    """Of blue and red; the second is the positive one."""
+    return train(TRAINED, make_photos(folder / "two", {"red": 10, "blue": 10}), folder / "of-2")
 
 
 @pytest.fixture(scope="module")

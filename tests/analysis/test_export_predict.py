@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import make_photos
+from support import make_photos, tiny_config
 
 from analysis.export import export_trial
 from analysis.exported import load_export
@@ -20,15 +20,7 @@ from search_spaces.errors import DataError, RunError
 from trainables.config_model import ClassifierConfig
 from trainables.models.classifiers import build_classifier
 
-CONFIG = {
-    "task": "multilabel",
-    "model": {"backbone": "test_resnet", "weights": "none"},
-    "optimizer": {"name": "sgd", "lr": 0.1},
-    "epochs": 2,
-    "batch_size": 4,
-    "image_size": 32,
-    "threshold": 0.4,
-}
+CONFIG = tiny_config(task="multilabel", optimizer={"name": "sgd", "lr": 0.1}, batch_size=4, threshold=0.4)
 CLASSES = ["bag", "hat", "shoes"]
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from support import tiny_config
 
 from analysis.exported import ExportedModel, load_export
 from analysis.handover import hand_over
@@ -23,21 +24,13 @@ from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.view import View
 
-CLASSIFIER: dict[str, Any] = {
-    "task": "binary",
-    "model": {"backbone": "test_resnet", "weights": "none"},
-    "optimizer": {"name": "adam", "lr": 0.01},
-    "batch_size": 8,
-    "epochs": 2,
-    "image_size": 48,
-}
-SEGMENTER: dict[str, Any] = {
-    **CLASSIFIER,
-    "task": "segmentation",
-    "model": {"architecture": {"name": "fpn", "channels": 16}, "backbone": "test_resnet", "weights": "none"},
-    "batch_size": 4,
-    "image_size": 32,
-}
+CLASSIFIER = tiny_config(optimizer={"name": "adam", "lr": 0.01}, image_size=48)
+SEGMENTER = tiny_config(
+    task="segmentation",
+    model={"architecture": {"name": "fpn", "channels": 16}, "backbone": "test_resnet", "weights": "none"},
+    optimizer={"name": "adam", "lr": 0.01},
+    batch_size=4,
+)
 
 
 def smooth(rng: np.random.Generator, width: int, height: int, tint: int) -> Image.Image:

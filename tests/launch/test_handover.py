@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
-from support import Outcome, make_photos
+from support import Outcome, make_photos, tiny_config
 
 from analysis.evaluate import evaluate_export
 from analysis.exported import load_export
@@ -31,23 +31,15 @@ from trainables.tasks import TASKS
 from trainables.threads import limit_threads
 
 CLI = Callable[..., Outcome]
-CONFIG = {
-    "task": "binary",
-    "model": {"backbone": "test_resnet", "weights": "none", "head": {"name": "linear", "dropout": 0.2}},
-    "optimizer": {"name": "adam", "lr": 0.003},
-    "augment": {"random_resized_crop": {"scale_min": 0.5}, "horizontal_flip": {}, "mix": {"name": "mixup"}},
-    "epochs": 2,
-    "batch_size": 8,
-    "image_size": 32,
-}
-SEGMENTER = {
-    "task": "segmentation",
-    "model": {"architecture": {"name": "fpn", "channels": 16}, "backbone": "test_resnet", "weights": "none"},
-    "optimizer": {"name": "adam", "lr": 0.003},
-    "epochs": 1,
-    "batch_size": 8,
-    "image_size": 32,
-}
+CONFIG = tiny_config(
+    model={"backbone": "test_resnet", "weights": "none", "head": {"name": "linear", "dropout": 0.2}},
+    augment={"random_resized_crop": {"scale_min": 0.5}, "horizontal_flip": {}, "mix": {"name": "mixup"}},
+)
+SEGMENTER = tiny_config(
+    task="segmentation",
+    model={"architecture": {"name": "fpn", "channels": 16}, "backbone": "test_resnet", "weights": "none"},
+    epochs=1,
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support import Outcome, make_photos
+from support import Outcome, make_photos, tiny_config
 from trained_run import trained_run
 
 from analysis.load import Run
@@ -27,14 +26,7 @@ from trainables.config_io import load_config
 
 CLI = Callable[..., Outcome]
 
-CONFIG: dict[str, Any] = {
-    "task": "binary",
-    "model": {"backbone": "test_resnet", "weights": "none"},
-    "optimizer": {"name": "adam", "lr": 0.003},
-    "batch_size": 8,
-    "image_size": 32,
-    "epochs": 2,
-}
+CONFIG = tiny_config()
 
 
 @pytest.fixture(scope="module")

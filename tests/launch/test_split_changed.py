@@ -6,13 +6,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from support import Outcome
+from support import Outcome, tiny_config
 from trained_run import trained_run
 
 from analysis.load import load_run
@@ -26,14 +25,7 @@ from trainables.data.formats import load_dataset
 from trainables.data.same_data import what_changed
 
 CLI = Callable[..., Outcome]
-CONFIG: dict[str, Any] = {
-    "task": "binary",
-    "model": {"backbone": "test_resnet", "weights": "none"},
-    "optimizer": {"name": "adam", "lr": 0.003},
-    "batch_size": 8,
-    "image_size": 32,
-    "epochs": 2,
-}
+CONFIG = tiny_config()
 MOVED = "is not the run's data: 10 images moved from test to train ('06.png', '07.png', '08.png' and 7 more)."
 
 

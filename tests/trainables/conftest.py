@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import tiny_config
 
 from trainables.config import TrialConfig
 from trainables.config_io import parse_config
@@ -61,17 +62,14 @@ def tiny() -> Callable[..., TrialConfig]:
     """Return `tiny(epochs=2, ...)`: the configuration of a tiny network on digits, with the given changes."""
 
     def make(backbone: str = "test_resnet", model: dict[str, Any] | None = None, **changed: Any) -> TrialConfig:
-        return parse_config(
-            {
-                "task": "multiclass",
-                "model": {"backbone": backbone, "weights": "none", **(model or {})},
-                "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
-                "epochs": 1,
-                "batch_size": 16,
-                "image_size": 32,
-                "fit_image": "squash",
-                **changed,
-            }
-        )
+        plain = {
+            "task": "multiclass",
+            "model": {"backbone": backbone, "weights": "none", **(model or {})},
+            "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+            "epochs": 1,
+            "batch_size": 16,
+            "fit_image": "squash",
+        }
+        return parse_config(tiny_config(**{**plain, **changed}))
 
     return make

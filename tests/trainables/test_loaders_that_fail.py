@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import tiny_config
 from torch.utils.data import get_worker_info
 
 from trainables.config_io import parse_config
@@ -23,10 +24,9 @@ from trainables.loop import EpochResult, fit
 from trainables.settings import TrialSettings
 from trainables.trainable import VisionTrainable
 
-CONFIG = {
-    "task": "multiclass", "model": {"backbone": "test_resnet", "weights": "none"}, "optimizer": {"name": "sgd", "lr": 0.05},
-    "epochs": 1, "batch_size": 16, "image_size": 32, "fit_image": "squash",
-}  # fmt: skip
+CONFIG = tiny_config(
+    task="multiclass", optimizer={"name": "sgd", "lr": 0.05}, epochs=1, batch_size=16, fit_image="squash"
+)
 
 
 class _Fatal:

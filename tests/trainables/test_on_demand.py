@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import make_photos
+from support import make_photos, tiny_config
 
 from analysis.judged_data import as_described
 from search_spaces.errors import DataError
@@ -35,10 +35,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def tiny(**changed: object) -> TrialConfig:
-    plain = {
-        "task": "multiclass", "model": {"backbone": "test_resnet", "weights": "none"}, "epochs": 2, "batch_size": 8,
-        "optimizer": {"name": "sgd", "lr": 0.05}, "image_size": 16,
-    }  # fmt: skip
+    plain = tiny_config(task="multiclass", optimizer={"name": "sgd", "lr": 0.05}, image_size=16)
     return parse_config({**plain, **changed}, "a test")
 
 

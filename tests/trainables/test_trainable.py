@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import tiny_config
 
 from trainables import trainable as module
 from trainables.config import TrialConfig
@@ -21,15 +22,7 @@ from trainables.trainable import VisionTrainable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CONFIG = {
-    "task": "multiclass",
-    "model": {"backbone": "test_resnet", "weights": "none"},
-    "optimizer": {"name": "sgd", "lr": 0.05},
-    "epochs": 2,
-    "batch_size": 16,
-    "image_size": 32,
-    "fit_image": "squash",
-}
+CONFIG = tiny_config(task="multiclass", optimizer={"name": "sgd", "lr": 0.05}, batch_size=16, fit_image="squash")
 Started = Callable[..., VisionTrainable]
 
 

@@ -8,22 +8,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support import tiny_config
 
 from search_spaces.errors import DataError
 from trainables.config_io import parse_config
 from trainables.data.augment import eval_transform, train_transform
 from trainables.data.view import MOST_ASPECT, View, check_aspect
 
-CLASSIFIER = {
-    "task": "binary",
-    "model": {"backbone": "test_resnet", "weights": "none"},
-    "optimizer": {"name": "adam", "lr": 1e-3},
-    "batch_size": 4,
-    "epochs": 1,
-    "image_size": 64,
+CLASSIFIER = tiny_config(optimizer={"name": "adam", "lr": 1e-3}, batch_size=4, epochs=1, image_size=64)
+SEGMENTER = {
+    **CLASSIFIER,
+    "task": "segmentation",
+    "model": {"architecture": {"name": "fpn"}, "backbone": "test_resnet", "weights": "none"},
 }
-SEGMENTER = {**CLASSIFIER, "task": "segmentation"}
-SEGMENTER["model"] = {"architecture": {"name": "fpn"}, "backbone": "test_resnet", "weights": "none"}
 VIEWS = [View(73, crop=64), View(128, crop=64), View(64, crop=64), View(64, squash=True), View(45)]
 SHAPES = [(200, 260), (73, 73), (72, 74), (30, 41), (32, 500), (500, 32), (129, 64), (64, 64), (65, 1000), (1000, 65)]
 
