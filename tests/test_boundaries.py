@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("search_spaces", "trainables", "launch", "analysis")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-MAX_LINES = 250  # past it a file is two ideas
+MAX_LINES = 400  # past it a file is two ideas
 
 TORCH = {"torch", "torchvision", "torchmetrics", "timm", "albumentations", "cv2", "segmentation_models_pytorch"}
 PLOTS = {"plotly", "matplotlib"}
