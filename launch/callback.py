@@ -53,6 +53,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with self._remembering_errors():
             self.records.started(trial.config["trial_id"], trial.config.get("share"))
+        self.progress.began(trial.config["trial_id"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -71,6 +72,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         where = {"node": result.get("hostname"), **{key: result.get(key) for key in ("pid", "device", "precision")}}
         with self._remembering_errors():
             self.records.epoch({"trial_id": ours, **row, **where})
+        self.progress.epoch(ours)
         if self.estimating is not None:
             self.estimating.look(ours, trial.config["config"], result)
         trial.config["epochs_recorded"] = row["epoch"]  # read by the process that takes over if this one dies

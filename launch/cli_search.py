@@ -34,7 +34,7 @@ from launch.options import (
     given,
     new_console,
 )
-from launch.slow import said_if_slow
+from launch.slow import said_if_slow, stage
 
 THROUGH_CLIENT = "ray://"  # a driver behind Ray's client would end with the connection, so it is sent as a job
 
@@ -76,6 +76,7 @@ def run(
         tell(submitted, address)
         raise typer.Exit(follow(submitted))
     started, began = time.time(), time.monotonic()
+    stage(f"{search} on {data or 'its own data'}: looking at both.")
     with said_if_slow("importing libraries"):
         from launch.first_look import look_first
         from launch.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
@@ -101,6 +102,7 @@ def run(
 
     # Start Ray, and import the rest meanwhile.
     at_once = [most for most in (trials, max_concurrent) if most is not None]
+    stage("Starting Ray and importing torch; then the data is read." if address is None else f"Joining {address}.")
     ahead = preloading(min(at_once, default=None), amount(cpus_per_trial), amount(gpus_per_trial))
     with ray_at(address, ahead):
         with said_if_slow("importing libraries"):
@@ -163,6 +165,7 @@ def resume(
         tell(submitted, cluster or address)
         raise typer.Exit(follow(submitted) if through_client else 0)
     look_at_run(run_dir)
+    stage(f"Resuming {run_dir}: starting Ray and importing torch; then the data is read.")
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
         from launch.remote.places import require_run

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Protocol
 
@@ -15,9 +16,16 @@ from rich.text import Text
 from analysis.trials import Trial, Trials
 from analysis.words import duration, in_words
 from launch.narrow import table_for
+from launch.slow import BEGAN
 from search_spaces.search import Search
+from trainables.data.words import counted
 
 _Scored = tuple[float, int, Trial]
+
+ENDS = ("complete", "pruned", "failed", "diverged", "oom")
+NUM_SHOWN = 3  # of the best trials, and of those that ended last
+ENOUGH_FOR_A_PACE = 2  # epochs
+BAR_LETTERS = 20
 
 
 class _Tally:
@@ -33,10 +41,11 @@ class _Tally:
     def _forget(self, trials: Trials) -> None:
         self.trials, self.num_seen, self.open = trials, 0, list[Trial]()
         self.settled, self.settled_epochs = Counter[str](), 0
-        self.settled_best: _Scored | None = None
+        self.settled_leaders: list[_Scored] = []  # the best NUM_SHOWN, best first
+        self.ended_last: list[Trial] = []  # NUM_SHOWN, the last one first
 
     def look(self, trials: Trials) -> None:
-        """Set counts (by status), num_epochs, best (of the trials that have a value) and running."""
+        """Set counts (by status), num_epochs, running, ended_last and leaders: the best trials that have a value."""
         if trials is not self.trials:
             self._forget(trials)
         fresh = list(trials.values())[self.num_seen :]
@@ -48,20 +57,25 @@ class _Tally:
                 continue
             self.settled[trial.status] += 1
             self.settled_epochs += len(trial.epochs)
-            self.settled_best = self._best([self.settled_best, self._scored(trial)])
+            self.settled_leaders = self._best([*self.settled_leaders, self._scored(trial)])
+            self.ended_last = [trial, *self.ended_last][:NUM_SHOWN]
         self.open = still_open
         self.counts = self.settled + Counter(trial.status for trial in self.open)
         self.num_epochs = self.settled_epochs + sum(len(trial.epochs) for trial in self.open)
-        best = self._best([self.settled_best, *map(self._scored, self.open)])
-        self.best = None if best is None else best[2]
+        self.leaders = [trial for *_, trial in self._best([*self.settled_leaders, *map(self._scored, self.open)])]
         self.running = [trial for trial in self.open if trial.status == "running"]
 
     def _scored(self, trial: Trial) -> _Scored | None:
         best = trial.best(self.metric, self.mode)
         return None if best is None else (best[0] * (1 if self.mode == "max" else -1), -int(trial.trial_id), trial)
 
-    def _best(self, scored: Iterable[_Scored | None]) -> _Scored | None:
-        return max((one for one in scored if one is not None), key=lambda one: one[:2], default=None)
+    @property
+    def best(self) -> Trial | None:
+        return self.leaders[0] if self.leaders else None
+
+    def _best(self, scored: Iterable[_Scored | None]) -> list[_Scored]:
+        known = [one for one in scored if one is not None]
+        return heapq.nlargest(NUM_SHOWN, known, key=lambda one: one[:2])
 
 
 class Recorded(Protocol):
@@ -85,6 +99,8 @@ class Progress:
         self.tally.look(records.trials)
         self.epochs_before, self.done_before = self.tally.num_epochs, self._num_done()
         self.notice = ""
+        self.any_began = False
+        self.any_epoch = False
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Progress:
@@ -96,6 +112,23 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.live.stop()
+
+    def began(self, trial_id: str) -> None:
+        """Print a line for the first trial that begins here, if there is no terminal; the live table shows all."""
+        if not self.any_began and not self.console.is_terminal:
+            trial = self.records.trials[trial_id]
+            self.console.print(f"Trial {trial_id} has begun: {in_words(trial.config)}.", soft_wrap=True, markup=False)
+        self.any_began = True
+
+    def epoch(self, trial_id: str) -> None:
+        """Print the first epoch of this session and how long it took to get there, likewise."""
+        if not self.any_epoch and not self.console.is_terminal:
+            waited_s = time.monotonic() - BEGAN
+            score = self._score(self.records.trials[trial_id])
+            self.console.print(
+                f"First epoch after {duration(waited_s)}: trial {trial_id}, {self.search.metric} {score}."
+            )
+        self.any_epoch = True
 
     def ended(self, trial_id: str) -> None:
         """Print a line if there is no terminal. The live table updates itself."""
@@ -119,15 +152,19 @@ class Progress:
         reason = f" ({trial.reason})" if trial.reason else ""
         score = self._score(trial)
         return (
-            f"[{done}{of}] trial {trial.trial_id} {trial.status} after {len(trial.epochs)} epochs, "
+            f"[{done}{of}] trial {trial.trial_id} {trial.status} after {counted(len(trial.epochs), 'epoch')}, "
             f"{self.search.metric} {score}{reason}; best so far {self._best_text()}; {self._left()}"
         )
 
     def _render(self) -> Group:
         self.tally.look(self.records.trials)
-        rate = (self.tally.num_epochs - self.epochs_before) / max(1e-9, time.monotonic() - self.started)
-        notice = self.notice or "Ctrl-C ends the search cleanly; it can go on later."
-        return self.render(f"{rate:.2f} epochs/s · {self._left()}", notice)
+        now, num_epochs = time.monotonic(), self.tally.num_epochs - self.epochs_before
+        parts = [] if self.deadline is None else [_bar(self.started, self.deadline, now)]
+        parts.append(self._left())
+        if num_epochs >= ENOUGH_FOR_A_PACE:
+            parts.append(f"{num_epochs / max(1e-9, now - self.started):.2f} epochs/s")
+        notice = self.notice or "Ctrl-C ends the search cleanly, and `visionsweep resume` continues it."
+        return self.render(" · ".join(parts), notice)
 
     def render(self, pace: str, notice: str) -> Group:
         """Return the number of trials of each status, the best one, and a table of what runs."""
@@ -138,7 +175,7 @@ class Progress:
         columns: dict[str, list[str]] = {
             "trial": [trial.trial_id for trial in running],
             "epoch": [
-                f"{row['epoch'] if row else 0}/{trial.config.get('epochs', self.search.epochs)}"
+                "starts" if _is_starting(trial) else f"{row['epoch'] if row else 0}/{self._num_epochs(trial)}"
                 for trial, row in zip(running, last, strict=True)
             ],
             self.search.metric or "": ["" if value is None else f"{value:.4f}" for value in now],
@@ -155,16 +192,37 @@ class Progress:
         )
         for cells in zip(*(columns[name] for name in shown), strict=True):
             table.add_row(*cells)
-        counts = self.tally.counts
-        parts = [
-            f"{counts[name]} {name}"
-            for name in ("complete", "pruned", "failed", "diverged", "oom", "interrupted", "running")
-            if counts[name]
-        ]
-        of = f" of {max(self.num_trials, sum(counts.values()))}" if self.num_trials else ""
-        summary = Text(f"{sum(counts.values())}{of} trials: {', '.join(parts)} · {pace}")
         best = Text(f"best {self._best_text()}", style="bold green")
-        return Group(summary, best, *([table] if running else []), Text(notice, style="dim"))
+        parts = [Text(self._counts()), Text(pace), best, *([table] if running else [])]
+        parts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._lately()]
+        return Group(*parts, Text(notice, style="dim"))
+
+    def _counts(self) -> str:
+        """`3 of 20 trials have ended: 2 complete, 1 pruned. 1 running, 1 starting.`"""
+        counts = self.tally.counts
+        ended = {name: counts[name] for name in ENDS if counts[name]}
+        num_starting = sum(map(_is_starting, self.tally.running))
+        now = {
+            "running": counts["running"] - num_starting,
+            "starting": num_starting,
+            "interrupted": counts["interrupted"],
+        }
+        of = f" of {max(self.num_trials, sum(counts.values()))}" if self.num_trials else ""
+        said = f"{sum(ended.values())}{of} trials have ended{': ' if ended else ''}{_listed(ended)}."
+        return f"{said} {_listed(now)}." if any(now.values()) else said
+
+    def _lately(self) -> list[str]:
+        """The trials that stand next to the best, and those that ended last, with their reasons."""
+        others = [f"{trial.trial_id} {self._score(trial)}" for trial in self.tally.leaders[1:]]
+        lines = [f"then {', '.join(others)}"] if others else []
+        return lines + [
+            f"{trial.trial_id} {trial.status}{': ' if trial.reason else ''}{trial.reason}"
+            for trial in self.tally.ended_last
+        ]
+
+    def _num_epochs(self, trial: Trial) -> int:
+        epochs: int = trial.config.get("epochs", self.search.epochs)
+        return epochs
 
     def _best_text(self) -> str:
         trial = self.tally.best
@@ -188,3 +246,19 @@ class Progress:
 
     def _num_done(self) -> int:
         return sum(self.tally.settled.values())
+
+
+def _is_starting(trial: Trial) -> bool:
+    """Whether a trial was proposed, and its process has not begun it."""
+    return trial.status == "running" and trial.started_s is None and not trial.epochs
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _bar(began: float, ends: float, now: float) -> str:
+    """`[#####...............] 25% of 20m00s`"""
+    share = min(1.0, max(0.0, (now - began) / max(1e-9, ends - began)))
+    filled = round(share * BAR_LETTERS)
+    return f"[{'#' * filled}{'.' * (BAR_LETTERS - filled)}] {share:.0%} of {duration(ends - began)}"

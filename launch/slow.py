@@ -15,6 +15,12 @@ SAY_AFTER_S = 30.0  # of silence
 BEGAN = time.monotonic()  # about the start of the command; one count through all steps
 
 
+def stage(text: str) -> None:
+    """Print a line on what a command does now, on standard error, without importing anything heavy."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    print(shown, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def said_if_slow(doing: str) -> Iterator[None]:
     """Say every SAY_AFTER_S seconds that the body is still `doing` something, such as "reading the data"."""

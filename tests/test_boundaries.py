@@ -192,6 +192,7 @@ def test_the_command_line_imports_nothing_heavy_until_a_command_is_called() -> N
         "launch.commands",
         "launch.hidden",
         "launch.machines.token",
+        "launch.option_hints",
         "launch.slow",
     )
     for part in (
@@ -207,6 +208,7 @@ def test_the_command_line_imports_nothing_heavy_until_a_command_is_called() -> N
         "cli_after",
         "options",
         "machines/token",
+        "option_hints",
         "slow",
     ):
         names |= set(imports_at_import_time((ROOT / f"launch/{part}.py").read_text()))

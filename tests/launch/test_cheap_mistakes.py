@@ -102,7 +102,7 @@ def test_what_is_left_out_is_taken_from_the_newest_run_and_the_model_s_own_data(
     older = place / "runs" / "first" / "search.json"
     os.utime(older)
     status = visionsweep(place, "status")
-    assert "2 trials: 2 complete" in status.stdout
+    assert "2 trials have ended: 2 complete." in status.stdout
     exported = visionsweep(place, "export", "runs/first")
     assert "to exports/first:" in exported.stdout
     judged = visionsweep(place, "evaluate", "exports/first")

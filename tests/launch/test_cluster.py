@@ -56,7 +56,7 @@ def test_a_search_is_handed_over_stopped_brought_home_and_goes_on(cluster: Clust
         raise AssertionError(cluster.visionsweep(work, "logs", "d", *there).out) from error
     said = cluster.visionsweep(work, "status", found[1], *there)
     assert f"job {found[1]}: running" in said.out, said.out + said.err
-    assert "1 of 1 trials: 1 running" in said.out
+    assert "0 of 1 trials have ended. 1 running." in said.out
 
     stopped = cluster.visionsweep(work, "stop", "d", *there)
     assert f"job {found[1]}: stopped" in stopped.out, stopped.out + stopped.err

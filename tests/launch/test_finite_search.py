@@ -36,7 +36,7 @@ def test_a_search_of_four_configurations_trains_four_times_and_says_why_it_ended
     assert len({json.dumps(row["config"], sort_keys=True) for row in proposed}) == len(proposed) == 4
 
     said = visionsweep("status", run_dir).out
-    assert "4 of 4 trials: 4 complete" in said
+    assert "4 of 4 trials have ended: 4 complete." in said
     assert f"has ended: all 4 configurations were tried. `visionsweep rank {run_dir}` ranks its trials." in said
 
     resumed = visionsweep("resume", run_dir, "--trials", "+3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,13 @@ def epochs(*scores: float) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    """Records of one trial complete, one pruned, one failed, and two running, one of them without an epoch."""
+    """Records of one trial complete, one pruned, one failed, one running, and one that is starting."""
     records = Records(tmp_path)
     records.trials = {
         "0000": Trial("0000", {}, config("resnet18", 0.1), epochs(0.5, 0.8, 0.75, 0.7), "complete"),
         "0001": Trial("0001", {}, config("resnet34", 0.2), epochs(0.3), "pruned", "not among the best"),
         "0002": Trial("0002", {}, config("resnet50", 0.3), [], "failed", "ValueError: no"),
-        "0003": Trial("0003", {}, config("alexnet", 0.4), epochs(0.6, 0.4)),
+        "0003": Trial("0003", {}, config("alexnet", 0.4), epochs(0.6, 0.4), started_s=1.0),
         "0004": Trial("0004", {}, config("vgg11", 0.5)),
     }
     return records
@@ -57,7 +58,7 @@ def test_where_there_is_no_terminal_a_trial_that_ended_is_one_line(records: Reco
     assert len(lines) == 4
     assert lines[0].startswith(f"[3/20] trial 0000 complete after 4 epochs, val/accuracy 0.8000; {best}; about ")
     assert lines[1].startswith(
-        f"[3/20] trial 0001 pruned after 1 epochs, val/accuracy 0.3000 (not among the best); {best}; "
+        f"[3/20] trial 0001 pruned after 1 epoch, val/accuracy 0.3000 (not among the best); {best}; "
     )
     assert lines[2].startswith(f"[3/20] trial 0002 failed after 0 epochs, val/accuracy none (ValueError: no); {best}; ")
     assert lines[3] == "Stopping."
@@ -73,15 +74,22 @@ def test_a_search_without_a_number_of_trials_counts_up(records: Records) -> None
 
 def test_the_live_table_shows_what_runs_and_the_best_so_far(records: Records) -> None:
     console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
-    progress = Progress(records, SEARCH, console, 20, time.time() + 3600)
+    progress = Progress(records, SEARCH, console, 20, time.monotonic() + 3600)
     console.print(progress._render())
     lines = [line.rstrip() for line in console.export_text().splitlines()]
-    assert lines[0].startswith("5 of 20 trials: 1 complete, 1 pruned, 1 failed, 2 running")
-    assert lines[1] == "best 0.8000 (trial 0000: resnet18, sgd 0.1, cosine)"
-    assert lines[2].split() == ["trial", "epoch", "val/accuracy", "best", "s/epoch", "configuration"]
-    assert lines[3].split(maxsplit=5) == ["0003", "2/4", "0.4000", "0.6000", "1.5", "alexnet, sgd 0.4, cosine"]
-    assert lines[4].split(maxsplit=3) == ["0004", "0/4", "none", "vgg11, sgd 0.5, cosine"]
-    assert "Ctrl-C" in lines[5]
+    assert lines[0] == "3 of 20 trials have ended: 1 complete, 1 pruned, 1 failed. 1 running, 1 starting."
+    assert re.fullmatch(r"\[\.{20}\] 0% of \w+ · about \w+ left", lines[1]), lines[1]
+    assert lines[2] == "best 0.8000 (trial 0000: resnet18, sgd 0.1, cosine)"
+    assert lines[3].split() == ["trial", "epoch", "val/accuracy", "best", "s/epoch", "configuration"]
+    assert lines[4].split(maxsplit=5) == ["0003", "2/4", "0.4000", "0.6000", "1.5", "alexnet, sgd 0.4, cosine"]
+    assert lines[5].split(maxsplit=3) == ["0004", "starts", "none", "vgg11, sgd 0.5, cosine"]
+    assert lines[6:10] == [
+        "then 0003 0.6000, 0001 0.3000",
+        "0002 failed: ValueError: no",
+        "0001 pruned: not among the best",
+        "0000 complete",
+    ]
+    assert "Ctrl-C" in lines[10]
     progress.say("Stopping after the current batches.")
     console.print(progress._render())
     assert "Stopping after the current batches." in console.export_text()
@@ -139,4 +147,20 @@ def test_more_trials_than_there_were_to_be_are_counted_as_they_are(records: Reco
     console.print(progress.render("", ""))
     text = console.export_text()
     assert "[3/3] trial 0002 failed" in text
-    assert "5 of 5 trials" in text
+    assert "3 of 5 trials have ended" in text
+
+
+def test_the_bar_says_how_much_of_the_budget_is_used_and_the_pace_is_said_when_it_is_known(records: Records) -> None:
+    console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
+    progress = Progress(records, SEARCH, console, None, time.monotonic() + 60)
+    progress.started -= 60
+    assert "epochs/s" not in pace_of(progress, console)
+    records.trials["0004"].epochs.append(epochs(0.1)[0])
+    assert "epochs/s" not in pace_of(progress, console), "one epoch is no pace"
+    records.trials["0003"].epochs.append(epochs(0.1, 0.2, 0.3)[2])
+    assert pace_of(progress, console) == "[##########..........] 50% of 2m00s · about 1m00s left · 0.03 epochs/s"
+
+
+def pace_of(progress: Progress, console: Console) -> str:
+    console.print(progress._render())
+    return console.export_text().splitlines()[1].rstrip()

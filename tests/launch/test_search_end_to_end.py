@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -79,6 +80,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Sea
     ran = command_in(folder, "run", "tiny.py", "--data", folder / "photos", *options)
     assert ran.code == 0, ran.err
     first = lines(folder / "runs" / "a" / "epochs.jsonl")[0]
+    assert ran.err.startswith(f"tiny.py on {folder / 'photos'}: looking at both.\nStarting Ray and importing torch")
     return Searched(folder, ran.out, first["time"] - began)
 
 
@@ -88,6 +90,7 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     # The search's output, files and study.
     run_dir, photos = searched.run_dir, searched.photos
     assert searched.out.startswith(FOUND)
+    assert re.search(r"^Trial 0000 has begun: .*\.\nFirst epoch after \d+s: trial 0000, val/acc", searched.out, re.M)
     assert "Best: trial" in searched.out
     assert str(run_dir.name) in searched.out
     assert {path.name for path in run_dir.iterdir()} - {"recommended.npz"} == {

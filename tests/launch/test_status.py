@@ -48,13 +48,13 @@ def test_a_run_that_goes_on_shows_what_its_own_terminal_shows(visionsweep: CLI, 
         said = visionsweep("status", records.run_dir)
     assert said.code == 0, said.err
     lines = [line.rstrip() for line in said.out.splitlines()]
-    assert re.fullmatch(
-        r"4 of 20 trials: 3 complete, 1 running · 0\.01 epochs/s · begun 10m0\ds ago · about 5[67]m\d\ds left", lines[0]
-    ), lines[0]
-    assert lines[1] == "best 0.8000 (trial 0001: resnet18, sgd 0.1)"
-    assert lines[2].split() == ["trial", "epoch", "val/accuracy", "best", "s/epoch", "configuration"]
-    assert lines[3].split(maxsplit=5) == ["0003", "1/4", "0.4000", "0.4000", "2.0", "resnet18, sgd 0.1"]
-    assert lines[4] == f"{records.run_dir}: runs."
+    assert lines[0] == "3 of 20 trials have ended: 3 complete. 1 running."
+    assert re.fullmatch(r"0\.01 epochs/s · begun 10m0\ds ago · about 5[67]m\d\ds left", lines[1]), lines[1]
+    assert lines[2] == "best 0.8000 (trial 0001: resnet18, sgd 0.1)"
+    assert lines[3].split() == ["trial", "epoch", "val/accuracy", "best", "s/epoch", "configuration"]
+    assert lines[4].split(maxsplit=5) == ["0003", "1/4", "0.4000", "0.4000", "2.0", "resnet18, sgd 0.1"]
+    assert lines[5] == "then 0002 0.7000, 0000 0.5000"
+    assert lines[-1] == f"{records.run_dir}: runs."
 
 
 def test_a_run_that_nobody_works_on_says_what_to_do(visionsweep: CLI, records: Records) -> None:
@@ -83,7 +83,7 @@ def test_it_is_looked_at_until_it_ends(records: Records, monkeypatch: pytest.Mon
     watching.join(10)
     assert not watching.is_alive()
     text = console.export_text()
-    assert text.index("3 complete, 1 running") < text.index("4 of 20 trials: 4 complete")
+    assert text.index("3 complete. 1 running.") < text.index("4 of 20 trials have ended: 4 complete.")
     assert " ".join(text.split()).endswith("ranks its trials."), "wherever a long path made it wrap"
 
 
