@@ -136,7 +136,10 @@ class RunCallback(Callback):  # type: ignore[misc]
         self.records.keep_only((trial.trial_id for trial in self.best), None if everyone else pool)
         first = ranking[0]
         if first.trial_id != self.written and first.outcome(self.search.compared):
-            self.records.write_best(first)
+            metric = self.search.metric or ""
+            best = first.best(metric, self.search.mode or "max")
+            score = "" if best is None else f": {metric} {best[0]:.4f} at epoch {best[1]}, {first.status}"
+            self.records.write_best(first, score)
             self.written = first.trial_id
 
     @contextmanager

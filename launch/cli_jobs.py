@@ -22,6 +22,7 @@ from launch.options import (
     MaskValues,
     MaxConcurrent,
     NoCache,
+    NoReport,
     OnBadImage,
     Pruner,
     Sampler,
@@ -63,6 +64,7 @@ def submit(
     layout: Layout = None,
     mask_values: MaskValues = None,
     label_separator: LabelSeparator = None,
+    no_report: NoReport = False,
 ) -> None:
     """Hand a search to a cluster, which goes on with it when this machine is switched off."""
     from launch.submission import submit_search

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Optional
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -19,6 +21,7 @@ from launch.options import (
     MaskValues,
     MaxConcurrent,
     NoCache,
+    NoReport,
     OnBadImage,
     Pruner,
     RunArgument,
@@ -35,6 +38,12 @@ from launch.options import (
     new_console,
 )
 from launch.slow import said_if_slow, stage
+from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from launch.records import Records
 
 THROUGH_CLIENT = "ray://"  # a driver behind Ray's client would end with the connection, so it is sent as a job
 
@@ -65,6 +74,7 @@ def run(
     layout: Layout = None,
     mask_values: MaskValues = None,
     label_separator: LabelSeparator = None,
+    no_report: NoReport = False,
 ) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
     # Through Ray's client: send the search as a job, and follow it.
@@ -129,7 +139,7 @@ def run(
         console = new_console()
         records = start(found, name, runs_dir, options, console, started, began)
         with finishing():
-            print_outcome(records.run_dir, console, records.place)
+            print_outcome(records.run_dir, console, records.place, partial(_page, records, no_report, console))
 
 
 def resume(
@@ -143,6 +153,7 @@ def resume(
     cache_dir: CacheDir = None,
     cluster: Annotated[Optional[str], typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,  # noqa: UP045
     data: RunData = None,
+    no_report: NoReport = False,
 ) -> None:
     """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
     started, began = time.time(), time.monotonic()
@@ -189,7 +200,7 @@ def resume(
             began,
         )
         with finishing():
-            print_outcome(records.run_dir, console, records.place)
+            print_outcome(records.run_dir, console, records.place, partial(_page, records, no_report, console))
 
 
 def check(
@@ -256,6 +267,20 @@ def check(
             if finding.advice:
                 console.print(f"    {finding.advice}", soft_wrap=True)
     raise typer.Exit(int(any(finding.fatal for finding in findings)))
+
+
+def _page(records: Records, no_report: bool, console: Console) -> Path | None:
+    """Write the page of a run that has ended. A problem with it is printed, no more: the run is whole."""
+    if no_report or records.mirror is not None:
+        return None
+    from analysis.report import write_report
+
+    try:
+        with said_if_slow("writing the report"):
+            return write_report([records.run_dir], with_model=False)
+    except (InputError, OSError, MemoryError) as error:
+        console.print(f"The report could not be written: {error}", style="yellow", soft_wrap=True)
+        return None
 
 
 def _without_address(ctx: typer.Context) -> dict[str, object]:

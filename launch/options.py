@@ -21,6 +21,10 @@ DataOption = Annotated[
 RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are kept: a folder, or s3://BUCKET/FOLDER.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or s3://BUCKET/FOLDER/NAME.")]
 CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="For decoded images, and what S3 has.")]  # noqa: UP045
+NoReport = Annotated[
+    bool,
+    typer.Option("--no-report", envvar="VISIONSWEEP_NO_REPORT", help="Write no report.html when the search ends."),
+]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
 Layout = Annotated[
     Optional[str],  # noqa: UP045

@@ -194,15 +194,18 @@ class Records:
         if self.mirror is not None:
             self.mirror.drop_state(trial_id)
 
-    def write_best(self, best: Trial | None) -> None:
-        """Write best.yaml, the best configuration so far, which `visionsweep train` accepts."""
+    def write_best(self, best: Trial | None, score: str = "") -> None:
+        """Write best.yaml, the best configuration so far, which `visionsweep train` accepts.
+
+        score: of the trial, in words, for the comment at the head.
+        """
         if best is None:
             return
         text = dump_config(parse_config(best.config, f"trial {best.trial_id}"))
         with disk_errors(self.run_dir):
             write_whole(
                 self.run_dir / "best.yaml",
-                lambda path: path.write_text(f"# trial {best.trial_id} of run {self.run_dir.name}\n{text}"),
+                lambda path: path.write_text(f"# trial {best.trial_id} of run {self.run_dir.name}{score}\n{text}"),
             )
 
     @contextmanager

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 
 from analysis.load import Run, load_run
 from analysis.rank import ranking
 from analysis.recommended import in_sentences, stored
+from analysis.verdict import in_lines, verdict
 from analysis.words import duration, in_words
 from launch.narrow import table_for
 from search_spaces.names import CLASS_IOU
@@ -95,10 +96,15 @@ def _amount(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def print_outcome(run_dir: Path, console: Console, place: str | None = None) -> None:
+def print_outcome(
+    run_dir: Path, console: Console, place: str | None = None, report: Callable[[], Path | None] = lambda: None
+) -> None:
     """Print what a finished search found, where it lies, and what to do next.
 
-    place: what commands take for the run, None: the folder.
+        place   what commands take for the run, None means the folder
+        report  writes the run's page and returns its path, None means that there is none
+
+    The page takes seconds: what was found stands on the terminal before.
     """
     run = load_run(run_dir)
     place = place or str(run_dir)
@@ -117,18 +123,23 @@ def print_outcome(run_dir: Path, console: Console, place: str | None = None) -> 
     score = f"{run.metric} {best['metrics'][run.metric]:.4f}"
     score += "".join(f", {name} {_amount(value)}" for name, value in list(best.get("objectives", {}).items())[1:])
     console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
+    console.print(f"{in_words(best['config'])}. All of it is in {place}/best.yaml.", soft_wrap=True)
     print_class_iou(best["metrics"], console)
-    console.print(yaml.safe_dump(best["config"], sort_keys=False).rstrip())
-    console.print(f"\nRun directory: {place}  (search.json, trials.jsonl, epochs.jsonl, best.yaml)", soft_wrap=True)
+    found = verdict(run)
+    for line in () if found is None else in_lines(found):
+        console.print(line, soft_wrap=True)
     unfinished = sum(row["status"] == "interrupted" for row in rows)
-    if unfinished:
-        trials = counted(unfinished, "interrupted trial")
-        console.print(f"Go on with {trials}: visionsweep resume {place}", soft_wrap=True)
     recommended = stored(run_dir)
     for line in in_sentences(recommended) if recommended is not None else ():
         console.print(line, style="bold green" if line.startswith("Recommended") else None, soft_wrap=True)
     model = "model" if recommended is None else recommended["kind"].replace("single", "model")
-    console.print(f"Export the {model}: visionsweep export {place} --out exports/{run_dir.name}", soft_wrap=True)
+    page = report()
+    console.print(f"\nReport:  {page or f'visionsweep report {shlex.quote(place)}'}", soft_wrap=True)
+    out = shlex.quote(f"exports/{run_dir.name}")
+    console.print(f"Export the {model}:  visionsweep export {shlex.quote(place)} --out {out}", soft_wrap=True)
+    console.print(f"Then predict:  visionsweep predict {out} PHOTOS", soft_wrap=True)
+    more = f"  (with {counted(unfinished, 'interrupted trial')})" if unfinished else ""
+    console.print(f"Search longer:  visionsweep resume {shlex.quote(place)} --budget 20m{more}", soft_wrap=True)
 
 
 def print_found(dataset: Dataset, console: Console) -> None:

@@ -20,6 +20,7 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
 # Before any import of theirs: no questions to the network, no statistics.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["VISIONSWEEP_NO_REPORT"] = "1"  # a page takes seconds, and few tests look at one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share two cores
 
 import pytest

@@ -112,7 +112,7 @@ def test_another_format_version_is_refused(records: Records) -> None:
 
 
 def test_a_missing_run_offers_its_nearest_neighbour(records: Records) -> None:
-    with pytest.raises(RunError, match="Did you mean 'run'"):
+    with pytest.raises(RunError, match=f"Did you mean '{records.run_dir}'"):
         load_run(records.run_dir.with_name("rum"))
 
 

@@ -92,6 +92,12 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert searched.out.startswith(FOUND)
     assert re.search(r"^Trial 0000 has begun: .*\.\nFirst epoch after \d+s: trial 0000, val/acc", searched.out, re.M)
     assert "Best: trial" in searched.out
+    assert re.search(
+        r"^\d+ of \d+ validation images are right: \d+% \(95% interval .*\. Always 'blue' ", searched.out, re.M
+    )
+    assert f"Report:  visionsweep report {Path('runs/a')}" in searched.out
+    assert (run_dir / "best.yaml").read_text().startswith("# trial 00"), "and its score"
+    assert ": val/accuracy " in (run_dir / "best.yaml").read_text().splitlines()[0]
     assert str(run_dir.name) in searched.out
     assert {path.name for path in run_dir.iterdir()} - {"recommended.npz"} == {
         "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints", "predictions", "best.yaml", "study.journal",

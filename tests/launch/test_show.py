@@ -150,6 +150,18 @@ def test_an_outcome_names_the_best_trial_and_what_to_do_next(console: Console, t
     assert "visionsweep export" in text
 
 
+def test_an_outcome_ends_with_the_report_and_commands_that_can_be_pasted(console: Console, tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "my photos", [Trial("0000", {}, CONFIG, epochs(0.5, 0.7, 0.6), "complete")])
+    print_outcome(run_dir, console, report=lambda: run_dir / "report.html")
+    lines = [line.rstrip() for line in console.export_text().splitlines()][-4:]
+    assert lines == [
+        f"Report:  {run_dir}/report.html",
+        f"Export the model:  visionsweep export '{run_dir}' --out 'exports/my photos'",
+        "Then predict:  visionsweep predict 'exports/my photos' PHOTOS",
+        f"Search longer:  visionsweep resume '{run_dir}' --budget 20m",
+    ]
+
+
 def test_an_outcome_in_which_no_trial_has_the_metric_says_so(console: Console, tmp_path: Path) -> None:
     trials = [Trial("0000", {}, CONFIG, epochs(0.5, metric="val/loss"), "complete")]
     print_outcome(write_run(tmp_path / "one", trials), console)

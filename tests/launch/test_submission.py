@@ -35,7 +35,7 @@ def no_cluster_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["quickstart", "--set", "batch_sise=8"], "batch_sise"),
         (["quickstart", "--set", "model.backbone=resnet43"], "resnet43"),
         (["quickstart", "--set", "metric=val/miou"], "val/miou"),
-        (["quickstart", "--budget", "2 hours"], "a budget is a number with a unit (s, m, h or d), got '2 hours'"),
+        (["quickstart", "--budget", "2 hous"], "a budget is a number with a unit (s, m, h or d), got '2 hous'"),
         (["quickstart", "--sampler", "nosuch"], "nosuch"),
         (["quickstart", "--name", "a/b"], "a run name is one folder name without slashes, got 'a/b'"),
         (["quickstart", "--on-bad-image", "skipp"], "unknown --on-bad-image 'skipp'. Did you mean 'skip'?"),
