@@ -5,7 +5,7 @@ from analysis import load_run
 run = load_run("runs/flowers")
 """
 
-from analysis.load import Run, load_run
-from analysis.trials import Trial
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.trials import Trial
 
 __all__ = ["Run", "Trial", "load_run"]

@@ -1,6 +1,6 @@
 """Does the search find more on real images, too? Ours against OptunaSearch's TPE with Ray's ASHA, seed by seed.
 
-    python benchmarks/against_stock.py FOLDER [--search classification-cpu] [--budget 20m] [--seeds 3] [--images 400]
+    python -m benchmarks.against_stock FOLDER [--search classification-cpu] [--budget 20m] [--seeds 3] [--images 400]
                                        [--set key=value ...] [--runs-dir runs]
 
 Both searches of a seed run at the same time, with one trial at a time each. So other load on the machine affects both
@@ -22,11 +22,10 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-from curves import linked
-
-from analysis.load import Run, load_run
-from analysis.rank import ranked
+from benchmarks.curves import linked
 from trainables.data.reading import IMAGE_SUFFIXES
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.rank import ranked
 
 COLUMNS = ("trained", "shown", "unseen")
 ARMS: dict[str, list[str]] = {"ours": [], "stock": ["--sampler", "stock", "--pruner", "stock"]}
@@ -105,8 +104,8 @@ def photos_below(folder: Path) -> list[Path]:
 
 def accuracy(run: Run, photos: list[Path]) -> float:
     """Return the share of the photos that the run's exported winner assigns to the class of their folder."""
-    from analysis.export import export_trial
-    from analysis.predict import predict_images
+    from analysis.models.export import export_trial
+    from analysis.models.predict import predict_images
 
     out = run.run_dir.with_name(f"{run.run_dir.name}-export")
     if not out.exists():

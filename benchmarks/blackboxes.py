@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from curves import read_curves
 
-from launch.engine.vectors import Vectors
-from launch.simulate import Floats
+from benchmarks.curves import read_curves
+from benchmarks.simulate import Floats
+from launch.samplers.vectors import Vectors
 from search_spaces.grammar import Float, Int
 from search_spaces.serial import search_from_json
 

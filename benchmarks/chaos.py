@@ -1,6 +1,6 @@
 """A search on a cluster under a kill every few seconds, beside the same search left in peace.
 
-    python benchmarks/chaos.py [--trials 100] [--every 5] [--nodes 2] [--seed 0] [--kill-driver]
+    python -m benchmarks.chaos [--trials 100] [--every 5] [--nodes 2] [--seed 0] [--kill-driver]
                                [--calm-s SECONDS]
 
 A head without a CPU and some nodes with one each, all real Ray, run on this machine. A calm search of small trainings
@@ -30,8 +30,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kills import Outcome, descendants, judge, lines, statuses, still_ended
-from local_cluster import Cluster, kill
+from benchmarks.kills import Outcome, descendants, judge, lines, statuses, still_ended
+from benchmarks.local_cluster import Cluster, kill
 
 SEARCH = """
 from search_spaces import Branch, Float, Search

@@ -10,9 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-from blackboxes import NUM_SAMPLE
 
-from launch.simulate import Simulation
+from benchmarks.blackboxes import NUM_SAMPLE
+from benchmarks.simulate import Simulation
 
 
 def clairvoyant(black_box: Any, budget_s: float) -> Simulation:

@@ -1,6 +1,6 @@
 """What weighting the loss by class does to the IoU of rare classes: plain against median-frequency cross-entropy.
 
-    python benchmarks/class_weights.py FOLDER [--epochs 6]
+    python -m benchmarks.class_weights FOLDER [--epochs 6]
 
 Runs the search of this file: one small network with either loss, nothing pruned. `visionsweep run
 benchmarks/class_weights.py --data FOLDER` does so too.
@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.load import Run, load_run
-from analysis.trials import Trial
 from search_spaces import Pick, Search
 from trainables.data.formats import load_dataset
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.trials import Trial
 
 WEIGHTS = ("none", "median_frequency")
 CONFIG: dict[str, Any] = {

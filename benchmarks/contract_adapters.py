@@ -12,12 +12,12 @@ import optuna
 from optuna.trial import FrozenTrial
 from ray.tune.schedulers import TrialScheduler
 
-from launch.engine.history import INFEASIBLE
-from launch.pruning import build_scheduler
-from launch.records import Records
-from launch.replay import ended_as
-from launch.searcher import StudySearcher
-from launch.simulate_ray import RayTrial
+from benchmarks.simulate_ray import RayTrial
+from launch.pruners.pruning import build_scheduler
+from launch.samplers.history import INFEASIBLE
+from launch.samplers.replay import ended_as
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Float, Int
 from search_spaces.search import Search
 

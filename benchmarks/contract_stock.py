@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from contract_adapters import EPOCHS, METRIC, SEED, SPACE
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
-from peers import distributions
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from launch.simulate_ray import RayTrial
+from benchmarks.contract_adapters import EPOCHS, METRIC, SEED, SPACE
+from benchmarks.peers import distributions
+from benchmarks.simulate_ray import RayTrial
 
 logging.getLogger("ray.tune.search.optuna.optuna_search").setLevel(logging.ERROR)  # it logs every refusal of Optuna's
 _folders = itertools.count()

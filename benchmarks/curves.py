@@ -1,6 +1,6 @@
 """Learning curves of our own search, trained once and kept as a file: one more task for `search.py`.
 
-    python benchmarks/curves.py DATA --out benchmarks/curves/NAME.json.gz [--search classification-cpu] [--trials 60]
+    python -m benchmarks.curves DATA --out benchmarks/curves/NAME.json.gz [--search classification-cpu] [--trials 60]
                                 [--epochs 12] [--images 400] [--set key=value ...] [--budget 40m] [--read-only]
 
 Runs `visionsweep run` with random proposals and no pruning, on a GPU if there is one. The file holds of each trial the
@@ -29,9 +29,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.load import Run, load_run
-from analysis.trials import Trial, read_search
-from search_spaces.errors import InputError, RunError
+from visionsweep.core.errors import InputError, RunError
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.trials import Trial, read_search
 
 RUN_AS = ("--set", "sampler=random", "--set", "pruner=none")
 # An absolute path, alone or after `key=`, up to its last part.
@@ -60,7 +60,7 @@ def main() -> None:
             if options.images is not None:
                 data = str(linked(Path(options.data), options.images, run_dir.with_name(f"{run_dir.name}-data")))
             subprocess.run(command(options, data, run_dir), check=True)
-        table = curves(load_run(run_dir), ["python", "benchmarks/curves.py", *sys.argv[1:]])
+        table = curves(load_run(run_dir), ["python", "-m", "benchmarks.curves", *sys.argv[1:]])
     except InputError as error:
         parser.error(str(error))
     except subprocess.CalledProcessError as error:

@@ -1,6 +1,6 @@
 """What the search engine itself costs when a search is large: no training, no Ray runtime, the real decisions.
 
-    python benchmarks/engine_speed.py [--trials 10000] [--workers 1000] [--proposals 30]
+    python -m benchmarks.engine_speed [--trials 10000] [--workers 1000] [--proposals 30]
 
 The first part is the time of a proposal with so many trials recorded, in a conditional space of 25 parameters. Optuna's
 default TPESampler is timed beside it, on the same trials in the same process.
@@ -27,18 +27,18 @@ from typing import Any
 
 import numpy as np
 import optuna
-from ours import Recorder
 
-from analysis.trials import Trial
-from launch.engine.vectors import Vectors
-from launch.pruning import build_scheduler
-from launch.records import Records
-from launch.replay import Replay
-from launch.searcher import StudySearcher
-from launch.simulate import Floats, p50_p99, simulate
-from launch.simulate_ray import RayMethod
+from benchmarks.ours import Recorder
+from benchmarks.simulate import Floats, p50_p99, simulate
+from benchmarks.simulate_ray import RayMethod
+from launch.pruners.pruning import build_scheduler
+from launch.samplers.replay import Replay
+from launch.samplers.vectors import Vectors
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick
 from search_spaces.search import Search
+from visionsweep.run_dir.trials import Trial
 
 EPOCHS = 27
 METRIC = "val/accuracy"

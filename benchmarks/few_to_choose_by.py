@@ -1,6 +1,6 @@
 """Which rule chooses the best of several probes where few photos validate: an error on photos that nothing looked at.
 
-    python benchmarks/few_to_choose_by.py [--sets wbc hymenoptera chess textures] [--splits 10] [--photos 300]
+    python -m benchmarks.few_to_choose_by [--sets wbc hymenoptera chess textures] [--splits 10] [--photos 300]
                                           [--data ../shared/data]
 
 Only training rows are used. 30% of them are held out, and a fifth of the others validates. Nine probes
@@ -9,10 +9,10 @@ sees and chooses one. Its head is solved again with the validation photos and ju
 for all rules.
 
     accuracy         of the validation photos. On ties the first probe wins
-    and loss         the accuracy less 0.3 of the log loss: what a search recommends by (`analysis/recommend.py`)
+    and loss         the accuracy less 0.3 of the log loss: what a search recommends by (`analysis/models/recommend.py`)
     loss             the log loss alone
     folded accuracy  of all photos that are not held out: those of training by heads of folds that have not seen them
-    folded and loss  that less 0.3 of the log loss: what a search recommends probes by (`analysis/folded.py`)
+    folded and loss  that less 0.3 of the log loss: what a search recommends probes by (`analysis/models/folded.py`)
 
 The second table draws validation splits of other sizes from the photos that the heads have not seen, 40 times each. It
 shows how much larger the error of the chosen probe is than that of the best one.
@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from torch import Tensor
 
-from trainables.folds import spread_over_folds
-from trainables.head_problem import HeadProblem
+from trainables.features.folds import spread_over_folds
+from trainables.features.head_problem import HeadProblem
 
 SEEN = ((0, 96), (0, 128), (0, 160), (1, 160), (2, 160))  # backbone, px
 NUM_FOLDS = 5
@@ -176,8 +176,8 @@ def _folds(one_hot: Tensor, num: int, seed: int) -> NDArray[np.int64]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    from minutes_hands import BACKBONES, backbone_of, features_of, read_photos
-    from minutes_sets import SHARED, Labelled, sets_below
+    from benchmarks.minutes_hands import BACKBONES, backbone_of, features_of, read_photos
+    from benchmarks.minutes_sets import SHARED, Labelled, sets_below
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=["wbc", "hymenoptera", "chess", "textures"])

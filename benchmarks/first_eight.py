@@ -1,6 +1,6 @@
 """Which configurations a search of photos should try first: today's list, or one that records choose?
 
-    python benchmarks/first_eight.py --sets wbc chess textures [--first 12] [--images 260] [--seed 0]
+    python -m benchmarks.first_eight --sets wbc chess textures [--first 12] [--images 260] [--seed 0]
                                      [--minutes 3] [--out runs/first-eight.jsonl] [--data ../shared/data]
                                      [--read-only]
 
@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from minutes_sets import SHARED, Labelled, folds, lay_out, sets_below
 
+from benchmarks.minutes_sets import SHARED, Labelled, folds, lay_out, sets_below
 from search_spaces.classification import CPU, LITE
 from search_spaces.finite import drawn_as
 from search_spaces.search import Search
@@ -133,7 +133,7 @@ def measure(
     """
     import torch
 
-    from launch import preflight
+    from launch.search import preflight
     from trainables.data.formats import load_dataset
     from trainables.data.loader import TrialData
 
@@ -178,7 +178,7 @@ def _trained(search: Search, config: Mapping[str, Any], data: Any) -> tuple[floa
     """The best value of an epoch, and CPU seconds."""
     import torch
 
-    from trainables.config_io import parse_config
+    from trainables.config.io import parse_config
     from trainables.loop import fit
 
     of_task = LOSSES[search.task] if config["regime"] == "finetune" else {}

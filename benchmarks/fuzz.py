@@ -1,6 +1,6 @@
 """What commands make of damaged files: a sentence, or what can still be read; never a traceback, never a hang.
 
-    python benchmarks/fuzz.py [--cases 5000] [--seed 0]
+    python -m benchmarks.fuzz [--cases 5000] [--seed 0]
 
 A run and two exports are made once, with real weights. Then one file at a time is damaged, and the commands that read
 it work on it. Damage flips, cuts out, cuts off or zeroes bytes. Or it removes a value, nests it deeply, or replaces it
@@ -35,35 +35,33 @@ import torch
 import yaml
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from analysis.export import MEMBERS, export_trial
-from analysis.export_folder import ENSEMBLE_FILE
-from analysis.exported import load_export
-from analysis.load import load_run
-from analysis.manifest import MANIFEST, write_manifest
-from analysis.rank import ranking
+from analysis.models.export import MEMBERS, export_trial
+from analysis.models.export_folder import ENSEMBLE_FILE
+from analysis.models.exported import load_export
+from analysis.models.manifest import MANIFEST, write_manifest
 from analysis.report import write_report
-from analysis.sessions import spent_s, times_written, versions_before
-from analysis.shapes import value_at
-from analysis.trials import read_search
-from launch.budget import gone_on_with
-from launch.dashboard import Journals, watched
-from launch.journal import Journal
-from launch.prepare import RunOptions, options_of
-from launch.pruning import build_scheduler
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.show import print_json, print_ranking
-from launch.status import run_view
+from launch.cli.show import print_json, print_ranking
+from launch.jobs.status import run_view
+from launch.pruners.pruning import build_scheduler
+from launch.search.budget import gone_on_with
+from launch.search.prepare import RunOptions, options_of
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from launch.tracking.dashboard import Journals, watched
+from launch.tracking.journal import Journal
 from search_spaces import Branch, Float, Pick, Search
-from search_spaces.errors import InputError
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.checkpoint import TrialFiles
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import fit
+from visionsweep.core.errors import InputError
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.rank import ranking
+from visionsweep.run_dir.sessions import spent_s, times_written, versions_before
+from visionsweep.run_dir.shapes import value_at
+from visionsweep.run_dir.trials import read_search
 
 LONGEST_S = 30  # what a command may take with a damaged file
 EPOCHS = 3

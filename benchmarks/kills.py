@@ -1,7 +1,7 @@
 """What a search loses when it is killed: kill -9 of the driver, a worker or the raylet at random moments, then resume.
 
-    python benchmarks/kills.py [--kills 20] [--trials 12] [--seed 0]
-    python benchmarks/kills.py --inside export ensemble refit cache report [--kills 20] [--seed 0]
+    python -m benchmarks.kills [--kills 20] [--trials 12] [--seed 0]
+    python -m benchmarks.kills --inside export ensemble refit cache report [--kills 20] [--seed 0]
 
 A small search of real trainings on drawn digits is killed until so many kills have hit it, and resumed each time. Then
 it runs to its end. Prints one line a kill, then:
@@ -89,8 +89,9 @@ def kill_commands(names: list[str], kills: int, seed: int) -> bool:
         folder = Path(name)
         os.environ |= {"VISIONSWEEP_CACHE_DIR": f"{folder}/cache", "XDG_STATE_HOME": f"{folder}/state", "TMPDIR": name}
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve a machine that does other things
-        from kills_cases import CASES, make  # what the commands import, which the searches above need not wait for
-        from kills_inside import kill_inside
+        # what the commands import, which the searches above need not wait for
+        from benchmarks.kills_cases import CASES, make
+        from benchmarks.kills_inside import kill_inside
 
         make(folder)
         faults = 0

@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 import torch
 import yaml
-from kills_inside import HALF, Case, ended, in_a_fork
 
-from analysis.exported import load_export
-from launch.prepare import RunOptions
-from launch.records import Records
+from analysis.models.exported import load_export
+from benchmarks.kills_inside import HALF, Case, ended, in_a_fork
+from launch.search.prepare import RunOptions
+from launch.search.records import Records
 from search_spaces import Branch, Float, Search
 from search_spaces.serial import search_to_json
 from trainables.checkpoint import TrialFiles
-from trainables.config_io import load_config, parse_config
+from trainables.config.io import load_config, parse_config
 from trainables.data.augment import cached_short_side
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData

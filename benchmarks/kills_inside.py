@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import launch.cli
-import launch.commands  # with the commands' imports, which each fork would repeat
-import launch.ensembles
-import launch.predictions
-import launch.refit
-import launch.show
-from launch.lock import held
+import launch.cli.commands  # with the commands' imports, which each fork would repeat
+import launch.cli.show
+import launch.models.ensembles
+import launch.models.predictions
+import launch.models.refit
+from visionsweep.run_dir.lock import held
 
 LONGEST_S = 120
 # What is written beside its place, under the names that the project gives it.

@@ -1,6 +1,6 @@
 """Training throughput through the real data path, against the same loop fed from memory.
 
-    python benchmarks/loader.py --data FOLDER [--image-size 96] [--epochs 3]
+    python -m benchmarks.loader --data FOLDER [--image-size 96] [--epochs 3]
 
 One training of tf_efficientnet_lite0 (all layers, from scratch, one core, the reports' augmentations) is fed in three
 ways: with prepared batches, from the decoded cache, and without a cache. They take turns within one run, epoch by
@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from trainables import loop
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
 from trainables.data.augment import train_transform
 from trainables.data.formats import load_dataset, reopen_images
 from trainables.data.loader import TrialData, batches
 from trainables.targets import what_to_learn
-from trainables.threads import limit_threads
+from trainables.worker.threads import limit_threads
 
 MAX_IMAGES = 512
 

@@ -1,6 +1,6 @@
 """Real photos and a real budget: what `visionsweep run` hands over, against a probe, a good hand, and the stock search.
 
-    python benchmarks/minutes.py --budget 60s [--sets photos] [--methods ours stock hand probe] [--seeds 1]
+    python -m benchmarks.minutes --budget 60s [--sets photos] [--methods ours stock hand probe] [--seeds 1]
                                  [--out runs/minutes.jsonl] [--runs-dir runs/minutes] [--data ../shared/data]
                                  [--search SEARCH] [--set key=value ...] [--read-only]
 
@@ -39,10 +39,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from minutes_scores import METHODS, Record, table
-from minutes_sets import SHARED, Labelled, sets_below
-
-from search_spaces.errors import InputError, RunError
+from benchmarks.minutes_scores import METHODS, Record, table
+from benchmarks.minutes_sets import SHARED, Labelled, sets_below
+from visionsweep.core.errors import InputError, RunError
 
 # A hand's process imports this file again, which counts. So torch and the rooms are imported where they are used.
 
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--read-only", action="store_true", help="run nothing, print the table")
     options = parser.parse_args()
-    from launch.loading import parse_duration
+    from launch.cli.loading import parse_duration
 
     try:
         options.budget_s = parse_duration(options.budget)
@@ -142,7 +141,7 @@ def result(job: Job, data: Labelled, options: argparse.Namespace) -> Record:
     if job.method in ("hand", "probe"):
         found = in_own_process(by_hand, data, job, time.time())
     else:
-        from minutes_search import Asked, searched
+        from benchmarks.minutes_search import Asked, searched
 
         asked = Asked(options.budget, options.runs_dir, options.search, options.assignments)
         found = searched(data, job.method, asked, job.seed)
@@ -153,9 +152,9 @@ def result(job: Job, data: Labelled, options: argparse.Namespace) -> Record:
 
 def by_hand(data: Labelled, job: Job, started_s: float) -> Record:
     """Run a hand's training in a process of its own, and judge it on the test rows."""
-    from minutes_hands import probe
-    from minutes_scores import judge_masks, judge_scores
-    from minutes_tuning import tuned, tuned_masks
+    from benchmarks.minutes_hands import probe
+    from benchmarks.minutes_scores import judge_masks, judge_scores
+    from benchmarks.minutes_tuning import tuned, tuned_masks
 
     if data.task == "segmentation":
         assert job.budget_s is not None

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import timm
 import torch
-from minutes_scores import judge_scores
-from minutes_sets import Example, Labelled, folds
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import minimize
@@ -24,6 +22,8 @@ from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
+from benchmarks.minutes_scores import judge_scores
+from benchmarks.minutes_sets import Example, Labelled, folds
 from trainables.models.lite import lite_state_dict
 
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")

@@ -9,9 +9,10 @@ from statistics import mean, stdev
 from typing import Any, TypeAlias
 
 import numpy as np
-from minutes_sets import VOID, Labelled
 from PIL import Image
 from sklearn.metrics import average_precision_score
+
+from benchmarks.minutes_sets import VOID, Labelled
 
 Record: TypeAlias = dict[str, Any]  # one line of the file of results
 

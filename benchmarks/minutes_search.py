@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from minutes_scores import Judged, Record, judge_masks, judge_scores
-from minutes_sets import Labelled, lay_out
 
-from analysis.load import Run, load_run
-from analysis.rank import ranked
-from search_spaces.errors import RunError
+from benchmarks.minutes_scores import Judged, Record, judge_masks, judge_scores
+from benchmarks.minutes_sets import Labelled, lay_out
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.rank import ranked
 
 # The same space and the same time for both. Stock is Optuna's TPE and Ray's ASHA as they come.
 ARMS: dict[str, list[str]] = {"ours": [], "stock": ["--sampler", "stock", "--pruner", "stock"]}
@@ -93,7 +93,7 @@ def _exported(data: Labelled, method: str, run: Run, place: Path) -> Judged:
 
 def judge_export(data: Labelled, export_dir: Path) -> Judged:
     """Let an export predict the test rows, from their files."""
-    from analysis.exported import load_export
+    from analysis.models.exported import load_export
     from trainables.data.reading import read_image
 
     exported = load_export(export_dir)

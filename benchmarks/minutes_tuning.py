@@ -14,7 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
-from minutes_hands import (
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.minutes_hands import (
     BACKBONES,
     Outcome,
     as_input,
@@ -25,11 +29,8 @@ from minutes_hands import (
     use_all_cores,
     weights_of,
 )
-from minutes_scores import read_mask
-from minutes_sets import VOID, Example, Labelled
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
+from benchmarks.minutes_scores import read_mask
+from benchmarks.minutes_sets import VOID, Example, Labelled
 
 MAX_EPOCHS = 60  # a hand's patience: few photos and a long budget would turn the same ones over and over
 WARMUP = 0.05  # share of the training

@@ -9,11 +9,11 @@ from typing import Any
 
 from ray.tune import Callback
 
-from launch.pruning import build_scheduler
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.simulate import BlackBox, Clock
-from launch.simulate_ray import RayMethod
+from benchmarks.simulate import BlackBox, Clock
+from benchmarks.simulate_ray import RayMethod
+from launch.pruners.pruning import build_scheduler
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces.search import Search
 
 

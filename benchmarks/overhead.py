@@ -1,6 +1,6 @@
 """What the search costs on top of the training: a quickstart search against the bare loop over the same epochs.
 
-    python benchmarks/overhead.py [--trials 32] [--epochs 20]
+    python -m benchmarks.overhead [--trials 32] [--epochs 20]
 
 Two workers on two cores run against two plain processes. The bare loop trains exactly the (configuration, epochs) pairs
 that the search trained. It deals them to two processes as they become free, with the data set loaded once in each. Both
@@ -75,7 +75,7 @@ def _load(cache: Path) -> None:
     from search_spaces.shipped import SEARCHES
     from trainables.data.formats import load_dataset
     from trainables.data.loader import TrialData
-    from trainables.threads import limit_threads
+    from trainables.worker.threads import limit_threads
 
     limit_threads(1)
     image_size = SEARCHES["quickstart"].fixed["image_size"]
@@ -85,7 +85,7 @@ def _load(cache: Path) -> None:
 def _train(pair: tuple[dict[str, Any], int]) -> int:
     import torch
 
-    from trainables.config_io import parse_config
+    from trainables.config.io import parse_config
     from trainables.loop import fit
 
     config, epochs = pair

@@ -1,6 +1,6 @@
 """What packing trials by their memory is worth: the same trials, packed, and each with room for the largest.
 
-    python benchmarks/packing.py [--trials 24] [--cpus 2] [--seed 0] [--small]
+    python -m benchmarks.packing [--trials 24] [--cpus 2] [--seed 0] [--small]
 
 Random configurations of mixed sizes: 360 drawn images, batches of 8 to 256 at 32 to 128 px. Ray has as much memory as
 the largest of them needs with its margin, or two small ones with some air. They run first with `--cpus-per-trial auto`,
@@ -31,8 +31,8 @@ from rich.console import Console
 from launch.machines.cluster import local_ray, ready
 from launch.machines.needs import measure
 from launch.machines.room import MARGIN, Unit, plan, room_of
-from launch.prepare import RunOptions, prepared
-from launch.run import start
+from launch.search.prepare import RunOptions, prepared
+from launch.search.run import start
 from search_spaces import Float, Pick, Search
 from trainables.checkpoint import PROCESS_FILE
 from trainables.data.dataset import Dataset

@@ -1,4 +1,4 @@
-"""Other search methods behind `launch.simulate.Method`, each called as its own users' loop calls it.
+"""Other search methods behind `benchmarks.simulate.Method`, each called as its own users' loop calls it.
 
     PEERS["tpe-asha-4"](black_box, seed)
 
@@ -18,8 +18,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import faster_syne
-import faster_tpe
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -27,9 +25,10 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from launch.engine.vectors import Parameter, parameters
-from launch.simulate import BlackBox, Method
-from launch.simulate_ray import RayTrial
+from benchmarks import faster_syne, faster_tpe
+from benchmarks.simulate import BlackBox, Method
+from benchmarks.simulate_ray import RayTrial
+from launch.samplers.vectors import Parameter, parameters
 from search_spaces.grammar import Float, Int, Pick, draw
 
 METRIC = "objective"

@@ -1,6 +1,6 @@
 """What a shipped search reaches on folders of photos within a budget, through the command line.
 
-    python benchmarks/photos.py FOLDER [FOLDER ...] [--search classification-cpu] [--budget 20m] [--set key=value ...]
+    python -m benchmarks.photos FOLDER [FOLDER ...] [--search classification-cpu] [--budget 20m] [--set key=value ...]
 
 Prints one row per folder: the best score, when it was reached, how the trials ended, and how well the budget was kept.
 The runs stay in --runs-dir, for `visionsweep rank`.
@@ -15,10 +15,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from analysis.load import load_run
-from analysis.rank import ranked
-from analysis.words import duration, in_words
-from launch.loading import parse_duration
+from launch.cli.loading import parse_duration
+from visionsweep.core.text import duration, in_words
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.rank import ranked
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_ind
 
-from launch.simulate import Floats
+from benchmarks.simulate import Floats
 
 GRID = 120  # points of time in the plot and in the search for the time of being even
 STOCK = ("tpe-asha-1", "tpe-asha-4")

@@ -1,6 +1,6 @@
 """How far one driver carries: what a decision costs, and what memory the driver takes, as the trials of a run grow.
 
-    python benchmarks/scale.py [--trials 100 1000 10000] [--more 200] [--ray 100 500]
+    python -m benchmarks.scale [--trials 100 1000 10000] [--more 200] [--ray 100 500]
 
 Trials do nothing: only the driver's work for them is timed, with the terminal's table, the records and the study's
 journal. The first part is on a virtual clock: a run with so many trials continues for `--more`. The second is through
@@ -39,21 +39,21 @@ import optuna
 from ray import cloudpickle, tune
 from rich.console import Console
 
-from analysis.trials import Trial
-from launch.callback import RunCallback
-from launch.engine.vectors import Vectors
-from launch.journal import Journal
+from benchmarks.simulate import Floats, p50_p99, simulate
+from benchmarks.simulate_ray import RayMethod
 from launch.machines.cluster import local_ray, ready
-from launch.progress import Progress
-from launch.pruning import build_scheduler
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.simulate import Floats, p50_p99, simulate
-from launch.simulate_ray import RayMethod
-from launch.tuning import MAX_RETRIES, tune_until_done
-from launch.watch import Watch
-from search_spaces.names import COSTS
+from launch.pruners.pruning import build_scheduler
+from launch.samplers.vectors import Vectors
+from launch.search.callback import RunCallback
+from launch.search.progress import Progress
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from launch.search.tuning import MAX_RETRIES, tune_until_done
+from launch.search.watch import Watch
+from launch.tracking.journal import Journal
 from search_spaces.shipped import SEARCHES
+from visionsweep.core.names import COSTS
+from visionsweep.run_dir.trials import Trial
 
 SEARCH = SEARCHES["quickstart"].for_task("multiclass")
 METRIC = "val/accuracy"
@@ -89,7 +89,7 @@ class Measured:
 
 
 def virtual(num_trials: int, more: int) -> Measured:
-    """Continue a run of `num_trials` for `more`, as `launch.simulate` drives it."""
+    """Continue a run of `num_trials` for `more`, as `benchmarks.simulate` drives it."""
     measured, before_mb = Measured(), memory_mb()
     with tempfile.TemporaryDirectory() as folder:
         recorded = drawn_trials(num_trials)
@@ -133,7 +133,7 @@ def through_ray(num_trials: int) -> Measured:
 
 
 def driver(folder: Path, trials: dict[str, Trial], num_trials: int | None = None) -> Parts:
-    """Build the parts that `launch.run` puts together."""
+    """Build the parts that `launch.search.run` puts together."""
     records = Records.create(folder / "run", {"name": "scale"})
     records.trials = trials
     searcher = StudySearcher(SEARCH, records, 0, num_trials, deadline=None)

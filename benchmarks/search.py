@@ -1,6 +1,6 @@
 """How good is the search itself? Ours against what else there is, on real learning curves under a virtual clock.
 
-    python benchmarks/search.py [--tasks development|judging|all|own|NAME...] [--methods NAME...] [--workers 8 64]
+    python -m benchmarks.search [--tasks development|judging|all|own|NAME...] [--methods NAME...] [--workers 8 64]
                                 [--budgets 15 30 60] [--seeds 10] [--out runs/search-benchmark] [--jobs 2]
 
 A budget counts full trainings of a mean random configuration, divided among the workers. With 8 workers and a budget of
@@ -30,14 +30,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from blackboxes import DATA, DEVELOPMENT, JUDGING, OWN_TASKS, TASKS, scale
-from clairvoyant import clairvoyant
-from peers import PEERS, SYNE_TUNE
-from regrets import CLAIRVOYANT, plot, tables
 
-from launch.simulate import Clock, incumbent, p50_p99, simulate
-from search_spaces.errors import InputError
-from search_spaces.names import pick
+from benchmarks.blackboxes import DATA, DEVELOPMENT, JUDGING, OWN_TASKS, TASKS, scale
+from benchmarks.clairvoyant import clairvoyant
+from benchmarks.peers import PEERS, SYNE_TUNE
+from benchmarks.regrets import CLAIRVOYANT, plot, tables
+from benchmarks.simulate import Clock, incumbent, p50_p99, simulate
+from visionsweep.core.errors import InputError
+from visionsweep.core.names import pick
 
 GROUPS = {"development": DEVELOPMENT, "judging": JUDGING, "all": (*DEVELOPMENT, *JUDGING), "own": OWN_TASKS}
 KEPT = Path(__file__).with_name("peers.jsonl.gz")  # lines as in results.jsonl, made by this command
@@ -131,7 +131,7 @@ def run_one(run: Run) -> dict[str, Any]:
         simulation = clairvoyant(black_box, budget_s)
     else:
         if run.method == "ours":
-            from ours import method_ours
+            from benchmarks.ours import method_ours
 
             method: Any = method_ours(black_box, run.seed, run.workers, budget_s, clock)
         else:

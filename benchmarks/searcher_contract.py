@@ -1,6 +1,6 @@
 """What a searcher behind Ray Tune owes its study: one suite, for visionsweep's searcher and for Ray's OptunaSearch.
 
-    python benchmarks/searcher_contract.py
+    python -m benchmarks.searcher_contract
 
 Every scenario calls searcher and scheduler as `ray.tune.execution.tune_controller.TuneController` does (Ray 2.60), with
 scripted results. Then it inspects the Optuna study. Stock is `OptunaSearch` with `AsyncHyperBandScheduler`, with its
@@ -15,9 +15,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from contract_adapters import EPOCHS, Adapter, Ours
-from contract_stock import Stock, StoredStock
 from optuna.trial import TrialState
+
+from benchmarks.contract_adapters import EPOCHS, Adapter, Ours
+from benchmarks.contract_stock import Stock, StoredStock
 
 Values = dict[int, float]
 

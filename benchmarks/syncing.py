@@ -1,6 +1,6 @@
 """What it costs the search that its lines reach the disk: appends with and without the thread that syncs them.
 
-    python benchmarks/syncing.py [--lines 3000]
+    python -m benchmarks.syncing [--lines 3000]
 
 A search of tiny trainings writes about a hundred lines a second on a large machine. Here so many are appended at that
 rate. The time that the search spends in appending is measured, beside that of one append without a pause. Target: at
@@ -10,16 +10,13 @@ most 1% of the search's time.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from launch.records import Records
+from launch.search.records import Records
 
 LINES_PER_S = 100
 EPOCHS = 20

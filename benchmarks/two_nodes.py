@@ -1,6 +1,6 @@
 """classification-cpu on your photos, on a cluster of two nodes that loses one of them half way.
 
-    python benchmarks/two_nodes.py FOLDER [--trials 6] [--budget 4m] [--set key=value ...]
+    python -m benchmarks.two_nodes FOLDER [--trials 6] [--budget 4m] [--set key=value ...]
 
 A head and one more node, with one CPU each, all real Ray, run on this machine. Once half of the trials have ended, or
 half of the budget is spent, the second node is killed, with all that runs on it. The search continues on the head.
@@ -18,10 +18,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from kills import Outcome, descendants, judge, lines, statuses
-from local_cluster import Cluster, kill
-
-from launch.loading import parse_duration
+from benchmarks.kills import Outcome, descendants, judge, lines, statuses
+from benchmarks.local_cluster import Cluster, kill
+from launch.cli.loading import parse_duration
 
 
 def main() -> None:

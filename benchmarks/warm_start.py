@@ -1,6 +1,6 @@
 """What a warm start is worth, and what a bad one costs, on real learning curves under a virtual clock.
 
-    python benchmarks/warm_start.py [--tasks lcbench-126026 ...] [--starts plain bad other] [--seeds 20] [--workers 8]
+    python -m benchmarks.warm_start [--tasks lcbench-126026 ...] [--starts plain bad other] [--seeds 20] [--workers 8]
                                     [--budget 15] [--jobs 2]
 
 Three searches of each task, seed by seed:
@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from blackboxes import DATA, TASKS, scale
-from ours import method_ours
-from regrets import regret_at
 
-from launch.simulate import BlackBox, Clock, Floats, incumbent, simulate
+from benchmarks.blackboxes import DATA, TASKS, scale
+from benchmarks.ours import method_ours
+from benchmarks.regrets import regret_at
+from benchmarks.simulate import BlackBox, Clock, Floats, incumbent, simulate
 from search_spaces.grammar import draw
 
 LONGER = 1.5  # the searches run for so many budgets, to see when the bad start has caught up

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from search_spaces.errors import ConfigError
+from visionsweep.core.errors import ConfigError
 
 Scalar: TypeAlias = bool | int | float | str | None
 Space: TypeAlias = Mapping[str, Any]

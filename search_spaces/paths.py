@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from search_spaces.errors import ConfigError
 from search_spaces.grammar import REGIME, Branch, Float, Int, Maybe, Pick, Space
-from search_spaces.names import did_you_mean
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import did_you_mean
 
 
 def possible_values(space: Space, path: str) -> list[Any]:

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from search_spaces.errors import ConfigError
 from search_spaces.grammar import REGIME, Branch, Float, Int, Maybe, Pick, Space, encode
-from search_spaces.names import pick
 from search_spaces.paths import highest, merged, set_path
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import pick
 
 EPOCHS = "epochs"
 

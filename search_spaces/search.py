@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from search_spaces.errors import ConfigError
 from search_spaces.grammar import Branch, Space, SuggestsValues, draw, encode
-from search_spaces.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, SEVERAL, check_metric, mode_of, pick
-from search_spaces.objectives import Objective, parse_objectives
 from search_spaces.paths import check_names, highest, set_path
 from search_spaces.regimes import (
     added,
@@ -24,6 +21,9 @@ from search_spaces.regimes import (
     with_regime,
     without,
 )
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, SEVERAL, check_metric, mode_of, pick
+from visionsweep.core.objectives import DEFAULT_OBJECTIVE, Objective, parse_objectives
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
 
@@ -32,14 +32,6 @@ SETTABLE = (
     "task", "metric", "mode", "objectives", "epochs", "grace_epochs", "reduction_factor",
     "sampler", "pruner", "rungs", "grace_seconds", "val_images",
 )  # fmt: skip
-
-# The metric of a search that names none: (metric, mode) by task.
-DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
-    "binary": ("val/accuracy", "max"),
-    "multiclass": ("val/accuracy", "max"),
-    "multilabel": ("val/f1", "max"),
-    "segmentation": ("val/miou", "max"),
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,7 @@ class Search:
     1/reduction_factor continues (ASHA, Li et al. 2018, arXiv:1810.05934). A shorter trial is compared at the same
     shares of its own length. A grace of one epoch is measurably harmful on real curves, because early epochs rank
     learning rates instead of models. Before `grace_epochs` a trial ends only if it is worse than every trial that
-    passed that rung was at the same epoch (`launch.engine.early`).
+    passed that rung was at the same epoch (`launch.pruners.early`).
     """
 
     task: str
@@ -186,7 +178,7 @@ class Search:
         return with_own_epochs(laid_over(self.space, {**self.fixed, "task": self.task}), self.epochs)
 
     def draw(self, trial: SuggestsValues) -> dict[str, Any]:
-        """Draw a configuration, as `trainables.config.TrialConfig` parses it."""
+        """Draw a configuration, as `trainables.config.trial.TrialConfig` parses it."""
         return draw(self.full_space, trial)
 
     def encode(self, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from search_spaces.errors import ConfigError, RunError
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick
 from search_spaces.search import Search
+from visionsweep.core.errors import ConfigError, RunError
 
 
 def to_json(node: Any) -> Any:

@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share two cores
 
 import pytest
 from s3_server import S3Server, point_to_port
-from support import Outcome, make_photos
+from support import MANY_LINES, Outcome, long_files, make_photos
 
 # Before any Ray starts, whose workers inherit it: S3 is a server of the tests' own, and Amazon's is never asked.
 point_to_port()
@@ -52,6 +52,15 @@ def turn(item: pytest.Item) -> float:
     """The turn of the item's file, infinity where it gives none."""
     mark = item.get_closest_marker("with_ray")
     return math.inf if mark is None else mark.kwargs.get("turn", math.inf)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files that have grown long. `test_boundaries.py` fails only where one is far too long."""
+    long = long_files(Path(__file__).parents[1])
+    if long:
+        terminalreporter.section(f"files of more than {MANY_LINES} lines")
+        for name, num_lines in long.items():
+            terminalreporter.line(f"{num_lines:4} {name}")
 
 
 def pytest_collection_finish() -> None:

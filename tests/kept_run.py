@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import save_file
 from support import tiny_config
 
-from launch.prepare import RunOptions
-from launch.records import Records
+from launch.search.prepare import RunOptions
+from launch.search.records import Records
 from search_spaces.search import Search
 from search_spaces.serial import search_to_json
 from trainables.checkpoint import TrialFiles
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
+from trainables.features.probe import UNSEEN
 from trainables.models.build import build_model
-from trainables.probe import UNSEEN
 from trainables.tasks import LABEL_TASKS, score
 
 SMALL = tiny_config(epochs=1, optimizer={"name": "adam", "lr": 1e-3})

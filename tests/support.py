@@ -27,6 +27,10 @@ TINY_SPACE: dict[str, Any] = {
 }
 
 
+ROOMS = ("visionsweep", "search_spaces", "trainables", "launch", "analysis")
+MANY_LINES, MAX_LINES = 250, 400  # past the first a file is named after the tests, past the second a test fails
+
+
 @dataclass(frozen=True)
 class Outcome:
     code: int
@@ -79,6 +83,14 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
         "image_size": 32,
         **changes,
     }
+
+
+def long_files(root: Path) -> dict[str, int]:
+    """Files of the rooms with more than MANY_LINES lines, the longest first."""
+    paths = (path for room in ROOMS for path in (root / room).rglob("*.py"))
+    lengths = {path.relative_to(root).as_posix(): len(path.read_text().splitlines()) for path in paths}
+    long = {name: number for name, number in lengths.items() if number > MANY_LINES}
+    return dict(sorted(long.items(), key=lambda one: -one[1]))
 
 
 def make_photos(folder: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:

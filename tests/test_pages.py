@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from launch.commands import app
+from launch.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -170,8 +170,8 @@ def test_the_python_of_a_page_runs(code: str, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("code", [one for one in SNIPPETS if "SEARCH = " in str(one.values[0])])
 def test_a_search_file_of_a_page_would_be_searched(code: str, tmp_path: Path) -> None:
-    from launch.loading import load_search
-    from launch.preflight import check_names
+    from launch.cli.loading import load_search
+    from launch.search.preflight import check_names
 
     (tmp_path / "my_search.py").write_text(code)
     search = load_search(str(tmp_path / "my_search.py"))

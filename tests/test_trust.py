@@ -21,17 +21,17 @@ from safetensors.torch import save_file
 from support import Outcome, make_photos
 
 from launch.machines.token import close_token_file
-from search_spaces.errors import DataError, RunError
 from trainables.checkpoint import TrialFiles, load_state, stored_row
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.cache_stack import Stack
 from trainables.data.formats import load_dataset, read_image
 from trainables.models.classifiers import build_classifier
 from trainables.state import TrainState
+from visionsweep.core.errors import DataError, RunError
 
 CLI = Callable[..., Outcome]
 ROOT = Path(__file__).parents[1]
-ROOMS = ("search_spaces", "trainables", "launch", "analysis")
+ROOMS = ("visionsweep", "search_spaces", "trainables", "launch", "analysis")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 CONFIG = """
@@ -218,7 +218,7 @@ def unsafe_calls(source: str) -> list[str]:
 
 
 # What `fetch` brings is packed there. It is unpacked by `plain_tar`, which takes plain files alone.
-PACKING = {"launch/machines/parcel.py": "tarfile.open"}
+PACKING = {"launch/jobs/parcel.py": "tarfile.open"}
 
 
 def test_no_file_of_ours_loads_what_could_run() -> None:

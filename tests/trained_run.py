@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from launch.preflight import short_side_px
-from launch.prepare import RunOptions
-from launch.records import Records
+from launch.search.preflight import short_side_px
+from launch.search.prepare import RunOptions
+from launch.search.records import Records
 from search_spaces.search import Search
 from search_spaces.serial import search_to_json
 from trainables.checkpoint import TrialFiles
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import fit

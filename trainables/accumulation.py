@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.dataset import VOID
 from trainables.losses import Loss
 

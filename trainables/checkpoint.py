@@ -20,18 +20,18 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from search_spaces.errors import Damaged, RunError
-from search_spaces.names import mode_of
-from trainables.config import TrialConfig
-from trainables.failures import is_out_of_memory
-from trainables.files import one_line, parse_json, read_npz
+from trainables.config.trial import TrialConfig
 from trainables.held_weights import pack_weights, unpack_weights
 from trainables.loop import EpochResult
 from trainables.models.adapters import plain_state_dict
 from trainables.optimizers import load_optimizer
-from trainables.safe_path import trial_folder
 from trainables.state import TrainState
-from trainables.writing import write_whole as write_whole
+from trainables.worker.failures import is_out_of_memory
+from visionsweep.core.errors import Damaged, RunError
+from visionsweep.core.files import one_line, parse_json, read_npz
+from visionsweep.core.names import mode_of
+from visionsweep.core.safe_path import trial_folder
+from visionsweep.core.writing import write_whole as write_whole
 
 PROCESS_FILE = "process.json"
 

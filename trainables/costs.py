@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.inference import autocast
 from trainables.models.adapters import num_plain_parameters
 

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from search_spaces.errors import RunError
-from trainables.config import TrialConfig
-from trainables.config_model import ClassifierConfig
+from trainables.config.model import ClassifierConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.evaluate import evaluate
 from trainables.models.build import Model, build_model
 from trainables.targets import what_to_learn
 from trainables.tasks import TASKS
+from visionsweep.core.errors import RunError
 
 
 def load_models(config: TrialConfig, num_classes: int, files: Sequence[Path], device: torch.device) -> list[Model]:

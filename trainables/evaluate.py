@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform
 from trainables.data.loader import Labels, TrialData, batches, whole_images
 from trainables.data.merge import Merge
@@ -52,7 +52,8 @@ def evaluate(
     labels    as `loader.batches` takes them
     stop      asked before every batch; a reason ends the evaluation
     epoch     named when it is interrupted
-    features  (N, F) kept features of the split's images (see `features.py`), which spare the backbone; None runs it
+    features  (N, F) kept features of the split's images (see `features/features.py`), which spare the backbone; None
+              runs it
 
     Return an empty evaluation for a split without images. Raises Interrupted when asked to stop.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from trainables.averaging import names_that_move
-from trainables.feature_key import tensors_digest
+from trainables.features.feature_key import tensors_digest
 
 if TYPE_CHECKING:
     from trainables.state import TrainState

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search_spaces.errors import Interrupted
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.models.classifiers import Classifier
 from trainables.precision import precision_in_force
 from trainables.tasks import TASKS, mean_logits
+from visionsweep.core.errors import Interrupted
 
 # Images that a CPU evaluates at once. More, or larger ones, do not fit into its caches: 64 at 128 px take nearly twice
 # as long for each image as 16, and 16 at 224 px a quarter longer than 4.

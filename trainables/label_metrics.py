@@ -10,7 +10,7 @@ from torchmetrics import classification as tm
 
 
 def binary_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
-    """Return the metrics of two classes, by the names of `search_spaces.names`."""
+    """Return the metrics of two classes, by the names of `visionsweep.core.names`."""
     common: dict[str, Any] = {"threshold": threshold, "validate_args": False}
     return {
         "accuracy": tm.BinaryAccuracy(**common),

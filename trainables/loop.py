@@ -18,28 +18,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search_spaces.errors import DataError, Diverged
-from search_spaces.names import COSTS
 from trainables.accumulation import MicroBatch, Waited, batch_mass, in_groups
-from trainables.config import TrialConfig
-from trainables.config_solved import Lbfgs
+from trainables.config.solved import Lbfgs
+from trainables.config.trial import TrialConfig
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
 from trainables.data.augment import mix_batch, train_transform
 from trainables.data.loader import TrialData, batches, passes
 from trainables.data.merge import Merge
 from trainables.data.order import epoch_size, piece_of_stream
 from trainables.evaluate import evaluate
-from trainables.features import frozen_backbone
-from trainables.head_start import start_head
+from trainables.features.features import frozen_backbone
+from trainables.features.head_start import start_head
+from trainables.features.probe import solve_epoch
 from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss, loss_with_aux
 from trainables.optimizers import base_lr, set_lr
 from trainables.patience import stop_early
-from trainables.probe import solve_epoch
 from trainables.seeds import derived_seed, seed_everything
 from trainables.state import TrainState, build_state
 from trainables.targets import what_to_learn
 from trainables.tasks import TASKS
+from visionsweep.core.errors import DataError, Diverged
+from visionsweep.core.names import COSTS
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
-from search_spaces.names import pick
-from trainables.config import TrialConfig
-from trainables.config_loss import Bce, CrossEntropy, Focal
+from trainables.config.loss import Bce, CrossEntropy, Focal
+from trainables.config.trial import TrialConfig
 from trainables.losses_pixel import PIXEL_LOSSES, inverse_frequency, median_frequency
+from visionsweep.core.names import pick
 
 MIN_BASE = 1e-8  # a power below 1 has an infinite gradient at zero
 

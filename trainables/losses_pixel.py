@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss
 from torch import Tensor
 
-from trainables.config_loss import CrossEntropy, Dice, Focal, Lovasz
+from trainables.config.loss import CrossEntropy, Dice, Focal, Lovasz
 from trainables.data.dataset import VOID
 
 PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # logits, targets, class weights (C,) -> scalar

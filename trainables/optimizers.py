@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from search_spaces.errors import ConfigError
-from search_spaces.names import pick
-from trainables.config import Adam, AdamW, OptimizerPart, Sgd, TrialConfig
-from trainables.config_solved import Lbfgs
+from trainables.config.solved import Lbfgs
+from trainables.config.trial import Adam, AdamW, OptimizerPart, Sgd, TrialConfig
 from trainables.lean_imports import eager
 from trainables.models.freezing import parameter_stages
 from trainables.schedules import lr_factor
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import pick
 
 Group = dict[str, Any]
 Kind = tuple[int | None, bool]  # the backbone's stage, None for the head, and whether it has no weight decay
@@ -29,8 +29,8 @@ def build_optimizer(config: Sgd | Adam | AdamW | Lbfgs, model: nn.Module) -> tor
     """Return the optimizer over all of the model's parameters that are not frozen.
 
     A model has a `backbone` and the names of its `stages`. All else counts as its head. Every group has an `lr_scale`.
-    The loop sets its learning rate to `lr * factor * lr_scale`. A solved head (`probe.py`) gets an optimizer that takes
-    no steps.
+    The loop sets its learning rate to `lr * factor * lr_scale`. A solved head (`trainables/features/probe.py`) gets an
+    optimizer that takes no steps.
 
     With `layer_decay` lower stages of the backbone learn more slowly. Raises ConfigError if the backbone has no stages
     then.

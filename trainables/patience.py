@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from search_spaces.names import mode_of
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.state import TrainState
+from visionsweep.core.names import mode_of
 
 
 def stop_early(config: TrialConfig, state: TrainState, metrics: Mapping[str, float]) -> str:

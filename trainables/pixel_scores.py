@@ -14,8 +14,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from search_spaces.names import CLASS_IOU
 from trainables.data.dataset import VOID
+from visionsweep.core.names import CLASS_IOU
 
 
 class PixelScores:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 
 AMPERE = (8, 0)  # the first compute capability with bf16 arithmetic
 # Names of x86 and ARM instructions in torch.cpu.get_capabilities().

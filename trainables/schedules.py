@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from search_spaces.names import pick
-from trainables.config import Constant, Cosine, CosineThenMultiStep, MultiStep, Piecewise
+from trainables.config.trial import Constant, Cosine, CosineThenMultiStep, MultiStep, Piecewise
+from visionsweep.core.names import pick
 
 Schedule = Constant | Cosine | MultiStep | CosineThenMultiStep | Piecewise
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from trainables.averaging import MeanWeights
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.held_weights import held_names
 from trainables.models.build import Model, build_model
 from trainables.optimizers import build_optimizer

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from search_spaces.errors import ConfigError
-from search_spaces.names import CLASS_IOU, did_you_mean
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
 from trainables.data.loader import Labels, TrialData
 from trainables.data.merge import merge_classes
 from trainables.tasks import LABEL_TASKS
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import CLASS_IOU, did_you_mean
 
 
 def output_classes(config: TrialConfig, classes: Sequence[str]) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.best_trial import Judged, class_iou, class_scores, confusion, judged, kept_predictions, most_wrong
-from analysis.class_figures import class_bars, confusion_figure
-from analysis.load import Run
+from analysis.figures.best_trial import Judged, class_iou, class_scores, confusion, judged, kept_predictions, most_wrong
+from analysis.figures.class_figures import class_bars, confusion_figure
 from analysis.report.plots import Plot, Plots
-from analysis.trials import Trial
-from search_spaces.errors import InputError
+from visionsweep.core.errors import InputError
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.trials import Trial
 
 
 @dataclass
@@ -77,7 +77,7 @@ def _attempt(section: BestSection, what: str, make: Callable[[], Any]) -> Any:
 
 
 def _open_data(run: Run) -> Any:
-    from analysis.overlays import open_data  # imports torch, which a report without a model does not wait for
+    from analysis.figures.overlays import open_data  # imports torch, which a report without a model does not wait for
 
     return open_data(run)
 
@@ -98,7 +98,7 @@ def _classes(section: BestSection, run: Run, one: Judged, plots: Plots) -> None:
 def _mistakes(section: BestSection, one: Judged, data: Any) -> None:
     if data is None:
         return
-    from analysis.overlays import IMAGE_ERRORS, thumbnail
+    from analysis.figures.overlays import IMAGE_ERRORS, thumbnail
 
     for mistake in most_wrong(one):
         try:
@@ -117,7 +117,7 @@ def _segmentation(section: BestSection, run: Run, trial: Trial, plots: Plots, da
     if data is None:
         _attempt(section, "Its masks are not there", lambda: kept_predictions(run, trial))
         return
-    from analysis.overlays import segmented
+    from analysis.figures.overlays import segmented
 
     found = _attempt(section, "Masks are not shown", lambda: segmented(run, trial, data))
     if found is None:
@@ -130,7 +130,7 @@ def _segmentation(section: BestSection, run: Run, trial: Trial, plots: Plots, da
 
 
 def _embedding(run: Run, trial: Trial, one: Judged | None, data: Any, plots: Plots) -> Plot:
-    from analysis.embeddings import embedding_figure, features, plane
+    from analysis.figures.embeddings import embedding_figure, features, plane
 
     rows, found = features(run, trial, data)
     names = [str(run.search["data"]["val"][row]) for row in rows]
@@ -149,7 +149,7 @@ def _labels(run: Run, trial: Trial, one: Judged | None, rows: Any, data: Any) ->
         rarest = np.where(truth, one.truth.sum(axis=0)[None], np.iinfo(np.int64).max).argmin(axis=1)
         labels = [one.classes[i] if row.any() else "none" for i, row in zip(rarest, truth, strict=True)]
         return labels, order, "class" if run.task != "multilabel" else "the rarest of its labels"
-    from analysis.overlays import commonest_class
+    from analysis.figures.overlays import commonest_class
 
     labels = [commonest_class(run, trial, data, int(row)) for row in rows]
     order = sorted(set(labels), key=lambda name: -labels.count(name))

@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from analysis.load import Run
-from analysis.rank import with_fronts
+from analysis.figures.spent import Standing, spent, standing
 from analysis.report.payload import words_of
-from analysis.spent import Standing, spent, standing
-from analysis.trials import STATUSES
-from analysis.words import duration
-from search_spaces.objectives import value_of
+from visionsweep.core.objectives import value_of
+from visionsweep.core.text import duration
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.rank import with_fronts
+from visionsweep.run_dir.trials import STATUSES
 
 
 @dataclass(frozen=True)

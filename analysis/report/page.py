@@ -14,16 +14,16 @@ import jinja2
 import plotly.offline
 import yaml
 
-from analysis.load import Run, load_run
+from analysis.figures.spent import progress_figure, spent, standing
 from analysis.report.best import BestSection, best_section
 from analysis.report.headline import headline, last_sign
 from analysis.report.payload import script_json, trial_curves, trial_rows, words_of
 from analysis.report.plots import Plots
 from analysis.report.sections import sections
-from analysis.spent import progress_figure, spent, standing
-from analysis.words import duration
-from search_spaces.errors import RunError
-from trainables.writing import write_whole
+from visionsweep.core.errors import RunError
+from visionsweep.core.text import duration
+from visionsweep.core.writing import write_whole
+from visionsweep.run_dir.load import Run, load_run
 
 TEMPLATES = Path(__file__).parent / "template"
 SCRIPTS = ("format.js", "plots.js", "table.js", "page.js")

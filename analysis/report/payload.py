@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.load import Run
-from analysis.rank import ranking
-from analysis.words import in_words
+from visionsweep.core.text import in_words
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.rank import ranking
 
 LOSSES = ("train/loss", "val/loss")
 OFF = "null"

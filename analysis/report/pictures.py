@@ -9,12 +9,12 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io
 
-from analysis.load import Run
+from analysis.figures.spent import standing
 from analysis.report.best import best_section
 from analysis.report.plots import Plot, Plots
 from analysis.report.sections import sections
-from analysis.spent import standing
-from search_spaces.errors import ConfigError, RunError
+from visionsweep.core.errors import ConfigError, RunError
+from visionsweep.run_dir.load import Run
 
 WIDTH, SCALE = 900, 2  # width in page pixels, and picture pixels for each of them
 TITLE = 44  # pixels above a figure

@@ -8,17 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.compare import choices, compare_of, effects_figure, label_of
-from analysis.importance import LEAST_TRIALS, above_chance, importance_figure, importance_of, strongest
-from analysis.learning import curves_figure, rungs, shown_trials
-from analysis.load import Run
-from analysis.observed import Observed, observed
+from analysis.figures.compare import choices, compare_of, effects_figure, label_of
+from analysis.figures.importance import LEAST_TRIALS, above_chance, importance_figure, importance_of, strongest
+from analysis.figures.learning import curves_figure, rungs, shown_trials
+from analysis.figures.observed import Observed, observed
+from analysis.figures.slices import contour_figure, contour_pairs, parallel_figure, slice_figure
+from analysis.figures.spent import progress_figure
+from analysis.figures.timeline import failures, timeline, timeline_figure
+from analysis.figures.tradeoff import tradeoff_figures
 from analysis.report.plots import Plot, Plots
-from analysis.slices import contour_figure, contour_pairs, parallel_figure, slice_figure
-from analysis.spent import progress_figure
-from analysis.timeline import failures, timeline, timeline_figure
-from analysis.tradeoff import tradeoff_figures
 from search_spaces.regimes import readable, within
+from visionsweep.run_dir.load import Run
 
 # The choices that people ask about first, with their titles.
 ASKED = {

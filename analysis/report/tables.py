@@ -7,16 +7,16 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from analysis.compare import choices, compare_of
-from analysis.csv_cells import no_formula
-from analysis.importance import importance_of
-from analysis.load import Run
-from analysis.observed import observed
-from analysis.rank import ranking_frame
-from analysis.spent import best_so_far
-from analysis.timeline import failures, timeline
-from analysis.tradeoff import costs
-from search_spaces.errors import RunError
+from analysis.figures.compare import choices, compare_of
+from analysis.figures.importance import importance_of
+from analysis.figures.observed import observed
+from analysis.figures.spent import best_so_far
+from analysis.figures.timeline import failures, timeline
+from analysis.figures.tradeoff import costs
+from visionsweep.core.csv_cells import no_formula
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.rank import ranking_frame
 
 
 def write_tables(run: Run, folder: Path) -> list[Path]:

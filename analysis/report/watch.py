@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analysis.lock import in_use
 from analysis.report.page import RELOAD_S, write_report
+from visionsweep.run_dir.in_use import in_use
 
 FILES = ("search.json", "trials.jsonl", "epochs.jsonl")
 

@@ -12,8 +12,8 @@ from launch.machines.cluster import ready
 from launch.machines.nodes import Node, Survey, looks, versions
 from launch.remote.places import Place
 from launch.remote.probe import storage_of
-from search_spaces.errors import RunError
 from trainables.data.dataset import Dataset
+from visionsweep.core.errors import RunError
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
+from launch.cli.options import check_gpus_per_trial
+from launch.cli.signals import finishing, kept_below, raise_if_asked
+from launch.cli.terminal import printable
 from launch.machines.own_folder import own_folder
 from launch.machines.ray_settings import OurCode, forget_token, without_onlookers
 from launch.machines.token import close_token_file, own_token
-from launch.masked import masked
-from launch.options import check_gpus_per_trial
-from launch.signals import finishing, kept_below, raise_if_asked
-from launch.terminal import printable
-from search_spaces.errors import ConfigError
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.masked import masked
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
 ANSWER_S = 10.0  # for a cluster to accept a connection

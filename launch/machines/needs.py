@@ -10,12 +10,12 @@ import optuna
 import ray
 
 from launch.machines.cluster import Share
-from search_spaces.errors import Contradiction
 from search_spaces.search import Search
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
 from trainables.costs import num_parameters
 from trainables.data.dataset import Dataset
+from visionsweep.core.errors import Contradiction
 
 NUM_DRAWS = 48
 PROBE_S = 300.0
@@ -89,7 +89,7 @@ def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> 
     from trainables.data.formats import reopen_images
     from trainables.data.loader import TrialData
     from trainables.loop import fit
-    from trainables.threads import limit_threads
+    from trainables.worker.threads import limit_threads
 
     limit_threads(cpus)
     one_pass = {"epochs": 1, "repeat": 1, "least_epoch_images": None}

@@ -1,8 +1,8 @@
 """Packing of trials by memory: `--gpus-per-trial auto`, or `--cpus-per-trial auto` without a GPU.
 
 A trial gets one of a few shares, 1, 1/2, 1/4, ... of a GPU or of a machine's memory. So Ray Tune can reuse the
-processes of a share. A model of the measured memory chooses the share (`launch/engine/memory.py`). While the model does
-not know, a trial gets a large share and trains a few batches to be measured. It is moved to a smaller share where
+processes of a share. A model of the measured memory chooses the share (`launch/machines/memory.py`). While the model
+does not know, a trial gets a large share and trains a few batches to be measured. It is moved to a smaller share where
 another trial waits.
 """
 
@@ -14,14 +14,14 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from launch.engine.memory import MemoryModel
 from launch.machines.bundles import resources_of
 from launch.machines.cluster import Worth
+from launch.machines.memory import MemoryModel
+from launch.machines.memory_kills import IN_RAYS_WORDS
 from launch.machines.room import Room
-from launch.memory_kills import IN_RAYS_WORDS
-from launch.records import Records
+from launch.search.records import Records
 from search_spaces.grammar import Space
-from trainables.shares import TrialShare
+from trainables.worker.shares import TrialShare
 
 
 class Packer:

@@ -18,7 +18,7 @@ import search_spaces
 
 # Ray's first processes import a trial's libraries, and wait for the data. Ray's default ends processes that are idle
 # for a second.
-AHEAD = {"preload_python_modules": ["trainables.preloaded"], "idle_worker_killing_time_threshold_ms": 600_000}
+AHEAD = {"preload_python_modules": ["trainables.worker.preloaded"], "idle_worker_killing_time_threshold_ms": 600_000}
 # The variables that Ray Tune sends from the driver's environment to each trial's, by way of Ray's records and logs. Its
 # default includes the keys to S3. Processes on this machine inherit them anyway, and other machines have their own.
 TRAVELS = {"RAY_CHDIR_TO_TRIAL_DIR"}

@@ -12,8 +12,8 @@ import ray
 from launch.machines.cluster import MAX_LOADERS, Share, Worth, ready, share_of_machine, trials_on
 from launch.machines.nodes import Survey
 from launch.remote.probe import Storage
-from search_spaces.errors import ConfigError
-from trainables.shares import GPU_CONTEXT_MB, TrialShare
+from trainables.worker.shares import GPU_CONTEXT_MB, TrialShare
+from visionsweep.core.errors import ConfigError
 
 MARGIN = 1.1  # safety factor on measured or predicted memory
 MOST_ON_A_GPU = 8

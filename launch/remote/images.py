@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.data.dataset import RemoteCopy
 from trainables.data.remote import bring_images
-from trainables.s3 import is_remote
+from visionsweep.core.s3 import is_remote
 
 
 def brought(images: Sequence[str]) -> tuple[list[Path], list[RemoteCopy]]:

@@ -22,9 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from search_spaces.errors import RunError, StorageError
-from trainables.files import parse_json
-from trainables.s3 import Remote
+from visionsweep.core.errors import RunError, StorageError
+from visionsweep.core.files import parse_json
+from visionsweep.core.s3 import Remote
 
 LOCK_FILE = "lock.json"
 BEAT_S = 10.0

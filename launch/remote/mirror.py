@@ -1,7 +1,7 @@
 """Mirror of a run on S3: the driver works in a local folder as always, and what must survive is sent.
 
     search.json  trials.jsonl  epochs.jsonl  best.yaml  study.journal   sent by a thread here, when they have changed
-    checkpoints/TRIAL/  predictions/TRIAL/                               sent by the trials (`trial_mirror.py`)
+    checkpoints/TRIAL/  predictions/TRIAL/                               sent by the trials (`trial_mirror`)
 
 A killed driver loses the records of its last few seconds. The next driver recovers the epochs among them from the
 trials themselves. epochs.jsonl is read after trials.jsonl and sent before it. So no trial has ended in trials.jsonl
@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.shapes import epoch_problem
-from analysis.trials import read_lines, read_search, read_trials
 from launch.remote.lock import RemoteLock
 from launch.remote.views import read_records
-from search_spaces.errors import RunError, StorageError
 from trainables.checkpoint import PROCESS_FILE, stored_row
-from trainables.files import json_or_error, parse_json
-from trainables.s3 import Remote
-from trainables.trial_mirror import ROWS_FILE
-from trainables.writing import write_whole
+from trainables.worker.trial_mirror import ROWS_FILE
+from visionsweep.core.errors import RunError, StorageError
+from visionsweep.core.files import json_or_error, parse_json
+from visionsweep.core.s3 import Remote
+from visionsweep.core.writing import write_whole
+from visionsweep.run_dir.shapes import epoch_problem
+from visionsweep.run_dir.trials import read_lines, read_search, read_trials
 
 READ_ORDER = ("trials.jsonl", "epochs.jsonl", "search.json", "best.yaml", "study.journal")
 SEND_ORDER = ("search.json", "epochs.jsonl", "trials.jsonl", "best.yaml", "study.journal")

@@ -9,11 +9,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.trials import read_search
-from search_spaces.errors import RunError, StorageError
-from search_spaces.names import did_you_mean
-from trainables.s3 import Remote, is_remote, parse_remote
-from trainables.s3_client import endpoint
+from visionsweep.core.errors import RunError, StorageError
+from visionsweep.core.names import did_you_mean
+from visionsweep.core.s3 import Remote, is_remote, parse_remote
+from visionsweep.core.s3_client import endpoint
+from visionsweep.run_dir.trials import read_search
 
 
 @dataclass(frozen=True)

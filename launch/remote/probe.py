@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.remote.places import Place
-from search_spaces.errors import StorageError
 from trainables.data.dataset import Dataset
-from trainables.s3 import Remote, parse_remote
+from visionsweep.core.errors import StorageError
+from visionsweep.core.s3 import Remote, parse_remote
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from launch.lock import held
-from launch.preflight import check_room, check_runs_dir
-from launch.records import exists_already
 from launch.remote.lock import RemoteLock
 from launch.remote.mirror import Mirror
 from launch.remote.places import Place
 from launch.remote.probe import probe_writing
-from search_spaces.errors import StorageError
+from launch.search.preflight import check_room, check_runs_dir
+from launch.search.records import exists_already
+from visionsweep.core.errors import StorageError
+from visionsweep.run_dir.lock import held
 
 
 def check_new(place: Place) -> None:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.load import Run, load_run
-from analysis.lock import in_use
-from analysis.run_source import with_cache_dir
-from analysis.shapes import cache_dir_of
+from analysis.models.run_source import with_cache_dir
 from launch.remote.lock import LOCK_FILE, at_work
 from launch.remote.places import home, place_of, require_run
-from search_spaces.errors import InputError, RunError
-from trainables.s3 import Remote
+from visionsweep.core.errors import InputError, RunError
+from visionsweep.core.s3 import Remote
+from visionsweep.run_dir.in_use import in_use
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.shapes import cache_dir_of
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def run_at(run: str, *, weights_of: str | None = "") -> Iterator[Run]:
         try:
             loaded = load_run(folder)
             if weights_of != "":
-                from analysis.export import find_trial  # imports torch
+                from analysis.models.export import find_trial  # imports torch
 
                 _bring_weights(place.remote, folder, find_trial(loaded, weights_of).trial_id)
             cache_dir = None if cache_dir_of(loaded.search) is None else str(home(None).parent)  # that of this machine

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from search_spaces.names import pick
 from search_spaces.recipes import csc449, cv_homework_4, dlcv_hw1, ece449, ucsd_voc
 from search_spaces.recipes.parts import Recipe
+from visionsweep.core.names import pick
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "report-deeper/inception-v3": csc449.inception_v3,
@@ -65,7 +65,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def recipe(name: str) -> Recipe:
-    """Return a new, complete configuration, as `trainables.config.TrialConfig` parses it. The caller may change it.
+    """Return a new, complete configuration, as `trainables.config.trial.TrialConfig` parses it. The caller may change
+    it.
 
     Raises ConfigError with the nearest known name if there is no such recipe.
     """

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.trials import VERSION
 from search_spaces import Branch, Float, Maybe, Pick, Search
 from search_spaces.serial import search_to_json
+from visionsweep.run_dir.trials import VERSION
 
 STARTED = 1_700_000_000.0
 EPOCHS, GRACE = 9, 3

@@ -14,18 +14,18 @@ from safetensors.torch import save_file
 from support import make_photos
 
 from analysis import Run, load_run
-from analysis.best_trial import class_iou, class_scores, confusion, judged, kept_predictions, most_wrong
-from analysis.embeddings import features, plane
-from analysis.overlays import open_data, segmented
+from analysis.figures.best_trial import class_iou, class_scores, confusion, judged, kept_predictions, most_wrong
+from analysis.figures.embeddings import features, plane
+from analysis.figures.overlays import open_data, segmented
+from analysis.figures.spent import standing
 from analysis.report.best import best_section
 from analysis.report.plots import Plots
-from analysis.spent import standing
-from search_spaces.errors import RunError
 from search_spaces.serial import search_to_json
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.dataset import VOID
 from trainables.data.formats import load_dataset
 from trainables.models.build import build_model
+from visionsweep.core.errors import RunError
 
 CONFIG = {
     "model": {"backbone": "test_resnet", "weights": "none"},

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 
-from analysis.bootstrap import confusion_of, label_intervals, label_scores, mask_intervals, wilson
+from analysis.models.bootstrap import confusion_of, label_intervals, label_scores, mask_intervals, wilson
 from trainables.data.dataset import VOID
 from trainables.pixel_scores import scores_of
 from trainables.tasks import score

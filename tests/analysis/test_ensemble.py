@@ -14,16 +14,16 @@ import torch
 from support import Outcome, make_photos, make_sides
 from trained_run import trained_run
 
-from analysis.ensemble import choose_ensemble
-from analysis.evaluate import evaluate_export
-from analysis.exported import load_export
-from analysis.load import load_run
-from analysis.recommend import recommend
-from launch.ensembles import verdict
-from launch.run_data import data_of_run
+from analysis.models.ensemble import choose_ensemble
+from analysis.models.evaluate import evaluate_export
+from analysis.models.exported import load_export
+from analysis.models.recommend import recommend
+from launch.models.ensembles import verdict
+from launch.models.run_data import data_of_run
 from search_spaces.search import Search
-from trainables.config_io import load_config
+from trainables.config.io import load_config
 from trainables.pixel_scores import PixelScores
+from visionsweep.run_dir.load import load_run
 
 CLI = Callable[..., Outcome]
 

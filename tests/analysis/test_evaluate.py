@@ -16,15 +16,15 @@ from rich.console import Console
 from sklearn.metrics import f1_score, roc_auc_score
 from support import Outcome, make_photos, tiny_config
 
-from analysis.evaluate import Judged, evaluate_export
-from analysis.exported import load_export
-from analysis.manifest import MANIFEST
-from launch.train import train_one
-from search_spaces.errors import DataError
-from trainables.config_io import parse_config
+from analysis.models.evaluate import Judged, evaluate_export
+from analysis.models.exported import load_export
+from analysis.models.manifest import MANIFEST
+from launch.models.train import train_one
+from trainables.config.io import parse_config
 from trainables.data.formats import load_dataset
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
+from visionsweep.core.errors import DataError
 
 CLI = Callable[..., Outcome]
 TRAINED = tiny_config(epochs=1)

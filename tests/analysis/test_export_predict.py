@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import save_file
 from support import make_photos, tiny_config
 
-from analysis.export import export_trial
-from analysis.exported import load_export
-from analysis.load import Run
-from analysis.predict import predict_images
-from analysis.trials import Trial
-from search_spaces.errors import DataError, RunError
-from trainables.config_model import ClassifierConfig
+from analysis.models.export import export_trial
+from analysis.models.exported import load_export
+from analysis.models.predict import predict_images
+from trainables.config.model import ClassifierConfig
 from trainables.models.classifiers import build_classifier
+from visionsweep.core.errors import DataError, RunError
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.trials import Trial
 
 CONFIG = tiny_config(task="multilabel", optimizer={"name": "sgd", "lr": 0.1}, batch_size=4, threshold=0.4)
 CLASSES = ["bag", "hat", "shoes"]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from analysis.export import write_export
-from analysis.exported import load_export
-from analysis.graphs import write_graphs
-from trainables.config_io import parse_config
+from analysis.models.export import write_export
+from analysis.models.exported import load_export
+from analysis.models.graphs import write_graphs
+from trainables.config.io import parse_config
 from trainables.inference import predict_batch
 from trainables.models.adapters import LowRank, plain_state_dict
 from trainables.models.build import build_model

@@ -13,11 +13,11 @@ import torch
 from kept_run import PROBE, SMALL, kept_run, opened, truths
 from support import Outcome, make_photos
 
-from analysis import folded as folded_module
-from analysis.load import load_run
-from analysis.recommend import recommend
-from analysis.recommended import in_sentences, stored
-from search_spaces.errors import RunError
+from analysis.models import folded as folded_module
+from analysis.models.recommend import recommend
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.recommended import in_sentences, stored
 
 CPU = torch.device("cpu")
 LUCKY, BETTER = "0000", "0001"

@@ -11,17 +11,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from analysis import graphs
-from analysis.export import write_export
-from analysis.exported import ExportedModel, load_export
-from analysis.graphs import Graph, open_onnx, require_onnx, worst_difference, write_graphs
-from search_spaces.errors import RunError
-from trainables.config_io import parse_config
+from analysis.models import graphs
+from analysis.models.export import write_export
+from analysis.models.exported import ExportedModel, load_export
+from analysis.models.graphs import Graph, open_onnx, require_onnx, worst_difference, write_graphs
+from trainables.config.io import parse_config
 from trainables.data.augment import eval_transform
 from trainables.data.digits import scan_digits
 from trainables.inference import predict_batch
 from trainables.models.build import build_model
 from trainables.tasks import TASKS
+from visionsweep.core.errors import RunError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

@@ -10,16 +10,16 @@ import pytest
 from made_runs import EPOCHS, GRACE, STARTED, write_run
 
 from analysis import Run, Trial, load_run
-from analysis.importance import LEAST_TRIALS, above_chance, strongest
-from analysis.learning import rungs, shown_trials
-from analysis.observed import observed
-from analysis.slices import contour_pairs
-from analysis.spent import best_so_far, spent, standing
-from analysis.style import PALETTE, STATUS_COLOURS
-from analysis.timeline import failures, timeline
-from analysis.tradeoff import costs
-from analysis.trials import take_event
-from search_spaces.errors import ConfigError
+from analysis.figures.importance import LEAST_TRIALS, above_chance, strongest
+from analysis.figures.learning import rungs, shown_trials
+from analysis.figures.observed import observed
+from analysis.figures.slices import contour_pairs
+from analysis.figures.spent import best_so_far, spent, standing
+from analysis.figures.style import PALETTE, STATUS_COLOURS
+from analysis.figures.timeline import failures, timeline
+from analysis.figures.tradeoff import costs
+from visionsweep.core.errors import ConfigError
+from visionsweep.run_dir.trials import take_event
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from analysis.evaluate import evaluate_export
-from analysis.exported import ExportedModel, load_export
-from launch import train
-from launch.train import train_one
-from trainables.config_io import parse_config
+from analysis.models.evaluate import evaluate_export
+from analysis.models.exported import ExportedModel, load_export
+from launch.models import train
+from launch.models.train import train_one
+from trainables.config.io import parse_config
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs

@@ -14,18 +14,18 @@ from PIL import Image
 from support import Outcome, make_sides
 from trained_run import trained_run
 
-from analysis.ensemble import described, yardstick
-from analysis.exported import ExportedEnsemble, load_export
-from analysis.kept import kept_models, side_by_side
-from analysis.kept_means import means_side_by_side
-from analysis.load import Run, load_run
-from analysis.recommend import _means, recommend
-from analysis.recommended import RECOMMENDED_FILE
+from analysis.models.ensemble import described, yardstick
+from analysis.models.exported import ExportedEnsemble, load_export
+from analysis.models.kept import kept_models, side_by_side
+from analysis.models.kept_means import means_side_by_side
+from analysis.models.members import together
+from analysis.models.recommend import _means, recommend
 from search_spaces.search import Search
 from trainables.data.loader import TrialData
 from trainables.evaluate import at_size
-from trainables.members import together
 from trainables.pixel_scores import PixelScores
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.recommended import RECOMMENDED_FILE
 
 CLI = Callable[..., Outcome]
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from analysis.load import load_run
-from analysis.trials import VERSION, read_trials
-from search_spaces.errors import RunError
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.trials import VERSION, read_trials
 
 PROPOSED = [{"event": "proposed", "trial_id": name, "params": {}, "config": {}} for name in ("0000", "0001")]
 STARTED = [{"event": "started", "trial_id": name} for name in ("0000", "0001")]

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from analysis.pareto import fronts
-from analysis.rank import with_fronts
-from analysis.trials import Trial
-from search_spaces.objectives import Objective
+from visionsweep.core.objectives import Objective
+from visionsweep.core.pareto import fronts
+from visionsweep.run_dir.rank import with_fronts
+from visionsweep.run_dir.trials import Trial
 
 OBJECTIVES = (Objective("val/f1", "max"), Objective("latency_ms", "min"))
 

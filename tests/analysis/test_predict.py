@@ -16,14 +16,14 @@ from PIL import Image
 from safetensors.torch import save_file
 from support import Outcome, make_photos
 
-from analysis.exported import load_export
-from analysis.predict import Read, _chunks, predict_images
-from search_spaces.errors import DataError
-from trainables.config_io import parse_config
-from trainables.config_model import ClassifierConfig
+from analysis.models.exported import load_export
+from analysis.models.predict import Read, _chunks, predict_images
+from trainables.config.io import parse_config
+from trainables.config.model import ClassifierConfig
 from trainables.data.reading import IMAGE_SUFFIXES
 from trainables.models.build import build_model
 from trainables.models.classifiers import build_classifier
+from visionsweep.core.errors import DataError
 
 CLASSES = ["café", "two\x0clines", "tail\x85"]
 
@@ -199,7 +199,7 @@ def test_a_broken_image_gets_a_row_of_its_own_and_spoils_no_other(
 
 
 def test_a_broken_image_costs_no_other_its_mask(tmp_path: Path, one_broken: Path) -> None:
-    from trainables.config_io import parse_config
+    from trainables.config.io import parse_config
     from trainables.models.build import build_model
 
     values = {

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.rank import ranked
-from analysis.trials import Trial
-from search_spaces.objectives import Objective
+from visionsweep.core.objectives import Objective
+from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.trials import Trial
 
 
 def trial(trial_id: str, status: str, *scores: float) -> Trial:

@@ -15,15 +15,15 @@ from kept_run import SMALL, kept_run, opened, truths
 from safetensors.torch import load_file, save_file
 from support import Outcome, make_photos
 
-from analysis.exported import ExportedEnsemble, ExportedModel, load_export
-from analysis.held_out import OutOfTime, halves, judge
-from analysis.kept import Kept
-from analysis.load import load_run
-from analysis.recommend import recommend
-from analysis.recommended import forget, in_sentences, kind_of, stored
-from analysis.soup import ingredients, mean_weights, start_of
-from search_spaces.errors import RunError
-from trainables.config_io import parse_config
+from analysis.models.exported import ExportedEnsemble, ExportedModel, load_export
+from analysis.models.held_out import OutOfTime, halves, judge
+from analysis.models.kept import Kept
+from analysis.models.recommend import recommend
+from analysis.models.soup import ingredients, mean_weights, start_of
+from trainables.config.io import parse_config
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.recommended import forget, in_sentences, kind_of, stored
 
 CLI = Callable[..., Outcome]
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from support import Outcome, lines
 from analysis import load_run
 from analysis.report import write_report
 from analysis.report.watch import watch
-from search_spaces.errors import RunError
+from visionsweep.core.errors import RunError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 

@@ -13,12 +13,12 @@ from PIL import Image
 from rich.console import Console
 from support import tiny_config
 
-from analysis.exported import ExportedModel, load_export
-from analysis.handover import hand_over
-from analysis.predict import predict_images
-from analysis.resizing import BOUND, Elsewhere, compare, with_numpy, with_pillow
-from launch.train import train_one
-from trainables.config_io import parse_config
+from analysis.models.exported import ExportedModel, load_export
+from analysis.models.handover import hand_over
+from analysis.models.predict import predict_images
+from analysis.models.resizing import BOUND, Elsewhere, compare, with_numpy, with_pillow
+from launch.models.train import train_one
+from trainables.config.io import parse_config
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs

@@ -13,11 +13,11 @@ from made_runs import write_run
 from s3_server import S3Server, upload_folder
 from support import Outcome
 
-from analysis.load import load_run
-from analysis.overlays import open_data
-from analysis.run_source import cache_of, is_own, sealed, source_of, state_dir, with_cache_dir
-from search_spaces.errors import DataError, RunError
+from analysis.figures.overlays import open_data
+from analysis.models.run_source import cache_of, is_own, sealed, source_of, state_dir, with_cache_dir
 from trainables.data.formats import load_dataset
+from visionsweep.core.errors import DataError, RunError
+from visionsweep.run_dir.load import load_run
 
 CLI = Callable[..., Outcome]
 

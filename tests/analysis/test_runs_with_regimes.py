@@ -9,16 +9,16 @@ import numpy as np
 import optuna
 import pytest
 
-from analysis.compare import compare
-from analysis.importance import importance_figure, importance_of
-from analysis.load import Run, load_run
-from analysis.observed import observed
+from analysis.figures.compare import compare
+from analysis.figures.importance import importance_figure, importance_of
+from analysis.figures.observed import observed
 from analysis.report.page import render
-from analysis.trials import VERSION
-from search_spaces.errors import ConfigError
 from search_spaces.grammar import Branch, Float, Pick
 from search_spaces.search import Search
 from search_spaces.serial import search_to_json
+from visionsweep.core.errors import ConfigError
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.trials import VERSION
 
 BACKBONE = {"backbone": Pick("resnet18", "resnet34")}
 SEARCH = Search(

@@ -17,18 +17,17 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.evaluate import evaluate_export
-from analysis.export import export_trial
-from analysis.exported import load_export
-from analysis.load import Run, load_run
-from analysis.predict import predict_images
-from launch.preflight import short_side_px, views
-from launch.prepare import RunOptions, load_data
-from launch.records import Records
+from analysis.models.evaluate import evaluate_export
+from analysis.models.export import export_trial
+from analysis.models.exported import load_export
+from analysis.models.predict import predict_images
+from launch.search.preflight import short_side_px, views
+from launch.search.prepare import RunOptions, load_data
+from launch.search.records import Records
 from search_spaces import Int, Pick, Search
 from search_spaces.serial import search_to_json
 from trainables.checkpoint import TrialFiles
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.cache import CachedImages
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
@@ -36,6 +35,7 @@ from trainables.data.reading import read_image
 from trainables.data.view import View
 from trainables.loop import fit
 from trainables.tasks import TASKS
+from visionsweep.run_dir.load import Run, load_run
 
 SIZES = [(61, 47), (200, 130), (40, 33), (97, 300), (12, 9), (250, 251), (128, 64), (20, 300)]  # width, height
 CLASSIFIER: dict[str, Any] = {

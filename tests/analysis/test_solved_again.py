@@ -14,21 +14,21 @@ from kept_run import PROBE, SMALL, kept_run, opened, truths
 from safetensors.torch import load_file
 from support import Outcome, make_photos
 
-from analysis.evaluate import evaluate_export
-from analysis.held_out import OutOfTime
-from analysis.kept import kept_models
-from analysis.load import load_run
-from analysis.recommend import recommend
-from analysis.recommended import HEADS_FILE, in_sentences, stored
-from analysis.solved_again import solve_again
-from search_spaces.errors import DataError, RunError
-from trainables.config_io import parse_config
+from analysis.models.evaluate import evaluate_export
+from analysis.models.held_out import OutOfTime
+from analysis.models.kept import kept_models
+from analysis.models.recommend import recommend
+from analysis.models.solved_again import solve_again
+from trainables.config.io import parse_config
 from trainables.data.loader import TrialData
 from trainables.ensemble import load_models
-from trainables.features import frozen_backbone
+from trainables.features.features import frozen_backbone
+from trainables.features.probe import solve_epoch
 from trainables.losses import build_loss
-from trainables.probe import solve_epoch
 from trainables.targets import what_to_learn
+from visionsweep.core.errors import DataError, RunError
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.recommended import HEADS_FILE, in_sentences, stored
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ import pytest
 from kept_run import kept_run, opened, truths
 from support import make_photos
 
-from analysis.load import Run, load_run
-from analysis.verdict import in_lines, verdict
+from analysis.figures.verdict import in_lines, verdict
+from visionsweep.run_dir.load import Run, load_run
 
 NUM_WRONG = {"0000": 2, "0001": 6}  # of 40
 

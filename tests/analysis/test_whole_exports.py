@@ -18,17 +18,17 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from analysis.ensemble_export import export_ensemble
-from analysis.export import export_trial, write_export
-from analysis.exported import load_export
-from analysis.load import Run
-from analysis.manifest import MANIFEST, check_files, written_whole
-from analysis.trials import Trial
-from search_spaces.errors import RunError
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
+from analysis.models.ensemble_export import export_ensemble
+from analysis.models.export import export_trial, write_export
+from analysis.models.exported import load_export
+from analysis.models.manifest import MANIFEST, check_files, written_whole
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
 from trainables.models.classifiers import build_classifier
-from trainables.whole_folder import mend
+from visionsweep.core.errors import RunError
+from visionsweep.core.whole_folder import mend
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.trials import Trial
 
 CONFIG = {
     "task": "multiclass", "model": {"backbone": "test_resnet", "weights": "none"},
@@ -154,7 +154,7 @@ def test_a_kill_at_any_call_leaves_the_old_export_or_the_new_one(tmp_path: Path)
 LOOP = """
 import sys
 from pathlib import Path
-from analysis.manifest import written_whole
+from analysis.models.manifest import written_whole
 out, turn = Path(sys.argv[1]), 0
 while True:
     turn += 1

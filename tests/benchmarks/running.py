@@ -23,8 +23,7 @@ def main_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     Importing it here saves a start of Python, and the imports that it shares with other benchmarks.
     """
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    module = importlib.import_module(name)
+    module = importlib.import_module(f"benchmarks.{name}")
 
     def call(*arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / f"{name}.py"), *map(str, arguments)])

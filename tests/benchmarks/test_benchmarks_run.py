@@ -50,8 +50,8 @@ def test_searcher_contract_prints_who_keeps_what(capsys: Capture, monkeypatch: P
     assert re.search(r"visionsweep.* stock", capsys.readouterr().out)
 
 
-IN_A_SENTENCE = re.compile(r"`python (benchmarks/[^`]+)`")
-IN_A_BLOCK = re.compile(r"^ {4}python (benchmarks/(?:[^\\\n]|\\\n)+)", re.MULTILINE)
+IN_A_SENTENCE = re.compile(r"`python -m (benchmarks\.[^`]+)`")
+IN_A_BLOCK = re.compile(r"^ {4}python -m (benchmarks\.(?:[^\\\n]|\\\n)+)", re.MULTILINE)
 
 
 def commands() -> list[str]:
@@ -66,9 +66,8 @@ class Parsed(Exception):
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_that_the_documents_name_is_understood(command: str, monkeypatch: Patch, capsys: Capture) -> None:
-    path, *arguments = shlex.split(command)
-    assert (ROOT / path).is_file()
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    name, *arguments = shlex.split(command)
+    assert (ROOT / f"{name.replace('.', '/')}.py").is_file()
     real = argparse.ArgumentParser.parse_args
 
     def parse(self: argparse.ArgumentParser, *given: object, **named: object) -> None:
@@ -76,7 +75,7 @@ def test_a_command_that_the_documents_name_is_understood(command: str, monkeypat
         raise Parsed
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
-    module = importlib.import_module(Path(path).stem)
+    module = importlib.import_module(name)
     try:
         with pytest.raises(Parsed):
             module.main()
@@ -94,6 +93,6 @@ def test_every_benchmark_is_run_by_a_test() -> None:
     missing = [
         path.name
         for path in sorted(commands)
-        if f'main_of("{path.stem}"' not in tests and f'"benchmarks/{path.name}"' not in tests
+        if f'main_of("{path.stem}"' not in tests and f'"benchmarks.{path.stem}"' not in tests
     ]
     assert missing == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from running import BENCHMARKS, InThisProcess, main_of
+from running import InThisProcess, main_of
 from support import Outcome
 
 pytestmark = [pytest.mark.with_ray(turn=11), pytest.mark.usefixtures("ray_session")]
@@ -43,9 +43,8 @@ def one(tmp_path: Path) -> Path:
 
 
 def in_this_process(name: str, visionsweep: CLI, monkeypatch: Patch) -> InThisProcess:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     started = InThisProcess(visionsweep)
-    monkeypatch.setattr(importlib.import_module(name), "subprocess", started)
+    monkeypatch.setattr(importlib.import_module(f"benchmarks.{name}"), "subprocess", started)
     return started
 
 

@@ -13,20 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launch.records import Records
-from launch.simulate import Clock, simulate
-from search_spaces.errors import RunError
+from benchmarks.blackboxes import OWN, OwnCurves, measured
+from benchmarks.curves import command, linked, main, read_curves, write_curves
+from benchmarks.ours import method_ours
+from benchmarks.peers import PEERS
+from benchmarks.simulate import Clock, simulate
+from launch.search.records import Records
 from search_spaces.grammar import Branch, Float, Pick
 from search_spaces.search import Search
 from search_spaces.serial import search_to_json
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from blackboxes import OWN, OwnCurves, measured  # noqa: E402
-from curves import command, linked, main, read_curves, write_curves  # noqa: E402
-from ours import method_ours  # noqa: E402
-from peers import PEERS  # noqa: E402
+from visionsweep.core.errors import RunError
 
 EPOCHS = 6
 SEARCH = Search(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +14,7 @@ import pytest
 from optuna.samplers._tpe import _truncnorm
 from sklearn.ensemble import GradientBoostingRegressor
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import faster_syne
-import faster_tpe
+from benchmarks import faster_syne, faster_tpe
 
 needs_syne_tune = pytest.mark.skipif(
     importlib.util.find_spec("syne_tune") is None, reason="Syne Tune is not installed: pip install -e '.[benchmarks]'"

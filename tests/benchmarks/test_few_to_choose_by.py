@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from running import BENCHMARKS, main_of
+from running import main_of
 from support import make_photos
 
 needs_weights = pytest.mark.skipif(
@@ -19,9 +19,8 @@ needs_weights = pytest.mark.skipif(
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("few_to_choose_by")
+def few() -> ModuleType:
+    return importlib.import_module("benchmarks.few_to_choose_by")
 
 
 def test_every_rule_is_judged_on_the_same_splits_and_none_beats_the_best_probe(few: ModuleType) -> None:
@@ -56,7 +55,7 @@ def test_it_prints_both_tables(
     for side in ("train", "val"):
         make_photos(tmp_path / "hymenoptera" / side, {"blue": 20, "red": 20})
     run = main_of("few_to_choose_by", monkeypatch)
-    monkeypatch.setattr(importlib.import_module("few_to_choose_by"), "SEEN", ((0, 32), (1, 32)))
+    monkeypatch.setattr(importlib.import_module("benchmarks.few_to_choose_by"), "SEEN", ((0, 32), (1, 32)))
     run("--data", tmp_path, "--sets", "hymenoptera", "--splits", 1)
     out = capsys.readouterr().out
     assert out.startswith("hymenoptera: 40 photos, 1 splits")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import main_of
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
 CASES = 300
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from fuzz import make
+    from benchmarks.fuzz import make
 
     return make(tmp_path_factory.mktemp("fuzz"))
 
@@ -24,7 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.filterwarnings("ignore")  # of numpy and pandas about the nonsense that they were given
 @pytest.mark.timeout(300)
 def test_hundreds_of_damaged_files_break_no_command(made: Any, tmp_path: Path) -> None:
-    from fuzz import COMMANDS, fuzz
+    from benchmarks.fuzz import COMMANDS, fuzz
 
     found = fuzz(made, tmp_path / "case", range(CASES), one_command=True)
     assert found.broken == []
@@ -36,7 +33,7 @@ def test_a_whole_run_is_read_by_every_command(made: Any, tmp_path: Path) -> None
     """Else refusing everything would pass."""
     import shutil
 
-    from fuzz import COMMANDS
+    from benchmarks.fuzz import COMMANDS
 
     for name, command in COMMANDS.items():
         case = tmp_path / name

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from running import BENCHMARKS, DATA, main_of
+from running import DATA, main_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
@@ -30,10 +30,9 @@ needs_weights = pytest.mark.skipif(
 
 
 @pytest.fixture
-def load(monkeypatch: Patch) -> Any:
+def load() -> Any:
     """A module of benchmarks/ by its name."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import BENCHMARKS, main_of, needs_curves
+from running import main_of, needs_curves
 from support import Outcome
 
 TASK = "taskset-patch32_LSTM128_bs128"
@@ -88,9 +88,8 @@ def test_nothing_is_better_than_what_a_clairvoyant_shows_of_a_table(bench: Bench
 
 @needs_curves
 @needs_onnx
-def test_the_surrogate_gives_curves_of_accuracies_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    blackboxes = importlib.import_module("blackboxes")
+def test_the_surrogate_gives_curves_of_accuracies_and_times() -> None:
+    blackboxes = importlib.import_module("benchmarks.blackboxes")
     task = blackboxes.TASKS["lcbench-167149"]()
     config = blackboxes.random_config(task.space, np.random.default_rng(0))
     curve = task.curve(config)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from local_cluster import Cluster
 from support import TINY_SPACE, tiny_search
 
+from benchmarks.local_cluster import Cluster
 from search_spaces import Float, Pick
 
 SPACE = {

@@ -22,8 +22,8 @@ from rich.console import Console
 from launch.machines.cluster import local_ray, ready
 from launch.machines.needs import _step
 from launch.machines.room import MARGIN
-from launch.prepare import RunOptions, prepared
-from launch.run import resume, start
+from launch.search.prepare import RunOptions, prepared
+from launch.search.run import resume, start
 from search_spaces import Float, Pick, Search
 
 LARGE = 128

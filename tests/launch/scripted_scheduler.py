@@ -8,9 +8,9 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from analysis.trials import Trial
-from launch.pruning import build_scheduler
+from launch.pruners.pruning import build_scheduler
 from search_spaces import Search
+from visionsweep.run_dir.trials import Trial
 
 ACCURACY, LOSS = "val/accuracy", "val/loss"
 

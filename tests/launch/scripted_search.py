@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launch.pruning import build_scheduler
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.simulate_ray import RayTrial
-from search_spaces.errors import Contradiction
+from benchmarks.simulate_ray import RayTrial
+from launch.pruners.pruning import build_scheduler
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
 from search_spaces.search import Search
+from visionsweep.core.errors import Contradiction
 
 EPOCHS, METRIC = 9, "val/accuracy"
 Curve = Callable[[dict[str, Any]], list[float]]

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from support import Outcome, lines, make_photos
 
-from launch.amounts import LEAST, MOST_OF_PROBE, Amounts, amounts, is_said, with_amounts
-from launch.loading import load_search
+from launch.cli.loading import load_search
 from launch.machines.cluster import Share
-from launch.prepare import RunOptions, as_settled, load_data, prepared
-from launch.speed import Speed, speeds, usual
+from launch.search.amounts import LEAST, MOST_OF_PROBE, Amounts, amounts, is_said, with_amounts
+from launch.search.prepare import RunOptions, as_settled, load_data, prepared
+from launch.search.speed import Speed, speeds, usual
 from search_spaces.search import Search
 from search_spaces.shipped import SEARCHES
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.augment import cached_short_side
 from trainables.data.cache_build import Source
 from trainables.data.dataset import Dataset

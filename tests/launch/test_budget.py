@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.sessions import same_session, spent_s, versions_before, versions_changed
-from launch.budget import gone_on_with, said_of
-from launch.prepare import RunOptions
+from launch.search.budget import gone_on_with, said_of
+from launch.search.prepare import RunOptions
+from visionsweep.run_dir.sessions import same_session, spent_s, versions_before, versions_changed
 
 BUDGET = RunOptions(data="photos", budget_s=240.0)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.export import export_trial
-from analysis.load import load_run
-from launch.loading import parse_duration
-from search_spaces.errors import ConfigError
+from analysis.models.export import export_trial
+from launch.cli.loading import parse_duration
 from tests.kept_run import kept_run, opened, truths
 from tests.support import make_photos
+from visionsweep.core.errors import ConfigError
+from visionsweep.run_dir.load import load_run
 
 HEAVY = re.compile(r"\| +(torch|timm|ray|albumentations|torchvision)$", re.MULTILINE)
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from support import Outcome
 
-from launch.preflight import check_data
+from launch.search.preflight import check_data
 from search_spaces import Pick, Search
-from search_spaces.errors import ConfigError
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.targets import check_class_metrics
+from visionsweep.core.errors import ConfigError
 
 CLI = Callable[..., Outcome]
 

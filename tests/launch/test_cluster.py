@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from cluster_searches import SPACE, cluster_of_its_own, tiny
-from local_cluster import BIN, Cluster, free_port, kill
 from support import Outcome, lines, make_photos, wait_until
+
+from benchmarks.local_cluster import BIN, Cluster, free_port, kill
 
 pytestmark = pytest.mark.with_ray(turn=3)
 

@@ -11,13 +11,13 @@ from kept_run import kept_run, opened, truths
 from rich.console import Console
 from support import make_photos
 
-from analysis.load import load_run
-from analysis.recommended import stored
-from launch.comparing import Comparing
-from launch.records import Records
+from launch.search.comparing import Comparing
+from launch.search.records import Records
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json
-from trainables.settings import TrialSettings
+from trainables.worker.settings import TrialSettings
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.recommended import stored
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_search_recommends_at_its_end_and_not_beyond_its_budget(run_dir: Path)
 
 
 def test_who_asks_to_stop_does_not_wait_for_it(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launch.comparing.asked", lambda: True)
+    monkeypatch.setattr("launch.search.comparing.asked", lambda: True)
     compared(run_dir, None, Console())
     assert stored(run_dir) is None
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from ray.tune.search import Searcher
 
-from launch.engine.cost import CostModel
-from launch.engine.history import EPOCH_SECONDS
-from launch.engine.vectors import Vectors
-from launch.records import Records
-from launch.searcher import StudySearcher
+from launch.samplers.cost import CostModel
+from launch.samplers.history import EPOCH_SECONDS
+from launch.samplers.vectors import Vectors
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces import Float, Pick, Search
 
 SPACE = {"backbone": Pick("small", "large"), "size": Float(32, 256, log=True), "lr": Float(0, 1)}

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,8 @@ from pathlib import Path
 import pytest
 from support import TINY_SPACE, lines, make_photos, moved, tiny_search, wait_until
 
+from benchmarks.local_cluster import Cluster
 from search_spaces import Float
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from local_cluster import Cluster
 
 pytestmark = pytest.mark.with_ray(turn=13)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ from typing import Any
 import pytest
 from support import Outcome
 
-from analysis.manifest import MANIFEST
-from search_spaces.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from analysis.models.manifest import MANIFEST
+from visionsweep.core.errors import InputError
 
 CLI = Callable[..., Outcome]
 
@@ -140,7 +137,7 @@ DAMAGES = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from fuzz import make
+    from benchmarks.fuzz import make
 
     return make(tmp_path_factory.mktemp("made"))
 
@@ -154,7 +151,7 @@ def run(made: Any, tmp_path: Path) -> Path:
 def test_a_damaged_record_is_one_sentence_with_file_and_line_in_every_command(
     damage: Callable[[Path], str], run: Path
 ) -> None:
-    from fuzz import COMMANDS
+    from benchmarks.fuzz import COMMANDS
 
     place = damage(run)
     for name in ("rank", "status", "resume", "export"):
@@ -169,7 +166,7 @@ def test_a_damaged_record_is_one_sentence_with_file_and_line_in_every_command(
 
 @pytest.mark.parametrize("damage", list(DAMAGES.values())[::7], ids=list(DAMAGES)[::7])
 def test_a_report_shows_what_can_still_be_read(damage: Callable[[Path], str], run: Path) -> None:
-    from fuzz import COMMANDS
+    from benchmarks.fuzz import COMMANDS
 
     damage(run)
     COMMANDS["report"](run)
@@ -287,7 +284,7 @@ def test_a_damaged_data_json_is_one_sentence(made: Any, visionsweep: CLI, tmp_pa
     ["a\nb", "a\rb", "a\x1b]0;owned\x07", "a\x00b", "a\udcffb", "a\u2028b", "x" * 201, "é" * 125, "\u202eevil"],
 )
 def test_a_run_name_that_no_file_or_terminal_can_hold_is_refused_before_anything_runs(name: str) -> None:
-    from launch.loading import check_name
+    from launch.cli.loading import check_name
 
     with pytest.raises(InputError) as caught:
         check_name(name)
@@ -297,7 +294,7 @@ def test_a_run_name_that_no_file_or_terminal_can_hold_is_refused_before_anything
 
 @pytest.mark.parametrize("name", ["plain", "with space", "名前", "é" * 100, "x" * 200, "-rf", "~", "a.b"])
 def test_other_run_names_are_taken(name: str) -> None:
-    from launch.loading import check_name
+    from launch.cli.loading import check_name
 
     assert check_name(name) == name
 
@@ -311,7 +308,7 @@ def test_one_damaged_journal_does_not_end_the_dashboard_of_the_others(
 ) -> None:
     from optuna.storages import JournalStorage
 
-    from launch.dashboard import Journals, watched
+    from launch.tracking.dashboard import Journals, watched
 
     good = shutil.copytree(made.run, tmp_path / "good")
     bad = shutil.copytree(made.run, tmp_path / "bad")

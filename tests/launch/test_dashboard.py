@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from support import Outcome
 
-from launch.dashboard import beside, server
-from launch.journal import Journal
-from launch.records import Records
-from search_spaces.errors import ConfigError, RunError
+from launch.search.records import Records
+from launch.tracking.dashboard import beside, server
+from launch.tracking.journal import Journal
 from search_spaces.grammar import Float
 from search_spaces.search import Search
+from visionsweep.core.errors import ConfigError, RunError
 
 CLI = Callable[..., Outcome]
 SEARCH = Search(task="multiclass", space={"optimizer": {"lr": Float(1e-3, 0.3)}}, epochs=4).for_task("multiclass")

@@ -12,12 +12,12 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from scripted_scheduler import ACCURACY, Driver, search
 
-from analysis.trials import WARM_START, Trial
-from launch.engine.early import LEAST_PASSED, Beginnings
-from launch.engine.history import History, Ladder
-from launch.engine.vectors import Vectors
+from launch.pruners.early import LEAST_PASSED, Beginnings
+from launch.samplers.history import History, Ladder
+from launch.samplers.vectors import Vectors
 from search_spaces import Float
-from search_spaces.objectives import parse_objectives
+from visionsweep.core.objectives import parse_objectives
+from visionsweep.run_dir.trials import WARM_START, Trial
 
 FACTOR = 3
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from launch.estimate import Cost, Estimate, usual_epochs
-from launch.estimating import Estimating
+from launch.search.estimate import Cost, Estimate, usual_epochs
+from launch.search.estimating import Estimating
 from search_spaces.grammar import Branch, Pick
 from search_spaces.search import Search
 from search_spaces.shipped import SEARCHES

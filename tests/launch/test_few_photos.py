@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from support import make_photos
 
-from launch.preflight import views
-from launch.prepare import RunOptions, prepared
-from search_spaces.errors import DataError
+from launch.search.preflight import views
+from launch.search.prepare import RunOptions, prepared
 from search_spaces.grammar import Branch, Int, Pick
 from search_spaces.paths import possible_values
 from search_spaces.search import Search
 from search_spaces.shipped import SEARCHES
+from visionsweep.core.errors import DataError
 
 MODEL = {"backbone": "test_resnet", "weights": "none"}
 

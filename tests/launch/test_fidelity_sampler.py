@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from scripted_search import CONDITIONAL, EPOCHS, METRIC, SQUARE, Searching, bumpy, quadratic, rising, search
 
-from analysis.trials import Trial
-from launch.records import Records
-from launch.searcher import StudySearcher
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Float, Pick
 from search_spaces.search import Search
+from visionsweep.run_dir.trials import Trial
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["in the first epoch", "later"])

@@ -14,17 +14,17 @@ import optuna
 import pytest
 
 from benchmarks.ours import Recorder
-from launch.engine.cost import TrialCosts
-from launch.engine.fitting import Fitting
-from launch.engine.history import EPOCH_SECONDS, TRIAL_ID
-from launch.engine.lengths import Lengths
-from launch.engine.vectors import Vectors
-from launch.engine.work import Known, Work
-from launch.pruning import build_scheduler
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.simulate import Clock, Simulation, simulate
-from launch.simulate_ray import RayMethod
+from benchmarks.simulate import Clock, Simulation, simulate
+from benchmarks.simulate_ray import RayMethod
+from launch.pruners.pruning import build_scheduler
+from launch.samplers.cost import TrialCosts
+from launch.samplers.fitting import Fitting
+from launch.samplers.history import EPOCH_SECONDS, TRIAL_ID
+from launch.samplers.lengths import Lengths
+from launch.samplers.vectors import Vectors
+from launch.samplers.work import Known, Work
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces import Branch, Pick
 from search_spaces.classification import CPU, LITE
 from search_spaces.finite import drawn_as, identity

@@ -19,16 +19,16 @@ from rich.console import Console
 from safetensors.torch import load_file
 from support import Outcome, make_photos, tiny_config
 
-from analysis.evaluate import evaluate_export
-from analysis.exported import load_export
-from analysis.handover import hand_over
-from launch.train import train_one
-from search_spaces.errors import DataError
-from trainables.config_io import parse_config
+from analysis.models.evaluate import evaluate_export
+from analysis.models.exported import load_export
+from analysis.models.handover import hand_over
+from launch.models.train import train_one
+from trainables.config.io import parse_config
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
 from trainables.tasks import TASKS
-from trainables.threads import limit_threads
+from trainables.worker.threads import limit_threads
+from visionsweep.core.errors import DataError
 
 CLI = Callable[..., Outcome]
 CONFIG = tiny_config(
@@ -65,7 +65,7 @@ def train(values: dict[str, Any], data: Path, out: Path) -> Path:
     The command takes all cores, and bit-for-bit results hold for one.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("launch.train.limit_threads", lambda num_threads: limit_threads(1))
+        patch.setattr("launch.models.train.limit_threads", lambda num_threads: limit_threads(1))
         train_one(parse_config(values), str(data), out, None, None, None, ReadAs(), Console(quiet=True))
     return out
 

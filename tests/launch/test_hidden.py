@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from launch.hidden import ROOT
-from launch.loading import load_search
-from search_spaces.errors import ConfigError
+from launch.cli.hidden import ROOT
+from launch.cli.loading import load_search
+from visionsweep.core.errors import ConfigError
 
 SHADOW = "raise RuntimeError('the wrong file was imported')"
 BIN = Path(sys.executable).parent
@@ -24,7 +24,9 @@ def said(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("name", ["analysis", "trainables", "search_spaces", "torch", "rich", "struct", "json"])
+@pytest.mark.parametrize(
+    "name", ["analysis", "trainables", "search_spaces", "visionsweep", "torch", "rich", "struct", "json"]
+)
 def test_a_file_beside_the_data_hides_nothing_from_the_command_and_is_named_where_it_would(
     tmp_path: Path, name: str
 ) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from support import Outcome, tiny_search, wait_until
 
-from analysis.load import load_run
-from analysis.trials import read_lines
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.trials import read_lines
 
 pytestmark = pytest.mark.with_ray(turn=6)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from cluster_searches import cluster_of_its_own, tiny
-from local_cluster import Cluster, kill
 from s3_server import S3Server, keys, stored, upload_folder
 from support import lines, make_photos, moved, wait_until
+
+from benchmarks.local_cluster import Cluster, kill
 
 pytestmark = pytest.mark.with_ray(turn=2)
 

@@ -13,10 +13,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from launch import journal as module
-from launch.journal import Journal
-from launch.records import Records
-from launch.searcher import StudySearcher
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from launch.tracking import journal as module
+from launch.tracking.journal import Journal
 from search_spaces.grammar import Branch, Float, Int, Pick
 from search_spaces.search import Search
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from support import lines
 
-from launch.kept_room import ROOM_BYTES, kept_room
-from launch.records import Records
-from search_spaces.errors import RunError
+from launch.search.kept_room import ROOM_BYTES, kept_room
+from launch.search.records import Records
+from visionsweep.core.errors import RunError
 
 
 @pytest.fixture

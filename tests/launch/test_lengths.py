@@ -10,12 +10,12 @@ import optuna
 import pytest
 from scripted_scheduler import Driver, search
 
-from launch.engine.history import History, Ladder
-from launch.engine.lengths import Lengths
-from launch.engine.vectors import Vectors
-from launch.ray_pruners import raw_epochs
-from launch.records import Records
-from launch.searcher import StudySearcher
+from launch.pruners.ray_pruners import raw_epochs
+from launch.samplers.history import History, Ladder
+from launch.samplers.lengths import Lengths
+from launch.samplers.vectors import Vectors
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Branch, Float, Int, Pick
 from search_spaces.search import Search
 

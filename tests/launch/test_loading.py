@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.words import duration, in_words
-from launch.loading import parse_assignments, parse_duration
-from search_spaces.errors import ConfigError
+from launch.cli.loading import parse_assignments, parse_duration
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.text import duration, in_words
 
 
 @pytest.mark.parametrize(

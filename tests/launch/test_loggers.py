@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from support import Outcome
 
-from launch import loggers
-from launch.loggers import Loggers, check_loggers
-from launch.records import Records
-from search_spaces.errors import ConfigError
+from launch.search.records import Records
+from launch.tracking import loggers
+from launch.tracking.loggers import Loggers, check_loggers
+from visionsweep.core.errors import ConfigError
 
 pytestmark = pytest.mark.with_ray
 
@@ -140,7 +140,7 @@ def test_a_logger_that_fails_is_a_line_in_the_log_and_the_records_go_on(
         trained(records, "0000", range(1, 4))
         records.loggers.close()
     assert len(records.trials["0000"].epochs) == 3
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "launch.loggers"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "launch.tracking.loggers"]
     assert line.startswith("--log tensorboard: cannot be written any more (")
     assert line.endswith("; the search goes on without it")
 

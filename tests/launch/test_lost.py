@@ -12,16 +12,16 @@ import pytest
 import ray
 from ray import tune
 
-from launch import callback as module
-from launch.callback import RunCallback
 from launch.machines.lost import ray_is_gone
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.tuning import MAX_RETRIES, tune_until_done
-from launch.watch import Watch
+from launch.search import callback as module
+from launch.search.callback import RunCallback
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from launch.search.tuning import MAX_RETRIES, tune_until_done
+from launch.search.watch import Watch
 from search_spaces import Float, Search
-from search_spaces.errors import DiskFull
-from search_spaces.names import COSTS
+from visionsweep.core.errors import DiskFull
+from visionsweep.core.names import COSTS
 
 pytestmark = pytest.mark.with_ray
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from support import Outcome
 
-from launch.machines import jobs
-from launch.masked import masked
-from launch.terminal import printable
-from search_spaces.errors import RunError
+from launch.cli.terminal import printable
+from launch.jobs import jobs
+from visionsweep.core.errors import RunError
+from visionsweep.core.masked import masked
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_holds_no_password_stays(text: str) -> None:
 def test_whatever_a_command_prints_goes_through_the_mask(tmp_path: Path) -> None:
     code = (
         "import logging, sys\n"
-        "from launch.door import open_doors\n"
+        "from launch.cli.door import open_doors\n"
         "open_doors()\n"
         "print('out http://u:SECRET@h')\n"
         "logging.getLogger('theirs').warning('log http://u:SECRET@h')\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from launch.engine.memory import MemoryModel
-from launch.engine.vectors import Vectors
+from launch.machines.memory import MemoryModel
+from launch.samplers.vectors import Vectors
 from search_spaces import Float, Int, Pick
 from search_spaces.grammar import Space
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support import Outcome, lines, tiny_search, wait_until
 
-from launch import memory_kills
+from launch.machines import memory_kills
 
 pytestmark = pytest.mark.with_ray
 

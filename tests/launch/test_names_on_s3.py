@@ -9,10 +9,10 @@ import pytest
 from s3_server import client, upload_folder
 from support import Outcome
 
-from search_spaces.errors import StorageError
 from trainables.checkpoint import TrialFiles
-from trainables.s3 import parse_remote
-from trainables.trial_mirror import TrialMirror
+from trainables.worker.trial_mirror import TrialMirror
+from visionsweep.core.errors import StorageError
+from visionsweep.core.s3 import parse_remote
 
 CLI = Callable[..., Outcome]
 

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 from support import Outcome
 
+from launch.cli.options import check_gpus_per_trial
+from launch.jobs.submission import submit_check, submit_search
 from launch.machines.cluster import share_of_machine
-from launch.options import check_gpus_per_trial
-from launch.prepare import RunOptions, with_one_gpu
-from launch.submission import submit_check, submit_search
-from search_spaces.errors import ConfigError
+from launch.search.prepare import RunOptions, with_one_gpu
+from visionsweep.core.errors import ConfigError
 
 pytestmark = pytest.mark.with_ray
 

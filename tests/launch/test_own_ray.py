@@ -21,7 +21,7 @@ from support import lines, tiny_search, wait_until
 from launch.machines import own_folder as module
 from launch.machines.own_folder import MAX_PLACE, OLD_S, own_folder
 from launch.machines.token import close_token_file, has_token, own_token, use_token
-from search_spaces.errors import ConfigError
+from visionsweep.core.errors import ConfigError
 
 pytestmark = pytest.mark.with_ray(turn=9)
 

@@ -13,9 +13,9 @@ import pytest
 from packed_searches import LARGE, SEARCH
 from support import make_photos
 
-from launch.engine.memory import MemoryModel
+from launch.machines.memory import MemoryModel
 from launch.machines.room import MARGIN
-from launch.records import Records
+from launch.search.records import Records
 
 pytestmark = pytest.mark.with_ray(turn=7)
 

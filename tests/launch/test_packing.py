@@ -12,14 +12,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from scripted_search import CONDITIONAL, EPOCHS, Searching, bumpy, search
 from support import Outcome
 
-from launch.check import look_at_room
 from launch.machines.bundles import resources_of
 from launch.machines.packing import PackedTrials, Packer
 from launch.machines.room import Room, Unit, room_of
-from launch.records import Records
-from launch.searcher import StudySearcher
+from launch.search.check import look_at_room
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces import Pick
-from trainables.shares import GPU_CONTEXT_MB
+from trainables.worker.shares import GPU_CONTEXT_MB
 
 pytestmark = pytest.mark.with_ray
 

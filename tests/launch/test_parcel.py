@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from support import Outcome
 
-from launch.machines import parcel
-from search_spaces.errors import RunError
+from launch.jobs import parcel
+from visionsweep.core.errors import RunError
 
 CLI = Callable[..., Outcome]
 
@@ -45,7 +45,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def log_of(run_dir: Path, log: Path) -> str:
     """Return the job's output as a process that writes to a file, and is stopped when it waits to be read."""
     with log.open("a") as out:
-        job = subprocess.Popen([sys.executable, "-m", "launch.machines.parcel", str(run_dir)], stdout=out)
+        job = subprocess.Popen([sys.executable, "-m", "launch.jobs.parcel", str(run_dir)], stdout=out)
         while job.poll() is None and parcel.END not in log.read_text():
             time.sleep(0.02)
         said = log.read_text()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.machines import parcel, plain_tar
-from search_spaces.errors import RunError
+from launch.jobs import parcel, plain_tar
+from visionsweep.core.errors import RunError
 
 
 def tar_of(*members: tarfile.TarInfo, form: int = tarfile.PAX_FORMAT, contents: bytes = b"{}") -> io.BytesIO:

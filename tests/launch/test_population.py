@@ -13,11 +13,11 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from support import TINY_SPACE, Outcome, tiny_search
 
-from analysis.trials import Trial
-from launch.population import FACTORS, Population, mutated
-from launch.records import Records
-from launch.searcher import StudySearcher
+from launch.pruners.population import FACTORS, Population, mutated
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces import Branch, Float, Int, Pick, Search
+from visionsweep.run_dir.trials import Trial
 
 pytestmark = pytest.mark.with_ray
 

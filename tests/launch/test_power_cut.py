@@ -13,15 +13,15 @@ import torch
 from power_cut import Disk, Recording, lay_out
 from torch import nn
 
-from analysis.load import load_run
-from analysis.trials import Trial
-from launch.records import Records
-from launch.syncing import Syncer
-from search_spaces.errors import RunError
+from launch.search.records import Records
 from trainables.checkpoint import TrialFiles, stored_rows
-from trainables.config_io import load_config
+from trainables.config.io import load_config
 from trainables.loop import EpochResult
 from trainables.state import TrainState
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.syncing import Syncer
+from visionsweep.run_dir.trials import Trial
 
 SEARCH = {
     "search": {"task": "binary", "metric": "val/f1", "mode": "max", "epochs": 3, "space": {}},
@@ -177,8 +177,8 @@ def test_without_a_sync_of_the_folder_the_same_test_finds_what_is_lost(
 ) -> None:
     """That the states which are laid out are those of a real power cut."""
     monkeypatch.setattr(Syncer, "start", lambda self: None)
-    monkeypatch.setattr("launch.records.sync_folder", lambda folder: None)
-    monkeypatch.setattr("trainables.writing.sync_folder", lambda folder: None)
+    monkeypatch.setattr("launch.search.records.sync_folder", lambda folder: None)
+    monkeypatch.setattr("visionsweep.core.writing.sync_folder", lambda folder: None)
     searching = Searching(tmp_path / "disk" / "run")
     (tmp_path / "disk").mkdir()
     with monkeypatch.context() as patch:

@@ -15,15 +15,15 @@ import pytest
 import torch
 from test_power_cut import CONFIG, SEARCH, result
 
-from analysis.load import load_run
-from analysis.trials import Trial
-from launch.records import Records
 from launch.remote.lock import LOCK_FILE, RemoteLock
 from launch.remote.mirror import ROOMS, Mirror
-from launch.syncing import Syncer
+from launch.search.records import Records
 from trainables.checkpoint import TrialFiles, stored_rows
-from trainables.s3 import Remote
-from trainables.trial_mirror import ROWS_FILE, TrialMirror
+from trainables.worker.trial_mirror import ROWS_FILE, TrialMirror
+from visionsweep.core.s3 import Remote
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.syncing import Syncer
+from visionsweep.run_dir.trials import Trial
 
 LINES = ("trials.jsonl", "epochs.jsonl")
 

@@ -35,7 +35,7 @@ from launch.machines.ray_settings import AHEAD, trials_environment
 
 class Trial:
     def look(self):
-        return {"pid": os.getpid(), "loaded": "trainables.trainable" in sys.modules, "threads": os.environ["OMP_NUM_THREADS"]}
+        return {"pid": os.getpid(), "loaded": "trainables.worker.trainable" in sys.modules, "threads": os.environ["OMP_NUM_THREADS"]}
 
 with local_ray(num_cpus=2, settings=AHEAD):
     ready()

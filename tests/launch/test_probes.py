@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.words import in_words
-from launch.preflight import check_names, check_weights
-from search_spaces.errors import ConfigError, WeightsError
+from launch.search.preflight import check_names, check_weights
 from search_spaces.grammar import Pick
 from search_spaces.search import Search
+from visionsweep.core.errors import ConfigError, WeightsError
+from visionsweep.core.text import in_words
 
 
 def search_of_probes(*backbones: str, pruner: str = "asha") -> Search:

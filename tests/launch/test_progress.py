@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.trials import Trial
-from launch.progress import Progress
-from launch.records import Records
+from launch.search.progress import Progress
+from launch.search.records import Records
 from search_spaces import Search
+from visionsweep.run_dir.trials import Trial
 
 SEARCH = Search(task="multiclass", space={}, epochs=4).for_task("multiclass")
 

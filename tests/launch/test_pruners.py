@@ -13,15 +13,16 @@ from ray.tune import Callback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from scripted_scheduler import ACCURACY, LOSS, Controller, Driver, search
 
-from analysis.trials import Trial
-from launch.pruning import PRUNERS, FairAsha, build_scheduler
-from launch.records import Records
-from launch.replay import ended_as
-from launch.searcher import StudySearcher
-from launch.simulate import Floats, simulate
-from launch.simulate_ray import RayMethod
-from search_spaces import Float, Pick, Search, names
+from benchmarks.simulate import Floats, simulate
+from benchmarks.simulate_ray import RayMethod
+from launch.pruners.pruning import PRUNERS, FairAsha, build_scheduler
+from launch.samplers.replay import ended_as
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from search_spaces import Float, Pick, Search
 from search_spaces.grammar import Space
+from visionsweep.core import names
+from visionsweep.run_dir.trials import Trial
 
 
 def scripted_events(num_trials: int, seed: int) -> list[tuple[str, int, float, float, int]]:

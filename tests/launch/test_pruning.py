@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scripted_scheduler import ACCURACY, LOSS, Driver, search
 
-from search_spaces import names
+from visionsweep.core import names
 
 
 @pytest.mark.parametrize(("metric", "sign"), [(ACCURACY, 1), (LOSS, -1)])

@@ -12,14 +12,14 @@ import yaml
 from rich.console import Console
 from support import Outcome
 
-from launch.recipes import about, configuration, print_recipes, to_yaml
-from launch.records import Records
-from launch.searcher import StudySearcher
+from launch.cli.recipes import about, configuration, print_recipes, to_yaml
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces import Branch, Float, Pick, Search, recipe
-from search_spaces.errors import ConfigError
 from search_spaces.recipes import RECIPES
-from trainables.config import Adam
-from trainables.config_io import load_config, parse_config
+from trainables.config.io import load_config, parse_config
+from trainables.config.trial import Adam
+from visionsweep.core.errors import ConfigError
 
 CLI = Callable[..., Outcome]
 TINY = ("--set", "model.backbone=test_resnet", "--set", "image_size=32", "--set", "epochs=1", "--set", "batch_size=8")

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from support import wait_until
 
-from analysis.load import load_run
-from analysis.trials import Trial, read_lines
-from launch.lock import held
-from launch.records import Records
-from launch.syncing import Syncer
-from search_spaces.errors import RunError
-from trainables.config_io import load_config
+from launch.search.records import Records
+from trainables.config.io import load_config
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.lock import held
+from visionsweep.run_dir.syncing import Syncer
+from visionsweep.run_dir.trials import Trial, read_lines
 
 SEARCH = {"search": {"metric": "val/accuracy", "mode": "max", "epochs": 3}, "data": {}}
 
@@ -249,11 +249,11 @@ def test_lines_are_on_the_disk_within_seconds_and_at_a_trials_end(
         real(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", told)
-    monkeypatch.setattr("launch.syncing.SYNC_EVERY_S", 0.2)
+    monkeypatch.setattr("visionsweep.run_dir.syncing.SYNC_EVERY_S", 0.2)
     with records.locked():
         train(records, "0000", [0.5, 0.9], None)
         wait_until(lambda: {name for name, _, _ in synced} == {"trials.jsonl", "epochs.jsonl"}, seconds=5)
-        monkeypatch.setattr("launch.syncing.SYNC_EVERY_S", 1000)
+        monkeypatch.setattr("visionsweep.run_dir.syncing.SYNC_EVERY_S", 1000)
         wait_until(lambda: time.sleep(0.5) or True, seconds=5)
         records.ended("0000", "complete", "")
         size = (records.run_dir / "trials.jsonl").stat().st_size

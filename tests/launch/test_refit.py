@@ -18,11 +18,11 @@ import pytest
 from support import Outcome, make_photos, tiny_config
 from trained_run import trained_run
 
-from analysis.load import Run
-from analysis.trials import Trial
-from launch.refit import in_words, summary
+from launch.models.refit import in_words, summary
 from search_spaces.search import Search
-from trainables.config_io import load_config
+from trainables.config.io import load_config
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.trials import Trial
 
 CLI = Callable[..., Outcome]
 

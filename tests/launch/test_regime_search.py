@@ -18,16 +18,16 @@ import pytest
 from scripted_search import METRIC, Searching
 
 from benchmarks.ours import Recorder
-from launch.engine.tried import Tried
-from launch.pruning import build_scheduler
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.simulate import Clock, Simulation, simulate
-from launch.simulate_ray import RayMethod
-from search_spaces.errors import Contradiction
+from benchmarks.simulate import Clock, Simulation, simulate
+from benchmarks.simulate_ray import RayMethod
+from launch.pruners.pruning import build_scheduler
+from launch.samplers.tried import Tried
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces.finite import identity
 from search_spaces.grammar import Branch, Float, Pick
 from search_spaces.search import Search
+from visionsweep.core.errors import Contradiction
 
 BACKBONES, SIZES = ("small", "middle", "large"), (96, 160, 224)
 PROBE = {"backbone": Pick(*BACKBONES), "size": Pick(*SIZES), "epochs": 1}

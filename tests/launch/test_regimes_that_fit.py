@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from launch.preflight import with_fitting_regimes
-from search_spaces.errors import ConfigError
+from launch.search.preflight import with_fitting_regimes
 from search_spaces.regimes import regimes_of
 from search_spaces.search import Search
 from search_spaces.shipped import SEARCHES
+from visionsweep.core.errors import ConfigError
 
 SMALL = SEARCHES["classification-gpu-small"]
 

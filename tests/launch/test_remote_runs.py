@@ -19,15 +19,15 @@ from support import wait_until
 
 import launch.remote.lock as lock_module
 import launch.remote.mirror as mirror_module
-from launch.records import Records
 from launch.remote.lock import RemoteLock
 from launch.remote.places import new_place, place_of
 from launch.remote.probe import Storage, problems
 from launch.remote.sitting import check_new, mirrored
-from search_spaces.errors import RunError, StorageError
+from launch.search.records import Records
 from trainables.checkpoint import TrialFiles
-from trainables.s3 import Remote, parse_remote
-from trainables.trial_mirror import TrialMirror
+from trainables.worker.trial_mirror import TrialMirror
+from visionsweep.core.errors import RunError, StorageError
+from visionsweep.core.s3 import Remote, parse_remote
 
 pytestmark = pytest.mark.with_ray
 
@@ -79,7 +79,7 @@ def test_a_driver_of_another_machine_that_is_silent_has_lost_the_run(quick: None
 
 def test_a_run_whose_driver_was_killed_on_this_machine_is_free_at_once(run: Remote) -> None:
     code = (
-        "import os, sys; from launch.remote.lock import RemoteLock; from trainables.s3 import parse_remote\n"
+        "import os, sys; from launch.remote.lock import RemoteLock; from visionsweep.core.s3 import parse_remote\n"
         "RemoteLock(parse_remote(sys.argv[1])).acquire(print); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, run.uri], check=True)

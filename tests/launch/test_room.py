@@ -8,7 +8,7 @@ from launch.machines.bundles import resources_of
 from launch.machines.cluster import Share, Worth, trials_on
 from launch.machines.packing import Packer
 from launch.machines.room import Unit, room_of, worth_of
-from launch.records import Records
+from launch.search.records import Records
 from search_spaces import Pick
 
 MB = 2.0**20

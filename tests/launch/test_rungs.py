@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from launch.engine.rungs import Rungs, carried_on
-from search_spaces.rungs import milestones
+from launch.pruners.rungs import Rungs, carried_on
+from visionsweep.core.rungs import milestones
 
 
 def told(rungs: Rungs, *values: float, milestone: float = 4, stratum: str = "") -> list[bool]:

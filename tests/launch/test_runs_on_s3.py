@@ -16,9 +16,9 @@ import pytest
 from s3_server import client, keys, stored, upload_folder
 from support import TINY_SPACE, Outcome, lines, tiny_search, wait_until
 
-from launch.interrupt import write_on_machines
-from launch.loading import load_search
-from launch.warm import warm_started
+from launch.cli.loading import load_search
+from launch.search.interrupt import write_on_machines
+from launch.search.warm import warm_started
 from search_spaces import Float, Pick
 
 pytestmark = pytest.mark.with_ray(turn=12)

@@ -10,12 +10,12 @@ import optuna
 import pytest
 from ray.tune.search import Searcher
 
-from launch.engine.samplers import SAMPLERS
-from launch.records import Records
-from launch.searcher import StudySearcher
-from search_spaces import names
+from launch.samplers.samplers import SAMPLERS
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
 from search_spaces.search import Search
+from visionsweep.core import names
 
 SPACE: Space = {
     "optimizer": Branch(

@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from support import TINY_SPACE, Outcome, command_in, lines, make_photos, tiny_search
 
 from analysis import load_run
-from analysis.best_trial import judged
+from analysis.figures.best_trial import judged
 from search_spaces import Branch, Float, Pick
 
 pytestmark = [pytest.mark.with_ray(turn=5), pytest.mark.usefixtures("ray_session")]

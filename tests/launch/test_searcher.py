@@ -10,10 +10,10 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from launch.records import Records
-from launch.searcher import StudySearcher
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
 from search_spaces import Branch, Float, Pick, Search
-from search_spaces.errors import ConfigError
+from visionsweep.core.errors import ConfigError
 
 SEARCH = Search(
     task="multiclass",

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import runpy
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from benchmarks import searcher_contract as contract
 
 
-def module() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import searcher_contract
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return searcher_contract
-
-
-CONTRACT = module()
-
-
-@pytest.mark.parametrize("sentence", CONTRACT.SCENARIOS)
+@pytest.mark.parametrize("sentence", contract.SCENARIOS)
 def test_our_searcher_keeps_the_contract(sentence: str, tmp_path: Path) -> None:
-    CONTRACT.SCENARIOS[sentence](CONTRACT.Ours(tmp_path))
+    contract.SCENARIOS[sentence](contract.Ours(tmp_path))
 
 
 @pytest.mark.parametrize("stock", ["stock", "stock, stored"])
@@ -34,7 +20,7 @@ def test_the_scenarios_can_be_passed_and_can_be_failed(stock: str) -> None:
     """Ray's own searcher passes what every searcher must do, and its known faults are found."""
 
     def why_not(sentence: str) -> str:
-        return str(CONTRACT.outcome(CONTRACT.SCENARIOS[sentence], CONTRACT.ADAPTERS[stock]))
+        return str(contract.outcome(contract.SCENARIOS[sentence], contract.ADAPTERS[stock]))
 
     assert why_not("a trial with an error is FAIL") == ""
     assert why_not("a killed driver is restored from its last word") == ""
@@ -43,14 +29,10 @@ def test_the_scenarios_can_be_passed_and_can_be_failed(stock: str) -> None:
 
 
 def test_the_command_prints_a_row_for_every_scenario_and_ours_passes_each(capsys: pytest.CaptureFixture[str]) -> None:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        runpy.run_path(str(BENCHMARKS / "searcher_contract.py"), run_name="__main__")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    runpy.run_path(contract.__file__, run_name="__main__")
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["visionsweep", "stock", "stock,", "stored"]
-    for sentence, row in zip(CONTRACT.SCENARIOS, lines, strict=False):
+    for sentence, row in zip(contract.SCENARIOS, lines, strict=False):
         assert row.startswith(sentence)
         ours, *others = row.removeprefix(sentence).split()
         assert ours == "yes", row

@@ -10,9 +10,9 @@ import pytest
 from optuna.trial import TrialState
 from scripted_search import METRIC, SQUARE, Searching, rising, search
 
-from launch.engine.rungs import ParetoRungs
-from search_spaces.names import SEVERAL
+from launch.pruners.rungs import ParetoRungs
 from search_spaces.search import Search
+from visionsweep.core.names import SEVERAL
 
 
 def trade(config: dict[str, Any]) -> list[float]:

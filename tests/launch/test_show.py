@@ -13,16 +13,16 @@ import pytest
 from rich.console import Console
 from support import Outcome
 
-from analysis.load import Run
-from analysis.rank import ranking
-from analysis.trials import VERSION, Trial
-from launch.show import print_outcome, print_ranking
-from launch.show_search import print_search
+from launch.cli.show import print_outcome, print_ranking
+from launch.cli.show_search import print_search
 from search_spaces import Branch, Float, Int, Pick, Search
 from search_spaces.grammar import walk
 from search_spaces.regimes import readable
 from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.rank import ranking
+from visionsweep.run_dir.trials import VERSION, Trial
 
 CLI = Callable[..., Outcome]
 CONFIG = {"model": {"backbone": "resnet18"}, "optimizer": {"name": "sgd", "lr": 0.1}}

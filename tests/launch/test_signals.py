@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import lines, tiny_search, wait_until
 
-from launch.signals import exit_code, finishing, kept_handlers, listening, raise_if_asked
+from launch.cli.signals import exit_code, finishing, kept_handlers, listening, raise_if_asked
 
 pytestmark = pytest.mark.with_ray(turn=8)
 
@@ -71,7 +71,7 @@ def processes_of(session: int) -> list[str]:
 BEFORE_THE_TRIALS = """
 import os, signal, time
 from launch.machines.cluster import local_ray, ready
-from launch.signals import listening
+from launch.cli.signals import listening
 
 try:
     with listening(), local_ray(num_cpus=1):

@@ -11,8 +11,8 @@ import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from launch.simulate import BlackBox, Clock, Delay, Kill, Simulation, incumbent, p50_p99, simulate, value_at
-from launch.simulate_ray import RayMethod
+from benchmarks.simulate import BlackBox, Clock, Delay, Kill, Simulation, incumbent, p50_p99, simulate, value_at
+from benchmarks.simulate_ray import RayMethod
 
 NAN = math.nan
 

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from launch import prepare, slow
-from launch.slow import said_if_slow
+from launch.cli import slow
+from launch.cli.slow import said_if_slow
+from launch.search import prepare
 from search_spaces import Search
-from search_spaces.errors import DataError
+from visionsweep.core.errors import DataError
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,15 +14,15 @@ from rich.console import Console
 from support import Outcome, tiny_config
 from trained_run import trained_run
 
-from analysis.load import load_run
-from launch.ensembles import ensemble_of
-from launch.refit import refit
-from launch.run import resume
-from launch.run_data import data_of_run
+from launch.models.ensembles import ensemble_of
+from launch.models.refit import refit
+from launch.models.run_data import data_of_run
+from launch.search.run import resume
 from search_spaces import Float, Search
-from search_spaces.errors import RunError
 from trainables.data.formats import load_dataset
 from trainables.data.same_data import what_changed
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import load_run
 
 CLI = Callable[..., Outcome]
 CONFIG = tiny_config()

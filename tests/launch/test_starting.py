@@ -16,13 +16,13 @@ from ray.tune.search.search_generator import SearchGenerator
 from rich.console import Console
 from support import lines
 
-from launch.callback import RunCallback
-from launch.progress import Progress
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.starting import spare_what_never_began
-from launch.tuning import MAX_RETRIES, tune_until_done
-from launch.watch import Watch
+from launch.search.callback import RunCallback
+from launch.search.progress import Progress
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from launch.search.starting import spare_what_never_began
+from launch.search.tuning import MAX_RETRIES, tune_until_done
+from launch.search.watch import Watch
 from search_spaces import Float, Search
 
 pytestmark = pytest.mark.with_ray

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 from support import Outcome
 
-from analysis.lock import in_use
-from launch import status
-from launch.records import Records
+from launch.jobs import status
+from launch.search.records import Records
 from search_spaces import Float, Search
-from search_spaces.errors import RunError
 from search_spaces.serial import search_to_json
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.in_use import in_use
 
 CLI = Callable[..., Outcome]
 SEARCH = Search(task="multiclass", space={"optimizer": {"name": "sgd", "lr": Float(0.01, 1)}}, epochs=4).for_task(

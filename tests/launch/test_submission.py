@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from support import Outcome, make_photos
 
-from launch.loading import load_search
-from launch.machines import jobs
-from launch.submission import as_arguments, carried
-from search_spaces.errors import ConfigError
+from launch.cli.loading import load_search
+from launch.jobs import jobs
+from launch.jobs.submission import as_arguments, carried
+from visionsweep.core.errors import ConfigError
 
 CLI = Callable[..., Outcome]
 NOBODY = "http://127.0.0.1:9"  # the port of a service that throws everything away, and that nobody offers
@@ -128,7 +128,7 @@ def test_a_server_that_is_not_rays_clients_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setenv("RAY_CLIENT_CONNECT_TIMEOUT_S", "1")
     url = greeter.replace("http", "ray")
-    code = f"from launch.machines.jobs import connect\ntry: connect({url!r})\nexcept Exception as error: print(error)"
+    code = f"from launch.jobs.jobs import connect\ntry: connect({url!r})\nexcept Exception as error: print(error)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert f"no Ray client's server answers at {url}" in said.stdout, said.stderr
 
@@ -173,7 +173,7 @@ def test_a_machine_that_is_silent_is_not_waited_for_without_end(monkeypatch: pyt
 def test_what_is_missing_for_it_is_named() -> None:
     code = (
         "import sys; sys.modules['aiohttp'] = None\n"
-        "from launch.machines.jobs import connect\n"
+        "from launch.jobs.jobs import connect\n"
         "try: connect('http://127.0.0.1:9')\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from launch.engine.surrogate import (
+from launch.samplers.surrogate import (
     Observations,
     Prior,
     Surrogate,
@@ -19,7 +19,7 @@ from launch.engine.surrogate import (
     fit,
     normal_scores,
 )
-from launch.engine.vectors import Rows
+from launch.samplers.vectors import Rows
 
 
 def rng(seed: int = 0) -> np.random.Generator:

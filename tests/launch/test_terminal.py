@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.text import Text
 from support import Outcome
 
-from launch.options import new_console
-from launch.progress import Progress
-from launch.records import Records
-from launch.show import print_predictions
-from launch.terminal import Terminal, printable
+from launch.cli.options import new_console
+from launch.cli.show import print_predictions
+from launch.cli.terminal import Terminal, printable
+from launch.search.progress import Progress
+from launch.search.records import Records
 from search_spaces import Float, Search
 from search_spaces.serial import search_to_json
 

@@ -11,14 +11,15 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from analysis.trials import Trial
-from launch.engine.tried import Tried, nothing_left
-from launch.records import Records
-from launch.searcher import StudySearcher
-from search_spaces import Branch, Float, Int, Maybe, Pick, Search, names
-from search_spaces.errors import ConfigError, Contradiction
+from launch.samplers.tried import Tried, nothing_left
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from search_spaces import Branch, Float, Int, Maybe, Pick, Search
 from search_spaces.finite import identity
 from search_spaces.grammar import Space
+from visionsweep.core import names
+from visionsweep.core.errors import ConfigError, Contradiction
+from visionsweep.run_dir.trials import Trial
 
 FOUR: Space = {"batch_size": Pick(16, 32), "model": {"depth": Pick(1, 2)}}
 NESTED: Space = {

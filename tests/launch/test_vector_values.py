@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 import pytest
 
-from launch.engine.vectors import Vectors
+from launch.samplers.vectors import Vectors
 from search_spaces.grammar import Float, Int, Pick
 
 

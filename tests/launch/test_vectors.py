@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 import pytest
 
-from launch.engine.vectors import Rows, Vectors
+from launch.samplers.vectors import Rows, Vectors
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, draw, encode
 from search_spaces.search import CLASSIFICATION_TASKS, Search
 from search_spaces.shipped import SEARCHES

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from launch.loading import load_search
-from launch.records import Records
-from launch.searcher import StudySearcher
-from launch.warm import warm_started
+from launch.cli.loading import load_search
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from launch.search.warm import warm_started
 from search_spaces import Float, Search
-from search_spaces.errors import ConfigError
 from search_spaces.recipes import recipe
 from search_spaces.serial import search_to_json
+from visionsweep.core.errors import ConfigError
 
 SEARCH = Search(
     task="multiclass",

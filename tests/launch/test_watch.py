@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from support import TINY_SPACE, Outcome, lines, tiny_search
 
-from launch import watch as module
-from launch.watch import Watch
+from launch.search import watch as module
+from launch.search.watch import Watch
 from search_spaces import Float
 from trainables.checkpoint import PROCESS_FILE
 

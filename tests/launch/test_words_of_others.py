@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import typer
 
-from analysis.csv_cells import no_formula
 from analysis.report.tables import _plain
-from launch import cli_jobs
-from launch.submission import Submitted
-from launch.tables import as_csv
+from launch.cli import jobs as cli_jobs
+from launch.jobs.submission import Submitted
+from launch.models.tables import as_csv
+from visionsweep.core.csv_cells import no_formula
 
 ROOT = Path(__file__).parents[2]
 EVIL = "run\x1b]0;owned\x07\x9b31m"
@@ -41,11 +41,11 @@ def no_controls(text: str) -> bool:
 def test_what_a_job_prints_and_is_called_moves_no_cursor(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launch.machines.jobs.cluster_url", lambda _: "http://head:8265")
-    monkeypatch.setattr("launch.machines.jobs.connect", lambda _: Client())
-    monkeypatch.setattr("launch.machines.jobs.find", lambda *_: Job())
-    monkeypatch.setattr("launch.machines.jobs.follow", lambda *_: iter([EVIL, "\n"]))
-    monkeypatch.setattr("launch.fetch.fetch_run", lambda *_: Path(EVIL))
+    monkeypatch.setattr("launch.jobs.jobs.cluster_url", lambda _: "http://head:8265")
+    monkeypatch.setattr("launch.jobs.jobs.connect", lambda _: Client())
+    monkeypatch.setattr("launch.jobs.jobs.find", lambda *_: Job())
+    monkeypatch.setattr("launch.jobs.jobs.follow", lambda *_: iter([EVIL, "\n"]))
+    monkeypatch.setattr("launch.jobs.fetch.fetch_run", lambda *_: Path(EVIL))
     submitted = Submitted(EVIL, EVIL, Client(), "http://head:8265")
     for command in (
         lambda: cli_jobs.logs(EVIL, None, False),
@@ -74,12 +74,14 @@ def raw_prints(source: str) -> list[str]:
 
 
 # Words of our own: a path that was just checked, a recipe of ours, and what goes through `receive` first.
-OWN_WORDS = {"launch/cli.py": 1, "launch/recipes.py": 1, "launch/machines/parcel.py": 1}
+OWN_WORDS = {"launch/cli/app.py": 1, "launch/cli/recipes.py": 1, "launch/jobs/parcel.py": 1}
 
 
 def test_nothing_of_launch_prints_past_the_terminal() -> None:
     found = {
-        path.relative_to(ROOT).as_posix(): raw_prints(path.read_text()) for path in (ROOT / "launch").rglob("*.py")
+        path.relative_to(ROOT).as_posix(): raw_prints(path.read_text())
+        for room in ("launch", "visionsweep")
+        for path in (ROOT / room).rglob("*.py")
     }
     raw = {name: calls for name, calls in found.items() if len(calls) > OWN_WORDS.get(name, 0)}
     assert raw == {}

@@ -18,11 +18,11 @@ import torch
 from search_spaces.paths import possible_values
 from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
-from trainables.config_model import SegmenterConfig
-from trainables.config_parts import part_names
-from trainables.config_solved import Lbfgs
+from trainables.config.io import parse_config
+from trainables.config.model import SegmenterConfig
+from trainables.config.parts import part_names
+from trainables.config.solved import Lbfgs
+from trainables.config.trial import TrialConfig
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import fit

@@ -7,9 +7,9 @@ import optuna
 import pytest
 
 from search_spaces import Branch, Float, Int, Maybe, Pick
-from search_spaces.errors import ConfigError
 from search_spaces.grammar import draw, encode, walk
 from search_spaces.paths import highest, merged, possible_values, set_path
+from visionsweep.core.errors import ConfigError
 
 SPACE: dict[str, Any] = {
     "optimizer": Branch(

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from search_spaces import Float, Search
-from search_spaces.errors import ConfigError
-from search_spaces.names import COSTS
-from search_spaces.objectives import Objective, outcome, parse_objectives
 from search_spaces.serial import search_from_json, search_to_json
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import COSTS
+from visionsweep.core.objectives import Objective, outcome, parse_objectives
 
 SEARCH = Search(task="classification", space={"lr": Float(0.1, 1)})
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from search_spaces import Branch, Float, Maybe, Pick, Search, recipe
-from search_spaces.errors import ConfigError
 from search_spaces.recipes import RECIPES
 from search_spaces.regimes import within
 from search_spaces.shipped import SEARCHES
-from trainables.config import AugmentConfig, TrialConfig
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from trainables.config.trial import AugmentConfig, TrialConfig
 from trainables.data.augment import train_transform
 from trainables.models.build import build_model
 from trainables.schedules import lr_factor
+from visionsweep.core.errors import ConfigError
 
 REPORTS = {
     "report-deeper": 'CSC 449 "We need to go deeper"',

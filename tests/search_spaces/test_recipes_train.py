@@ -18,8 +18,8 @@ import torch
 
 from search_spaces.recipes import RECIPES, recipe
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import fit

@@ -7,14 +7,14 @@ from typing import Any
 import optuna
 import pytest
 
-from search_spaces.errors import ConfigError
 from search_spaces.finite import configurations, num_configurations
 from search_spaces.grammar import REGIME, Branch, Float, Int, Maybe, Pick, walk
 from search_spaces.paths import highest, is_range, lowest, possible_values
 from search_spaces.regimes import readable, regimes_of, wholes
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from visionsweep.core.errors import ConfigError
 
 PROBE: dict[str, Any] = {
     "model": {"backbone": Pick("resnet18", "resnet34"), "freeze": "all"},

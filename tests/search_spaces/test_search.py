@@ -8,12 +8,13 @@ import optuna
 import pytest
 
 from search_spaces import Branch, Float, Int, Maybe, Pick, Search
-from search_spaces.errors import ConfigError
-from search_spaces.names import METRICS, METRICS_OF_TASK, mode_of
-from search_spaces.search import CLASSIFICATION_TASKS, DEFAULT_OBJECTIVE
+from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.serial import from_json, search_from_json, search_to_json, to_json
 from search_spaces.shipped import SEARCHES
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import METRICS, METRICS_OF_TASK, mode_of
+from visionsweep.core.objectives import DEFAULT_OBJECTIVE
 
 SEARCH = Search(
     task="classification",

@@ -12,8 +12,8 @@ import pytest
 import torch
 from support import tiny_config
 
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.errors import DataError
 from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
+from visionsweep.core.errors import DataError
 
 HEIGHT, WIDTH = 16, 20
 # Two rows of each value but the last, which fills the rest.

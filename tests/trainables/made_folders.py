@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.errors import DataError
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
+from visionsweep.core.errors import DataError
 
 
 def photo(path: Path, seed: int | None = None) -> Path:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from trainables.accumulation import batch_mass, in_groups
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
 from trainables.data.dataset import VOID
 from trainables.data.loader import TrialData
 from trainables.loop import fit

@@ -10,23 +10,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from analysis.soup import mean_weights, start_of
-from search_spaces.errors import ConfigError, Contradiction
+from analysis.models.soup import mean_weights, start_of
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
-from trainables.config_adapter import Lora
-from trainables.config_io import load_config, parse_config
-from trainables.config_model import ClassifierConfig
+from trainables.config.adapter import Lora
+from trainables.config.io import load_config, parse_config
+from trainables.config.model import ClassifierConfig
+from trainables.config.trial import TrialConfig
 from trainables.costs import num_parameters
 from trainables.data.loader import TrialData
 from trainables.ensemble import load_models, model_with
 from trainables.evaluate import evaluate
-from trainables.feature_key import weights_digest
+from trainables.features.feature_key import weights_digest
 from trainables.inference import autocast
 from trainables.loop import fit
 from trainables.models.adapters import LowRank, plain_state_dict
 from trainables.models.build import build_model
 from trainables.targets import what_to_learn
+from visionsweep.core.errors import ConfigError, Contradiction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

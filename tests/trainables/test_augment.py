@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import config_augment as parts
-from trainables.config import Sgd, TrialConfig
-from trainables.config_augment import AugmentConfig
-from trainables.config_model import ClassifierConfig
+from trainables.config import augment as parts
+from trainables.config.augment import AugmentConfig
+from trainables.config.model import ClassifierConfig
+from trainables.config.trial import Sgd, TrialConfig
 from trainables.data.augment import AUGMENTATIONS, eval_transform, mix_batch, train_transform
 
 SIZE = 48

@@ -9,7 +9,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from trainables.averaging import MeanWeights, names_that_move
-from trainables.config_model import ClassifierConfig
+from trainables.config.model import ClassifierConfig
 from trainables.models.classifiers import build_classifier
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.errors import DataError
 from trainables.data.cache import Images, default_cache_dir, open_images
+from visionsweep.core.errors import DataError
 
 NAMES = tuple(f"{i}.jpg" for i in range(40))
 

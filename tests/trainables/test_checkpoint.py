@@ -13,12 +13,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from search_spaces.errors import RunError
 from trainables.checkpoint import TrialFiles, epoch_of, load_state, write_whole
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import build_classifier
+from visionsweep.core.errors import RunError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,12 +5,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from search_spaces.errors import ConfigError
 from search_spaces.shipped import SEARCHES
-from trainables.config_model import ClassifierConfig, LinearHead, MishMlpHead
+from trainables.config.model import ClassifierConfig, LinearHead, MishMlpHead
 from trainables.models.classifiers import TORCHVISION_BACKBONES, Classifier, build_classifier, check_backbone
 from trainables.models.freezing import parameter_stages
 from trainables.models.heads import HEADS, build_head
+from visionsweep.core.errors import ConfigError
 
 BACKBONES = [
     "resnet18",

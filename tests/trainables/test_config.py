@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.errors import ConfigError, Contradiction
-from search_spaces.names import METRICS, METRICS_OF_TASK
-from trainables.config import LOSSES_OF_TASK, TrialConfig
-from trainables.config_base import Part
-from trainables.config_io import dump_config, load_config, parse_config
+from trainables.config.base import Part
+from trainables.config.io import dump_config, load_config, parse_config
+from trainables.config.trial import LOSSES_OF_TASK, TrialConfig
+from visionsweep.core.errors import ConfigError, Contradiction
+from visionsweep.core.names import METRICS, METRICS_OF_TASK
 
 ABSENT = object()
 CONFIG: dict[str, Any] = {

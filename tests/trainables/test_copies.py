@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from search_spaces.errors import RunError
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.state import TrainState, build_state
+from visionsweep.core.errors import RunError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

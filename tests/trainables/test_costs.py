@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
 from trainables.data.loader import TrialData
 from trainables.loop import fit

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.errors import DataError
 from trainables.data.csv_separators import guessed, recombined
 from trainables.data.formats import load_dataset, scan_data
 from trainables.data.read_as import ReadAs
 from trainables.data.scan import Scan
+from visionsweep.core.errors import DataError
 
 
 def table(root: Path, text: str, num_images: int = 8) -> Path:

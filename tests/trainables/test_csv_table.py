@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.errors import DataError
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
+from visionsweep.core.errors import DataError
 
 
 def table(root: Path, header: str, *rows: str, num_images: int = 8) -> Path:

@@ -14,10 +14,10 @@ import pytest
 from s3_server import S3Server, client, upload_folder
 from support import make_photos
 
-from search_spaces.errors import DataError, InputError, StorageError
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset, reopen_images
 from trainables.data.remote import bring
+from visionsweep.core.errors import DataError, InputError, StorageError
 
 
 def load(spec: str, cache_dir: Path | None) -> Dataset:

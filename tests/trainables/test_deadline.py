@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trainables import stopping
-from trainables.stopping import Deadline, StopSignal
+from trainables.worker import stopping
+from trainables.worker.stopping import Deadline, StopSignal
 
 
 class FakeClock:
@@ -61,6 +61,8 @@ def test_the_stop_file_says_why(tmp_path: Path) -> None:
     assert stop() == "the budget is spent"
 
 
-@pytest.mark.parametrize("path", ["trainables/stopping.py", "launch/searcher.py", "launch/progress.py"])
+@pytest.mark.parametrize(
+    "path", ["trainables/worker/stopping.py", "launch/search/searcher.py", "launch/search/progress.py"]
+)
 def test_what_ends_a_search_never_asks_for_the_time_of_day(path: str) -> None:
     assert "time.time" not in (Path(__file__).parents[2] / path).read_text()

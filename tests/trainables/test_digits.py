@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.errors import DataError
 from trainables.data.digits import SceneReader, draw_scene, scene
 from trainables.data.formats import load_dataset
+from visionsweep.core.errors import DataError
 
 
 def test_digits_are_ten_classes_of_32_px_images(tmp_path: Path) -> None:

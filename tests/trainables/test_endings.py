@@ -14,7 +14,6 @@ import pytest
 from made_folders import load, photo, photos, refusal
 from PIL import Image
 
-from search_spaces.errors import DataError
 from trainables.data.endings import (
     FORMATS,
     IMAGE_SUFFIXES,
@@ -26,6 +25,7 @@ from trainables.data.endings import (
 )
 from trainables.data.masks import raw_mask
 from trainables.data.reading import is_turned, read_image
+from visionsweep.core.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 # Endings under which Pillow does not write, though it reads them, and the format to write.
@@ -203,7 +203,7 @@ def test_heic_without_pillow_heif_is_counted_with_how_to_get_it(tmp_path: Path) 
 import sys
 sys.modules["pillow_heif"] = None  # as where it is not installed
 from trainables.data.formats import load_dataset, read_image
-from search_spaces.errors import DataError
+from visionsweep.core.errors import DataError
 from pathlib import Path
 print(load_dataset({str(tmp_path)!r}, on_bad_image="skip", short_side_px=8, cache_dir=None)[0].notes)
 for name in ("cat/IMG_0.HEIC", "dog/x.jpg"):

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.errors import Contradiction
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.formats import load_dataset
 from trainables.data.images import Images
 from trainables.data.loader import TrialData
 from trainables.data.order import epoch_size, piece_of_stream
 from trainables.data.stratify import stratified_draw
-from trainables.features import images_learnt
+from trainables.features.features import images_learnt
 from trainables.loop import fit
+from visionsweep.core.errors import Contradiction
 
 CPU = torch.device("cpu")
 Digits = Callable[..., TrialData]
@@ -127,7 +127,7 @@ def test_a_resumed_training_is_the_same_training(digits: Digits, tiny: Tiny, tmp
 
 
 def test_segmenters_too_train_on_pieces(tmp_path: Path) -> None:
-    from trainables.config_io import parse_config
+    from trainables.config.io import parse_config
 
     dataset, images = load_dataset("digits:segmentation", short_side_px=32, cache_dir=tmp_path)
     config = parse_config(

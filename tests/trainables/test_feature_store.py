@@ -17,8 +17,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from search_spaces.errors import Interrupted
-from trainables.feature_store import kept_rows
+from trainables.features.feature_store import kept_rows
+from visionsweep.core.errors import Interrupted
 
 KEY = {"weights": "abc", "side": 64}
 ROWS = torch.arange(40, dtype=torch.float32).reshape(10, 4) / 7
@@ -181,7 +181,7 @@ def test_without_a_store_rows_are_held_as_far_as_the_memory_may_be_used(most: in
 def test_where_the_disk_is_full_rows_are_held_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("trainables.feature_store.shutil.disk_usage", lambda path: Usage(MB, MB - 300, 300))
+    monkeypatch.setattr("trainables.features.feature_store.shutil.disk_usage", lambda path: Usage(MB, MB - 300, 300))
     with caplog.at_level(logging.WARNING):
         found = kept(tmp_path, Computing())  # 160 bytes, where half of 300 may be used
     assert found is not None
@@ -202,7 +202,7 @@ def test_where_the_store_is_no_folder_rows_are_held_in_memory(tmp_path: Path, ca
 
 def test_rows_that_were_used_longest_ago_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = Usage(MB, 0, MB)
-    monkeypatch.setattr("trainables.feature_store.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("trainables.features.feature_store.shutil.disk_usage", lambda path: usage)
     keys = [{**KEY, "side": side} for side in (1, 2, 3)]
     mapped = []
     for age, key in zip((300, 200), keys, strict=False):

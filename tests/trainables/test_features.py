@@ -12,23 +12,23 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.errors import Contradiction, Interrupted
-from trainables import features
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform
 from trainables.data.cache import CachedImages
 from trainables.data.kept_views import training_views
 from trainables.data.loader import TrialData, shuffled
 from trainables.evaluate import evaluate
-from trainables.feature_key import backbone_key, images_key, weights_digest
-from trainables.features import FrozenBackbone, frozen_backbone
+from trainables.features import features
+from trainables.features.feature_key import backbone_key, images_key, weights_digest
+from trainables.features.features import FrozenBackbone, frozen_backbone
 from trainables.inference import features_of
 from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.precision import precision_in_force
 from trainables.seeds import derived_seed, seed_everything
 from trainables.targets import what_to_learn
+from visionsweep.core.errors import Contradiction, Interrupted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -368,7 +368,7 @@ def test_random_crops_are_views_without_any_augmentation(loaded: Loaded, tiny: T
 
 
 def test_views_mean_nothing_to_a_segmenter() -> None:
-    from trainables.config_io import parse_config
+    from trainables.config.io import parse_config
 
     with pytest.raises(Contradiction, match="'views' means nothing to task 'segmentation'"):
         parse_config(

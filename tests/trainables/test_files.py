@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search_spaces.errors import ConfigError, RunError
-from trainables import files
-from trainables.files import Hole, read_json, read_json_lines, read_npz, read_object, read_yaml
-from trainables.writing import make_folder, write_whole
+from visionsweep.core import files
+from visionsweep.core.errors import ConfigError, RunError
+from visionsweep.core.files import Hole, read_json, read_json_lines, read_npz, read_object, read_yaml
+from visionsweep.core.writing import make_folder, write_whole
 
 DEEP = "[" * 100_000 + "]" * 100_000
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -146,7 +146,7 @@ def test_what_a_killed_writer_left_is_deleted_by_the_next(tmp_path: Path) -> Non
 
 
 def test_what_another_process_still_writes_is_not_deleted(tmp_path: Path) -> None:
-    command = "import sys, time; from pathlib import Path; from trainables.writing import write_whole; "
+    command = "import sys, time; from pathlib import Path; from visionsweep.core.writing import write_whole; "
     command += "write_whole(Path(sys.argv[1]), lambda path: [path.write_text('theirs'), print(flush=True), input()])"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", command, str(tmp_path / "file")], stdin=pipe, stdout=pipe) as other:

@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from trainables.config_model import ClassifierConfig
+from trainables.config.model import ClassifierConfig
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.models.folding import Folding
 

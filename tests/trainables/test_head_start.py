@@ -14,20 +14,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from search_spaces.errors import ConfigError, Contradiction, Interrupted
-from trainables import features, head_start
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.cache import CachedImages
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
-from trainables.head_start import balanced_draw
+from trainables.features import features, head_start
+from trainables.features.head_start import balanced_draw
+from trainables.features.solved_head import solve_head
 from trainables.loop import EpochResult, fit
 from trainables.losses import build_loss
 from trainables.models.build import build_model
 from trainables.models.classifiers import Classifier
-from trainables.solved_head import solve_head
 from trainables.targets import what_to_learn
+from visionsweep.core.errors import ConfigError, Contradiction, Interrupted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from search_spaces.errors import RunError
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import fit
 from trainables.models.build import build_model
+from visionsweep.core.errors import RunError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,7 @@ import torch
 from drawn_masks import load, pairs
 
 from trainables import evaluate as evaluate_module
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.augment import eval_transform
 from trainables.data.dataset import VOID
 from trainables.data.loader import TrialData, batches, whole_images

@@ -20,9 +20,9 @@ UNNEEDED = (
 )
 TRAIN = """
 import torch
-import trainables.trainable
+import trainables.worker.trainable
 from trainables.checkpoint import TrialFiles
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import fit
@@ -48,7 +48,7 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_a_trials_process_imports_nothing_that_no_trial_needs() -> None:
-    loaded = modules_after("import trainables.trainable")
+    loaded = modules_after("import trainables.worker.trainable")
     assert {"torch", "torchvision", "timm", "torchmetrics", "ray.tune"} <= loaded
     assert loaded.intersection(UNNEEDED) == set()
 
@@ -66,7 +66,7 @@ def test_training_imports_no_compiler_either(tmp_path: Path) -> None:
 def test_what_was_put_off_is_the_real_thing_for_whoever_uses_it() -> None:
     code = """
 import sys
-import trainables.trainable
+import trainables.worker.trainable
 import timm.models.naflexvit as naflexvit
 detectors = sys.modules["torchvision.ops.roi_align"]
 for name in ("torch._dynamo", "torch._dynamo.utils", "scipy.signal", "scipy.special", "wandb"):
@@ -88,12 +88,14 @@ assert float(torch.compile(torch.sin, backend="eager")(torch.zeros(()))) == 0.0
 
 def test_wandb_is_imported_when_timm_logs_there() -> None:
     pytest.importorskip("wandb")
-    code = "import trainables.trainable, timm.utils.summary as s; s.wandb.init; import wandb; assert s.wandb.init is wandb.init"
+    code = "import trainables.worker.trainable, timm.utils.summary as s; s.wandb.init; import wandb; assert s.wandb.init is wandb.init"
     assert "wandb" in modules_after(code)
 
 
 def test_a_library_that_was_imported_before_stays_as_it_is() -> None:
-    code = "import scipy.signal as before, trainables.trainable, sys; assert sys.modules['scipy.signal'] is before"
+    code = (
+        "import scipy.signal as before, trainables.worker.trainable, sys; assert sys.modules['scipy.signal'] is before"
+    )
     assert "scipy.signal" in modules_after(code)
 
 

@@ -15,14 +15,14 @@ import torch
 from support import tiny_config
 from torch.utils.data import get_worker_info
 
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data import loader
 from trainables.data.loader import TrialData
 from trainables.data.view import View
-from trainables.failures import LOADERS_LOST, failing, is_loader_failure, without_lost_loaders
 from trainables.loop import EpochResult, fit
-from trainables.settings import TrialSettings
-from trainables.trainable import VisionTrainable
+from trainables.worker.failures import LOADERS_LOST, failing, is_loader_failure, without_lost_loaders
+from trainables.worker.settings import TrialSettings
+from trainables.worker.trainable import VisionTrainable
 
 CONFIG = tiny_config(
     task="multiclass", optimizer={"name": "sgd", "lr": 0.05}, epochs=1, batch_size=16, fit_image="squash"

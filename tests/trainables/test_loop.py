@@ -13,10 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.errors import ConfigError, DataError, Diverged, Interrupted
-from search_spaces.names import COSTS
 from trainables import loop
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.cache import Images
 from trainables.data.loader import TrialData
 from trainables.data.view import View
@@ -24,6 +22,8 @@ from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.schedules import lr_factor
 from trainables.tasks import LABEL_TASKS, score
+from visionsweep.core.errors import ConfigError, DataError, Diverged, Interrupted
+from visionsweep.core.names import COSTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

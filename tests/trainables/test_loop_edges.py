@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trainables.checkpoint import TrialFiles
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import fit
 from trainables.patience import stop_early

@@ -6,8 +6,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from timm.loss import SoftTargetCrossEntropy
 from torchvision.ops import sigmoid_focal_loss
 
-from trainables.config import LOSSES_OF_TASK, Sgd, TrialConfig
-from trainables.config_model import ClassifierConfig
+from trainables.config.model import ClassifierConfig
+from trainables.config.trial import LOSSES_OF_TASK, Sgd, TrialConfig
 from trainables.losses import LOSSES, build_loss, inverse_frequency, positive_weight
 
 TRAIN_TARGETS = {

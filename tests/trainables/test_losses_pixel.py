@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from trainables.config import LOSSES_OF_TASK
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from trainables.config.trial import LOSSES_OF_TASK
 from trainables.data.dataset import VOID
 from trainables.losses import Loss, build_loss
 from trainables.losses_pixel import PIXEL_LOSSES, inverse_frequency, median_frequency

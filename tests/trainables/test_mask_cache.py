@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from drawn_masks import STRIPES, load, mask, pairs, photo, refusal, stripes
 
-from search_spaces.errors import DataError
 from trainables.data.cache_build import count_values
 from trainables.data.formats import reopen_images
+from visionsweep.core.errors import DataError
 
 STEMS = ("a", "b", "c", "d", "e", "f")
 

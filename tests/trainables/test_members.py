@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.models.members import LabelMembers, PixelMembers, greedy, label_members, pixel_members, together
 from trainables.data.dataset import VOID
-from trainables.members import LabelMembers, PixelMembers, greedy, label_members, pixel_members, together
 from trainables.pixel_scores import scores_of
 from trainables.tasks import LABEL_TASKS, score
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search_spaces.errors import ConfigError
 from trainables.data.dataset import VOID
 from trainables.data.merge import merge_classes
 from trainables.data.steps import ForegroundCrop, Pipeline
+from visionsweep.core.errors import ConfigError
 
 CLASSES = ("sky", "road", "car", "bus", "tree")
 

@@ -12,10 +12,9 @@ import pytest
 import torch
 from support import make_photos, tiny_config
 
-from analysis.judged_data import as_described
-from search_spaces.errors import DataError
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
+from analysis.models.judged_data import as_described
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
 from trainables.data import on_demand
 from trainables.data.dataset import UNJUDGED, packed, unpacked
 from trainables.data.formats import load_dataset, reopen_images
@@ -25,6 +24,7 @@ from trainables.data.on_demand import OnDemandImages
 from trainables.data.same_data import what_changed
 from trainables.data.summary import summary
 from trainables.loop import fit
+from visionsweep.core.errors import DataError
 
 CPU = torch.device("cpu")
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.errors import ConfigError
-from trainables.config import Adam, AdamW, Sgd
+from trainables.config.trial import Adam, AdamW, Sgd
 from trainables.optimizers import OPTIMIZERS, build_optimizer
+from visionsweep.core.errors import ConfigError
 
 EXAMPLES = {
     "sgd": Sgd(lr=0.1, weight_decay=0.01, backbone_lr_scale=0.1, nesterov=True),

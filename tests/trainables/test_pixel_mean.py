@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from analysis.models.members import greedy, together
+from analysis.models.pixel_mean import MeanMembers, decide_together, doubtful, doubts_of, mean_members
 from trainables.data.dataset import VOID
 from trainables.evaluate import at_size
-from trainables.members import greedy, together
-from trainables.pixel_mean import MeanMembers, decide_together, doubtful, doubts_of, mean_members
 from trainables.pixel_scores import scores_of
 
 CLASSES = ("ground", "road", "crack")

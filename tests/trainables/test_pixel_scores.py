@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
-from search_spaces.names import METRICS_OF_TASK
 from trainables.data.dataset import VOID
 from trainables.pixel_scores import PixelScores, scores_of
+from visionsweep.core.names import METRICS_OF_TASK
 
 CPU = torch.device("cpu")
 

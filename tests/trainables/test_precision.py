@@ -12,7 +12,7 @@ import torch
 
 from trainables import inference, state
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.inference import to_input
 from trainables.loop import fit

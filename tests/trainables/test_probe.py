@@ -11,24 +11,24 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.errors import ConfigError, Diverged, Interrupted, WeightsError
-from trainables import features as features_module
-from trainables import probe as probe_module
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform
 from trainables.data.loader import TrialData
 from trainables.evaluate import evaluate
-from trainables.features import frozen_backbone
+from trainables.features import features as features_module
+from trainables.features import probe as probe_module
+from trainables.features.features import frozen_backbone
+from trainables.features.probe import UNSEEN
+from trainables.features.solved_head import solve_head
 from trainables.inference import features_of
 from trainables.loop import EpochResult, fit
 from trainables.models.backbones import check_backbone
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.models.lite import LITE_PACKAGES, has_package
 from trainables.models.weights import require_weights
-from trainables.probe import UNSEEN
-from trainables.solved_head import solve_head
 from trainables.targets import what_to_learn
+from visionsweep.core.errors import ConfigError, Diverged, Interrupted, WeightsError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.errors import DataError
 from trainables.data.formats import read_image
+from visionsweep.core.errors import DataError
 
 
 def test_reading_an_image_applies_its_orientation(tmp_path: Path) -> None:

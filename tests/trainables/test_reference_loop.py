@@ -14,7 +14,7 @@ from timm.data import Mixup
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.augment import train_transform
 from trainables.data.loader import TrialData, batches
 from trainables.loop import fit

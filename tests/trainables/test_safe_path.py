@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.errors import RunError, StorageError
-from trainables.safe_path import safe_path, trial_folder
+from visionsweep.core.errors import RunError, StorageError
+from visionsweep.core.safe_path import safe_path, trial_folder
 
 OUTSIDE = [
     "", "/", "/etc/passwd", "//etc/passwd", "..", "../x", "a/../../x", "a/..", "a//b", "a/", "./a", "a/./b", ".",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.errors import RunError
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.data.same_data import require_same, split_digest, what_changed
+from visionsweep.core.errors import RunError
 
 
 @pytest.fixture

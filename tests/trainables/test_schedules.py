@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from trainables.config import Constant, Cosine, CosineThenMultiStep, MultiStep, Piecewise
+from trainables.config.trial import Constant, Cosine, CosineThenMultiStep, MultiStep, Piecewise
 from trainables.schedules import SCHEDULES, lr_factor
 
 EXAMPLES = {

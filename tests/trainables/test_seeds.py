@@ -14,7 +14,7 @@ import torch
 
 from trainables import loop
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.augment import train_transform
 from trainables.data.loader import TrialData, batches
 from trainables.loop import EpochResult, fit

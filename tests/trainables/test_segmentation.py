@@ -15,10 +15,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from search_spaces.errors import Interrupted
 from trainables.checkpoint import TrialFiles, load_state
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side, eval_transform, train_transform
 from trainables.data.dataset import VOID
 from trainables.data.formats import load_dataset
@@ -32,6 +31,7 @@ from trainables.loop import fit
 from trainables.pixel_scores import scores_of
 from trainables.state import build_state
 from trainables.targets import what_to_learn
+from visionsweep.core.errors import Interrupted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,12 +5,12 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from search_spaces.errors import ConfigError, WeightsError
-from trainables.config_model import OWN_BACKBONE, SegmenterConfig
+from trainables.config.model import OWN_BACKBONE, SegmenterConfig
 from trainables.models import pyramids
 from trainables.models.lite import has_package
 from trainables.models.segmenters import Segmenter, build_segmenter
 from trainables.models.weights import load_weights
+from visionsweep.core.errors import ConfigError, WeightsError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from search_spaces.errors import ConfigError
-from trainables.config import Sgd
-from trainables.config_model import OWN_BACKBONE, Architecture, SegmenterConfig
+from trainables.config.model import OWN_BACKBONE, Architecture, SegmenterConfig
+from trainables.config.trial import Sgd
 from trainables.models.segmenters import SEGMENTERS, Segmenter, build_segmenter
 from trainables.optimizers import build_optimizer
+from visionsweep.core.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from search_spaces.errors import ConfigError, Contradiction
-from trainables.config import TrialConfig
-from trainables.config_io import parse_config
-from trainables.config_model import ClassifierConfig, SegmenterConfig
+from trainables.config.io import parse_config
+from trainables.config.model import ClassifierConfig, SegmenterConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import fit
 from trainables.models.build import build_model
 from trainables.models.single_image import needs_two_images
+from visionsweep.core.errors import ConfigError, Contradiction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from trainables.folds import spread_over_folds
+from trainables.features.folds import spread_over_folds
+from trainables.features.solved_head import Solved, solve_head
 from trainables.losses import bce, cross_entropy, focal_sigmoid, focal_softmax
-from trainables.solved_head import Solved, solve_head
 
 
 def features_of_classes(num_rows: int, num_features: int, num_classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:

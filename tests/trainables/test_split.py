@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from search_spaces.errors import DataError
 from trainables.data.digits import DigitReader
 from trainables.data.scan import Scan
 from trainables.data.split import split_data
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
+from visionsweep.core.errors import DataError
 
 
 def scan(

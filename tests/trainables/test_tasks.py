@@ -18,10 +18,10 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from search_spaces.names import METRICS_OF_TASK
-from trainables.config import LOSSES_OF_TASK
+from trainables.config.trial import LOSSES_OF_TASK
 from trainables.ranking import mean_in_logs
 from trainables.tasks import LABEL_TASKS, TASKS, mean_logits, score
+from visionsweep.core.names import METRICS_OF_TASK
 
 N, C = 97, 7
 PRF = ("precision", "recall", "f1")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.errors import DataError
 from trainables.data.formats import load_dataset
 from trainables.data.torchvision_sets import NAMED_SETS
+from visionsweep.core.errors import DataError
 
 
 def write_mnist(raw: Path, num_train: int, num_test: int) -> None:

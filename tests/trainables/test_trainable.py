@@ -13,12 +13,12 @@ import pytest
 import torch
 from support import tiny_config
 
-from trainables import trainable as module
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
-from trainables.settings import HALVED, TrialSettings
-from trainables.trainable import VisionTrainable
+from trainables.worker import trainable as module
+from trainables.worker.settings import HALVED, TrialSettings
+from trainables.worker.trainable import VisionTrainable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

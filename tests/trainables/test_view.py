@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from support import tiny_config
 
-from search_spaces.errors import DataError
-from trainables.config_io import parse_config
+from trainables.config.io import parse_config
 from trainables.data.augment import eval_transform, train_transform
 from trainables.data.view import MOST_ASPECT, View, check_aspect
+from visionsweep.core.errors import DataError
 
 CLASSIFIER = tiny_config(optimizer={"name": "adam", "lr": 1e-3}, batch_size=4, epochs=1, image_size=64)
 SEGMENTER = {

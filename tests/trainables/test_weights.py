@@ -19,17 +19,17 @@ import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
-from launch.preflight import check_weights
+from launch.search.preflight import check_weights
 from search_spaces import Pick, Search
-from search_spaces.errors import ConfigError, WeightsError
 from search_spaces.paths import possible_values
 from search_spaces.shipped import SEARCHES
-from trainables.config_model import ClassifierConfig
+from trainables.config.model import ClassifierConfig
 from trainables.models import weights as weights_module
 from trainables.models.backbones import TORCHVISION_BACKBONES
 from trainables.models.classifiers import build_classifier
 from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
 from trainables.models.weights import load_weights, missing_weights, require_weights
+from visionsweep.core.errors import ConfigError, WeightsError
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "hymenoptera" / "val"
 ANT, BEE = 310, 309  # of ImageNet's classes

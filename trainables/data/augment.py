@@ -17,8 +17,8 @@ import torch
 from timm.data import Mixup
 from torch import Tensor
 
-from trainables import config_augment as parts
-from trainables.config import TrialConfig
+from trainables.config import augment as parts
+from trainables.config.trial import TrialConfig
 from trainables.data.dataset import VOID
 from trainables.data.steps import A, FitShortSide, ForegroundCrop, ImagePolicy, Pipeline, ShrinkLarge
 from trainables.data.view import View

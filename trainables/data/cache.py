@@ -6,7 +6,7 @@ A cache is a few folders. Each holds arrays one after the other (`cache_stack.py
     <fingerprint>-masks/              for segmentation, (H, W), each mask of its own size: nothing is lost by resizing
                                       pixel_counts.npy (N, 256) int64: how many pixels of each mask have each value
     <fingerprint>-<view>-of-<hash>/   the images of one split as networks of another size are judged on them
-    <fingerprint>-features/           what frozen backbones make of them (`trainables/feature_store.py`)
+    <fingerprint>-features/           what frozen backbones make of them (`trainables/features/feature_store.py`)
 
 A folder is built under a temporary name and renamed when it is complete. So no folder of these names is half-written.
 """
@@ -26,12 +26,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from search_spaces.errors import DataError
 from trainables.data.cache_build import Source, build, inspect
 from trainables.data.cache_stack import NOT_WHOLE, Stack
 from trainables.data.dataset import MaskReader, Reader
 from trainables.data.images import NO_MASKS, DecodedImages, Images, JudgedImages
 from trainables.data.view import View
+from visionsweep.core.errors import DataError
 
 __all__ = ["CachedImages", "DecodedImages", "Images", "default_cache_dir", "keep_views", "open_images"]
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import DataError
 from trainables.data.cache_stack import StackWriter, sync
 from trainables.data.dataset import VOID, MaskReader, Reader
 from trainables.data.masks import check_size
 from trainables.data.view import View, check_aspect
 from trainables.data.view import shrunk as shrunk  # what a cache keeps is also asked for here
+from visionsweep.core.errors import DataError
 
 AHEAD = 256  # images decoded ahead of the writer
 SAMPLE = 16  # images decoded to guess the size of all

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import DataError
+from visionsweep.core.errors import DataError
 
 CACHE_VERSION = 2
 NOT_WHOLE = (Exception,)  # opening a folder that is no whole stack raises whatever numpy and JSON do

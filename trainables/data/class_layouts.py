@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.read_as import ReadAs
 from trainables.data.split_folders import CLASSES_BELOW, find_splits
 from trainables.data.split_names import split_of
 from trainables.data.walk import images_in, subfolders
-from trainables.data.words import below, quoted, under
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import below, quoted, under
 
 # Folders that are parts of a data set for detection or segmentation, and no classes.
 PARTS = {

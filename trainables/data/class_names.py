@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from search_spaces.errors import DataError
-from trainables.data.words import quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import quoted
 
 
 def class_name_notes(spec: str, classes: Sequence[str]) -> list[str]:

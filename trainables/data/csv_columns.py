@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from search_spaces.errors import DataError
-from search_spaces.names import did_you_mean
 from trainables.data.reading import IMAGE_SUFFIXES
-from trainables.data.words import quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.names import did_you_mean
+from visionsweep.core.words import quoted
 
 COLUMNS = "A table has `image`, then `label`, or `labels` ('cat|dog'), or one 0/1 column per class; and maybe `split`."
 SPECIAL = ("image", "label", "labels", "split")

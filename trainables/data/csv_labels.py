@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search_spaces.errors import DataError
-from search_spaces.names import did_you_mean
 from trainables.data.csv_columns import SPECIAL, is_flag_of_a_split, offered
 from trainables.data.csv_read import Row
 from trainables.data.csv_separators import (
@@ -25,7 +23,9 @@ from trainables.data.csv_separators import (
 )
 from trainables.data.read_as import ReadAs
 from trainables.data.scan import class_order
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.names import did_you_mean
+from visionsweep.core.words import counted, quoted
 
 # pandas writes a column with gaps as floats, and get_dummies gives truth values.
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "FALSE": 0, "TRUE": 1, "false": 0, "true": 1}

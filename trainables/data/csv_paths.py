@@ -9,9 +9,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.csv_separators import shown
 from trainables.data.reading import IMAGE_SUFFIXES
+from visionsweep.core.errors import DataError
 
 # Names with slashes between them, none of which is `.` or `..`: nothing to settle.
 _PLAIN = re.compile(r"(?!\.\.?(?:/|$))[^/\\]+(?:/(?!\.\.?(?:/|$))[^/\\]+)*")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.csv_columns import COLUMNS, checked_columns
+from visionsweep.core.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.errors import DataError
-from search_spaces.names import did_you_mean
 from trainables.data.csv_columns import COLUMNS, left_out
 from trainables.data.csv_labels import labels_by_columns
 from trainables.data.csv_paths import image_name, is_file, near_file
@@ -22,7 +20,9 @@ from trainables.data.read_as import ReadAs
 from trainables.data.reading import FileReader
 from trainables.data.scan import Scan, content_digests
 from trainables.data.split_names import split_of
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.names import did_you_mean
+from visionsweep.core.words import counted, quoted
 
 GIVEN_SPLITS = ("train", "val", "test")
 

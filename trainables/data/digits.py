@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import DataError
 from trainables.data.scan import Scan, bytes_digest
+from visionsweep.core.errors import DataError
 
 DIGIT_PX = 32
 SCENE_PX = 64

@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.csv_table import scan_csv
 from trainables.data.dataset import TASKS
 from trainables.data.folders import has_class_folders, scan_folder
@@ -16,7 +15,8 @@ from trainables.data.read_as import ReadAs
 from trainables.data.scan import Scan, check_masks_wanted
 from trainables.data.unpacked import TABLE_NAME, enter
 from trainables.data.walk import notes_below
-from trainables.data.words import below
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import below
 
 
 def scan_directory(spec: str, root: Path, task: str | None, read_as: ReadAs) -> Scan:

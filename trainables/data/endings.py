@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from PIL import features
 
-from trainables.data.words import counted
+from visionsweep.core.words import counted
 
 # Pillow's name of a format -> its endings. Pixels only: no format that Pillow passes to another program (PostScript) or
 # knows only by name. No videos, documents, icons or measurements.

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.errors import DataError
 from trainables.data.class_layouts import Place, find_class_folders
 from trainables.data.endings import left_out_notes
 from trainables.data.read_as import ReadAs
@@ -15,7 +14,8 @@ from trainables.data.reading import IMAGE_SUFFIXES, FileReader
 from trainables.data.scan import Scan, class_order, content_digests
 from trainables.data.split_names import split_of
 from trainables.data.walk import Walk, images_in, subfolders
-from trainables.data.words import below, counted, quoted, under
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import below, counted, quoted, under
 
 READ_AS = ReadAs()
 OF_MASKS = {"images", "image", "masks", "mask"}  # folders of a split that hold no classes

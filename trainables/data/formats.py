@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.errors import DataError
 from trainables.data.cache import CachedImages, DecodedImages, Images, default_cache_dir, keep_views, open_images
 from trainables.data.cache_build import Source
 from trainables.data.class_names import class_name_notes
@@ -40,8 +39,9 @@ from trainables.data.split import split_data
 from trainables.data.there import BUILT_IN, OF_TORCHVISION, require_there
 from trainables.data.torchvision_sets import scan_torchvision
 from trainables.data.view import View
-from trainables.data.words import counted, quoted
-from trainables.s3 import is_remote
+from visionsweep.core.errors import DataError
+from visionsweep.core.s3 import is_remote
+from visionsweep.core.words import counted, quoted
 
 log = logging.getLogger(__name__)
 

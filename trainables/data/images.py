@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import DataError
 from trainables.data.cache_build import Source
 from trainables.data.cache_stack import Stack
 from trainables.data.view import View
+from visionsweep.core.errors import DataError
 
 NO_MASKS = "this data set has no masks"
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from search_spaces.errors import DataError
 from trainables.data.cache_build import Source, inspect
 from trainables.data.dataset import UNJUDGED, Dataset, unpacked
 from trainables.data.stratify import stratified_draw
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted
 
 
 def with_judged_part(dataset: Dataset, most: int | None, seed: int) -> Dataset:

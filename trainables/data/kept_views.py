@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainables.config import TrialConfig
-from trainables.config_views import MIRRORED
+from trainables.config.trial import TrialConfig
+from trainables.config.views import MIRRORED
 from trainables.data.augment import eval_transform, train_transform
 from trainables.data.cache import CachedImages
 from trainables.data.images import Images

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from search_spaces.errors import DataError
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
 from trainables.data.merge import Merge
 from trainables.data.view import View
 from trainables.seeds import derived_seed
+from visionsweep.core.errors import DataError
 
 Transform = Callable[..., dict[str, Any]]  # albumentations' calling convention
 T = TypeVar("T")

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
 from trainables.data.mask_doubts import doubt, name_notes, palette_doubt, refusal
 from trainables.data.mask_names import VALUE_FILE, Names, is_void, read_names
 from trainables.data.mask_values import MANY, MaskValues, count_values, share
 from trainables.data.masks import Coding, MaskFiles
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted
 
 BINARY_CLASSES = ("background", "foreground")
 VOC_CLASSES = (

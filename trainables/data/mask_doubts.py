@@ -13,10 +13,10 @@ Where no file names the classes, values are class numbers only if all of this ho
 
 from __future__ import annotations
 
-from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
 from trainables.data.mask_values import MaskValues, listed
-from trainables.data.words import counted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted
 
 MOST_UNNAMED = 64  # class numbers that are believed without a file of names
 MOST_VOID = 0.5  # share of the pixels up to which 255 is believed to be void

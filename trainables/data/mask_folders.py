@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.errors import DataError
 from trainables.data.mask_classes import find_coding
 from trainables.data.mask_layouts import find_layout
 from trainables.data.mask_lists import listed
@@ -19,7 +18,8 @@ from trainables.data.read_as import ReadAs
 from trainables.data.reading import FileReader, is_turned
 from trainables.data.scan import MASK_LAYOUTS, Scan, digests_and
 from trainables.data.walk import notes_below
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted
 
 __all__ = ["find_layout", "scan_masks"]
 

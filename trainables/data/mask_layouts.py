@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.mask_lists import Lists, find_lists
 from trainables.data.mask_pairs import MASK_ENDING
 from trainables.data.mask_split_folders import (
@@ -30,7 +29,8 @@ from trainables.data.mask_split_folders import (
 from trainables.data.mask_voc import find_voc
 from trainables.data.read_as import ReadAs
 from trainables.data.split_names import looks_like_a_split, split_of
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted
 
 
 @dataclass(frozen=True)

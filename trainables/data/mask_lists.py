@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.mask_names import read_lines
 from trainables.data.mask_pairs import Pair
 from trainables.data.masks import MASK_SUFFIXES
 from trainables.data.reading import IMAGE_SUFFIXES
 from trainables.data.split_names import resembled_split, split_of
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted
 
 TRAINVAL = "trainval"
 EVERYTHING = ("default", "all")  # as CVAT and Datumaro call the list of images without a split

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
 from trainables.data.masks import Color
 from trainables.data.reading import IMAGE_SUFFIXES
-from trainables.data.words import below, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import below, quoted
 
 LINE_FILES = ("classes.txt", "class_names.txt")
 PALETTE_FILES = ("palette.txt", "label_colors.txt", "labelmap.txt")

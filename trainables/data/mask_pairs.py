@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.masks import MASK_SUFFIXES
 from trainables.data.reading import is_turned
 from trainables.data.walk import files_below, images_below
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted
 
 MASK_ENDING = "_mask"  # for masks among the images, as Roboflow writes them
 # A word at an end of a name, such as '_mask' or 'img_'. The rest of the name identifies the file.

@@ -11,7 +11,7 @@ from trainables.data.masks import MASK_SUFFIXES, looks_like_a_mask
 from trainables.data.reading import IMAGE_SUFFIXES
 from trainables.data.split_names import looks_like_a_split, split_of
 from trainables.data.walk import ends_in, subfolders, visible
-from trainables.data.words import under
+from visionsweep.core.words import under
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir")
 MASK_FOLDERS = (

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
 from trainables.data.masks import check_bytes, palette_of, raw_mask, without_color
-from trainables.data.words import counted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted
 
 MANY = 32  # more values than that look like smoothed edges
 EDGE_VALUES, MOST_SMOOTHED = 4, 0.25  # so many between 0 and 255, on fewer of the pixels, do too

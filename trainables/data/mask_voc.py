@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.mask_lists import Lists, find_lists
 from trainables.data.mask_names import LINE_FILES, PALETTE_FILES, WEAK_FILES
 from trainables.data.masks import MASK_SUFFIXES
 from trainables.data.walk import files_below
-from trainables.data.words import quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import quoted
 
 MASKS = ("SegmentationClass", "SegmentationClassPNG")  # labelme wrote arrays into the first, and masks into the second
 LISTS = ("ImageSets/Segmentation", "ImageSets/Main")

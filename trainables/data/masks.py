@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from search_spaces.errors import DataError
 from trainables.data.dataset import VOID
 from trainables.data.reading import open_image, why_unreadable
 from trainables.data.scan import bytes_digest, content_digests
+from visionsweep.core.errors import DataError
 
 # No JPEG: its compression invents indices and colours that nobody drew.
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import ConfigError
-from search_spaces.names import did_you_mean
 from trainables.data.dataset import VOID
 from trainables.data.mask_names import is_void
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import did_you_mean
 
 
 @dataclass(frozen=True, eq=False)

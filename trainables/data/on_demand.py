@@ -16,12 +16,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import DataError
 from trainables.data.cache import Place, finished_images, folder_of_part, keep_part
 from trainables.data.cache_build import Source
 from trainables.data.cache_stack import Stack
 from trainables.data.images import NO_MASKS, DecodedImages, Images, JudgedImages
 from trainables.data.view import View
+from visionsweep.core.errors import DataError
 
 SAMPLE = 16  # images that are decoded to guess the time of all
 FEWEST = 1000  # images: a smaller set is always decoded at once

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.loader import in_batches, num_used, passes
 from trainables.seeds import derived_seed
 

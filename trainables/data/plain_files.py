@@ -7,7 +7,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-from search_spaces.errors import DataError
+from visionsweep.core.errors import DataError
 
 MOST_BYTES = 8 * 2**30  # no image is larger: Pillow's own limit on pixels comes far before
 KINDS = (

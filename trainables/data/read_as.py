@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search_spaces.errors import DataError
-from search_spaces.names import did_you_mean
+from visionsweep.core.errors import DataError
+from visionsweep.core.names import did_you_mean
 
 ON_BAD_IMAGE = ("error", "skip")
 LAYOUTS = ("classes", "splits", "groups")

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from search_spaces.errors import DataError
 from trainables.data import endings
 from trainables.data.plain_files import check_plain
+from visionsweep.core.errors import DataError
 
 IMAGE_SUFFIXES = endings.IMAGE_SUFFIXES
 

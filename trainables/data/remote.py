@@ -20,10 +20,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from search_spaces.errors import DataError
 from trainables.data.cache import NEXT_MOVE, default_cache_dir
 from trainables.data.dataset import RemoteCopy
-from trainables.s3 import Listed, Remote, parse_remote
+from visionsweep.core.errors import DataError
+from visionsweep.core.s3 import Listed, Remote, parse_remote
 
 NUM_CONNECTIONS = 16
 DIGITS = 16  # of the hash of a listing

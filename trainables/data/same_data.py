@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.errors import RunError
 from trainables.data.dataset import SPLITS, UNJUDGED, Dataset
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import RunError
+from visionsweep.core.words import counted, quoted
 
 SHOWN = 3  # names of images that moved
 

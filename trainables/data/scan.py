@@ -12,11 +12,11 @@ from typing import IO, TypeVar
 
 import numpy as np
 
-from search_spaces.errors import DataError
-from search_spaces.names import did_you_mean
 from trainables.data.dataset import TASKS, MaskReader, Reader
 from trainables.data.plain_files import open_plain
-from trainables.data.words import quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.names import did_you_mean
+from visionsweep.core.words import quoted
 
 T = TypeVar("T")
 CHUNK = 64  # files that a thread reads before it asks for more

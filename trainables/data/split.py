@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search_spaces.errors import DataError
 from trainables.data.scan import Scan
 from trainables.data.split_checks import (
     check_both_sides,
@@ -20,7 +19,8 @@ from trainables.data.split_checks import (
     label_notes,
 )
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted
 
 MOST_PAIRS = 5
 

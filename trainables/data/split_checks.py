@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from search_spaces.errors import DataError
 from trainables.data.scan import Scan
-from trainables.data.words import counted, quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted
 
 
 def check_enough(scan: Scan, split: np.ndarray, groups: np.ndarray) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.read_as import ReadAs
 from trainables.data.split_names import resembled_split, split_of
 from trainables.data.walk import images_in, subfolders
-from trainables.data.words import quoted
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import quoted
 
 CLASSES_BELOW = "DIR/train/class/*.jpg, DIR/val/class/*.jpg and perhaps DIR/test/class/*.jpg"
 WRAPPERS = ("images", "image", "imgs", "img", "photos", "pictures", "data")  # what may hold the classes of a split

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandAugment
 
-from trainables import config_augment as parts
+from trainables.config import augment as parts
 from trainables.data.dataset import VOID
 from trainables.data.view import MOST_ASPECT
 

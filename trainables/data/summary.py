@@ -8,7 +8,7 @@ import numpy as np
 
 from trainables.data.dataset import UNJUDGED, Dataset
 from trainables.data.scan import Scan
-from trainables.data.words import counted
+from visionsweep.core.words import counted
 
 MOST_CLASSES = 6  # of more, the largest, the smallest and how many others
 

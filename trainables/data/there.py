@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search_spaces.errors import DataError
-from search_spaces.names import did_you_mean
-from trainables.data.words import quoted
-from trainables.s3 import is_remote
+from visionsweep.core.errors import DataError
+from visionsweep.core.names import did_you_mean
+from visionsweep.core.s3 import is_remote
+from visionsweep.core.words import quoted
 
 BUILT_IN = ("digits", "digits:binary", "digits:multilabel", "digits:segmentation")
 OF_TORCHVISION = "torchvision:"

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from search_spaces.errors import DataError
-from search_spaces.names import did_you_mean
 from trainables.data.dataset import VOID
 from trainables.data.mask_classes import VOC_CLASSES, index_coding
 from trainables.data.masks import Coding, mask_digests, read_mask
 from trainables.data.reading import read_image, to_rgb
 from trainables.data.scan import Scan, bytes_digest, content_digests
+from visionsweep.core.errors import DataError
+from visionsweep.core.names import did_you_mean
 
 Arguments = dict[str, dict[str, Any]]  # our split -> the constructor's arguments for it
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.mask_folders import find_layout
 from trainables.data.split_names import split_of
 from trainables.data.walk import ends_in, images_in, is_folder, subfolders, visible
-from trainables.data.words import below, counted, quoted, under
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import below, counted, quoted, under
 
 TABLE_NAME = "labels.csv"
 

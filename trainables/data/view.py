@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.errors import DataError
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
+from visionsweep.core.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 

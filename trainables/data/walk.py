@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from search_spaces.errors import DataError
 from trainables.data.endings import IMAGE_SUFFIXES, NO_ENDING, begins_as_an_image, is_left_out, left_out_notes
 from trainables.data.plain_files import open_plain
-from trainables.data.words import counted, quoted, under
+from visionsweep.core.errors import DataError
+from visionsweep.core.words import counted, quoted, under
 
 # Files that Windows, macOS and network storage leave behind, in lower case.
 NOT_DATA = (

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from search_spaces.errors import ConfigError
-from trainables.config_adapter import Lora
+from trainables.config.adapter import Lora
+from visionsweep.core.errors import ConfigError
 
 # timm's names: queries, keys and values together or apart, and the two or three layers of the MLP behind them.
 ATTENTION = re.compile(r"(^|\.)attn\.(qkv|q_proj|k_proj|v_proj|proj)$")

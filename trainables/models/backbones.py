@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights, Inception_V3_Weights, alexnet, inception_v3
 
-from search_spaces.errors import ConfigError
-from search_spaces.names import did_you_mean
-from trainables.config_parts import part_names
+from trainables.config.parts import part_names
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.names import did_you_mean
 
 Colour = tuple[float, float, float]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.config_model import ClassifierConfig, SegmenterConfig
+from trainables.config.model import ClassifierConfig, SegmenterConfig
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.models.segmenters import Segmenter, build_segmenter
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 from torchvision.models.inception import InceptionAux
 
-from trainables.config_adapter import Lora
-from trainables.config_model import ClassifierConfig
+from trainables.config.adapter import Lora
+from trainables.config.model import ClassifierConfig
 from trainables.models.adapters import add_adapters
 from trainables.models.backbones import TORCHVISION_BACKBONES, Colour, check_backbone
 from trainables.models.base import BackboneModel

@@ -8,10 +8,10 @@ from typing import Any
 import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 
-from search_spaces.errors import ConfigError
-from trainables.config_model import DeepLabV3, DeepLabV3Plus, Fpn, PspNet, SegFormer, UNet, UPerNet
+from trainables.config.model import DeepLabV3, DeepLabV3Plus, Fpn, PspNet, SegFormer, UNet, UPerNet
 from trainables.models.network import Network
 from trainables.models.pyramids import Source, encoder_arguments, pretrained_encoder
+from visionsweep.core.errors import ConfigError
 
 GROUPS = 32  # of the group norm in FPN's segmentation blocks
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from search_spaces.errors import InputError
 from trainables.models.backbones import create_backbone
+from visionsweep.core.errors import InputError
 
 SIDE_PX = 224
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from search_spaces.errors import ConfigError
 from trainables.models.backbones import Backbone
+from visionsweep.core.errors import ConfigError
 
 
 def freeze_backbone(backbone: Backbone, level: str) -> list[nn.Module]:

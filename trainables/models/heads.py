@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from search_spaces.names import pick
-from trainables.config_model import LinearHead, MishMlpHead
+from trainables.config.model import LinearHead, MishMlpHead
+from visionsweep.core.names import pick
 
 
 def build_head(config: LinearHead | MishMlpHead, in_features: int, num_outputs: int) -> nn.Module:

@@ -11,9 +11,9 @@ import torch
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
-from search_spaces.errors import ConfigError, WeightsError
 from trainables.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, Colour, check_backbone
 from trainables.models.weights import load_weights
+from visionsweep.core.errors import ConfigError, WeightsError
 
 PROBE_SIZE = (64, 96)  # height and width of the image by which a pyramid's sizes are checked
 # Prefixes of a backbone's own names after timm and segmentation-models-pytorch have wrapped it.

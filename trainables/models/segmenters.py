@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
-from search_spaces.names import pick
-from trainables.config_model import SegmenterConfig
+from trainables.config.model import SegmenterConfig
 from trainables.models.base import BackboneModel
 from trainables.models.decoders import deeplabv3, deeplabv3plus, fpn, pspnet, segformer, unet, upernet
 from trainables.models.freezing import fixed_norms, freeze_backbone
@@ -20,6 +19,7 @@ from trainables.models.residual import deeplabv3_resnet101, fcn_resnet50
 from trainables.models.unet_paper import unet_paper
 from trainables.models.vgg import fcn8s, fcn32s, segnet
 from trainables.models.voc import voc_baseline, voc_deeper, voc_resnet18
+from visionsweep.core.names import pick
 
 __all__ = ["SEGMENTERS", "Segmenter", "build_segmenter"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trainables.config_model import ClassifierConfig, LinearHead, SegmenterConfig
+from trainables.config.model import ClassifierConfig, LinearHead, SegmenterConfig
 from trainables.models.build import build_model
 
 

@@ -16,12 +16,12 @@ import timm
 import torch
 from torch import nn
 
-from search_spaces.errors import InputError, WeightsError
-from trainables.config_parts import part_names
+from trainables.config.parts import part_names
 from trainables.models.backbones import TORCHVISION_BACKBONES, Backbone, check_backbone, create_backbone
 from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
 from trainables.models.side_by_side import side_by_side
 from trainables.models.weights_file import load_weights_file
+from visionsweep.core.errors import InputError, WeightsError
 
 HUB_TIMEOUT_S = 3
 ASKED_AT_ONCE = 8  # addresses of one host

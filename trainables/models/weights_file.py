@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from search_spaces.errors import WeightsError
-from trainables.config_parts import FILE_ENDINGS
+from trainables.config.parts import FILE_ENDINGS
 from trainables.models.backbones import TORCHVISION_BACKBONES
+from visionsweep.core.errors import WeightsError
 
 HUB_NAMES = ("model.safetensors", "pytorch_model.bin")  # in a folder of a backbone's own, as the hub has it
 

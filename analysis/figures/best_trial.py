@@ -1,0 +1,173 @@
+"""Kept predictions of a trial: confusions, per-class scores, and the worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from visionsweep.core.errors import RunError
+from visionsweep.core.files import read_npz
+from visionsweep.core.names import CLASS_IOU
+from visionsweep.core.safe_path import trial_folder
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.shapes import is_number
+from visionsweep.run_dir.trials import Trial
+
+THRESHOLD = 0.5  # for a configuration that has none
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The predictions of a trial's best kept epoch for the validation images.
+
+    trial, epoch   whose predictions they are
+    classes        C names
+    names          N files
+    probabilities  (N, C), for binary tasks of both classes
+    truth          (N, C) bool, the classes of each image
+    decided        (N, C) bool, the classes that the trial predicts
+    """
+
+    trial: Trial
+    epoch: int
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+    decided: NDArray[np.bool_]
+
+
+def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any]]]:
+    """Return (epoch, arrays) of the trial's best epoch with kept predictions. Raises RunError if there is none."""
+    values = trial.values(run.metric)
+    sign = 1 if run.mode == "max" else -1
+    for epoch in sorted(values, key=lambda epoch: (-sign * values[epoch], epoch)):
+        path = trial_folder(run.run_dir, "predictions", trial.trial_id) / f"epoch-{epoch:04d}.npz"
+        if path.is_file():
+            arrays = read_npz(path, "Train the trial again for its predictions.")
+            return epoch, {name: array for name, array in arrays.items() if name != "metrics"}
+    raise RunError(
+        f"the predictions of trial {trial.trial_id} are not in {run.run_dir / 'predictions'}. "
+        "A search keeps those of its best trials (`--keep-trials`)."
+    )
+
+
+def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judged:
+    """Return a classifier's predictions beside the truth.
+
+    `targets` are those of the validation images, in the form of `val_targets` in search.json. None takes them from
+    there. Runs of before 0.5 do not have them. Raises RunError if predictions or targets are missing.
+    """
+    epoch, arrays = kept_predictions(run, trial)
+    data = run.search.get("data", {})
+    targets = data.get("val_targets") if targets is None else targets
+    classes, names = tuple(map(str, data.get("classes", ()))), tuple(map(str, data.get("val", ())))
+    if targets is None:
+        raise RunError("which classes the validation images have is not in search.json, and the data is not at hand.")
+    logits = arrays.get("logits")
+    if logits is None or not len(logits) == len(targets) == len(names):
+        raise RunError(f"the predictions of trial {trial.trial_id} are not of the images that search.json names.")
+    num_classes, task = len(classes), run.task
+    truth = np.zeros((len(names), num_classes), bool)
+    for row, target in enumerate(targets):
+        listed = target if isinstance(target, list) else [target]  # a class, or a list of classes
+        if not all(0 <= one < num_classes for one in listed):
+            raise RunError("search.json has a label of a class that it does not name.")
+        truth[row, listed] = True
+    width = 1 if task == "binary" else num_classes
+    if logits.dtype.kind != "f" or logits.shape != (len(names), width):
+        raise RunError(f"the predictions of trial {trial.trial_id} are not of the classes that search.json names.")
+    threshold = trial.config.get("threshold", THRESHOLD)
+    threshold = float(threshold) if is_number(threshold) else THRESHOLD
+    logits = logits.astype(np.float64)
+    if task == "multiclass":
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+        decided = np.eye(num_classes, dtype=bool)[probabilities.argmax(axis=1)]
+    else:
+        probabilities = 1 / (1 + np.exp(-logits.clip(-500, 500)))
+        if task == "binary":
+            probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
+            decided = np.eye(2, dtype=bool)[(probabilities[:, 1] > threshold).astype(int)]
+        else:
+            decided = probabilities > threshold
+    return Judged(trial, epoch, classes, names, probabilities, truth, decided)
+
+
+def confusion(one: Judged) -> NDArray[np.int64]:
+    """Return counts (C, C), rows truth and columns prediction, for a task with one class per image."""
+    matrix = np.zeros((len(one.classes), len(one.classes)), np.int64)
+    np.add.at(matrix, (one.truth.argmax(axis=1), one.decided.argmax(axis=1)), 1)
+    return matrix
+
+
+def class_scores(one: Judged) -> pd.DataFrame:
+    """Return a row for each class: class, precision, recall, f1, num_images. Undefined values are None."""
+    hits = (one.truth & one.decided).sum(axis=0)
+    said, have = one.decided.sum(axis=0), one.truth.sum(axis=0)
+    rows = [
+        {
+            "class": name,
+            "precision": float(hits[i] / said[i]) if said[i] else None,
+            "recall": float(hits[i] / have[i]) if have[i] else None,
+            "f1": float(2 * hits[i] / (said[i] + have[i])) if said[i] + have[i] else None,
+            "num_images": int(have[i]),
+        }
+        for i, name in enumerate(one.classes)
+    ]
+    return pd.DataFrame(rows, columns=["class", "precision", "recall", "f1", "num_images"])
+
+
+def class_iou(run: Run, trial: Trial) -> pd.DataFrame:
+    """Return class and iou at a segmentation trial's best epoch, the best first, from the metrics alone."""
+    best = trial.best(run.metric, run.mode)
+    metrics: dict[str, float] = next((row["metrics"] for row in trial.epochs if best and row["epoch"] == best[1]), {})
+    found = [(name.removeprefix(CLASS_IOU), value) for name, value in metrics.items() if name.startswith(CLASS_IOU)]
+    found.sort(key=lambda pair: pair[1], reverse=True)
+    return pd.DataFrame(found, columns=["class", "iou"])
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One image with a wrong prediction: its position among the validation images, and both in words."""
+
+    position: int
+    name: str
+    truth: str
+    said: str
+    loss: float
+
+
+def most_wrong(one: Judged, count: int = 24) -> list[Mistake]:
+    """Return the wrongly predicted images with the largest losses.
+
+    The loss is the cross-entropy of the truth, summed over the classes where an image can have several.
+    """
+    tiny = 1e-12
+    if one.truth.sum(axis=1).tolist() == [1] * len(one.names) and one.decided.sum(axis=1).max(initial=0) <= 1:
+        losses = -np.log(np.maximum(one.probabilities[one.truth], tiny))
+    else:
+        agreed = np.where(one.truth, one.probabilities, 1 - one.probabilities)
+        losses = -np.log(np.maximum(agreed, tiny)).sum(axis=1)
+    wrong = np.flatnonzero((one.truth != one.decided).any(axis=1))
+    order = wrong[np.argsort(-losses[wrong], kind="stable")][:count]
+    return [_mistake(one, int(row), float(losses[row])) for row in order]
+
+
+def _mistake(one: Judged, row: int, loss: float) -> Mistake:
+    def words(which: NDArray[np.bool_], *, sure: bool) -> str:
+        picked = np.flatnonzero(which).tolist()
+        listed = [f"{one.classes[i]} {one.probabilities[row, i]:.2f}" if sure else one.classes[i] for i in picked]
+        return ", ".join(listed) or "none"
+
+    missed, invented = one.truth[row] & ~one.decided[row], one.decided[row] & ~one.truth[row]
+    if one.truth[row].sum() == 1 and one.decided[row].sum() == 1:
+        return Mistake(row, one.names[row], words(one.truth[row], sure=False), words(one.decided[row], sure=True), loss)
+    said = [f"missed {words(missed, sure=True)}"] if missed.any() else []
+    said += [f"wrongly {words(invented, sure=True)}"] if invented.any() else []
+    return Mistake(row, one.names[row], words(one.truth[row], sure=False), "; ".join(said), loss)

@@ -1,0 +1,125 @@
+"""A run's kept models, read from its files, as members of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analysis.models.members import Members, label_members, pixel_members
+from trainables.checkpoint import epoch_of
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
+from trainables.data.loader import TrialData
+from trainables.targets import output_classes, what_to_learn
+from visionsweep.core.errors import RunError
+from visionsweep.core.files import read_npz
+from visionsweep.core.safe_path import trial_folder
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.rank import ranked
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """An epoch of a trial whose weights and predictions are kept.
+
+    value       its score on the whole validation split
+    latency_ms  to predict one image, None where the run did not measure it
+    competes    whether its trial was trained to the end, as the best trial of a run is
+    """
+
+    trial_id: str
+    epoch: int
+    config: TrialConfig
+    value: float
+    predictions: dict[str, np.ndarray]
+    latency_ms: float | None = None
+    competes: bool = True
+
+
+def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
+    """Return every kept epoch of the best trials that have one, the best epoch first.
+
+    `num_trials` limits them to the kept epochs of that many best trials. Raises RunError if predictions cannot be read.
+    """
+    found: list[Kept] = []
+    trials = 0
+    for trial in ranked(run.trials, run.objectives):
+        values = trial.values(run.metric)
+        epochs = [
+            epoch
+            for path in sorted(trial_folder(run.run_dir, "predictions", trial.trial_id).glob("epoch-*.npz"))
+            if (epoch := epoch_of(path)) in values and weights_of(run, trial.trial_id, epoch).is_file()
+        ]
+        if not epochs:
+            continue
+        config, latency = parse_config(trial.config, f"trial {trial.trial_id}"), trial.values("latency_ms")
+        found += [
+            Kept(
+                trial.trial_id,
+                one,
+                config,
+                values[one],
+                _predictions(run, trial.trial_id, one),
+                latency.get(one),
+                trial.status == "complete",
+            )
+            for one in epochs
+        ]
+        trials += 1
+        if trials == num_trials:
+            break
+    sign = 1 if run.mode == "max" else -1
+    return sorted(found, key=lambda one: -sign * one.value)
+
+
+def weights_of(run: Run, trial_id: str, epoch: int) -> Path:
+    """Return the path of an epoch's weights, whether it exists or not."""
+    return trial_folder(run.run_dir, "checkpoints", trial_id) / f"epoch-{epoch:04d}.safetensors"
+
+
+def _predictions(run: Run, trial_id: str, epoch: int) -> dict[str, np.ndarray]:
+    arrays = read_npz(trial_folder(run.run_dir, "predictions", trial_id) / f"epoch-{epoch:04d}.npz")
+    return {name: array for name, array in arrays.items() if name != "metrics"}
+
+
+def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]:
+    """Return the models that predict the same classes as the first. A note says how many do not.
+
+    `kept` has at least one model. Raises RunError if predictions are not those of this data.
+    """
+    dataset = data.dataset
+    classes = output_classes(kept[0].config, dataset.classes)
+    found = [one for one in kept if output_classes(one.config, dataset.classes) == classes]
+    if len(found) < len(kept):
+        notes.append(f"{len(kept) - len(found)} models merge the classes in another way than the best, and stay out.")
+    num_images = len(dataset.indices("val"))
+    for one in found:
+        num = len(one.predictions["shapes" if dataset.task == "segmentation" else "logits"])
+        if num != num_images:
+            raise RunError(
+                f"trial {one.trial_id}, epoch {one.epoch}: has predictions of {num} validation images, and the data "
+                f"has {num_images}. Restore the data as it was."
+            )
+    return found
+
+
+def side_by_side(data: TrialData, kept: Sequence[Kept], ask: Callable[[], object] = lambda: None) -> Members:
+    """Return predictions of compatible models as members. ask: called before every mask, raises to stop."""
+    dataset, config = data.dataset, kept[0].config
+    positions = dataset.indices("val")
+    classes = output_classes(config, dataset.classes)
+    if dataset.task == "segmentation":
+        _, merge, _ = what_to_learn(config, data)
+
+        def truths() -> Iterator[np.ndarray]:
+            for position in positions:
+                ask()
+                yield merge.table[data.images.mask(int(position))]  # type: ignore[union-attr]
+
+        return pixel_members(classes, [one.predictions["masks"] for one in kept], truths())
+    logits = [one.predictions["logits"] for one in kept]
+    thresholds = [one.config.threshold for one in kept]
+    return label_members(dataset.task, classes, logits, dataset.targets[positions], thresholds)

@@ -1,0 +1,160 @@
+"""Predictions of an exported model for new images: classes or masks."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from analysis.models.exported import Exported, Seen, load_export
+from analysis.models.masks import MaskWriter
+from trainables.data.endings import is_left_out, left_out_notes
+from trainables.data.reading import IMAGE_SUFFIXES, read_image
+from trainables.data.there import no_such_image
+from trainables.data.view import Pixels, check_aspect
+from trainables.data.walk import Walk
+from visionsweep.core.errors import DataError, RunError
+
+MOST_PIXELS = 2**24  # of images in full size that wait for their masks at once
+TABLES = (".csv", ".json")  # endings of a file of predictions
+
+
+def predict_images(
+    export_dir: Path,
+    images: Sequence[Path],
+    out: Path | None = None,
+    batch_size: int = 32,
+    *,
+    flips: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda sentence: None,
+) -> list[dict[str, Any]]:
+    """Return one row for each image.
+
+    A row has `path`, `probabilities` by class and `label`, or `labels` for multilabel tasks. For segmentation it has
+    `path`, the files of its mask and the `shares` of its pixels. An unreadable image has `path` and `error`.
+
+        export_dir  the export
+        images      files, folders and patterns
+        out         the folder of the masks; for a table's file, a folder beside it
+        batch_size  images at a time
+        flips       average the predictions of each image and its mirror image
+        progress    called after every batch with the number of images done, and of all
+        note        called with what folders and patterns leave out
+    """
+    exported = load_export(export_dir, flips=flips)
+    paths = list(_expand(images, note))
+    segments = exported.config.task == "segmentation"
+    if out is not None and out.suffix.lower() in TABLES:
+        out = out.with_name(f"{out.stem}-masks")
+    elif not segments and out is not None:
+        raise RunError(
+            f"--out {out}: a folder is for masks, and this model is for {exported.config.task}. "
+            f"Name a table, such as {out}.csv, or leave it out."
+        )
+    writer = MaskWriter(out or Path("predictions"), exported.classes) if segments else None
+    rows: list[dict[str, Any]] = []
+    for chunk in _chunks((_read(exported, path, whole=segments) for path in paths), batch_size):
+        good = [one for one in chunk if isinstance(one, Read)]
+        said = _segment(exported, good, writer) if writer else _classify(exported, good)
+        for one in chunk:
+            path = paths[len(rows)]
+            rows.append({"path": str(path), **({"error": str(one)} if isinstance(one, DataError) else next(said))})
+        progress(len(rows), len(paths))
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """An image as the networks see it, and for segmentation also in full size, which its overlay needs."""
+
+    path: Path
+    seen: Seen
+    whole: Pixels | None
+
+
+def _read(exported: Exported, path: Path, whole: bool) -> Read | DataError:
+    """Return the image, or the error: one broken file must not cost the predictions of the others."""
+    try:
+        image = read_image(path)
+        if whole:
+            check_aspect(image.shape, str(path))
+    except DataError as error:
+        return error
+    return Read(path, exported.seen(image), image if whole else None)
+
+
+def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read | DataError]]:
+    """Yield images to predict together: `size` of them, or as many as hold MOST_PIXELS in full size."""
+    chunk, pixels = list[Read | DataError](), 0
+    for one in images:
+        chunk.append(one)
+        if isinstance(one, Read) and one.whole is not None:
+            pixels += one.whole.shape[0] * one.whole.shape[1]
+        if len(chunk) == size or pixels >= MOST_PIXELS:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk
+
+
+def _classify(exported: Exported, images: Sequence[Read]) -> Iterator[dict[str, Any]]:
+    if images:
+        for probabilities in exported.probabilities_of([one.seen for one in images]):
+            yield _decide(exported, probabilities)
+
+
+def _segment(exported: Exported, images: Sequence[Read], writer: MaskWriter) -> Iterator[dict[str, Any]]:
+    whole = [(one.path, one.whole) for one in images if one.whole is not None]
+    masks = exported.masks_of([one.seen for one in images], [image.shape[:2] for _, image in whole])
+    for (path, image), mask in zip(whole, masks, strict=True):
+        counts = np.bincount(mask.reshape(-1), minlength=len(exported.classes)) / mask.size
+        shares = {name: round(float(share), 6) for name, share in zip(exported.classes, counts, strict=True) if share}
+        yield {**writer.write(path, image, mask), "shares": shares}
+
+
+def _decide(exported: Exported, probabilities: Tensor) -> dict[str, Any]:
+    """Return the decision in the task's own form, with every class's probability."""
+    values = [float(value) for value in probabilities]
+    classes, threshold = exported.classes, exported.config.threshold
+    if exported.config.task == "binary":
+        values = [1 - values[0], values[0]]
+        label: dict[str, Any] = {"label": classes[int(values[1] > threshold)]}
+    elif exported.config.task == "multiclass":
+        label = {"label": classes[int(np.argmax(values))]}
+    else:
+        label = {"labels": [name for name, value in zip(classes, values, strict=True) if value > threshold]}
+    return {**label, "probabilities": {name: round(value, 6) for name, value in zip(classes, values, strict=True)}}
+
+
+def _expand(images: Sequence[Path], note: Callable[[str], None]) -> Iterator[Path]:
+    for path in images:
+        if path.is_dir():
+            walk = Walk(path, [path])
+            found = [path / name for name in walk.files(path, IMAGE_SUFFIXES)]
+            notes = walk.notes()
+            nothing = f"{path}: has no images ({', '.join(IMAGE_SUFFIXES)})."
+            move = "Name another folder or files."
+        elif path.exists():
+            yield path
+            continue
+        elif glob.has_magic(str(path)):  # the shell does not expand a pattern that is quoted, or too long
+            matched = [Path(name) for name in sorted(glob.glob(str(path.expanduser()), recursive=True))]
+            found = [name for name in matched if name.suffix.lower() in IMAGE_SUFFIXES]
+            endings = (name.suffix.lower() for name in matched)
+            notes = left_out_notes(Counter(ending for ending in endings if is_left_out(ending)))
+            nothing = f"{path}: no image matches this pattern."
+            move = "Name image files or folders of them."
+        else:
+            raise no_such_image(str(path))
+        if not found:
+            raise DataError(" ".join([nothing, *(notes or [move])]))
+        for sentence in notes:
+            note(f"{path}: {sentence}")
+        yield from found

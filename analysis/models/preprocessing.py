@@ -1,0 +1,41 @@
+"""Preprocessing of an image for an exported network, for the model card and the graph's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainables.config.trial import TrialConfig
+from trainables.data.augment import cached_short_side, seen_short_side
+
+RESIZED = "bilinear; by averaging over areas where it shrinks"
+
+
+def preprocessing(config: TrialConfig, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Return the steps as plain values. mean, std: of pixels in [0, 1], which graphs apply themselves."""
+    size = config.image_size
+    if config.fit_image == "squash":
+        resize: dict[str, Any] = {"height": size, "width": size}
+    elif config.task == "segmentation":
+        resize = {"shorter_side": seen_short_side(config)}
+    else:
+        resize = {"shorter_side": cached_short_side(config), "centre_crop": size}
+    return {"colours": "RGB, 0 to 255", "resize": resize, "interpolation": RESIZED, "mean": [*mean], "std": [*std]}
+
+
+def in_steps(values: Mapping[str, Any]) -> list[str]:
+    """Return the steps as sentences, in order."""
+    resize = values["resize"]
+    if "height" in resize:
+        size = f"Resize to {resize['height']} x {resize['width']} pixels, whatever the aspect ratio"
+    elif "centre_crop" in resize:
+        crop = resize["centre_crop"]
+        size = f"Resize the shorter side to {resize['shorter_side']} pixels and cut out the central {crop} x {crop}"
+    else:
+        size = f"Resize the shorter side to {resize['shorter_side']} pixels and keep the whole image"
+    mean, std = (", ".join(f"{value:g}" for value in values[name]) for name in ("mean", "std"))
+    return [
+        "Decode as RGB, 8 bits a channel, turned as its EXIF orientation says",
+        f"{size} ({values['interpolation']})",
+        f"Divide by 255, subtract the mean ({mean}), divide by the deviation ({std})",
+    ]

@@ -1,0 +1,48 @@
+"""Export of a soup: one ordinary model whose weights are the mean of several trials'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from analysis.models.export import find_trial, write_export
+from analysis.models.kept import weights_of
+from analysis.models.soup import mean_weights
+from trainables.config.io import parse_config
+from trainables.targets import output_classes
+from visionsweep.core.errors import RunError
+from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.shapes import value_at
+
+
+def write_soup(run: Run, told: Mapping[str, Any], folder: Path) -> None:
+    """Write the soup that `recommend` described to a new folder of `written_whole`.
+
+    It has the configuration of its first member. Raises RunError if weights are gone or do not fit. Raises OSError.
+    """
+    files = []
+    for member in told["members"]:
+        trial = find_trial(run, member["trial_id"])
+        file = weights_of(run, trial.trial_id, member["epoch"])
+        if not file.is_file():
+            raise RunError(
+                f"{run.run_dir}: has not kept the weights of trial {trial.trial_id}, epoch {member['epoch']}, "
+                "which its soup takes. `--single` exports the best trial alone."
+            )
+        files.append(file)
+    first = find_trial(run, told["members"][0]["trial_id"])
+    config = parse_config(first.config, f"trial {first.trial_id}")
+    about = {
+        "run": run.run_dir.name,
+        "soup": [f"{one['trial_id']}-epoch-{one['epoch']:04d}" for one in told["members"]],
+        "chosen_on": "the same validation images, on which these metrics look better than they are; see held_out",
+        "held_out": told["held_out"],
+        **told["metrics"],
+    }
+    classes = output_classes(config, value_at(run.search, "data.classes"))
+    write_export(folder, config, classes, [], about, run.search["data"])
+    weights = {name: one.contiguous() for name, one in mean_weights(files).items()}
+    save_file(weights, folder / "model.safetensors")

@@ -1,0 +1,1 @@
+"""What is claimed of visionsweep, measured. Each command is `python -m benchmarks.NAME`."""

@@ -1,0 +1,78 @@
+"""The command that judges an exported model. Heavy libraries are imported inside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from launch.cli.options import (
+    CacheDir,
+    Json,
+    LabelSeparator,
+    Layout,
+    MaskValues,
+    NoCache,
+    OnBadImage,
+    cache_folder,
+    new_console,
+)
+
+
+def evaluate(
+    export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--data",
+            help="Folder of classes or of masks, CSV, torchvision:NAME or digits; default: what the model learned on.",
+        ),
+    ] = None,
+    split: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="test, val, train or all; default: test, or val of the model's own data, or all of other data."
+        ),
+    ] = None,
+    json: Json = False,
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    on_bad_image: OnBadImage = "error",
+    layout: Layout = None,
+    mask_values: MaskValues = None,
+    label_separator: LabelSeparator = None,
+) -> None:
+    """Judge an exported model on labelled data, with 95% intervals."""
+    from launch.cli.first_look import look_at_export
+
+    look_at_export(export_dir)
+    from analysis.models.export_folder import data_of_export
+    from trainables.data.there import require_there
+
+    console = new_console()
+    if data is None:
+        data = data_of_export(export_dir)
+        print(f"Judged on the data that the model was trained on: {data}", file=sys.stderr)
+    require_there(data)
+    from dataclasses import asdict
+
+    from analysis.models.evaluate import evaluate_export
+    from launch.cli.show_evaluation import print_evaluation
+    from trainables.data.read_as import ReadAs
+
+    folder = cache_folder(cache_dir, no_cache)
+    found = evaluate_export(
+        export_dir,
+        data,
+        split,
+        cache_dir=None if folder is None else Path(folder),
+        read_as=ReadAs(on_bad_image, layout, mask_values, label_separator),
+    )
+    if json:
+        from launch.cli.show import print_json
+
+        print_json([asdict(found)])
+    else:
+        print_evaluation(found, console)

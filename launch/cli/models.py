@@ -1,0 +1,110 @@
+"""Commands for one model: train, export, predict. Heavy libraries are imported inside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from launch.cli.options import (
+    CacheDir,
+    LabelSeparator,
+    Layout,
+    MaskValues,
+    NoCache,
+    OnBadImage,
+    RunArgument,
+    RunData,
+    SetOption,
+    cache_folder,
+    new_console,
+)
+from visionsweep.core.errors import ConfigError
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Folder of classes or of masks, CSV, s3://..., torchvision:NAME or digits."),
+    ],
+    config: Annotated[Optional[Path], typer.Argument(help="YAML, such as an export's config.yaml.")] = None,  # noqa: UP045
+    recipe: Annotated[Optional[str], typer.Option(help="Instead: a recipe (`visionsweep recipes`).")] = None,  # noqa: UP045
+    assignments: SetOption = None,
+    out: Annotated[Optional[Path], typer.Option(help="Where to export the trained model.")] = None,  # noqa: UP045
+    metric: Annotated[Optional[str], typer.Option(help="Which epoch is the best.")] = None,  # noqa: UP045
+    seed: Annotated[Optional[int], typer.Option(min=0, help="Of the split and the training.")] = None,  # noqa: UP045
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    on_bad_image: OnBadImage = "error",
+    layout: Layout = None,
+    mask_values: MaskValues = None,
+    label_separator: LabelSeparator = None,
+) -> None:
+    """Train one configuration, of a file or a recipe, in this process, with a progress bar."""
+    from launch.cli.recipes import configuration
+    from trainables.data.read_as import ReadAs
+
+    parsed = configuration(config, recipe, assignments or [])
+    from launch.models.train import train_one  # imports torch, after the names are checked
+
+    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator)
+    train_one(parsed, data, out, metric, seed, cache_folder(cache_dir, no_cache), read_as, new_console())
+
+
+def export(
+    run_dir: RunArgument,
+    out: Annotated[Optional[Path], typer.Option(help="The folder to write; default: exports/NAME-OF-RUN.")] = None,  # noqa: UP045
+    trial: Annotated[Optional[str], typer.Option(help="Which trial; default: what the run recommends.")] = None,  # noqa: UP045
+    single: Annotated[bool, typer.Option("--single", help="The best trial alone, whatever is recommended.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
+    pt2: Annotated[bool, typer.Option("--pt2", help="Also as model.pt2 (torch.export), checked likewise.")] = False,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Several models: see `ensemble`.")] = False,
+    data: RunData = None,
+) -> None:
+    """Export what a run recommends, or a trial: configuration, weights, classes, metrics, a model card; and graphs."""
+    if single and trial is not None:
+        raise ConfigError(f"export takes --single or --trial, got --trial {trial} too. Leave one away.")
+    from launch.cli.first_look import look_at_run
+
+    look_at_run(run_dir, trial)
+    out = out or Path("exports") / Path(run_dir.rstrip("/")).resolve().name
+    if ensemble:
+        given = [f"--trial {trial}"] * (trial is not None)
+        given += [name for name, is_given in (("--single", single), ("--onnx", onnx), ("--pt2", pt2)) if is_given]
+        if given:
+            raise ConfigError(f"export takes --ensemble alone, got {given[0]} too. Leave one away.")
+        from launch.models.ensembles import export_chosen
+        from launch.remote.places import local_run
+
+        export_chosen(local_run(run_dir), out, new_console(), data)
+        return
+    from launch.models.exporting import export_run
+
+    console = new_console()
+    whole = export_run(run_dir, out, console, trial=trial, single=single, onnx=onnx, pt2=pt2, named=data)
+    raise typer.Exit(int(not whole))
+
+
+def predict(
+    export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Image files, folders or quoted patterns ('a/**/*.jpg'), here or at s3://BUCKET/..."),
+    ],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="FILE.csv or FILE.json for the table; a folder for masks (predictions)."),
+    ] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average with the mirror image: slower by half.")] = False,
+    form: Annotated[str, typer.Option("--format", help="What is printed: text, csv or json.")] = "text",
+    json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
+) -> None:
+    """Predict the classes of images, or their masks, with an exported model."""
+    from launch.cli.first_look import look_at_export
+
+    look_at_export(export_dir, images)
+    from launch.models.predictions import predict_and_tell
+
+    failed = predict_and_tell(export_dir, images, out, "json" if json else form, new_console(), flips=tta)
+    raise typer.Exit(int(failed))

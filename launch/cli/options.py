@@ -1,0 +1,147 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from visionsweep.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DataOption = Annotated[
+    Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+    typer.Option("--data", help="Folder of classes or of masks, CSV, s3://..., torchvision:NAME or digits."),
+]
+RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are kept: a folder, or s3://BUCKET/FOLDER.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or s3://BUCKET/FOLDER/NAME.")]
+CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="For decoded images, and what S3 has.")]  # noqa: UP045
+NoReport = Annotated[
+    bool,
+    typer.Option("--no-report", envvar="VISIONSWEEP_NO_REPORT", help="Write no report.html when the search ends."),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
+Layout = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="classes, splits or groups: what the folders are, where their names leave it open."),
+]
+MaskValues = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="classes: every value in the masks is a class of its own, whatever it is."),
+]
+LabelSeparator = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="What stands between the tags in a table's column `labels`; default: |."),
+]
+OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
+RunData = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--data", help="Where the run's data is; needed where it is fetched and the run is not yours."),
+]
+TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045
+SetOption = Annotated[Optional[list[str]], typer.Option("--set", help="key=value: fix or change a part.")]  # noqa: UP045
+Address = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="auto, HOST:PORT or ray://HOST:PORT: a Ray cluster that runs; default: this machine alone."),
+]
+Cluster = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="http://HEAD:8265, or ray://HEAD:10001; default: $RAY_API_SERVER_ADDRESS."),
+]
+MaxConcurrent = Annotated[Optional[int], typer.Option(min=1, help="Trials at once.")]  # noqa: UP045
+
+
+def _amount(least: float) -> Callable[[str], str]:
+    """Return a parser for a number or auto, for which typer has no type (see `amount`)."""
+
+    def parse(text: str) -> str:
+        try:
+            good = text == "auto" or least <= float(text) < float("inf")
+        except ValueError:
+            good = False
+        if not good:
+            raise typer.BadParameter(f"takes auto, or a number of {least:g} or more, got '{text}'")
+        return text
+
+    return parse
+
+
+def check_gpus_per_trial(gpus: object) -> None:
+    """Raise ConfigError for more GPUs than a trial can use: its training loop knows one device."""
+    if gpus is None or gpus == "auto":
+        return
+    if not isinstance(gpus, (int, float)) or isinstance(gpus, bool) or not 0 <= gpus <= 1:
+        got = f"{gpus:g}" if isinstance(gpus, float) else repr(gpus)
+        raise ConfigError(
+            f"a trial trains on one GPU, so --gpus-per-trial takes auto or a number from 0 to 1, got {got}. "
+            "Give 1: further GPUs train further trials at the same time."
+        )
+
+
+def _gpus(text: str) -> str:
+    check_gpus_per_trial(amount(_amount(0.0)(text)))
+    return text
+
+
+CpusPerTrial = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        parser=_amount(0.01), metavar="N|auto", help="Default 1, or a GPU's share; auto: 1, packed by memory."
+    ),
+]
+GpusPerTrial = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        parser=_gpus, metavar="N|auto", help="At most 1; fractions share a GPU, auto: by the memory that each needs."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Sampler = Annotated[Optional[str], typer.Option("--sampler", help="Who proposes; default: the search's (fidelity).")]  # noqa: UP045
+Pruner = Annotated[Optional[str], typer.Option("--pruner", help="Who ends trials early; default: the search's (asha).")]  # noqa: UP045
+WarmStart = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--warm-start", help="A run or a recipe whose best is tried first (repeatable)."),
+]
+
+Log = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--log", help="tensorboard, mlflow or wandb: every epoch for it too (repeatable)."),
+]
+
+
+def amount(text: str | None) -> float | Literal["auto"] | None:
+    """Return the value of --cpus-per-trial or --gpus-per-trial."""
+    return "auto" if text == "auto" else None if text is None else float(text)
+
+
+def cache_folder(cache_dir: Path | None, no_cache: bool) -> str | None:
+    from trainables.data.cache import default_cache_dir
+
+    return None if no_cache else str((cache_dir or default_cache_dir()).resolve())
+
+
+def absolute(data: str) -> str:
+    """Return the full path of a folder or file, so that the run can be resumed from anywhere.
+
+    A name stays as it is.
+    """
+    return str(Path(data).resolve()) if Path(data).exists() and data.partition(":")[0] != "digits" else data
+
+
+def given(ctx: typer.Context) -> dict[str, object]:
+    """Return a command's options by their names on the command line, given or default, without arguments."""
+    options = [one for one in ctx.command.params if one.opts[0].startswith("--") and one.name in ctx.params]
+    values = {one.opts[0]: ctx.params[str(one.name)] for one in options}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def new_console() -> Console:
+    from launch.cli.terminal import Terminal
+
+    # A pipe has no width, and the default of 80 columns would cut the table in a log.
+    return Terminal(width=None if sys.stdout.isatty() else 160)

@@ -1,0 +1,67 @@
+"""The command that shows what a search found: report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from launch.cli.options import new_console
+
+if TYPE_CHECKING:
+    from visionsweep.run_dir.load import Run
+
+
+def report(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One or several run directories.")],
+    out: Annotated[Optional[Path], typer.Option(help="The page; default: report.html in the first RUN.")] = None,  # noqa: UP045
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow a search, until it ends or Ctrl-C.")] = False,
+    csv: Annotated[Optional[Path], typer.Option(help="Write the tables as CSV files into this folder.")] = None,  # noqa: UP045
+    png: Annotated[Optional[Path], typer.Option(help="Write the figures as PNG files into this folder.")] = None,  # noqa: UP045
+    no_model: Annotated[
+        bool, typer.Option("--no-model", help="Leave out images, masks and the map of features: seconds faster.")
+    ] = False,
+) -> None:
+    """Write one HTML page about a run, or about several beside each other. Works while the search runs."""
+    import webbrowser
+
+    from analysis.report import write_report
+    from launch.remote.places import local_run
+    from visionsweep.run_dir.load import load_run
+
+    console, folders = new_console(), [local_run(run) for run in runs]
+    if csv is not None or png is not None:
+        for run_dir in folders:
+            own = Path() if len(runs) == 1 else Path(run_dir.resolve().name)
+            for path in _files(load_run(run_dir, strict=False), own, csv, png, with_model=not no_model):
+                console.print(str(path), soft_wrap=True)
+        return
+
+    def told(page: Path) -> None:
+        nonlocal open_it
+        console.print(f"Report: {page}", soft_wrap=True)
+        if open_it:
+            webbrowser.open(page.resolve().as_uri())
+            open_it = False  # once
+
+    if watch:
+        from analysis.report.watch import watch as follow
+
+        follow(folders, out, with_model=not no_model, told=told)
+    else:
+        told(write_report(folders, out, with_model=not no_model))
+
+
+def _files(run: Run, own: Path, csv: Path | None, png: Path | None, *, with_model: bool) -> Iterator[Path]:
+    """Write the tables and figures asked for, and yield their paths. own: the run's folder below the named ones."""
+    if csv is not None:
+        from analysis.report.tables import write_tables
+
+        yield from write_tables(run, csv / own)
+    if png is not None:
+        from analysis.report.pictures import write_pictures
+
+        yield from write_pictures(run, png / own, with_model=with_model)

@@ -1,0 +1,47 @@
+"""Commands that only look: rank, spaces, recipes. Heavy libraries are imported inside them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from launch.cli.options import Json, RunArgument, new_console
+
+
+def rank(
+    run_dir: RunArgument,
+    top: Annotated[Optional[int], typer.Option(min=1, help="Only the best N.")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """Rank a run's trials: complete ones first, best first. Works while the search runs."""
+    from launch.cli.show import print_json, print_ranking
+    from launch.remote.views import run_at
+    from visionsweep.run_dir.rank import ranking
+
+    with run_at(run_dir) as loaded:
+        rows = ranking(loaded)[:top]
+        print_json(rows) if json else print_ranking(loaded, rows, new_console())
+
+
+def spaces(
+    name: Annotated[Optional[str], typer.Argument(help="A shipped search or a Python file.")] = None,  # noqa: UP045
+) -> None:
+    """List the shipped searches, or describe one."""
+    from launch.cli.loading import load_search
+    from launch.cli.show_search import print_search, print_searches
+
+    if name is None:
+        print_searches(new_console())
+    else:
+        print_search(name, load_search(name), new_console())
+
+
+def recipes(
+    name: Annotated[Optional[str], typer.Argument(help="A recipe.")] = None,  # noqa: UP045
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print the YAML alone, for a file.")] = False,
+) -> None:
+    """List the reports' pipelines as recipes, or tell where one comes from and print it."""
+    from launch.cli.recipes import show
+
+    show(name, as_yaml, new_console())

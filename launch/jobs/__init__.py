@@ -1,0 +1,1 @@
+"""Searches on a cluster: submitted, watched, stopped and fetched."""

@@ -1,0 +1,153 @@
+"""`visionsweep refit`: train a trial again with other seeds, to see what it gives on average.
+
+A search keeps the best of many trials, and the best of many is partly luck. Each refit is what `train` writes, in
+
+    RUN/refits/TRIAL[-epochs-N][-train+val]/seed-S/     an export
+    RUN/refits/TRIAL[-epochs-N][-train+val]/refits.json what they gave: metric, values by seed, mean, deviation
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from analysis.models.export import find_trial
+from launch.models.run_data import data_of_run
+from launch.models.train import train_on
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
+from trainables.data.loader import TrialData
+from trainables.data.same_data import what_changed
+from visionsweep.core.errors import ConfigError, RunError
+from visionsweep.core.files import read_object
+from visionsweep.core.names import did_you_mean, mode_of
+from visionsweep.core.writing import write_whole
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.trials import Trial
+
+ON = ("train", "train+val")
+# What needs the validation split's scores, with the values that turn it off.
+NEED_VAL = {"early_stopping_patience": None, "ensemble": 1}
+LUCK = 2.0  # deviations above the mean of its refits from which a trial is called lucky
+
+
+def refit(
+    run_dir: Path,
+    trial_id: str | None,
+    num_seeds: int,
+    epochs: int | None,
+    on: str,
+    console: Console,
+    named: str | None = None,
+) -> None:
+    """Train the best trial, or the named one, with the seeds after the run's own. Refits that are there are kept.
+
+        trial_id   None: the best trial
+        num_seeds  trainings, each with a seed of its own
+        epochs     None: the trial's own
+        on         train, or train+val
+        named      where the user says that the data is, None: where the run says
+
+    Raises ConfigError for another `on`. Raises RunError if there is no such trial or the data has changed.
+    """
+    if on not in ON:
+        raise ConfigError(f"--on takes {' or '.join(ON)}, got '{on}'. {did_you_mean(on, ON)}")
+    # Settle what is trained, on which images, and which split judges it.
+    run = load_run(run_dir)
+    trial = find_trial(run, trial_id)
+    changed = {} if epochs is None else {"epochs": epochs}
+    config = parse_config({**trial.config, **changed}, f"trial {trial.trial_id}")
+    data = data_of_run(run, named)
+    if on == "train+val":
+        config, data = _with_val(config, data, console)
+    judged_on = "val" if on == "train" else "test" if len(data.dataset.indices("test")) else None
+    metric = run.metric.replace("val/", f"{judged_on}/")
+    # Train each seed in a folder of its own. A finished refit is not repeated.
+    parts = [trial.trial_id, *([f"epochs-{epochs}"] if epochs else []), *([on] if on != "train" else [])]
+    folder = run_dir / "refits" / "-".join(parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[int, dict[str, Any]] = {}
+    for seed in range(config.seed + 1, config.seed + 1 + num_seeds):
+        out = folder / f"seed-{seed}"
+        console.print(f"Trial {trial.trial_id} with seed {seed} ({len(found) + 1} of {num_seeds}):", style="bold")
+        done = _finished(out, data)
+        if done is not None:
+            console.print(f"Trained before: {out}", soft_wrap=True)
+        found[seed] = done or train_on(config.model_copy(update={"seed": seed}), data, out, run.metric, console)
+    # Write and print what the refits gave.
+    told = summary(trial, run, metric, {seed: values.get(metric) for seed, values in found.items()}, bool(changed))
+    told |= {"on": on, "epochs": config.epochs}
+    text = json.dumps(told, indent=1) + "\n"
+    write_whole(folder / "refits.json", lambda path: path.write_text(text))
+    console.print(in_words(told), style="bold green", soft_wrap=True)
+    console.print(f"Models, each an export: {folder}/seed-*", soft_wrap=True)
+
+
+def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None], changed: bool) -> dict[str, Any]:
+    """Return the values of the refits by seed, and their mean.
+
+    The mean is None if nothing was judged. The deviation is that of one training, from the values of the seeds.
+    """
+    given = [value for value in values.values() if value is not None]
+    best = trial.best(run.metric, run.mode)
+    told: dict[str, Any] = {"trial_id": trial.trial_id, "metric": metric, "values": values}
+    told["mean"] = statistics.mean(given) if given else None
+    told["deviation"] = statistics.stdev(given) if len(given) > 1 else None
+    # With other epochs or images it is another experiment than the trial's own.
+    told["trial_value"] = best[0] if best is not None and not changed and metric == run.metric else None
+    return told
+
+
+def in_words(told: dict[str, Any]) -> str:
+    """Return what the refits gave, and whether the trial was lucky."""
+    metric, mean, deviation, own = told["metric"], told["mean"], told["deviation"], told["trial_value"]
+    num = len(told["values"])
+    if mean is None:
+        return (
+            f"{num} trainings on train+val: no image is left that could judge them, so there is no score, and the last "
+            "epoch of each is kept. `--on train` is judged on val."
+        )
+    spread = "" if deviation is None else f" ± {deviation:.4f}"
+    said = f"Trial {told['trial_id']}, {num} seed{'s' if num > 1 else ''}: {metric} {mean:.4f}{spread}"
+    if own is None:
+        return f"{said}."
+    ahead = (own - mean) * (1 if mode_of(metric) == "max" else -1)
+    said += f"; in the search it gave {own:.4f}"
+    if not deviation:
+        return f"{said}."
+    if ahead > LUCK * deviation:
+        return f"{said}, {ahead / deviation:.1f} deviations better: luck had a part in that."
+    return f"{said}, within what another seed gives." if ahead > -LUCK * deviation else f"{said}: it was unlucky there."
+
+
+def _with_val(config: TrialConfig, data: TrialData, console: Console) -> tuple[TrialConfig, TrialData]:
+    """Return the configuration without what needs validation scores, and the data with its val images trained on."""
+    dropped = [f"{name} {getattr(config, name)}" for name, none in NEED_VAL.items() if getattr(config, name) != none]
+    if dropped:
+        console.print(
+            f"Without a validation split there is no {' and no '.join(dropped)}: every training goes through all "
+            f"{config.epochs} epochs, and its last one is kept.",
+            style="yellow",
+            soft_wrap=True,
+        )
+    config = config.model_copy(update=NEED_VAL)
+    return config, TrialData(data.dataset.with_val_trained_on(), data.images)
+
+
+def _finished(out: Path, data: TrialData) -> dict[str, Any] | None:
+    """Return the metrics of a refit that is whole and on this data, else None.
+
+    A refit that was cut off has its training beside it.
+    """
+    if not (out / "data.json").is_file() or out.with_name(f"{out.name}.training").exists():
+        return None
+    try:
+        told = read_object(out / "metrics.json")
+        same = not what_changed(data.dataset, read_object(out / "data.json"))
+    except (RunError, TypeError, AttributeError):
+        return None  # damaged: it is trained again
+    return told if same else None

@@ -1,0 +1,199 @@
+"""One configuration, trained in this process: no Ray, no search."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from analysis.models.export import write_export
+from analysis.models.handover import hand_over
+from analysis.models.manifest import check_out, written_whole
+from launch.cli.show import print_class_iou, print_found
+from trainables.checkpoint import TrialFiles, load_state
+from trainables.config.io import dump_config
+from trainables.config.trial import TrialConfig
+from trainables.data.augment import cached_short_side
+from trainables.data.formats import load_dataset
+from trainables.data.loader import TrialData
+from trainables.data.read_as import ReadAs
+from trainables.data.same_data import split_digest
+from trainables.ensemble import evaluate_files
+from trainables.loop import EpochResult, fit
+from trainables.models.weights import require_weights
+from trainables.precision import fallback, precision_in_force
+from trainables.targets import check_class_metrics, output_classes
+from trainables.worker.failures import without_lost_loaders
+from trainables.worker.threads import limit_threads
+from visionsweep.core.errors import ConfigError, RunError
+from visionsweep.core.names import check_metric, mode_of
+from visionsweep.core.objectives import DEFAULT_OBJECTIVE
+from visionsweep.core.text import duration
+
+LAST_EPOCH = "epoch"  # as a metric: a later epoch is better
+
+
+def train_one(
+    config: TrialConfig,
+    data_spec: str,
+    out: Path | None,
+    metric: str | None,
+    seed: int | None,
+    cache_dir: str | None,
+    read_as: ReadAs,
+    console: Console,
+) -> None:
+    """Train, print every epoch, and write the best epoch to `out` as an export.
+
+    With `out`, a training that was stopped is resumed from its last epoch when the command is given again.
+    """
+    # Check what needs no data.
+    if seed is not None:
+        config = config.model_copy(update={"seed": seed})
+    if out is not None:
+        out = out.resolve()
+        check_out(out)
+    metric = metric or DEFAULT_OBJECTIVE[config.task][0]
+    check_metric(metric, config.task)
+    if config.model.weights == "imagenet" and config.model.backbone_name is not None:
+        require_weights([config.model.backbone_name])
+    # Read the data, and check the configuration against it.
+    dataset, images = load_dataset(
+        data_spec,
+        task=config.task,
+        seed=config.seed,  # the split that a search with this seed drew
+        **read_as.options(),
+        short_side_px=cached_short_side(config),
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+    )
+    check_class_metrics(
+        dataset,
+        config.merge,
+        metric=[metric],
+        early_stopping_metric=[config.early_stopping_metric],
+        ensemble_metric=[config.ensemble_metric],
+    )
+    print_found(dataset, console)
+    train_on(config, TrialData(dataset, images), out, metric, console)
+    if out is None:
+        console.print("Add --out DIR to keep the model.", style="dim")
+
+
+def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str, console: Console) -> dict[str, Any]:
+    """Train on data that is open. Returns what `metrics.json` of an export says.
+
+    The best epoch by `metric` is kept. Without a validation split it is the last one. That is judged on the test split
+    (`test/...`), if there is one, as nothing was chosen by it.
+    """
+    # Settle device, threads and precision.
+    dataset, judged = data.dataset, len(data.dataset.indices("val")) > 0
+    limit_threads(os.cpu_count() or 1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
+    if said := fallback(config, device):
+        console.print(said, style="yellow", soft_wrap=True)
+    # Train, or resume an earlier training. One of another configuration or of other data is dropped.
+    of = f"{dataset.fingerprint}, split {split_digest(dataset.split)}, {dataset.split_origin}"
+    asked = f"# data {of}, best by {metric}\n{dump_config(config)}"
+    with _work_folder(out, asked, console) as work:
+        by, mode = (metric, mode_of(metric)) if judged else (LAST_EPOCH, "max")
+        files = TrialFiles(work, work, by, mode, config.keep_best, config.ensemble, config.ensemble_metric)
+        if files.last.exists():
+            console.print(f"Going on from {files.last}.", soft_wrap=True)
+
+        def begin(loaders: int) -> Iterator[EpochResult]:
+            resume = load_state(files.last) if files.last.exists() else None
+            return fit(config, data, device, resume=resume, num_workers=loaders)
+
+        with _bar(console) as bar:
+            task = bar.add_task("training", total=config.epochs)
+            for result in without_lost_loaders(begin, num_workers, lambda said: console.print(f"The training: {said}")):
+                if not judged:
+                    result = replace(result, metrics={**result.metrics, LAST_EPOCH: float(result.epoch)})
+                files.save(result, to_go_on=out is not None)
+                bar.update(task, completed=result.epoch)
+                console.print(_line(result, metric))
+                if result.reason:
+                    console.print(result.reason, soft_wrap=True)
+        # Choose the best epoch, or the mean of the best ones, and judge it.
+        best = files.best()
+        if best is None:
+            raise ConfigError(f"no epoch has a value of {metric} on this data. Choose another --metric.")
+        epoch, metrics = best
+        if judged:
+            console.print(f"Best: {metric} {metrics[metric]:.4f} at epoch {epoch}", style="bold green")
+        epochs = files.averaged()
+        weights = [files.files_of(kept)[0] for kept in epochs]
+        about: dict[str, Any] = {"epoch": epoch}
+        if len(epochs) > 1 and judged:
+            metrics = evaluate_files(config, weights, data, device)
+            about = {"epochs": epochs}
+            console.print(f"Mean of epochs {epochs}: {metric} {metrics[metric]:.4f}", style="bold green")
+        if (used := precision_in_force(config, device)) != config.precision:
+            about["precision"] = used
+        if not judged:
+            on_test = evaluate_files(config, weights, data, device, split="test")
+            metrics = {name.replace("val/", "test/"): value for name, value in on_test.items()}
+        # Print, and export.
+        print_class_iou(metrics, console)
+        if out is None:
+            return {**about, **metrics}
+        classes = output_classes(config, dataset.classes)
+        with written_whole(out) as folder:
+            write_export(folder, config, classes, weights, {**about, **metrics}, dataset.describe())
+            hand_over(folder, data, [files.files_of(kept)[1] for kept in epochs], name=out.name)
+    console.print(f"Exported to {out}. Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
+    return {**about, **metrics}
+
+
+@contextlib.contextmanager
+def _work_folder(out: Path | None, asked: str, console: Console) -> Iterator[Path]:
+    """Yield the folder of the training's checkpoints: beside the export until it is written, or a temporary one.
+
+    A training that is there already is resumed only if the same was asked of it. Raises RunError if a folder of that
+    name is none of ours: it is not deleted.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="visionsweep-") as folder:
+            yield Path(folder)
+        return
+    work = out.with_name(f"{out.name}.training")
+    marker = work / "asked.yaml"
+    if work.exists() and not marker.is_file() and not (work.is_dir() and not any(work.iterdir())):
+        raise RunError(
+            f"{work}: is not a training of ours (it has no {marker.name}), and --out {out.name} would keep its "
+            "checkpoints there. Choose another --out."
+        )
+    try:
+        if marker.is_file() and marker.read_text(encoding="utf-8", errors="replace") != asked:
+            shutil.rmtree(work)
+            console.print(f"Dropped {work}: an earlier training of something else.", style="yellow", soft_wrap=True)
+        work.mkdir(parents=True, exist_ok=True)
+        marker.write_text(asked, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{work}: cannot be written ({error.strerror}). Choose another --out.") from None
+    yield work
+    shutil.rmtree(work)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+
+
+def _line(result: EpochResult, metric: str) -> str:
+    shown = ["train/loss", "val/loss", *([metric] if metric != "val/loss" else [])]
+    values = "  ".join(f"{name} {result.metrics[name]:.4f}" for name in shown if name in result.metrics)
+    speed = f"{duration(result.seconds)}  {result.images_per_s:.0f} images/s"
+    return f"epoch {result.epoch}  {values}  lr {result.lr:.2g}  {speed}"

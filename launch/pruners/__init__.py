@@ -1,0 +1,1 @@
+"""Which trials end early: the pruners by name, and visionsweep's own."""

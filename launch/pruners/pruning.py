@@ -1,0 +1,211 @@
+"""Pruners, which end trials early: ASHA with fair rungs, or one of Ray's own schedulers (`ray_pruners.py`).
+
+Backbones differ by two orders of magnitude in cost, and small ones rise faster. `rungs` says what is compared:
+
+    epochs   trials at the same share of their own schedules
+    seconds  trials at the same time
+    tiers    trials at the same share whose epochs cost about the same
+
+If trials differ in length, a rung is for those that have an epoch near it. A trial of a single epoch has no rung. It is
+trained to its end, is no measure for running trials, and is compared among the complete ones alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from launch.pruners.early import REPEATED_EPOCHS, Beginnings, Repeats
+from launch.pruners.population import Population
+from launch.pruners.ray_pruners import hyperband, median_stopping, stock_asha
+from launch.pruners.rungs import ParetoRungs, Rungs, carried_on
+from search_spaces.search import Search
+from visionsweep.core.names import pick
+from visionsweep.core.objectives import outcome
+from visionsweep.core.rungs import milestones
+from visionsweep.run_dir.trials import WARM_START, Trial
+
+TIER = 4.0  # roughly the ratio of costs up to which epochs are of one tier
+MAX_RUNGS_S = 12  # rungs in seconds have no end: this many, each `reduction_factor` times the one before
+
+
+def build_scheduler(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+    """Return the search's pruner.
+
+    past: trials of a resumed run. They stand in ASHA's rungs as if the search had never stopped. Ray's own schedulers
+    start anew.
+    """
+    return pick(PRUNERS, search.pruner, "pruner")(search, past)
+
+
+@dataclass
+class _Course:
+    """A trial's progress.
+
+    points: (position, best value so far), higher is better. repeats: the trial whose first epochs it repeats.
+    """
+
+    scale: float  # positions per epoch
+    given: bool  # by a warm start
+    points: list[tuple[float, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    told: list[object] = field(default_factory=list)  # the metrics of the first epochs
+    next_rung: int = 0
+    epoch: int = 0
+    repeats: str | None = None
+
+
+class FairAsha(FIFOScheduler):  # type: ignore[misc]
+    """ASHA by the rules of `launch.pruners.rungs` and `launch.pruners.early`.
+
+    Trials are known by the run's own ids, which outlive Ray's. reasons: by trial, why it ended, if no rung said so.
+    """
+
+    def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
+        super().__init__()
+        self.search = search
+        self.objectives = search.compared  # Ray keeps `metric` for itself
+        if search.rungs == "seconds":
+            first = search.grace_seconds or 60.0
+            at = [first * search.reduction_factor**power for power in range(MAX_RUNGS_S)]
+        else:
+            at = milestones(search.grace_epochs, search.reduction_factor, search.epochs)
+        several = len(self.objectives) > 1
+        self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
+        self.beginnings, self.repeats = Beginnings(search.reduction_factor), Repeats()
+        self.courses: dict[str, _Course] = {}
+        self.reasons: dict[str, str] = {}
+        for trial in past:
+            course = self._course(trial.trial_id, trial.config, trial.origin)
+            for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
+                self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
+            if trial.status == "pruned" and course.next_rung == 0 and course.repeats is None:
+                self._end_early(course)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        told = trial.config
+        # Resumed trials were registered from `past`.
+        self._course(told["trial_id"], told["config"], told.get("origin", ""))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
+        goes_on = self._decide(trial.config["trial_id"], result, ask=True)
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._decide(trial.config["trial_id"], result, ask=False)  # Ray does not ask about a trial's last epoch
+
+    def _course(self, trial_id: str, config: dict[str, Any], origin: str) -> _Course:
+        # The same share of its own schedule: half of 30 epochs is compared with half of 90.
+        scale = self.search.epochs / config.get("epochs", self.search.epochs)
+        return self.courses.setdefault(trial_id, _Course(scale, origin == WARM_START))
+
+    def _decide(self, trial_id: str, result: dict[str, Any], *, ask: bool) -> bool:
+        """Record an epoch, and return whether the trial continues. ask: the trial runs, and may be ended."""
+        course, value = self.courses[trial_id], result.get(self.objectives[0].name)
+        if value is not None and not math.isfinite(value):
+            return False
+        values = outcome(result, self.objectives)
+        if "epoch" not in result or values is None:
+            return True  # there is nothing to compare if the metric is not defined
+        if result["epoch"] <= course.epoch:
+            return True  # repeated by a process that took over from one that died
+        # Add the epoch to the trial's course.
+        course.epoch = result["epoch"]
+        course.seconds.append(float(result["seconds"]))
+        position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
+        best = max(values[0], course.points[-1][1] if course.points else -math.inf)
+        course.points.append((position, best))
+        # End a trial that repeats another one to the last digit. Trials of different lengths are never the same.
+        if len(course.told) < REPEATED_EPOCHS:
+            course.told.append((course.scale, _said(result)))
+            course.repeats = self.repeats.repeated(trial_id, course.told)
+        if course.repeats is not None and ask:
+            # It leaves no mark, as its values stand in the rungs already.
+            self.reasons[trial_id] = (
+                f"its first {len(course.told)} epochs are trial {course.repeats}'s to the last digit"
+            )
+            return False
+        # Find the rungs that were reached. Those that the trial passed between two epochs are skipped.
+        reached = [at for at in self.rungs.milestones[course.next_rung :] if position >= at * (1 - 1e-9)]
+        if reached and not self._is_near(position, reached[-1]):
+            course.next_rung += len(reached)
+            return True
+        # Before the first rung, end a trial that is worse than all that passed it.
+        if not reached:
+            if course.next_rung or not ask or not self.beginnings.hopeless(course.points, self._tier(course)):
+                return True
+            self._end_early(course)
+            name = self.objectives[0].name
+            self.reasons[trial_id] = (
+                f"{name} {value:.4g} at epoch {course.epoch}: every trial that passed the first rung was better by then"
+            )
+            return False
+        # At the first rung, keep the trial's beginning as a measure. By several objectives nothing ends early.
+        has_beginning = self.search.rungs == "seconds" or course.scale < reached[0]
+        if course.next_rung == 0 and has_beginning and isinstance(self.rungs, Rungs) and not course.given:
+            self.beginnings.arrive(course.points, self._tier(course))
+        course.next_rung += len(reached)
+        # Compare at the last rung reached. One long epoch may pass several, and its values at the earlier ones are
+        # unknown.
+        milestone, tier = reached[-1], self._tier(course)
+        if isinstance(self.rungs, ParetoRungs):
+            standing = (best, *values[1:])
+            return self.rungs.goes_on(milestone, standing, tier, course.given) or not ask
+        if ask:
+            rising_to = carried_on(course.points, milestone * self.rungs.factor)
+            return self.rungs.goes_on(milestone, best, tier, rising_to, course.given)
+        self.rungs.record(milestone, best, tier, course.given)
+        return True
+
+    def _is_near(self, position: float, milestone: float) -> bool:
+        """Whether a trial's value at a position can be compared with the others' at the rung.
+
+        The position must be nearer to the rung than to the next one, on the scale of rungs. The trial must not be at
+        its end. In seconds there are no shares, and all can be compared.
+        """
+        if self.search.rungs == "seconds":
+            return True
+        return position < min(milestone * math.sqrt(self.rungs.factor), self.search.epochs * (1 - 1e-9))
+
+    def _end_early(self, course: _Course) -> None:
+        """Record a trial that ends early at the first rung, with the best value that it had."""
+        if course.points and isinstance(self.rungs, Rungs):
+            if not course.given:
+                self.beginnings.end(self._tier(course))
+            self.rungs.record(self.rungs.milestones[0], course.points[-1][1], self._tier(course), course.given)
+
+    def _tier(self, course: _Course) -> str:
+        if self.search.rungs != "tiers":
+            return ""
+        return str(round(math.log(max(median(course.seconds), 1e-3)) / math.log(TIER)))
+
+
+def _said(result: dict[str, Any]) -> object:
+    """Return the metrics of an epoch, without its costs."""
+    return tuple(sorted((name, value) for name, value in result.items() if name.startswith(("train/", "val/"))))
+
+
+def asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+    """Return ASHA with the rules of `launch.pruners.rungs`. Nothing is pruned if the first rung is full training."""
+    ends_first = search.rungs != "seconds" and search.grace_epochs >= search.epochs
+    return FIFOScheduler() if ends_first else FairAsha(search, past)
+
+
+def no_pruning(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+    """Return a scheduler that trains every trial to its end."""
+    return FIFOScheduler()
+
+
+PRUNERS: dict[str, Callable[[Search, Iterable[Trial]], TrialScheduler]] = {
+    "asha": asha,
+    "stock": stock_asha,
+    "hyperband": hyperband,
+    "median": median_stopping,
+    "pbt": Population,
+    "none": no_pruning,
+}

@@ -1,0 +1,1 @@
+"""What is tried next: the samplers by name, and visionsweep's own."""

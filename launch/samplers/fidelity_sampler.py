@@ -1,0 +1,267 @@
+"""visionsweep's own sampler: one model of all rungs proposes what should be best at full training.
+
+Most trials of a search are those that ASHA stops early. Plain TPE takes their last value as if it were final. This
+sampler also gives its model the fidelity of each value (BOHB keeps one model per rung for that, Falkner et al. 2018).
+It assumes that running trials will give what the model expects. Diverged trials count as the worst value seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from launch.samplers.compromise import Compromise, by_ranks
+from launch.samplers.cost import CostModel, WholeCosts
+from launch.samplers.history import History, Ladder, Vector
+from launch.samplers.surrogate import Observations, Prior, Surrogate, doubted, expected_improvement, fit, normal_scores
+from launch.samplers.vectors import Rows, Vectors, fix
+from search_spaces.grammar import REGIME, Space
+from visionsweep.core.objectives import Objective
+
+RANDOM_SHARE = 0.1  # of the proposals, so that no region is abandoned because of the model alone
+CHOICES_SHARE = 0.4  # of the model's proposals, in a space that has choices: see `_drawn_choices`
+MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
+MAX_FITTED = 120  # what its length scales are fitted on
+MAX_RUNNING = 64
+MAX_DISTANCE, NEARNESS = 0.36, 8.0  # see `_nearness`; NEARNESS scales the penalty on the log gain
+DRAWS, FEW, MANY = 1500, 100, 300  # numbers of random candidates where proposals must fit into the rest of a budget
+COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a trial) to this power
+
+
+class FidelitySampler(optuna.samplers.BaseSampler):
+    """An Optuna sampler that maximizes expected improvement at full training, per second of training.
+
+        space       the search space
+        ladder      the rungs
+        objectives  what is compared; with several, each proposal draws random weights, which covers the Pareto front
+        seed        of all random draws
+        num_given   number of first trials that come from a warm start
+
+    Trials of a warm start are learned from like any other. The sampler's own initial points begin after them. So a bad
+    warm start does not use up the first points that cover the space.
+
+    A proposal depends only on the seed, its number and the study's trials. A study that is rebuilt from the records
+    continues as if it had never stopped.
+    """
+
+    def __init__(
+        self, space: Space, ladder: Ladder, objectives: Sequence[Objective], seed: int, num_given: int = 0
+    ) -> None:
+        self.vectors, self.seed = Vectors(space), seed
+        self.history = History(self.vectors, ladder, objectives)
+        self.num_objectives = len(objectives)
+        # Trials before the model is used: enough to tell a slope from noise, few enough for a small budget.
+        self.least_observed = min(12, 2 * len(self.vectors) + 2)
+        self.num_given = num_given
+        self.lengths = self.history.lengths
+        self.regime = self.vectors.column.get(REGIME, -2)
+        near_root = (self.vectors.parents < 0) | (self.vectors.parents == self.regime)
+        self.choices = np.flatnonzero(near_root & (self.vectors.choices > 1)).tolist()
+        self.chosen: dict[int, dict[str, Any]] = {}
+        self._fitted: tuple[int, list[Vector]] | None = None  # number of values used, and the fitted hyperparameters
+        # The number of the next proposal and of the attempt at it; None means the study's own numbering.
+        self.stream: tuple[int, int] | None = None
+        self.spent: frozenset[str] = frozenset()  # regimes of which every configuration was tried
+        self.fits: Callable[[Rows], NDArray[np.bool_]] | None = None  # whether rows fit into the budget; None: all do
+        self.nothing_fits = False  # whether no draw fitted at the last proposal
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.chosen[trial.number] = self._propose(study, trial.number) if len(self.vectors) else {}
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self.chosen.pop(trial.number, None)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        chosen = self.chosen.get(trial.number, {})
+        if param_name in chosen:
+            return chosen[param_name]
+        # A warm start fixed an arm that the proposal did not have: its parameters are drawn at random.
+        number, attempt = self.stream or (trial.number, 0)
+        seed = int(np.random.default_rng([self.seed, number, attempt, len(trial.params)]).integers(2**31))
+        blank = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        return blank.ask({param_name: param_distribution}).params[param_name]
+
+    def cost(self) -> CostModel:
+        """Return the cost model of an epoch, as of the last proposal."""
+        return CostModel(self.vectors, *self.history.costs(MAX_OBSERVED))
+
+    def _propose(self, study: optuna.Study, proposing: int) -> dict[str, Any]:
+        number, attempt = self.stream or (proposing, 0)
+        rng = np.random.default_rng([self.seed, number, attempt])
+        self.history.update(study.get_trials(deepcopy=False), proposing)
+        if self.history.num_observed < self.least_observed:
+            row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt, self._only_open(rng))
+        elif rng.random() < RANDOM_SHARE:
+            row = self.vectors.sample(rng, 1, self._only_open(rng))[0]
+        else:
+            row = self._most_promising(rng)
+        self.nothing_fits = False
+        if not self._fitting(row[None])[0]:  # replaced by a random one that does
+            pool = self._that_fit(rng, self._only_open(rng))
+            self.nothing_fits = not len(pool)
+            row = row if self.nothing_fits else pool[0]
+        return self.vectors.decode(row)
+
+    def _fitting(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which rows fit into the budget, (n,) bool."""
+        return np.ones(len(rows), dtype=bool) if self.fits is None or not len(rows) else self.fits(rows)
+
+    def _that_fit(self, rng: np.random.Generator, fixed: Mapping[int, float]) -> Rows:
+        """Return those of DRAWS random configurations that fit into the budget, (n, num_parameters)."""
+        rows = self.vectors.sample(rng, DRAWS, fixed)
+        return np.asarray(rows[self._fitting(rows)])
+
+    def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
+        """Return the observations of each objective."""
+        features, owner = self.vectors.features(rows)
+        return [
+            Observations(features, owner, len(self.vectors), fidelity, normal_scores(column)) for column in values.T
+        ]
+
+    def _hyper(self) -> list[Vector]:
+        """Return the hyperparameters of each objective's model.
+
+        They are refitted when the number of values has grown by a twentieth. The fit uses a prefix of the history that
+        any rebuilt history has too.
+        """
+        total = self.history.num_ended
+        if not total:
+            return [Prior(len(self.vectors)).mean] * self.num_objectives
+        first = max(total - total % max(1, total // 20), 1)
+        if self._fitted is None or self._fitted[0] != first:
+            rng = np.random.default_rng([self.seed, first])
+            alike = functools.partial(by_ranks, weights=np.ones(self.num_objectives))
+            observed = self._observations(*self.history.observations(MAX_FITTED, rng, alike, first))
+            self._fitted = first, [fit(one) for one in observed]
+        return self._fitted[1]
+
+    def _only_open(self, rng: np.random.Generator) -> dict[int, float]:
+        """Return a random regime that still has untried configurations, as column and value.
+
+        Empty while no regime is exhausted, and when all of them are.
+        """
+        if not self.spent:
+            return {}
+        names = self.vectors.parameters[self.regime].range.choices  # type: ignore[union-attr]
+        left = [number for number, name in enumerate(names) if name not in self.spent]
+        return {self.regime: (int(rng.choice(left)) + 0.5) / len(names)} if left else {}
+
+    def _quasi_random(self, number: int, fixed: Mapping[int, float]) -> Rows:
+        """Return the number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance."""
+        from scipy.stats import qmc  # most of a second, which a search's own first trials need not wait for
+
+        sobol = qmc.Sobol(len(self.vectors), seed=self.seed)
+        if number:  # fast_forward(0) overflows in SciPy 1.17
+            sobol.fast_forward(number)
+        row: Rows = self.vectors.settle(fix(sobol.random(1), fixed))[0]
+        return row
+
+    def _drawn_choices(self, rng: np.random.Generator) -> dict[int, float]:
+        """Return a random half of the space's choices with random values, by column; in most proposals none.
+
+        The model soon prefers one combination of choices so clearly that it proposes no other. Backbones that take
+        longer to become good would then never be seen with rates that suit them. Where the choices are drawn, the model
+        proposes the rest, so that each choice is tried with what is known by then.
+        """
+        if not self.choices or rng.random() >= CHOICES_SHARE:
+            return {}
+        drawn = [column for column in self.choices if rng.random() < 0.5]
+        counts = self.vectors.choices[drawn]
+        return dict(zip(drawn, (rng.integers(counts) + 0.5) / counts, strict=True))
+
+    def _most_promising(self, rng: np.random.Generator) -> Rows:
+        # Condition one model per objective on the history; running trials count as their expected values.
+        several = self.num_objectives > 1
+        weights = rng.dirichlet(np.ones(self.num_objectives)) if several else np.ones(1)
+        good = functools.partial(by_ranks, weights=weights)
+        rows, *outcomes = self.history.observations(MAX_OBSERVED, rng, good)
+        observed = self._observations(rows, *outcomes)
+        features = observed[0].features
+        models = [
+            Surrogate(one, doubted(hyper, len(self.vectors), rng))
+            for one, hyper in zip(observed, self._hyper(), strict=True)
+        ]
+        expectations = np.stack([model.predict(features)[0] for model in models], axis=1)
+        running = self.history.running(MAX_RUNNING)
+        running_features = self.vectors.features(running)[0]
+        for model in models:
+            model.believe(running_features, np.ones(len(running)))
+        compromise = Compromise(models, expectations, weights, rng) if several else None
+        expected = expectations[:, 0] if compromise is None else compromise.seen
+        tried = np.concatenate([features, running_features])
+        # Draw the distance within which a candidate counts as a repetition. A small one refines what is good, a large
+        # one asks for something else. Its unit is the spacing of that many evenly spread points, which hardly changes
+        # beyond 8 dimensions.
+        dimensions = min(len(self.vectors), 8)
+        distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
+        drawn = self._drawn_choices(rng)
+        fixed = {**drawn, **self._only_open(rng)}
+        cost = WholeCosts(self.cost(), self.lengths, *self.history.costs(MAX_OBSERVED))
+
+        def worth(candidates: Rows) -> Rows:
+            seen = self.vectors.features(candidates)[0]
+            repeated = NEARNESS * _nearness(seen, tried, distance)
+            if drawn and compromise is None:  # the gain is tiny there, and would prefer the least known of the rest
+                return models[0].predict(seen)[0] - repeated
+            if compromise is None:
+                gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
+            else:
+                gain = compromise.gain(seen)
+            return gain - COST * cost.log_seconds(candidates, seen) - repeated
+
+        # Candidates: random ones, and neighbours of the ten best so far, far and near.
+        rate = min(0.5, 2.5 / len(self.vectors))
+        best = rows[np.argsort(-expected, kind="stable")[:10]]
+        pool = np.concatenate(
+            [
+                self.vectors.sample(rng, 300, fixed),
+                self.vectors.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, fixed),
+                self.vectors.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, fixed),
+            ]
+        )
+        if self.fits is not None:
+            pool = pool[self._fitting(pool)]
+            if len(pool) < FEW:  # near the end of the budget most of the space is too long
+                pool = np.concatenate([pool, self._that_fit(rng, fixed)[:MANY]])
+            if not len(pool):
+                pool = self.vectors.sample(rng, 1, fixed)
+        # Refine: replace the pool with its best six and their neighbours, twice, in ever smaller steps.
+        gain = worth(pool)
+        for scale in (0.08, 0.02):
+            first = np.argsort(-gain, kind="stable")[:6]
+            near = self.vectors.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, fixed)
+            near = near if self.fits is None else near[self._fitting(near)]
+            pool = np.concatenate([pool[first], near])
+            gain = np.concatenate([gain[first], worth(near)]) if len(near) else gain[first]
+        row: Rows = pool[int(np.argmax(gain))]
+        return row
+
+
+def _nearness(seen: Rows, tried: Rows, distance: float) -> Rows:
+    """Return a penalty (m,): 1 at a configuration that was tried, falling to 0 at `distance` from all of them.
+
+    A model that is sure of itself proposes nearly the same configuration again and again for tiny gains. Training
+    another configuration tells more than training almost the same one once more.
+    """
+    squared = ((seen**2).sum(1)[:, None] + (tried**2).sum(1)[None] - 2 * seen @ tried.T).min(axis=1)
+    return np.asarray(np.maximum(1 - np.sqrt(np.maximum(squared, 0)) / max(distance, 1e-12), 0))

@@ -1,0 +1,156 @@
+"""Ray Tune's events, written to the run directory and shown on the terminal."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ray.tune import Callback
+
+from launch.machines.lost import ray_is_gone
+from launch.samplers.replay import ended_as
+from launch.search.estimating import Estimating
+from launch.search.progress import Progress
+from launch.search.records import Records
+from search_spaces.search import Search
+from visionsweep.core.errors import DiskFull, RunError
+from visionsweep.core.names import COSTS
+from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.trials import Trial
+
+SAY_AFTER_S = 60.0  # without a first result, after which the user learns what takes long
+
+
+class RunCallback(Callback):  # type: ignore[misc]
+    """Callback that writes the records of a run and shows its progress.
+
+    Of all trials, the `keep_trials` best keep their weights and predictions. reasons: by trial, why it was given up, if
+    its process cannot say so.
+    """
+
+    def __init__(
+        self, records: Records, search: Search, progress: Progress, keep_trials: int, reasons: Mapping[str, str]
+    ) -> None:
+        self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
+        self.reasons = reasons
+        self.not_begun: set[str] = set()  # Ray's ids of trials whose process died before it took them
+        self.cut: dict[str, str] = {}  # by trial, why the search ended before its process had begun
+        self.pruned: dict[str, str] = {}  # by trial, why it was, if its rung is not the reason
+        self.out_of_memory: dict[str, str] = {}  # by trial, why its machine's memory did not suffice
+        self.error: RunError | None = None  # the run directory could not be written
+        self.best: list[Trial] | None = None  # ended trials that keep their files, best first
+        self.written: str | None = None  # id of the trial in best.yaml
+
+        self.estimating: Estimating | None = None  # set for a new run with a budget
+        self.waiting_since: float | None = time.monotonic()  # None once a result came, or the wait was announced
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Ray pickles callbacks for its own restore; a run is resumed from its records instead
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        with self._remembering_errors():
+            self.records.started(trial.config["trial_id"], trial.config.get("share"))
+        self.progress.began(trial.config["trial_id"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.waiting_since = None
+        ours = trial.config["trial_id"]
+        if result.get("note"):
+            self.progress.say(f"Trial {ours}: {result['note']}")
+            with self._remembering_errors():
+                self.records.noted(ours, result["note"])
+        if "epoch" not in result:
+            return
+        keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
+        row = {key: result[key] for key in keys} | {key: result[key] for key in ("l2",) if key in result}
+        row["metrics"] = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
+        where = {"node": result.get("hostname"), **{key: result.get(key) for key in ("pid", "device", "precision")}}
+        with self._remembering_errors():
+            self.records.epoch({"trial_id": ours, **row, **where})
+        self.progress.epoch(ours)
+        if self.estimating is not None:
+            self.estimating.look(ours, trial.config["config"], result)
+        trial.config["epochs_recorded"] = row["epoch"]  # read by the process that takes over if this one dies
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.waiting_since is not None and time.monotonic() - self.waiting_since > SAY_AFTER_S:
+            self.waiting_since = None
+            self.progress.say("Waiting for the first epoch: the trials' processes start, and take long to.")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        last, cut = trial.last_result or {}, self.cut.pop(trial.config["trial_id"], None)
+        if cut is not None:
+            self._ended(trial.config["trial_id"], "interrupted", cut)
+            return
+        status, reason = ended_as(last, self.search.metric or ""), last.get("reason", "")
+        if status == "diverged" and not reason:
+            reason = f"{self.search.metric} was not a finite number at epoch {last['epoch']}"
+        if status == "pruned":
+            value, share = last.get(self.search.metric), f"best 1/{self.search.reduction_factor}"
+            share += " by Pareto front" if len(self.search.compared) > 1 else ""
+            place = "in the lowest quarter alive" if self.search.pruner == "pbt" else f"not in the {share}"
+            reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is {place}" if value else ""
+            reason = self.pruned.get(trial.config["trial_id"], reason)
+        self._ended(trial.config["trial_id"], status, reason)
+        if last.get("disk_full"):
+            with self._remembering_errors():  # else every other trial would train an epoch, and lose it
+                raise DiskFull(f"{reason} `visionsweep resume {self.records.run_dir}` goes on from the stored epochs.")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if ray_is_gone() or trial.trial_id in self.not_begun:
+            return  # not the trial's fault: it is resumed with the run, or proposed again
+        said = trial.get_error() or trial.get_pickled_error()  # a process that was killed may leave nothing
+        last_words = str(said or "the worker process died")
+        no_memory = self.out_of_memory.get(trial.config["trial_id"])
+        if no_memory is not None:
+            self._ended(trial.config["trial_id"], "oom", no_memory)
+            return
+        given_up = self.reasons.get(trial.config["trial_id"])
+        reason = given_up or _last_line(last_words)
+        if not given_up and (not said or "ActorDiedError" in last_words):
+            reason = f"its process died again and again, without a new epoch: {reason}"
+        self._ended(trial.config["trial_id"], "failed", reason)
+
+    def _ended(self, trial_id: str, status: str, reason: str) -> None:
+        with self._remembering_errors():
+            self.records.ended(trial_id, status, reason)
+            self._keep_best(self.records.trials[trial_id])
+        self.progress.ended(trial_id)
+
+    def _keep_best(self, latest: Trial) -> None:
+        """Delete the files of trials that are no longer among the best, and update best.yaml.
+
+        Only the latest trial and the best so far are ranked: the others have no files left. Ranking ten thousand trials
+        would take longer than a proposal.
+        """
+        everyone = self.best is None  # the first end in a session looks at the files of earlier sessions
+        others = self.records.trials.values() if self.best is None else self.best
+        pool = [latest, *(trial for trial in others if trial is not latest and trial.status != "running")]
+        ranking = ranked(pool, self.search.compared)
+        self.best = ranking[: self.keep_trials]
+        self.records.keep_only((trial.trial_id for trial in self.best), None if everyone else pool)
+        first = ranking[0]
+        if first.trial_id != self.written and first.outcome(self.search.compared):
+            metric = self.search.metric or ""
+            best = first.best(metric, self.search.mode or "max")
+            score = "" if best is None else f": {metric} {best[0]:.4f} at epoch {best[1]}, {first.status}"
+            self.records.write_best(first, score)
+            self.written = first.trial_id
+
+    @contextmanager
+    def _remembering_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RunError as error:
+            self.error = error
+            raise
+
+
+def _last_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:500] if lines else type(error).__name__

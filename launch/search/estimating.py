@@ -1,0 +1,84 @@
+"""What a running search's budget buys, said once, as soon as its first epochs are measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from launch.search.estimate import Cost, Estimate, sizes_of, usual_epochs
+from search_spaces.grammar import REGIME
+from search_spaces.search import Search
+
+MOST_WAITING = 1 / 3  # of the budget, after which the estimate does not wait for every regime
+
+
+@dataclass
+class _Seen:
+    """A trial's latest epoch.
+
+    seconds, waited_s: of that epoch. settled: False for the first of several, whose seconds include the start.
+    """
+
+    regime: str
+    seconds: float
+    waited_s: float
+    image_size: int | None
+    settled: bool
+
+
+@dataclass
+class Estimating:
+    """The estimate of a running search.
+
+    All times are those of `now`.
+
+        began     when the budget began to count
+        deadline  when trials must be over
+        ends_s    when everything must be over
+    """
+
+    search: Search
+    budget_s: float
+    began: float
+    deadline: float
+    ends_s: float
+    concurrent: int
+    say: Callable[[str], object]
+    now: Callable[[], float] = time.monotonic
+    seen: dict[str, _Seen] = field(default_factory=dict)
+    first_s: float | None = None  # from the budget's beginning to the first trial's
+    done: bool = False
+
+    def look(self, trial_id: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Take an epoch's result, and say what the budget buys once enough is known."""
+        if self.done:
+            return
+        seconds = float(result["seconds"])
+        if self.first_s is None:
+            self.first_s = max(0.0, self.now() - self.began - seconds)
+        settled = result["epoch"] > 1 or result.get("status") == "complete"
+        waited_s, size = float(result.get("waited_s") or 0.0), config.get("image_size")
+        self.seen[trial_id] = _Seen(str(config.get(REGIME, "")), seconds, waited_s, size, settled)
+        lengths = usual_epochs(self.search)
+        known = {one.regime for one in self.seen.values() if one.settled}
+        if known >= set(lengths) or (known and self.now() - self.began > MOST_WAITING * self.budget_s):
+            self.done = True
+            for sentence in self.estimate(lengths).sentences():
+                self.say(sentence)
+
+    def estimate(self, lengths: Mapping[str, float]) -> Estimate:
+        """Return the estimate from trials past their first epoch. lengths: epochs of each regime's trainings."""
+        costs = {}
+        for regime, epochs in lengths.items():
+            trials = [one for one in self.seen.values() if one.regime == regime and one.settled]
+            if not trials:
+                continue
+            total = sum(one.seconds for one in trials)
+            waited = sum(one.waited_s for one in trials) / max(1e-9, total)
+            sizes = {one.image_size for one in trials}
+            size = sizes.pop() if len(sizes) == 1 else None
+            costs[regime] = Cost(total / len(trials) * epochs, size, 1 - waited if 0 < waited < 1 else None)
+        unused_s = (self.first_s or 0.0) + max(0.0, self.ends_s - self.deadline)
+        return Estimate(costs, self.budget_s, unused_s, self.concurrent, sizes_of(self.search))

@@ -1,0 +1,200 @@
+"""The options of a search, and whether the search and the data fit together."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from launch.cli.options import check_gpus_per_trial
+from launch.cli.slow import said_if_slow
+from launch.machines.cluster import Share
+from launch.machines.room import plan
+from launch.search import preflight
+from launch.search.amounts import MANY, in_amounts
+from search_spaces.finite import limited
+from search_spaces.search import Search
+from trainables.data.cache import Images, keep_views
+from trainables.data.dataset import Dataset
+from trainables.data.formats import load_dataset
+from trainables.data.judged_part import with_judged_part
+from trainables.data.read_as import ReadAs
+from trainables.worker.settings import TrialSettings
+from trainables.worker.stopping import Deadline
+from visionsweep.core.errors import RunError
+from visionsweep.core.words import counted
+from visionsweep.run_dir.shapes import value_at
+
+MOST_DECODING = 0.25  # of the budget, before the first trial; else images are decoded on demand
+DECODED_ON_DEMAND = "Images are decoded when they are asked for, as decoding all first would take too long."
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a search is run, as opposed to what it searches.
+
+    The search ends with `num_trials` or `budget_s`, whichever comes first. The budget is wall-clock of all commands on
+    the run together. If both are None, the search's own number of trials holds.
+
+        data                            a folder, a file or a name
+        max_concurrent                  trials at once, None: as many as fit, also on machines that join later
+        cpus_per_trial, gpus_per_trial  None: by the machine; `auto`: packed by the memory that trials need
+        cache_dir                       of decoded images, None: no cache
+        keep_trials                     number of best trials that keep weights and predictions
+        val_images, on_demand           see `ReadAs`; what was settled when the run began
+        log                             names of loggers (`launch/tracking/loggers.py`)
+
+    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values and label_separator.
+    """
+
+    data: str
+    num_trials: int | None = None
+    budget_s: float | None = None
+    max_concurrent: int | None = None
+    cpus_per_trial: float | Literal["auto"] | None = None
+    gpus_per_trial: float | Literal["auto"] | None = None
+    seed: int = 0
+    cache_dir: str | None = None
+    on_bad_image: str = "error"
+    layout: str | None = None
+    mask_values: str | None = None
+    label_separator: str | None = None
+    keep_trials: int = 8
+    log: Sequence[str] = ()
+    val_images: int | None = None
+    on_demand: bool = False
+
+    def __post_init__(self) -> None:
+        check_gpus_per_trial(self.gpus_per_trial)
+
+    @property
+    def resources(self) -> tuple[float | Literal["auto"] | None, float | Literal["auto"] | None, int | None]:
+        """The arguments of `plan`."""
+        return self.cpus_per_trial, self.gpus_per_trial, self.max_concurrent
+
+    @property
+    def read_as(self) -> ReadAs:
+        return ReadAs.of(asdict(self))
+
+    @property
+    def cache(self) -> Path | None:
+        return None if self.cache_dir is None else Path(self.cache_dir)
+
+
+def options_of(search_json: Mapping[str, Any]) -> RunOptions:
+    """Return how a run was started. Raises RunError if its search.json does not say, or has unknown options."""
+    try:
+        return RunOptions(**value_at(search_json, "options"))
+    except TypeError as error:
+        raise RunError(
+            f"search.json: its options cannot be read ({str(error).partition(' ')[2]}). "
+            "Use the version of visionsweep that wrote it."
+        ) from None
+
+
+def prepared(search: Search, options: RunOptions, began: float | None = None) -> tuple[Search, Dataset]:
+    """Return the search for the data's task, and the data. Raises InputError for everything that is wrong with either.
+
+    began: when the budget began to count, of time.monotonic(), None: now.
+    """
+    began = time.monotonic() if began is None else began
+    preflight.check_weights(search)
+    preflight.check_packing(search, "auto" in (options.cpus_per_trial, options.gpus_per_trial))
+    if search.task != "classification":  # else the task is known with the data, and checked then
+        preflight.check_names(search.for_task(search.task))
+    within_s = None if options.budget_s is None else options.budget_s * MOST_DECODING
+    dataset, images = _read(search, options, within_s)
+    search = search.for_task(dataset.task)
+    preflight.check_names(search)
+    search, notes = preflight.with_fitting_regimes(search)
+    search, more = preflight.with_fitting_batches(search, dataset)
+    notes = (*notes, *more)
+    preflight.check_data(search, dataset)
+    if options.budget_s is not None and len(dataset.names) > MANY:
+        with said_if_slow("measuring how fast trials are"):
+            left_s = options.budget_s - (time.monotonic() - began)
+            search, said = in_amounts(search, dataset, options.budget_s, left_s, lambda: plan(*options.resources)[0])
+            notes = (*notes, *said)
+    if dataset.on_demand is not None:
+        notes = (*notes, DECODED_ON_DEMAND)
+    with said_if_slow("reading the data"):
+        dataset = with_judged_part(dataset, search.val_images, options.seed)
+        keep_views(images, preflight.views(search), dataset.indices("val"))
+    return search, replace(dataset, notes=(*dataset.notes, *notes))
+
+
+def as_settled(options: RunOptions, search: Search, dataset: Dataset) -> RunOptions:
+    """Return the options with what `prepared` settled, by which a resumed run reads the data again."""
+    return replace(options, val_images=search.val_images, on_demand=dataset.on_demand is not None)
+
+
+def load_data(search: Search, options: RunOptions) -> Dataset:
+    """Return the data of a run that has begun."""
+    dataset, images = _read(search, options, None)
+    with said_if_slow("reading the data"):
+        keep_views(images, preflight.views(search), dataset.indices("val"))
+    return dataset
+
+
+def _read(search: Search, options: RunOptions, decode_within_s: float | None) -> tuple[Dataset, Images]:
+    task = None if search.task == "classification" else search.task
+    with said_if_slow("reading the data"):
+        return load_dataset(
+            options.data,
+            task=task,
+            seed=options.seed,
+            **options.read_as.options(),
+            short_side_px=preflight.short_side_px(search),
+            cache_dir=options.cache,
+            decode_within_s=decode_within_s,
+        )
+
+
+def fewer(search: Search, num_trials: int | None) -> list[str]:
+    """Return a note if the space has fewer configurations than trials were asked for."""
+    most = limited(search, num_trials)
+    if most is None or most == num_trials:
+        return []
+    return [f"The space has {counted(most, 'configuration')}, and each is tried once: the search ends after them."]
+
+
+def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Return a run's options with at most one GPU per trial.
+
+    An earlier version let a run set more aside than a trial uses.
+    """
+    gpus = options.get("gpus_per_trial")
+    if not isinstance(gpus, (int, float)) or gpus <= 1:
+        return options
+    said = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
+    console.print(said, style="yellow", soft_wrap=True)
+    return {**options, "gpus_per_trial": 1.0}
+
+
+def trial_settings(
+    search: Search, options: RunOptions, run_dir: Path, run_uri: str | None, share: Share, deadline: float | None
+) -> TrialSettings:
+    """Return the settings of all trials. run_uri: of a run on S3. deadline: of time.monotonic()."""
+    stop_file = run_dir / "stop"
+    if run_uri is not None:  # machines share no folder: each looks for the file in its own
+        stop_file = Path(tempfile.gettempdir()) / f"visionsweep-stop-{uuid.uuid4().hex}"
+    return TrialSettings(
+        run_dir=run_dir,
+        metric=search.metric or "",
+        mode=search.mode or "max",
+        short_side_px=preflight.short_side_px(search),
+        views=tuple(preflight.views(search)),
+        cache_dir=options.cache,
+        cpus=max(1, int(share.cpus)),
+        gpu_share=share.gpus,
+        num_workers=share.num_workers,
+        deadline=None if deadline is None else Deadline.of(deadline),
+        stop_file=stop_file,
+        run_uri=run_uri,
+    )

@@ -1,0 +1,261 @@
+"""A search from its first proposal to its last result: Search -> Tuner -> run directory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from ray import tune
+from rich.console import Console
+
+from analysis.models.run_source import sealed, source_of
+from launch.cli.show import print_found
+from launch.machines.agreement import Shared
+from launch.machines.bundles import resources_of
+from launch.machines.joining import Machines, at_once_on
+from launch.machines.lost import watched_ray
+from launch.machines.packing import Packer
+from launch.machines.room import plan, worth_of
+from launch.pruners.ray_pruners import raw_epochs
+from launch.remote.mirror import Mirror
+from launch.remote.places import Place, new_place, place_of
+from launch.remote.sitting import check_new, mirrored
+from launch.samplers.tried import nothing_left
+from launch.samplers.work import Known
+from launch.search.budget import ENDED, began_at, closing_s, ended_because, gone_on_with, said_of
+from launch.search.callback import RunCallback
+from launch.search.comparing import Comparing
+from launch.search.estimating import Estimating
+from launch.search.interrupt import ctrl_c, stop_everywhere
+from launch.search.kept_room import end_running, kept_room
+from launch.search.prepare import (
+    RunOptions,
+    as_settled,
+    fewer,
+    load_data,
+    options_of,
+    prepared,
+    trial_settings,
+    with_one_gpu,
+)
+from launch.search.progress import Progress
+from launch.search.records import Records
+from launch.search.searcher import StudySearcher
+from launch.search.tuning import MAX_RETRIES, tune_until_done
+from launch.search.versions import said_of_versions, versions
+from launch.search.watch import Watch
+from launch.tracking.journal import Journal
+from launch.tracking.loggers import Loggers, check_loggers
+from search_spaces.finite import limited
+from search_spaces.search import Search
+from search_spaces.serial import search_from_json, search_to_json
+from trainables.data.cache import default_cache_dir
+from trainables.data.same_data import require_same
+from trainables.models.flops import forward_gflops
+from trainables.worker.trainable import VisionTrainable
+from visionsweep.run_dir.recommended import forget
+from visionsweep.run_dir.sessions import RESUMED, spent_s, times_written
+from visionsweep.run_dir.shapes import value_at
+from visionsweep.run_dir.trials import read_search
+
+
+def start(
+    search: Search,
+    name: str,
+    runs_dir: str,
+    options: RunOptions,
+    console: Console,
+    started: float,
+    began: float | None = None,
+) -> Records:
+    """Run a new search. The budget counts from the start of the command.
+
+        runs_dir  a folder, or an address on S3
+        started   start of the command by time.time(), for the records
+        began     the same by time.monotonic(), for the budget; None: derived from `started`
+
+    Raises InputError for everything that can be known before any training.
+    """
+    began = began_at(started) if began is None else began
+    # Check everything that can be wrong before there is a run.
+    place = new_place(runs_dir, name, options.cache)
+    check_new(place)
+    search, dataset = prepared(search, options, began)
+    options = as_settled(options, search, dataset)
+    print_found(dataset, console)
+    if options.num_trials is None and options.budget_s is None:
+        options = replace(options, num_trials=search.num_trials or 50)
+    plan(*options.resources)  # raises for what the machine lacks, before there is a run
+    shared = Shared(dataset, place, options.cache)
+    shared.require()
+    # Write the run directory, and search.
+    about = {
+        "name": name,
+        "search": search_to_json(search),
+        "data": dataset.describe(),
+        "options": asdict(options),
+        "versions": versions(),
+        "machine": {"node": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()},
+        "command": sys.argv[1:],
+        "started": started,
+    }
+    with mirrored(place, console.print, new=True) as mirror:
+        records = Records.create(place.folder, sealed(about))
+        for note in (*fewer(search, options.num_trials), *raw_epochs(search)):
+            console.print(note, style="yellow", soft_wrap=True)
+        with records.locked():
+            records.mirror = mirror
+            _execute(records, search, shared, options, console, began)
+    return records
+
+
+def resume(
+    run: str,
+    more_trials: int,
+    budget_s: float | None,
+    cache_dir: Path | None,
+    console: Console,
+    started: float,
+    data: str | None = None,
+    began: float | None = None,
+) -> Records:
+    """Resume a run: interrupted trials first, from their last epoch, then new proposals.
+
+        run          a folder, or an address on S3
+        more_trials  further trials, 0 for none
+        budget_s     of this session, None: what `launch.search.budget` makes of the run's
+        cache_dir    of this session, None: the run's own, or this machine's for a run on S3
+        data         where the user says that it is, from now on; None: where the run says
+
+    Raises RunError if the data is no longer the run's, or would be fetched from where somebody else says.
+    """
+    began = began_at(started) if began is None else began
+    place = place_of(run, cache_dir)
+    if place.remote is not None and cache_dir is None:
+        cache_dir = default_cache_dir()
+    with mirrored(place, console.print) as mirror:
+        return _go_on(place, mirror, more_trials, budget_s, cache_dir, console, started, data, began)
+
+
+def _go_on(
+    place: Place,
+    mirror: Mirror | None,
+    more_trials: int,
+    budget_s: float | None,
+    cache_dir: Path | None,
+    console: Console,
+    started: float,
+    data: str | None,
+    began: float,
+) -> Records:
+    read_search(place.folder)  # raises if it is no run
+    records = Records(place.folder)
+    with records.locked():
+        search_json = read_search(place.folder)  # what the last holder of the lock wrote
+        records.mirror = mirror
+        # Take the search and its options from the run, the data from where the user says.
+        search = search_from_json(value_at(search_json, "search"))
+        one_gpu = with_one_gpu(value_at(search_json, "options"), console)
+        spec, cache = source_of(search_json, data)
+        options = options_of({**search_json, "options": one_gpu})
+        options = replace(options, data=spec, cache_dir=None if cache is None else str(cache))
+        if data is not None:  # from now on it is this user's run, with the data at this place
+            where = {"data": spec, "cache_dir": options.cache_dir}
+            search_json = sealed({**search_json, "options": {**search_json["options"], **where}})
+        if options.cache_dir is not None and cache_dir is not None:
+            options = replace(options, cache_dir=str(cache_dir.resolve()))
+        # A run that has tried everything ends here.
+        if (said := nothing_left(search, records.trials)) is not None:
+            records.write_search({**search_json, ENDED: said})
+            console.print(ended_because(said), style="yellow", soft_wrap=True)
+            return records
+        # Settle the budget of this session, and check that the data is the same.
+        spent = spent_s(search_json, times_written(place.folder))
+        sitting, options = gone_on_with(options, len(records.trials), spent, more_trials, budget_s)
+        check_loggers(options.log)
+        dataset = load_data(search, options)
+        require_same(dataset, options.data, value_at(search_json, "data"))
+        print_found(dataset, console)
+        shared = Shared(dataset, place, options.cache)
+        shared.require()
+        # Write what changes in the run, and search.
+        ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}
+        resumed = [*search_json.get(RESUMED, ()), {"time": started, "versions": versions()}]
+        search_json.pop(ENDED, None)
+        if said := said_of_versions(search_json):
+            console.print(said, style="yellow", soft_wrap=True)
+        records.write_search({**search_json, "options": {**search_json["options"], **ends}, RESUMED: resumed})
+        if budget_s is None and not more_trials and (said := said_of(sitting, options)):
+            console.print(said, style="yellow", soft_wrap=True)
+        (place.folder / "stop").unlink(missing_ok=True)
+        _execute(records, search, shared, sitting, console, began)
+    return records
+
+
+def _execute(
+    records: Records, search: Search, shared: Shared, options: RunOptions, console: Console, began: float
+) -> None:
+    # Divide the budget: trials until `deadline`, the comparison of the best until `ends_s`.
+    ends_s = None if options.budget_s is None else began + options.budget_s - closing_s(options.budget_s)
+    comparing = Comparing(records, search, ends_s)
+    forget(records.run_dir)  # the weights of what was recommended may be deleted from now on
+    deadline = None if ends_s is None else ends_s - comparing.reserve_s(options.budget_s)
+    # Settle what every trial gets, and how it is trained.
+    share, room = plan(*options.resources)
+    mirror = records.mirror
+    uri = None if mirror is None else mirror.uri
+    settings = trial_settings(search, options, records.run_dir.resolve(), uri, share, deadline)
+    # Build the searcher. It proposes a trial when there is room: in memory if trials are packed, else in their number.
+    images = [len(shared.dataset.indices(split)) for split in ("train", "val")]
+    known = Known(images[0], images[1], forward_gflops)
+    searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline, known=known)
+    progress = Progress(records, search, console, limited(search, options.num_trials), deadline)
+    machines = Machines(shared, partial(worth_of, share, room), progress.say)
+    searcher.avoided = machines.avoided
+    if room is not None:
+        searcher.packer = Packer(room, search.full_space, records, machines.now)
+    elif search.pruner != "pbt":  # whose trials take turns
+        at_once = at_once_on(machines, options.max_concurrent)
+        searcher.has_room = lambda: len(searcher.trial_ids) < at_once()
+    # Build the callbacks, and what writes copies of the records.
+    watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
+    callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
+    if options.budget_s is not None and deadline is not None and ends_s is not None and not records.trials:
+        times = options.budget_s, began, deadline, ends_s
+        callback.estimating = Estimating(search, *times, share.concurrent, progress.tell)
+    records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
+    records.loggers = Loggers(options.log, records.run_dir)
+    # Run trials until the searcher is finished. However that ends, the records must say how each trial did.
+    trainable = tune.with_resources(
+        tune.with_parameters(VisionTrainable, dataset=shared.dataset, settings=settings),
+        partial(resources_of, cpus=share.cpus, gpus=share.gpus),
+    )
+    next_move = f"`visionsweep resume {records.place}` goes on."
+    stop_file = settings.stop_file
+    stop = stop_file.write_text if mirror is None else partial(stop_everywhere, stop_file)
+    searcher.when_over = stop
+    with (
+        progress,
+        ctrl_c(searcher, partial(stop, ""), progress),
+        watched_ray(next_move, progress.live.stop),
+        kept_room(records.run_dir) as free_room,
+    ):
+        try:
+            tune_until_done(trainable, searcher, search, callback, watch, share.concurrent)
+        finally:
+            machines.close()
+            free_room()
+            end_running(records)
+            records.journal.close()
+            records.loggers.close()
+            settings.stop_file.unlink(missing_ok=True)
+    # Recommend a model, and say if the search has ended for good.
+    if not searcher.stopped:
+        comparing.recommend(shared.dataset, settings, console)
+    if searcher.all_tried is not None:
+        records.write_search({**read_search(records.run_dir), ENDED: searcher.all_tried})
+        console.print(ended_because(searcher.all_tried), style="yellow", soft_wrap=True)

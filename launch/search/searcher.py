@@ -1,0 +1,267 @@
+"""Optuna as a Ray searcher: proposes configurations and tells the study how each trial truly ended.
+
+Ray's `OptunaSearch` tells Optuna COMPLETE for a trial that ASHA stopped after one epoch. It never closes one whose
+value is not a number. This searcher keeps the study in the state that the run directory has.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search import Searcher
+
+from launch.machines.packing import Packer
+from launch.pruners.population import Copied, mutated
+from launch.samplers.fidelity_sampler import FidelitySampler
+from launch.samplers.fitting import Fitting
+from launch.samplers.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.samplers.proposals import GIVEN, Proposals
+from launch.samplers.replay import (
+    DIRECTIONS,
+    INFEASIBLE_STATUSES,
+    STATES,
+    Replay,
+    ended_as,
+    epoch_seconds,
+)
+from launch.samplers.samplers import build_sampler
+from launch.samplers.vectors import Rows
+from launch.samplers.work import Known
+from launch.search.records import Records
+from search_spaces.search import Search
+from trainables.config.io import parse_config
+from visionsweep.core.objectives import measured
+from visionsweep.run_dir.trials import WARM_START
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the user's table
+
+MAX_FAILURES = 10  # in a row from the start; the search ends there
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Searcher that proposes from an Optuna study in this process.
+
+    A proposal is recorded before it is handed out. Recorded trials are added to the study. Interrupted ones are
+    proposed again first, and resumed where they stopped.
+
+        search      for one task, all settled
+        records     of the run, new or resumed
+        num_trials  proposals in all, None: no limit
+        deadline    of `now`, after which nothing is proposed, None: no limit
+        valid       raises Contradiction for a proposal whose parts exclude each other, which is then drawn anew
+        now         a monotonic clock; simulations give another one
+        known       see `Fitting`
+
+    Other parts of a run set what they decide: `packer`, `has_room`, `avoided`, `not_begun` and `when_over`.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        records: Records,
+        seed: int,
+        num_trials: int | None,
+        deadline: float | None,
+        valid: Callable[[dict[str, Any]], object] | None = None,
+        now: Callable[[], float] = time.monotonic,
+        known: Known | None = None,
+    ) -> None:
+        super().__init__(metric=search.metric, mode=search.mode)
+        self.search, self.records, self.objectives = search, records, search.compared
+        self.num_trials, self.deadline, self.now = num_trials, deadline, now
+        self.fitting = Fitting(search, known)
+        self.stopped = False
+        self.when_over: Callable[[str], object] = lambda reason: None  # called to end the trials that run
+        self.packer: Packer | None = None  # set if trials are packed by their memory
+        self.has_room: Callable[[], bool] = lambda: True  # whether one more trial can start
+        self.not_begun: Collection[str] = ()  # Ray's ids of trials whose process died before they began
+        self.avoided: Collection[str] = ()  # machines that trials proposed from now on must avoid
+        self.seed, self.heirs = seed, deque[str]()  # heirs: trials to be copied (`launch/pruners/population.py`)
+        sampler = build_sampler(search, seed, len(records.trials))
+        if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
+            sampler.fits = self._fit  # else there are no shorter trials to propose
+        self.study = optuna.create_study(
+            sampler=sampler,
+            directions=[DIRECTIONS[objective.mode] for objective in search.compared],
+        )
+        self.trial_ids: dict[str, str] = {}  # Ray's id -> ours
+        self.asked: dict[str, optuna.Trial] = {}  # our id -> the study's open trial
+        self.seconds: dict[str, list[float]] = {}  # our id -> of its epochs
+        self.unfinished = [trial for trial in records.trials.values() if trial.status in ("interrupted", "running")]
+        self._retell()
+        valid = valid or (lambda config: parse_config(config, "a configuration drawn from the search"))
+        self.proposals = Proposals(self.study, search, records.trials, seed, valid, self._fits)
+        for params in map(search.encode, search.warm_start):
+            if not any(params.items() <= trial.params.items() for trial in records.trials.values()):
+                self.study.enqueue_trial(params, user_attrs={GIVEN: True})
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next trial for Ray, as `VisionTrainable` takes it.
+
+        None means that nothing can start now. Searcher.FINISHED means that nothing more comes.
+        """
+        # Nothing more comes, or nothing can start now.
+        if self._hopeless() or self.over() is not None:
+            return str(Searcher.FINISHED)
+        if not self.has_room() or (self.packer is not None and not self.packer.has_room()):
+            return None  # propose later, knowing what was learned until then
+        # Resume an interrupted trial.
+        if self.unfinished:
+            record = self.unfinished.pop(0)
+            self.trial_ids[trial_id] = record.trial_id
+            gone_on = {"trial_id": record.trial_id, "config": record.config, "resume": True}
+            return self._placed({**gone_on, "epochs_recorded": record.epochs_recorded})
+        if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
+            return str(Searcher.FINISHED)
+        if self.proposals.nothing_left is not None:
+            return self._ends()
+        # Propose a new trial, or a copy of another one.
+        number = self.records.next_number
+        ours = f"{number:04d}"
+        copied = self._heir(ours)
+        asked = self.proposals.ask(number)
+        if copied is not None and (asked is None or asked[0].params != copied.params):  # it no longer fits
+            self.records.drop_state(ours)
+            copied = None
+        if asked is None:
+            return self._ends()
+        # Record it before it is handed out.
+        trial, config = asked
+        origin = WARM_START if GIVEN in trial.user_attrs else "sampler"
+        origin = f"copy of {copied.donor}" if copied else origin
+        self.records.proposed(ours, trial.params, config, origin)
+        self.trial_ids[trial_id], self.asked[ours] = ours, trial
+        proposal = self._placed({"trial_id": ours, "config": config, "resume": False, "origin": origin})
+        return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
+
+    def over(self) -> str | None:
+        """Return why nothing more is proposed or started, None while the search continues."""
+        if self.stopped:
+            return "the search was asked to stop"
+        return "the budget is spent" if self.deadline is not None and self.now() >= self.deadline else None
+
+    @property
+    def all_tried(self) -> str | None:
+        """Why the search has ended, if every configuration was trained to its end, else None."""
+        open_ones = any(trial.status in ("running", "interrupted") for trial in self.records.trials.values())
+        return None if open_ones else self.proposals.nothing_left
+
+    def _ends(self) -> str | None:
+        """Return the answer to Ray if nothing can be proposed now: FINISHED, or None to be asked again.
+
+        If all was tried, it is None while trials run. One of them may fail, and its configuration be tried once more.
+        """
+        waits = self.proposals.nothing_left is not None and self.trial_ids
+        return None if waits else str(Searcher.FINISHED)
+
+    def _placed(self, proposal: dict[str, Any]) -> dict[str, Any]:
+        share = {} if self.packer is None else {"share": self.packer.begin(proposal["trial_id"])}
+        avoid = {"avoid": sorted(self.avoided)} if self.avoided else {}
+        left = {} if self.deadline is None else {"left_s": self.deadline - self.now()}
+        return {**proposal, **share, **avoid, **left}
+
+    def _heir(self, ours: str) -> Copied | None:
+        """Return the copy that this trial is to be, None if no trial waits to be copied.
+
+        It gets the state of the waiting trial. The study proposes that trial's parameters next, with other rates.
+        """
+        while self.heirs:
+            donor = self.records.trials[self.heirs.popleft()]
+            epoch = self.records.copy_state(donor.trial_id, ours)
+            if epoch is not None:  # else it has ended since
+                params = mutated(self.search, donor.params, random.Random(f"{self.seed} {ours}"))
+                self.study.enqueue_trial(params)
+                return Copied(donor.trial_id, epoch, params)
+        return None
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        trial = self.asked.get(self.trial_ids[trial_id])
+        if trial is not None:
+            self._report(trial, result)
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the study how the trial truly ended."""
+        ours = self.trial_ids.pop(trial_id)
+        if self.packer is not None:
+            self.packer.ended(ours)
+        if trial_id in self.not_begun:
+            self.unfinished.append(self.records.trials[ours])
+            return
+        trial = self.asked.pop(ours, None)
+        if trial is None:
+            return
+        if result is not None:
+            self._report(trial, result)
+        # A trial without a result was ended before it began (`starting.py`).
+        status = "failed" if error else ended_as(result or {}, self.search.metric or "")
+        if status == "failed":
+            self.proposals.nothing_left = None
+        if status in INFEASIBLE_STATUSES:
+            trial.set_user_attr(INFEASIBLE, True)
+        epochs, first = by_epoch(_frozen(trial)), self.objectives[0]
+        # An interrupted trial counts as failed here. A resumed run builds a new study, in which it runs.
+        state = STATES.get(status, TrialState.FAIL)
+        if state == TrialState.COMPLETE and not epochs:  # it never had a value of the metric
+            state = TrialState.FAIL
+        # The values are those of the best epoch by the first objective, the earlier one on ties.
+        values = max((of for _, of in sorted(epochs.items())), key=lambda of: first.sign * of[0], default=None)
+        self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Ray pickles searchers for its own restore; a run is resumed from its records instead
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Save nothing: a run is resumed from its records."""
+
+    def _report(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
+        if "epoch" not in result or result["epoch"] in by_epoch(_frozen(trial)):
+            return
+        seconds = self.seconds.setdefault(trial.user_attrs["trial_id"], [])
+        seconds.append(float(result["seconds"]))
+        if _frozen(trial).user_attrs.get(EPOCH_SECONDS) != (took := epoch_seconds(seconds)):
+            trial.set_user_attr(EPOCH_SECONDS, took)
+        values = measured(result, self.objectives)
+        if values is None:
+            return
+        if len(values) > 1:  # Optuna's trials of several objectives take no reports
+            trial.set_user_attr(f"{OUTCOME}{result['epoch']}", values)
+        else:
+            trial.report(values[0], step=int(result["epoch"]))
+
+    def _hopeless(self) -> bool:
+        """Whether there is nothing but failures, so that the configurations are not the cause."""
+        trials = self.records.trials.values()
+        if any(trial.status not in ("failed", "running") for trial in trials):  # mostly decided by the first trial
+            return False
+        return sum(trial.status == "failed" for trial in trials) >= MAX_FAILURES
+
+    def _fits(self, params: Mapping[str, Any]) -> bool:
+        return self.deadline is None or bool(self._fit(self.fitting.vectors.encode(params)[None])[0])
+
+    def _fit(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which rows (n, num_parameters) are trained in time (see `Fitting`), (n,) bool."""
+        left_s = math.inf if self.deadline is None else self.deadline - self.now()
+        return self.fitting.of_rows(rows, self.study.get_trials(deepcopy=False), left_s)
+
+    def _retell(self) -> None:
+        """Add the recorded trials to the study, as if this process had run from the start."""
+        replay = Replay(self.search)
+        for record in self.records.trials.values():
+            self.study.add_trial(replay.frozen(record))
+            if record.status in ("interrupted", "running"):
+                self.seconds[record.trial_id] = [row["seconds"] for row in record.epochs]
+                opened = self.study.get_trials(deepcopy=False)[-1]
+                self.asked[record.trial_id] = optuna.Trial(self.study, opened._trial_id)
+
+
+def _frozen(trial: optuna.Trial) -> FrozenTrial:
+    return trial.study._storage.get_trial(trial._trial_id)

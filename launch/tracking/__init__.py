@@ -1,0 +1,1 @@
+"""A run for other tools: Optuna's journal, loggers, the dashboard."""

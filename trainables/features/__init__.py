@@ -1,0 +1,1 @@
+"""Kept features of frozen backbones, and the heads that are solved on them."""

@@ -1,0 +1,227 @@
+"""Train and evaluate a head on the features of its frozen backbone, computed once per machine.
+
+Only deterministic features are kept: the evaluation's view of the validation images, and `views` pictures of each
+training image. They equal those of the whole model to the last bit (see `inference.chunk_images`). A backbone that is
+trained later gives the features that its training starts from. Frozen ones share them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from trainables.config.parts import part_names
+from trainables.config.trial import TrialConfig
+from trainables.data.cache import CachedImages
+from trainables.data.dataset import Dataset
+from trainables.data.kept_views import KeptView, judged_view, training_views
+from trainables.data.loader import TrialData, passes, shuffled
+from trainables.data.on_demand import OnDemandImages
+from trainables.data.stratify import stratified_draw
+from trainables.features.feature_key import backbone_key, images_key
+from trainables.features.feature_store import kept_rows
+from trainables.inference import chunk_images, features_of
+from trainables.models.build import Model
+from trainables.models.classifiers import Classifier
+from trainables.seeds import derived_seed
+from visionsweep.core.errors import DataError
+
+MOST_IN_MEMORY = 2**30  # bytes of features that a training holds without a store for them
+
+
+def frozen_backbone(
+    config: TrialConfig,
+    model: Model,
+    data: TrialData,
+    device: torch.device,
+    *,
+    num_workers: int = 0,
+    ask: Callable[[], None] = lambda: None,
+) -> FrozenBackbone | None:
+    """Return the backbone, or several joined ones, as a source of features; None unless all of it is frozen.
+
+    num_workers  loader processes
+    ask          called before every batch that is computed, raises to stop
+    """
+    if not isinstance(model, Classifier) or config.model.freeze != "all":
+        return None
+    return FrozenBackbone(config, model, data, device, num_workers, ask)
+
+
+@dataclass
+class FrozenBackbone:
+    """Features of a data set's images, each computed on first use.
+
+    Features of joined backbones are kept separately. So trials with single backbones and with both share them. The
+    model's backbone is in evaluation mode, and frozen or not trained yet.
+    """
+
+    config: TrialConfig
+    model: Classifier
+    data: TrialData
+    device: torch.device
+    num_workers: int
+    ask: Callable[[], None]
+    widths: list[int] = field(default_factory=list)  # of each backbone's features, once some are kept
+    _judged: dict[str, Tensor | None] = field(default_factory=dict)
+    _views: list[KeptView] = field(default_factory=list)
+    _trained_on: list[Tensor | None] = field(default_factory=list)
+
+    @cached_property
+    def _parts(self) -> list[tuple[Classifier, dict[str, Any]]]:
+        """Each backbone with its key."""
+        named = zip(self.model.parts(), part_names(self.config.model.backbone or ""), strict=True)
+        return [(part, backbone_key(self.config, part, self.device, name)) for part, name in named]
+
+    def judged(self, split: str) -> Tensor | None:
+        """Return (N, F) of a split's images in the evaluation's view. None for no images, or no room to keep them."""
+        if split not in self._judged:
+            indices = self.data.dataset.indices(split)
+            self._judged[split] = (
+                self._kept(judged_view(self.config, self.data, indices), indices) if len(indices) else None
+            )
+        return self._judged[split]
+
+    def of_images(self, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Return (N, F) of some images in the evaluation's view, on the CPU. They must fit into memory."""
+        features = self._kept(judged_view(self.config, self.data, indices), indices, most_in_memory=sys.maxsize)
+        assert features is not None
+        return features
+
+    def batches(self, labels: Tensor, epoch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (features (B, F), targets (B, K)) of a training epoch, in the order that images would have.
+
+        labels  (N, K) float of the whole data set
+        seed    shuffles the epoch
+
+        Every image shows its views in turn, one each time. The configuration's seed draws the first one.
+        """
+        config, indices = self.config, images_learnt(self.config, self.data.dataset, "train")
+        num_images, num_views = len(indices), config.views or 1
+        repeat = passes(config, num_images)
+        self._compute_training_views(indices)
+        generator = torch.Generator().manual_seed(derived_seed(config.seed, 0, num_views))
+        first = torch.randint(num_views, (num_images,), generator=generator)
+        for draws in shuffled(num_images, config.batch_size, seed, repeat, config.accumulate):
+            drawn = torch.tensor(draws)
+            rows, times = drawn % num_images, drawn // num_images
+            turn = (first[rows] + epoch * repeat + times) % num_views
+            yield self._rows(rows, turn, indices), labels[torch.from_numpy(indices[rows.numpy()])]
+
+    def training_rows(self, splits: Sequence[str] = ("train",)) -> tuple[Tensor, Tensor]:
+        """Return (V * N, F) of all views of the splits' images, on the CPU, and the image (V * N,) of each row.
+
+        Raises DataError if there is no room for them.
+        """
+        rows, images = [], []
+        for split in splits:
+            indices = images_learnt(self.config, self.data.dataset, split)
+            views = training_views(self.config, self.data, indices)
+            kept = [of_view for view in views if (of_view := self._kept(view, indices)) is not None]
+            if len(kept) < len(views):
+                raise DataError(
+                    f"the features of {len(indices)} images in {len(views)} views fit neither beside the decoded "
+                    "images nor into the memory. Free some disk, or set views=1."
+                )
+            rows += kept
+            images.append(torch.from_numpy(indices).repeat(len(kept)))
+        return torch.cat(rows), torch.cat(images)
+
+    def _compute_training_views(self, indices: npt.NDArray[np.int64]) -> None:
+        if not self._views:
+            self._views = training_views(self.config, self.data, indices)
+            self._trained_on = [self._kept(view, indices) for view in self._views]
+
+    def _rows(self, rows: Tensor, turn: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Return (B, F), of each row the features of the view `turn`."""
+        parts, order = [], []
+        for number in sorted(set(turn.tolist())):
+            (places,) = torch.nonzero(turn == number, as_tuple=True)
+            kept, of_view = self._trained_on[number], rows[places]
+            if kept is None:
+                (part,) = self._computed(self.model, self._views[number], [indices[of_view.numpy()]])
+            else:
+                part = kept[of_view]
+            parts.append(part)
+            order.append(places)
+        features = torch.cat(parts)
+        return torch.empty_like(features).index_copy_(0, torch.cat(order), features)
+
+    def _kept(
+        self, view: KeptView, indices: npt.NDArray[np.int64], *, most_in_memory: int | None = None
+    ) -> Tensor | None:
+        most = most_in_memory or MOST_IN_MEMORY // ((self.config.views or 0) + 1)
+        parts = []
+        for model, key in self._parts:
+            kept = self._kept_part(model, key, view, indices, most // len(self._parts))
+            if kept is None:
+                return None
+            parts.append(kept)
+        self.widths = [part.shape[1] for part in parts]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _kept_part(
+        self, model: Classifier, key: dict[str, Any], view: KeptView, indices: npt.NDArray[np.int64], most: int
+    ) -> Tensor | None:
+        size = chunk_images(self.config, self.device)
+        chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
+        return kept_rows(
+            _store(self.data),
+            {**key, **images_key(indices, view.key)},
+            len(indices),
+            lambda: self._computed(model, view, chunks),
+            most_in_memory=most,
+            ask=self.ask,
+        )
+
+    def _computed(self, model: Classifier, view: KeptView, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Tensor]:
+        """Yield (B, F) of each chunk, on the CPU, in the type that the head takes."""
+        loader = DataLoader(
+            _Pictures(view),
+            sampler=[chunk.tolist() for chunk in chunks],  # a whole chunk is one sample
+            batch_size=None,
+            num_workers=self.num_workers if len(chunks) > 1 else 0,
+            generator=torch.Generator(),  # the training's own draws must not depend on features computed before
+        )
+        for images_u8 in loader:
+            self.ask()
+            yield features_of(self.config, model, images_u8, self.device).cpu()
+
+
+def images_learnt(config: TrialConfig, dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
+    """Return (n,) the images of a split that a head on kept features learns from, ascending.
+
+    A larger training set is cut to `epoch_images` images. They are the same for all trials with that number and seed.
+    """
+    indices: npt.NDArray[np.int64] = dataset.indices(split)
+    if split != "train" or config.epoch_images is None:
+        return indices
+    drawn: npt.NDArray[np.int64] = indices[stratified_draw(dataset.targets[indices], config.epoch_images, config.seed)]
+    return drawn
+
+
+class _Pictures(TorchDataset[Tensor]):
+    """Whole chunks of pictures, (B, S, S, 3) uint8."""
+
+    def __init__(self, view: KeptView) -> None:
+        self.view = view
+
+    def __getitem__(self, indices: list[int]) -> Tensor:
+        return torch.from_numpy(np.stack([self.view(index) for index in indices]))
+
+
+def _store(data: TrialData) -> Path | None:
+    """Return the folder of features beside the decoded images, None if those are not kept."""
+    place = data.images.place if isinstance(data.images, (CachedImages, OnDemandImages)) else None
+    return None if place is None else place.folder("features")

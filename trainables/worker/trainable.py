@@ -1,0 +1,269 @@
+"""VisionTrainable: fit() behind Ray Tune's interface, with actors that are reused from trial to trial.
+
+Starting an actor imports torch and timm, which costs more than a short trial. A reused actor (`reset_config`) trains
+the next configuration at once. This is the only file of this room that imports ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state
+from trainables.config.io import parse_config
+from trainables.config.trial import TrialConfig
+from trainables.data.dataset import Dataset
+from trainables.data.formats import reopen_images
+from trainables.data.loader import TrialData
+from trainables.loop import EpochResult, fit
+from trainables.precision import precision_in_force
+from trainables.worker.failures import (
+    end_loaders,
+    failing,
+    halved,
+    is_loader_failure,
+    is_out_of_memory,
+    poisons_the_process,
+)
+from trainables.worker.settings import HALVED, TrialSettings
+from trainables.worker.shares import TrialShare
+from trainables.worker.stopping import FirstBatches, Measured, StopSignal
+from trainables.worker.threads import limit_threads
+from trainables.worker.trial_mirror import TrialMirror, scratch
+from visionsweep.core.errors import ConfigError, Damaged, DiskFull, Diverged, Interrupted, StorageError
+
+
+class VisionTrainable(tune.Trainable):  # type: ignore[misc]
+    """One trial at a time. `step` trains one epoch and returns it as a flat result.
+
+    The config has these keys. Other keys are ignored.
+
+    trial_id         str
+    config           the drawn dict
+    epochs_recorded  of a resumed run, how many of the trial's epochs the records have
+    HALVED           of a trial that continues at half its batch
+    share            of a packed trial, see `shares.py`, constant per actor
+    left_s           seconds until the search's deadline by the driver's clock, absent without one
+
+    A trial with a last.pt is resumed from it. Every result has `trial_id`, `status` (running, or how the trial ended)
+    and `reason`. It has a `note` if files were damaged. An epoch's result also has
+
+    epoch, metrics, seconds, images_per_s, lr  see `loop.EpochResult`
+    device, precision                          cpu or cuda, and the precision in force
+    COSTS of `visionsweep.core.names`             latency, weights, memory, GPU time
+    the search's metric                        under its own name, if it is defined on the split
+
+    A packed trial also returns results that are no epochs: `peak_memory_mb` of its first batches, and `out_of_memory`.
+    """
+
+    unrecorded: deque[dict[str, Any]]  # results that are stored but not reported yet
+    mirror: TrialMirror | None = None
+    files: TrialFiles
+    parsed: TrialConfig
+    loaders: int  # loader processes, 0 after they have failed once
+
+    def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
+        self.settings = settings
+        # Visible GPUs say nothing: Ray shows all of them to an actor that asked for none.
+        self.device = torch.device("cuda" if settings.gpu_share else "cpu")
+        limit_threads(int(self._share(config).cpus))
+        self._share(config).limit(self.device)
+        images = reopen_images(dataset, settings.short_side_px, settings.cache_dir, settings.views)
+        self.data = TrialData(dataset, images)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch, or report one that is stored but not reported. Errors of the trial become results."""
+        if self.unrecorded:
+            return self._trained(self.unrecorded.popleft(), last=False, reason="")
+        try:
+            result = next(self.epochs)
+            row = result.row()
+            # A trial that ends here needs no last.pt. One that ASHA may still end needs it until then.
+            self.files.save(result, to_go_on=not result.last)
+            if self.mirror is not None:
+                self.mirror.send(row)
+        except Damaged as reason:
+            return self._anew(reason)
+        except StopIteration:  # resumed after its last epoch
+            return self._ended("complete", "")
+        except (Interrupted, StorageError) as reason:  # if S3 does not answer, the trial can be resumed later
+            return self._ended("interrupted", reason)
+        except Diverged as reason:
+            return self._ended("diverged", reason)
+        except Measured as seen:
+            self._again(self.parsed, seen)
+            return self._goes_on(peak_memory_mb=seen.peak_memory_mb)
+        # the search ends (`launch/search/callback.py`), and the trial can be resumed once there is room
+        except DiskFull as reason:
+            return {**self._ended("interrupted", reason), "disk_full": True}
+        except Exception as error:
+            if self.loaders and is_loader_failure(error):
+                self.loaders = 0
+                self.files.notes.append(end_loaders())
+                self._again(self.parsed, error)
+                return self.step()
+            if is_out_of_memory(error):
+                if self.share.of_one < 1:  # first try the same batch with all of the memory
+                    self._again(self.parsed, error)
+                    return self._goes_on(out_of_memory=True)
+                return self._smaller_batch(error)
+            if poisons_the_process(error):
+                raise  # Ray then drops this actor and starts a new one
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            return self._ended("failed", f"{type(error).__name__}: {error} ({place})")
+        return self._trained({**row, "waited_s": result.waited_s}, last=result.last, reason=result.reason)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write a checkpoint for schedulers that pause trials. A search itself uses `trainables/checkpoint.py`."""
+        Path(checkpoint_dir, "last.pt").write_bytes(self.files.last.read_bytes())
+
+    def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+        if checkpoint_dir is not None:
+            self.unrecorded = deque()  # paused, not killed: all epochs were reported
+            self.epochs = self._fit(Path(checkpoint_dir, "last.pt"))
+
+    def cleanup(self) -> None:
+        self._release()
+        if self.mirror is not None:
+            self.mirror.leave()
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        self.trial, self.halved, self.share = config, False, self._share(config)
+        self.loaders = self.share.num_workers
+        self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
+        root = self.settings.run_dir if self.settings.run_uri is None else scratch(self.settings.run_dir)
+        self.files = TrialFiles.below(root, config["trial_id"], self.settings.metric, self.settings.mode, self.parsed)
+        try:
+            self._open_files()
+        except StorageError as error:
+            self.epochs, self.unrecorded = failing(error), deque()
+            return
+        # Ray also restarts a trial whose process died. Its folder belongs to this trial alone.
+        resume = self.files.last.exists()
+        ends, file = self.settings.deadline, self.settings.stop_file
+        self.should_stop: Callable[[], str | None] = StopSignal.of(ends, config.get("left_s"), file)
+        if self.share.measure and not resume:
+            self.should_stop = FirstBatches(self.should_stop, self.device, self.parsed.accumulate + 1)
+        self.epochs = self._fit(self.files.last if resume else None)
+        self.unrecorded = self.files.take_up(config.get("epochs_recorded", 0))
+        if config.get(HALVED):
+            self._begin_halved()
+
+    def _begin_halved(self) -> None:
+        """Continue at half the batch, after the process was ended because its machine ran low on memory."""
+        self.halved = True
+        try:
+            smaller = halved(self.parsed, self.trial)
+        except ConfigError:
+            self.epochs = failing(MemoryError("its machine ran low on memory, and its batch cannot be halved"))
+            return
+        self.parsed = smaller
+        self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
+
+    def _share(self, config: Mapping[str, Any]) -> TrialShare:
+        """Return the trial's share if it is packed, else the run's settings."""
+        every = self.settings
+        plain = TrialShare(1.0, 0.0, every.cpus, every.gpu_share, every.num_workers)
+        return TrialShare(**config["share"]) if "share" in config else plain
+
+    def _open_files(self) -> None:
+        """Fetch the files that another machine left, and record this process. It can then be ended if it hangs."""
+        if self.settings.run_uri is not None:
+            self.mirror = TrialMirror(self.settings.run_uri, self.trial["trial_id"], self.files)
+            self.mirror.bring()
+        if ray.is_initialized():
+            where = {"node_id": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}
+            with contextlib.suppress(OSError):  # a full disk is reported when an epoch is stored
+                self.files.checkpoints.mkdir(parents=True, exist_ok=True)
+                (self.files.checkpoints / PROCESS_FILE).write_text(json.dumps(where))
+        if self.mirror is not None:
+            self.mirror.send()
+
+    def _smaller_batch(self, error: Exception) -> dict[str, Any]:
+        """Retry once, at half the batch and twice the accumulation: the same steps in less memory."""
+        if self.halved:
+            return self._ended("oom", error)
+        try:
+            smaller = halved(self.parsed, self.trial)
+        except ConfigError:
+            return self._ended("oom", error)
+        self.halved = True
+        self._again(smaller, error)
+        # The packer must learn that this trial needs more memory than there is.
+        return self._goes_on(out_of_memory=True) if "share" in self.trial else self.step()
+
+    def _anew(self, error: Damaged) -> dict[str, Any]:
+        """Restart the trial from its first epoch, because its state cannot be read."""
+        self.files.notes.append(f"its state cannot be read, so it begins anew ({error.why}).")
+        self.files.last.unlink(missing_ok=True)
+        self._again(self.parsed, error)
+        return self.step()
+
+    def _again(self, parsed: TrialConfig, error: Exception) -> None:
+        """Continue from the last complete epoch, or from the start without one."""
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        self._release()
+        self.parsed = parsed
+        self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
+
+    def _fit(self, resume_from: Path | None) -> Iterator[EpochResult]:
+        # A generator: nothing is built before the first step, so every error of a trial appears in `step`.
+        return fit(
+            self.parsed,
+            self.data,
+            self.device,
+            resume=None if resume_from is None else load_state(resume_from),
+            num_workers=self.loaders,
+            gpu_share=self.share.gpus or 1.0,
+            should_stop=self.should_stop,
+        )
+
+    def _trained(self, row: dict[str, Any], last: bool, reason: str) -> dict[str, Any]:
+        result = {
+            **row,
+            "device": self.device.type,
+            "precision": precision_in_force(self.parsed, self.device),
+            "trial_id": self.trial["trial_id"],
+            "status": "complete" if last else "running",
+            "reason": reason,
+            "done": last,
+        }
+        result |= self.files.note()
+        value = row["metrics"].get(self.settings.metric)
+        # The metric may be undefined on this split. ASHA lets a result without it pass.
+        return result if value is None else {**result, self.settings.metric: value}
+
+    def _goes_on(self, **said: Any) -> dict[str, Any]:
+        """Return a result between two epochs."""
+        return {**self._ended("running", ""), "done": False, **said}
+
+    def _ended(self, status: str, reason: object) -> dict[str, Any]:
+        plain = {"trial_id": self.trial["trial_id"], "status": status, "reason": str(reason), "done": True}
+        return {**plain, **self.files.note()}
+
+    def _release(self) -> None:
+        """Free the old model and the GPU's memory before the next model is built."""
+        with contextlib.suppress(Exception):
+            self.epochs.close()  # type: ignore[attr-defined]
+        self.epochs = iter(())
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,51 @@
+"""visionsweep finds the best way to train an image classifier or a segmenter on your own data.
+
+    import visionsweep as vs
+
+    SEARCH = vs.Search(task="classification", space={"optimizer": {"name": "sgd", "lr": vs.Float(1e-3, 0.1, log=True)}})
+    run = vs.load_run("runs/flowers")
+
+A name is fetched when it is used (PEP 562). Importing this package loads none of the rooms.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search_spaces import Branch, Float, Int, Maybe, Pick, Search, recipe
+    from visionsweep.run_dir.load import load_run
+
+__all__ = ["Branch", "Float", "Int", "Maybe", "Pick", "Search", "__version__", "load_run", "recipe"]
+__version__: str
+
+# Public name -> the module that holds it.
+_MODULES = {
+    **dict.fromkeys(("Branch", "Float", "Int", "Maybe", "Pick", "Search", "recipe"), "search_spaces"),
+    "load_run": "visionsweep.run_dir.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = _version()
+    elif name in _MODULES:
+        value = getattr(import_module(_MODULES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("visionsweep")
+    except PackageNotFoundError:  # a checkout that nobody installed
+        return "unknown"

@@ -1,0 +1,1 @@
+"""A run's directory: what its files hold, and how they are read, locked and repaired."""
