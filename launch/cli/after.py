@@ -13,8 +13,8 @@ from launch.cli.options import RunArgument, RunData, new_console
 def ensemble(
     run_dir: RunArgument,
     size: Annotated[int, typer.Option(min=1, help="Members at most, one taken twice counted twice.")] = 10,
-    candidates: Annotated[Optional[int], typer.Option(min=1, help="Only of the best K trials.")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option(help="Where to export it.")] = None,  # noqa: UP045
+    candidates: Annotated[int | None, typer.Option(min=1, help="Only of the best K trials.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to export it.")] = None,
     data: RunData = None,
 ) -> None:
     """Choose the models of a run that are best together, and say whether they beat the best one alone."""
@@ -26,9 +26,9 @@ def ensemble(
 
 def refit(
     run_dir: RunArgument,
-    trial: Annotated[Optional[str], typer.Option(help="Which trial; default: the best.")] = None,  # noqa: UP045
+    trial: Annotated[str | None, typer.Option(help="Which trial; default: the best.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many trainings, each with a seed of its own.")] = 3,
-    epochs: Annotated[Optional[int], typer.Option(min=1, help="Instead of the trial's own.")] = None,  # noqa: UP045
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the trial's own.")] = None,
     on: Annotated[str, typer.Option(help="train, or train+val: then no validation score is left.")] = "train",
     data: RunData = None,
 ) -> None:

@@ -24,14 +24,14 @@ from launch.cli.options import (
 def evaluate(
     export_dir: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `export` wrote.")],
     data: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--data",
             help="Folder of classes or of masks, CSV, torchvision:NAME or digits; default: what the model learned on.",
         ),
     ] = None,
     split: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="test, val, train or all; default: test, or val of the model's own data, or all of other data."
         ),

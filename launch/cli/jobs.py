@@ -44,10 +44,10 @@ def submit(
     search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
     data: DataOption = None,
     cluster: Cluster = None,
-    runs_dir: Annotated[Optional[str], typer.Option(help="Where runs are kept: a folder of the cluster.")] = None,  # noqa: UP045
-    name: Annotated[Optional[str], typer.Option(help="Name of the run; default: search and time.")] = None,  # noqa: UP045
-    trials: Annotated[Optional[int], typer.Option(min=1, help="How many configurations to try.")] = None,  # noqa: UP045
-    budget: Annotated[Optional[str], typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,  # noqa: UP045
+    runs_dir: Annotated[str | None, typer.Option(help="Where runs are kept: a folder of the cluster.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; default: search and time.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,
     assignments: SetOption = None,
     max_concurrent: MaxConcurrent = None,
     cpus_per_trial: CpusPerTrial = None,
@@ -58,7 +58,7 @@ def submit(
     warm_start: WarmStart = None,
     keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
-    cache_dir: Annotated[Optional[str], typer.Option(help="Where each machine keeps decoded images.")] = None,  # noqa: UP045
+    cache_dir: Annotated[str | None, typer.Option(help="Where each machine keeps decoded images.")] = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
     layout: Layout = None,
@@ -76,7 +76,7 @@ def submit(
 
 def status(
     run: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(metavar="JOB|RUN", help="A job, or a run directory; default: the newest in runs/."),
     ] = None,
     cluster: Cluster = None,

@@ -28,12 +28,12 @@ def train(
         str,
         typer.Option("--data", help="Folder of classes or of masks, CSV, s3://..., torchvision:NAME or digits."),
     ],
-    config: Annotated[Optional[Path], typer.Argument(help="YAML, such as an export's config.yaml.")] = None,  # noqa: UP045
-    recipe: Annotated[Optional[str], typer.Option(help="Instead: a recipe (`visionsweep recipes`).")] = None,  # noqa: UP045
+    config: Annotated[Path | None, typer.Argument(help="YAML, such as an export's config.yaml.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Instead: a recipe (`visionsweep recipes`).")] = None,
     assignments: SetOption = None,
-    out: Annotated[Optional[Path], typer.Option(help="Where to export the trained model.")] = None,  # noqa: UP045
-    metric: Annotated[Optional[str], typer.Option(help="Which epoch is the best.")] = None,  # noqa: UP045
-    seed: Annotated[Optional[int], typer.Option(min=0, help="Of the split and the training.")] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option(help="Where to export the trained model.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Which epoch is the best.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the split and the training.")] = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
     on_bad_image: OnBadImage = "error",
@@ -54,8 +54,8 @@ def train(
 
 def export(
     run_dir: RunArgument,
-    out: Annotated[Optional[Path], typer.Option(help="The folder to write; default: exports/NAME-OF-RUN.")] = None,  # noqa: UP045
-    trial: Annotated[Optional[str], typer.Option(help="Which trial; default: what the run recommends.")] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option(help="The folder to write; default: exports/NAME-OF-RUN.")] = None,
+    trial: Annotated[str | None, typer.Option(help="Which trial; default: what the run recommends.")] = None,
     single: Annotated[bool, typer.Option("--single", help="The best trial alone, whatever is recommended.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Also as model.pt2 (torch.export), checked likewise.")] = False,
@@ -93,7 +93,7 @@ def predict(
         typer.Argument(help="Image files, folders or quoted patterns ('a/**/*.jpg'), here or at s3://BUCKET/..."),
     ],
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="FILE.csv or FILE.json for the table; a folder for masks (predictions)."),
     ] = None,
     tta: Annotated[bool, typer.Option("--tta", help="Average with the mirror image: slower by half.")] = False,

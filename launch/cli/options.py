@@ -15,45 +15,45 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DataOption = Annotated[
-    Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+    str | None,
     typer.Option("--data", help="Folder of classes or of masks, CSV, s3://..., torchvision:NAME or digits."),
 ]
 RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are kept: a folder, or s3://BUCKET/FOLDER.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or s3://BUCKET/FOLDER/NAME.")]
-CacheDir = Annotated[Optional[Path], typer.Option("--cache-dir", help="For decoded images, and what S3 has.")]  # noqa: UP045
+CacheDir = Annotated[Path | None, typer.Option("--cache-dir", help="For decoded images, and what S3 has.")]
 NoReport = Annotated[
     bool,
     typer.Option("--no-report", envvar="VISIONSWEEP_NO_REPORT", help="Write no report.html when the search ends."),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode every image every time.")]
 Layout = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="classes, splits or groups: what the folders are, where their names leave it open."),
 ]
 MaskValues = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="classes: every value in the masks is a class of its own, whatever it is."),
 ]
 LabelSeparator = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="What stands between the tags in a table's column `labels`; default: |."),
 ]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
 RunData = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--data", help="Where the run's data is; needed where it is fetched and the run is not yours."),
 ]
-TaskOption = Annotated[Optional[str], typer.Option("--task", help="Where the data leaves it open.")]  # noqa: UP045
-SetOption = Annotated[Optional[list[str]], typer.Option("--set", help="key=value: fix or change a part.")]  # noqa: UP045
+TaskOption = Annotated[str | None, typer.Option("--task", help="Where the data leaves it open.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value: fix or change a part.")]
 Address = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="auto, HOST:PORT or ray://HOST:PORT: a Ray cluster that runs; default: this machine alone."),
 ]
 Cluster = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="http://HEAD:8265, or ray://HEAD:10001; default: $RAY_API_SERVER_ADDRESS."),
 ]
-MaxConcurrent = Annotated[Optional[int], typer.Option(min=1, help="Trials at once.")]  # noqa: UP045
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once.")]
 
 
 def _amount(least: float) -> Callable[[str], str]:
@@ -89,27 +89,27 @@ def _gpus(text: str) -> str:
 
 
 CpusPerTrial = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         parser=_amount(0.01), metavar="N|auto", help="Default 1, or a GPU's share; auto: 1, packed by memory."
     ),
 ]
 GpusPerTrial = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         parser=_gpus, metavar="N|auto", help="At most 1; fractions share a GPU, auto: by the memory that each needs."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Sampler = Annotated[Optional[str], typer.Option("--sampler", help="Who proposes; default: the search's (fidelity).")]  # noqa: UP045
-Pruner = Annotated[Optional[str], typer.Option("--pruner", help="Who ends trials early; default: the search's (asha).")]  # noqa: UP045
+Sampler = Annotated[str | None, typer.Option("--sampler", help="Who proposes; default: the search's (fidelity).")]
+Pruner = Annotated[str | None, typer.Option("--pruner", help="Who ends trials early; default: the search's (asha).")]
 WarmStart = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("--warm-start", help="A run or a recipe whose best is tried first (repeatable)."),
 ]
 
 Log = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("--log", help="tensorboard, mlflow or wandb: every epoch for it too (repeatable)."),
 ]
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 def report(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One or several run directories.")],
-    out: Annotated[Optional[Path], typer.Option(help="The page; default: report.html in the first RUN.")] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option(help="The page; default: report.html in the first RUN.")] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow a search, until it ends or Ctrl-C.")] = False,
-    csv: Annotated[Optional[Path], typer.Option(help="Write the tables as CSV files into this folder.")] = None,  # noqa: UP045
-    png: Annotated[Optional[Path], typer.Option(help="Write the figures as PNG files into this folder.")] = None,  # noqa: UP045
+    csv: Annotated[Path | None, typer.Option(help="Write the tables as CSV files into this folder.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the figures as PNG files into this folder.")] = None,
     no_model: Annotated[
         bool, typer.Option("--no-model", help="Leave out images, masks and the map of features: seconds faster.")
     ] = False,

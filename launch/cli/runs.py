@@ -11,7 +11,7 @@ from launch.cli.options import Json, RunArgument, new_console
 
 def rank(
     run_dir: RunArgument,
-    top: Annotated[Optional[int], typer.Option(min=1, help="Only the best N.")] = None,  # noqa: UP045
+    top: Annotated[int | None, typer.Option(min=1, help="Only the best N.")] = None,
     json: Json = False,
 ) -> None:
     """Rank a run's trials: complete ones first, best first. Works while the search runs."""
@@ -25,7 +25,7 @@ def rank(
 
 
 def spaces(
-    name: Annotated[Optional[str], typer.Argument(help="A shipped search or a Python file.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="A shipped search or a Python file.")] = None,
 ) -> None:
     """List the shipped searches, or describe one."""
     from launch.cli.loading import load_search
@@ -38,7 +38,7 @@ def spaces(
 
 
 def recipes(
-    name: Annotated[Optional[str], typer.Argument(help="A recipe.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="A recipe.")] = None,
     as_yaml: Annotated[bool, typer.Option("--yaml", help="Print the YAML alone, for a file.")] = False,
 ) -> None:
     """List the reports' pipelines as recipes, or tell where one comes from and print it."""

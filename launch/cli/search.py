@@ -52,9 +52,9 @@ def run(
     ctx: typer.Context,
     search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
     data: DataOption = None,
-    name: Annotated[Optional[str], typer.Option(help="Name of the run; default: search and time.")] = None,  # noqa: UP045
-    trials: Annotated[Optional[int], typer.Option(min=1, help="How many configurations to try.")] = None,  # noqa: UP045
-    budget: Annotated[Optional[str], typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Option(help="Name of the run; default: search and time.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,
     assignments: SetOption = None,
     max_concurrent: MaxConcurrent = None,
     cpus_per_trial: CpusPerTrial = None,
@@ -146,12 +146,12 @@ def resume(
     run_dir: RunArgument,
     trials: Annotated[str, typer.Option(help="+N: so many configurations more.")] = "+0",
     budget: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Wall-clock for this sitting, such as 30m; default: what is left of the run's."),
     ] = None,
     address: Address = None,
     cache_dir: CacheDir = None,
-    cluster: Annotated[Optional[str], typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,  # noqa: UP045
+    cluster: Annotated[str | None, typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,
     data: RunData = None,
     no_report: NoReport = False,
 ) -> None:
@@ -207,7 +207,7 @@ def check(
     ctx: typer.Context,
     search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
     data: DataOption = None,
-    budget: Annotated[Optional[str], typer.Option(help="Say what this budget buys, such as 30m or 2h.")] = None,  # noqa: UP045
+    budget: Annotated[str | None, typer.Option(help="Say what this budget buys, such as 30m or 2h.")] = None,
     assignments: SetOption = None,
     max_concurrent: MaxConcurrent = None,
     cpus_per_trial: CpusPerTrial = None,
