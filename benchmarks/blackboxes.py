@@ -143,7 +143,8 @@ class OwnCurves:
 
     def __init__(self, path: Path) -> None:
         table = read_curves(path)
-        self.search, trials = search_from_json(table["search"]), table["trials"]
+        self.search = search_from_json(table["search"])
+        trials = table["trials"]
         self.space: Mapping[str, Any] = self.search.full_space
         self.mode, self.epochs, self.vectors = str(self.search.mode), self.search.epochs, Vectors(self.space)
         self.points = self._points(np.stack([self.vectors.encode(trial["params"]) for trial in trials]))

@@ -125,12 +125,15 @@ class Storm:
     def run(self, say: Say) -> float:
         """Seconds until the search had ended by itself."""
         began = heard = time.monotonic()
-        driver, due, told = _search(self.cluster, self.folder, "storm", self.trials), began + 15.0, -1
+        driver = _search(self.cluster, self.folder, "storm", self.trials)
+        due = began + 15.0
+        told = -1
         while driver.poll() != 0:
             time.sleep(0.1)
             now = time.monotonic()
             if (so_far := self._told()) != told:
-                told, heard = so_far, now
+                told = so_far
+                heard = now
             if now - heard > STALLED_S:
                 self.outcome.lost.append(f"nothing new for {STALLED_S:.0f} s after {self._progress()}")
                 kill(driver)
@@ -155,7 +158,8 @@ class Storm:
         return time.monotonic() - began
 
     def _strike(self, driver: subprocess.Popen[bytes], say: Say) -> None:
-        target, running = self.rng.choice(self.targets), statuses(self.run_dir).count("running")
+        target = self.rng.choice(self.targets)
+        running = statuses(self.run_dir).count("running")
         victims = {
             "worker": [pid for node in self._nodes() for pid in _named(node.pid, "ray::")],
             "node": [node.pid for node in self._nodes() if _named(node.pid, "raylet")],

@@ -94,7 +94,8 @@ class Ours:
         return {key: config[key] for key in SPACE}
 
     def epoch(self, name: str, epoch: int, value: float) -> bool:
-        trial, done = self.running[name], epoch == EPOCHS
+        trial = self.running[name]
+        done = epoch == EPOCHS
         row = {"epoch": epoch, "metrics": {METRIC: value} if math.isfinite(value) else {}, "seconds": 1.0}
         trial.last_result = {**row, METRIC: value, "status": "complete" if done else "running", "done": done}
         goes_on = not done and self.scheduler.on_trial_result(None, trial, trial.last_result) != TrialScheduler.STOP
@@ -134,7 +135,8 @@ class Ours:
         return again
 
     def unfinished(self) -> dict[str, int]:
-        names, found = {ours: name for name, ours in self.ours.items()}, {}
+        names = {ours: name for name, ours in self.ours.items()}
+        found = {}
         for waiting in list(self.searcher.unfinished):
             name = names[waiting.trial_id]
             proposal = self._suggested(name)

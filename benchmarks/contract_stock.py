@@ -31,7 +31,8 @@ class Stock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.place = folder, folder / f"search-{next(_folders)}"
+        self.folder = folder
+        self.place = folder / f"search-{next(_folders)}"
         self.searcher = OptunaSearch(
             distributions(SPACE), metric=METRIC, mode="max", seed=SEED, storage=self._storage(), study_name="search"
         )

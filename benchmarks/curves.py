@@ -110,7 +110,8 @@ def command(options: argparse.Namespace, data: str, run_dir: Path) -> list[str]:
     if not run_dir.exists():
         return [program, *new, *budget]
     search = read_search(run_dir)
-    was, num_was = search["command"], search["options"]["num_trials"]
+    was = search["command"]
+    num_was = search["options"]["num_trials"]
     if _but_for_trials(was) != _but_for_trials(new):
         raise RunError(f"{run_dir}: was made by `visionsweep {' '.join(was)}`. Give that again, or another --name.")
     return [program, "resume", str(run_dir), "--trials", f"+{max(0, options.trials - num_was)}", *budget]
@@ -123,7 +124,8 @@ def _but_for_trials(arguments: Sequence[str]) -> list[str]:
 
 def curves(run: Run, written_by: Sequence[str]) -> dict[str, Any]:
     """The contents of a file: made, search, trials. Raises RunError where no trial came to its end."""
-    search, data = run.search["search"], run.search["data"]
+    search = run.search["search"]
+    data = run.search["data"]
     statuses = Counter(trial.status for trial in run.trials)
     trials = [curve(trial, run.metric) for trial in run.trials if is_whole(trial, run.metric, search["epochs"])]
     if not any(trial["status"] == "complete" for trial in trials):
@@ -197,7 +199,8 @@ def read_curves(path: Path) -> dict[str, Any]:
     again = "Write it again with benchmarks/curves.py."
     try:
         table: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-        epochs, trials = table["search"]["epochs"], table["trials"]
+        epochs = table["search"]["epochs"]
+        trials = table["trials"]
         for number, trial in enumerate(trials):
             if not isinstance(trial["params"], dict) or not all(map(math.isfinite, trial["values"] + trial["seconds"])):
                 raise RunError(f"{path}: trial {number} has parameters or numbers that are none. {again}")
@@ -216,7 +219,8 @@ def in_short(statuses: Mapping[str, int]) -> str:
 
 
 def in_words(path: Path, table: Mapping[str, Any]) -> str:
-    trials, mode = table["trials"], max if table["search"]["mode"] == "max" else min
+    trials = table["trials"]
+    mode = max if table["search"]["mode"] == "max" else min
     best = mode(value for trial in trials for value in trial["values"])
     seconds = [second for trial in trials for second in trial["seconds"]]
     return (

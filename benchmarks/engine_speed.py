@@ -129,12 +129,15 @@ def main() -> None:
 
 def drawn_trials(num: int) -> list[Trial]:
     """Return random trials as a run directory would hold them, two thirds of them ended at the first rung."""
-    vectors, black_box, rng = Vectors(SEARCH.full_space), Smooth(), np.random.default_rng(1)
+    vectors = Vectors(SEARCH.full_space)
+    black_box = Smooth()
+    rng = np.random.default_rng(1)
     trials = []
     for number, row in enumerate(vectors.sample(rng, num)):
         params = vectors.decode(row)
         config = SEARCH.draw(optuna.trial.FixedTrial(params))
-        curve, seconds = black_box.curve(config), black_box.seconds_per_epoch(config)
+        curve = black_box.curve(config)
+        seconds = black_box.seconds_per_epoch(config)
         epochs = int(rng.choice([3, 9, EPOCHS], p=[6 / 9, 2 / 9, 1 / 9]))
         rows = [
             {"trial_id": f"{number:04d}", "epoch": epoch, "metrics": {METRIC: float(value)}, "seconds": seconds}

@@ -67,7 +67,9 @@ def fit_stages(
         return stages
     samples, features = X.shape
     weights = np.asarray(sample_weight, dtype=np.float64)
-    raw, quantile, one_output = raw_predictions[:, 0], self._loss.closs.quantile, np.array([1], dtype=np.intp)
+    raw = raw_predictions[:, 0]
+    quantile = self._loss.closs.quantile
+    one_output = np.array([1], dtype=np.intp)
     for stage in range(self.n_estimators):
         negative_gradient = np.where(y >= raw, quantile, quantile - 1.0).reshape(-1, 1)
         splitter = BestSplitter(MSE(1, samples), features, self.min_samples_leaf, 0.0, random_state, None)
@@ -75,7 +77,8 @@ def fit_stages(
         DepthFirstTreeBuilder(
             splitter, self.min_samples_split, self.min_samples_leaf, 0.0, self.max_depth, self.min_impurity_decrease
         ).build(tree, X, negative_gradient, weights, None)
-        leaves, values = tree.apply(X), tree.value[:, 0, 0]
+        leaves = tree.apply(X)
+        values = tree.value[:, 0, 0]
         quantiles_of(y - raw, leaves, quantile, values)
         raw += self.learning_rate * values.take(leaves)
         self.estimators_[stage, 0] = Stage(tree)
@@ -132,7 +135,8 @@ def encoded(ranges: Any, configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
         if scaling is None or not hasattr(numbers, "lower_internal"):
             columns.append(np.stack([one.to_ndarray(value) for value in values]))
             continue
-        low, high = numbers.lower_internal, numbers.upper_internal
+        low = numbers.lower_internal
+        high = numbers.upper_internal
         internal = scaling(np.array(values, dtype=np.float64))
         columns.append(np.clip((internal - low) / ((high - low) or 1.0), 0.0, 1.0)[:, None])
     return np.hstack(columns)

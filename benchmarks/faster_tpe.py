@@ -30,13 +30,17 @@ def _each(function: Callable[[float], float]) -> Callable[[Floats], Floats]:
     return lambda numbers: over_objects(numbers).astype(float)
 
 
-erf, erfc, log, square = _each(math.erf), _each(math.erfc), _each(math.log), _each(lambda number: number**2)
+erf = _each(math.erf)
+erfc = _each(math.erfc)
+log = _each(math.log)
+square = _each(lambda number: number**2)
 
 
 def log_ndtr(a: Floats) -> Floats:
     """Replace `optuna.samplers._tpe._truncnorm._log_ndtr`."""
     a, result = np.asarray(a, dtype=float), np.empty(np.shape(a))
-    right, left = a > 6, ~(a > -20)
+    right = a > 6
+    left = ~(a > -20)
     central = ~(right | left)
     result[right] = -_ndtr(-a[right])
     result[central] = log(_ndtr(a[central]))
@@ -46,8 +50,11 @@ def log_ndtr(a: Floats) -> Floats:
 
 def _ndtr(a: Floats) -> Floats:
     """Return `_ndtr_single` of each number."""
-    x, middle, result = a / 2**0.5, 1 / 2**0.5, np.empty_like(a)
-    left, right = x < -middle, ~(x < middle)
+    x = a / 2**0.5
+    middle = 1 / 2**0.5
+    result = np.empty_like(a)
+    left = x < -middle
+    right = ~(x < middle)
     central = ~(left | right)
     result[left] = 0.5 * erfc(-x[left])
     result[central] = 0.5 + 0.5 * erf(x[central])
@@ -60,10 +67,16 @@ def _series(a: Floats) -> Floats:
     there.
     """
     squared = square(a)
-    total, last, factor, per_term = np.ones_like(a), np.zeros_like(a), np.ones_like(a), 1 / squared
-    numerator, sign, term = 1.0, 1, 0
+    total = np.ones_like(a)
+    last = np.zeros_like(a)
+    factor = np.ones_like(a)
+    per_term = 1 / squared
+    numerator = 1.0
+    sign = 1
+    term = 0
     while (open_ := np.nonzero(np.abs(last - total) > sys.float_info.epsilon)[0]).size:
-        term, sign = term + 1, -sign
+        term = term + 1
+        sign = -sign
         numerator *= 2 * term - 1
         last[open_] = total[open_]
         factor[open_] *= per_term[open_]

@@ -104,7 +104,9 @@ def judged(problems: Sequence[tuple[HeadProblem, float]], targets: NDArray[np.in
     fold[train] = _folds(one_hot[train], NUM_FOLDS, seed + 2)
     learned = [fold >= 0, ~held_out, *((fold >= 0) & (fold != number) for number in range(NUM_FOLDS))]
     used = torch.from_numpy(np.stack(learned))
-    before, after, folded = [], [], []
+    before = []
+    after = []
+    folded = []
     for problem, l2 in problems:
         logits = (
             problem.logits(problem.solve(used, l2, problem.start(len(used)), rough=True), len(used)).double().numpy()
@@ -139,7 +141,8 @@ def problems_of(
     one_hot = F.one_hot(torch.from_numpy(targets)).float()
     found = []
     for parts in [*((one,) for one in features), *together]:
-        joined, widths = torch.cat([features[one] for one in parts], 1), [features[one].shape[1] for one in parts]
+        joined = torch.cat([features[one] for one in parts], 1)
+        widths = [features[one].shape[1] for one in parts]
         problem = HeadProblem.of(joined, one_hot, F.cross_entropy, one_hot.shape[1], widths, lambda: None)
         found.append((problem, L2 * len(parts) ** 0.5))
     return found

@@ -81,7 +81,8 @@ def grid() -> list[dict[str, Any]]:
         return {**probe, "model": {"backbone": backbone}, "image_size": size, "fit_image": fit, "views": views}
 
     def tuning(backbone: str, size: int, epochs: int, lr: float = 1e-4) -> dict[str, Any]:
-        model, optimizer = {**finetune["model"], "backbone": backbone}, {**finetune["optimizer"], "lr": lr}
+        model = {**finetune["model"], "backbone": backbone}
+        optimizer = {**finetune["optimizer"], "lr": lr}
         return {**finetune, "model": model, "optimizer": optimizer, "image_size": size, "epochs": epochs}
 
     together = ["+".join(names) for many in (3, 2) for names in combinations(LITE, many)]
@@ -144,7 +145,8 @@ def measure(
         lay_out(data, folder, seed)
     px = preflight.short_side_px(CPU.for_task("multiclass"))
     dataset, images = load_dataset(str(folder), seed=seed, short_side_px=px, cache_dir=work / "cache")
-    search, trial_data = CPU.for_task(dataset.task), TrialData(dataset, images)
+    search = CPU.for_task(dataset.task)
+    trial_data = TrialData(dataset, images)
     # Time the features apart from the training: they are computed once for several configurations.
     paid = {feature for tried in known.values() for feature in tried.features}
     for config in grid:
@@ -211,7 +213,8 @@ def _measure_set(
     ends_s: float,
 ) -> None:
     name, known = job
-    data, work = some_rows(sets_below(root)[name](), num, seed), out.with_suffix(".cache") / f"{name}-{seed}"
+    data = some_rows(sets_below(root)[name](), num, seed)
+    work = out.with_suffix(".cache") / f"{name}-{seed}"
     work.mkdir(parents=True, exist_ok=True)
     for line in measure(data, grid()[:first], known, seed, ends_s, work):
         with out.open("a") as file:
@@ -240,7 +243,8 @@ def chosen(records: Records, length: int = LENGTH) -> list[str]:
 
         def worth(name: str) -> tuple[float, float]:
             pairs = [gains(of[name], best[of_set], paid[of_set]) for of_set, of in records.items()]
-            gain, seconds = sum(gain for gain, _ in pairs), sum(seconds for _, seconds in pairs)
+            gain = sum(gain for gain, _ in pairs)
+            seconds = sum(seconds for _, seconds in pairs)
             mean = sum(of[name].value for of in records.values())
             return gain / seconds, mean  # once nothing adds: what is good by itself
 
@@ -253,7 +257,8 @@ def chosen(records: Records, length: int = LENGTH) -> list[str]:
 
 def regret(names: Sequence[str], of: Mapping[str, Tried], budget_s: float, workers: int = WORKERS) -> float:
     """Return how far the best value of a list stays below the best of the grid, within `budget_s` of each worker."""
-    free, paid = [0.0] * workers, set[str]()
+    free = [0.0] * workers
+    paid = set[str]()
     best = min(one.value for one in of.values())
     for name in names:
         if name not in of:

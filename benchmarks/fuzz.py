@@ -185,7 +185,8 @@ def _cut_out(content: bytes, rng: random.Random) -> bytes:
 
 
 def _zeroed(content: bytes, rng: random.Random) -> bytes:
-    start, size = rng.randrange(len(content)), rng.randrange(1, 600)
+    start = rng.randrange(len(content))
+    size = rng.randrange(1, 600)
     return content[:start] + b"\0" * min(size, len(content) - start) + content[start + size :]
 
 
@@ -209,7 +210,8 @@ VALUES = (
 def confused(value: Any, rng: random.Random) -> bytes:
     """A document with one of its values replaced, removed or under another key, or of its whole."""
     places = list(_places(value))
-    marker, raw = "@@here@@", rng.choice(VALUES)
+    marker = "@@here@@"
+    raw = rng.choice(VALUES)
     if not places or rng.random() < 0.05:
         return raw.encode()
     holder, key = rng.choice(places)
@@ -270,7 +272,8 @@ def resume(run: Path) -> None:
     records = Records(run)
     with records.locked():
         search_json = read_search(run)
-        search, options = search_from_json(value_at(search_json, "search")), options_of(search_json)
+        search = search_from_json(value_at(search_json, "search"))
+        options = options_of(search_json)
         versions_before(search_json)
         spent = spent_s(search_json, times_written(run))
         gone_on_with(options, len(records.trials), spent, 1, None)
@@ -330,7 +333,8 @@ def make(folder: Path) -> Made:
     for number, status in enumerate(("complete", "pruned", "interrupted")):
         proposal = searcher.suggest(f"ray-{number}")
         assert isinstance(proposal, dict)
-        trial_id, config = proposal["trial_id"], parse_config(proposal["config"])
+        trial_id = proposal["trial_id"]
+        config = parse_config(proposal["config"])
         records.started(trial_id)
         trained = TrialFiles.below(run, trial_id, "val/accuracy", "max", config)
         for result in fit(config, data, torch.device("cpu")):

@@ -96,7 +96,8 @@ def kill_commands(names: list[str], kills: int, seed: int) -> bool:
         make(folder)
         faults = 0
         for command in names:
-            started, rng = time.monotonic(), random.Random(f"{seed} {command}")
+            started = time.monotonic()
+            rng = random.Random(f"{seed} {command}")
             found = kill_inside(folder, CASES[command](folder), kills, rng)
             after = ", ".join(f"{count} {state}" for state, count in sorted(found.after.items()))
             _say(
@@ -117,7 +118,8 @@ def search_under_kills(
     folder: Path, kills: int, trials: int, seed: int, say: Callable[[str], object] = lambda line: None
 ) -> Outcome:
     """Run the search in `folder`, kill it `kills` times, and check what its run directory holds at the end."""
-    rng, outcome = random.Random(seed), Outcome()
+    rng = random.Random(seed)
+    outcome = Outcome()
     (folder / "search.py").write_text(SEARCH)
     run_dir = folder / "runs" / "killed"
     process = _start(["run", "search.py", "--data", "digits", "--trials", str(trials), "--name", "killed"], folder)
@@ -196,7 +198,8 @@ def _kill(process: subprocess.Popen[bytes], target: str, rng: random.Random) -> 
 
 def descendants(root: int) -> list[tuple[int, str]]:
     """Return (pid, first word of the command line) of all processes below `root`, from /proc."""
-    parents, names = {}, {}
+    parents = {}
+    names = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -204,7 +207,8 @@ def descendants(root: int) -> list[tuple[int, str]]:
                 names[int(entry.name)] = (entry / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
             except (OSError, IndexError):
                 continue
-    below, found = {root}, []
+    below = {root}
+    found = []
     for pid in sorted(parents):
         if parents[pid] in below:
             below.add(pid)

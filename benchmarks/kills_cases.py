@@ -85,7 +85,8 @@ def _train(folder: Path) -> str:
 
 def exports(folder: Path) -> list[Case]:
     """The export of one trial over that of another."""
-    run, out = folder / "run", folder / "exports" / "e"
+    run = folder / "run"
+    out = folder / "exports" / "e"
     ids = [f"{number:04d}" for number in range(len(LEARNING_RATES))]
     trials = {one: _kept(folder, ["export", "run", "--trial", one], folder / "whole" / one) for one in ids}
 
@@ -104,8 +105,11 @@ def exports(folder: Path) -> list[Case]:
 
 def ensembles(folder: Path) -> list[Case]:
     """The choice of several models over that of one, in the run and exported."""
-    run, out = folder / "run", folder / "ensembles" / "e"
-    sizes, told, whole = {"old": "1", "new": "9"}, {}, {}
+    run = folder / "run"
+    out = folder / "ensembles" / "e"
+    sizes = {"old": "1", "new": "9"}
+    told = {}
+    whole = {}
     for which, size in sizes.items():
         kept = folder / "whole" / f"ensemble-{which}"
         whole[which] = _kept(folder, ["ensemble", "run", "--size", size], kept)
@@ -120,7 +124,8 @@ def ensembles(folder: Path) -> list[Case]:
 
     def state() -> str:
         # The choice is written before the export: between the two, the export is the old one.
-        chosen, exported = _which(_digest(run / "ensemble.json"), told), _which(_predicts(out, folder), whole)
+        chosen = _which(_digest(run / "ensemble.json"), told)
+        exported = _which(_predicts(out, folder), whole)
         if {chosen, exported} <= {"old", "new"} and (chosen, exported) != ("old", "new"):
             return exported
         return f"ensemble.json: {chosen}; the export: {exported}"
@@ -131,9 +136,11 @@ def ensembles(folder: Path) -> list[Case]:
 
 def refits(folder: Path) -> list[Case]:
     """A second seed after a first one."""
-    run, kept = folder / "run", folder / "whole" / "refits"
+    run = folder / "run"
+    kept = folder / "whole" / "refits"
     command = ["refit", str(run), "--trial", "0000", "--seeds"]
-    place, told = run / "refits" / "0000", {}
+    place = run / "refits" / "0000"
+    told = {}
     for seeds, which in (("1", "old"), ("2", "new")):
         _must([*command, seeds], folder)
         told[which] = (place / "refits.json").read_text()
@@ -181,7 +188,8 @@ def caches(folder: Path) -> list[Case]:
 
 def reports(folder: Path) -> list[Case]:
     """Reports of a running search and of one that has ended, over an older page and without one."""
-    run, page = folder / "run", folder / "run" / "report.html"
+    run = folder / "run"
+    page = folder / "run" / "report.html"
     _must(["report", str(run)], folder)
     old = page.read_text().replace("</html>", "<!-- old --></html>")
     records = _records(run)

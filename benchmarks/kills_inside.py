@@ -104,7 +104,8 @@ def _measured(case: Case, folder: Path) -> tuple[float, float]:
     if key not in _MEASURED:
         case.before()
         started = time.monotonic()
-        process, wrote = begun(case.again, folder), 0.0
+        process = begun(case.again, folder)
+        wrote = 0.0
         while (code := os.waitpid(process, os.WNOHANG))[0] == 0:
             if not wrote and half_written(case.watched):
                 wrote = time.monotonic()
@@ -122,7 +123,8 @@ def _killed(
     """Whether the command was still running when its moment came."""
     moment = rng.random()
     with held(case.run) if case.run else contextlib.nullcontext():
-        process, until = begun(case.command, folder), time.monotonic() + LONGEST_S
+        process = begun(case.command, folder)
+        until = time.monotonic() + LONGEST_S
         if late:
             while not half_written(case.watched) and time.monotonic() < until and not has_ended(process):
                 time.sleep(0.0005)

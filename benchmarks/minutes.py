@@ -91,7 +91,8 @@ def run_jobs(
     jobs: Sequence[Job], there: Mapping[str, Labelled], options: argparse.Namespace, records: list[Record]
 ) -> int:
     """Run the jobs, each result a line of the file and of `records` at once. Returns how many failed."""
-    load, num_failed = os.getloadavg()[0], 0
+    load = os.getloadavg()[0]
+    num_failed = 0
     if jobs and load > CPUS / 2:
         print(f"The machine is not idle (load {load:.1f}, {CPUS} cores): a budget buys less than it could.")
     for number, job in enumerate(jobs, 1):
@@ -106,7 +107,8 @@ def run_jobs(
             continue
         append(options.out, record)
         records.append(record)
-        error, doubt = record["error"], record["standard_error"]
+        error = record["error"]
+        doubt = record["standard_error"]
         print(f"error {error:.4f} ± {doubt:.4f} after {record['wall_s']:.1f} s", flush=True)
     return num_failed
 

@@ -95,7 +95,8 @@ def probe(data: Labelled, started_s: float, seed: int = 0) -> Outcome:
     started_s: when Enter was pressed, in seconds since the Unix epoch.
     """
     use_all_cores()
-    train, test = read_photos(data.train, PROBE_PX), read_photos(data.test, PROBE_PX)
+    train = read_photos(data.train, PROBE_PX)
+    test = read_photos(data.test, PROBE_PX)
     seen: dict[str, tuple[Floats, Floats]] = {}
     judging_s = 0.0
     for name in BACKBONES:
@@ -133,7 +134,8 @@ def fit_head(features: Floats, targets: np.ndarray, groups: np.ndarray | None, s
     targets: (N,) class numbers, or (N, K) of 0 and 1. The latter gives one regression per tag against the rest, with
     one C for all.
     """
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    mean = features.mean(axis=0)
+    scale = features.std(axis=0) + 1e-6
     rows = (features - mean) / scale
     turn = np.eye(1)
     if len(rows) < rows.shape[1]:
@@ -153,7 +155,8 @@ def fit_head(features: Floats, targets: np.ndarray, groups: np.ndarray | None, s
 def _held_out(rows: Floats, targets: np.ndarray, inside: np.ndarray, outside: np.ndarray, c: float) -> float:
     """The mean log-likelihood of the held-out rows: finer than accuracy where there are few."""
     weight, bias = _solved(rows[inside], targets[inside], c, num_classes=int(targets.max()) + 1)
-    logits, truth = rows[outside] @ weight.T + bias, targets[outside]
+    logits = rows[outside] @ weight.T + bias
+    truth = targets[outside]
     if truth.ndim == 2:
         return -float((np.logaddexp(0, logits) - truth * logits).mean())
     return float((logits[np.arange(len(truth)), truth] - logsumexp(logits, axis=1)).mean())
@@ -166,22 +169,29 @@ def _solved(rows: Floats, targets: np.ndarray, c: float, num_classes: int | None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of iterations that ran out: what is reached by then is judged like all else
         fitted = LogisticRegression(C=c, max_iter=300, tol=1e-3).fit(rows, targets)
-    weight, bias, classes = fitted.coef_, fitted.intercept_, fitted.classes_
+    weight = fitted.coef_
+    bias = fitted.intercept_
+    classes = fitted.classes_
     if len(classes) == 2:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+        weight = np.concatenate([-weight, weight]) / 2
+        bias = np.concatenate([-bias, bias]) / 2
     num = num_classes or len(classes)
-    every_weight, every_bias = np.zeros((num, rows.shape[1])), np.full(num, -30.0)
+    every_weight = np.zeros((num, rows.shape[1]))
+    every_bias = np.full(num, -30.0)
     every_weight[classes], every_bias[classes] = weight, bias
     return every_weight, every_bias
 
 
 def _one_against_rest(rows: Floats, targets: Floats, c: float) -> tuple[Floats, Floats]:
     """Fit all tags' regressions in one descent, as their sum: the same solutions in far less time."""
-    num, width, tags = len(rows), rows.shape[1], targets.shape[1]
+    num = len(rows)
+    width = rows.shape[1]
+    tags = targets.shape[1]
     rows, targets = rows.astype(np.float32), targets.astype(np.float32)
 
     def value(flat: Floats) -> tuple[float, Floats]:
-        weight, bias = flat[: tags * width].reshape(tags, width).astype(np.float32), flat[tags * width :]
+        weight = flat[: tags * width].reshape(tags, width).astype(np.float32)
+        bias = flat[tags * width :]
         logits = rows @ weight.T + bias.astype(np.float32)  # (N, K)
         slope = expit(logits) - targets
         loss = c * (np.logaddexp(0, logits) - targets * logits).sum(dtype=float) + (weight**2).sum(dtype=float) / 2

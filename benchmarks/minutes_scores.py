@@ -143,7 +143,8 @@ def _row(name: str, cells: dict[str, Cell]) -> str:
         f"{cells[method].error:.3f} ± {cells[method].standard_error:.3f}" if method in cells else ""
         for method in METHODS
     ]
-    ours, best = cells.get("ours"), _best(cells)
+    ours = cells.get("ours")
+    best = _best(cells)
     ratio = f"{ours.floor / best:.2f}" if ours and best else ""
     if ours and "probe" in cells and ours.error > cells["probe"].error + 2 * _se_of_difference(ours, cells["probe"]):
         ratio += " !"

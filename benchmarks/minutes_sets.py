@@ -201,7 +201,8 @@ def validation(data: Labelled, seed: int) -> np.ndarray:
     if data.task == "segmentation":
         blocks = np.arange(num) * VAL_FOLDS * VAL_BLOCKS // num  # (N,) numbers of blocks of neighbours
         return np.asarray(blocks % VAL_FOLDS == seed % VAL_FOLDS)
-    targets, groups = data.targets(data.train), data.groups()
+    targets = data.targets(data.train)
+    groups = data.groups()
     if data.task == "multilabel":
         return stratified_val_multilabel(targets, 1 / VAL_FOLDS, seed)
     in_val = np.zeros(num, bool)

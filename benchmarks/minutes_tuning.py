@@ -106,7 +106,8 @@ def tuned(data: Labelled, started_s: float, budget_s: float, seed: int = 0) -> O
     use_all_cores()
     torch.manual_seed(seed)
     backbone = backbone_of(BACKBONES[0])
-    small, large = read_photos(data.train, PHOTO_PX), read_photos(data.train, round(PHOTO_PX * MARGIN))
+    small = read_photos(data.train, PHOTO_PX)
+    large = read_photos(data.train, round(PHOTO_PX * MARGIN))
     targets = data.targets(data.train)
     features = features_of(backbone, small)
     fitted = fit_head(features, targets, data.groups(), seed)
@@ -122,7 +123,8 @@ def tuned(data: Labelled, started_s: float, budget_s: float, seed: int = 0) -> O
     network.eval()  # batch norm's statistics stay those of ImageNet
     optimizer = torch.optim.AdamW(network.parameters(), PHOTO_LR, weight_decay=WEIGHT_DECAY)
     step_s = _seconds_of_a_step(batch_loss, min(PHOTO_BATCH, len(data.train)))
-    left_s, num_batches = started_s + budget_s - time.time(), len(data.train) / PHOTO_BATCH
+    left_s = started_s + budget_s - time.time()
+    num_batches = len(data.train) / PHOTO_BATCH
     steps = 0
     if left_s > LEAST_EPOCHS * num_batches * step_s:
         steps = train(optimizer, batch_loss, len(data.train), PHOTO_BATCH, started_s + budget_s)
@@ -218,7 +220,8 @@ def crop(photo: np.ndarray, mask: np.ndarray, rng: np.random.Generator, mirror: 
     """Cut a square of two thirds to four thirds of MASK_CROP_PX, resized to it: (px, px, 3) and (px, px)."""
     side = min(int(MASK_CROP_PX / rng.uniform(0.75, 1.5)), *mask.shape)
     top, left = (int(rng.integers(length - side + 1)) for length in mask.shape)
-    box, size = (left, top, left + side, top + side), (MASK_CROP_PX, MASK_CROP_PX)
+    box = (left, top, left + side, top + side)
+    size = (MASK_CROP_PX, MASK_CROP_PX)
     image = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, box))
     truth = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST, box))
     return (image[:, ::-1], truth[:, ::-1]) if mirror and rng.random() < 0.5 else (image, truth)
@@ -235,7 +238,8 @@ def cross_entropy_and_dice(logits: Tensor, truth: Tensor) -> Tensor:
     entropy = functional.cross_entropy(logits, truth, ignore_index=VOID)
     shares = logits.softmax(1) * known[:, None]
     wanted = functional.one_hot(truth.where(known, 0), logits.shape[1]).permute(0, 3, 1, 2) * known[:, None]
-    overlap, size = (shares * wanted).sum((0, 2, 3)), shares.sum((0, 2, 3)) + wanted.sum((0, 2, 3))
+    overlap = (shares * wanted).sum((0, 2, 3))
+    size = shares.sum((0, 2, 3)) + wanted.sum((0, 2, 3))
     there = wanted.sum((0, 2, 3)) > 0
     return entropy + 1 - (2 * overlap[there] / size[there]).mean()
 

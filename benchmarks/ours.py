@@ -49,7 +49,8 @@ class Recorder(Callback):  # type: ignore[misc]
     """
 
     def __init__(self, records: Records, folder: tempfile.TemporaryDirectory[str]) -> None:
-        self.records, self.folder = records, folder
+        self.records = records
+        self.folder = folder
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.records.started(trial.config["trial_id"])

@@ -87,7 +87,8 @@ def resident_mb(pid: int) -> float:
 
 @contextmanager
 def watched(run_dir: Path) -> Iterator[Memory]:
-    memory, done = Memory(run_dir), threading.Event()
+    memory = Memory(run_dir)
+    done = threading.Event()
 
     def look() -> None:
         while not done.wait(0.5):
@@ -131,7 +132,8 @@ def main() -> None:
             memory = int(memory_mb * 2**20)
             with local_ray(num_cpus=arguments.cpus, memory=memory):
                 ready()
-                run_dir, started = Path(folder) / name.replace(" ", "-"), time.perf_counter()
+                run_dir = Path(folder) / name.replace(" ", "-")
+                started = time.perf_counter()
                 with watched(run_dir) as seen:
                     console = Console(quiet=True)
                     records = start(asked, run_dir.name, str(run_dir.parent), chosen, console, time.time())

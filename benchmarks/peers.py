@@ -47,7 +47,8 @@ class Stock:
     """
 
     def __init__(self, searcher: Searcher, scheduler: TrialScheduler) -> None:
-        self.searcher, self.scheduler = searcher, scheduler
+        self.searcher = searcher
+        self.scheduler = scheduler
         self.trials: dict[str, RayTrial] = {}
 
     def suggest(self, trial_id: str) -> Mapping[str, Any]:
@@ -75,7 +76,8 @@ class OptunaLoop:
     """Optuna by itself: ask, report, should_prune, tell."""
 
     def __init__(self, study: optuna.Study, space: Mapping[str, BaseDistribution]) -> None:
-        self.study, self.space = study, dict(space)
+        self.study = study
+        self.space = dict(space)
         self.trials: dict[str, optuna.Trial] = {}
 
     def suggest(self, trial_id: str) -> Mapping[str, Any]:
@@ -140,9 +142,11 @@ class Flat:
     """
 
     def __init__(self, method: Method, space: Mapping[str, Any]) -> None:
-        self.method, self.space = method, space
+        self.method = method
+        self.space = space
         self.parameters = flat(space)
-        self.on_epoch, self.on_end = method.on_epoch, method.on_end
+        self.on_epoch = method.on_epoch
+        self.on_end = method.on_end
 
     def suggest(self, trial_id: str) -> Mapping[str, Any]:
         proposed = self.method.suggest(trial_id) or {}

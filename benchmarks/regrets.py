@@ -163,7 +163,8 @@ def plot(results: Sequence[Result], budget: float, path: Path) -> None:
                 figure.add_scatter(
                     x=times, y=found[0], name=method, line=line, legendgroup=method, showlegend=shown, **place
                 )
-                low, high = found[0] - found[1], found[0] + found[1]
+                low = found[0] - found[1]
+                high = found[0] + found[1]
                 if np.isfinite(low).all():
                     figure.add_scatter(
                         x=[*times, *times[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=colour, opacity=0.15,

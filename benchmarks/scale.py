@@ -90,7 +90,8 @@ class Measured:
 
 def virtual(num_trials: int, more: int) -> Measured:
     """Continue a run of `num_trials` for `more`, as `benchmarks.simulate` drives it."""
-    measured, before_mb = Measured(), memory_mb()
+    measured = Measured()
+    before_mb = memory_mb()
     with tempfile.TemporaryDirectory() as folder:
         recorded = drawn_trials(num_trials)
         began = time.perf_counter()
@@ -120,9 +121,12 @@ def through_ray(num_trials: int) -> Measured:
         callback.on_trial_result = timed(callback.on_trial_result, measured.epoch_s)
         callback.on_trial_complete = timed(callback.on_trial_complete, measured.end_s)
         watch = Watch(records.run_dir, MAX_RETRIES)
-        before_mb, began, cpu = memory_mb(), time.perf_counter(), time.process_time()
+        before_mb = memory_mb()
+        began = time.perf_counter()
+        cpu = time.process_time()
         tune_until_done(tune.with_resources(Nothing, {"cpu": 1}), searcher, SEARCH, callback, watch, 2)
-        lasted_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+        lasted_s = time.perf_counter() - began
+        cpu_s = time.process_time() - cpu
         measured.memory_mb = memory_mb() - before_mb
         measured.table_s = table_s(progress)
         num_epochs = len(measured.epoch_s)
@@ -147,7 +151,8 @@ class Curves:
     """Curves that rise to a value which the parameters say, without sense."""
 
     space: Mapping[str, Any] = SEARCH.full_space
-    mode, epochs = "max", SEARCH.epochs
+    mode = "max"
+    epochs = SEARCH.epochs
 
     def curve(self, config: Mapping[str, Any]) -> Floats:
         return curve(config)
@@ -175,7 +180,8 @@ class Nothing(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         self.epoch += 1
-        value, last = float(self.curve[self.epoch - 1]), self.epoch == SEARCH.epochs
+        value = float(self.curve[self.epoch - 1])
+        last = self.epoch == SEARCH.epochs
         return {
             **dict.fromkeys(COSTS, 1.0),
             "trial_id": self.trial,
@@ -193,13 +199,15 @@ class Nothing(tune.Trainable):  # type: ignore[misc]
 
 def drawn_trials(num: int) -> list[Trial]:
     """Trials as a run directory would hold them: most ended at the first rung."""
-    vectors, rng = Vectors(SEARCH.full_space), np.random.default_rng(1)
+    vectors = Vectors(SEARCH.full_space)
+    rng = np.random.default_rng(1)
     trials = []
     for number, row in enumerate(vectors.sample(rng, num)):
         params = vectors.decode(row)
         config = SEARCH.draw(optuna.trial.FixedTrial(params))
         epochs = int(rng.choice([4, 12, SEARCH.epochs], p=[6 / 9, 2 / 9, 1 / 9]))
-        trial_id, costs = f"{number:04d}", dict.fromkeys(COSTS, 1.0)
+        trial_id = f"{number:04d}"
+        costs = dict.fromkeys(COSTS, 1.0)
         rows = [
             {"trial_id": trial_id, "epoch": epoch, "metrics": {METRIC: float(value)}, "seconds": 10.0, **costs}
             for epoch, value in enumerate(curve(config)[:epochs], start=1)

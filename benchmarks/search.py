@@ -124,7 +124,9 @@ def run_all(runs: Sequence[Run], path: Path, jobs: int) -> Iterator[dict[str, An
 
 def run_one(run: Run) -> dict[str, Any]:
     """Simulate one run. `spent` (full trainings) and `regret` are the steps of the incumbent, the rest is costs."""
-    task, black_box, clock = scale(run.task), TASKS[run.task](), Clock()
+    task = scale(run.task)
+    black_box = TASKS[run.task]()
+    clock = Clock()
     budget_s = run.budget * task.mean_full_s / run.workers
     started = time.perf_counter()
     if run.method == CLAIRVOYANT:

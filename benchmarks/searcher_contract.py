@@ -216,7 +216,8 @@ def outcome(scenario: Callable[[Adapter], None], make: Callable[[Path], Adapter]
 
 def table() -> str:
     """Return one row for each scenario and one column for each searcher, then the reasons of each failure."""
-    width, reasons = max(map(len, SCENARIOS)), list[str]()
+    width = max(map(len, SCENARIOS))
+    reasons = list[str]()
     rows = [f"{'':{width}}" + "".join(f"{name:>16}" for name in ADAPTERS)]
     for sentence, scenario in SCENARIOS.items():
         found = {name: outcome(scenario, make) for name, make in ADAPTERS.items()}

@@ -172,7 +172,9 @@ def simulate(
 
 class _Simulator:
     def __init__(self, method: Method, black_box: BlackBox, workers: int, clock: Clock) -> None:
-        self.method, self.black_box, self.clock = method, black_box, clock
+        self.method = method
+        self.black_box = black_box
+        self.clock = clock
         self.running: list[_Running | None] = [None] * workers
         self.idle = list(range(workers - 1, -1, -1))  # the last one is the next to start
         # (time, order, worker, event): an event, or None for the end of the worker's current epoch
@@ -182,10 +184,12 @@ class _Simulator:
         self.trials: dict[str, SimulatedTrial] = {}
         self.suggest_s: list[float] = []
         self.epoch_s: list[float] = []
-        self.num_started, self.spent_s = 0, 0.0
+        self.num_started = 0
+        self.spent_s = 0.0
 
     def run(self, events: Iterable[Kill | Delay], budget_s: float, num_trials: int | None) -> Simulation:
-        self.num_trials, self.clock.now_s = num_trials, 0.0
+        self.num_trials = num_trials
+        self.clock.now_s = 0.0
         for planned in events:
             heapq.heappush(self.queue, (planned.at_s, next(self.order), planned.worker, planned))
         self._start_trials()
@@ -212,7 +216,8 @@ class _Simulator:
 
     def _start_trials(self) -> None:
         while self.idle and self.num_started != self.num_trials:
-            trial_id, now_s = f"{self.num_started:04d}", self.clock.now_s
+            trial_id = f"{self.num_started:04d}"
+            now_s = self.clock.now_s
             started = time.perf_counter()
             config = self.method.suggest(trial_id)
             self.suggest_s.append(time.perf_counter() - started)
@@ -230,7 +235,9 @@ class _Simulator:
         heapq.heappush(self.queue, (time_s, next(self.order), worker, None))
 
     def _epoch_ended(self, worker: int, trial: _Running) -> None:
-        epoch, value, now_s = trial.epoch, trial.curve[trial.epoch - 1], self.clock.now_s
+        epoch = trial.epoch
+        value = trial.curve[trial.epoch - 1]
+        now_s = self.clock.now_s
         self.rows.append((now_s, trial.trial_id, epoch, value))
         started = time.perf_counter()
         goes_on = self.method.on_epoch(trial.trial_id, epoch, value, now_s - trial.began_s)

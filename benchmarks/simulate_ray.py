@@ -40,8 +40,11 @@ class RayMethod:
         epochs: int,
         callback: Callback | None = None,
     ) -> None:
-        self.searcher, self.scheduler, self.callback = searcher, scheduler, callback
-        self.metric, self.epochs = metric, epochs
+        self.searcher = searcher
+        self.scheduler = scheduler
+        self.callback = callback
+        self.metric = metric
+        self.epochs = epochs
         self.trials: dict[str, RayTrial] = {}
         self.finished = False  # Ray does not ask again after FINISHED
 
@@ -63,7 +66,9 @@ class RayMethod:
 
     def on_epoch(self, trial_id: str, epoch: int, value: float, seconds: float) -> bool:
         trial = self.trials[trial_id]
-        lasted_s, trial.seconds, trial.epoch = seconds - trial.seconds, seconds, epoch
+        lasted_s = seconds - trial.seconds
+        trial.seconds = seconds
+        trial.epoch = epoch
         if not math.isfinite(value):
             return False  # our trainable reports no such epoch, only the end of the trial
         is_last = epoch == trial.config["config"].get("epochs", self.epochs)

@@ -47,7 +47,8 @@ def appended(run: Path, num_lines: int, *, synced: bool) -> list[float]:
     seconds = []
     with records.locked() if synced else nullcontext():
         for number in range(num_lines):
-            trial_id, epoch = f"{number // EPOCHS:04d}", number % EPOCHS + 1
+            trial_id = f"{number // EPOCHS:04d}"
+            epoch = number % EPOCHS + 1
             if epoch == 1:
                 records.proposed(trial_id, {}, {}, "sampler")
             begun = time.perf_counter()

@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="vs-two-", dir="/tmp"))  # short: Ray's sockets lie in it
-    run_dir, cluster = folder / "runs" / "two", Cluster(folder)
+    run_dir = folder / "runs" / "two"
+    cluster = Cluster(folder)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("stopped"))  # and leave no Ray behind
     try:
         cluster.head()
@@ -45,7 +46,8 @@ def main() -> None:
         half_s = parse_duration(arguments.budget) / 2
         while driver.poll() is None and not half_way(run_dir, arguments.trials, time.monotonic() - began, half_s):
             time.sleep(0.2)
-        cut_s, there = time.monotonic() - began, set(_below(run_dir))
+        cut_s = time.monotonic() - began
+        there = set(_below(run_dir))
         lost_pids = pids_of(second.pid)
         kill(second)
         driver.wait()

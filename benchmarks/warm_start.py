@@ -32,7 +32,8 @@ from benchmarks.simulate import BlackBox, Clock, Floats, incumbent, simulate
 from search_spaces.grammar import draw
 
 LONGER = 1.5  # the searches run for so many budgets, to see when the bad start has caught up
-NUM_RANDOM, NUM_TRIED = 100, 3
+NUM_RANDOM = 100
+NUM_TRIED = 3
 STARTS = ("plain", "bad", "other")
 EIGHT = (126026, 146212, 167104, 167152, 167184, 168330, 168868, 189354)
 
@@ -82,7 +83,9 @@ def run_one(run: Run) -> dict[str, Any]:
 
     `tried` (full trainings) is what the first NUM_TRIED trials took.
     """
-    task, black_box, clock = scale(run.task), TASKS[run.task](), Clock()
+    task = scale(run.task)
+    black_box = TASKS[run.task]()
+    clock = Clock()
     budget_s = LONGER * run.budget * task.mean_full_s / run.workers
     warm_start = {
         "plain": list[Mapping[str, Any]](),

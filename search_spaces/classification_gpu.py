@@ -18,10 +18,13 @@ from search_spaces.grammar import Branch, Float, Pick
 from search_spaces.search import Search
 
 # --- networks, by timm's names ------------------------------------------------------------------------------------
-DINO_S, DINO_B = "vit_small_patch16_dinov3", "vit_base_patch16_dinov3"
-DINO_TINY, DINO_SMALL = "convnext_tiny.dinov3_lvd1689m", "convnext_small.dinov3_lvd1689m"
+DINO_S = "vit_small_patch16_dinov3"
+DINO_B = "vit_base_patch16_dinov3"
+DINO_TINY = "convnext_tiny.dinov3_lvd1689m"
+DINO_SMALL = "convnext_small.dinov3_lvd1689m"
 SIGLIP = "vit_base_patch16_siglip_224.v2_webli"
-EVA_S, EVA_B = "eva02_small_patch14_336", "eva02_base_patch14_448"
+EVA_S = "eva02_small_patch14_336"
+EVA_B = "eva02_base_patch14_448"
 
 _TRANSFORMERS_SMALL = ("vit_small_patch16_224", DINO_S, EVA_S)
 _TRANSFORMERS_LARGE = ("vit_base_patch16_224", DINO_S, DINO_B, SIGLIP, EVA_B)

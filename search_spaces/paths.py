@@ -39,7 +39,8 @@ def is_range(space: Space, path: str) -> bool:
 
 def _at(space: Space, path: str) -> Iterator[Any]:
     """Yield the nodes at a dotted path, in every regime."""
-    parts, regimes = path.split("."), space.get(REGIME)
+    parts = path.split(".")
+    regimes = space.get(REGIME)
     if isinstance(regimes, Branch):
         if parts == [REGIME]:
             yield Pick(*regimes.arms)

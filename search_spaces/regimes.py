@@ -166,7 +166,8 @@ def _changed(space: Space, key: str, change: Callable[[Any], Any]) -> dict[str, 
     def part(space: Space) -> dict[str, Any]:
         return {**space, key: change(space[key])} if key in space else dict(space)
 
-    result, arms = part(space), regimes_of(space)
+    result = part(space)
+    arms = regimes_of(space)
     return {**result, REGIME: Branch({name: part(arm) for name, arm in arms.items()})} if arms else result
 
 

@@ -90,7 +90,8 @@ class Search:
             object.__setattr__(self, "space", settled(self.space))
         _check_shapes(self)
         for name in ("epochs", "grace_epochs", "reduction_factor", "num_trials", "val_images"):
-            value, least = getattr(self, name), 2 if name == "reduction_factor" else 1
+            value = getattr(self, name)
+            least = 2 if name == "reduction_factor" else 1
             unset = value is None and name in ("num_trials", "val_images")
             if not unset and (not isinstance(value, int) or isinstance(value, bool) or value < least):
                 raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}. Change it.")
@@ -128,10 +129,12 @@ class Search:
         metric, mode = DEFAULT_OBJECTIVE[task]
         if self.objectives:
             first = parse_objectives(self.objectives, task)[0]
-            metric, mode = first.name, first.mode
+            metric = first.name
+            mode = first.mode
         elif self.metric is not None:
             check_metric(self.metric, task)
-            metric, mode = self.metric, self.mode or mode_of(self.metric)
+            metric = self.metric
+            mode = self.mode or mode_of(self.metric)
         return replace(
             self,
             task=task,

@@ -61,7 +61,8 @@ def kept_run(
     targets = LABEL_TASKS["binary"].encode(truths(data), 2)
     for number, predicted in enumerate(logits):
         values = SMALL if configs is None else configs[number]
-        trial_id, config = f"{number:04d}", parse_config(values)
+        trial_id = f"{number:04d}"
+        config = parse_config(values)
         found = score("binary", torch.from_numpy(predicted), targets, 2, config.threshold)
         metrics = {f"val/{name}": value for name, value in found.items()}
         torch.manual_seed(number)

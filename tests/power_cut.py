@@ -110,7 +110,9 @@ class Recording:
     """Record every change below `root`, by the functions of `os` that make it, and call `moment` after each."""
 
     def __init__(self, root: Path, moment: Callable[[Disk], None]) -> None:
-        self.root, self.moment, self.disk = root.resolve(), moment, Disk()
+        self.root = root.resolve()
+        self.moment = moment
+        self.disk = Disk()
         self.quiet = False
 
     def start(self, patch: pytest.MonkeyPatch) -> None:
@@ -135,7 +137,8 @@ class Recording:
         return told
 
     def _took(self, name: str, place: str, arguments: tuple[Any, ...], was_there: bool) -> bool:
-        path, disk = self.root / place, self.disk
+        path = self.root / place
+        disk = self.disk
         if name == "open":
             if was_there or not arguments[1] & os.O_CREAT:
                 return False

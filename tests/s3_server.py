@@ -33,7 +33,8 @@ class S3Server:
     """An S3 server in a process of its own, for the search's processes and the tests. It logs every request."""
 
     def __init__(self, log: Path) -> None:
-        self.log, self.num_buckets = log, 0
+        self.log = log
+        self.num_buckets = 0
 
     def __enter__(self) -> S3Server:
         self.address = os.environ["AWS_ENDPOINT_URL"]

@@ -28,7 +28,9 @@ TINY_SPACE: dict[str, Any] = {
 
 
 ROOMS = ("visionsweep", "search_spaces", "trainables", "launch", "analysis")
-MANY_LINES, MAX_LINES = 250, 400  # past the first a file is named after the tests, past the second a test fails
+# past the first a file is named after the tests, past the second a test fails
+MANY_LINES = 250
+MAX_LINES = 400
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ def command_in(folder: Path, *arguments: object) -> Outcome:
     """Run the command line in this process, in `folder` with its own cache, for fixtures of many tests."""
     from launch.cli import main
 
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out = io.StringIO()
+    err = io.StringIO()
+    code = 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(folder)
         patch.setenv("VISIONSWEEP_CACHE_DIR", str(folder / "cache"))
@@ -132,7 +136,8 @@ def make_sides(folder: Path, noise: int, brighter: int) -> Path:
     """Write forty scenes with masks: noise below a grey value, with a brighter place to the left or right."""
     rng = np.random.default_rng(0)
     for number in range(40):
-        image, mask = rng.integers(0, noise, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
+        image = rng.integers(0, noise, (32, 32, 3), dtype=np.uint8)
+        mask = np.zeros((32, 32), np.uint8)
         place = np.s_[8:24, 4:14] if number % 2 else np.s_[8:24, 18:28]
         image[place] += brighter
         mask[place] = 1 + number % 2

@@ -87,7 +87,8 @@ def slugs(text: str) -> set[str]:
     found: set[str] = set()
     for heading in HEADING.findall(FENCED.sub("", text)):
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        number, name = 0, slug
+        number = 0
+        name = slug
         while name in found:
             number += 1
             name = f"{slug}-{number}"

@@ -28,7 +28,8 @@ def trained_run(run_dir: Path, search: Search, data: str, configs: Sequence[dict
         cache_dir=None,
     )  # fmt: skip
     search = search.for_task(dataset.task)
-    metric, mode = search.metric or "", search.mode or "max"
+    metric = search.metric or ""
+    mode = search.mode or "max"
     records = Records.create(
         run_dir,
         {
@@ -38,7 +39,8 @@ def trained_run(run_dir: Path, search: Search, data: str, configs: Sequence[dict
         },
     )
     for number, values in enumerate(configs):
-        trial_id, config = f"{number:04d}", parse_config(values)
+        trial_id = f"{number:04d}"
+        config = parse_config(values)
         records.proposed(trial_id, {}, values, "drawn")
         records.started(trial_id)
         folders = (run_dir / room / trial_id for room in ("checkpoints", "predictions"))

@@ -39,7 +39,8 @@ class Waited:
     """An iterator over batches that counts the seconds spent waiting for them."""
 
     def __init__(self, batches: Iterator[MicroBatch]) -> None:
-        self.batches, self.seconds = batches, 0.0
+        self.batches = batches
+        self.seconds = 0.0
 
     def __iter__(self) -> Iterator[MicroBatch]:
         while True:
@@ -63,7 +64,9 @@ def in_groups(
     """
     effective_batch = config.batch_size * config.accumulate
     summed = getattr(config.loss, "reduction", "mean") == "sum"  # the sums of batches add up to the group's
-    left, held, waiting = num_images, 0, list[tuple[Tensor, Tensor]]()
+    left = num_images
+    held = 0
+    waiting = list[tuple[Tensor, Tensor]]()
     for images, targets in batches:
         group_size = min(effective_batch, left)
         held += len(images)
@@ -75,7 +78,9 @@ def in_groups(
             continue
         if mass is not None:
             yield from _weighed(waiting, group_size, mass)
-        left, held, waiting = left - group_size, 0, []
+        left = left - group_size
+        held = 0
+        waiting = []
 
 
 def _weighed(group: list[tuple[Tensor, Tensor]], group_size: int, mass: Mass) -> Iterator[MicroBatch]:

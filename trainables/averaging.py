@@ -27,7 +27,8 @@ class MeanWeights(ModelEmaV3):  # type: ignore[misc]  # timm has no types
     def apply_update_(self, model: nn.Module, decay: float) -> None:
         """Move the average towards `model`, which must be in training mode, by a share of 1 - decay."""
         if self._moving is None or self._counted is None:
-            own, others = self.module.state_dict(), model.state_dict()
+            own = self.module.state_dict()
+            others = model.state_dict()
             pairs = [(own[name], others[name]) for name in names_that_move(model) if name in own]
             floats = [pair for pair in pairs if pair[0].is_floating_point()]
             self._moving = [one for one, _ in floats], [other for _, other in floats]

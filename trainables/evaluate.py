@@ -114,7 +114,8 @@ def _segmentation(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     assert isinstance(labels, Merge)
     scores = PixelScores(labels.classes, device)
-    decided, shapes = bytearray(), []  # bytes that grow in place: joining arrays at the end would hold them twice
+    decided = bytearray()  # bytes that grow in place: joining arrays at the end would hold them twice
+    shapes = []
     # Whole images may be many times as large as the crops of training, which are known to fit into memory.
     for images_u8, masks in whole_images(
         data, split, labels, eval_transform(config), config.batch_size,

@@ -136,7 +136,8 @@ def predict_logits(
     epoch: int,
 ) -> tuple[Tensor, Tensor]:
     """Return logits (N, K) float32 and targets (N, K) of a whole split. Raises Interrupted when asked to stop."""
-    all_logits, all_targets = [], []
+    all_logits = []
+    all_targets = []
     for images_u8, targets in split_batches:
         raise_if_asked(stop, epoch)
         all_logits.append(predict_batch(config, models, images_u8, device))

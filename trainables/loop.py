@@ -141,14 +141,17 @@ def fit(
     while state.epoch < config.epochs:
         # Train. Each epoch has a seed of its own, so that it depends on no random numbers before it: a resumed training
         # is the same training. No other seed of a configuration has an epoch with the same draws.
-        started, waited_s = time.perf_counter(), 0.0
+        started = time.perf_counter()
+        waited_s = 0.0
         if state.epoch == 0:
             start_head(config, state, data, labels, train_loss, device, num_workers=num_workers, ask=ask)
         seed = derived_seed(config.seed, state.epoch)
         seed_everything(seed)
         if frozen is not None and solved is not None and isinstance(labels, Tensor):
             found = solve_epoch(solved, frozen, labels, train_loss, ask)
-            mean_loss, l2, unseen = found.loss, found.l2, found.kept(len(data.dataset.indices("val")))
+            mean_loss = found.loss
+            l2 = found.l2
+            unseen = found.kept(len(data.dataset.indices("val")))
         else:
             if frozen is not None and config.views is not None and isinstance(labels, Tensor):
                 train_batches = frozen.batches(labels, state.epoch, seed)
@@ -210,11 +213,15 @@ def _train_epoch(
     stop: Callable[[], str | None],
 ) -> float:
     """Train for one epoch, and return the mean loss."""
-    model, scaler = state.model, state.scaler
+    model = state.model
+    scaler = state.scaler
     model.train()
     trained = model if config.views is None else model.get_submodule("head")
     num_steps = math.ceil(num_images / (config.batch_size * config.accumulate))
-    total, seen, pending, step = torch.zeros((), device=device), 0, 0, 0
+    total = torch.zeros((), device=device)
+    seen = 0
+    pending = 0
+    step = 0
     check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
     for number, batch in enumerate(micro_batches):
         raise_if_asked(stop, state.epoch + 1)
@@ -235,10 +242,12 @@ def _train_epoch(
             raise Diverged(value, state.epoch + 1, step, base_lr(state.optimizer))
         scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * batch.counts
-        seen, pending = seen + len(inputs), pending + len(inputs)
+        seen = seen + len(inputs)
+        pending = pending + len(inputs)
         if pending == batch.group_size:
             _optimizer_step(config, state)
-            step, pending = step + 1, 0
+            step = step + 1
+            pending = 0
     mean = float(total) / seen
     if not math.isfinite(mean):
         raise Diverged(mean, state.epoch + 1, step, base_lr(state.optimizer))

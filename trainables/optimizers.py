@@ -20,7 +20,9 @@ Group = dict[str, Any]
 Kind = tuple[int | None, bool]  # the backbone's stage, None for the head, and whether it has no weight decay
 
 # torch's own, without the import of its compiler.
-SGD, ADAM, ADAMW = eager(torch.optim.SGD), eager(torch.optim.Adam), eager(torch.optim.AdamW)
+SGD = eager(torch.optim.SGD)
+ADAM = eager(torch.optim.Adam)
+ADAMW = eager(torch.optim.AdamW)
 
 NUM_STAGES = 4  # of a backbone; its stem is stage 0
 
@@ -92,7 +94,8 @@ def _groups(config: OptimizerPart, model: nn.Module) -> list[Group]:
 
 def _kinds(model: nn.Module) -> dict[nn.Parameter, Kind]:
     """Return the kind of each trained parameter, in the model's order."""
-    backbone, names = model.get_submodule("backbone"), getattr(model, "stages", ())
+    backbone = model.get_submodule("backbone")
+    names = getattr(model, "stages", ())
     stages = parameter_stages(backbone, names) if names else {}
     undecayed = _undecayed_names(model)
     kinds: dict[nn.Parameter, Kind] = {}

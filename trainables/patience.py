@@ -14,13 +14,16 @@ def stop_early(config: TrialConfig, state: TrainState, metrics: Mapping[str, flo
     """Return the reason to stop before config.epochs, or ''. `state` counts the epochs without a gain."""
     if config.early_stopping_patience is None:
         return ""
-    value, best = metrics.get(config.early_stopping_metric, math.nan), state.best_watched
+    value = metrics.get(config.early_stopping_metric, math.nan)
+    best = state.best_watched
     sign = 1 if mode_of(config.early_stopping_metric) == "max" else -1
     if best is None or math.isnan(best):  # patience begins with the first value
-        state.best_watched, state.epochs_without_gain = None if math.isnan(value) else value, 0
+        state.best_watched = None if math.isnan(value) else value
+        state.epochs_without_gain = 0
         return ""
     if sign * value > sign * best:  # false for a missing value, which counts as an epoch without a gain
-        state.best_watched, state.epochs_without_gain = value, 0
+        state.best_watched = value
+        state.epochs_without_gain = 0
         return ""
     state.epochs_without_gain += 1
     if state.epochs_without_gain < config.early_stopping_patience or state.epoch == config.epochs:

@@ -55,7 +55,9 @@ def scores_of(matrix: Tensor, classes: Sequence[str]) -> dict[str, float]:
     total = counts.sum()
     if total == 0:  # every pixel is void
         return {}
-    hits, truth, predicted = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
+    hits = counts.diagonal()
+    truth = counts.sum(dim=1)
+    predicted = counts.sum(dim=0)
     iou = hits / (truth + predicted - hits)  # nan where a class is in neither
     accuracy = hits / truth  # nan where it is not in the truth
     values = {

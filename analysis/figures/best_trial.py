@@ -66,13 +66,15 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
     epoch, arrays = kept_predictions(run, trial)
     data = run.search.get("data", {})
     targets = data.get("val_targets") if targets is None else targets
-    classes, names = tuple(map(str, data.get("classes", ()))), tuple(map(str, data.get("val", ())))
+    classes = tuple(map(str, data.get("classes", ())))
+    names = tuple(map(str, data.get("val", ())))
     if targets is None:
         raise RunError("which classes the validation images have is not in search.json, and the data is not at hand.")
     logits = arrays.get("logits")
     if logits is None or not len(logits) == len(targets) == len(names):
         raise RunError(f"the predictions of trial {trial.trial_id} are not of the images that search.json names.")
-    num_classes, task = len(classes), run.task
+    num_classes = len(classes)
+    task = run.task
     truth = np.zeros((len(names), num_classes), bool)
     for row, target in enumerate(targets):
         listed = target if isinstance(target, list) else [target]  # a class, or a list of classes
@@ -109,7 +111,8 @@ def confusion(one: Judged) -> NDArray[np.int64]:
 def class_scores(one: Judged) -> pd.DataFrame:
     """Return a row for each class: class, precision, recall, f1, num_images. Undefined values are None."""
     hits = (one.truth & one.decided).sum(axis=0)
-    said, have = one.decided.sum(axis=0), one.truth.sum(axis=0)
+    said = one.decided.sum(axis=0)
+    have = one.truth.sum(axis=0)
     rows = [
         {
             "class": name,
@@ -165,7 +168,8 @@ def _mistake(one: Judged, row: int, loss: float) -> Mistake:
         listed = [f"{one.classes[i]} {one.probabilities[row, i]:.2f}" if sure else one.classes[i] for i in picked]
         return ", ".join(listed) or "none"
 
-    missed, invented = one.truth[row] & ~one.decided[row], one.decided[row] & ~one.truth[row]
+    missed = one.truth[row] & ~one.decided[row]
+    invented = one.decided[row] & ~one.truth[row]
     if one.truth[row].sum() == 1 and one.decided[row].sum() == 1:
         return Mistake(row, one.names[row], words(one.truth[row], sure=False), words(one.decided[row], sure=True), loss)
     said = [f"missed {words(missed, sure=True)}"] if missed.any() else []

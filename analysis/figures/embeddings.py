@@ -47,7 +47,8 @@ def features(run: Run, trial: Trial, data: RunData) -> tuple[NDArray[np.int64], 
     device = torch.device("cpu")  # a search may be running on the GPU
     (model,) = load_models(config, len(classes), [weights], device)
     transform = eval_transform(config)
-    rows, found = [], []
+    rows = []
+    found = []
     for row in np.unique(np.linspace(0, len(data.positions) - 1, min(MOST_IMAGES, len(data.positions))).astype(int)):
         try:
             image = transform(image=data.image(int(row)))["image"]

@@ -66,7 +66,8 @@ def importance_of(seen: Observed, mode: str) -> pd.DataFrame:
         in_all = [name for name in seen.ranges if all(name in trial.params for trial in study.get_trials(False))]
         forest = FanovaImportanceEvaluator(n_trees=32, seed=0)
         fanova = forest.evaluate(study, params=in_all, target=_dealt(scores)) if in_all else {}
-    total, variance = sum(ped.values()) or 1.0, sum(fanova.values()) or 1.0
+    total = sum(ped.values()) or 1.0
+    variance = sum(fanova.values()) or 1.0
     rows: list[dict[str, Any]] = [
         {
             "parameter": name,

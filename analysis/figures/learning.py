@@ -22,7 +22,8 @@ MAX_RUNGS = 12
 def rungs(run: Run) -> tuple[list[float], str]:
     """Return the rungs of the run's pruner, and their unit, epochs or seconds. A pruner without rungs has none."""
     search = run.search["search"]
-    factor, grace = search.get("reduction_factor", 3), search.get("grace_epochs", 1)
+    factor = search.get("reduction_factor", 3)
+    grace = search.get("grace_epochs", 1)
     match search.get("pruner", "asha"):
         case "asha" if search.get("rungs") == "seconds":
             first = float(search.get("grace_seconds") or 60.0)
@@ -39,7 +40,8 @@ def shown_trials(run: Run, count: int = MOST_CURVES) -> list[Trial]:
     having = [trial for trial in ranked(run.trials, run.objectives) if trial.values(run.metric)]
     if len(having) <= count:
         return having
-    first, rest = having[: count // 3], having[count // 3 :]
+    first = having[: count // 3]
+    rest = having[count // 3 :]
     return first + rest[:: math.ceil(len(rest) / (count - len(first)))]
 
 

@@ -91,7 +91,8 @@ def _ranges(run: Run, table: pd.DataFrame) -> dict[str, Float | Int | Pick]:
 def _widened(node: Float | Int | Pick | None, values: list[Any]) -> Float | Int | Pick:
     """Return the range with every value in it: a copied run may hold values outside."""
     if isinstance(node, NUMBERS) and all(_is_number(value) for value in values):
-        low, high = min(node.low, *values), max(node.high, *values)
+        low = min(node.low, *values)
+        high = max(node.high, *values)
         return Float(low, high, log=node.log and low > 0)
     if node is None and all(_is_number(value) for value in values):
         return Float(min(values), max(values))

@@ -26,7 +26,8 @@ from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial
 
-THUMBNAIL_PX, OVERLAY_PX = 144, 220
+THUMBNAIL_PX = 144
+OVERLAY_PX = 220
 MOST_MASKS = 150  # that are read in the search for the worst
 NUM_SHOWN = 6
 IMAGE_ERRORS = (DataError, OSError, ValueError)
@@ -57,7 +58,8 @@ class RunData:
 
 def open_data(run: Run) -> RunData:
     """Open the data of a run. Raises DataError if it is gone, RunError if it has changed since the run."""
-    options, data = run.search.get("options", {}), run.search.get("data", {})
+    options = run.search.get("options", {})
+    data = run.search.get("data", {})
     spec = options.get("data")
     if not spec or "val" not in data or "fingerprint" not in data:
         raise RunError("search.json does not say which data it was.")
@@ -125,7 +127,8 @@ def segmented(run: Run, trial: Trial, data: RunData) -> Segmented:
     if len(shapes) != len(data.positions) or ends[-1] != len(arrays["masks"]):
         raise RunError(f"the masks of trial {trial.trial_id} are not of the images that search.json names.")
     num = len(merge.classes)
-    total, found = np.zeros((num, num), np.int64), []
+    total = np.zeros((num, num), np.int64)
+    found = []
     rows = np.unique(np.linspace(0, len(shapes) - 1, min(MOST_MASKS, len(shapes))).astype(int))
     for row in rows:
         height, width = shapes[row]

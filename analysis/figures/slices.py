@@ -28,8 +28,10 @@ def slice_figure(seen: Observed, name: str, metric: str) -> go.Figure:
     """
     node = seen.ranges[name]
     table = seen.table.iloc[-MOST_POINTS:]
-    values, scores = values_of(table, name), table["score"].tolist()
-    statuses, ids = table["status"].tolist(), table["trial_id"].tolist()
+    values = values_of(table, name)
+    scores = table["score"].tolist()
+    statuses = table["status"].tolist()
+    ids = table["trial_id"].tolist()
     having = [row for row, value in enumerate(values) if value is not None]
     traces: list[Any] = []
     for status in dict.fromkeys(statuses):
@@ -97,7 +99,8 @@ def parallel_figure(seen: Observed, names: list[str], metric: str, mode: str) ->
     rest = best_first.iloc[num_best:]
     step = max(1, math.ceil(len(rest) / (MOST_LINES - num_shown)))
     groups = [("others", GREY, 0.35, 1.0, rest.iloc[::step]), ("best tenth", BEST, 0.9, 1.8, best_first[:num_shown])]
-    low, high = float(best_first["score"].min()), float(best_first["score"].max())
+    low = float(best_first["score"].min())
+    high = float(best_first["score"].max())
     axes = [*names, metric]
     traces: list[Any] = []
     for title, colour, opacity, width, table in groups:
@@ -139,15 +142,19 @@ def _share(value: Any, node: Float | Int | Pick) -> float:
     """Return the position of a value in its range, in [0, 1]."""
     if isinstance(node, Pick):
         return node.choices.index(value) / max(1, len(node.choices) - 1)
-    low, high = float(node.low), float(node.high)
+    low = float(node.low)
+    high = float(node.high)
     if node.log:
-        low, high, value = math.log(low), math.log(high), math.log(value)
+        low = math.log(low)
+        high = math.log(high)
+        value = math.log(value)
     return (float(value) - low) / ((high - low) or 1.0)
 
 
 def _value_at(share: float, node: Float | Int | Pick) -> float:
     assert not isinstance(node, Pick)
-    low, high = float(node.low), float(node.high)
+    low = float(node.low)
+    high = float(node.high)
     return low * (high / low) ** share if node.log else low + share * (high - low)
 
 

@@ -118,7 +118,9 @@ def best_so_far(run: Run) -> pd.DataFrame:
     """
     rows = [(row.get("time", 0.0), trial, row) for trial in run.trials for row in trial.epochs]
     rows.sort(key=lambda item: item[0])
-    hours, best, found = 0.0, None, []
+    hours = 0.0
+    best = None
+    found = []
     sign = 1 if run.mode == "max" else -1
     values = {trial.trial_id: trial.values(run.metric) for trial in run.trials}
     for _, trial, row in rows:

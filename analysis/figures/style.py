@@ -8,9 +8,13 @@ from typing import Any
 import plotly.graph_objects as go
 
 # Okabe and Ito's colours, the light ones darkened. Each has a contrast of 3 or more to both pages.
-BLUE, ORANGE, GREEN, PINK, AMBER, GREY, SKY = (
-    "#1F78B4", "#D55E00", "#009E73", "#C0649B", "#A87900", "#7F868F", "#3A93C3"
-)  # fmt: skip
+BLUE = "#1F78B4"
+ORANGE = "#D55E00"
+GREEN = "#009E73"
+PINK = "#C0649B"
+AMBER = "#A87900"
+GREY = "#7F868F"
+SKY = "#3A93C3"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, GREY)
 SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up", "star")
 STATUS_COLOURS = {

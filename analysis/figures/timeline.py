@@ -27,7 +27,8 @@ def timeline(run: Run) -> pd.DataFrame:
     for trial in run.trials:
         rows = sorted((row for row in trial.epochs if "time" in row), key=lambda row: float(row["time"]))
         for row in rows:
-            end_s, seconds = float(row["time"]), float(row["seconds"])
+            end_s = float(row["time"])
+            seconds = float(row["seconds"])
             where = {"node": str(row.get("node") or "?"), "pid": row.get("pid") or 0}
             last = stretches[-1] if stretches and stretches[-1]["trial_id"] == trial.trial_id else None
             same = last is not None and {key: last[key] for key in where} == where

@@ -70,14 +70,16 @@ def verdict(run: Run) -> Verdict | None:
         return None
     from scipy.stats import binomtest  # half a second, for which other commands need not wait
 
-    right, of_class = _right(own), own.truth.sum(axis=0)
+    right = _right(own)
+    of_class = own.truth.sum(axis=0)
     ci = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     commonest = int(of_class.argmax())
     beside = next((one for one in (_judged(run, trial) for trial in others if trial is not None) if one), None)
     lead = None
     if beside is not None:
         other = _right(beside)
-        only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
+        only_first = int((right & ~other).sum())
+        only_second = int((other & ~right).sum())
         num = only_first + only_second
         p_value = float(binomtest(only_first, num).pvalue) if num else 1.0
         lead = Lead(beside.trial.trial_id, only_first, only_second, p_value)

@@ -50,7 +50,8 @@ class Bench:
 
     def alone(self) -> Kept:
         """Return the best single model, among those that compete if there are any."""
-        competing, trial_ids = self._competing(), [one.trial_id for one in self.kept]
+        competing = self._competing()
+        trial_ids = [one.trial_id for one in self.kept]
         # Only the best epoch of each trial, which an export takes.
         return self.kept[
             self._best_of(self.members, [one for one in competing if trial_ids.index(trial_ids[one]) == one])

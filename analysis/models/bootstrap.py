@@ -73,7 +73,10 @@ def label_scores(
     """
     # Counts of true and false decisions in each replicate are matrix products.
     truth, decided, ranked = _as_columns(task, logits, targets, threshold)
-    hits, wrong, missed = truth * decided, (1 - truth) * decided, truth * (1 - decided)  # each (N, C)
+    # each (N, C)
+    hits = truth * decided
+    wrong = (1 - truth) * decided
+    missed = truth * (1 - decided)
     tp, fp, fn = (counts @ part for part in (hits, wrong, missed))  # each (R, C)
     per_class = _from_counts(tp, fp, fn)
     # Metrics of decisions, averaged as each task defines them.
@@ -88,7 +91,8 @@ def label_scores(
         metrics |= {"accuracy": tp.sum(axis=1) / total, "top5": counts @ in_top / total, **macro}
     elif task == "multilabel":
         macro = {name: values.mean(axis=1) for name, values in per_class.items()}
-        said, there = decided.sum(axis=1), truth.sum(axis=1)
+        said = decided.sum(axis=1)
+        there = truth.sum(axis=1)
         found = hits.sum(axis=1)  # each (N,)
         by_image = _from_counts(found, said - found, there - found, undefined=1.0)
         right = (truth == decided).mean(axis=1)
@@ -162,9 +166,11 @@ def _as_columns(task: str, logits: Tensor, targets: Tensor, threshold: float) ->
         decided = F.one_hot(logits.argmax(dim=1), logits.shape[1])
     else:
         decided = (TASKS[task].probabilities(logits) > threshold).long()
-    truth, ranked = (targets > 0.5).long(), log_odds(task, logits)
+    truth = (targets > 0.5).long()
+    ranked = log_odds(task, logits)
     if task == "binary":
-        truth, decided = torch.cat([1 - truth, truth], dim=1), torch.cat([1 - decided, decided], dim=1)
+        truth = torch.cat([1 - truth, truth], dim=1)
+        decided = torch.cat([1 - decided, decided], dim=1)
         ranked = torch.cat([-ranked, ranked], dim=1)
     return truth.double().numpy(), decided.double().numpy(), ranked.numpy()
 

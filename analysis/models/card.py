@@ -67,7 +67,8 @@ def what_it_is(facts: Facts) -> Iterator[str]:
     yield ""
     yield f"Classes ({len(facts.classes)}): {', '.join(map(as_code, classes))}{more}."
     if facts.config["task"] == "binary":
-        positive, threshold = as_code(facts.classes[1]), facts.config["threshold"]
+        positive = as_code(facts.classes[1])
+        threshold = facts.config["threshold"]
         yield f"The positive class is {positive}, from a probability of {threshold:g} on."
     if facts.config["task"] == "multilabel":
         yield f"A label is given from a probability of {facts.config['threshold']:g} on."
@@ -179,13 +180,15 @@ def how_found(facts: Facts) -> Iterator[str]:
     if facts.run is None:
         yield "One configuration, trained with `visionsweep train`; nothing was searched."
         return
-    search, options = facts.run.search.get("search", {}), facts.run.search.get("options", {})
+    search = facts.run.search.get("search", {})
+    options = facts.run.search.get("options", {})
     counts = Counter(trial.status for trial in facts.run.trials)
     epochs = sum(len(trial.epochs) for trial in facts.run.trials)
     seconds = sum(trial.seconds for trial in facts.run.trials)
     budget = options.get("budget_s")
     goals = search.get("objectives") or [f"{search.get('metric')} ({search.get('mode')})"]
-    soup, members = facts.metrics.get("soup"), facts.metrics.get("members")
+    soup = facts.metrics.get("soup")
+    members = facts.metrics.get("members")
     which = f"the mean of the weights of {', '.join(soup)}" if soup else f"trial {facts.metrics.get('trial_id')}"
     which = f"an ensemble of {', '.join(members)}" if members else which
     yield f"- {which} of the run `{facts.run.run_dir.name}`"

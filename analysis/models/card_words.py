@@ -13,7 +13,9 @@ def configuration(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield one line for each part of a configuration's values."""
     yield _model(config["model"])
     yield f"images: {_size(config)}"
-    optimizer, schedule, loss = config["optimizer"], config["schedule"], config["loss"]
+    optimizer = config["optimizer"]
+    schedule = config["schedule"]
+    loss = config["loss"]
     yield f"optimizer: {_part(optimizer)}"
     yield f"schedule: {_part(schedule)}; {config['epochs']} epochs"
     accumulated = f", {config['accumulate']} batches a step" if config["accumulate"] > 1 else ""
@@ -55,7 +57,8 @@ def own_code(resize: Mapping[str, int], task: str, elsewhere: Elsewhere | None, 
 
 
 def _model(model: Mapping[str, Any]) -> str:
-    architecture, backbone = model.get("architecture"), model.get("backbone")
+    architecture = model.get("architecture")
+    backbone = model.get("backbone")
     names = [_part(architecture) if architecture else "", f"backbone {backbone}" if backbone else ""]
     start = {"imagenet": "from ImageNet weights", "none": "from scratch"}.get(
         model["weights"], "from weights of a file"

@@ -96,7 +96,8 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
     estimates = []
     for first, second in halves(data.dataset.targets[data.dataset.indices("val")]):
         for choosing, judging in ((first, second), (second, first)):
-            chosen_by, judged_by = members.of_images(choosing), members.of_images(judging)
+            chosen_by = members.of_images(choosing)
+            judged_by = members.of_images(judging)
             chosen = greedy(chosen_by, by.value, by.name, size)
             # The first choice is the model that is best alone.
             values = [by.score(judged_by, one) for one in (chosen, chosen[:1])]
@@ -154,7 +155,8 @@ def _verdict(estimates: np.ndarray, sign: int) -> dict[str, Any]:
     if len(estimates) < 2:
         return {"held_out": None, "better": False}
     gains = sign * (estimates[:, 0] - estimates[:, 1])
-    gain, deviation = float(gains.mean()), float(gains.std(ddof=1))
+    gain = float(gains.mean())
+    deviation = float(gains.std(ddof=1))
     means = {"ensemble": float(estimates[:, 0].mean()), "single": float(estimates[:, 1].mean())}
     held_out = {**means, "gain": gain, "deviation": deviation, "estimates": len(gains)}
     return {"held_out": held_out, "better": gain > deviation}

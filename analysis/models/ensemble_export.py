@@ -37,7 +37,8 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads |
     written.
     """
     # Check that every member's weights are still there.
-    files, configs = [], []
+    files = []
+    configs = []
     trials = {trial.trial_id: trial for trial in run.trials}
     for member in told["members"]:
         file = weights_of(run, member["trial_id"], member["epoch"])

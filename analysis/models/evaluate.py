@@ -110,7 +110,8 @@ def evaluate_export(
     dataset = readable(one_split(dataset, chosen), chosen)
     # Predict. Each member sees the images at its own size.
     keep_views(images, [View.of(member.config) for member in members], dataset.indices(chosen))
-    data, found = TrialData(dataset, images), []
+    data = TrialData(dataset, images)
+    found = []
     _, labels, _ = what_to_learn(members[0].config, data)
     if isinstance(labels, Merge) and isinstance(exported, ExportedEnsemble) and not exported.votes:
         predictions = _means(exported, data, chosen)
@@ -119,7 +120,8 @@ def evaluate_export(
         for member in members:
             _, labels, _ = what_to_learn(member.config, data)
             found.append(evaluate(member.config, member.models, data, labels, member.device, split=chosen))
-        values, predictions = found[0].metrics, found[0].predictions
+        values = found[0].metrics
+        predictions = found[0].predictions
         if not isinstance(exported, ExportedModel):
             values, predictions = _together(exported, [one.predictions for one in found], data, labels, chosen)
     values = {name.removeprefix("val/"): value for name, value in values.items()}
@@ -132,7 +134,8 @@ def _together(
     ensemble: ExportedEnsemble, each: Sequence[Mapping[str, np.ndarray]], data: TrialData, labels: Labels, split: str
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return an ensemble's metrics and predictions on a split, from each member's predictions."""
-    config, positions = ensemble.config, data.dataset.indices(split)
+    config = ensemble.config
+    positions = data.dataset.indices(split)
     if isinstance(labels, Merge):
         shapes = each[0]["shapes"]
         ends = np.cumsum(shapes.prod(axis=1))[:-1]
@@ -149,7 +152,8 @@ def _together(
 def _means(ensemble: ExportedEnsemble, data: TrialData, split: str) -> dict[str, np.ndarray]:
     """Return the decisions of segmenters whose probabilities are averaged, one image at a time."""
     views = [(eval_transform(one.config), data.judged(one.config, split).images) for one in ensemble.members]
-    masks, shapes = [], []
+    masks = []
+    shapes = []
     for position in data.dataset.indices(split).tolist():
         seen = tuple(transform(image=images[position])["image"] for transform, images in views)
         shapes.append(data.images.mask(position).shape[:2])
@@ -185,7 +189,8 @@ def judge(
         values = {name: value for name, value in values.items() if not name.startswith("iou/")}
     else:
         # A classifier: intervals over the images' logits, and the decision metrics of each class.
-        logits, targets = torch.from_numpy(predictions["logits"]), labels[torch.from_numpy(positions)]
+        logits = torch.from_numpy(predictions["logits"])
+        targets = labels[torch.from_numpy(positions)]
         intervals = NO_INTERVALS
         if len(positions) > 1:
             intervals = label_intervals(config.task, logits, targets, classes, config.threshold)
@@ -228,7 +233,8 @@ def _confusions(
     predictions: Mapping[str, np.ndarray], data: TrialData, positions: np.ndarray, merge: Merge
 ) -> np.ndarray:
     """Return one confusion matrix for each image, (N, C, C)."""
-    found, start = [], 0
+    found = []
+    start = 0
     for position, (height, width) in zip(positions.tolist(), predictions["shapes"].tolist(), strict=True):
         decided = predictions["masks"][start : start + height * width].reshape(height, width)
         truth = merge.table[data.images.mask(position)]

@@ -77,12 +77,14 @@ def write_trial(
     if used:  # some or all machines lacked the configuration's precision
         about["precision"] = " and ".join(sorted(used))
     weights = [weights_of(run, trial.trial_id, epoch) for epoch in epochs]
-    metrics, note = rows[epochs[0]], ""
+    metrics = rows[epochs[0]]
+    note = ""
     if len(epochs) > 1:
         try:
             metrics = evaluate_files(config, weights, _run_data(run, config, data), torch.device("cpu"))
         except InputError as error:
-            metrics, note = {}, f"The mean prediction of epochs {epochs} could not be judged: {error}"
+            metrics = {}
+            note = f"The mean prediction of epochs {epochs} could not be judged: {error}"
     which = {"epoch": epochs[0]} if len(epochs) == 1 else {"epochs": epochs}
     classes = output_classes(config, value_at(run.search, "data.classes"))
     about |= {} if heads is None else heads.about([trial.trial_id])

@@ -169,7 +169,8 @@ def load_export(export_dir: Path, device: torch.device | None = None, *, flips: 
 
 def _loaded(export_dir: Path, device: torch.device | None, flips: bool) -> Exported:
     require_export(export_dir)
-    weights, several = weight_files(export_dir), (export_dir / ENSEMBLE_FILE).is_file()
+    weights = weight_files(export_dir)
+    several = (export_dir / ENSEMBLE_FILE).is_file()
     check_files(export_dir, [export_dir / "config.yaml", export_dir / "classes.txt", *weights])
     config = load_config(export_dir / "config.yaml")
     classes = _classes(export_dir / "classes.txt")

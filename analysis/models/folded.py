@@ -55,7 +55,8 @@ def folded(data: TrialData, probes: Sequence[Kept], notes: list[str]) -> Folded 
     targets = dataset.targets[np.concatenate(rows)]
     logits = [np.concatenate([one.predictions[UNSEEN], one.predictions["logits"]]) for one in probes]
     losses = _losses(dataset.task, logits, targets, len(dataset.classes))
-    trained, judged = losses[: len(rows[0])], losses[len(rows[0]) :]
+    trained = losses[: len(rows[0])]
+    judged = losses[len(rows[0]) :]
     error = float(np.sqrt(trained.var() / len(trained) + judged.var() / len(judged)))
     if abs(trained.mean() - judged.mean()) > MOST_DEVIATIONS * error:
         notes.append(

@@ -92,7 +92,8 @@ def write_graphs(
     `about` is the metadata of the ONNX file, plain values by name. A segmenter of whole images may not be traceable for
     images of any size. It then becomes a graph for squares of its usual shorter side.
     """
-    graph, config = Graph(exported).eval(), exported.config
+    graph = Graph(exported).eval()
+    config = exported.config
     whole = config.task == "segmentation" and config.fit_image == "crop"
     sides = [None, seen_short_side(config)] if whole else [config.image_size]
     traced = _Traced(graph, sides[-1] or config.image_size)
@@ -114,7 +115,9 @@ class _Traced:
     """Cached traces of torch.export for images of one side, or (None) of any size. All formats share them."""
 
     def __init__(self, graph: Graph, usual_side: int) -> None:
-        self.graph, self.usual_side, self.programs = graph, usual_side, dict[int | None, Any]()
+        self.graph = graph
+        self.usual_side = usual_side
+        self.programs = dict[int | None, Any]()
 
     @torch.no_grad()
     def __call__(self, side: int | None) -> Any:

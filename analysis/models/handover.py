@@ -111,10 +111,13 @@ def hand_over(
     first: Any = exported.models[0]
     before = preprocessing(exported.config, first.mean, first.std)
     # Graphs are checked on validation images, or on noise where the data cannot be read.
-    graphs, checked_on, elsewhere = list[Written](), "images of the validation split", None
+    graphs = list[Written]()
+    checked_on = "images of the validation split"
+    elsewhere = None
     if onnx or pt2:
         if isinstance(data, str):
-            images, checked_on = _noise(exported.config), "images of noise (the data could not be read)"
+            images = _noise(exported.config)
+            checked_on = "images of noise (the data could not be read)"
         else:
             images, elsewhere = compare(exported, _some(data))
         graphs = write_graphs(exported, out, images, _about(exported, before, checked_on), onnx=onnx, pt2=pt2)

@@ -55,7 +55,8 @@ def as_described(dataset: Dataset, described: Mapping[str, Any]) -> Dataset:
     """Return the data with the split that the model was trained and chosen on, whatever its split is now."""
     if "val" not in described:
         return dataset
-    val, test = set(described["val"]), set(described.get("test", ()))
+    val = set(described["val"])
+    test = set(described.get("test", ()))
     was = [
         "val" if name in val else "test" if name in test else now if now in ("skipped", "duplicate") else "train"
         for name, now in zip(dataset.names, dataset.split.tolist(), strict=True)

@@ -55,7 +55,8 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
         ]
         if not epochs:
             continue
-        config, latency = parse_config(trial.config, f"trial {trial.trial_id}"), trial.values("latency_ms")
+        config = parse_config(trial.config, f"trial {trial.trial_id}")
+        latency = trial.values("latency_ms")
         found += [
             Kept(
                 trial.trial_id,
@@ -108,7 +109,8 @@ def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]
 
 def side_by_side(data: TrialData, kept: Sequence[Kept], ask: Callable[[], object] = lambda: None) -> Members:
     """Return predictions of compatible models as members. ask: called before every mask, raises to stop."""
-    dataset, config = data.dataset, kept[0].config
+    dataset = data.dataset
+    config = kept[0].config
     positions = dataset.indices("val")
     classes = output_classes(config, dataset.classes)
     if dataset.task == "segmentation":

@@ -49,7 +49,8 @@ def means_side_by_side(
             yield merge.table[data.images.mask(int(position))]
 
     doubts = doubts_of(classes, [one.predictions["masks"] for one in kept], truths())
-    found, took_s = list[torch.Tensor](), 0.0
+    found = list[torch.Tensor]()
+    took_s = 0.0
     for one in kept:
         if len(found) >= 2 and not has_time(took_s):
             break
@@ -75,7 +76,8 @@ def _probabilities(
 
     The batches are those in which the images were judged.
     """
-    found, places = [], iter(doubts.places)
+    found = []
+    places = iter(doubts.places)
     for images_u8, masks in whole_images(
         data.judged(config, "val"), "val", merge, eval_transform(config), config.batch_size,
         max_pixels=config.batch_size * config.image_size**2,

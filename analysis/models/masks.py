@@ -38,7 +38,9 @@ class MaskWriter:
     """Writes the three files of each mask below `out`. Raises RunError where that fails."""
 
     def __init__(self, out: Path, classes: Sequence[str]) -> None:
-        self.out, self.colours, self.taken = out, class_colours(len(classes)), set[str]()
+        self.out = out
+        self.colours = class_colours(len(classes))
+        self.taken = set[str]()
         try:
             for folder in ("masks", "colours", "overlays"):
                 (out / folder).mkdir(parents=True, exist_ok=True)
@@ -72,9 +74,11 @@ class MaskWriter:
 
     def _free_name(self, stem: str) -> str:
         """Return an unused name, so that images of one name from two folders do not overwrite each other's masks."""
-        name, number = stem, 2
+        name = stem
+        number = 2
         while name in self.taken:
-            name, number = f"{stem}-{number}", number + 1
+            name = f"{stem}-{number}"
+            number = number + 1
         self.taken.add(name)
         return name
 

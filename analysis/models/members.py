@@ -164,12 +164,14 @@ def pixel_members(classes: tuple[str, ...], masks: Sequence[np.ndarray], truths:
 
 def _alike(true: np.ndarray, decided: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the index of one pixel of each combination of truth and decisions, and the number of its pixels."""
-    code, most = true, num_classes
+    code = true
+    most = num_classes
     for mask in decided:
         if most > 2**62 // num_classes:  # renumber the combinations so far: the code must fit into 64 bits
             found, code = np.unique(code, return_inverse=True)
             most = len(found)
-        code, most = code * num_classes + mask, most * num_classes
+        code = code * num_classes + mask
+        most = most * num_classes
     _, first, pixels = np.unique(code, return_index=True, return_counts=True)
     return first, pixels
 
@@ -208,7 +210,8 @@ def greedy(
         total = total + members.contribution(-negative)
         idle += 1
         if best is None or reached > best[0]:
-            best, idle = (reached, chosen), 0
+            best = (reached, chosen)
+            idle = 0
         if idle == patience:
             break
     assert best is not None, size

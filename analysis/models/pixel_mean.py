@@ -40,7 +40,8 @@ def decide_together(logits: Sequence[Tensor], weights: Sequence[float], size: Se
         for one, norm, weight in zip(planes, norms, weights, strict=True):
             mean += weight * (_plane(one, number, size) - norm).exp()
         if best is None:
-            best, decision = mean, torch.zeros(mean.shape, dtype=torch.uint8, device=mean.device)
+            best = mean
+            decision = torch.zeros(mean.shape, dtype=torch.uint8, device=mean.device)
             continue
         decision[mean > best] = number  # the first of equals stays, as argmax has it
         torch.maximum(best, mean, out=best)
@@ -86,10 +87,14 @@ def doubts_of(
     masks, truths  as `members.pixel_members` takes them
     """
     # Count the pixels on which all agree, and find the others, image by image.
-    num, agreed, places, true = len(classes), [], list[np.ndarray](), list[np.ndarray]()
+    num = len(classes)
+    agreed = []
+    places = list[np.ndarray]()
+    true = list[np.ndarray]()
     start = 0
     for number, truth in enumerate(truths):
-        flat, end = truth.reshape(-1).astype(np.int64), start + truth.size
+        flat = truth.reshape(-1).astype(np.int64)
+        end = start + truth.size
         decided = [mask[start:end] for mask in masks]
         known = flat != VOID
         alike = np.logical_and.reduce([one == decided[0] for one in decided])

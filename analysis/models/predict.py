@@ -92,14 +92,16 @@ def _read(exported: Exported, path: Path, whole: bool) -> Read | DataError:
 
 def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read | DataError]]:
     """Yield images to predict together: `size` of them, or as many as hold MOST_PIXELS in full size."""
-    chunk, pixels = list[Read | DataError](), 0
+    chunk = list[Read | DataError]()
+    pixels = 0
     for one in images:
         chunk.append(one)
         if isinstance(one, Read) and one.whole is not None:
             pixels += one.whole.shape[0] * one.whole.shape[1]
         if len(chunk) == size or pixels >= MOST_PIXELS:
             yield chunk
-            chunk, pixels = [], 0
+            chunk = []
+            pixels = 0
     if chunk:
         yield chunk
 
@@ -122,7 +124,8 @@ def _segment(exported: Exported, images: Sequence[Read], writer: MaskWriter) -> 
 def _decide(exported: Exported, probabilities: Tensor) -> dict[str, Any]:
     """Return the decision in the task's own form, with every class's probability."""
     values = [float(value) for value in probabilities]
-    classes, threshold = exported.classes, exported.config.threshold
+    classes = exported.classes
+    threshold = exported.config.threshold
     if exported.config.task == "binary":
         values = [1 - values[0], values[0]]
         label: dict[str, Any] = {"label": classes[int(values[1] > threshold)]}

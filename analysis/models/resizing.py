@@ -18,7 +18,8 @@ from trainables.tasks import TASKS
 BOUND = 1e-2
 NUM_COMPARED = 20  # images: NumPy takes half a second for one of a camera
 # HAMMING is Pillow's closest filter to area averaging: BOX and BILINEAR are two to four times as far.
-HAMMING, BILINEAR = Image.Resampling.HAMMING, Image.Resampling.BILINEAR
+HAMMING = Image.Resampling.HAMMING
+BILINEAR = Image.Resampling.BILINEAR
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Elsewhere:
 def compare(exported: ExportedModel, images: Iterable[Pixels]) -> tuple[list[Pixels], Elsewhere]:
     """Return the images as the network sees them, and how predictions differ elsewhere. images: (H, W, 3), decoded."""
     view = View.of(exported.config)
-    seen, of_numpy, of_pillow, changed = [], [0.0], [0.0], [0.0]
+    seen = []
+    of_numpy = [0.0]
+    of_pillow = [0.0]
+    changed = [0.0]
     for image in images:
         seen.append(view.apply(image))
         if len(seen) > NUM_COMPARED:
@@ -76,7 +80,8 @@ def averages(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """
     found = pixels.astype(np.float64)
     for axis, length in enumerate(size):
-        edges, at = np.linspace(0, found.shape[axis], length + 1)[:, None], np.arange(found.shape[axis])
+        edges = np.linspace(0, found.shape[axis], length + 1)[:, None]
+        at = np.arange(found.shape[axis])
         share = np.clip(np.minimum(edges[1:], at + 1) - np.maximum(edges[:-1], at), 0, 1)  # (length, old length)
         share /= share.sum(axis=1, keepdims=True)
         found = np.moveaxis(np.tensordot(share, found, (1, axis)), 0, axis)
@@ -85,7 +90,8 @@ def averages(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 def in_code(resize: Mapping[str, int]) -> list[str]:
     """Return Python code from a file to `images` (1, h, w, 3). resize: as in `preprocessing`."""
-    side, crop = resize.get("shorter_side"), resize.get("centre_crop")
+    side = resize.get("shorter_side")
+    crop = resize.get("centre_crop")
     if side is None:
         sized = [f"width, height = {resize['width']}, {resize['height']}"]
     else:
@@ -133,7 +139,8 @@ def _size(view: View, image: Pixels) -> tuple[int, int]:
 def _cut_out(view: View, pixels: Pixels) -> Pixels:
     if view.crop is None:
         return np.array(pixels)
-    top, left = (pixels.shape[0] - view.crop) // 2, (pixels.shape[1] - view.crop) // 2
+    top = (pixels.shape[0] - view.crop) // 2
+    left = (pixels.shape[1] - view.crop) // 2
     return np.array(pixels[top : top + view.crop, left : left + view.crop])
 
 

@@ -36,7 +36,8 @@ def sealed(search: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_own(search: Mapping[str, Any]) -> bool:
     """Return whether this user started the run, and the paths of its data are unchanged."""
-    key, seal = _key(make=False), search.get(SEAL)
+    key = _key(make=False)
+    seal = search.get(SEAL)
     return key is not None and is_text(seal) and hmac.compare_digest(_seal(search, key).encode(), str(seal).encode())
 
 
@@ -46,7 +47,8 @@ def source_of(search: Mapping[str, Any], named: str | None = None) -> tuple[str,
     `named` is the path that the user gives with --data. Raises RunError if the data would have to be fetched from where
     somebody else's search.json says.
     """
-    own, spec = is_own(search), named or str(value_at(search, "options.data"))
+    own = is_own(search)
+    spec = named or str(value_at(search, "options.data"))
     if named is None and not own and spec.lower().startswith(FETCHED):
         raise RunError(
             f"this run was not started by you on this machine, and its data would be fetched from {spec}. "

@@ -101,7 +101,9 @@ def cook(
         return []
     sign = 1 if run.mode == "max" else -1
     found: list[Soup] = []
-    chosen, best, took_s = having[:1], having[0].value, 0.0
+    chosen = having[:1]
+    best = having[0].value
+    took_s = 0.0
     for one in having[1:]:
         began = time.monotonic()
         if left_s() <= took_s:  # the next one would take as long, and would not finish
@@ -117,7 +119,8 @@ def cook(
             break
         found.append(soup)
         if sign * value >= sign * best:
-            chosen, best = [*chosen, one], value
+            chosen = [*chosen, one]
+            best = value
         took_s = time.monotonic() - began
     return found
 

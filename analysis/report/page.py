@@ -125,7 +125,9 @@ def _run_page(key: str, run: Run, *, with_model: bool) -> RunPage:
 
 
 def _about(run: Run) -> list[tuple[str, str]]:
-    data, options, search = run.search["data"], run.search["options"], run.search["search"]
+    data = run.search["data"]
+    options = run.search["options"]
+    search = run.search["search"]
     counts = data.get("counts") or {}
     classes = [str(name) for name in data.get("classes", [])]
     listed = ", ".join(classes[:30]) + (", ..." if len(classes) > 30 else "")
@@ -148,7 +150,8 @@ def _about(run: Run) -> list[tuple[str, str]]:
 def _comparison(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for number, (run, name) in enumerate(zip(runs, names, strict=True)):
-        at, cost = standing(run), spent(run)
+        at = standing(run)
+        cost = spent(run)
         rows.append(
             {
                 "key": f"r{number}",

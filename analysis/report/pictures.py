@@ -16,7 +16,9 @@ from analysis.report.sections import sections
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.run_dir.load import Run
 
-WIDTH, SCALE = 900, 2  # width in page pixels, and picture pixels for each of them
+# width in page pixels, and picture pixels for each of them
+WIDTH = 900
+SCALE = 2
 TITLE = 44  # pixels above a figure
 
 

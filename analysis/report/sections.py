@@ -30,7 +30,8 @@ ASKED = {
     "model/freeze": "Frozen parts",
     "model/head": "Heads",
 }
-NUM_SLICES, NUM_AXES = 6, 7
+NUM_SLICES = 6
+NUM_AXES = 7
 MOST_FAILURES = 30
 
 
@@ -60,7 +61,8 @@ def sections(run: Run, plots: Plots) -> list[Section]:
 
 def _curves(run: Run, plots: Plots) -> Section:
     section = Section("curves", "Learning curves")
-    shown, having = shown_trials(run), sum(bool(trial.values(run.metric)) for trial in run.trials)
+    shown = shown_trials(run)
+    having = sum(bool(trial.values(run.metric)) for trial in run.trials)
     if not shown:
         section.sentences.append(f"No trial has a value of {run.metric} yet.")
         return section
@@ -126,7 +128,8 @@ def _comparisons(run: Run, seen: Observed, plots: Plots) -> Section:
         table = compare_of(run, seen, name)
         rows = _plain(table, [label_of(value) for value in table["value"]])
         regime, own = within(name)
-        title, caption = ASKED.get(own, own) + (f" ({regime})" if regime else ""), _behind(rows)
+        title = ASKED.get(own, own) + (f" ({regime})" if regime else "")
+        caption = _behind(rows)
         section.grid.append(plots.add(f"compare-{number}", effects_figure(rows, run.metric), title, caption))
     switches = []
     for name in (one for one in names if _is_switch(one, seen)):
@@ -193,7 +196,8 @@ def _timeline(run: Run, plots: Plots) -> Section:
     if not len(table):
         section.sentences = ["The lines of the epochs do not say when they were trained."]
         return section
-    nodes, lanes = table["node"].nunique(), len(table[["node", "pid"]].drop_duplicates())
+    nodes = table["node"].nunique()
+    lanes = len(table[["node", "pid"]].drop_duplicates())
     where = f"{nodes} machines" if nodes > 1 else "one machine"
     many = f"{lanes} processes on {where}, a lane each" if lanes > 1 else f"One process on {where}"
     caption = f"{many}, named by machine and process."

@@ -132,7 +132,8 @@ def check_name(name: str) -> str:
 def _line_in(error: Exception, path: Path) -> str:
     if isinstance(error, SyntaxError):
         return f", line {error.lineno}"
-    trace, line = error.__traceback__, ""
+    trace = error.__traceback__
+    line = ""
     while trace is not None:
         if Path(trace.tb_frame.f_code.co_filename).resolve() == path.resolve():
             line = f", line {trace.tb_lineno}"

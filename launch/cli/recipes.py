@@ -51,9 +51,11 @@ def configuration(config_file: Path | None, recipe_name: str | None, assignments
         parsed = load_config(config_file)  # a file must be complete by itself, and its errors name it alone
         if not assignments:
             return parsed
-        values, origin = read_config(config_file), str(config_file)
+        values = read_config(config_file)
+        origin = str(config_file)
     elif recipe_name is not None:
-        values, origin = recipe(recipe_name), f"recipe {recipe_name}"
+        values = recipe(recipe_name)
+        origin = f"recipe {recipe_name}"
     else:
         raise ConfigError("train takes a CONFIG or --recipe, got neither. `visionsweep recipes` lists the recipes.")
     asked = parse_assignments(assignments)
@@ -85,7 +87,8 @@ def print_recipes(console: Console) -> None:
     for column in ("recipe", "task", "model", "the report's result", "what it is"):
         table.add_column(column, no_wrap=column == "recipe")
     for name in RECIPES:
-        told, values = about(name), recipe(name)
+        told = about(name)
+        values = recipe(name)
         table.add_row(name, values["task"], _model(values["model"]), told.sections["Result"], told.summary)
     console.print(table)
     console.print(

@@ -85,7 +85,8 @@ def run(
         submitted = submit_search(search, _without_address(ctx), address)
         tell(submitted, address)
         raise typer.Exit(follow(submitted))
-    started, began = time.time(), time.monotonic()
+    started = time.time()
+    began = time.monotonic()
     stage(f"{search} on {data or 'its own data'}: looking at both.")
     with said_if_slow("importing libraries"):
         from launch.cli.first_look import look_first
@@ -156,7 +157,8 @@ def resume(
     no_report: NoReport = False,
 ) -> None:
     """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
-    started, began = time.time(), time.monotonic()
+    started = time.time()
+    began = time.monotonic()
     with said_if_slow("importing libraries"):
         from launch.cli.first_look import look_at_run
         from launch.cli.loading import parse_duration

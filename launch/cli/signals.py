@@ -59,7 +59,8 @@ def kept_below() -> Iterator[None]:
 
     Ray's core, once loaded, has SIGTERM print its own stack and end the process.
     """
-    handler_of, set_handler = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
+    handler_of = ctypes.pythonapi.PyOS_getsig
+    set_handler = ctypes.pythonapi.PyOS_setsig
     handler_of.restype = set_handler.restype = ctypes.c_void_p
     set_handler.argtypes = [ctypes.c_int, ctypes.c_void_p]
     before = {number: handler_of(int(number)) for number in ENDING}
@@ -73,13 +74,15 @@ def kept_below() -> Iterator[None]:
 @contextmanager
 def listening() -> Iterator[None]:
     """Have each of these signals raise KeyboardInterrupt in the body."""
-    _State.first, _State.held = None, 0
+    _State.first = None
+    _State.held = 0
     with handled_by(_on_signal):
         yield
 
 
 def _on_signal(number: int, frame: object) -> None:
-    again, _State.first = _State.first is not None, _State.first or number
+    again = _State.first is not None
+    _State.first = _State.first or number
     if again or not _State.held:
         raise KeyboardInterrupt
 

@@ -53,10 +53,12 @@ def cluster_url(given: str | None) -> str:
 
     Raises ConfigError where there is none, or for another kind of address.
     """
-    source, url = "--cluster", given
+    source = "--cluster"
+    url = given
     for name in URL_VARIABLES:
         if url is None and os.environ.get(name):
-            source, url = name, os.environ[name]
+            source = name
+            url = os.environ[name]
     if url is None:
         raise ConfigError(
             f"no cluster is named. Add --cluster http://HEAD:8265, the address of its dashboard, or set "

@@ -26,7 +26,8 @@ from visionsweep.core.errors import RunError
 from visionsweep.core.safe_path import shown
 from visionsweep.core.writing import sync_folder
 
-BEGIN, END = "visionsweep-parcel-begins", "visionsweep-parcel-ends"
+BEGIN = "visionsweep-parcel-begins"
+END = "visionsweep-parcel-ends"
 LINE = 12_288  # bytes of a line, 16,384 letters of base64: about as many as Ray passes on at a time
 MAX_LINE = 2 * LINE  # letters of a line that is read
 MAX_SAID = 2**24  # letters that a job may print before its archive begins
@@ -102,14 +103,20 @@ def receive(pieces: Iterable[str], out: IO[bytes]) -> None:
 
     Raises RunError, with what the job printed, if the archive ends early, is too long or has another checksum.
     """
-    checksum, inside, said, num_said, num_bytes = hashlib.sha256(), False, "", 0, 0
+    checksum = hashlib.sha256()
+    inside = False
+    said = ""
+    num_said = 0
+    num_bytes = 0
     for line in lines_of(pieces):
         if line.startswith(f"{END} "):
             if line.removeprefix(f"{END} ").strip() != checksum.hexdigest():
                 raise RunError("the run directory arrived damaged: its checksum is another. Fetch it again.")
             return
         if not inside:
-            inside, said, num_said = line == BEGIN, line or said, num_said + len(line) + 1
+            inside = line == BEGIN
+            said = line or said
+            num_said = num_said + len(line) + 1
             if num_said > MAX_SAID:
                 raise RunError("the run directory did not arrive: the job prints without an end. Fetch it again.")
             continue
@@ -139,7 +146,8 @@ def lines_of(pieces: Iterable[str]) -> Iterator[str]:
         length += len(first)
         for other in others:
             yield _line(begun, length)
-            begun, length = [other], len(other)
+            begun = [other]
+            length = len(other)
         if length > MAX_LINE:
             _line(begun, length)
 
@@ -158,7 +166,10 @@ class _Lines:
     """A file that encodes what is written to it as lines of base64, with a checksum after them."""
 
     def __init__(self, out: IO[str]) -> None:
-        self.out, self.checksum, self.rest, self.begun = out, hashlib.sha256(), bytearray(), False
+        self.out = out
+        self.checksum = hashlib.sha256()
+        self.rest = bytearray()
+        self.begun = False
 
     def write(self, raw: bytes) -> int:
         if not self.begun:

@@ -20,7 +20,9 @@ MAX_FILES = 20_000  # a run has a few for each trial
 MAX_BYTES = 2 * 10**9  # of all files together
 MAX_HEADER_BYTES = 64 * 1024  # of a member's extended header, which holds a long name
 PIECE = 2**20
-FILE, OLD_FILE, EXTENDED = b"0", b"\0", b"x"
+FILE = b"0"
+OLD_FILE = b"\0"
+EXTENDED = b"x"
 KINDS = {
     b"1": "a link", b"2": "a link", b"3": "a device", b"4": "a device", b"5": "a folder", b"6": "a pipe",
     b"S": "a sparse file",
@@ -43,7 +45,8 @@ def write_files(tar: IO[bytes], folder: Path, origin: object) -> None:
     folder. Raises OSError where a file cannot be written.
     """
     folder.mkdir()
-    total, names = 0, set[str]()
+    total = 0
+    names = set[str]()
     for member in _members(tar, origin):
         total += member.size
         names.add(member.name)
@@ -65,11 +68,14 @@ def write_files(tar: IO[bytes], folder: Path, origin: object) -> None:
 
 def _members(tar: IO[bytes], origin: object) -> Iterator[Member]:
     """Yield the members. Each must be read to its end before the next one is taken."""
-    name, num_headers = "", 0
+    name = ""
+    num_headers = 0
     while (block := _exactly(tar, BLOCK, origin)).strip(b"\0"):
-        kind, size = block[156:157], _size(block, origin)
+        kind = block[156:157]
+        size = _size(block, origin)
         if kind == EXTENDED and not name:
-            name, num_headers = _long_name(tar, size, origin), num_headers + 1
+            name = _long_name(tar, size, origin)
+            num_headers = num_headers + 1
             if num_headers > MAX_FILES:
                 raise RunError(f"{origin}: more than {MAX_FILES} headers arrived. {AGAIN}")
         elif kind in (FILE, OLD_FILE):
@@ -83,8 +89,10 @@ def _members(tar: IO[bytes], origin: object) -> Iterator[Member]:
 
 def _size(block: bytes, origin: object) -> int:
     """Return the size in a header, after a check of its checksum."""
-    field, checksum = block[124:136], block[148:156]
-    digits, given = field.strip(b" \0"), checksum.strip(b" \0")
+    field = block[124:136]
+    checksum = block[148:156]
+    digits = field.strip(b" \0")
+    given = checksum.strip(b" \0")
     if not (_is_octal(digits) and _is_octal(given)):
         raise RunError(f"{origin}: what arrived is not a tar of a run. {AGAIN}")
     # The checksum counts its own field as spaces.
@@ -98,7 +106,8 @@ def _is_octal(digits: bytes) -> bool:
 
 
 def _name(block: bytes) -> str:
-    name, prefix = block[:100].split(b"\0")[0], block[345:500].split(b"\0")[0]
+    name = block[:100].split(b"\0")[0]
+    prefix = block[345:500].split(b"\0")[0]
     joined = prefix + b"/" + name if prefix and block[257:262] == b"ustar" else name
     return joined.decode("utf-8", "surrogateescape")
 
@@ -109,7 +118,8 @@ def _long_name(tar: IO[bytes], size: int, origin: object) -> str:
         raise RunError(f"{origin}: a header of {size} bytes arrived, and {MAX_HEADER_BYTES} is the most. {AGAIN}")
     header = _exactly(tar, size, origin)
     _exactly(tar, -size % BLOCK, origin)
-    start, name = 0, ""
+    start = 0
+    name = ""
     while start < len(header):
         length = header[start : start + 8].split(b" ")[0]
         end = start + (int(length) if length.isdigit() else 0)

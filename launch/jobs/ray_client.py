@@ -29,7 +29,8 @@ class ClientJobs:
     """The methods of Ray's JobSubmissionClient that `jobs.py` uses, forwarded to one on the head."""
 
     def __init__(self, actor: Any, get: Callable[[Any], Any]) -> None:
-        self._actor, self._get = actor, get
+        self._actor = actor
+        self._get = get
 
     def submit_job(
         self, *, entrypoint: str, submission_id: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]

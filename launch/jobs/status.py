@@ -102,7 +102,8 @@ def _pace(
     search_json: dict[str, Any], trials: Iterable[Trial], ends: dict[str, float], times: list[float], now: float
 ) -> str:
     starts = session_starts(search_json)
-    begun, verb = starts[-1], "begun" if len(starts) == 1 else "resumed"
+    begun = starts[-1]
+    verb = "begun" if len(starts) == 1 else "resumed"
     since = max(begun, now - WINDOW_S)
     rate = sum(at > since for at in times) / max(1.0, now - since)
     parts = [f"{rate:.2f} epochs/s", f"{verb} {duration(now - begun)} ago"]

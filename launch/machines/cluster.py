@@ -45,9 +45,11 @@ class _Start(threading.Thread):
 
     def __init__(self, address: str, options: dict[str, Any]) -> None:
         super().__init__(name="start-ray", daemon=True)
-        self.address, self.options = address, options
+        self.address = address
+        self.options = options
         self.error: BaseException | None = None
-        self.up, self.done = threading.Event(), threading.Event()
+        self.up = threading.Event()
+        self.done = threading.Event()
 
     def run(self) -> None:
         try:

@@ -46,11 +46,14 @@ class Machines:
         worth: Callable[[Mapping[str, Any], float | None], Worth],
         say: Callable[[str], object],
     ) -> None:
-        self.shared, self.worth, self.say = shared, worth, say
+        self.shared = shared
+        self.worth = worth
+        self.say = say
         self.known = {node["NodeID"]: worth(node, None) for node in _alive()}
         self.asked: dict[str, _Asked] = {}
         self.avoided: dict[str, str] = {}  # ids of those that do not fit, with their addresses
-        self.total, self.looked = self._add_up(), time.monotonic()
+        self.total = self._add_up()
+        self.looked = time.monotonic()
 
     def now(self) -> Worth:
         """Return the capacity of all machines that are alive and compatible, checked again every LOOK_EVERY_S."""

@@ -94,7 +94,8 @@ class MemoryModel:
     def estimate(self, params: Mapping[str, Any]) -> Estimate:
         row = np.array(_features(self.parameters, params))
         across = self.features @ row  # (n,) covariance with what was measured
-        means, spreads = [], []
+        means = []
+        spreads = []
         for fit in self.fits:
             explained = np.linalg.solve(fit.chol, across)
             means.append(fit.middle + float(across @ fit.weights))
@@ -132,7 +133,8 @@ def _features(found: Sequence[Parameter], params: Mapping[str, Any]) -> list[flo
     """
     row = [CONSTANT]
     for parameter in found:
-        range_, value = parameter.range, params.get(parameter.name)
+        range_ = parameter.range
+        value = params.get(parameter.name)
         amounts = _amounts(range_)
         if isinstance(range_, Pick) and not amounts:
             row += [ANY_CHOICE * (value == choice and type(value) is type(choice)) for choice in range_.choices]

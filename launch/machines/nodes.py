@@ -71,7 +71,8 @@ class Survey:
     def __init__(self, data: Sequence[Path], runs_dir: Path | None, cache_dir: Path | None, storage: Storage) -> None:
         self.expected = {str(path): looks(path) for path in data}
         self.mark = None if runs_dir is None else runs_dir / f".visionsweep-probe-{uuid.uuid4().hex}"
-        self.cache_dir, self.storage = cache_dir, storage
+        self.cache_dir = cache_dir
+        self.storage = storage
         self.here = ray.get_runtime_context().get_node_id()
 
     def begin(self) -> None:

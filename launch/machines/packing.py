@@ -36,7 +36,10 @@ class Packer:
     """
 
     def __init__(self, room: Room, space: Space, records: Records, machines: Callable[[], Worth] | None = None) -> None:
-        self.room, self.space, self.records, self.machines = room, space, records, machines
+        self.room = room
+        self.space = space
+        self.records = records
+        self.machines = machines
         self.live: dict[str, TrialShare] = {}
         found = {name: trial.peak_memory_mb for name, trial in records.trials.items()}
         self.peaks_mb = {name: peak for name, peak in found.items() if peak is not None}
@@ -106,7 +109,8 @@ class Packer:
         if model is None:
             return self.room.unknown, len(self.room.levels) > 1
         estimate = model.estimate(params)
-        likely, careful = self.room.level_for(estimate.expected_mb), self.room.level_for(estimate.upper_mb)
+        likely = self.room.level_for(estimate.expected_mb)
+        careful = self.room.level_for(estimate.upper_mb)
         return min(careful, max(likely, self.room.unknown)), likely < careful
 
     def _fitted(self) -> MemoryModel | None:
@@ -138,7 +142,8 @@ class PackedTrials(TrialScheduler):  # type: ignore[misc]
 
     def __init__(self, base: TrialScheduler, packer: Packer) -> None:
         super().__init__()
-        self.base, self.packer = base, packer
+        self.base = base
+        self.packer = packer
         self.moving: dict[Any, TrialShare] = {}
 
     def __getstate__(self) -> dict[str, object]:

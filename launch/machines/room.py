@@ -98,7 +98,8 @@ class Room:
 
 def room_of(units: Sequence[Unit], on_gpus: bool, cpus_each: float | None, max_concurrent: int | None) -> Room:
     """Return the room for units: at least one, each with cores for at least one trial."""
-    smallest, cpus = min(unit.memory_mb for unit in units), min(unit.cpus for unit in units)
+    smallest = min(unit.memory_mb for unit in units)
+    cpus = min(unit.cpus for unit in units)
     at_once = [MOST_ON_A_GPU if cpus_each is None else int(unit.cpus / cpus_each) for unit in units]
     each = min(max(at_once), max_concurrent or max(at_once), *([MOST_ON_A_GPU] if on_gpus else []))
     levels = tuple(0.5**power for power in range(math.ceil(math.log2(each)) + 1))
@@ -145,7 +146,8 @@ def _gpu_units(nodes: Sequence[Mapping[str, float]], cpus_each: float | None) ->
 
 def _gpus_of(node: Mapping[str, float], memory_mb: float, cpus_each: float | None) -> list[Unit]:
     """Return the GPUs of a machine, if it has enough cores for trials on them."""
-    num_gpus, num_cpus = int(node.get("GPU", 0.0)), node.get("CPU", 0.0)
+    num_gpus = int(node.get("GPU", 0.0))
+    num_cpus = node.get("CPU", 0.0)
     enough = num_gpus > 0 and num_cpus / num_gpus >= (cpus_each or 0.125)
     return [Unit(memory_mb, num_cpus / num_gpus)] * num_gpus if enough else []
 

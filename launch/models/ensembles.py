@@ -56,7 +56,8 @@ def _export(run: Run, told: dict[str, Any], out: Path, console: Console) -> None
 
 def print_ensemble(told: dict[str, Any], console: Console) -> None:
     """Print the members, and in plain words what they gain."""
-    metric, members = told["metric"], told["members"]
+    metric = told["metric"]
+    members = told["members"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("trial", "epoch", "weight", f"{metric} alone"):
         table.add_column(column, justify="left" if column == "trial" else "right")
@@ -76,7 +77,9 @@ def print_ensemble(told: dict[str, Any], console: Console) -> None:
 
 def verdict(told: dict[str, Any]) -> str:
     """Return whether the ensemble is better on images that did not choose it, in a sentence or two."""
-    metric, held_out, single = told["metric"], told["held_out"], told["single"]
+    metric = told["metric"]
+    held_out = told["held_out"]
+    single = told["single"]
     alone = f"Export the best alone: --trial {single['trial_id']}."
     if held_out is None:
         return f"No half of the validation split has a value of {metric}: whether it is better cannot be told. {alone}"

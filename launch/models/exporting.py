@@ -45,7 +45,8 @@ def export_run(
         if onnx:
             require_onnx()
         told = None if single or trial is not None else stored(run.run_dir)
-        kind, heads = "single" if told is None else told["kind"], heads_of(run.run_dir, told)
+        kind = "single" if told is None else told["kind"]
+        heads = heads_of(run.run_dir, told)
         # A graph holds one network: of an ensemble's run, take the next best that is one.
         if told is not None and kind == "ensemble" and (onnx or pt2):
             kind = one_network(told)
@@ -70,7 +71,8 @@ def export_run(
                 alone = trial if told is None else told["single"]["trial_id"]
                 written = write_trial(run, folder, alone, named, heads if again else None)
                 graphs = hand_over_trial(run, written, folder, onnx=onnx, pt2=pt2, named=named)
-                epochs, note = written.epochs, written.note
+                epochs = written.epochs
+                note = written.note
                 said = f"epoch {epochs[0]}" if len(epochs) == 1 else f"mean of epochs {epochs}"
                 what = f"trial {written.trial_id} ({said})"
         print_export(what, out, console, graphs, note)

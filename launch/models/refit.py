@@ -104,7 +104,10 @@ def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None]
 
 def in_words(told: dict[str, Any]) -> str:
     """Return what the refits gave, and whether the trial was lucky."""
-    metric, mean, deviation, own = told["metric"], told["mean"], told["deviation"], told["trial_value"]
+    metric = told["metric"]
+    mean = told["mean"]
+    deviation = told["deviation"]
+    own = told["trial_value"]
     num = len(told["values"])
     if mean is None:
         return (

@@ -95,7 +95,8 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     (`test/...`), if there is one, as nothing was chosen by it.
     """
     # Settle device, threads and precision.
-    dataset, judged = data.dataset, len(data.dataset.indices("val")) > 0
+    dataset = data.dataset
+    judged = len(data.dataset.indices("val")) > 0
     limit_threads(os.cpu_count() or 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0

@@ -49,7 +49,8 @@ class Population(FIFOScheduler):  # type: ignore[misc]
 
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
         super().__init__()
-        self.every, self.objective = search.grace_epochs, search.compared[0]
+        self.every = search.grace_epochs
+        self.objective = search.compared[0]
         self.heirs: deque[str] = deque()  # trials to be copied
         self.running: int | None = None
         self.scores: dict[str, float] = {}  # of those alive, at their last comparison

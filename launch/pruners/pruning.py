@@ -77,7 +77,8 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             at = milestones(search.grace_epochs, search.reduction_factor, search.epochs)
         several = len(self.objectives) > 1
         self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
-        self.beginnings, self.repeats = Beginnings(search.reduction_factor), Repeats()
+        self.beginnings = Beginnings(search.reduction_factor)
+        self.repeats = Repeats()
         self.courses: dict[str, _Course] = {}
         self.reasons: dict[str, str] = {}
         for trial in past:
@@ -106,7 +107,8 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
 
     def _decide(self, trial_id: str, result: dict[str, Any], *, ask: bool) -> bool:
         """Record an epoch, and return whether the trial continues. ask: the trial runs, and may be ended."""
-        course, value = self.courses[trial_id], result.get(self.objectives[0].name)
+        course = self.courses[trial_id]
+        value = result.get(self.objectives[0].name)
         if value is not None and not math.isfinite(value):
             return False
         values = outcome(result, self.objectives)
@@ -152,7 +154,8 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         course.next_rung += len(reached)
         # Compare at the last rung reached. One long epoch may pass several, and its values at the earlier ones are
         # unknown.
-        milestone, tier = reached[-1], self._tier(course)
+        milestone = reached[-1]
+        tier = self._tier(course)
         if isinstance(self.rungs, ParetoRungs):
             standing = (best, *values[1:])
             return self.rungs.goes_on(milestone, standing, tier, course.given) or not ask

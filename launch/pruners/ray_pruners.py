@@ -56,7 +56,8 @@ class _Hyperband(AsyncHyperBandScheduler):  # type: ignore[misc]
     """Ray's brackets, with rungs at shares of a trial's own schedule."""
 
     def __init__(self, search: Search) -> None:
-        self.search, self.first = search, min(search.grace_epochs, search.epochs)
+        self.search = search
+        self.first = min(search.grace_epochs, search.epochs)
         super().__init__(
             time_attr=POSITION,
             metric=search.metric,

@@ -88,8 +88,10 @@ class Rungs:
     def _group(self, milestone: float, stratum: str) -> list[float]:
         own = self.values.get((milestone, stratum), [])
         if len(own) < 2 * self.factor:
-            own, stratum = self.values.get((milestone, ""), []), ""
-        given, bar = self.given.get((milestone, stratum), []), self._bar(own)
+            own = self.values.get((milestone, ""), [])
+            stratum = ""
+        given = self.given.get((milestone, stratum), [])
+        bar = self._bar(own)
         return sorted([*own, *(value for value in given if bar is None or value >= bar)]) if given else own
 
 

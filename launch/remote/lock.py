@@ -35,20 +35,24 @@ class RemoteLock:
     """A lock that is held from `acquire` until `release`. `lost` says why it is not held any more."""
 
     def __init__(self, run: Remote) -> None:
-        self.run, self.owner, self.lost = run, uuid.uuid4().hex, ""
+        self.run = run
+        self.owner = uuid.uuid4().hex
+        self.lost = ""
         self.beaten = 0.0  # the last heartbeat by time.time(), which continues while a laptop sleeps
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
 
     def acquire(self, say: Callable[[str], object]) -> None:
         """Take the lock, after a wait if its holder is silent. Raises RunError if another process holds it."""
-        began, first = time.monotonic(), ""
+        began = time.monotonic()
+        first = ""
         while True:
             held = self.run.read(LOCK_FILE)
             if held is None:
                 taken = self._write(new=True)
             else:
-                holder, first = _holder(held.content), first or held.etag
+                holder = _holder(held.content)
+                first = first or held.etag
                 if first != held.etag:  # it has given a sign of life since
                     raise self._refused(holder)
                 if not (_has_ended(holder) or held.age_s > STALE_S):

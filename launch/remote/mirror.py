@@ -60,7 +60,9 @@ class Mirror:
     """
 
     def __init__(self, run: Remote, folder: Path, lock: RemoteLock) -> None:
-        self.run, self.folder, self.lock = run, folder, lock
+        self.run = run
+        self.folder = folder
+        self.lock = lock
         self.sent: dict[str, tuple[int, int]] = {}
         self.kept: _Kept | None = None
         self.swept: _Kept | None = None  # the last one that was carried out
@@ -133,7 +135,8 @@ class Mirror:
             self.run.forget_unfinished()
 
     def _send_when_changed(self) -> None:
-        took_s, silent = 0.0, False
+        took_s = 0.0
+        silent = False
         while not self.ended.wait(max(SEND_EVERY_S, took_s * (1 / LONGEST_SHARE - 1))):
             began = time.monotonic()
             try:
@@ -148,7 +151,8 @@ class Mirror:
             took_s = time.monotonic() - began
 
     def _send(self) -> None:
-        kept, contents = self.kept, {}
+        kept = self.kept
+        contents = {}
         for name in READ_ORDER:
             path = self.folder / name
             with suppress(FileNotFoundError):
@@ -179,7 +183,8 @@ class Mirror:
         That is so after its driver was killed on this machine.
         """
         with suppress(OSError, RunError, ValueError, AttributeError):
-            mine, theirs = read_search(self.folder), parse_json(records["search.json"].decode())
+            mine = read_search(self.folder)
+            theirs = parse_json(records["search.json"].decode())
             if mine.get("started") != theirs.get("started"):
                 return False
             names = ("trials.jsonl", "epochs.jsonl")

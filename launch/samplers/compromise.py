@@ -46,8 +46,10 @@ class Compromise:
     """
 
     def __init__(self, models: Sequence[Surrogate], expected: Rows, weights: Vector, rng: np.random.Generator) -> None:
-        self.models, self.weights = models, weights
-        self.top, self.spread = expected.max(axis=0), np.maximum(np.ptp(expected, axis=0), 1e-9)
+        self.models = models
+        self.weights = weights
+        self.top = expected.max(axis=0)
+        self.spread = np.maximum(np.ptp(expected, axis=0), 1e-9)
         self.seen = scalarised((self.top - expected) / self.spread, weights)  # (n,)
         self.draws = rng.normal(size=(DRAWS, 1, len(models)))
 

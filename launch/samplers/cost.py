@@ -33,7 +33,8 @@ class CostModel:
     """
 
     def __init__(self, vectors: Vectors, rows: Rows, log_seconds: Vector, ridge: float = RIDGE) -> None:
-        self.vectors, self.known = vectors, len(log_seconds)
+        self.vectors = vectors
+        self.known = len(log_seconds)
         features = vectors.features(rows)[0]
         self.middle = features.mean(axis=0) if self.known else np.zeros(features.shape[1])
         self.mean = float(log_seconds.mean()) if self.known else 0.0
@@ -68,10 +69,12 @@ class WholeCosts:
     """
 
     def __init__(self, model: CostModel, lengths: Lengths, rows: Rows, log_seconds: Vector) -> None:
-        self.model, self.lengths = model, lengths
+        self.model = model
+        self.lengths = lengths
         self.usual = np.zeros(max(1, len(lengths.regimes)))
         if lengths.regimes and len(rows):
-            totals, regimes = log_seconds + np.log(lengths.shares(rows)), lengths.regime_of(rows)
+            totals = log_seconds + np.log(lengths.shares(rows))
+            regimes = lengths.regime_of(rows)
             means = [
                 totals[regimes == one].mean() if one in regimes else totals.mean() for one in range(len(self.usual))
             ]
@@ -97,7 +100,8 @@ class TrialCosts:
     """
 
     def __init__(self, space: Space, work: Work | None = None) -> None:
-        self.vectors, self.work = Vectors(space), work
+        self.vectors = Vectors(space)
+        self.work = work
         self.model: CostModel | None = None
         self.kept: set[Kept] = set()  # features that timed trials have cached
         self.floor = 0.0  # an epoch's overhead, as the giga-FLOPs that take equally long
@@ -133,7 +137,8 @@ class TrialCosts:
         rows = np.array([self.vectors.encode(trial.params) for trial in timed])
         log_seconds = np.log([trial.user_attrs[EPOCH_SECONDS] for trial in timed])
         if self.work is not None:
-            work, self.kept = np.zeros(len(rows)), set()
+            work = np.zeros(len(rows))
+            self.kept = set()
             for number, row in enumerate(rows):
                 work[number] = self.work.of(row[None], self.kept)[0]
                 self.kept |= self.work.keeps(row)

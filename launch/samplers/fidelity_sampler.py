@@ -31,8 +31,13 @@ CHOICES_SHARE = 0.4  # of the model's proposals, in a space that has choices: se
 MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
 MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
-MAX_DISTANCE, NEARNESS = 0.36, 8.0  # see `_nearness`; NEARNESS scales the penalty on the log gain
-DRAWS, FEW, MANY = 1500, 100, 300  # numbers of random candidates where proposals must fit into the rest of a budget
+# see `_nearness`; NEARNESS scales the penalty on the log gain
+MAX_DISTANCE = 0.36
+NEARNESS = 8.0
+# numbers of random candidates where proposals must fit into the rest of a budget
+DRAWS = 1500
+FEW = 100
+MANY = 300
 COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a trial) to this power
 
 
@@ -55,7 +60,8 @@ class FidelitySampler(optuna.samplers.BaseSampler):
     def __init__(
         self, space: Space, ladder: Ladder, objectives: Sequence[Objective], seed: int, num_given: int = 0
     ) -> None:
-        self.vectors, self.seed = Vectors(space), seed
+        self.vectors = Vectors(space)
+        self.seed = seed
         self.history = History(self.vectors, ladder, objectives)
         self.num_objectives = len(objectives)
         # Trials before the model is used: enough to tell a slope from noise, few enough for a small budget.

@@ -45,7 +45,8 @@ class Ladder:
 
             epoch  of a trial of `epochs` epochs; epochs of shorter trials are stretched to that length before
         """
-        low, high = math.log(min(self.grace_epochs, self.epochs)), math.log(self.epochs)
+        low = math.log(min(self.grace_epochs, self.epochs))
+        high = math.log(self.epochs)
         return 1.0 + math.log(epoch / self.epochs) if low >= high else (math.log(epoch) - low) / (high - low)
 
 
@@ -67,7 +68,8 @@ class History:
     """The observations of a growing study: each finished trial is read once, the open ones again at every update."""
 
     def __init__(self, vectors: Vectors, ladder: Ladder, objectives: Sequence[Objective]) -> None:
-        self.vectors, self.ladder = vectors, ladder
+        self.vectors = vectors
+        self.ladder = ladder
         self.lengths = Lengths(vectors.space, vectors, ladder.epochs)
         self.signs = np.array([objective.sign for objective in objectives])
         self._num_ended_observed = 0
@@ -168,8 +170,10 @@ class History:
         """
         found: list[tuple[float, tuple[float, ...]]] = []
         ordered = [(epoch * self.ladder.epochs / length, of) for epoch, of in sorted(epochs.items())]
-        last, position = ordered[-1][0] if ordered else 0, 0
-        best, others = -math.inf, list[float]()
+        last = ordered[-1][0] if ordered else 0
+        position = 0
+        best = -math.inf
+        others = list[float]()
         for stop in (*(rung for rung in self.ladder.rungs if rung < last), last):
             before = position
             while position < len(ordered) and ordered[position][0] <= stop:

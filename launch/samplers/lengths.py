@@ -22,7 +22,8 @@ class Lengths:
     """
 
     def __init__(self, space: Space, vectors: Vectors, longest: int) -> None:
-        self.vectors, self.longest = vectors, longest
+        self.vectors = vectors
+        self.longest = longest
         self.places = list(_places(space))
         self.regimes = list(regimes_of(space))
 

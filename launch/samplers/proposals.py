@@ -43,8 +43,12 @@ class Proposals:
         valid: Callable[[dict[str, Any]], object],
         fits: Callable[[Mapping[str, Any]], bool],
     ) -> None:
-        self.study, self.search, self.trials, self.seed = study, search, trials, seed
-        self.valid, self.fits = valid, fits
+        self.study = study
+        self.search = search
+        self.trials = trials
+        self.seed = seed
+        self.valid = valid
+        self.fits = fits
         self.tried = Tried(search, trials, valid)
         # A copy may repeat a configuration, as it starts from another trial's weights.
         self.may_repeat = search.pruner == "pbt"
@@ -57,13 +61,15 @@ class Proposals:
         Raises ConfigError if every proposal contradicts itself.
         """
         problem: Contradiction | None = None
-        repeats, too_long = 0, False
+        repeats = 0
+        too_long = False
         for attempt in range(MAX_ATTEMPTS):
             if isinstance(self.study.sampler, FidelitySampler):
                 # Seed by what the records know. The study's own numbers count attempts that a rebuilt study never sees.
                 self.study.sampler.stream = (number, attempt)
                 self.study.sampler.spent = self.tried.spent() if not self.may_repeat else frozenset()
-            chosen, again = None, False
+            chosen = None
+            again = False
             # After several repeats, or half of the attempts, choose an untried configuration. A sampler that is sure of
             # itself asks for the same again, and random draws alone miss the last ones.
             if repeats >= MAX_REPEATS or (attempt >= MAX_ATTEMPTS // 2 and not self.may_repeat):

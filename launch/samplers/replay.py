@@ -36,7 +36,8 @@ class Replay:
     """Conversion of recorded trials. It knows the ranges of a search's parameters, which records do not hold."""
 
     def __init__(self, search: Search) -> None:
-        self.search, self.objectives = search, search.compared
+        self.search = search
+        self.objectives = search.compared
 
     def frozen(self, record: Trial) -> FrozenTrial:
         """Return a record as a trial of a study, in the state that it truly has.
@@ -53,7 +54,8 @@ class Replay:
     def _frozen(self, record: Trial) -> FrozenTrial:
         ranges = _Ranges(record.params)
         self.search.draw(ranges)
-        values, state = self.values(record), STATES.get(record.status, TrialState.RUNNING)
+        values = self.values(record)
+        state = STATES.get(record.status, TrialState.RUNNING)
         if state == TrialState.COMPLETE and values is None:  # it never had a value of the metric
             state = TrialState.FAIL
         return create_trial(
@@ -94,7 +96,8 @@ class Replay:
 
 def epoch_seconds(seconds: list[float]) -> float:
     """Return what an epoch of a trial takes, from the seconds of its epochs so far, in order."""
-    first, latest = median(seconds[:TIMED_EPOCHS]), median(seconds[-TIMED_EPOCHS:])
+    first = median(seconds[:TIMED_EPOCHS])
+    latest = median(seconds[-TIMED_EPOCHS:])
     return max(latest if latest > DEARER * first else first, 1e-6)
 
 

@@ -77,7 +77,8 @@ class Surrogate:
     """A Gaussian process with given hyperparameters, conditioned on observations."""
 
     def __init__(self, observed: Observations, hyper: Vector) -> None:
-        self.observed, self.hyper = observed, _Hyper(hyper)
+        self.observed = observed
+        self.hyper = _Hyper(hyper)
         self._condition(observed.features, observed.fidelity, observed.value)
 
     def predict(self, features: Rows, fidelity: float = 1.0) -> tuple[Vector, Vector]:
@@ -104,7 +105,8 @@ class Surrogate:
             )
 
     def _condition(self, features: Rows, fidelity: Vector, value: Vector) -> None:
-        self._seen, self._fidelity = self._scaled(features), fidelity
+        self._seen = self._scaled(features)
+        self._fidelity = fidelity
         covariance = self.hyper.kernel(self._seen, fidelity, self._seen, fidelity)
         covariance[np.diag_indices_from(covariance)] += self.hyper.noise
         self._cholesky = _cholesky(covariance)
@@ -155,7 +157,8 @@ class _Hyper:
         self.scales = np.exp(raw[:-4])
         self.fidelity_scale = math.exp(raw[-4])
         self.shared = 1 / (1 + math.exp(-raw[-3]))  # of the variance: what all fidelities have in common
-        self.amplitude, self.noise = math.exp(raw[-2]), math.exp(raw[-1])
+        self.amplitude = math.exp(raw[-2])
+        self.noise = math.exp(raw[-1])
 
     def kernel(self, a: Rows, fidelity_a: Vector, b: Rows, fidelity_b: Vector) -> Rows:
         squared = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0)
@@ -196,7 +199,8 @@ def _squares(observed: Observations) -> Rows:
 
 
 def _negative_log_posterior(raw: Vector, observed: Observations, squares: Rows, prior: Prior) -> tuple[float, Vector]:
-    hyper, total = _Hyper(raw), len(observed.value)
+    hyper = _Hyper(raw)
+    total = len(observed.value)
     weights = 1 / hyper.scales**2
     matern, slope = _matern((weights @ squares).reshape(total, total))
     fidelity = observed.fidelity

@@ -36,7 +36,8 @@ class Tried:
     """
 
     def __init__(self, search: Search, trials: Trials, valid: Callable[[dict[str, Any]], object]) -> None:
-        self.space, self.valid = search.full_space, valid
+        self.space = search.full_space
+        self.valid = valid
         self.total = num_configurations(self.space)
         self.known = {identity(trial.config) for trial in trials.values()}
         self.impossible: set[str] = set()  # they contradict themselves
@@ -63,7 +64,8 @@ class Tried:
         if self.total is None:
             return self._drawn(chance)
         # A random start and a coprime stride visit every number once, in an order that needs no list.
-        start, stride = chance.randrange(self.total), _coprime(self.total, chance)
+        start = chance.randrange(self.total)
+        stride = _coprime(self.total, chance)
         before = len(self.impossible)
         for step in range(self.total):
             params = configuration(self.space, (start + step * stride) % self.total)

@@ -88,7 +88,8 @@ class Vectors:
     """Encoder between flat parameters and rows (n, num_parameters). Choice k of m is encoded as (k + 0.5) / m."""
 
     def __init__(self, space: Space) -> None:
-        self.space, self.parameters = space, parameters(space)
+        self.space = space
+        self.parameters = parameters(space)
         self.column = {parameter.name: number for number, parameter in enumerate(self.parameters)}
         self.parents = np.array([parameter.parent for parameter in self.parameters], dtype=int)
         self.arms = np.array([parameter.arm for parameter in self.parameters], dtype=int)
@@ -166,7 +167,8 @@ class Vectors:
         Two different choices have distance 1. A parameter that does not exist is put in the middle of its range, as in
         SMAC. So it adds no distance between two rows that lack it.
         """
-        blocks, owner = [], []
+        blocks = []
+        owner = []
         for seen in self.seen:
             chosen = np.full(len(rows), -1.0 if seen.count else 0.5)
             for column, numbers in zip(seen.columns, seen.numbers, strict=True):
@@ -218,7 +220,8 @@ def _grid_size(range_: Float | Int | Pick) -> int:
 def _bounds(range_: Float | Int) -> tuple[float, float]:
     # A value on a grid owns the half step on either side of it, as in Optuna.
     half = (range_.step or 0) / 2
-    low, high = range_.low - half, _top(range_) + half
+    low = range_.low - half
+    high = _top(range_) + half
     return (math.log(low), math.log(high)) if range_.log else (low, high)
 
 

@@ -74,7 +74,8 @@ class Work:
 
     def _passes(self, part: str, asked: Mapping[str, Any], kept: Collection[Kept]) -> float:
         """Return the number of passes of images in an epoch, in forward passes."""
-        num_train, most = self.known.num_train, asked["epoch_images"]
+        num_train = self.known.num_train
+        most = asked["epoch_images"]
         if asked["freeze"] == "all":  # on features
             num_views = int(asked["views"] or 1)
             missing = [view for view in range(num_views) if view > 1 or _name(part, asked, view == 1) not in kept]
@@ -98,7 +99,8 @@ class Work:
     @cached_property
     def _places(self) -> list[tuple[dict[str, Any], dict[str, int]]]:
         """For each regime, the constant values of its space and the columns of its open parameters."""
-        found, column = [], self.lengths.vectors.column
+        found = []
+        column = self.lengths.vectors.column
         for regime, whole in by_regime(self.space).items():
             nodes = {name: _node(whole, path) for name, path in PATHS.items()}
             # A parameter stands in the regime, or beside the regimes for all of them.

@@ -78,10 +78,12 @@ def in_amounts(
 
     A large set takes a few seconds, as this machine is measured.
     """
-    num_train, num_val = len(dataset.indices("train")), len(dataset.indices("val"))
+    num_train = len(dataset.indices("train"))
+    num_val = len(dataset.indices("val"))
     if num_train + num_val <= MANY or (is_said(search) and search.val_images is not None):
         return search, ()
-    began, share = time.monotonic(), share_of()
+    began = time.monotonic()
+    share = share_of()
     found = speeds(search, dataset, share)
     left_s -= time.monotonic() - began
     probes = {regime for regime, one in found.items() if dict(one.config).get("views") is not None}
@@ -106,7 +108,8 @@ def with_amounts(search: Search, cut: Amounts) -> Search:
 
     They are plain values in the space, so the same is proposed.
     """
-    space, arms = dict(search.space), regimes_of(search.space)
+    space = dict(search.space)
+    arms = regimes_of(search.space)
     if arms:
         numbers = {name: {EPOCH_IMAGES: cut.epoch_images[name]} for name in arms if name in cut.epoch_images}
         space[REGIME] = Branch({name: {**arm, **numbers.get(name, {})} for name, arm in arms.items()})

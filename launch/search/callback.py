@@ -34,7 +34,10 @@ class RunCallback(Callback):  # type: ignore[misc]
     def __init__(
         self, records: Records, search: Search, progress: Progress, keep_trials: int, reasons: Mapping[str, str]
     ) -> None:
-        self.records, self.search, self.progress, self.keep_trials = records, search, progress, keep_trials
+        self.records = records
+        self.search = search
+        self.progress = progress
+        self.keep_trials = keep_trials
         self.reasons = reasons
         self.not_begun: set[str] = set()  # Ray's ids of trials whose process died before it took them
         self.cut: dict[str, str] = {}  # by trial, why the search ended before its process had begun
@@ -83,15 +86,18 @@ class RunCallback(Callback):  # type: ignore[misc]
             self.progress.say("Waiting for the first epoch: the trials' processes start, and take long to.")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        last, cut = trial.last_result or {}, self.cut.pop(trial.config["trial_id"], None)
+        last = trial.last_result or {}
+        cut = self.cut.pop(trial.config["trial_id"], None)
         if cut is not None:
             self._ended(trial.config["trial_id"], "interrupted", cut)
             return
-        status, reason = ended_as(last, self.search.metric or ""), last.get("reason", "")
+        status = ended_as(last, self.search.metric or "")
+        reason = last.get("reason", "")
         if status == "diverged" and not reason:
             reason = f"{self.search.metric} was not a finite number at epoch {last['epoch']}"
         if status == "pruned":
-            value, share = last.get(self.search.metric), f"best 1/{self.search.reduction_factor}"
+            value = last.get(self.search.metric)
+            share = f"best 1/{self.search.reduction_factor}"
             share += " by Pareto front" if len(self.search.compared) > 1 else ""
             place = "in the lowest quarter alive" if self.search.pruner == "pbt" else f"not in the {share}"
             reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is {place}" if value else ""

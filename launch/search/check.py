@@ -72,7 +72,8 @@ def look_at_trials(
     if need.problem:
         advice = "Fix what it shows with --set, such as a smaller image_size or batch_size, or other weights."
         return [Finding(f"the costliest of {NUM_DRAWS} configurations ({words}) fails: {need.problem}", advice, True)]
-    gb, device = need.peak_memory_mb * 2**20 / 1e9, "GPU memory" if share.gpus else "memory"
+    gb = need.peak_memory_mb * 2**20 / 1e9
+    device = "GPU memory" if share.gpus else "memory"
     if room is not None:
         return look_at_room(room, need.peak_memory_mb, f"{need.step_seconds:.1f} s for a first batch ({words})")
     per_trial = f"--cpus-per-trial {share.cpus:g}" + (f" --gpus-per-trial {share.gpus:g}" if share.gpus else "")
@@ -93,13 +94,16 @@ def look_at_trials(
 def look_at_budget(search: Search, dataset: Dataset, share: Share, budget_s: float | None) -> list[Finding]:
     """Return what a budget buys. A usual configuration of each regime is timed on a few images, for some seconds."""
     found = speeds(search, dataset, share)
-    lengths, sizes = usual_epochs(search), sizes_of(search)
-    num_train, num_val = len(dataset.indices("train")), len(dataset.indices("val"))
+    lengths = usual_epochs(search)
+    sizes = sizes_of(search)
+    num_train = len(dataset.indices("train"))
+    num_val = len(dataset.indices("val"))
     costs = {}
     for regime, one in found.items():
         cut = one.config.get("epoch_images")
         num = num_train if cut is None else min(num_train, int(cut))
-        whole, size = one.trial_s(num, num_val, lengths[regime]), one.config.get("image_size")
+        whole = one.trial_s(num, num_val, lengths[regime])
+        size = one.config.get("image_size")
         by_area = None if one.by_area is None else one.by_area * (whole - one.fixed_s) / whole
         costs[regime] = Cost(whole, size, by_area)
     estimate = Estimate(costs, budget_s, 0.0, share.concurrent, sizes)
@@ -109,8 +113,10 @@ def look_at_budget(search: Search, dataset: Dataset, share: Share, budget_s: flo
 
 def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Finding]:
     """Return the share that `auto` gives to the costliest trial. details: of that trial."""
-    level, of = room.level_for(peak_memory_mb), "a GPU" if room.on_gpus else "a machine"
-    part, part_gb = "all" if level == 1 else f"1/{round(1 / level)}", room.share(level).memory_mb * 2**20 / 1e9
+    level = room.level_for(peak_memory_mb)
+    of = "a GPU" if room.on_gpus else "a machine"
+    part = "all" if level == 1 else f"1/{round(1 / level)}"
+    part_gb = room.share(level).memory_mb * 2**20 / 1e9
     each = min(room.most, int(room.units / level + 1e-9))
     found = [
         Finding(
@@ -131,7 +137,8 @@ def cache_gb(dataset: Dataset, short_side_px: int, views: Sequence[View] = ()) -
     """
     indices = np.flatnonzero(~np.isin(dataset.split, ("skipped", "duplicate")))
     sample = indices[np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices)), dtype=int)]
-    trained, judged = 0, 0  # bytes
+    trained = 0  # bytes
+    judged = 0  # bytes
     for index in sample.tolist():
         image = dataset.reader(index)
         trained += View(short_side_px).shrink(image).nbytes

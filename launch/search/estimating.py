@@ -59,7 +59,8 @@ class Estimating:
         if self.first_s is None:
             self.first_s = max(0.0, self.now() - self.began - seconds)
         settled = result["epoch"] > 1 or result.get("status") == "complete"
-        waited_s, size = float(result.get("waited_s") or 0.0), config.get("image_size")
+        waited_s = float(result.get("waited_s") or 0.0)
+        size = config.get("image_size")
         self.seen[trial_id] = _Seen(str(config.get(REGIME, "")), seconds, waited_s, size, settled)
         lengths = usual_epochs(self.search)
         known = {one.regime for one in self.seen.values() if one.settled}

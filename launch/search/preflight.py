@@ -168,7 +168,8 @@ def check_data(search: Search, dataset: Dataset) -> None:
     """
     if search.task == "segmentation":
         _check_classes(search, dataset)
-    largest, num_train = int(highest(search.full_space, "batch_size")), len(dataset.indices("train"))
+    largest = int(highest(search.full_space, "batch_size"))
+    num_train = len(dataset.indices("train"))
     if largest > num_train:
         raise DataError(
             f"the search tries batches of up to {largest} images, and the training set has {num_train}. "
@@ -182,7 +183,8 @@ def short_side_px(search: Search) -> int:
     It is the largest training size, plus what the centre crop at evaluation cuts off. For segmentation it is the
     largest size at which the network sees the images.
     """
-    fields, space = TrialConfig.model_fields, search.full_space
+    fields = TrialConfig.model_fields
+    space = search.full_space
     largest = highest(space, "image_size") or float(fields["image_size"].default)
     if search.task == "segmentation":
         return round(max(largest, highest(space, "short_side")))
@@ -199,7 +201,8 @@ def views(search: Search) -> list[View]:
     names = ("image_size", "fit_image", third)
     if any(is_range(search.full_space, name) for name in names):
         return []
-    fields, found = TrialConfig.model_fields, list[View]()
+    fields = TrialConfig.model_fields
+    found = list[View]()
     view = View.of_segmenter if search.task == "segmentation" else View.of_classifier
     for space in wholes(search.full_space):
         values = [possible_values(space, name) or [fields[name].default] for name in names]

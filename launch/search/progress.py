@@ -35,12 +35,16 @@ class _Tally:
     """
 
     def __init__(self, search: Search) -> None:
-        self.metric, self.mode = search.metric or "", search.mode or "max"
+        self.metric = search.metric or ""
+        self.mode = search.mode or "max"
         self._forget({})
 
     def _forget(self, trials: Trials) -> None:
-        self.trials, self.num_seen, self.open = trials, 0, list[Trial]()
-        self.settled, self.settled_epochs = Counter[str](), 0
+        self.trials = trials
+        self.num_seen = 0
+        self.open = list[Trial]()
+        self.settled = Counter[str]()
+        self.settled_epochs = 0
         self.settled_leaders: list[_Scored] = []  # the best NUM_SHOWN, best first
         self.ended_last: list[Trial] = []  # NUM_SHOWN, the last one first
 
@@ -93,9 +97,13 @@ class Progress:
     def __init__(
         self, records: Recorded, search: Search, console: Console, num_trials: int | None, deadline: float | None
     ) -> None:
-        self.records, self.search, self.console = records, search, console
-        self.num_trials, self.deadline = num_trials, deadline
-        self.started, self.tally = time.monotonic(), _Tally(search)
+        self.records = records
+        self.search = search
+        self.console = console
+        self.num_trials = num_trials
+        self.deadline = deadline
+        self.started = time.monotonic()
+        self.tally = _Tally(search)
         self.tally.look(records.trials)
         self.epochs_before, self.done_before = self.tally.num_epochs, self._num_done()
         self.notice = ""
@@ -158,7 +166,8 @@ class Progress:
 
     def _render(self) -> Group:
         self.tally.look(self.records.trials)
-        now, num_epochs = time.monotonic(), self.tally.num_epochs - self.epochs_before
+        now = time.monotonic()
+        num_epochs = self.tally.num_epochs - self.epochs_before
         parts = [] if self.deadline is None else [_bar(self.started, self.deadline, now)]
         parts.append(self._left())
         if num_epochs >= ENOUGH_FOR_A_PACE:

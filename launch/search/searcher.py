@@ -76,8 +76,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         known: Known | None = None,
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
-        self.search, self.records, self.objectives = search, records, search.compared
-        self.num_trials, self.deadline, self.now = num_trials, deadline, now
+        self.search = search
+        self.records = records
+        self.objectives = search.compared
+        self.num_trials = num_trials
+        self.deadline = deadline
+        self.now = now
         self.fitting = Fitting(search, known)
         self.stopped = False
         self.when_over: Callable[[str], object] = lambda reason: None  # called to end the trials that run
@@ -85,7 +89,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.has_room: Callable[[], bool] = lambda: True  # whether one more trial can start
         self.not_begun: Collection[str] = ()  # Ray's ids of trials whose process died before they began
         self.avoided: Collection[str] = ()  # machines that trials proposed from now on must avoid
-        self.seed, self.heirs = seed, deque[str]()  # heirs: trials to be copied (`launch/pruners/population.py`)
+        # heirs: trials to be copied (`launch/pruners/population.py`)
+        self.seed = seed
+        self.heirs = deque[str]()
         sampler = build_sampler(search, seed, len(records.trials))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
             sampler.fits = self._fit  # else there are no shorter trials to propose
@@ -207,7 +213,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.proposals.nothing_left = None
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
-        epochs, first = by_epoch(_frozen(trial)), self.objectives[0]
+        epochs = by_epoch(_frozen(trial))
+        first = self.objectives[0]
         # An interrupted trial counts as failed here. A resumed run builds a new study, in which it runs.
         state = STATES.get(status, TrialState.FAIL)
         if state == TrialState.COMPLETE and not epochs:  # it never had a value of the metric

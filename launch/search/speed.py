@@ -34,7 +34,9 @@ from visionsweep.core.errors import Contradiction, InputError
 NUM_TRAINED = 32  # images of an epoch that is timed, in batches of at most BATCH
 BATCH = 16
 NUM_JUDGED = 16
-FEW, MORE = 8, 48  # images whose features are computed: to warm up, and timed
+# images whose features are computed: to warm up, and timed
+FEW = 8
+MORE = 48
 NUM_DRAWS = 24
 MOST_S = 120.0  # on a GPU, with the start of the process
 
@@ -112,7 +114,8 @@ def usual(search: Search, regime: str) -> dict[str, Any]:
         params = search.encode(config)
         if params.get(REGIME, regime) == regime:
             study.enqueue_trial(params)
-    drawn, first = list[dict[str, Any]](), len(study.get_trials(deepcopy=False))
+    drawn = list[dict[str, Any]]()
+    first = len(study.get_trials(deepcopy=False))
     for number in range(first + NUM_DRAWS):
         if number >= first and regime:
             study.enqueue_trial({REGIME: regime})
@@ -135,7 +138,8 @@ def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, 
         wall_s, seconds = _first_epoch(config, dataset, device, MORE)
         # Count the whole epoch, with the solving: the difference of two such short times would be noise.
         return Speed(wall_s - seconds, 0.0, seconds / MORE, seconds / MORE / config.views, shortest, drawn)
-    batch_size, no_patience = min(config.batch_size, BATCH), {"early_stopping_patience": None}
+    batch_size = min(config.batch_size, BATCH)
+    no_patience = {"early_stopping_patience": None}
     small = config.model_copy(update={"epochs": 2, "batch_size": batch_size, "accumulate": 1, **no_patience})
     data = _some(small, dataset, NUM_TRAINED, NUM_JUDGED)
     began = time.perf_counter()

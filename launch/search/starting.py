@@ -31,7 +31,8 @@ def spare_what_never_began(scheduler: TrialScheduler, not_begun: set[str], max_t
     still pending. Nothing of it has run, so it has not failed. Ray's id of it goes to `not_begun`, which the searcher
     reads.
     """
-    before, times = scheduler.on_trial_error, Counter[str]()
+    before = scheduler.on_trial_error
+    times = Counter[str]()
 
     def on_trial_error(tune_controller: Any, trial: Any) -> None:
         name = trial.config["trial_id"]
@@ -59,7 +60,8 @@ def wait_for_none(
         cut        gets the id of each ended trial, with the reason
         when_over  called once, with the reason; trials on machines with other clocks may not have noticed
     """
-    before, told = scheduler.choose_trial_to_run, False
+    before = scheduler.choose_trial_to_run
+    told = False
 
     def choose_trial_to_run(tune_controller: Any) -> Any:  # called at every step
         nonlocal told

@@ -44,7 +44,8 @@ def tune_until_done(
     scheduler = build_scheduler(search, list(searcher.records.trials.values()))
     most = MAX_TRIALS  # the searcher proposes nothing that has no room
     if isinstance(scheduler, Population):
-        searcher.heirs, scheduler.running = scheduler.heirs, concurrent
+        searcher.heirs = scheduler.heirs
+        scheduler.running = concurrent
         most = max(concurrent, SIZE)  # alive at a time
     if isinstance(scheduler, FairAsha):
         scheduler.reasons = callback.pruned

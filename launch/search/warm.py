@@ -38,7 +38,8 @@ def warm_started(search: Search, sources: Sequence[str]) -> Search:
 
 def _configs(search: Search, source: str) -> list[dict[str, Any]]:
     if source in RECIPES:
-        task, configs = recipe(source)["task"], [recipe(source)]
+        task = recipe(source)["task"]
+        configs = [recipe(source)]
     elif is_remote(source) or Path(source).exists():
         with run_at(source) as run:
             task = run.search["search"]["task"]

@@ -66,7 +66,9 @@ class Watch(Callback):  # type: ignore[misc]
     """
 
     def __init__(self, run_dir: Path, retries: int, bring: Callable[[str], object] | None = None) -> None:
-        self.run_dir, self.retries, self.bring = run_dir, retries, bring
+        self.run_dir = run_dir
+        self.retries = retries
+        self.bring = bring
         self.silences: dict[str, _Silence] = {}
         self.reasons: dict[str, str] = {}  # by trial that was given up
         self.looked = 0.0
@@ -109,14 +111,17 @@ class Watch(Callback):  # type: ignore[misc]
 
     def _heard(self, trial: Any, begun: bool = False) -> _Silence:
         silence = self.silences.setdefault(trial.config["trial_id"], _Silence(trial))
-        silence.since, silence.begun = time.monotonic(), begun
+        silence.since = time.monotonic()
+        silence.begun = begun
         return silence
 
     def _look(self, trial: Any, silence: _Silence, now: float) -> None:
         allowed_s = max(LEAST_S if silence.begun else FIRST_S, FACTOR * silence.longest_s)
         if now - silence.since < allowed_s:
             return
-        silence.since, silence.begun, silence.hangs = now, False, silence.hangs + 1
+        silence.since = now
+        silence.begun = False
+        silence.hangs = silence.hangs + 1
         if silence.hangs > 1:
             trial.run_metadata.num_failures = self.retries  # the next failure is its last
             self.reasons[trial.config["trial_id"]] = (

@@ -25,7 +25,9 @@ _log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost")
 # Operations of Optuna's journal (optuna.storages.journal._storage.JournalOperation).
-CREATE_STUDY, DELETE_STUDY, CREATE_TRIAL = 0, 1, 4
+CREATE_STUDY = 0
+DELETE_STUDY = 1
+CREATE_TRIAL = 4
 
 
 class Journals(BaseJournalBackend):
@@ -59,7 +61,8 @@ class Journals(BaseJournalBackend):
         if "trial_id" in log and log["trial_id"] not in range(len(file.trials)):
             return  # Optuna ignores operations on a trial that was never created
         if log["op_code"] == CREATE_STUDY:
-            file.study, log = self.num_studies, {**log, "study_name": name}
+            file.study = self.num_studies
+            log = {**log, "study_name": name}
             self.num_studies += 1
         elif log["op_code"] == CREATE_TRIAL:
             file.trials.append(self.num_trials)
@@ -104,7 +107,9 @@ class _File:
     """One journal, read from where the last read ended. It holds one study, that of a run."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.offset, self.first_line = path, 0, b""
+        self.path = path
+        self.offset = 0
+        self.first_line = b""
         self.study: int | None = None
         self.trials: list[int] = []  # the merged number of each of its trials
         self.sound = _Sound()

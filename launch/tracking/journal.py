@@ -39,7 +39,9 @@ class Journal:
     """
 
     def __init__(self, path: Path, name: str, search: Search, past: Iterable[Trial] = ()) -> None:
-        self.path, self.name, self.search = path, name, search
+        self.path = path
+        self.name = name
+        self.search = search
         self.replay = Replay(search)
         self.queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.thread = threading.Thread(

@@ -40,7 +40,9 @@ class TensorBoard:
         from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
 
-        self.folder, self.new_writer, self.hparams = run_dir / "tb", SummaryWriter, hparams
+        self.folder = run_dir / "tb"
+        self.new_writer = SummaryWriter
+        self.hparams = hparams
         self.writers: dict[str, Any] = {}
 
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
@@ -74,10 +76,13 @@ class Mlflow:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param, RunTag
 
-        self.metric, self.param, self.tag = Metric, Param, RunTag
+        self.metric = Metric
+        self.param = Param
+        self.tag = RunTag
         for name in ("mlflow", "alembic"):  # they log every table that they create
             logging.getLogger(name).setLevel(logging.WARNING)
-        folder, name = run_dir / "mlruns", run_dir.name
+        folder = run_dir / "mlruns"
+        name = run_dir.name
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if uri is None:
             folder.mkdir(exist_ok=True)
@@ -125,7 +130,8 @@ class Wandb:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # no reports of its own errors either
         import wandb
 
-        self.wandb, self.run_dir = wandb, run_dir
+        self.wandb = wandb
+        self.run_dir = run_dir
         self.runs: dict[str, Any] = {}
 
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
@@ -214,7 +220,9 @@ class Loggers:
 class _LoggerThread(threading.Thread):
     def __init__(self, kind: str, run_dir: Path) -> None:
         super().__init__(name=f"log-{kind}", daemon=True)
-        self.kind, self.run_dir, self.failed = kind, run_dir, False
+        self.kind = kind
+        self.run_dir = run_dir
+        self.failed = False
         self.queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self.start()
 

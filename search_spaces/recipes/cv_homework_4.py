@@ -15,7 +15,9 @@ from search_spaces.recipes.parts import (
     sgd,
 )
 
-LOOSE_CROP, TIGHT_CROP = 0.08, 0.75  # least share of the image in a random crop
+# least share of the image in a random crop
+LOOSE_CROP = 0.08
+TIGHT_CROP = 0.75
 
 
 def resnet18_frozen() -> Recipe:

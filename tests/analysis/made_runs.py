@@ -15,7 +15,8 @@ from search_spaces.serial import search_to_json
 from visionsweep.run_dir.trials import VERSION
 
 STARTED = 1_700_000_000.0
-EPOCHS, GRACE = 9, 3
+EPOCHS = 9
+GRACE = 3
 SEARCH = Search(
     task="multiclass",
     space={
@@ -38,7 +39,8 @@ SEARCH = Search(
 
 def made_params(number: int, rng: np.random.Generator) -> tuple[dict[str, Any], float]:
     """Return flat parameters and their score: adam is 0.1 above sgd, everything else is noise of 0.02."""
-    adam, rotated = number % 2 == 0, bool(rng.random() < 0.5)
+    adam = number % 2 == 0
+    rotated = bool(rng.random() < 0.5)
     arm = "adam" if adam else "sgd"
     low, high = (1e-5, 1e-2) if adam else (1e-3, 0.3)
     params: dict[str, Any] = {
@@ -87,11 +89,13 @@ def write_run(
     }  # fmt: skip
     (folder / "search.json").write_text(json.dumps({**about, **(changes or {})}))
     # The events and the epochs of each trial, on a clock of two seconds an epoch.
-    now, best = STARTED + 10, (0.0, "0000", 1)
+    now = STARTED + 10
+    best = (0.0, "0000", 1)
     with open(folder / "trials.jsonl", "w") as events, open(folder / "epochs.jsonl", "w") as lines:
         for number in range(num_trials):
             trial_id, (params, goal) = f"{number:04d}", made_params(number, rng)
-            broken, complete = number % 9 == 8, number % 3 == 0
+            broken = number % 9 == 8
+            complete = number % 3 == 0
             config = search.draw(_Fixed(params))
             origin = "warm_start" if number < 2 else "sampler"
             base = {"trial_id": trial_id}

@@ -137,7 +137,8 @@ def test_chance_alone_is_not_called_better(run_dir: Path) -> None:
     rng = np.random.default_rng(0)
     for path in run_dir.glob("predictions/*/*.npz"):
         with np.load(path) as stored:
-            metrics, num = stored["metrics"], len(stored["logits"])
+            metrics = stored["metrics"]
+            num = len(stored["logits"])
         np.savez(path, metrics=metrics, logits=rng.normal(size=(num, 1)).astype(np.float32))
     run = load_run(run_dir)
     told = choose_ensemble(run, data_of_run(run), 4)

@@ -67,7 +67,8 @@ def write_scenes(root: Path, names: list[str], values: list[int], num_images: in
     """Write images and masks with a square of each value on ground 0. classes.txt names the values."""
     rng = np.random.default_rng(num_images)
     for number in range(num_images):
-        image, mask = rng.integers(0, 60, (32, 40, 3), dtype=np.uint8), np.zeros((32, 40), np.uint8)
+        image = rng.integers(0, 60, (32, 40, 3), dtype=np.uint8)
+        mask = np.zeros((32, 40), np.uint8)
         for place, value in enumerate(values):
             mask[4:20, 2 + 12 * place : 12 + 12 * place] = value
             image[4:20, 2 + 12 * place : 12 + 12 * place, value % 3] += 150

@@ -20,7 +20,8 @@ from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.recommended import in_sentences, stored
 
 CPU = torch.device("cpu")
-LUCKY, BETTER = "0000", "0001"
+LUCKY = "0000"
+BETTER = "0001"
 
 
 @pytest.fixture
@@ -41,7 +42,8 @@ def run_of(tmp_path: Path, photos: Path, sure: float = 1.0, *others: np.ndarray)
     of folds predicted, they have 24 and 12.
     """
     data = opened(photos)
-    val, train = truths(data), truths(data, "train")
+    val = truths(data)
+    train = truths(data, "train")
     assert (len(val), len(train)) == (24, 96)
     logits = [answers(val, 12), answers(val, 8), *others]
     configs = [PROBE, {**PROBE, "views": 1}, *[SMALL for _ in others]]
@@ -73,7 +75,8 @@ def test_among_probes_all_images_choose_and_the_last_lines_say_so(
 def test_folds_that_say_something_else_than_val_choose_nothing(tmp_path: Path, photos: Path) -> None:
     """Folds may disagree with val if photos of one object are in several of them: then they reward having seen it."""
     data = opened(photos)
-    val, train = truths(data), truths(data, "train")
+    val = truths(data)
+    train = truths(data, "train")
     unseen = [answers(train, 50, 4.0), answers(train, 90, 4.0)]
     data = kept_run(tmp_path / "run", photos, [answers(val, 3), answers(val, 2)], [PROBE, PROBE], unseen)
     told = recommend(load_run(tmp_path / "run"), data, CPU)
@@ -86,7 +89,8 @@ def test_folds_that_say_something_else_than_val_choose_nothing(tmp_path: Path, p
 
 def test_beside_a_fine_tuning_folds_choose_the_probes_and_val_the_rest(tmp_path: Path, photos: Path) -> None:
     val = truths(opened(photos))
-    worse, better = answers(val, 6), answers(val, 24, 2.0)
+    worse = answers(val, 6)
+    better = answers(val, 24, 2.0)
     for number, tuned in enumerate((worse, better)):
         place = tmp_path / str(number)
         data = run_of(place, photos, 1.0, tuned)

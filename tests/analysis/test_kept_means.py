@@ -52,7 +52,8 @@ def scored(export: ExportedEnsemble, data: TrialData) -> float:
     """Return the mIoU on the validation images of the mean of the members' whole maps."""
     scores = PixelScores(data.dataset.classes, CPU)
     for position in data.dataset.indices("val").tolist():
-        image, mask = data.images[position], data.images.mask(position)
+        image = data.images[position]
+        mask = data.images.mask(position)
         mean = torch.zeros(1, len(data.dataset.classes), *mask.shape)
         for member, weight in zip(export.members, export.weights, strict=True):
             (logits,) = member.maps_of([member.seen(image)])
@@ -106,7 +107,8 @@ def test_a_model_alone_scores_as_its_search_said(found: tuple[Run, TrialData]) -
 
 def test_where_half_of_the_time_is_gone_segmenters_vote(found: tuple[Run, TrialData]) -> None:
     run, data = found
-    kept, left_s = kept_models(run), iter([10.0, 9.0, *[4.9] * 9])
+    kept = kept_models(run)
+    left_s = iter([10.0, 9.0, *[4.9] * 9])
     assert _means(run, data, kept, CPU, lambda: next(left_s)) is None
     assert next(left_s) == 4.9  # it ended at once, and left the rest to the vote
     means = _means(run, data, kept, CPU, lambda: np.inf)

@@ -21,7 +21,8 @@ def dominates(one: np.ndarray, other: np.ndarray) -> bool:
 @pytest.mark.parametrize("seed", range(5))
 def test_fronts_are_what_peeling_one_after_the_other_gives(num_objectives: int, seed: int) -> None:
     points = np.random.default_rng(seed).integers(0, 6, (40, num_objectives)).astype(float)  # many ties
-    left, expected = set(range(len(points))), np.zeros(len(points), dtype=int)
+    left = set(range(len(points)))
+    expected = np.zeros(len(points), dtype=int)
     for number in itertools.count(1):
         if not left:
             break

@@ -100,7 +100,8 @@ def test_an_ensemble_whose_members_err_apart_is_recommended(photos: Path, truth:
     assert told is not None
     assert told == stored(tmp_path / "a")
     assert told["kind"] == "ensemble"
-    held_out, members = told["ensemble"]["held_out"], told["ensemble"]["members"]
+    held_out = told["ensemble"]["held_out"]
+    members = told["ensemble"]["members"]
     assert held_out["gain"] > held_out["error"] > 0
     assert told["ensemble"]["latency_ms"] == 2.0 * len(members) > told["single"]["latency_ms"]
     first, *others = in_sentences(told)

@@ -44,7 +44,8 @@ def smooth(rng: np.random.Generator, width: int, height: int, tint: int) -> Imag
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos larger and smaller than the networks' input. One is rotated by its EXIF orientation."""
-    root, rng = tmp_path_factory.mktemp("data") / "photos", np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("data") / "photos"
+    rng = np.random.default_rng(0)
     exif = Image.Exif()
     exif[274] = 6
     for number in range(40):
@@ -58,9 +59,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, rng = tmp_path_factory.mktemp("data") / "scenes", np.random.default_rng(1)
+    root = tmp_path_factory.mktemp("data") / "scenes"
+    rng = np.random.default_rng(1)
     for number in range(16):
-        width, height = 60 + 9 * number, 40 + 8 * number
+        width = 60 + 9 * number
+        height = 40 + 8 * number
         mask = np.zeros((height, width), np.uint8)
         mask[:, : width // 2] = 1
         for folder, image in (("images", smooth(rng, width, height, 0)), ("masks", Image.fromarray(mask))):
@@ -87,7 +90,8 @@ def code_of(card: str, start: str = "    import cv2") -> list[str]:
 
 def without_cv2(card: str) -> list[str]:
     """Return the card's code with its alternative for the two lines that call OpenCV."""
-    code, instead = code_of(card), code_of(card, "    pixels = np.asarray(image).astype(float)")
+    code = code_of(card)
+    instead = code_of(card, "    pixels = np.asarray(image).astype(float)")
     at = next(number for number, line in enumerate(code) if "cv2.resize" in line)
     assert "cv2.resize" in code[at + 1]
     return [code[0].replace("cv2, ", ""), *code[1:at], *instead, *code[at + 2 :]]

@@ -40,7 +40,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     Each fourth fine-tuning was pruned after half its length.
     """
-    folder, rng = tmp_path_factory.mktemp("regimes") / "run", np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("regimes") / "run"
+    rng = np.random.default_rng(0)
     folder.mkdir()
     data = {"task": "multiclass", "classes": ["a", "b"], "val": [], "val_targets": [], "counts": {}, "fingerprint": "0"}
     about = {
@@ -55,9 +56,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     events: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     for number in range(40):
-        trial, name = study.ask(), {"trial_id": f"{number:04d}", "time": 2.0 + number}
+        trial = study.ask()
+        name = {"trial_id": f"{number:04d}", "time": 2.0 + number}
         config = SEARCH.draw(trial)
-        length, goal = config["epochs"], 0.6 if config["regime"] == "probe" else 0.8
+        length = config["epochs"]
+        goal = 0.6 if config["regime"] == "probe" else 0.8
         told = length // 2 if number % 4 == 3 and length > 1 else length
         for epoch in range(1, told + 1):
             metrics = {"val/accuracy": goal * epoch / length + rng.normal(0, 0.01)}

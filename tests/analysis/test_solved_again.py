@@ -61,7 +61,8 @@ def test_the_head_that_is_exported_learned_from_train_and_val(
 
     # As a probe solves it on data whose validation images are trained on.
     joined = replace(data.dataset, split=np.where(data.dataset.split == "val", "train", data.dataset.split))
-    config, all_data = parse_config(PROBE), TrialData(joined, data.images)
+    config = parse_config(PROBE)
+    all_data = TrialData(joined, data.images)
     (model,) = load_models(config, 2, [run_dir / "checkpoints/0000/epoch-0001.safetensors"], CPU)
     classes, labels, targets = what_to_learn(config, all_data)
     frozen = frozen_backbone(config, model, all_data, CPU)

@@ -22,7 +22,8 @@ def run(tmp_path: Path) -> Run:
     """Two trials: the first is wrong on the first two images, the second on the last six."""
     photos = make_photos(tmp_path / "photos", {"train/ants": 4, "train/bees": 4, "val/ants": 25, "val/bees": 15})
     sure = np.where(truths(opened(photos)) == 1, 3.0, -3.0).astype(np.float32)[:, None]  # (N, 1)
-    first, second = sure.copy(), sure.copy()
+    first = sure.copy()
+    second = sure.copy()
     first[: NUM_WRONG["0000"]] *= -1
     second[-NUM_WRONG["0001"] :] *= -1
     kept_run(tmp_path / "run", photos, [first, second])

@@ -64,7 +64,9 @@ class Faults:
     EVENTS = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod")
 
     def __init__(self) -> None:
-        self.left, self.seen, self.act = -1, 0, Faults.full
+        self.left = -1
+        self.seen = 0
+        self.act = Faults.full
         self.active = False
         sys.addaudithook(self.hook)
 
@@ -90,7 +92,10 @@ FAULTS = Faults()
 
 def with_fault(at: int, act: Callable[[], None], work: Callable[[], object]) -> int:
     """Do the work, with a fault at the call of this number. Returns how many there were."""
-    FAULTS.left, FAULTS.seen, FAULTS.act, FAULTS.active = at, 0, act, True
+    FAULTS.left = at
+    FAULTS.seen = 0
+    FAULTS.act = act
+    FAULTS.active = True
     try:
         work()
     finally:
@@ -104,14 +109,16 @@ def classes_of(out: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["trial", "ensemble"])
 def test_a_disk_that_is_full_at_any_file_leaves_the_old_export(tmp_path: Path, kind: str) -> None:
-    old, new = made_run(tmp_path, "old"), made_run(tmp_path, "new")
+    old = made_run(tmp_path, "old")
+    new = made_run(tmp_path, "new")
     out = tmp_path / "e"
     export_trial(old, out)
 
     def again() -> None:
         export_trial(new, out) if kind == "trial" else export_ensemble(new, TOLD, out)
 
-    at, refusals = 0, []
+    at = 0
+    refusals = []
     while True:
         at += 1
         try:
@@ -130,8 +137,11 @@ def test_a_disk_that_is_full_at_any_file_leaves_the_old_export(tmp_path: Path, k
 
 
 def test_a_kill_at_any_call_leaves_the_old_export_or_the_new_one(tmp_path: Path) -> None:
-    old, new = made_run(tmp_path, "old"), made_run(tmp_path, "new")
-    out, at, found = tmp_path / "e", 0, []
+    old = made_run(tmp_path, "old")
+    new = made_run(tmp_path, "new")
+    out = tmp_path / "e"
+    at = 0
+    found = []
     export_trial(old, out)
     while True:
         at += 1
@@ -166,7 +176,8 @@ while True:
 
 
 def test_kills_at_random_moments_leave_one_whole_export(tmp_path: Path) -> None:
-    out, chance = tmp_path / "e", random.Random(0)
+    out = tmp_path / "e"
+    chance = random.Random(0)
     for _ in range(12):
         writer = subprocess.Popen([sys.executable, "-c", LOOP, str(out)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
@@ -239,7 +250,8 @@ def test_a_manifest_that_is_damaged_is_one_sentence(tmp_path: Path, manifest: st
 
 @pytest.mark.parametrize("name", ["notes.txt", ".git/config", "members/notes.txt", "sub/model.safetensors", "empty/"])
 def test_what_a_person_put_into_an_export_is_not_deleted(tmp_path: Path, name: str) -> None:
-    out, run = tmp_path / "e", made_run(tmp_path, "old")
+    out = tmp_path / "e"
+    run = made_run(tmp_path, "old")
     export_trial(run, out)
     (out / name).parent.mkdir(parents=True, exist_ok=True)
     (out / name).mkdir() if name.endswith("/") else (out / name).write_text("mine")

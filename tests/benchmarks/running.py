@@ -36,7 +36,8 @@ class InThisProcess:
     """A substitute for `subprocess` where a benchmark starts `visionsweep`, so that one Ray serves all of them."""
 
     def __init__(self, visionsweep: Callable[..., Any]) -> None:
-        self.visionsweep, self.commands = visionsweep, list[list[str]]()
+        self.visionsweep = visionsweep
+        self.commands = list[list[str]]()
         self.DEVNULL = subprocess.DEVNULL
 
     def run(self, command: list[str], *, check: bool, **options: Any) -> None:
@@ -57,7 +58,8 @@ class InThisProcess:
 
 class _Ended:
     def __init__(self, returncode: int, err: str) -> None:
-        self.returncode, self.err = returncode, err
+        self.returncode = returncode
+        self.err = err
 
     def wait(self) -> int:
         assert self.returncode == 0, self.err

@@ -81,7 +81,8 @@ def test_minutes_judges_what_two_searches_export_on_rows_that_they_never_saw(
     rows = [f"{name},{name.parent},{'train' if number % 4 else 'test'}" for number, name in enumerate(names)]
     (tiny / "split.csv").write_text("\n".join(["image,label,split", *rows]) + "\n")
     started = in_this_process("minutes_search", visionsweep, monkeypatch)
-    out, runs = tmp_path / "minutes.jsonl", tmp_path / "kept"
+    out = tmp_path / "minutes.jsonl"
+    runs = tmp_path / "kept"
     command = ("--data", tiny.parents[1], "--methods", "ours", "stock", "--out", out, "--runs-dir", runs)
     command += ("--search", one, "--set", "image_size=16", "--budget", "10m")
     main_of("minutes", monkeypatch)(*command)

@@ -236,7 +236,8 @@ def test_so_many_images_are_taken_of_every_class_by_its_share_and_none_twice(tmp
 @pytest.mark.parametrize("path", sorted(OWN.glob("*.json.gz")), ids=lambda path: path.name)
 def test_every_file_that_is_shipped_gives_back_its_own_trials(path: Path) -> None:
     assert path.stat().st_size < 200_000
-    found, black_box = read_curves(path), OwnCurves(path)
+    found = read_curves(path)
+    black_box = OwnCurves(path)
     assert len({trial["params"]["model/backbone"] for trial in found["trials"]}) > 1
     for number, trial in enumerate(found["trials"]):
         point = black_box.points[number]

@@ -47,7 +47,8 @@ def test_boosted_quantiles_are_those_of_scikit_learn(
 
 
 def test_other_losses_stay_with_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, targets = np.random.RandomState(0).rand(50, 3), np.random.RandomState(1).rand(50)
+    inputs = np.random.RandomState(0).rand(50, 3)
+    targets = np.random.RandomState(1).rand(50)
     expected = GradientBoostingRegressor(random_state=0).fit(inputs, targets).predict(inputs)
     monkeypatch.setattr(GradientBoostingRegressor, "_fit_stages", faster_syne.fit_stages)
     np.testing.assert_array_equal(

@@ -184,7 +184,8 @@ def test_an_error_of_nothing_counts_as_half_a_photo(load: Any) -> None:
 def test_the_probe_s_head_is_scikit_learn_s_on_standardised_features(load: Any) -> None:
     hands = load("minutes_hands")
     rng = np.random.default_rng(0)
-    features, targets = rng.normal(2, 3, (60, 80)), np.arange(60) % 3
+    features = rng.normal(2, 3, (60, 80))
+    targets = np.arange(60) % 3
     features[:, :3] += np.eye(3)[targets] * 4
     head = hands.fit_head(features, targets, None, 0)
     scaler = StandardScaler().fit(features)

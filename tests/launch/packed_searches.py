@@ -39,7 +39,8 @@ SEARCH = Search(
 
 
 def main() -> None:
-    folder, console = Path(sys.argv[1]), Console(width=160)
+    folder = Path(sys.argv[1])
+    console = Console(width=160)
     runs = folder / "runs"
     options = RunOptions(
         str(folder / "photos"), num_trials=6, cpus_per_trial="auto", seed=2, cache_dir=str(folder / "cache")

@@ -12,7 +12,8 @@ from launch.pruners.pruning import build_scheduler
 from search_spaces import Search
 from visionsweep.run_dir.trials import Trial
 
-ACCURACY, LOSS = "val/accuracy", "val/loss"
+ACCURACY = "val/accuracy"
+LOSS = "val/loss"
 
 
 @dataclass(eq=False)
@@ -42,7 +43,8 @@ class Driver:
     """Call a scheduler with trials by our ids, and keep what the run directory would hold of them."""
 
     def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
-        self.search, self.scheduler = search, build_scheduler(search, past)
+        self.search = search
+        self.scheduler = build_scheduler(search, past)
         self.trials: dict[str, Scripted] = {}
         self.recorded: dict[str, Trial] = {}
 
@@ -69,7 +71,8 @@ class Driver:
 
     def ends(self, name: str, epochs: int, value: float) -> None:
         """End a trial with its last epoch, for which Ray asks no decision."""
-        trial, metric = self.trials.get(name) or self.add(name, epochs), self.search.metric or ""
+        trial = self.trials.get(name) or self.add(name, epochs)
+        metric = self.search.metric or ""
         last = {"epoch": epochs, metric: value, "seconds": 1.0, "status": "complete", "done": True}
         self.scheduler.on_trial_complete(Controller(), trial, last)
 

@@ -15,7 +15,8 @@ from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
 from search_spaces.search import Search
 from visionsweep.core.errors import Contradiction
 
-EPOCHS, METRIC = 9, "val/accuracy"
+EPOCHS = 9
+METRIC = "val/accuracy"
 Curve = Callable[[dict[str, Any]], list[float]]
 Costs = Callable[[dict[str, Any]], dict[str, float]]
 
@@ -45,8 +46,12 @@ class Searching:
     def __init__(
         self, folder: Path, chosen: Search, curve: Curve, seed: int = 0, valid: Any = None, costs: Costs | None = None
     ) -> None:
-        self.folder, self.search, self.curve, self.costs = folder, chosen, curve, costs or (lambda config: {})
-        self.seed, self.valid = seed, valid or (lambda config: None)
+        self.folder = folder
+        self.search = chosen
+        self.curve = curve
+        self.costs = costs or (lambda config: {})
+        self.seed = seed
+        self.valid = valid or (lambda config: None)
         exists = (folder / "search.json").exists()
         self.records = Records.open(folder)[0] if exists else Records.create(folder, {"search": {}})
         past = list(self.records.trials.values())
@@ -62,14 +67,18 @@ class Searching:
         """The configuration of one more trial, trained to its end."""
         name = f"ray-{len(self.records.trials)}"
         proposal = self.propose(name)
-        ours, config = proposal["trial_id"], proposal["config"]
+        ours = proposal["trial_id"]
+        config = proposal["config"]
         trial = RayTrial(name, proposal)
         self.scheduler.on_trial_add(None, trial)
         self.records.started(ours)
-        status, last, full = "complete", {}, config["epochs"]
+        status = "complete"
+        last = {}
+        full = config["epochs"]
         for epoch, value in enumerate(self.curve(config), start=1):
             if not math.isfinite(value):
-                status, last = "diverged", {"status": "diverged", "reason": "", "done": True}
+                status = "diverged"
+                last = {"status": "diverged", "reason": "", "done": True}
                 break
             row = {"epoch": epoch, "metrics": {METRIC: value}, "seconds": 1.0, **self.costs(config)}
             last = {**row, METRIC: value, "status": "complete" if epoch == full else "running"}
@@ -92,7 +101,8 @@ class Searching:
 
 def bumpy(config: dict[str, Any]) -> list[float]:
     """Return values for CONDITIONAL: adam with depth 3 is best, and a high rate of SGD diverges after two epochs."""
-    lr, sgd = config["optimizer"]["lr"], config["optimizer"]["name"] == "sgd"
+    lr = config["optimizer"]["lr"]
+    sgd = config["optimizer"]["name"] == "sgd"
     if sgd and lr > 0.15:
         return [0.1, 0.1, math.nan]
     off = (math.log10(lr) + 1.5) ** 2 / 4 if sgd else (lr - 0.4) ** 2

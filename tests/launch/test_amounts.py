@@ -37,7 +37,8 @@ pytestmark = pytest.mark.with_ray
 
 HERE = Path(__file__).parent
 SEARCH_FILE = HERE / "tiny_lengths.py"
-NUM_FOLDERS, IMAGES_EACH = 2500, 200
+NUM_FOLDERS = 2500
+IMAGES_EACH = 200
 
 
 def speed(train_s: float = 0.02, judge_s: float = 0.005, shortest: int = 2, **config: object) -> Speed:
@@ -51,7 +52,8 @@ def cpu_search() -> Search:
 def test_a_dozen_of_the_shortest_trials_take_the_budget_that_is_theirs() -> None:
     one = speed()
     cut = amounts(400_000, 100_000, 2400.0, {"finetune": one}, set())
-    images, judged = cut.epoch_images["finetune"], cut.val_images or 0
+    images = cut.epoch_images["finetune"]
+    judged = cut.val_images or 0
     trial_s = 1.0 + 2 * (images * one.train_s + judged * one.judge_s)
     assert 0.9 * 0.6 * 2400 <= 12 * trial_s <= 0.6 * 2400
     assert LEAST < judged < 10_000

@@ -152,7 +152,8 @@ def test_a_full_disk_and_a_read_only_runs_folder(visionsweep: CLI, tiny: Path, p
 def test_help_answers_in_half_a_second_or_soon_after_what_prints_it() -> None:
     """On a slow machine the libraries that print help take most of half a second by themselves."""
     bare = "import typer\napp = typer.Typer()\n@app.command()\ndef run() -> None: ...\napp(['--help'])"
-    ours, theirs = [], []
+    ours = []
+    theirs = []
     for _ in range(5):  # the best of five: other work on the machine must not decide
         ours.append(seconds(Path(sys.executable).with_name("visionsweep"), "--help"))
         theirs.append(seconds(sys.executable, "-c", bare))

@@ -40,7 +40,8 @@ class Network:
         ip("link", "add", self.name, "type", "bridge")
         ip("link", "set", self.name, "up")
         for number in (1, 2):
-            outer, inner = f"{self.name}{number}", f"{self.name}-{number}"
+            outer = f"{self.name}{number}"
+            inner = f"{self.name}-{number}"
             ip("netns", "add", inner)
             ip("link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", inner)
             ip("link", "set", outer, "master", self.name, "up")

@@ -82,7 +82,8 @@ def studies(get: Callable[..., Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_several_runs_stand_in_one_dashboard_and_grow_while_it_is_open(tmp_path: Path) -> None:
-    first, second = opened(tmp_path / "first"), opened(tmp_path / "second")
+    first = opened(tmp_path / "first")
+    second = opened(tmp_path / "second")
     trained(first, "0000", [0.5, 0.6])
     trained(second, "0000", [0.1])
     trained(first, "0001", [0.7], end=False)

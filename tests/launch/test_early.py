@@ -94,7 +94,10 @@ def plainly_hopeless(arrived: list[list[tuple[float, float]]], ended: int, cours
 @pytest.mark.parametrize("steps", [1.0, 0.5, None], ids=["epochs", "half epochs", "seconds"])
 def test_what_is_kept_for_speed_decides_as_the_definition_does(steps: float | None) -> None:
     rng = np.random.default_rng(5)
-    beginnings, arrived, ended, said = Beginnings(3.0), [], 0, []
+    beginnings = Beginnings(3.0)
+    arrived = []
+    ended = 0
+    said = []
     for _ in range(600):
         lengths = rng.uniform(0.3, 2.0, 4) if steps is None else np.full(4, steps)
         # Coarse values: ties are what a shortcut gets wrong.
@@ -131,7 +134,8 @@ def test_the_scheduler_ends_a_hopeless_trial_at_its_first_epoch_and_lets_others_
 
 
 def test_a_trial_that_ended_early_counts_at_the_first_rung() -> None:
-    few, many = driver_after_twelve(), driver_after_twelve()
+    few = driver_after_twelve()
+    many = driver_after_twelve()
     for number in range(9):
         assert not many.goes_on(f"hopeless{number}", 1, 0.01)
     for driver in (few, many):
@@ -152,7 +156,8 @@ def test_a_search_that_goes_on_ends_the_same_trials_early() -> None:
 
 
 def test_a_bad_warm_start_changes_no_decision_about_the_search_s_own_trials() -> None:
-    plain, warm = Driver(search()), Driver(search())
+    plain = Driver(search())
+    warm = Driver(search())
     for number in range(3):
         warm.add(f"000{number}", origin=WARM_START)
         for epoch in (1, 2, 3, 4):

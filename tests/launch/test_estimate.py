@@ -78,7 +78,8 @@ class Watched:
     """An estimate on a clock that the test sets."""
 
     def __init__(self, search: Search, budget_s: float = 1200.0) -> None:
-        self.at, self.said = 0.0, list[str]()
+        self.at = 0.0
+        self.said = list[str]()
         self.one = Estimating(search, budget_s, 0.0, budget_s - 40, budget_s, 1, self.said.append, lambda: self.at)
 
     def epoch(self, at: float, epoch: int, seconds: float, regime: str = "", waited_s: float = 0.0, trial: str = "0000",

@@ -72,7 +72,8 @@ def test_with_biased_early_values_it_still_beats_chance(tmp_path: Path) -> None:
             found.append(running.best())
         return found
 
-    own, chance = bests("fidelity"), bests("random")
+    own = bests("fidelity")
+    chance = bests("random")
     assert min(own) > mean(chance)
     assert 1 - mean(own) < 0.5 * (1 - mean(chance))
 
@@ -105,7 +106,8 @@ def test_eight_proposals_in_a_row_without_results_differ(tmp_path: Path, num_bef
 def test_a_warm_start_that_fixes_an_arm_gets_the_rest_of_it(tmp_path: Path) -> None:
     warm = ({"optimizer": {"name": "sgd"}}, {"optimizer": {"name": "adam"}, "depth": 2})
     running = Searching(tmp_path / "run", search(CONDITIONAL, warm_start=warm), bumpy)
-    first, second = running.step(), running.step()
+    first = running.step()
+    second = running.step()
     assert first["optimizer"].keys() == {"name", "lr", "nesterov"}
     assert first["optimizer"]["name"] == "sgd"
     assert (second["optimizer"]["name"], second["depth"]) == ("adam", 2)
@@ -117,7 +119,8 @@ def test_a_warm_start_shifts_the_first_points_and_counts_among_what_the_model_wa
     given = [{"a": 0.7, "b": 0.2}, {"a": 0.6, "b": 0.3}]
     plain = Searching(tmp_path / "plain", search(SQUARE), quadratic)
     warm = Searching(tmp_path / "warm", search(SQUARE, warm_start=given), quadratic)
-    first, tried = [plain.step() for _ in range(6)], [warm.step() for _ in range(7)]
+    first = [plain.step() for _ in range(6)]
+    tried = [warm.step() for _ in range(7)]
     assert [{"a": config["a"], "b": config["b"]} for config in tried[:2]] == given
     assert tried[2:6] == first[:4]
     assert tried[6] != first[4], "six have shown something, two of them given: the model is asked"
@@ -155,7 +158,8 @@ def test_every_choice_is_met_with_what_is_known_of_the_rest(tmp_path: Path) -> N
         others = sum(config[name] != "best" for name in picks)
         return rising(1 - (config["a"] - 0.7) ** 2 - (config["b"] - 0.3) ** 2 - 0.3 * others)
 
-    others, distances = 0, []
+    others = 0
+    distances = []
     for seed in range(2):
         running = Searching(tmp_path / str(seed), search({**SQUARE, **picks}), outcome, seed=seed)
         for config in [running.step() for _ in range(80)][40:]:
@@ -190,7 +194,8 @@ def test_a_proposal_costs_about_the_same_however_long_the_history(tmp_path: Path
         records.trials = recorded(num, chosen)
         return StudySearcher(chosen, records, 0, num_trials=None, deadline=None, valid=lambda config: None)
 
-    short, long = searcher_after(300), searcher_after(3000)
+    short = searcher_after(300)
+    long = searcher_after(3000)
     for searcher in (short, long):
         searcher.suggest("first")  # reads the history
     times: dict[StudySearcher, list[float]] = {short: [], long: []}

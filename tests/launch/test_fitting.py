@@ -89,7 +89,8 @@ def test_features_that_are_kept_are_no_work(work: Work) -> None:
 
 
 def test_two_probes_tell_what_a_fine_tuning_costs() -> None:
-    study, costs = optuna.create_study(), {True: TrialCosts(SEARCH.full_space), False: TrialCosts(SEARCH.full_space)}
+    study = optuna.create_study()
+    costs = {True: TrialCosts(SEARCH.full_space), False: TrialCosts(SEARCH.full_space)}
     costs[True] = Fitting(SEARCH, KNOWN).cost
     photos = Photos(0)
     for params in (probe(LITE[0]), probe(LITE[1], fit="squash")):
@@ -105,7 +106,9 @@ def test_two_probes_tell_what_a_fine_tuning_costs() -> None:
 
 
 def test_features_that_a_running_trial_computes_are_not_paid_again() -> None:
-    study, cost, photos = optuna.create_study(), Fitting(SEARCH, KNOWN).cost, Photos(0)
+    study = optuna.create_study()
+    cost = Fitting(SEARCH, KNOWN).cost
+    photos = Photos(0)
     for params in (probe(LITE[0]), probe(LITE[1]), probe(LITE[2])):
         study.enqueue_trial(params)
         trial = study.ask()
@@ -138,7 +141,8 @@ class Photos:
     space: Mapping[str, Any] = SEARCH.full_space
 
     def __init__(self, seed: int) -> None:
-        self.seed, self.kept = seed, set[tuple[Any, ...]]()
+        self.seed = seed
+        self.kept = set[tuple[Any, ...]]()
 
     def chance(self, config: Mapping[str, Any], kind: int) -> float:
         return float(np.random.default_rng([zlib.crc32(identity(config).encode()), self.seed, kind]).normal())
@@ -151,7 +155,8 @@ class Photos:
         return np.asarray(final - 0.1 * (1 - shares) ** 2)
 
     def seconds_per_epoch(self, config: Mapping[str, Any]) -> float:
-        parts, image_s = config["model"]["backbone"].split("+"), 0.02 * (config["image_size"] / 224) ** 2
+        parts = config["model"]["backbone"].split("+")
+        image_s = 0.02 * (config["image_size"] / 224) ** 2
         if config["regime"] == "probe":
             seconds = 0.6
             for key in ((part, view) for part in parts for view in range(config["views"])):
@@ -165,7 +170,8 @@ class Photos:
 
 
 def searched(seed: int, budget_s: float, search: Search = SEARCH) -> Simulation:
-    clock, folder = Clock(), tempfile.TemporaryDirectory()
+    clock = Clock()
+    folder = tempfile.TemporaryDirectory()
     with folder:
         records = Records.create(Path(folder.name) / "run", {"name": "fitting"})
         searcher = StudySearcher(search, records, seed, None, budget_s, now=clock, known=KNOWN)
@@ -194,7 +200,8 @@ def test_the_end_is_given_to_the_best_that_fits(tmp_path: Path) -> None:
     for number in range(24):
         proposal = searcher.suggest(str(number))
         assert isinstance(proposal, dict)
-        value, seconds = photos.curve(proposal["config"])[-1], photos.seconds_per_epoch(proposal["config"])
+        value = photos.curve(proposal["config"])[-1]
+        seconds = photos.seconds_per_epoch(proposal["config"])
         last = {"epoch": proposal["config"]["epochs"], "seconds": seconds, "val/accuracy": value, "status": "complete"}
         searcher.on_trial_complete(str(number), last)
     clock.now_s = 960.0

@@ -179,7 +179,8 @@ def test_test_time_augmentation_is_the_mean_of_an_image_and_its_mirror_image(
 def test_a_segmenter_is_judged_by_image_and_its_flipped_masks_flip_back(visionsweep: CLI, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(12):
-        image, mask = rng.integers(0, 60, (40, 50, 3), dtype=np.uint8), np.zeros((40, 50), np.uint8)
+        image = rng.integers(0, 60, (40, 50, 3), dtype=np.uint8)
+        mask = np.zeros((40, 50), np.uint8)
         left = 5 + 20 * (number % 2)
         image[10:30, left : left + 20] += 150
         mask[10:30, left : left + 20] = 1

@@ -98,7 +98,8 @@ def test_a_killed_worker_is_replaced_ctrl_c_prints_the_ranking_and_the_run_goes_
 def test_a_search_that_was_killed_spends_the_rest_of_its_budget(
     started: subprocess.Popen[str], visionsweep: CLI, tmp_path: Path
 ) -> None:
-    run_dir, began = tmp_path / "runs" / "slow", time.time()
+    run_dir = tmp_path / "runs" / "slow"
+    began = time.time()
     wait_for_epochs(run_dir / "epochs.jsonl", 6, started)
     started.kill()
     started.communicate()

@@ -45,7 +45,8 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
 
 
 def test_a_machine_that_joins_and_does_not_fit_is_named_and_gets_no_trial(apart: Apart) -> None:
-    run_dir, log = apart.folder / "runs" / "a", apart.folder / "log"
+    run_dir = apart.folder / "runs" / "a"
+    log = apart.folder / "log"
     search = ("run", tiny(apart.folder, 20), "--data", "photos", "--trials", 1000, "--name", "a")
     driver = apart.cluster.started(apart.folder, *search, "--address", apart.cluster.address, log=log)
 
@@ -68,7 +69,8 @@ def test_a_machine_that_joins_and_does_not_fit_is_named_and_gets_no_trial(apart:
 
 def test_a_folder_that_one_machine_does_not_share_is_refused_before_there_is_a_run(apart: Apart) -> None:
     apart.join()
-    search, address = tiny(apart.folder, 1), apart.cluster.address
+    search = tiny(apart.folder, 1)
+    address = apart.cluster.address
     refused = apart.cluster.visionsweep(
         apart.folder, "run", search, "--data", "photos", "--name", "b", "--address", address
     )
@@ -100,7 +102,8 @@ def test_machines_that_share_no_folder_search_together_with_data_and_run_on_s3(
 
 
 def test_a_search_uses_a_machine_that_joins_outlives_its_spot_notice_and_goes_on_on_another_head(work: Path) -> None:
-    run_dir, log = work / "runs" / "s", work / "log"
+    run_dir = work / "runs" / "s"
+    log = work / "log"
     with cluster_of_its_own("spot") as before:
         before.head()
         search = ("run", tiny(work, 60), "--data", "photos", "--trials", 10, "--name", "s", "--address", before.address)

@@ -47,8 +47,10 @@ def test_the_length_of_a_configuration_is_told_by_its_space(space: Any, params: 
 
 def test_a_value_is_known_at_the_share_of_its_own_schedule() -> None:
     chosen = with_regimes()
-    vectors, ladder = Vectors(chosen.full_space), Ladder(4, 12)
-    history, study = History(vectors, ladder, chosen.compared), optuna.create_study(direction="maximize")
+    vectors = Vectors(chosen.full_space)
+    ladder = Ladder(4, 12)
+    history = History(vectors, ladder, chosen.compared)
+    study = optuna.create_study(direction="maximize")
     for params, values in (
         ({"regime": "probe", "regime/probe/a": 1}, {1: 0.9}),
         ({"regime": "finetune", "regime/finetune/lr": 0.5, "regime/finetune/epochs": 4}, {1: 0.1, 2: 0.2}),

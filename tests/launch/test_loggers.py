@@ -114,7 +114,9 @@ def history_of(path: Path) -> list[dict[str, Any]]:
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
-    raw, rows, at = path.read_bytes(), [], 7
+    raw = path.read_bytes()
+    rows = []
+    at = 7
     assert raw[:4] == b":W&B"
     assert len(raw) < 32768, "one block, in which every record is whole"
     while at < len(raw):

@@ -112,7 +112,8 @@ def test_a_process_that_dies_while_it_is_handed_to_a_trial_is_no_failure_of_the_
     searcher = StudySearcher(search, records, 0, 4, None)
     searcher.has_room = lambda: not searcher.trial_ids  # one at a time, so that processes are handed on
     progress: Any = Progress()
-    callback, watch = RunCallback(records, search, progress, 5, {}), Watch(records.run_dir, MAX_RETRIES)
+    callback = RunCallback(records, search, progress, 5, {})
+    watch = Watch(records.run_dir, MAX_RETRIES)
     (tmp_path / "deaths").mkdir()
     tune_until_done(dying(tmp_path / "deaths", times), searcher, search, callback, watch, 1)
     statuses = {name: trial.status for name, trial in records.trials.items()}

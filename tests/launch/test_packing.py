@@ -168,7 +168,8 @@ class FakeTrial:
 
     def __init__(self, share: dict[str, Any]) -> None:
         self.config: dict[str, Any] = {"trial_id": "0000", "config": {}, "share": share}
-        self.status, self.given = "RUNNING", None
+        self.status = "RUNNING"
+        self.given = None
 
     def update_resources(self, given: Any) -> None:
         assert self.status != "RUNNING"

@@ -95,7 +95,8 @@ def test_an_archive_cannot_write_outside_of_its_folder(tmp_path: Path, name: str
         for member_name in ("search.json", name):
             member = tarfile.TarInfo(member_name)
             if member_name == "link":
-                member.type, member.linkname = tarfile.SYMTYPE, "/etc/hostname"
+                member.type = tarfile.SYMTYPE
+                member.linkname = "/etc/hostname"
             member.size = 0
             tar.addfile(member)
     packed.seek(0)

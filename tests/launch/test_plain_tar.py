@@ -31,13 +31,16 @@ def tar_of(*members: tarfile.TarInfo, form: int = tarfile.PAX_FORMAT, contents: 
 
 def made(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
-    member.type, member.linkname, member.size = kind, link, size
+    member.type = kind
+    member.linkname = link
+    member.size = size
     return member
 
 
 def chain_of_links() -> list[tarfile.TarInfo]:
     """Links whose resolved path outgrows PATH_MAX, after which `realpath` no longer follows them (CVE-2025-4517)."""
-    component, links = "d" * 247, []
+    component = "d" * 247
+    links = []
     path = ""
     for letter in "abcdefghijklmnop":
         links.append(made(f"{path}{component}", tarfile.DIRTYPE))

@@ -61,7 +61,8 @@ def told(population: Population, controller: Controller, trial: Alive, epoch: in
 
 
 def test_the_lowest_quarter_ends_and_one_of_the_highest_is_copied() -> None:
-    population, controller = Population(SEARCH), Controller()
+    population = Population(SEARCH)
+    controller = Controller()
     trials = alive(population, controller, "abcd")
     for trial, value in zip(trials, (0.9, 0.5, 0.6, 0.2), strict=True):
         assert told(population, controller, trial, 1, value) == TrialScheduler.CONTINUE  # between two comparisons
@@ -71,7 +72,8 @@ def test_the_lowest_quarter_ends_and_one_of_the_highest_is_copied() -> None:
 
 
 def test_three_are_no_population_yet_and_who_has_ended_does_not_count() -> None:
-    population, controller = Population(SEARCH), Controller()
+    population = Population(SEARCH)
+    controller = Controller()
     trials = alive(population, controller, "abcd")
     for trial, value in zip(trials[:3], (0.9, 0.5, 0.6), strict=True):
         told(population, controller, trial, 2, value)
@@ -81,7 +83,8 @@ def test_three_are_no_population_yet_and_who_has_ended_does_not_count() -> None:
 
 
 def test_trials_take_turns_where_not_all_run_at_once() -> None:
-    population, controller = Population(SEARCH), Controller()
+    population = Population(SEARCH)
+    controller = Controller()
     first, second, third = alive(population, controller, "abc")
     third.status = "PENDING"
     assert told(population, controller, first, 2, 0.9) == TrialScheduler.PAUSE

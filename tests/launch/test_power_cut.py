@@ -54,7 +54,8 @@ class Searching:
     """A search as its processes write it, without trainings."""
 
     def __init__(self, run: Path) -> None:
-        self.run, self.created = run, False
+        self.run = run
+        self.created = False
         self.records = Records(run)
 
     def __call__(self) -> None:
@@ -94,7 +95,8 @@ class Checked:
     """Lay out, open and resume each state that may be left."""
 
     def __init__(self, searching: Searching, copy: Path) -> None:
-        self.searching, self.copy = searching, copy
+        self.searching = searching
+        self.copy = copy
         self.num_moments = self.num_refused = 0
         self.seen: set[int] = set()
 

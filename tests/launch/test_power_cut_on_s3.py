@@ -36,7 +36,9 @@ class Searching:
     """
 
     def __init__(self, run: Remote, home: Path, send_at: frozenset[str]) -> None:
-        self.run, self.home, self.send_at = run, home, send_at
+        self.run = run
+        self.home = home
+        self.send_at = send_at
         self.records = Records(home / "run")
         self.mirror = Mirror(run, home / "run", RemoteLock(run))
         self.created = False
@@ -94,13 +96,17 @@ class Checked:
     """
 
     def __init__(self, searching: Searching, bucket: str, home: Path) -> None:
-        self.searching, self.bucket, self.home = searching, bucket, home
+        self.searching = searching
+        self.bucket = bucket
+        self.home = home
         self.num_moments = self.num_states = 0
         self.quiet = False
         self.content: dict[str, bytes] = {}  # of S3, by name
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
-        write, upload, delete = Remote.write, Remote.upload, Remote.delete
+        write = Remote.write
+        upload = Remote.upload
+        delete = Remote.delete
 
         def told_write(remote: Remote, name: str, content: bytes, **how: object) -> bool:
             done = write(remote, name, content, **how)  # type: ignore[arg-type]

@@ -47,7 +47,8 @@ def plain() -> Console:
 
 def test_where_there_is_no_terminal_a_trial_that_ended_is_one_line(records: Records) -> None:
     console = plain()
-    ended, records.trials = records.trials, {}
+    ended = records.trials
+    records.trials = {}
     with Progress(records, SEARCH, console, 20, None) as progress:
         records.trials = ended
         for trial_id in ("0000", "0001", "0002"):

@@ -30,7 +30,9 @@ def scripted_events(num_trials: int, seed: int) -> list[tuple[str, int, float, f
     rng = np.random.default_rng(seed)
     events = []
     for number in range(num_trials):
-        begins, final, seconds = rng.uniform(0, 200), rng.uniform(0.2, 0.9), float(rng.choice([1.0, 7.0, 60.0]))
+        begins = rng.uniform(0, 200)
+        final = rng.uniform(0.2, 0.9)
+        seconds = float(rng.choice([1.0, 7.0, 60.0]))
         epochs = int(rng.choice([40, 80]))
         for epoch in range(1, epochs):
             value = final * (1 - math.exp(-epoch / 6)) + 0.02 * rng.normal()
@@ -44,7 +46,9 @@ def scripted_events(num_trials: int, seed: int) -> list[tuple[str, int, float, f
 @pytest.mark.parametrize("killed_after", [1, 150, 400])
 def test_a_scheduler_rebuilt_from_records_decides_as_one_that_never_stopped(rungs: str, killed_after: int) -> None:
     chosen = search(rungs=rungs, grace_seconds=20.0)
-    steady, stopped, num_told = Driver(chosen), set[str](), 0
+    steady = Driver(chosen)
+    stopped = set[str]()
+    num_told = 0
     rebuilt: Driver | None = None
     decisions = []
     for name, epoch, value, seconds, epochs in scripted_events(60, seed=3):
@@ -122,7 +126,8 @@ def test_our_scheduler_asks_nothing_of_ray() -> None:
 class Mixed:
     """Trainings of very different cost and worth, some of which diverge."""
 
-    mode, epochs = "max", 40
+    mode = "max"
+    epochs = 40
 
     def __init__(self) -> None:
         self.space: Space = {"final": Float(0, 1), "cost": Pick(5.0, 20.0, 200.0)}

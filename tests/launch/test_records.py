@@ -217,7 +217,8 @@ def test_a_trial_whose_last_epochs_were_lost_after_its_end_goes_on(records: Reco
 
 def test_of_two_runs_of_one_name_at_one_moment_one_is_refused_in_words(tmp_path: Path) -> None:
     for number in range(30):
-        barrier, said = threading.Barrier(2), list[str]()
+        barrier = threading.Barrier(2)
+        said = list[str]()
 
         def create(place: Path, barrier: threading.Barrier, said: list[str]) -> None:
             barrier.wait()

@@ -29,7 +29,8 @@ from search_spaces.grammar import Branch, Float, Pick
 from search_spaces.search import Search
 from visionsweep.core.errors import Contradiction
 
-BACKBONES, SIZES = ("small", "middle", "large"), (96, 160, 224)
+BACKBONES = ("small", "middle", "large")
+SIZES = (96, 160, 224)
 PROBE = {"backbone": Pick(*BACKBONES), "size": Pick(*SIZES), "epochs": 1}
 FINETUNE = {
     "backbone": Pick(*BACKBONES),
@@ -46,13 +47,16 @@ SEARCH = Search(
 class Photos:
     """Probes take seconds and reach 0.9 at most. Fine-tunings take minutes, and the best is better by `gain`."""
 
-    mode, epochs, space = "max", 12, SEARCH.full_space
+    mode = "max"
+    epochs = 12
+    space = SEARCH.full_space
 
     def __init__(self, gain: float) -> None:
         self.gain = gain
 
     def curve(self, config: Mapping[str, Any]) -> np.ndarray:
-        backbone, size = BACKBONES.index(config["backbone"]), SIZES.index(config["size"])
+        backbone = BACKBONES.index(config["backbone"])
+        size = SIZES.index(config["size"])
         final = 0.84 + 0.01 * backbone + 0.02 * size + 0.004 * math.sin(zlib.crc32(identity(config).encode()))
         if config["regime"] == "finetune":
             final += self.gain - 0.02 * (math.log10(config["lr"]) + 2.5) ** 2 - 0.1 * (config["drop"] - 0.2) ** 2
@@ -66,7 +70,8 @@ class Photos:
 
 
 def searched(photos: Photos, seed: int, budget_s: float) -> Simulation:
-    clock, folder = Clock(), tempfile.TemporaryDirectory()
+    clock = Clock()
+    folder = tempfile.TemporaryDirectory()
     with folder:
         records = Records.create(Path(folder.name) / "run", {"name": "regimes"})
         searcher = StudySearcher(SEARCH, records, seed, None, budget_s, valid=lambda config: None, now=clock)
@@ -76,7 +81,9 @@ def searched(photos: Photos, seed: int, budget_s: float) -> Simulation:
 
 @pytest.mark.parametrize("gain", [0.05, -0.03])
 def test_the_dear_regime_gets_most_of_the_time_and_the_cheap_one_is_covered(gain: float) -> None:
-    photos, seconds, bests = Photos(gain), Counter[str](), list[float]()
+    photos = Photos(gain)
+    seconds = Counter[str]()
+    bests = list[float]()
     for seed in range(2):
         found = searched(photos, seed, 1200.0)
         for trial in found.trials.values():

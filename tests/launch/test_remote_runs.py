@@ -70,7 +70,8 @@ def test_a_second_driver_is_refused_while_the_first_one_lives(held: RemoteLock, 
 
 def test_a_driver_of_another_machine_that_is_silent_has_lost_the_run(quick: None, run: Remote) -> None:
     run.write("lock.json", json.dumps({"owner": "x", "machine": "elsewhere", "pid": 1, "node": "far"}).encode())
-    began, lock = time.monotonic(), RemoteLock(run)
+    began = time.monotonic()
+    lock = RemoteLock(run)
     lock.acquire(silent)
     assert time.monotonic() - began > 1.5
     assert json.loads(run.read("lock.json").content)["owner"] == lock.owner  # type: ignore[union-attr]
@@ -84,7 +85,8 @@ def test_a_run_whose_driver_was_killed_on_this_machine_is_free_at_once(run: Remo
     )
     subprocess.run([sys.executable, "-c", code, run.uri], check=True)
     assert keys(run.bucket) == {"runs/a/lock.json"}
-    began, lock = time.monotonic(), RemoteLock(run)
+    began = time.monotonic()
+    lock = RemoteLock(run)
     lock.acquire(silent)
     assert time.monotonic() - began < lock_module.STALE_S / 3
     lock.release()

@@ -41,7 +41,8 @@ def test_with_many_by_chance_about_the_share_goes_on() -> None:
 
 
 def test_bad_trials_of_a_warm_start_let_none_of_the_others_go_on() -> None:
-    plain, warm = Rungs([4], 3), Rungs([4], 3)
+    plain = Rungs([4], 3)
+    warm = Rungs([4], 3)
     for value in (0.1, 0.11, 0.12):
         assert warm.goes_on(4, value, given=True)  # nobody of the search's own came yet
     values = np.random.default_rng(0).uniform(0.2, 1.0, 60).tolist()
@@ -50,7 +51,8 @@ def test_bad_trials_of_a_warm_start_let_none_of_the_others_go_on() -> None:
 
 
 def test_good_trials_of_a_warm_start_raise_the_bar() -> None:
-    plain, warm = Rungs([4], 3), Rungs([4], 3)
+    plain = Rungs([4], 3)
+    warm = Rungs([4], 3)
     for value in (0.9, 0.91, 0.92):
         assert warm.goes_on(4, value, given=True)
     assert told(plain, 0.5, 0.4, 0.6) == [True, False, True]
@@ -74,7 +76,8 @@ def test_minus_infinity_counts_as_the_worst() -> None:
 
 def test_the_order_in_which_values_were_recorded_changes_nothing() -> None:
     values = np.random.default_rng(0).random(20).tolist()
-    one, other = Rungs([4], 3), Rungs([4], 3)
+    one = Rungs([4], 3)
+    other = Rungs([4], 3)
     for value in values:
         one.record(4, value)
     for value in reversed(values):
@@ -83,7 +86,8 @@ def test_the_order_in_which_values_were_recorded_changes_nothing() -> None:
 
 
 def test_recording_decides_nothing_and_counts_as_much_as_asking() -> None:
-    asked, recorded = Rungs([4], 3), Rungs([4], 3)
+    asked = Rungs([4], 3)
+    recorded = Rungs([4], 3)
     for value in (0.5, 0.6, 0.9, 0.1):
         asked.goes_on(4, value)
         recorded.record(4, value)

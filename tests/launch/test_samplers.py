@@ -38,7 +38,8 @@ def configs(folder: Path, sampler: str, num: int, space: Space = SPACE, seed: in
     searcher = StudySearcher(search, records, seed, num_trials=None, deadline=None, valid=lambda config: None)
     proposed = []
     for number in range(num):
-        name, status = f"ray-{number}", ENDS[number % len(ENDS)]
+        name = f"ray-{number}"
+        status = ENDS[number % len(ENDS)]
         proposal = searcher.suggest(name)
         assert isinstance(proposal, dict)
         proposed.append(proposal["config"])

@@ -88,7 +88,8 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     visionsweep: CLI, searched: Searched, tmp_path: Path
 ) -> None:
     # The search's output, files and study.
-    run_dir, photos = searched.run_dir, searched.photos
+    run_dir = searched.run_dir
+    photos = searched.photos
     assert searched.out.startswith(FOUND)
     assert re.search(r"^Trial 0000 has begun: .*\.\nFirst epoch after \d+s: trial 0000, val/acc", searched.out, re.M)
     assert "Best: trial" in searched.out

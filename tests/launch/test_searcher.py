@@ -137,7 +137,8 @@ def test_a_resumed_run_tries_the_warm_starts_that_it_has_not(tmp_path: Path) -> 
 
 def test_the_same_seed_proposes_the_same(tmp_path: Path) -> None:
     def proposals(name: str, seed: int) -> list[Any]:
-        searcher, configs = make(tmp_path, name, seed=seed), []
+        searcher = make(tmp_path, name, seed=seed)
+        configs = []
         for number in range(15):  # past the random start-up
             proposal = searcher.suggest(str(number))
             assert isinstance(proposal, dict)

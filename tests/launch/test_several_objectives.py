@@ -34,7 +34,8 @@ def hypervolume(running: Searching) -> float:
     pairs = [trial.outcome(running.search.compared) for trial in running.records.trials.values()]
     statuses = [trial.status for trial in running.records.trials.values()]
     points = sorted(pair for pair, status in zip(pairs, statuses, strict=True) if pair and status == "complete")
-    area, best = 0.0, -10.0
+    area = 0.0
+    best = -10.0
     for value, negative_ms in reversed(points):  # from the most accurate
         if value > 0 and negative_ms > best:
             area += value * (negative_ms - best)
@@ -54,7 +55,8 @@ def test_dominated_trials_stop_and_compromises_go_on() -> None:
 
 
 def test_rungs_of_one_dimension_keep_about_one_in_factor() -> None:
-    rng, rungs = np.random.default_rng(0), ParetoRungs([4], 3)
+    rng = np.random.default_rng(0)
+    rungs = ParetoRungs([4], 3)
     values = rng.random(400)
     kept = [rungs.goes_on(4, (float(value), float(value))) for value in values]  # no conflict: fronts of one
     assert 0.28 < np.mean(kept) < 0.4
@@ -71,7 +73,8 @@ def test_a_small_stratum_of_several_objectives_is_compared_with_all() -> None:
 
 
 def test_bad_trials_of_a_warm_start_let_no_compromise_go_on() -> None:
-    plain, warm = ParetoRungs([4], 3), ParetoRungs([4], 3)
+    plain = ParetoRungs([4], 3)
+    warm = ParetoRungs([4], 3)
     for value in (0.1, 0.12, 0.11):
         warm.goes_on(4, (value, -20.0), given=True)
     assert not warm.goes_on(4, (0.1, -21.0), given=True)  # the worst of the given ones alone are recognised too
@@ -85,7 +88,8 @@ def test_bad_trials_of_a_warm_start_let_no_compromise_go_on() -> None:
 
 
 def test_good_trials_of_a_warm_start_raise_the_bar_of_compromises() -> None:
-    plain, warm = ParetoRungs([4], 3), ParetoRungs([4], 3)
+    plain = ParetoRungs([4], 3)
+    warm = ParetoRungs([4], 3)
     for value in (0.9, 0.91, 0.92):
         assert warm.goes_on(4, (value, -1.9 + value), given=True)
     assert plain.goes_on(4, (0.5, -5.0))
@@ -109,7 +113,8 @@ def test_the_study_has_both_values_of_what_is_complete_and_every_state(tmp_path:
     running = Searching(tmp_path / "run", comparing(sampler), trade, costs=latency)
     for _ in range(20):
         running.step()
-    study, records = running.searcher.study, running.records.trials.values()
+    study = running.searcher.study
+    records = running.records.trials.values()
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
     assert [trial.state for trial in study.trials] == [states[record.status] for record in records]
     assert {record.status for record in records} == {"complete", "pruned"}

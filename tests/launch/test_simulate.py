@@ -35,7 +35,8 @@ class Told:
     """Propose the given configurations, prune at the given (trial, epoch), and log the calls with the clock's time."""
 
     def __init__(self, *configs: dict[str, Any] | None, prune: tuple[tuple[str, int], ...] = ()) -> None:
-        self.configs, self.prune = list(configs), prune
+        self.configs = list(configs)
+        self.prune = prune
         self.clock = Clock()
         self.calls: list[tuple[Any, ...]] = []
 
@@ -189,7 +190,8 @@ class Recording(Searcher):
 
     def __init__(self, *configs: dict[str, Any]) -> None:
         super().__init__(metric="score", mode="max")
-        self.configs, self.told = list(configs), []
+        self.configs = list(configs)
+        self.told = []
 
     def suggest(self, trial_id: str) -> Any:
         if not self.configs:

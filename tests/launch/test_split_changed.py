@@ -80,7 +80,8 @@ def test_an_export_still_judges_the_images_that_its_run_kept_back(visionsweep: C
 def test_a_training_does_not_go_on_with_what_it_was_to_be_judged_on(visionsweep: CLI, run_dir: Path) -> None:
     exported = visionsweep("export", run_dir, "--out", "export")
     assert exported.code == 0, exported.err
-    photos, again = run_dir.parent / "photos", run_dir.parent / "again.training"
+    photos = run_dir.parent / "photos"
+    again = run_dir.parent / "again.training"
     command = ("train", "export/config.yaml", "--data", photos, "--out", "again")
     again.mkdir()
     assert visionsweep(*command).code == 0

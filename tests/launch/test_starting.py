@@ -92,7 +92,9 @@ def test_a_search_that_is_stopped_just_when_a_trial_was_proposed_ends_in_peace(
 
 def test_a_trial_whose_process_died_before_it_began_is_proposed_again_after_the_last_one(tmp_path: Path) -> None:
     searcher = StudySearcher(SEARCH, Records.create(tmp_path / "run", {"search": {}}), 0, 2, None)
-    proposed, scheduler, not_begun = SearchGenerator(searcher), FIFOScheduler(), set[str]()
+    proposed = SearchGenerator(searcher)
+    scheduler = FIFOScheduler()
+    not_begun = set[str]()
     proposed.add_configurations({"tune": {"run": slow_to_start(), "num_samples": sys.maxsize}})
     spare_what_never_began(scheduler, not_begun, MAX_RETRIES)
     searcher.not_begun = not_begun

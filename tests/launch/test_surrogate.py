@@ -51,7 +51,8 @@ def rank_correlation(a: Vector, b: Vector) -> float:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_gradient_is_that_of_the_posterior(seed: int) -> None:
-    rows, generator = points(30, 3, seed), rng(seed)
+    rows = points(30, 3, seed)
+    generator = rng(seed)
     observed = observations(rows, normal_scores(bowl(rows)), generator.choice([0.0, 0.5, 1.0], 30))
     prior, squares = Prior(3), _squares(observed)
     raw = prior.mean + 0.5 * generator.normal(size=7)
@@ -71,7 +72,8 @@ def test_a_choice_of_several_columns_has_one_length_scale_and_its_gradient() -> 
     choice = rng().integers(0, 3, 25)
     rows = np.concatenate([(choice[:, None] == np.arange(3)) / math.sqrt(2), points(25, 1)], axis=1)
     observed = Observations(rows, np.array([0, 0, 0, 1]), 2, np.ones(25), normal_scores(choice + rows[:, 3]))
-    prior, squares = Prior(2), _squares(observed)
+    prior = Prior(2)
+    squares = _squares(observed)
     assert squares.shape == (2, 25 * 25)
     raw = prior.mean + 0.3
     found = _negative_log_posterior(raw, observed, squares, prior)[1]
@@ -95,7 +97,8 @@ def test_the_fitted_length_scales_fit_better_than_where_the_search_began() -> No
 
 
 def test_a_smooth_function_is_predicted_between_its_observations() -> None:
-    seen, new = points(60), points(200, seed=1)
+    seen = points(60)
+    new = points(200, seed=1)
     mean, deviation = model(seen, bowl(seen)).predict(new)
     assert np.abs(mean - bowl(new)).max() < 0.15
     assert np.sqrt(np.mean((mean - bowl(new)) ** 2)) < 0.05
@@ -112,7 +115,8 @@ def test_an_observation_is_nearly_given_back_and_far_from_all_of_them_nothing_is
 
 
 def test_values_at_a_low_fidelity_rank_configurations_at_full_fidelity() -> None:
-    rows, new = points(60), points(200, seed=1)
+    rows = points(60)
+    new = points(200, seed=1)
     at_full = np.arange(60) < 6
     fidelity = np.where(at_full, 1.0, 0.2)
     value = bowl(rows) - np.where(at_full, 0.0, 1.5)  # early in training everything is worse by the same
@@ -126,13 +130,15 @@ def test_what_more_epochs_give_to_all_is_expected_of_each() -> None:
     rows = points(60)
     fidelity = np.where(np.arange(60) < 20, 1.0, 0.2)
     value = bowl(rows) + 1.5 * fidelity
-    fitted, new = model(rows, value, fidelity), points(100, seed=1)
+    fitted = model(rows, value, fidelity)
+    new = points(100, seed=1)
     rise = fitted.predict(new, 1.0)[0] - fitted.predict(new, 0.2)[0]
     assert rise.mean() == pytest.approx(1.2, abs=0.2)
 
 
 def test_low_fidelities_that_say_nothing_do_not_drown_the_full_ones() -> None:
-    rows, new = points(80), points(200, seed=1)
+    rows = points(80)
+    new = points(200, seed=1)
     at_full = np.arange(80) < 30
     value = np.where(at_full, bowl(rows), rng(5).normal(size=80))
     mean, _ = model(rows, value, np.where(at_full, 1.0, 0.1)).predict(new)
@@ -152,7 +158,8 @@ def test_believing_a_running_trial_lowers_the_deviation_near_it_and_not_far_from
 
 
 def test_believing_nothing_changes_nothing() -> None:
-    seen, new = points(20), points(5, seed=1)
+    seen = points(20)
+    new = points(5, seed=1)
     fitted = model(seen, bowl(seen))
     before = fitted.predict(new)
     fitted.believe(np.empty((0, 2)), np.ones(0))
@@ -161,7 +168,8 @@ def test_believing_nothing_changes_nothing() -> None:
 
 @pytest.mark.parametrize("num", [20, 400])
 def test_the_same_observations_give_the_same_model(num: int) -> None:
-    rows, new = points(num), points(20, seed=1)
+    rows = points(num)
+    new = points(20, seed=1)
     other = points(50, seed=2)
     first = model(rows, bowl(rows)).predict(new)
     model(other, -bowl(other))

@@ -145,7 +145,8 @@ def test_a_rebuilt_search_proposes_what_the_first_one_would_have(tmp_path: Path,
 
 def test_records_alone_tell_that_nothing_is_left(tmp_path: Path) -> None:
     # Real names: here the schema judges.
-    model, sgd = {"backbone": "resnet18", "weights": "none"}, {"name": "sgd", "lr": 0.1}
+    model = {"backbone": "resnet18", "weights": "none"}
+    sgd = {"name": "sgd", "lr": 0.1}
     space = {"model": model, "optimizer": sgd, "batch_size": Pick(16, 32, 32.0)}
     search = Search(task="multiclass", space=space, epochs=4).for_task("multiclass")
     configs = [search.draw(_Picked(size)) for size in (16, 32)]
@@ -176,7 +177,8 @@ class _Picked:
 
 
 def test_a_warm_start_that_says_the_same_twice_is_tried_once(tmp_path: Path) -> None:
-    first, second = {"batch_size": 32, "model": {"depth": 1}}, {"batch_size": 16, "model": {"depth": 1}}
+    first = {"batch_size": 32, "model": {"depth": 1}}
+    second = {"batch_size": 16, "model": {"depth": 1}}
     searcher = make(tmp_path / "run", FOUR, warm_start=(first, first, second))
     configs = train(searcher)
     assert [config["batch_size"] for config in configs[:2]] == [32, 16]

@@ -84,7 +84,8 @@ def test_what_optuna_draws_by_chance_can_be_encoded(search: Search) -> None:
 
 @pytest.mark.parametrize("search", SHIPPED)
 def test_neighbours_are_configurations_too_and_differ(search: Search) -> None:
-    vectors, generator = Vectors(search.full_space), rng()
+    vectors = Vectors(search.full_space)
+    generator = rng()
     rows = vectors.sample(generator, 40)
     near = vectors.perturb(rows.copy(), generator, 0.15, 0.2)
     for row in near:
@@ -96,7 +97,8 @@ def test_neighbours_are_configurations_too_and_differ(search: Search) -> None:
 
 
 def test_a_perturbed_row_leaves_the_original_alone() -> None:
-    vectors, generator = Vectors(CONDITIONAL), rng()
+    vectors = Vectors(CONDITIONAL)
+    generator = rng()
     rows = vectors.sample(generator, 20)
     before = rows.copy()
     vectors.perturb(rows, generator, 0.2, 0.5)
@@ -143,7 +145,8 @@ def test_a_branch_in_a_maybe_has_a_name_of_its_own_and_exists_only_when_on() -> 
 
 
 def test_the_columns_are_named_as_drawing_names_them() -> None:
-    vectors, names = Vectors(CONDITIONAL), set()
+    vectors = Vectors(CONDITIONAL)
+    names = set()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(40):
         trial = study.ask()
@@ -164,7 +167,8 @@ def test_two_different_choices_stand_at_distance_one(count: int) -> None:
 
 def test_numbers_stand_at_their_distance_in_the_range() -> None:
     vectors = Vectors({"a": Float(0, 10), "b": Float(1e-4, 1, log=True)})
-    low, high = vectors.encode({"a": 2.0, "b": 1e-3}), vectors.encode({"a": 7.0, "b": 1e-3})
+    low = vectors.encode({"a": 2.0, "b": 1e-3})
+    high = vectors.encode({"a": 7.0, "b": 1e-3})
     assert apart(vectors, low, high) == pytest.approx(0.5)
     assert apart(vectors, low, vectors.encode({"a": 2.0, "b": 1e-2})) == pytest.approx(0.25)
 

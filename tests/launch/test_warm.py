@@ -63,7 +63,8 @@ def test_the_searcher_proposes_them_before_anything_else(tmp_path: Path) -> None
 
 
 def test_several_sources_give_each_configuration_once(tmp_path: Path) -> None:
-    first, second = a_run(tmp_path / "a", {0.1: 0.9}), a_run(tmp_path / "b", {0.1: 0.8, 0.2: 0.7})
+    first = a_run(tmp_path / "a", {0.1: 0.9})
+    second = a_run(tmp_path / "b", {0.1: 0.8, 0.2: 0.7})
     assert rates(warm_started(SEARCH, [str(first), str(second)])) == [0.1, 0.2, 0.5]
 
 

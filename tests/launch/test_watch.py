@@ -55,7 +55,8 @@ def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Watch, lis
 
 def test_a_trial_is_allowed_ten_times_its_longest_epoch_and_two_minutes_at_least(watched: Any) -> None:
     watch, killed, wait = watched
-    slow, quick = Running("0000"), Running("0001")
+    slow = Running("0000")
+    quick = Running("0001")
     for trial, seconds in ((slow, 60.0), (quick, 0.5)):
         watch.on_trial_start(1, [], trial)
         for one in (seconds, seconds / 2):
@@ -73,7 +74,8 @@ def test_a_trial_is_allowed_ten_times_its_longest_epoch_and_two_minutes_at_least
 
 def test_a_first_epoch_may_take_long_and_a_trial_that_waits_is_not_looked_at(watched: Any) -> None:
     watch, killed, wait = watched
-    fresh, paused = Running("0000"), Running("0001", "PAUSED")
+    fresh = Running("0000")
+    paused = Running("0001", "PAUSED")
     for trial in (fresh, paused):
         watch.on_trial_start(1, [], trial)
     wait(1700)

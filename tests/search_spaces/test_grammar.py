@@ -87,7 +87,8 @@ def test_a_conditional_parameter_carries_its_arm_in_its_name() -> None:
 
 def test_what_a_maybe_holds_exists_only_when_it_is_on() -> None:
     space = {"rotate": Maybe({"degrees": Float(5, 30)}), "flip": Maybe({"p": 0.5})}
-    off, on = choosing(rotate=False, flip=False), choosing(rotate=True, rotate__degrees=9.0, flip=True)
+    off = choosing(rotate=False, flip=False)
+    on = choosing(rotate=True, rotate__degrees=9.0, flip=True)
     assert draw(space, off) == {"rotate": None, "flip": None}
     assert draw(space, on) == {"rotate": {"degrees": 9.0}, "flip": {"p": 0.5}}
 

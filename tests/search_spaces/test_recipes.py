@@ -91,7 +91,8 @@ def test_every_pipeline_of_the_reports_is_a_recipe() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_a_valid_configuration_that_says_what_matters(name: str) -> None:
-    values, config = recipe(name), parsed(name)
+    values = recipe(name)
+    config = parsed(name)
     assert {"task", "model", "optimizer", "loss", "schedule", "augment"} <= set(values)
     assert {"epochs", "batch_size", "image_size", "fit_image", "precision", "accumulate"} <= set(values)
     assert {"weights", "freeze"} <= set(values["model"])
@@ -157,7 +158,8 @@ def test_the_stepwise_rates_of_the_summed_loss_change_where_the_report_says() ->
 
 
 def test_the_schedules_of_3080ti_are_the_reports() -> None:
-    main, cosine = "report-3080ti/seresnext101-mish", "report-3080ti/seresnext101-mish-cosine"
+    main = "report-3080ti/seresnext101-mish"
+    cosine = "report-3080ti/seresnext101-mish-cosine"
     for milestone, passed in ((5, 1), (10, 2), (20, 3), (40, 4), (75, 5)):
         assert lr_in(main, milestone) == pytest.approx(0.05 * 0.25 ** (passed - 1))
         assert lr_in(main, milestone + 1) == pytest.approx(0.05 * 0.25**passed)
@@ -184,7 +186,8 @@ def test_the_voc_recipes_add_one_thing_each() -> None:
     ladder = ["baseline", "cosine", "augmented", "weighted"]
     added = [{"/schedule"}, {"/repeat", "/augment"}, {"/loss"}]
     for before, after, parts in zip(ladder, ladder[1:], added, strict=False):
-        first, second = leaves(recipe(f"report-voc/{before}")), leaves(recipe(f"report-voc/{after}"))
+        first = leaves(recipe(f"report-voc/{before}"))
+        second = leaves(recipe(f"report-voc/{after}"))
         changed = {path for path in {**first, **second} if first.get(path) != second.get(path)}
         assert {"/" + path.split("/")[1] for path in changed} == parts
 

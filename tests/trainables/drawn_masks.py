@@ -14,7 +14,8 @@ from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from visionsweep.core.errors import DataError
 
-HEIGHT, WIDTH = 16, 20
+HEIGHT = 16
+WIDTH = 20
 # Two rows of each value but the last, which fills the rest.
 STRIPES = (0, 1, 2)
 UNNAMED = "No file names the classes: they are called 'class 0' to 'class 2'. classes.txt names them."

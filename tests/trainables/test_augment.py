@@ -102,7 +102,8 @@ def test_every_augmentation_alone_changes_the_image_and_is_repeated_by_its_seed(
         transform.set_random_seed(5)
         return [transform(image=image)["image"] for _ in range(6)]
 
-    first, again = series(), series()
+    first = series()
+    again = series()
     assert any((out != image).any() for out in first)
     assert all((one == other).all() for one, other in zip(first, again, strict=True))
 
@@ -170,7 +171,8 @@ def test_evaluation_shows_the_centre_crop_or_all_of_the_image():
 
 def test_evaluation_is_the_same_every_time_whatever_the_augmentation():
     image = make_image(90, 70)
-    plain, augmented = eval_transform(make_config()), eval_transform(make_config(augment=REPORT))
+    plain = eval_transform(make_config())
+    augmented = eval_transform(make_config(augment=REPORT))
     assert (plain(image=image)["image"] == augmented(image=image)["image"]).all()
     assert (plain(image=image)["image"] == plain(image=image)["image"]).all()
 
@@ -199,7 +201,8 @@ def test_mixed_targets_of_a_class_each_still_sum_to_one():
 
 
 def test_without_mixing_a_batch_is_returned_as_it_is():
-    images, targets = torch.rand(4, 3, 8, 8), torch.rand(4, 2)
+    images = torch.rand(4, 3, 8, 8)
+    targets = torch.rand(4, 2)
     assert mix_batch(None, images, targets) == (images, targets)
     never, same = mix_batch(parts.MixUp(p=0.0), images, targets)
     assert torch.equal(never, images)

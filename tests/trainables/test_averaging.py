@@ -23,7 +23,8 @@ def test_it_is_timms_average_of_the_whole_model(model: dict[str, Any]) -> None:
     config = ClassifierConfig(backbone="test_resnet", weights="none", **model)
     trained = build_classifier(config, 3, 32)
     options: dict[str, Any] = {"decay": 0.9, "use_warmup": True}
-    ours, timms = MeanWeights(trained, **options), ModelEmaV3(trained, **options)
+    ours = MeanWeights(trained, **options)
+    timms = ModelEmaV3(trained, **options)
     optimizer = torch.optim.SGD([one for one in trained.parameters() if one.requires_grad], lr=0.1)
     for step in range(1, 6):
         trained.eval()

@@ -78,7 +78,9 @@ def scripted(result: EpochResult, epoch: int, accuracy: float) -> EpochResult:
 def test_a_resumed_training_is_the_training_that_was_never_stopped(
     digits: Digits, tiny: Tiny, tmp_path: Path, training: str
 ) -> None:
-    config, data, trial = tiny(epochs=4, **TRAININGS[training]), digits(train=50), files(tmp_path)
+    config = tiny(epochs=4, **TRAININGS[training])
+    data = digits(train=50)
+    trial = files(tmp_path)
     straight = list(fit(config, data, CPU))
 
     stopped = fit(config, data, CPU)
@@ -92,7 +94,8 @@ def test_a_resumed_training_is_the_training_that_was_never_stopped(
     assert [result.metrics for result in resumed] == [result.metrics for result in straight[2:]]
     assert [result.lr for result in resumed] == [result.lr for result in straight[2:]]
     assert (resumed[-1].predictions["logits"] == straight[-1].predictions["logits"]).all()
-    one, two = straight[-1].state, resumed[-1].state
+    one = straight[-1].state
+    two = resumed[-1].state
     assert (one.epoch, one.num_steps) == (two.epoch, two.num_steps)
     for before, after in ((one.model, two.model), (one.weights, two.weights)):
         stored = after.state_dict()
@@ -104,7 +107,8 @@ def test_the_patience_of_early_stopping_survives_a_resume(digits: Digits, tiny: 
         epochs=9, model={"freeze": "all"}, optimizer={"name": "sgd", "lr": 1e-12},
         early_stopping_patience=3, early_stopping_metric="val/accuracy",
     )  # fmt: skip
-    trial, stopped = files(tmp_path), fit(config, digits(), CPU)
+    trial = files(tmp_path)
+    stopped = fit(config, digits(), CPU)
     next(stopped)
     trial.save(next(stopped), to_go_on=True)
     stopped.close()
@@ -132,7 +136,8 @@ def test_an_epoch_is_stored_as_weights_and_logits_that_load_without_us(
 
 
 def test_averaged_weights_are_what_is_stored(digits: Digits, tiny: Tiny, tmp_path: Path) -> None:
-    result, trial = next(fit(tiny(ema_decay=0.9), digits(), CPU)), files(tmp_path)
+    result = next(fit(tiny(ema_decay=0.9), digits(), CPU))
+    trial = files(tmp_path)
     trial.save(result, to_go_on=False)
     stored = load_file(trial.files_of(1)[0])
     assert torch.equal(stored["head.1.weight"], result.state.weights.state_dict()["head.1.weight"])
@@ -238,7 +243,8 @@ class _Mischief:
 def test_a_checkpoint_from_somewhere_else_cannot_run_code(
     digits: Digits, tiny: Tiny, tmp_path: Path, write: Callable[..., None]
 ) -> None:
-    crafted, made = tmp_path / "last.pt", tmp_path / "made"
+    crafted = tmp_path / "last.pt"
+    made = tmp_path / "made"
     write({"model": _Mischief(made)}, crafted)
     with pytest.raises(RunError, match="cannot be read as a checkpoint of this configuration"):
         next(fit(tiny(), digits(), CPU, resume=load_state(crafted)))

@@ -155,7 +155,8 @@ def test_fixed_batch_norm_keeps_its_statistics_and_learns_scale_and_shift(backbo
 
 
 def test_a_network_trains_as_it_is_judged_where_its_batch_norm_is_fixed():
-    model, images = build("resnet18", batch_norm="fixed"), torch.randn(2, 3, 32, 32)
+    model = build("resnet18", batch_norm="fixed")
+    images = torch.randn(2, 3, 32, 32)
     trained = model.train()(images)
     assert torch.equal(trained, model.eval()(images))
 
@@ -227,8 +228,10 @@ def test_both_classifiers_of_a_wholly_frozen_inception_train_and_nothing_else():
 def test_inceptions_auxiliary_head_sees_the_map_that_torchvisions_own_sees():
     model = build("inception_v3", 75, aux_weight=1.0)
     torchvisions = copy.deepcopy(model.backbone)
-    torchvisions.AuxLogits, torchvisions.aux_logits = torch.nn.Identity(), True
-    images, seen = torch.randn(2, 3, 75, 75), []
+    torchvisions.AuxLogits = torch.nn.Identity()
+    torchvisions.aux_logits = True
+    images = torch.randn(2, 3, 75, 75)
+    seen = []
     copied = copy.deepcopy(model)  # a copy looks into its own backbone
     copied.aux_head.register_forward_pre_hook(lambda head, maps: seen.append(maps[0]))
     copied(images)
@@ -285,7 +288,8 @@ def test_the_colours_lie_on_the_models_device_and_are_not_stored_with_its_weight
 
 
 def test_the_state_of_a_classifier_loads_into_another():
-    source, target = build("test_resnet"), build("test_resnet")
+    source = build("test_resnet")
+    target = build("test_resnet")
     target.load_state_dict(source.state_dict())
     images = torch.randn(1, 3, 32, 32)
     assert torch.equal(source.eval()(images), target.eval()(images))

@@ -368,7 +368,8 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
 
 
 def test_every_part_of_the_schema_is_strict_and_frozen() -> None:
-    found, waiting = {Part}, [Part]
+    found = {Part}
+    waiting = [Part]
     while waiting:
         below = set(waiting.pop().__subclasses__())
         found |= below

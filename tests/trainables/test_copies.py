@@ -87,7 +87,8 @@ def test_a_copy_trains_with_its_own_options_and_its_donors_moments(
     assert same(moments(state), moments(result.state))
     assert state.optimizer.state
     second = next(fit(config, data, CPU, resume=load_state(path)))  # and it trains
-    scale, decay = config.optimizer.backbone_lr_scale, config.optimizer.layer_decay
+    scale = config.optimizer.backbone_lr_scale
+    decay = config.optimizer.layer_decay
     expected = {1.0, *(round(scale * decay**below, 9) for below in range(5))}
     assert {round(group["lr"] / group["base_lr"], 9) for group in second.state.optimizer.param_groups} == expected
 
@@ -101,7 +102,8 @@ def test_a_checkpoint_whose_equal_groups_were_merged_goes_on_bit_for_bit(
     digits: Digits, tiny: Tiny, tmp_path: Path, optimizer: dict[str, Any]
 ) -> None:
     """Version 0.4 kept one group for all parameters of one rate and one decay."""
-    data, config = digits(train=32, val=8), tiny(epochs=2, optimizer=optimizer)
+    data = digits(train=32, val=8)
+    config = tiny(epochs=2, optimizer=optimizer)
     path, result = stored(config, data, tmp_path)
     old = torch.load(path, weights_only=True)
     old["optimizer"] = merged(result.state)

@@ -22,7 +22,8 @@ CPU = torch.device("cpu")
 
 
 def test_a_larger_image_takes_longer_and_the_weights_are_counted(tiny: Callable[..., TrialConfig]) -> None:
-    small, large = tiny(image_size=32), tiny(image_size=256)
+    small = tiny(image_size=32)
+    large = tiny(image_size=256)
     model = build_model(small.model, 10, 32)
     model.train()
     assert 0 < latency_ms(model, small, CPU) * 2 < latency_ms(model, large, CPU)

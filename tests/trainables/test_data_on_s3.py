@@ -33,7 +33,8 @@ def uploaded(photos: Path, bucket: str) -> str:
 def test_the_same_files_have_the_same_fingerprint_split_and_pixels_here_and_on_s3(
     photos: Path, uploaded: str, tmp_path: Path
 ) -> None:
-    here, remote = load(str(photos), tmp_path / "cache"), load(uploaded, tmp_path / "cache")
+    here = load(str(photos), tmp_path / "cache")
+    remote = load(uploaded, tmp_path / "cache")
     assert remote.fingerprint == here.fingerprint
     assert (remote.split == here.split).all()
     assert remote.names == here.names
@@ -46,10 +47,8 @@ def test_a_table_on_s3_comes_with_the_images_that_it_names(photos: Path, bucket:
     (photos / "labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
     upload_folder(photos, bucket, "table")
     here = load(str(photos / "labels.csv"), tmp_path / "cache")
-    named, found = (
-        load(f"s3://{bucket}/table/labels.csv", tmp_path / "c"),
-        load(f"s3://{bucket}/table/", tmp_path / "c"),
-    )
+    named = load(f"s3://{bucket}/table/labels.csv", tmp_path / "c")
+    found = load(f"s3://{bucket}/table/", tmp_path / "c")
     assert here.fingerprint == named.fingerprint == found.fingerprint
     client().put_object(Bucket=bucket, Key="table/labels.csv", Body=b"image,label\nno.png,red\nred/00.png,blue\n")
     with pytest.raises(DataError, match=rf"^s3://{bucket}/table/labels.csv, line 2: image 'no.png' does not exist"):
@@ -58,7 +57,8 @@ def test_a_table_on_s3_comes_with_the_images_that_it_names(photos: Path, bucket:
 
 def test_the_one_folder_of_an_archive_is_entered_on_s3_too(photos: Path, bucket: str, tmp_path: Path) -> None:
     upload_folder(photos, bucket, "archive/unpacked/photos")
-    here, remote = load(str(photos), tmp_path / "cache"), load(f"s3://{bucket}/archive", tmp_path / "cache")
+    here = load(str(photos), tmp_path / "cache")
+    remote = load(f"s3://{bucket}/archive", tmp_path / "cache")
     assert (remote.fingerprint, remote.names) == (here.fingerprint, here.names)
     assert remote.notes == (
         f"'s3://{bucket}/archive' holds one folder, and the data is read from there: 'unpacked/photos'.",
@@ -160,7 +160,8 @@ def test_no_credentials_wrong_ones_and_no_network_are_one_sentence_without_a_key
         return str(raised.value)
 
     def check_keys(after: str) -> None:
-        url, headers = f"{s3_server.address}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+        url = f"{s3_server.address}/moto-api/reset-auth"
+        headers = {"Content-Type": "text/plain"}
         urllib.request.urlopen(urllib.request.Request(url, after.encode(), headers)).close()
 
     check_keys("0")  # moto then asks its own list of keys, which is empty

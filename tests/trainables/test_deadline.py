@@ -15,12 +15,14 @@ class FakeClock:
     """A machine's clock on the wall, and the one that nobody sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.wall, self.monotonic = 1_000_000.0, 50.0
+        self.wall = 1_000_000.0
+        self.monotonic = 50.0
         monkeypatch.setattr(time, "time", lambda: self.wall)
         monkeypatch.setattr(time, "monotonic", lambda: self.monotonic)
 
     def pass_s(self, seconds: float) -> None:
-        self.wall, self.monotonic = self.wall + seconds, self.monotonic + seconds
+        self.wall = self.wall + seconds
+        self.monotonic = self.monotonic + seconds
 
 
 @pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
@@ -41,7 +43,8 @@ def test_on_another_machine_what_is_left_counts_from_its_receipt(monkeypatch: py
     clock = FakeClock(monkeypatch)
     ends = Deadline.of(time.monotonic() + 100)
     monkeypatch.setattr(stopping, "_boot", lambda: "another machine")
-    clock.monotonic, clock.wall = 9_000.0, 5.0  # it was started earlier, and its clock was never set
+    clock.monotonic = 9_000.0  # it was started earlier
+    clock.wall = 5.0  # its clock was never set
     assert ends.here(70.0) == 9_070.0
 
 

@@ -64,7 +64,8 @@ class Asked:
 
 def asked_in(config: TrialConfig, data: TrialData) -> list[list[int]]:
     """Return the training images that each epoch has read."""
-    watched, found = Asked(data.images, []), list[list[int]]()
+    watched = Asked(data.images, [])
+    found = list[list[int]]()
     train = set(data.dataset.indices("train").tolist())
     for _ in fit(config, TrialData(data.dataset, watched), CPU):
         found.append([index for index in watched.seen if index in train])
@@ -77,7 +78,8 @@ def test_epochs_go_on_through_the_training_set_and_meet_every_image(digits: Digi
     epochs = asked_in(tiny(epochs=8, epoch_images=16), data)
     assert [len(of_epoch) for of_epoch in epochs] == [16] * 8
     train = set(data.dataset.indices("train").tolist())
-    first, second = list(chain(*epochs[:4])), list(chain(*epochs[4:]))
+    first = list(chain(*epochs[:4]))
+    second = list(chain(*epochs[4:]))
     assert set(first) == set(second) == train
     assert first != second
 
@@ -114,7 +116,8 @@ def test_a_number_that_the_set_does_not_reach_changes_nothing(digits: Digits, ti
 
 
 def test_a_resumed_training_is_the_same_training(digits: Digits, tiny: Tiny, tmp_path: Path) -> None:
-    config, data = tiny(epochs=5, epoch_images=24, augment={"horizontal_flip": {"p": 0.5}}), digits(train=40)
+    config = tiny(epochs=5, epoch_images=24, augment={"horizontal_flip": {"p": 0.5}})
+    data = digits(train=40)
     *_, whole = fit(config, data, CPU)
     files = TrialFiles(tmp_path, tmp_path, "val/accuracy", "max", 1, 1, None)
     begun = fit(config, data, CPU)

@@ -35,7 +35,8 @@ class Computing:
     """Computes rows, four at a time, and counts how often."""
 
     def __init__(self, rows: Tensor = ROWS) -> None:
-        self.rows, self.times = rows, 0
+        self.rows = rows
+        self.times = 0
 
     def __call__(self) -> Iterator[Tensor]:
         self.times += 1
@@ -129,7 +130,8 @@ def _in_a_process(store: Path, log: Path, barrier: Any) -> None:
 
 def test_two_processes_compute_rows_once(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    barrier, log = spawn.Barrier(2), tmp_path / "log"
+    barrier = spawn.Barrier(2)
+    log = tmp_path / "log"
     processes = [spawn.Process(target=_in_a_process, args=(tmp_path / "store", log, barrier)) for _ in range(2)]
     for process in processes:
         process.start()

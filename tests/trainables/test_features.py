@@ -81,7 +81,8 @@ def test_validation_is_the_whole_models_bit_for_bit(
 ) -> None:
     size = 160 if backbone == "test_vit" else 32
     options = {**changed, "model": {**FROZEN, **changed.get("model", {})}}
-    config, data = tiny(backbone, epochs=2, image_size=size, **options), loaded(val=42, short_side=size)
+    config = tiny(backbone, epochs=2, image_size=size, **options)
+    data = loaded(val=42, short_side=size)
     _, labels, _ = what_to_learn(config, data)
     for result in fit(config, data, CPU):
         fresh = evaluate(config, [result.state.weights], data, labels, CPU)
@@ -143,10 +144,8 @@ def test_a_frozen_backbone_runs_once_and_a_trained_one_in_every_epoch(
 
 
 def test_a_head_on_one_view_trains_as_a_loop_written_by_hand(loaded: Loaded, tiny: Tiny) -> None:
-    config, data = (
-        tiny(model={**FROZEN, "head": {"name": "linear", "dropout": 0.2}}, views=1, epochs=3, batch_size=24),
-        loaded(),
-    )
+    config = tiny(model={**FROZEN, "head": {"name": "linear", "dropout": 0.2}}, views=1, epochs=3, batch_size=24)
+    data = loaded()
     results = fit(config, data, CPU)
     model = built(config).to(memory_format=torch.channels_last).eval()
     _, labels, _ = what_to_learn(config, data)
@@ -173,8 +172,10 @@ def test_a_head_on_one_view_trains_as_a_loop_written_by_hand(loaded: Loaded, tin
 
 
 def test_an_image_and_its_mirror_image_take_turns(loaded: Loaded, tiny: Tiny) -> None:
-    config, data = tiny(model=FROZEN, views=2, batch_size=64), loaded()
-    frozen, rows = source(config, data), data.dataset.indices("train")
+    config = tiny(model=FROZEN, views=2, batch_size=64)
+    data = loaded()
+    frozen = source(config, data)
+    rows = data.dataset.indices("train")
     transform = eval_transform(config)
     plain = [transform(image=data.images[int(row)])["image"] for row in rows]
     views = [plain, [np.ascontiguousarray(one[:, ::-1]) for one in plain]]
@@ -204,7 +205,8 @@ def _stack(images: list[np.ndarray]) -> torch.Tensor:
 def test_drawn_views_differ_from_one_another_and_are_the_same_for_every_seed_and_process(
     loaded: Loaded, tiny: Tiny
 ) -> None:
-    config, data = tiny(model=FROZEN, views=3, augment=ROTATE), loaded()
+    config = tiny(model=FROZEN, views=3, augment=ROTATE)
+    data = loaded()
     rows = data.dataset.indices("train")[:20].tolist()
     views = training_views(config, data, data.dataset.indices("train"))
     pictures = [np.stack([view(row) for row in rows]) for view in views]
@@ -215,7 +217,8 @@ def test_drawn_views_differ_from_one_another_and_are_the_same_for_every_seed_and
 
 
 def test_repeated_images_show_another_view_each_time(loaded: Loaded, tiny: Tiny) -> None:
-    config, data = tiny(model=FROZEN, views=3, augment=ROTATE, repeat=3, batch_size=64), loaded()
+    config = tiny(model=FROZEN, views=3, augment=ROTATE, repeat=3, batch_size=64)
+    data = loaded()
     frozen = source(config, data)
     labels = torch.arange(len(data.dataset.split)).float().unsqueeze(1)
     found = {int(row): [] for row in data.dataset.indices("train")}
@@ -268,7 +271,9 @@ def test_a_training_with_workers_is_the_same(loaded: Loaded, tiny: Tiny, tmp_pat
 
 
 def test_what_changes_the_bits_has_features_of_its_own(loaded: Loaded, tiny: Tiny) -> None:
-    config, indices, side = tiny(model=FROZEN), np.arange(5), {"side": 32}
+    config = tiny(model=FROZEN)
+    indices = np.arange(5)
+    side = {"side": 32}
     model = built(config)
     plain = backbone_key(config, model, CPU)
     assert plain == backbone_key(tiny(model=FROZEN, batch_size=4, seed=9), built(config), CPU)

@@ -34,7 +34,8 @@ def norms(module: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "tf_efficientnet_lite0"])
 def test_what_is_folded_makes_the_same_of_images(name: str) -> None:
-    module, images = network(name), torch.randn(2, 3, 64, 64)
+    module = network(name)
+    images = torch.randn(2, 3, 64, 64)
     folded = Folding().of(module)
     assert norms(folded) < norms(module) / 3  # one follows a convolution that is a level deeper
     with torch.no_grad():
@@ -65,7 +66,8 @@ class SeveralMaps(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
 
     def forward(self, images: Tensor) -> dict[str, object]:
         maps = self.norm(self.convolution(images))
@@ -73,7 +75,8 @@ class SeveralMaps(nn.Module):
 
 
 def test_a_backbone_that_gives_several_maps_is_folded_too() -> None:
-    module, images = SeveralMaps().train(), torch.randn(4, 3, 64, 64)
+    module = SeveralMaps().train()
+    images = torch.randn(4, 3, 64, 64)
     module(images)
     module.eval()
     folded = Folding().of(module)
@@ -88,7 +91,9 @@ def test_a_backbone_without_batch_norm_stays_itself() -> None:
 
 
 def test_new_weights_are_folded_anew_and_equal_ones_are_not() -> None:
-    module, folding, images = network("test_resnet"), Folding(), torch.randn(2, 3, 64, 64)
+    module = network("test_resnet")
+    folding = Folding()
+    images = torch.randn(2, 3, 64, 64)
     first = folding.of(module)
     assert folding.of(module) is first
     with torch.no_grad():
@@ -102,7 +107,8 @@ def classifier() -> Classifier:
 
 
 def test_a_classifier_is_judged_folded_and_trained_as_it_is() -> None:
-    model, images = classifier(), torch.randn(4, 3, 64, 64)
+    model = classifier()
+    images = torch.randn(4, 3, 64, 64)
     names = set(model.state_dict())
     model(images).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())

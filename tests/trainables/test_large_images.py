@@ -58,7 +58,8 @@ def test_a_batch_holds_as_many_whole_images_as_fit(data: TrialData, max_pixels: 
 class _ThreeClasses(torch.nn.Module):
     """Logits at half the size from colours alone."""
 
-    pixel_mean, pixel_std = torch.zeros(3, 1, 1), torch.full((3, 1, 1), 255.0)
+    pixel_mean = torch.zeros(3, 1, 1)
+    pixel_std = torch.full((3, 1, 1), 255.0)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return 8 * images[:, :, ::2, ::2]

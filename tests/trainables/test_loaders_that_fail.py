@@ -33,7 +33,8 @@ class _Fatal:
     """Images whose reading ends, or stops, a loader process, and no other one."""
 
     def __init__(self, images: Any, number: int | None) -> None:
-        self.images, self.number = images, number
+        self.images = images
+        self.number = number
 
     def __len__(self) -> int:
         return len(self.images)
@@ -82,7 +83,8 @@ def test_train_whose_loader_process_is_killed_goes_on_from_its_last_epoch(
     data = digits()
     data = replace(data, images=_Fatal(data.images, signal.SIGKILL))
     config = parse_config(CONFIG, "the test")
-    lost, said = [], []
+    lost = []
+    said = []
 
     def begin(loaders: int) -> Iterator[EpochResult]:
         lost.append(loaders)

@@ -82,7 +82,8 @@ def test_training_learns_digits(digits: Digits, tiny: Tiny) -> None:
 
 
 def test_every_epoch_is_yielded_with_all_that_is_known_of_it(digits: Digits, tiny: Tiny) -> None:
-    config, data = tiny(epochs=3), digits()
+    config = tiny(epochs=3)
+    data = digits()
     results = trained(config, data)
     assert [result.epoch for result in results] == [1, 2, 3]
     assert [result.last for result in results] == [False, False, True]
@@ -101,7 +102,8 @@ def test_the_metrics_are_those_of_the_logits_in_the_order_of_the_split(digits: D
     data = digits(val=37)  # not a multiple of the batch
     odd = replace(data.dataset, task="binary", classes=("even", "odd"), targets=data.dataset.targets % 2)
     targets = LABEL_TASKS["binary"].encode(odd.targets[odd.indices("val")], 2)
-    threshold, recalls = 0.01, []
+    threshold = 0.01
+    recalls = []
     for _ in range(2):
         result = trained(tiny(task="binary", threshold=threshold), TrialData(odd, data.images))[-1]
         values = {name.removeprefix("val/"): v for name, v in result.metrics.items() if name.startswith("val/")}
@@ -113,14 +115,16 @@ def test_the_metrics_are_those_of_the_logits_in_the_order_of_the_split(digits: D
 
 def test_the_same_seed_gives_the_same_training_and_another_gives_another(digits: Digits, tiny: Tiny) -> None:
     changed = {"epochs": 2, "augment": AUGMENT, "model": {"head": {"name": "linear", "dropout": 0.3}}}
-    one, two = trained(tiny(**changed), digits()), trained(tiny(**changed), digits())
+    one = trained(tiny(**changed), digits())
+    two = trained(tiny(**changed), digits())
     assert metrics(one) == metrics(two)
     assert (one[-1].predictions["logits"] == two[-1].predictions["logits"]).all()
     assert metrics(trained(tiny(**changed, seed=1), digits())) != metrics(one)
 
 
 def test_loader_processes_give_the_same_training_each_time(digits: Digits, tiny: Tiny) -> None:
-    config, data = tiny(epochs=2, augment=AUGMENT), digits()
+    config = tiny(epochs=2, augment=AUGMENT)
+    data = digits()
     one = metrics(trained(config, data, num_workers=2))
     assert metrics(trained(config, data, num_workers=2)) == one
 
@@ -131,7 +135,8 @@ def test_accumulated_batches_are_one_large_batch(
     digits: Digits, tiny: Tiny, num_images: int, clip_grad_norm: float | None
 ) -> None:
     """On a network without batch norm, whose statistics are those of the small batches."""
-    data, changed = digits(train=num_images), {"backbone": "test_convnext", "clip_grad_norm": clip_grad_norm}
+    data = digits(train=num_images)
+    changed = {"backbone": "test_convnext", "clip_grad_norm": clip_grad_norm}
     large = trained(tiny(**changed, batch_size=16), data)[-1]
     small = trained(tiny(**changed, batch_size=8, accumulate=2), data)[-1]
     assert small.state.num_steps == large.state.num_steps == math.ceil(num_images / 16)

@@ -98,7 +98,8 @@ def test_cross_entropy_is_torchs(options):
 def test_bce_is_torchs(task):
     logits, targets = make_batch(task)
     weight = positive_weight(TRAIN_TARGETS[task])
-    plain, balanced = make_loss(task, "bce", {}), make_loss(task, "bce", {"pos_weight": "balanced"})
+    plain = make_loss(task, "bce", {})
+    balanced = make_loss(task, "bce", {"pos_weight": "balanced"})
     assert torch.allclose(plain(logits, targets), F.binary_cross_entropy_with_logits(logits, targets))
     expected = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
     assert torch.allclose(balanced(logits, targets), expected)

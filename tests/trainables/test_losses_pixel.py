@@ -61,7 +61,8 @@ def test_the_cases_here_cover_every_loss() -> None:
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_every_loss_falls_as_the_prediction_improves(name: str, options: dict[str, object]) -> None:
-    loss, targets = make_loss(name, options), masks()
+    loss = make_loss(name, options)
+    targets = masks()
     values = [loss(logits_for(targets, confidence), targets).item() for confidence in (-2.0, -1.0, 0.0, 0.5, 1.0)]
     assert values == sorted(values, reverse=True)
     assert values[-1] < values[0]
@@ -69,12 +70,14 @@ def test_every_loss_falls_as_the_prediction_improves(name: str, options: dict[st
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_void_pixels_change_neither_the_loss_nor_the_gradients(name: str, options: dict[str, object]) -> None:
-    loss, targets = make_loss(name, options), masks()
+    loss = make_loss(name, options)
+    targets = masks()
     generator = torch.Generator().manual_seed(1)
     one = torch.randn(2, 3, 8, 6, generator=generator)
     other = one.clone()
     other[:, :, :2] = 50 * torch.randn(2, 3, 2, 6, generator=generator)
-    values, gradients = [], []
+    values = []
+    gradients = []
     for logits in (one.requires_grad_(), other.requires_grad_()):
         value = loss(logits, targets)
         value.backward()
@@ -97,7 +100,8 @@ def test_a_batch_that_is_all_void_contributes_nothing_and_breaks_nothing(name: s
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_an_image_that_is_all_void_leaves_the_loss_of_the_others_alone(name: str, options: dict[str, object]) -> None:
-    loss, targets = make_loss(name, options), masks(void_rows=0)
+    loss = make_loss(name, options)
+    targets = masks(void_rows=0)
     logits = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(2))
     alone = loss(logits[:1], targets[:1]).item()
     targets[1] = VOID
@@ -121,7 +125,8 @@ def test_every_loss_has_finite_gradients_at_extreme_logits(
 
 @pytest.mark.parametrize("options", OPTIONS["cross_entropy"])
 def test_cross_entropy_is_torchs_own(options: dict[str, object]) -> None:
-    targets, logits = masks(), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(3))
+    targets = masks()
+    logits = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(3))
     weights = {"inverse_frequency": inverse_frequency, "median_frequency": median_frequency}
     expected = F.cross_entropy(
         logits,
@@ -135,7 +140,8 @@ def test_cross_entropy_is_torchs_own(options: dict[str, object]) -> None:
 
 
 def test_focal_without_focusing_is_cross_entropy() -> None:
-    targets, logits = masks(), torch.randn(2, 3, 8, 6)
+    targets = masks()
+    logits = torch.randn(2, 3, 8, 6)
     plain = make_loss("cross_entropy", {})(logits, targets).item()
     assert make_loss("focal", {"gamma": 0.0})(logits, targets).item() == pytest.approx(plain, rel=1e-5)
 
@@ -147,12 +153,15 @@ def test_a_perfect_prediction_of_some_of_the_classes_has_no_dice_loss_left() -> 
 
 
 def test_dice_is_its_formula_over_the_classes_that_are_there() -> None:
-    targets, logits = masks(), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+    targets = masks()
+    logits = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
     targets[targets == 2] = 0  # the third class is not there
-    known, p = targets != VOID, logits.softmax(1)
+    known = targets != VOID
+    p = logits.softmax(1)
     overlaps = []
     for number in range(2):
-        truth, predicted = (targets == number)[known].float(), p[:, number][known]
+        truth = (targets == number)[known].float()
+        predicted = p[:, number][known]
         overlaps.append(2 * (truth * predicted).sum() / (truth.sum() + predicted.sum()))
     expected = 1 - torch.stack(overlaps).mean()
     assert make_loss("dice", {})(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
@@ -160,14 +169,17 @@ def test_dice_is_its_formula_over_the_classes_that_are_there() -> None:
 
 def test_lovasz_is_its_authors_extension_of_the_jaccard_loss() -> None:
     """Errors in falling order are weighed by how much each lowers the index (Berman et al. 2018, algorithm 1)."""
-    targets, logits = masks(), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+    targets = masks()
+    logits = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
     targets[targets == 2] = 0
-    known, p = targets != VOID, logits.softmax(1)
+    known = targets != VOID
+    p = logits.softmax(1)
     losses = []
     for number in range(2):  # of the classes that are there
         truth = (targets == number)[known].float()
         errors, order = (truth - p[:, number][known]).abs().sort(descending=True)
-        missed, false = truth[order].cumsum(0), (1 - truth[order]).cumsum(0)
+        missed = truth[order].cumsum(0)
+        false = (1 - truth[order]).cumsum(0)
         lost = 1 - (truth.sum() - missed) / (truth.sum() + false)
         losses.append((errors * torch.diff(lost, prepend=torch.zeros(1))).sum())
     expected = torch.stack(losses).mean()
@@ -176,7 +188,8 @@ def test_lovasz_is_its_authors_extension_of_the_jaccard_loss() -> None:
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_focal_is_its_formula_over_the_pixels_that_count(gamma: float) -> None:
-    targets, logits = masks(), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+    targets = masks()
+    logits = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
     known = targets != VOID
     p = logits.softmax(1).gather(1, targets.clamp(max=2)[:, None])[:, 0][known]
     expected = (-((1 - p) ** gamma) * p.log()).mean()

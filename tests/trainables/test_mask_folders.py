@@ -259,7 +259,8 @@ def test_a_folder_with_labels_and_masks_is_read_as_asked(tmp_path: Path) -> None
     pairs(tmp_path, STEMS)
     rows = [f"images/{stem}.jpg,{label}" for stem, label in zip(STEMS, "xxyy", strict=True)]
     (tmp_path / "labels.csv").write_text("\n".join(["image,label", *rows]))
-    labelled, masked = load(tmp_path)[0], load(tmp_path, task="segmentation")[0]
+    labelled = load(tmp_path)[0]
+    masked = load(tmp_path, task="segmentation")[0]
     assert (labelled.task, labelled.mask_reader) == ("binary", None)
     assert (masked.task, masked.names) == ("segmentation", labelled.names)
     assert masked.fingerprint != labelled.fingerprint

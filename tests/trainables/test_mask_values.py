@@ -284,7 +284,8 @@ def test_a_palette_beside_the_option_is_refused(tmp_path: Path) -> None:
 
 def test_how_values_are_read_is_in_the_fingerprint_and_comes_back_with_the_options(tmp_path: Path) -> None:
     pairs(tmp_path, STEMS, (0, 255))
-    plain, each = load(tmp_path)[0], load(tmp_path, mask_values="classes")[0]
+    plain = load(tmp_path)[0]
+    each = load(tmp_path, mask_values="classes")[0]
     assert plain.fingerprint != each.fingerprint
     options = {"on_bad_image": "error", "mask_values": "classes", "seed": 3}  # as search.json keeps them
     again = scan_data(str(tmp_path), read_as=ReadAs.of(options), cache_dir=None)

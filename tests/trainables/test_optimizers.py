@@ -30,7 +30,8 @@ def test_every_optimizer_has_an_example_here():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_lowers_a_loss(name):
     torch.manual_seed(0)
-    model, images = SmallModel(), torch.randn(8, 3, 8, 8)
+    model = SmallModel()
+    images = torch.randn(8, 3, 8, 8)
     optimizer = build_optimizer(EXAMPLES[name].model_copy(update={"lr": 0.01}), model)
     losses = []
     for _ in range(10):

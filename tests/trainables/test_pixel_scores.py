@@ -55,7 +55,8 @@ def test_they_are_scikit_learns_over_all_pixels_whatever_the_batches() -> None:
             scores.update(one, other)
         values = scores.compute()
         known = masks != VOID
-        truth, decided = masks[known], logits.argmax(1).numpy()[known]
+        truth = masks[known]
+        decided = logits.argmax(1).numpy()[known]
         assert values["miou"] == pytest.approx(jaccard_score(truth, decided, average="macro"))
         assert values["fw_iou"] == pytest.approx(jaccard_score(truth, decided, average="weighted"))
         assert values["pixel_accuracy"] == pytest.approx(accuracy_score(truth, decided))

@@ -94,7 +94,8 @@ def test_a_probe_judged_by_its_whole_model_is_what_its_kept_features_said(
     loaded: Loaded,
     backbone: str,
 ) -> None:
-    config, data = probe(tiny, backbone), loaded()
+    config = probe(tiny, backbone)
+    data = loaded()
     result = trained(config, data)
     _, labels, _ = what_to_learn(config, data)
     whole = evaluate(config, [result.state.weights], data, labels, CPU)
@@ -129,7 +130,8 @@ def test_features_of_several_backbones_are_those_of_each_side_by_side(
     backbone: str,
     model: dict[str, Any],
 ) -> None:
-    config, data = probe(tiny, backbone, model=model), loaded()
+    config = probe(tiny, backbone, model=model)
+    data = loaded()
     network = build_classifier(config.model, 10, 32)  # type: ignore[arg-type]
     frozen = frozen_backbone(config, network, data, CPU)
     assert frozen is not None
@@ -162,8 +164,10 @@ def test_two_backbones_cost_no_pass_after_each_was_tried(
         return real(*args)
 
     monkeypatch.setattr(features_module, "features_of", counted)
-    data, pretrained = loaded(train=16, val=8), {"weights": "imagenet"}
-    first, second = "tf_efficientnet_lite0", "tf_efficientnet_lite1"
+    data = loaded(train=16, val=8)
+    pretrained = {"weights": "imagenet"}
+    first = "tf_efficientnet_lite0"
+    second = "tf_efficientnet_lite1"
     for name in (first, second):
         trained(probe(tiny, name, l2=0.1, model=pretrained), data)
     before = len(passes)
@@ -186,7 +190,8 @@ def test_a_probe_that_was_killed_after_its_epoch_has_nothing_left_to_do(
     loaded: Loaded,
     tmp_path: Path,
 ) -> None:
-    config, data = probe(tiny, l2=0.1), loaded()
+    config = probe(tiny, l2=0.1)
+    data = loaded()
     files = TrialFiles.below(tmp_path, "0001", "val/accuracy", "max", config)
     result = trained(config, data)
     files.save(result, to_go_on=True)

@@ -63,7 +63,8 @@ def epoch_of(config: TrialConfig, data: TrialData, epoch: int) -> Iterator[tuple
 
 
 def assert_same(one: nn.Module, ours: nn.Module) -> None:
-    by_hand, found = one.state_dict(), ours.state_dict()
+    by_hand = one.state_dict()
+    found = ours.state_dict()
     assert len(by_hand) == len(found)
     for name, tensor in by_hand.items():
         place = name.replace("body.", "backbone.").replace("last.", "head.1.")
@@ -116,7 +117,8 @@ def test_all_that_a_training_can_have_is_what_torch_and_timm_make_of_it(
     )
     averaged = ModelEmaV3(model, decay=0.9, use_warmup=True)
     mixup = Mixup(**{"mixup_alpha": 0.0, f"{mix['name']}_alpha": mix["alpha"]}, label_smoothing=0.0, num_classes=C)
-    num_steps, steps_done = 3, 0
+    num_steps = 3
+    steps_done = 0
     for epoch in range(2):
         model.train()
         listed = list(epoch_of(config, data, epoch))

@@ -32,7 +32,8 @@ def test_every_schedule_stays_above_zero_and_at_most_one(name, warmup_epochs):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_warm_up_rises_linearly_and_meets_the_schedule_where_it_ends(name):
-    warm, cold = EXAMPLES[name].model_copy(update={"warmup_epochs": 4.0}), EXAMPLES[name]
+    warm = EXAMPLES[name].model_copy(update={"warmup_epochs": 4.0})
+    cold = EXAMPLES[name]
     ratios = [lr_factor(warm, epoch, 80) / lr_factor(cold, epoch, 80) for epoch in (0, 1, 2, 3, 4, 5)]
     steps = [after - before for before, after in pairwise(ratios[:5])]
     assert ratios[0] == pytest.approx(0.01)
@@ -53,7 +54,8 @@ def test_cosine_follows_torch_down_and_up_again():
 def by_torch(make, epochs):
     """The factors of one of torch's schedulers, epoch by epoch."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    reference, found = make(optimizer), []
+    reference = make(optimizer)
+    found = []
     for _ in range(epochs):
         found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()

@@ -59,7 +59,8 @@ class Same:
     """A data set with one image at every position."""
 
     def __init__(self, image: np.ndarray, bad: Any) -> None:
-        self.image, self.bad = image, bad
+        self.image = image
+        self.bad = bad
 
     def __len__(self) -> int:
         return 1
@@ -71,9 +72,12 @@ class Same:
 def test_no_two_epochs_of_any_seeds_are_alike(digits: Digits, tiny: Tiny) -> None:
     """The sum of seed and epoch repeated most of them, so trainings with other seeds hardly differed."""
     data = digits(train=16)
-    orders, pixels, head = set(), set(), set()
+    orders = set()
+    pixels = set()
+    head = set()
     for seed, epoch in product(range(4), range(12)):
-        plain, augmented = tiny(seed=seed), tiny(seed=seed, augment={"rotate": {"degrees": 40.0, "p": 1.0}})
+        plain = tiny(seed=seed)
+        augmented = tiny(seed=seed, augment={"rotate": {"degrees": 40.0, "p": 1.0}})
         orders.add(torch.cat(epoch_of_data(plain, data, epoch)).numpy().tobytes())
         rotated = torch.cat(epoch_of_data(augmented, data, epoch)).float().mean(dim=0)  # whatever their order
         pixels.add(rotated.numpy().tobytes())
@@ -109,8 +113,10 @@ def test_every_batch_of_an_epoch_is_augmented_in_its_own_way(digits: Digits, tin
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_an_epoch_is_the_same_however_many_processes_load_it(digits: Digits, tiny: Tiny, num_workers: int) -> None:
-    data, config = digits(train=90, val=10), tiny(epochs=2, **RANDOM)
-    alone, helped = trained(config, data), trained(config, data, num_workers)
+    data = digits(train=90, val=10)
+    config = tiny(epochs=2, **RANDOM)
+    alone = trained(config, data)
+    helped = trained(config, data, num_workers)
     assert [one.metrics for one in helped] == [one.metrics for one in alone]
     stored = helped[-1].state.model.state_dict()
     assert all(torch.equal(value, stored[name]) for name, value in alone[-1].state.model.state_dict().items())
@@ -120,7 +126,8 @@ def test_an_epoch_is_the_same_however_many_processes_load_it(digits: Digits, tin
 def test_a_resumed_training_is_the_same_bit_for_bit_with_other_loader_processes_too(
     digits: Digits, tiny: Tiny, tmp_path: Path, num_workers: int
 ) -> None:
-    config, data = tiny(epochs=3, **RANDOM), digits(train=50, val=10)
+    config = tiny(epochs=3, **RANDOM)
+    data = digits(train=50, val=10)
     straight = trained(config, data)
     trial = TrialFiles(tmp_path / "checkpoints", tmp_path / "predictions", "val/accuracy", "max", 1)
     trial.save(next(fit(config, data, CPU, num_workers=num_workers)), to_go_on=True)

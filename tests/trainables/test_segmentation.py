@@ -141,7 +141,8 @@ def exact(mask: np.ndarray, height: int, width: int) -> np.ndarray:
 def test_training_masks_shrink_by_the_centres_of_their_pixels_as_the_loader_shrinks_them(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     height, width = size
-    image, mask = rng.integers(0, 256, (height, width, 3), np.uint8), rng.integers(0, 5, size, np.uint8)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    mask = rng.integers(0, 5, size, np.uint8)
     squashed = train_transform(tiny(image_size=64))(image=image, mask=mask)["mask"]
     assert (squashed == exact(mask, 64, 64)).all()
     assert (squashed != cv2.resize(mask, (64, 64), interpolation=cv2.INTER_NEAREST)).any()
@@ -177,7 +178,8 @@ def test_what_is_padded_is_void_and_black() -> None:
 
 
 def test_a_foreground_crop_shows_foreground_that_a_plain_crop_misses() -> None:
-    image, mask = np.zeros((256, 256, 3), np.uint8), np.zeros((256, 256), np.uint8)
+    image = np.zeros((256, 256, 3), np.uint8)
+    mask = np.zeros((256, 256), np.uint8)
     mask[96:128, 200:232] = 3
     mask[:40] = VOID
     shares = {}
@@ -245,7 +247,8 @@ DECODER_FIRST = {
 
 
 def test_the_decoder_learns_alone_first_and_then_with_the_backbone(scenes: Callable[..., TrialData]) -> None:
-    config, data = tiny(epochs=2, model=DECODER_FIRST, ema_decay=0.5), scenes()
+    config = tiny(epochs=2, model=DECODER_FIRST, ema_decay=0.5)
+    data = scenes()
     torch.manual_seed(config.seed)
     begun = build_state(config, 11, CPU).model.state_dict()
 
@@ -266,7 +269,8 @@ def test_an_epoch_goes_through_a_small_set_as_often_as_it_takes(scenes: Callable
     def losses(data: TrialData, **changed: Any) -> list[float]:
         return [result.metrics["train/loss"] for result in fit(tiny(epochs=2, batch_size=4, **changed), data, CPU)]
 
-    few, more = scenes(train=5, val=2), scenes(train=16, val=2)
+    few = scenes(train=5, val=2)
+    more = scenes(train=16, val=2)
     assert losses(few, least_epoch_images=16) == losses(few, repeat=4)
     assert losses(few, least_epoch_images=16, repeat=5) == losses(few, repeat=5)
     assert losses(more, least_epoch_images=16) == losses(more)
@@ -285,7 +289,8 @@ def test_the_metrics_are_those_of_the_stored_masks(scenes: Callable[..., TrialDa
     data = scenes(val=5)
     result = next(fit(tiny(), data, CPU))
     truth = np.concatenate([data.images.mask(int(i)).reshape(-1) for i in data.dataset.indices("val")])
-    decided, num_classes = result.predictions["masks"], len(data.dataset.classes)
+    decided = result.predictions["masks"]
+    num_classes = len(data.dataset.classes)
     known = truth != VOID
     counts = np.bincount(truth[known] * num_classes + decided[known].astype(int), minlength=num_classes**2)
     matrix = torch.from_numpy(counts.reshape(num_classes, num_classes))
@@ -312,7 +317,8 @@ def test_the_metrics_are_those_of_the_stored_masks(scenes: Callable[..., TrialDa
 def test_a_resumed_training_is_the_same_training(
     scenes: Callable[..., TrialData], tmp_path: Path, changed: dict[str, Any]
 ) -> None:
-    config, data = tiny(epochs=3, **changed), scenes()
+    config = tiny(epochs=3, **changed)
+    data = scenes()
     straight = list(fit(config, data, CPU))
     files = TrialFiles(tmp_path / "c", tmp_path / "p", "val/miou", "max", 1)
     files.save(next(fit(config, data, CPU)), to_go_on=True)
@@ -332,7 +338,8 @@ def test_an_image_whose_mask_is_all_void_breaks_nothing(photos: Path) -> None:
 
 def test_merged_classes_are_learnt_and_judged(scenes: Callable[..., TrialData]) -> None:
     merge = {"small": ["0", "1", "2", "3", "4"], "void": ["9"]}
-    config, data = tiny(merge=merge, loss={"name": "cross_entropy", "class_weights": "median_frequency"}), scenes()
+    config = tiny(merge=merge, loss={"name": "cross_entropy", "class_weights": "median_frequency"})
+    data = scenes()
     classes, _, counts = what_to_learn(config, data)
     assert classes == ("background", "small", "5", "6", "7", "8")
     assert counts.shape == (16, 6)
@@ -343,7 +350,8 @@ def test_merged_classes_are_learnt_and_judged(scenes: Callable[..., TrialData]) 
 
 
 def test_a_training_that_is_asked_to_stop_stops_while_it_judges(scenes: Callable[..., TrialData]) -> None:
-    config, data = tiny(), scenes()
+    config = tiny()
+    data = scenes()
     _, labels, _ = what_to_learn(config, data)
     state = next(fit(config, data, CPU)).state
     with pytest.raises(Interrupted):
@@ -366,7 +374,8 @@ def test_windows_cover_everything_and_overlap_as_much_as_asked(length: int, size
 class _Local(torch.nn.Module):
     """A network that looks at one pixel at a time."""
 
-    pixel_mean, pixel_std = torch.zeros(3, 1, 1), torch.full((3, 1, 1), 255.0)
+    pixel_mean = torch.zeros(3, 1, 1)
+    pixel_std = torch.full((3, 1, 1), 255.0)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return 4 * images[:, :2] - 2 * images[:, 2:]
@@ -391,7 +400,8 @@ def test_tiled_evaluation_trains_and_judges(photos: Path) -> None:
 def test_an_ensemble_of_epochs_is_judged_by_their_mean_probability(
     scenes: Callable[..., TrialData], tmp_path: Path
 ) -> None:
-    config, data = tiny(epochs=4, ensemble=2, ensemble_metric="val/loss"), scenes()
+    config = tiny(epochs=4, ensemble=2, ensemble_metric="val/loss")
+    data = scenes()
     files = TrialFiles(tmp_path / "c", tmp_path / "p", "val/miou", "max", 1, 2, "val/loss")
     results = []
     for result in fit(config, data, CPU):

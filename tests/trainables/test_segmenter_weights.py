@@ -47,7 +47,8 @@ def test_a_files_weights_give_the_maps_that_timm_itself_gives_with_them(backbone
     known = timm.create_model(backbone, features_only=True, pretrained=True, **own).eval()
     example = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        ours, timms = model.backbone(example), known(example)
+        ours = model.backbone(example)
+        timms = known(example)
     if getattr(known, "output_fmt", "NCHW") == "NHWC":
         timms = [level.permute(0, 3, 1, 2) for level in timms]
     torch.testing.assert_close(ours[-4:], timms[-4:])

@@ -185,7 +185,8 @@ def test_the_backbone_learns_at_its_own_rate_and_every_parameter_is_in_a_group(n
 
 @pytest.mark.parametrize("name", SEGMENTERS)
 def test_the_state_of_a_segmenter_goes_through_a_file_into_another(name, tmp_path):
-    source, target = build(name).eval(), build(name).eval()
+    source = build(name).eval()
+    target = build(name).eval()
     save_file(source.state_dict(), tmp_path / "model.safetensors")
     target.load_state_dict(load_file(tmp_path / "model.safetensors"))
     example = images(20, 30)
@@ -211,7 +212,8 @@ def test_fcn32s_has_the_papers_layers_and_interpolates_before_it_is_trained():
 
 
 def test_fcn8s_adds_the_maps_of_the_fourth_and_the_third_pooling_if_asked():
-    plain, skipping = build({"name": "fcn8s", "skips": False}).eval(), build("fcn8s").eval()
+    plain = build({"name": "fcn8s", "skips": False}).eval()
+    skipping = build("fcn8s").eval()
     skipping.load_state_dict(plain.state_dict())
     maps = [torch.randn(1, width, 64 >> i, 64 >> i) for i, width in enumerate((64, 128, 256, 512, 512), start=1)]
     with torch.no_grad():
@@ -231,7 +233,8 @@ def test_fcn8s_adds_a_skip_after_the_relu_and_before_the_batch_norm():
     convolution, relu, norm = decoder.doublings[0]
     norm.weight.data.uniform_(2, 3)
     norm.running_mean.fill_(0.5)
-    below, skip = torch.randn(1, 512, 2, 2), torch.randn(1, 512, 4, 4)
+    below = torch.randn(1, 512, 2, 2)
+    skip = torch.randn(1, 512, 4, 4)
     seen = []
     decoder.doublings[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     levels = [torch.zeros(1, 64, 32, 32), torch.zeros(1, 128, 16, 16), torch.zeros(1, 256, 8, 8)]

@@ -69,7 +69,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_small_step_away_from_a_solved_head_is_better(name: str) -> None:
     features, classes = features_of_classes(120, 30, 3)
-    targets, loss_of = one_hot(classes, 3), LOSSES[name]
+    targets = one_hot(classes, 3)
+    loss_of = LOSSES[name]
     solved = solve_head(features, targets, loss_of, 3, l2=0.01, seed=0)
     scale = features.var(0, correction=0).mean().sqrt()
 
@@ -158,7 +159,8 @@ def test_constant_columns_and_half_precision_do_no_harm() -> None:
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3])
 def test_few_images_or_equal_ones_have_a_head_too(num_rows: int) -> None:
-    features, targets = torch.rand(num_rows, 8), one_hot(torch.arange(num_rows) % 2, 2)
+    features = torch.rand(num_rows, 8)
+    targets = one_hot(torch.arange(num_rows) % 2, 2)
     for given in (features, torch.ones(num_rows, 8)):
         solved = solve_head(given, targets, F.cross_entropy, 2, l2=None, seed=0)
         assert torch.isfinite(solved.weight).all()

@@ -23,7 +23,8 @@ from trainables.ranking import mean_in_logs
 from trainables.tasks import LABEL_TASKS, TASKS, mean_logits, score
 from visionsweep.core.names import METRICS_OF_TASK
 
-N, C = 97, 7
+N = 97
+C = 7
 PRF = ("precision", "recall", "f1")
 
 
@@ -85,8 +86,10 @@ def test_binary_metrics_are_scikit_learns(threshold: float) -> None:
 
 def test_multiclass_metrics_are_scikit_learns() -> None:
     logits, targets, stored = random_case("multiclass")
-    probabilities, decided = logits.softmax(1).numpy(), logits.argmax(1).numpy()
-    macro, micro = prf("macro", stored, decided), prf("micro", stored, decided)
+    probabilities = logits.softmax(1).numpy()
+    decided = logits.argmax(1).numpy()
+    macro = prf("macro", stored, decided)
+    micro = prf("micro", stored, decided)
     assert score("multiclass", logits, targets, C, 0.5) == close(
         {
             "accuracy": accuracy_score(stored, decided),
@@ -137,7 +140,8 @@ def test_the_samples_average_is_scikit_learns_where_images_or_answers_are_empty(
     rng = np.random.default_rng(seed)
     stored, decided = ((rng.random((60, 5)) < share).astype(np.uint8) for _ in range(2))
     stored[:10], decided[5:20] = 0, 0
-    logits, targets = 3 * (2 * torch.from_numpy(decided).float() - 1), torch.from_numpy(stored).float()
+    logits = 3 * (2 * torch.from_numpy(decided).float() - 1)
+    targets = torch.from_numpy(stored).float()
     values = score("multilabel", logits, targets, 5, 0.5)
     assert {name: values[name] for name in PRF} == close(prf("samples", stored, decided))
 
@@ -210,7 +214,8 @@ def test_a_probability_has_to_be_above_the_threshold() -> None:
 def test_a_class_that_the_split_lacks_does_not_lower_the_ranking_metrics() -> None:
     logits, targets, stored = random_case("multiclass")
     there = stored != 3
-    logits, targets = logits[there], targets[there]
+    logits = logits[there]
+    targets = targets[there]
     values = score("multiclass", logits, targets, C, 0.5)
     probabilities = logits.softmax(1).numpy()
     assert values["map"] == pytest.approx(ranking(average_precision_score, targets.numpy(), probabilities), abs=1e-5)
@@ -220,7 +225,8 @@ def test_a_class_that_the_split_lacks_does_not_lower_the_ranking_metrics() -> No
 def test_a_tag_that_all_or_none_have_does_not_enter_the_ranking_metrics() -> None:
     logits, targets, _ = random_case("multilabel")
     targets[:, 0], targets[:, 1] = 0, 1
-    values, probabilities = score("multilabel", logits, targets, C, 0.5), torch.sigmoid(logits).numpy()
+    values = score("multilabel", logits, targets, C, 0.5)
+    probabilities = torch.sigmoid(logits).numpy()
     assert values["map"] == pytest.approx(ranking(average_precision_score, targets.numpy(), probabilities), abs=1e-5)
     assert values["auroc"] == pytest.approx(ranking(roc_auc_score, targets.numpy(), probabilities), abs=1e-5)
 
@@ -228,7 +234,8 @@ def test_a_tag_that_all_or_none_have_does_not_enter_the_ranking_metrics() -> Non
 def test_a_class_that_is_neither_there_nor_predicted_does_not_enter_the_macro_average() -> None:
     logits, targets, stored = random_case("multiclass")
     there = stored != 3
-    logits, targets = logits[there], targets[there]
+    logits = logits[there]
+    targets = targets[there]
     logits[:, 3] = -100
     values = score("multiclass", logits, targets, C, 0.5)
     assert values["f1_macro"] == pytest.approx(prf("macro", stored[there], logits.argmax(1).numpy())["f1"], abs=1e-5)
@@ -273,7 +280,8 @@ def test_targets_and_outputs_have_one_shape(task: str) -> None:
 def test_one_image_alone_scores_as_two_copies_of_it(task: str) -> None:
     logits, targets, _ = random_case(task)
     for number in range(5):
-        one, its_targets = logits[number : number + 1], targets[number : number + 1]
+        one = logits[number : number + 1]
+        its_targets = targets[number : number + 1]
         alone = score(task, one, its_targets, C, 0.5)
         twice = score(task, one.repeat(2, 1), its_targets.repeat(2, 1), C, 0.5)
         assert alone == pytest.approx(twice, abs=1e-6)

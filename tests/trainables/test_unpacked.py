@@ -26,7 +26,8 @@ def test_the_one_folder_that_holds_the_classes_is_entered_and_said(tmp_path: Pat
 
 def test_what_is_entered_is_the_same_data_as_the_folder_itself(tmp_path: Path) -> None:
     photos(tmp_path, "flowers/roses flowers/tulips")
-    outer, inner = load(tmp_path), load(tmp_path / "flowers")
+    outer = load(tmp_path)
+    inner = load(tmp_path / "flowers")
     assert (outer.fingerprint, outer.names) == (inner.fingerprint, inner.names)
     assert scan_data(str(tmp_path), read_as=ReadAs(), cache_dir=None).fingerprint() == inner.fingerprint
     again, images = load_described(outer.describe(), str(tmp_path), read_as=ReadAs(), short_side_px=8, cache_dir=None)

@@ -53,7 +53,8 @@ def test_an_image_is_resized_once_as_opencv_does_it(shape: tuple[int, int]) -> N
     height, width = (max(128, round(side * scale)) for side in shape)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     resized = cv2.resize(image, (width, height), interpolation=how)
-    top, left = (height - 64) // 2, (width - 64) // 2
+    top = (height - 64) // 2
+    left = (width - 64) // 2
     assert (View(128, crop=64).apply(image) == resized[top : top + 64, left : left + 64]).all()
 
 

@@ -32,7 +32,9 @@ from trainables.models.weights import load_weights, missing_weights, require_wei
 from visionsweep.core.errors import ConfigError, WeightsError
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "hymenoptera" / "val"
-ANT, BEE = 310, 309  # of ImageNet's classes
+# of ImageNet's classes
+ANT = 310
+BEE = 309
 
 needs_lite = pytest.mark.skipif(
     not all(map(has_package, LITE_PACKAGES)), reason="the weights' packages are not installed (extra 'lite')"

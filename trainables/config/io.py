@@ -101,7 +101,8 @@ def _in_words(problem: Any, values: Mapping[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
     # Pydantic puts the arm of a union into the location, but the user wrote no such key.
     shown = [part for i, part in enumerate(location) if not _is_arm(location[:i], part, values)]
-    key, got = ".".join(shown), problem["input"]
+    key = ".".join(shown)
+    got = problem["input"]
     match problem["type"]:
         case "extra_forbidden":
             known = _known_keys(TrialConfig, shown[:-1], values)
@@ -140,7 +141,8 @@ def _paths_to(name: str) -> list[str]:
 
 def _part_to_set(path: list[str], got: Any) -> str:
     """What to write instead of a plain value for a key that has parts."""
-    key, parts = ".".join(path), _known_keys(TrialConfig, path, {}) or ["name"]
+    key = ".".join(path)
+    parts = _known_keys(TrialConfig, path, {}) or ["name"]
     if "name" in parts and isinstance(got, str):
         return f"Say which one it is by its name: {key}.name={got}."
     return f"Set one of them, such as {key}.{'name' if 'name' in parts else parts[0]}."

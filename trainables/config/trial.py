@@ -243,14 +243,16 @@ class TrialConfig(Part):
         segments = isinstance(self.model, SegmenterConfig)
         architecture = self.model.architecture.name if isinstance(self.model, SegmenterConfig) else None
         if architecture in NEED_TWO_IMAGES:  # whatever the image's size
-            who, way_out = f"architecture '{architecture}'", "take another architecture"
+            who = f"architecture '{architecture}'"
+            way_out = "take another architecture"
         else:
             from trainables.models.single_image import needs_two_images  # builds the network: not for every import
 
             if not needs_two_images(self.model, self.image_size):
                 return
             name = f"architecture '{architecture}'" if segments else f"backbone '{self.model.backbone}'"
-            who, way_out = f"{name} at image_size {self.image_size}", "a larger image_size"
+            who = f"{name} at image_size {self.image_size}"
+            way_out = "a larger image_size"
         raise ValueError(
             f"{who} normalises one value per channel over the batch, and batch_size is 1: "
             f"set batch_size=2 or more, or {way_out}"

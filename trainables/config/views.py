@@ -13,7 +13,9 @@ WITH_AUX_HEAD = ("inception_v3",)  # torchvision's, whose auxiliary classifier t
 
 def check_views(config: TrialConfig) -> None:
     """Raise ValueError if a configuration has views but cannot train on kept features."""
-    views, model, augment = config.views, config.model, config.augment
+    views = config.views
+    model = config.model
+    augment = config.augment
     if views is None:
         return
     if model.freeze != "all":

@@ -101,7 +101,8 @@ def _final_crop(config: TrialConfig, background: int | None) -> list[Any]:
     """Return the steps that bring an image of any size to the size of the batch."""
     if config.task != "segmentation" or config.fit_image == "squash":
         return _fit(config)
-    size, foreground = config.image_size, config.augment.foreground_crop
+    size = config.image_size
+    foreground = config.augment.foreground_crop
     pad = A.PadIfNeeded(size, size, position="random", fill_mask=VOID)
     if foreground is None:
         return [pad, A.RandomCrop(size, size)]

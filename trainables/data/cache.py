@@ -63,7 +63,9 @@ class CachedImages:
     """
 
     def __init__(self, place: Place, view: View, masked: bool, source: Source | None = None) -> None:
-        self._place, self._view, self._source = place, view, source
+        self._place = place
+        self._view = view
+        self._source = source
         self._images = Stack(place.folder(view.key), channels=3)
         self._masks = Stack(place.folder("masks"), channels=1) if masked else None
         self.bad = self._images.bad
@@ -166,17 +168,20 @@ def open_images(
 
     Raises DataError where the cache cannot be written.
     """
-    source, view = Source(names, reader, mask_reader), View(short_side_px)
+    source = Source(names, reader, mask_reader)
+    view = View(short_side_px)
     if cache_dir is None:
         return DecodedImages(source, view, *inspect(source))
-    place, masked = Place(cache_dir.absolute(), fingerprint), mask_reader is not None
+    place = Place(cache_dir.absolute(), fingerprint)
+    masked = mask_reader is not None
     finished = _finished(place, view, masked, source)  # before the lock: it may lie on a disk that is read-only
     if finished is not None:
         return finished
     with _building(place):
         finished = _finished(place, view, masked, source)  # another process may have built it while this one waited
         if finished is None:
-            images, masks = place.folder(view.key), place.folder("masks")
+            images = place.folder(view.key)
+            masks = place.folder("masks")
             missing = {} if _is_whole(images, 3) else {view: images}
             build(source, missing, None if not masked or _is_whole(masks, 1) else masks)
     return finished or CachedImages(place, view, masked, source)

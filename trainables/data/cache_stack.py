@@ -26,11 +26,13 @@ class Stack:
 
     def __init__(self, folder: Path, channels: int) -> None:
         meta = json.loads((folder / "meta.json").read_text())
-        self._folder, self._channels = folder, channels
+        self._folder = folder
+        self._channels = channels
         self._index = np.load(folder / "index.npy")  # (N, 3) offset, height, width
         if meta["version"] != CACHE_VERSION or meta["count"] != len(self._index):
             raise ValueError(f"{folder} is not a whole cache of version {CACHE_VERSION}")
-        size, file = int((self._index[:, 1] * self._index[:, 2] * channels).sum()), folder / "pixels.u8"
+        size = int((self._index[:, 1] * self._index[:, 2] * channels).sum())
+        file = folder / "pixels.u8"
         if size != file.stat().st_size:
             raise ValueError(f"{file} has not the size that its index says")
         # An empty file cannot be mapped: every image may be bad.

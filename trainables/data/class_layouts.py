@@ -110,7 +110,9 @@ def _groups(spec: str, root: Path, read_as: ReadAs) -> ClassFolders:
 
 
 def _groups_of(spec: str, root: Path, folder: str, split: str, read_as: ReadAs) -> ClassFolders:
-    parts, groups, flat = [], [], []
+    parts = []
+    groups = []
+    flat = []
     for name in subfolders(root / folder):
         group = under(folder, name)
         if not subfolders(root / group):

@@ -71,7 +71,8 @@ def left_out(
 
     by_columns: whether every remaining column is a class. Then a fold of 0 and 1 could be one.
     """
-    kept, notes = [], []
+    kept = []
+    notes = []
     for column in columns:
         suspect = _UNNAMED.fullmatch(column) or _plain(column) in (*INDEX, *FOLDS)
         cells = cells_of(column) if suspect else []  # a table may have a thousand classes

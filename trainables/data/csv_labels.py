@@ -79,7 +79,8 @@ def _one_label(spec: str, rows: Sequence[Row]) -> Labels:
     labels = [row.cells["label"] for row in rows]
     missing = [row for row in rows if row.cells["label"] in ("", *MISSING)]
     if missing:
-        label, more = missing[0].cells["label"], len(missing) - 1
+        label = missing[0].cells["label"]
+        more = len(missing) - 1
         also = f" (and in {counted(more, 'more row')})" if more else ""
         raise DataError(
             f"{spec}, line {missing[0].line}: the label is empty{also}. Name a class, or remove the row."

@@ -45,7 +45,8 @@ def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
         found = _nothing(file.parent, missing) if missing else "it has no rows"
         raise DataError(f"no images found through '{spec}': {found}. {COLUMNS}")
 
-    names, kept = tuple(first), list(first.values())
+    names = tuple(first)
+    kept = list(first.values())
     labels = read_labels(kept)
     given, taken = _given_splits(spec, kept)
     notes += [*_written_by_windows(names, kept), *labels.notes, *taken]
@@ -112,7 +113,8 @@ def _given_splits(spec: str, rows: Sequence[Row]) -> tuple[np.ndarray, list[str]
 
     The splits are '' if there is no column `split`.
     """
-    given, taken = [], dict[str, str]()
+    given = []
+    taken = dict[str, str]()
     for row in rows:
         name = row.cells.get("split", "")
         split = split_of(name)

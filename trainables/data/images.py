@@ -47,7 +47,10 @@ class DecodedImages:
         bad: Mapping[int, str],
         pixel_counts: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self._source, self._view, self.bad, self.pixel_counts = source, view, bad, pixel_counts
+        self._source = source
+        self._view = view
+        self.bad = bad
+        self.pixel_counts = pixel_counts
 
     def __len__(self) -> int:
         return len(self._source.names)
@@ -76,7 +79,9 @@ class JudgedImages:
     """Some of a data set's images at another size, with the masks of all."""
 
     def __init__(self, images: Images, indices: npt.NDArray[np.int64], some: Stack) -> None:
-        self._all, self._some, self.bad = images, some, images.bad
+        self._all = images
+        self._some = some
+        self.bad = images.bad
         self._row = {int(index): row for row, index in enumerate(indices)}
 
     def __len__(self) -> int:

@@ -49,7 +49,10 @@ class _Split(TorchDataset[tuple[list[np.ndarray], Any]]):
     """Batches by position. `__getitems__` is torch's own hook for fetching a batch at once."""
 
     def __init__(self, images: Images, positions: np.ndarray, labels: Labels, transform: Transform) -> None:
-        self.images, self.positions, self.labels, self.transform = images, positions, labels, transform
+        self.images = images
+        self.positions = positions
+        self.labels = labels
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.positions)

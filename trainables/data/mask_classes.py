@@ -95,7 +95,8 @@ def void_notes(reader: object, pixel_counts: np.ndarray | None) -> list[str]:
     """
     if not isinstance(reader, MaskFiles) or pixel_counts is None or not pixel_counts[:, VOID].any():
         return []
-    coding, void = reader.coding, pixel_counts[:, VOID]
+    coding = reader.coding
+    void = pixel_counts[:, VOID]
     values = [str(value) for value, index in coding.values if index == VOID]
     if coding.colors:
         what = "What the palette calls void" if any(index == VOID for _, index in coding.colors) else "Value 255"
@@ -188,12 +189,15 @@ def _palette_coding(spec: str, named: Names) -> Coding:
     """The names of the palette's lines are the classes in their order, unless classes.txt has others for them."""
     own = tuple(dict.fromkeys(name for _, name in named.colors))  # several colours may share a class
     lines = named.lines
-    classes, own_classes = _classes(lines), _classes(own)
+    classes = _classes(lines)
+    own_classes = _classes(own)
     moved = [name for name in classes if name in own_classes and classes.index(name) != own_classes.index(name)]
     if not lines:
         order = renamed = own
     elif moved and set(classes) == set(own_classes):
-        order, renamed = lines, own  # the names identify the classes, whatever their order
+        # the names identify the classes, whatever their order
+        order = lines
+        renamed = own
     elif moved or (named.palette == "labelmap.txt" and classes != own_classes):
         raise DataError(
             f"{spec}: {named.palette} names {quoted(own)}, and {named.file} {quoted(lines)}. "

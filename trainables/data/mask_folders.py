@@ -59,7 +59,8 @@ def scan_masks(spec: str, root: Path, read_as: ReadAs) -> Scan:
         raise DataError(" ".join([f"no images with masks found in '{spec}'.", *why, MASK_LAYOUTS]))
 
     # Find what the masks' pixels mean.
-    names, mask_names = tuple(pair.image for pair in pairs), tuple(pair.mask for pair in pairs)
+    names = tuple(pair.image for pair in pairs)
+    mask_names = tuple(pair.mask for pair in pairs)
     coding, coding_notes = find_coding(
         spec,
         root,

@@ -121,7 +121,8 @@ def _by_split(
     if renamed:
         notes.append(f"{', '.join(renamed)}.")
     beside_them = quoted([part.name for part in by_name.values()])
-    folders_beside, images_beside = sorted({*unknown, *others[0]}), others[1]
+    folders_beside = sorted({*unknown, *others[0]})
+    images_beside = others[1]
     if folders_beside:
         notes.append(f"Folders beside {beside_them} are left out: {quoted(folders_beside)}.")
     if images_beside:

@@ -69,7 +69,8 @@ def read_names(spec: str, root: Path, places: Sequence[str], value_places: Seque
     palette = ""
     for file, path in palettes:
         if file != "labelmap.txt":
-            colors, palette = _read_palette(spec, root, path), file
+            colors = _read_palette(spec, root, path)
+            palette = file
             break
         names, colors = _read_labelmap(spec, root, path)
         if colors:
@@ -161,7 +162,8 @@ def _read_palette(spec: str, root: Path, path: Path) -> tuple[tuple[Color, str],
 def _read_labelmap(spec: str, root: Path, path: Path) -> tuple[tuple[str, ...], tuple[tuple[Color, str], ...]]:
     """Return the names in their order, and their colours, empty if no line has one."""
     called, lines = _lines_of(spec, root, path)
-    names, rows = [], []
+    names = []
+    rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue

@@ -15,7 +15,8 @@ from visionsweep.core.words import counted, quoted
 
 MASK_ENDING = "_mask"  # for masks among the images, as Roboflow writes them
 # A word at an end of a name, such as '_mask' or 'img_'. The rest of the name identifies the file.
-TAIL, HEAD = re.compile(r"(?<=.)[\W_]+[^\W\d_][^\W_]*$"), re.compile(r"^(?:.*/)?([^\W\d_]+[\W_]+)(?=.)")
+TAIL = re.compile(r"(?<=.)[\W_]+[^\W\d_][^\W_]*$")
+HEAD = re.compile(r"^(?:.*/)?([^\W\d_]+[\W_]+)(?=.)")
 FOLDER = re.compile(r"^[^/]+/")
 
 
@@ -55,13 +56,15 @@ def paired(spec: str, root: Path, images: str, masks: str) -> Pairs:
     if images == masks:
         mask_names = [name for name in mask_names if _stem(name, masks).lower().endswith(MASK_ENDING)]
         image_names = [name for name in image_names if name not in set(mask_names)]
-    mask_of, image_of = _by_stem(spec, mask_names, masks), _by_stem(spec, image_names, images)
+    mask_of = _by_stem(spec, mask_names, masks)
+    image_of = _by_stem(spec, image_names, images)
     key_of = {stem: stem for stem in image_of}
     notes: tuple[str, ...] = ()
     if images == masks:
         mask_of = {stem[: -len(MASK_ENDING)]: mask for stem, mask in mask_of.items()}
     if not mask_of.keys() & image_of.keys():
-        masks_by_key, images_by_key = _plain_names(mask_of), _plain_names(image_of)
+        masks_by_key = _plain_names(mask_of)
+        images_by_key = _plain_names(image_of)
         both = sorted(masks_by_key.keys() & images_by_key.keys())
         if both:
             mask_of = {key: mask_of[stem] for key, stem in masks_by_key.items()}

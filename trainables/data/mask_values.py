@@ -17,7 +17,9 @@ from visionsweep.core.errors import DataError
 from visionsweep.core.words import counted
 
 MANY = 32  # more values than that look like smoothed edges
-EDGE_VALUES, MOST_SMOOTHED = 4, 0.25  # so many between 0 and 255, on fewer of the pixels, do too
+# so many between 0 and 255, on fewer of the pixels, do too
+EDGE_VALUES = 4
+MOST_SMOOTHED = 0.25
 SHOWN = 8
 CHUNK = 64  # masks counted ahead
 BLOCK = 1 << 20  # pixels counted at a time: bincount makes eight bytes of each
@@ -179,7 +181,8 @@ def _each(root: Path, names: Sequence[str]) -> Iterator[Counted | DataError]:
         if raw.dtype == bool:
             ones = int(np.count_nonzero(raw))
             return np.array([raw.size - ones, ones]), ()
-        counts, flat = np.zeros(256, np.int64), raw.ravel()
+        counts = np.zeros(256, np.int64)
+        flat = raw.ravel()
         for start in range(0, len(flat), BLOCK):
             counts += np.bincount(flat[start : start + BLOCK], minlength=256)
         return counts, palette_of(root / name)

@@ -18,7 +18,8 @@ from visionsweep.core.errors import DataError
 # No JPEG: its compression invents indices and colours that nobody drew.
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 
-MOST_COLORS, SAMPLED = 64, 100_000  # colours of a mask, among so many pixels
+MOST_COLORS = 64  # colours of a mask
+SAMPLED = 100_000  # among so many pixels
 
 Color = tuple[int, int, int]
 
@@ -186,7 +187,8 @@ def _by_value(raw: np.ndarray, name: str, coding: Coding) -> npt.NDArray[np.uint
 
 def check_bytes(raw: np.ndarray, name: str) -> None:
     """Raise DataError if an (H, W) mask holds values that are no class numbers, as 16-bit and 32-bit files may."""
-    low, high = int(raw.min()), int(raw.max())
+    low = int(raw.min())
+    high = int(raw.max())
     if low < 0 or high > 255:
         worst = high if high > 255 else low
         raise DataError(
@@ -215,7 +217,8 @@ def _if_instances(value: int) -> str:
 
 def _by_color(raw: np.ndarray, name: str, coding: Coding) -> npt.NDArray[np.uint8]:
     table = sorted((_code(np.array(color)).item(), index) for color, index in coding.colors)
-    known, classes = np.array([code for code, _ in table]), np.array([index for _, index in table], np.uint8)
+    known = np.array([code for code, _ in table])
+    classes = np.array([index for _, index in table], np.uint8)
     codes = _code(raw)  # (H, W)
     place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
     wrong = known[place] != codes

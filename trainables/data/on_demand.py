@@ -42,7 +42,10 @@ class OnDemandImages:
     pixel_counts = None
 
     def __init__(self, source: Source, view: View, place: Place | None, on_bad: OnBad) -> None:
-        self.place, self.view, self.on_bad, self._source = place, view, on_bad, source
+        self.place = place
+        self.view = view
+        self.on_bad = on_bad
+        self._source = source
 
     @property
     def skips(self) -> bool:
@@ -112,7 +115,8 @@ def is_left(
 
 def seconds_to_decode(source: Source, view: View) -> float:
     """Estimate how long all processors of this machine need to decode `source`, from a few images spread over it."""
-    count, workers = len(source.names), os.cpu_count() or 1
+    count = len(source.names)
+    workers = os.cpu_count() or 1
     chosen = sorted({*np.linspace(0, count - 1, SAMPLE, dtype=int).tolist()}) if count else []
 
     def decode(index: int) -> None:

@@ -39,12 +39,15 @@ def piece_of_stream(config: TrialConfig, num_images: int, epoch: int) -> list[li
     """
     if not is_piece(config, num_images):
         return None
-    whole, left = num_images * passes(config, num_images), epoch_size(config, num_images)
-    start, order = epoch * left, list[int]()
+    whole = num_images * passes(config, num_images)
+    left = epoch_size(config, num_images)
+    start = epoch * left
+    order = list[int]()
     while left:
         number, place = divmod(start, whole)
         generator = torch.Generator().manual_seed(derived_seed(config.seed, number, PASS))
         piece = torch.randperm(whole, generator=generator)[place : place + left].tolist()
         order += piece
-        start, left = start + len(piece), left - len(piece)
+        start = start + len(piece)
+        left = left - len(piece)
     return in_batches(order, config.batch_size)

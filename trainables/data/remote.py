@@ -72,9 +72,12 @@ def brought(spec: str, cache_dir: Path | None) -> RemoteCopy:
 def bring_images(spec: str) -> RemoteCopy:
     """Download one image, or all in a folder, into the default cache folder. Raises like `bring`."""
     named = parse_remote(spec)
-    source, listing, name = named, _listing(named), ""
+    source = named
+    listing = _listing(named)
+    name = ""
     if not listing:
-        source, name = named.parent, named.name
+        source = named.parent
+        name = named.name
         listing = {found: one for found, one in source.listing(name).items() if found == name}
     if not listing:
         raise DataError(f"no images in '{spec}': the bucket has no such image or folder. Check its name.")

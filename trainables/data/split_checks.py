@@ -37,11 +37,14 @@ def check_both_sides(scan: Scan, split: np.ndarray) -> None:
     if "val" not in split:
         ended_as = set(split[scan.given == "val"].tolist())
         if not ended_as:  # val was to be drawn
-            why, move = "there is only one distinct image to draw it from", "Add images."
+            why = "there is only one distinct image to draw it from"
+            move = "Add images."
         elif "duplicate" in ended_as:
-            why, move = "every validation image is an exact copy of a test image", "Give val and test different images."
+            why = "every validation image is an exact copy of a test image"
+            move = "Give val and test different images."
         else:
-            why, move = "no validation image can be read", "Replace them, or give no split and let it be drawn."
+            why = "no validation image can be read"
+            move = "Replace them, or give no split and let it be drawn."
         raise DataError(f"no image is left to judge by: {why}. {move}")
 
 

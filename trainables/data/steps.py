@@ -112,7 +112,9 @@ class ForegroundCrop(A.RandomCrop):  # type: ignore[misc]
 
     def __init__(self, size: int, min_share: float, background: int | None, p: float) -> None:
         super().__init__(size, size, p=1.0)
-        self.min_share, self.background, self.chance = min_share, background, p
+        self.min_share = min_share
+        self.background = background
+        self.chance = p
 
     @property
     def targets_as_params(self) -> list[str]:
@@ -131,7 +133,8 @@ class ForegroundCrop(A.RandomCrop):  # type: ignore[misc]
             drawn = super().get_params_dependent_on_data(params, data)
             share = _share(foreground, drawn)
             if share > best_share:
-                best, best_share = drawn, share
+                best = drawn
+                best_share = share
         return best
 
 

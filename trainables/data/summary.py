@@ -57,7 +57,8 @@ def _found(num_images: int, classes: tuple[str, ...], targets: np.ndarray, maske
     what = f"{len(listed)} {one if len(listed) == 1 else several}"
     if len(listed) <= MOST_CLASSES:
         return f"{images}, {what} ({', '.join(listed)})"
-    largest, smallest = int(counts.argmax()), int(counts.argmin())
+    largest = int(counts.argmax())
+    smallest = int(counts.argmin())
     if largest == smallest:  # all have as many
         return f"{images}, {what} (each{words[0]})" if words[0] else f"{images}, {what}"
     return f"{images}, {what} (largest {listed[largest]}, smallest {listed[smallest]}, {len(listed) - 2} more)"

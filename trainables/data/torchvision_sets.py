@@ -149,7 +149,10 @@ def scan_torchvision(name: str, root: Path, task: str | None = None, *, fetch: b
         raise DataError(f"unknown torchvision data set '{name}'. {did_you_mean(name, [*NAMED_SETS, *MASKED_SETS])}")
     named = NAMED_SETS[name]
     parts = _parts(name, root, fetch)
-    targets, names, given, digests = list[int](), list[str](), list[str](), list[str]()
+    targets = list[int]()
+    names = list[str]()
+    given = list[str]()
+    digests = list[str]()
     for split, part in parts.items():
         names += [f"{name}/{split}/{i:06d}" for i in range(len(part))]
         given += [split] * len(part)
@@ -168,7 +171,10 @@ def scan_torchvision(name: str, root: Path, task: str | None = None, *, fetch: b
 
 def _scan_masks(name: str, root: Path, fetch: bool) -> Scan:
     masked = MASKED_SETS[name]
-    names, given, images, masks = list[str](), list[str](), list[Path](), list[Path]()
+    names = list[str]()
+    given = list[str]()
+    images = list[Path]()
+    masks = list[Path]()
     for split, part in _parts(name, root, fetch).items():
         names += [f"{name}/{split}/{i:06d}" for i in range(len(part))]
         given += [split] * len(part)

@@ -21,7 +21,10 @@ def enter(spec: str, root: Path, layout: str | None = None) -> tuple[str, Path, 
     `layout` as in `ReadAs`: one folder of groups is entered, one group is not. Raises DataError where a table beside
     the folder may hold the labels.
     """
-    inner, steps, strays, seen = root, list[str](), list[str](), {os.path.realpath(root)}
+    inner = root
+    steps = list[str]()
+    strays = list[str]()
+    seen = {os.path.realpath(root)}
     while (name := _only_folder(below(spec, *steps), inner)) and (real := os.path.realpath(inner / name)) not in seen:
         seen.add(real)  # a link may lead back
         if not _is_laid_out(below(spec, *steps, name), inner / name):

@@ -130,7 +130,8 @@ def _built(folder: Path, key: str, num_rows: int, chunks: Iterator[Tensor]) -> T
                 raw = chunk.contiguous().view(torch.uint8).numpy().data
                 file.write(raw)
                 checksum = zlib.crc32(raw, checksum)
-        shape, dtype = [num_rows, first.shape[1]], str(first.dtype).removeprefix("torch.")
+        shape = [num_rows, first.shape[1]]
+        dtype = str(first.dtype).removeprefix("torch.")
         meta = {"key": key, "shape": shape, "dtype": dtype, "checksum": checksum}
         (scratch / "meta.json").write_text(json.dumps(meta))
         for path in (scratch / "rows.bin", scratch / "meta.json", scratch):

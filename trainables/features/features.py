@@ -107,15 +107,18 @@ class FrozenBackbone:
 
         Every image shows its views in turn, one each time. The configuration's seed draws the first one.
         """
-        config, indices = self.config, images_learnt(self.config, self.data.dataset, "train")
-        num_images, num_views = len(indices), config.views or 1
+        config = self.config
+        indices = images_learnt(self.config, self.data.dataset, "train")
+        num_images = len(indices)
+        num_views = config.views or 1
         repeat = passes(config, num_images)
         self._compute_training_views(indices)
         generator = torch.Generator().manual_seed(derived_seed(config.seed, 0, num_views))
         first = torch.randint(num_views, (num_images,), generator=generator)
         for draws in shuffled(num_images, config.batch_size, seed, repeat, config.accumulate):
             drawn = torch.tensor(draws)
-            rows, times = drawn % num_images, drawn // num_images
+            rows = drawn % num_images
+            times = drawn // num_images
             turn = (first[rows] + epoch * repeat + times) % num_views
             yield self._rows(rows, turn, indices), labels[torch.from_numpy(indices[rows.numpy()])]
 
@@ -124,7 +127,8 @@ class FrozenBackbone:
 
         Raises DataError if there is no room for them.
         """
-        rows, images = [], []
+        rows = []
+        images = []
         for split in splits:
             indices = images_learnt(self.config, self.data.dataset, split)
             views = training_views(self.config, self.data, indices)
@@ -145,10 +149,12 @@ class FrozenBackbone:
 
     def _rows(self, rows: Tensor, turn: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:
         """Return (B, F), of each row the features of the view `turn`."""
-        parts, order = [], []
+        parts = []
+        order = []
         for number in sorted(set(turn.tolist())):
             (places,) = torch.nonzero(turn == number, as_tuple=True)
-            kept, of_view = self._trained_on[number], rows[places]
+            kept = self._trained_on[number]
+            of_view = rows[places]
             if kept is None:
                 (part,) = self._computed(self.model, self._views[number], [indices[of_view.numpy()]])
             else:

@@ -15,8 +15,11 @@ LossOf = Callable[[Tensor, Tensor], Tensor]
 # A bias is regularised by as much as a thousandth of an image, so that it stays finite for a class without images.
 BIAS_PULL = 1e-3
 FLATTEST = 1e-4  # least curvature of the loss by a logit that is assumed
-MOST_STEPS, ROUGH_STEPS = 300, 60
-GRADIENT, ROUGH_GRADIENT = 1e-5, 3e-4  # converged below this largest entry, in the preconditioned unknowns
+MOST_STEPS = 300
+ROUGH_STEPS = 60
+# converged below this largest entry, in the preconditioned unknowns
+GRADIENT = 1e-5
+ROUGH_GRADIENT = 3e-4
 LBFGS = eager(torch.optim.LBFGS)
 
 
@@ -143,6 +146,7 @@ def _directions(scaled: Tensor) -> tuple[Tensor, Tensor]:
     products = (scaled @ scaled.T if wide else scaled.T @ scaled).double()
     values, vectors = torch.linalg.eigh(products)
     kept = values > 1e-6 * values[-1].clamp(min=1e-12)  # smaller ones are rounding of the float32 products
-    values, vectors = values[kept], vectors[:, kept]
+    values = values[kept]
+    vectors = vectors[:, kept]
     basis = scaled.T @ vectors.float() / values.sqrt().float() if wide else vectors.float()
     return basis, (values / num_rows).float()

@@ -56,9 +56,11 @@ def solve_epoch(
 
     Raises Diverged if features are not finite, DataError if there is no room for them.
     """
-    device, config = frozen.device, frozen.config
+    device = frozen.device
+    config = frozen.config
     features, images = frozen.training_rows(splits)
-    features, targets = features.to(device), labels[images].to(device)
+    features = features.to(device)
+    targets = labels[images].to(device)
     if not torch.isfinite(features).all():  # the backbone's values exceed the range of the precision
         raise Diverged(math.nan, 1, 0, 0.0)
     solved = solve_head(

@@ -25,7 +25,9 @@ NUM_FOLDS = 5
 # cross-validation. 2,000 rows of 2,000 features and 10 classes, five times over, are 2e8.
 MOST_WORK = 4 * 10**8
 FEWEST_ROWS = 1000
-SMALLEST, LARGEST = 1e-8, 1e4  # of l2
+# of l2
+SMALLEST = 1e-8
+LARGEST = 1e4
 NUM_DECADES = 8  # tried below the strength that halves the strongest direction
 LEAST_GAIN = 1e-3  # relative gain of the loss below which no weaker strength is tried
 
@@ -157,7 +159,8 @@ def _lowest(losses: dict[float, float]) -> float:
     It is the lowest exponent itself if a neighbour is missing.
     """
     best = min(losses, key=losses.__getitem__)
-    left, right = losses.get(best - 0.5), losses.get(best + 0.5)
+    left = losses.get(best - 0.5)
+    right = losses.get(best + 0.5)
     if left is None or right is None:
         return best
     bend = left - 2 * losses[best] + right

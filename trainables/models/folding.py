@@ -42,7 +42,8 @@ class Folding:
         key = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
         if self._folds is not False and key != self._of:
             self._copy = self._made(backbone)
-            self._of, self._folds = key, self._copy is not None
+            self._of = key
+            self._folds = self._copy is not None
         return backbone if self._copy is None else self._copy
 
     def _made(self, backbone: nn.Module) -> nn.Module | None:

@@ -33,7 +33,8 @@ class Vgg16(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        maps, x = [], images
+        maps = []
+        x = images
         for layer in self.features:
             x = layer(x)
             if isinstance(layer, nn.MaxPool2d):
@@ -50,7 +51,8 @@ class SegNetEncoder(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        places, x = [], images
+        places = []
+        x = images
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 x, place = F.max_pool2d(x, kernel_size=2, stride=2, return_indices=True)
@@ -126,7 +128,8 @@ class SegNetDecoder(nn.Module):
 
 def fcn32s(config: Fcn32s, source: Source, num_classes: int) -> Network:
     """FCN-32s. With a kernel of 7, the dense layers take VGG16's weights too (Long et al. 2015, section 4.1)."""
-    vgg, decoder = Vgg16(), Fcn32sDecoder(num_classes, config.fc_kernel)
+    vgg = Vgg16()
+    decoder = Fcn32sDecoder(num_classes, config.fc_kernel)
     loaded = nn.ModuleDict({"features": vgg.features})
     if config.fc_kernel == 7:
         loaded["pre_logits"] = nn.ModuleDict({"fc1": decoder.fc1, "fc2": decoder.fc2})  # timm's names
@@ -174,7 +177,8 @@ def _make_bilinear(layer: nn.ConvTranspose2d) -> None:
     There the last such layer is fixed. Here it is trained on: report "DLCV HW1" lists the layer, and says nothing of
     its start or of freezing it.
     """
-    size, factor = layer.kernel_size[0], layer.stride[0]
+    size = layer.kernel_size[0]
+    factor = layer.stride[0]
     taps = 1 - (torch.arange(size) - (size - 1) / 2).abs() / factor
     layer.weight.zero_()
     for i in range(layer.in_channels):

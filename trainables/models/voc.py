@@ -40,7 +40,9 @@ UP = (
     (64, 32, 3, 1),
     (32, 32, 12, 1),
 )
-DEEPER_STRIDE, DEEPER_MIN_SIZE = 2, 10  # the sizes that its first kernel of 11 and its last of 12 agree on
+# the sizes that its first kernel of 11 and its last of 12 agree on
+DEEPER_STRIDE = 2
+DEEPER_MIN_SIZE = 10
 
 
 class Encoded(NamedTuple):
@@ -91,7 +93,9 @@ class DeeperEncoder(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Encoded:
-        x, sizes, places = images, [], []
+        x = images
+        sizes = []
+        places = []
         for step in self.steps:
             sizes.append((x.shape[2], x.shape[3]))
             if isinstance(step, nn.MaxPool2d):
@@ -111,7 +115,8 @@ class DeeperDecoder(nn.Module):
         self.classifier = nn.Conv2d(32, num_classes, 1)
 
     def forward(self, encoded: Encoded) -> Tensor:
-        x, places = encoded.x, list(encoded.places)
+        x = encoded.x
+        places = list(encoded.places)
         for step, size in zip(self.steps, encoded.sizes[::-1], strict=True):
             x = step(x, places.pop(), output_size=size) if isinstance(step, nn.MaxUnpool2d) else step(x, size)
         logits: Tensor = self.classifier(x)
@@ -137,21 +142,24 @@ class _Up(nn.Module):
 
 def voc_baseline(config: VocBaseline, source: Source, num_classes: int) -> Network:
     """Section 3.1."""
-    encoder, decoder = BaselineEncoder(), DoublingDecoder(num_classes)
+    encoder = BaselineEncoder()
+    decoder = DoublingDecoder(num_classes)
     _initialise(encoder, decoder)
     return Network(pretrained(encoder, source, stages=()), decoder, stride=32)
 
 
 def voc_deeper(config: VocDeeper, source: Source, num_classes: int) -> Network:
     """Table 1."""
-    encoder, decoder = DeeperEncoder(), DeeperDecoder(num_classes)
+    encoder = DeeperEncoder()
+    decoder = DeeperDecoder(num_classes)
     _initialise(encoder, decoder)
     return Network(pretrained(encoder, source, stages=()), decoder, DEEPER_STRIDE, DEEPER_MIN_SIZE)
 
 
 def voc_resnet18(config: VocResNet18, source: Source, num_classes: int) -> Network:
     """The network of Table 2. The report kept the ResNet's weights fixed (`freeze: all`)."""
-    encoder, decoder = get_encoder(f"tu-{source.name}", weights=None), DoublingDecoder(num_classes)
+    encoder = get_encoder(f"tu-{source.name}", weights=None)
+    decoder = DoublingDecoder(num_classes)
     _initialise(decoder)
     return Network(pretrained_encoder(encoder, source), decoder, stride=32)
 

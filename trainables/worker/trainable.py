@@ -154,11 +154,13 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             self._open_files()
         except StorageError as error:
-            self.epochs, self.unrecorded = failing(error), deque()
+            self.epochs = failing(error)
+            self.unrecorded = deque()
             return
         # Ray also restarts a trial whose process died. Its folder belongs to this trial alone.
         resume = self.files.last.exists()
-        ends, file = self.settings.deadline, self.settings.stop_file
+        ends = self.settings.deadline
+        file = self.settings.stop_file
         self.should_stop: Callable[[], str | None] = StopSignal.of(ends, config.get("left_s"), file)
         if self.share.measure and not resume:
             self.should_stop = FirstBatches(self.should_stop, self.device, self.parsed.accumulate + 1)

@@ -37,7 +37,9 @@ class TrialMirror:
     """
 
     def __init__(self, run_uri: str, trial_id: str, files: TrialFiles) -> None:
-        self.run, self.trial_id, self.files = parse_remote(run_uri), trial_id, files
+        self.run = parse_remote(run_uri)
+        self.trial_id = trial_id
+        self.files = files
         self.rows = b""
         self.sent: dict[str, tuple[int, int]] = {}  # name on S3 -> size and time of the local file
         self.stored: set[str] = set()  # names on S3

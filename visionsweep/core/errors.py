@@ -59,7 +59,8 @@ class Damaged(RunError):
         super().__init__(
             f"{path}: cannot be read as a checkpoint of this configuration ({why}). Delete it to start the trial anew."
         )
-        self.path, self.why = path, why
+        self.path = path
+        self.why = why
 
     def __reduce__(self) -> tuple[type[Damaged], tuple[object, str]]:
         return type(self), (self.path, self.why)
@@ -86,7 +87,10 @@ class Diverged(TrialEnded):
             f"the loss became {loss} at epoch {epoch}, step {step}, learning rate {lr:.3g}. "
             "A lower learning rate, warm-up or gradient clipping may help."
         )
-        self.loss, self.epoch, self.step, self.lr = loss, epoch, step, lr
+        self.loss = loss
+        self.epoch = epoch
+        self.step = step
+        self.lr = lr
 
     def __reduce__(self) -> tuple[type[Diverged], tuple[float, int, int, float]]:
         return type(self), (self.loss, self.epoch, self.step, self.lr)  # crosses process borders

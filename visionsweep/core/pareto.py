@@ -21,7 +21,8 @@ def fronts(points: Sequence[Sequence[float]]) -> NDArray[np.int_]:
     found = np.zeros(len(values), dtype=np.int_)
     members: list[list[int]] = []
     for index in np.lexsort(-values.T[::-1]) if len(values) else ():
-        low, high = 0, len(members)
+        low = 0
+        high = len(members)
         while low < high:
             middle = (low + high) // 2
             others = values[members[middle]]

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from visionsweep.core.errors import StorageError
 
-PATIENT, IMPATIENT = 10, 2  # attempts at a request: about a minute, or a few seconds
+PATIENT = 10  # attempts at a request: about a minute
+IMPATIENT = 2  # a few seconds
 BROKEN_OFF = "broken off"
 
 

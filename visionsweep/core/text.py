@@ -31,7 +31,9 @@ def in_words(config: dict[str, object]) -> str:
 def duration(seconds: float) -> str:
     """Format seconds as '2h05m', '3m20s' or '12s'."""
     whole = max(0, round(seconds))
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    hours = whole // 3600
+    minutes = whole % 3600 // 60
+    rest = whole % 60
     if hours:
         return f"{hours}h{minutes:02d}m"
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -57,7 +57,8 @@ def ranking(run: Run) -> list[dict[str, Any]]:
     the best epoch. With several objectives a row also has `front`, None for trials that are not complete, and
     `objectives`, their values at that epoch.
     """
-    rows, objectives = [], run.objectives
+    rows = []
+    objectives = run.objectives
     for rank, (trial, front) in enumerate(with_fronts(run.trials, objectives), start=1):
         best_row = trial.best_row(objectives[0])
         row = {

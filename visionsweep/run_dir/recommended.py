@@ -85,12 +85,14 @@ def one_network(told: Mapping[str, Any]) -> str:
 
 def in_sentences(told: Mapping[str, Any]) -> list[str]:
     """Return sentences: what is recommended, then what each of the others would give."""
-    single, kind = told["single"], told["kind"]
+    single = told["single"]
+    kind = told["kind"]
     alone = f"trial {single['trial_id']} alone"
     said = {"single": f"{alone}{_time(single)}"}
     for name in ("ensemble", "soup"):
         if (one := told[name]) is not None:
-            held_out, num = one["held_out"], len(one["members"])
+            held_out = one["held_out"]
+            num = len(one["members"])
             gain = "no gain could be judged" if held_out is None else f"{told['metric']} {_signed(held_out)}"
             said[name] = f"{'an' if name == 'ensemble' else 'a'} {name} of {num} models, {gain}{_time(one)}"
     first, *others = [said[kind], *(words for name, words in said.items() if name != kind)]
@@ -142,7 +144,8 @@ def _problem(told: Mapping[str, Any]) -> str | None:
 
 
 def _candidate_problem(one: dict[str, Any]) -> str | None:
-    held_out, metrics = one.get("held_out"), one.get("metrics")
+    held_out = one.get("held_out")
+    metrics = one.get("metrics")
     if not object_of(is_number)(metrics):
         return "'metrics' are no numbers"
     if held_out is not None and not _judged(held_out):

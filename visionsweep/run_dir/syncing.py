@@ -30,8 +30,10 @@ class Syncer:
         self.changed: set[Path] = set()
         self.later: list[Callable[[], object]] = []
         self.failed = ""
-        self.wanted, self.ended = threading.Event(), threading.Event()
-        self.guard, self.syncing = threading.Lock(), threading.Lock()
+        self.wanted = threading.Event()
+        self.ended = threading.Event()
+        self.guard = threading.Lock()
+        self.syncing = threading.Lock()
         self.thread = threading.Thread(target=self._run, name="records-sync", daemon=True)
 
     def start(self) -> None:
@@ -64,8 +66,10 @@ class Syncer:
         """Bring all appended lines to the disk, then call what waits for them."""
         with self.syncing:
             with self.guard:
-                changed, self.changed = self.changed, set()
-                later, self.later = self.later, []
+                changed = self.changed
+                self.changed = set()
+                later = self.later
+                self.later = []
             for path in self.paths:
                 if path in changed and not self._synced(path):
                     return

@@ -105,7 +105,8 @@ def take_event(trials: Trials, row: Mapping[str, Any]) -> None:
         return
     if row["event"] == "started":
         trial.status, trial.reason, trial.share = "running", "", row.get("share")
-        trial.started_s, trial.ended_s = row.get("time"), None
+        trial.started_s = row.get("time")
+        trial.ended_s = None
     elif row["event"] in ("measured", "outgrown"):
         trial.measured_mb = max(trial.measured_mb, float(row["memory_mb"]))
     elif row["event"] == "noted":
