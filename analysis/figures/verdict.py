@@ -64,8 +64,8 @@ def verdict(run: Run) -> Verdict | None:
     task = run.search.get("search", {}).get("task")
     if task not in ("binary", "multiclass") or run.metric != "val/accuracy" or not run.trials:
         return None
-    first, *others = [trial for trial in ranked(run.trials, run.objectives) if trial.epochs] or [None]
-    own = None if first is None else _judged(run, first)
+    with_epochs = [trial for trial in ranked(run.trials, run.objectives) if trial.epochs]
+    own = _judged(run, with_epochs[0]) if with_epochs else None
     if own is None or not len(own.truth):
         return None
     from scipy.stats import binomtest  # half a second, for which other commands need not wait
@@ -74,7 +74,7 @@ def verdict(run: Run) -> Verdict | None:
     of_class = own.truth.sum(axis=0)
     ci = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     commonest = int(of_class.argmax())
-    beside = next((one for one in (_judged(run, trial) for trial in others if trial is not None) if one), None)
+    beside = next((one for one in (_judged(run, trial) for trial in with_epochs[1:]) if one is not None), None)
     lead = None
     if beside is not None:
         other = _right(beside)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -202,7 +202,7 @@ class Progress:
         for cells in zip(*(columns[name] for name in shown), strict=True):
             table.add_row(*cells)
         best = Text(f"best {self._best_text()}", style="bold green")
-        parts = [Text(self._counts()), Text(pace), best, *([table] if running else [])]
+        parts: list[RenderableType] = [Text(self._counts()), Text(pace), best, *([table] if running else [])]
         parts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._lately()]
         return Group(*parts, Text(notice, style="dim"))
 
