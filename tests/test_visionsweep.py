@@ -59,3 +59,11 @@ def test_python_m_visionsweep_is_the_command_and_a_file_beside_the_data_hides_no
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "quickstart" in done.stdout
+
+
+def test_a_clone_of_that_name_in_the_current_folder_hides_nothing(tmp_path: Path) -> None:
+    """Python takes a folder without __init__.py for a package where no later place has a real one."""
+    (tmp_path / "visionsweep").symlink_to(ROOT)
+    code = "import visionsweep; print(visionsweep.__version__, visionsweep.load_run.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == [version("visionsweep"), "load_run"], done.stderr
