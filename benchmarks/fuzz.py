@@ -279,12 +279,12 @@ def resume(run: Path) -> None:
         gone_on_with(options, len(records.trials), spent, 1, None)
         build_scheduler(search, list(records.trials.values()))
         searcher = StudySearcher(search, records, options.seed, None, None)
-        records.journal = Journal(run / "study.journal", "run", search, records.trials.values())
+        records.listen(Journal(run / "study.journal", "run", search, records.trials.values()))
         try:
             for number in range(2):
                 searcher.suggest(f"ray-{number}")
         finally:
-            records.journal.close()
+            records.close_listeners()
 
 
 def dashboard(run: Path) -> None:
@@ -329,7 +329,7 @@ def make(folder: Path) -> Made:
              "started": 1_700_000_000.0, "versions": {"torch": "2.0"}}  # fmt: skip
     records = Records.create(run, about)
     searcher = StudySearcher(SEARCH, records, 0, None, None)
-    records.journal = Journal(run / "study.journal", "run", SEARCH)
+    records.listen(Journal(run / "study.journal", "run", SEARCH))
     for number, status in enumerate(("complete", "pruned", "interrupted")):
         proposal = searcher.suggest(f"ray-{number}")
         assert isinstance(proposal, dict)
@@ -343,7 +343,7 @@ def make(folder: Path) -> Made:
             if status != "complete":
                 break
         records.ended(trial_id, status, "")
-    records.journal.close()
+    records.close_listeners()
     export_trial(load_run(run), folder / "export")
     return Made(run, folder / "export", _two(folder / "export", folder / "two"))
 

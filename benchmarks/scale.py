@@ -51,6 +51,7 @@ from launch.search.searcher import StudySearcher
 from launch.search.tuning import MAX_RETRIES, tune_until_done
 from launch.search.watch import Watch
 from launch.tracking.journal import Journal
+from launch.trial_notes import TrialNotes
 from search_spaces.shipped import SEARCHES
 from visionsweep.core.names import COSTS
 from visionsweep.run_dir.trials import Trial
@@ -103,8 +104,7 @@ def virtual(num_trials: int, more: int) -> Measured:
             setattr(method, name, timed(getattr(method, name), getattr(measured, into)))
         simulate(method, Curves(), workers=WORKERS, num_trials=more)
         measured.table_s = table_s(progress)
-        assert records.journal is not None
-        records.journal.close()
+        records.close_listeners()
         measured.memory_mb = memory_mb() - before_mb
     return measured
 
@@ -116,11 +116,11 @@ def through_ray(num_trials: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder, local_ray(num_cpus=2):
         ready()
         records, searcher, progress, callback = driver(Path(folder), {}, num_trials)
-        searcher.has_room = lambda: len(searcher.trial_ids) < 2
+        searcher.at_once = lambda: 2
         searcher.suggest = timed(searcher.suggest, measured.suggest_s)
         callback.on_trial_result = timed(callback.on_trial_result, measured.epoch_s)
         callback.on_trial_complete = timed(callback.on_trial_complete, measured.end_s)
-        watch = Watch(records.run_dir, MAX_RETRIES)
+        watch = Watch(records.run_dir, MAX_RETRIES, searcher.notes)
         before_mb = memory_mb()
         began = time.perf_counter()
         cpu = time.process_time()
@@ -131,8 +131,7 @@ def through_ray(num_trials: int) -> Measured:
         measured.table_s = table_s(progress)
         num_epochs = len(measured.epoch_s)
         measured.note = f"{lasted_s:.0f} s for {num_epochs} epochs, of which the driver computed {cpu_s:.0f} s"
-        assert records.journal is not None
-        records.journal.close()
+        records.close_listeners()
     return measured
 
 
@@ -140,10 +139,11 @@ def driver(folder: Path, trials: dict[str, Trial], num_trials: int | None = None
     """Build the parts that `launch.search.run` puts together."""
     records = Records.create(folder / "run", {"name": "scale"})
     records.trials = trials
-    searcher = StudySearcher(SEARCH, records, 0, num_trials, deadline=None)
+    notes = TrialNotes()
+    searcher = StudySearcher(SEARCH, records, 0, num_trials, deadline=None, notes=notes)
     progress = Progress(records, SEARCH, Console(file=io.StringIO(), width=160), num_trials, None)
-    callback = RunCallback(records, SEARCH, progress, 5, {})
-    records.journal = Journal(records.run_dir / "study.journal", "scale", SEARCH, trials.values())
+    callback = RunCallback(records, SEARCH, progress, 5, notes)
+    records.listen(Journal(records.run_dir / "study.journal", "scale", SEARCH, trials.values()))
     return records, searcher, progress, callback
 
 

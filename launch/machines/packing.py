@@ -19,6 +19,7 @@ from launch.machines.cluster import Worth
 from launch.machines.memory import MemoryModel
 from launch.machines.memory_kills import IN_RAYS_WORDS
 from launch.machines.room import Room
+from launch.pruners.around import SchedulerAround
 from launch.search.records import Records
 from search_spaces.grammar import Space
 from trainables.worker.shares import TrialShare
@@ -133,7 +134,7 @@ class Packer:
         self.peaks_mb[trial_id] = max(share.memory_mb, self.peaks_mb.get(trial_id, 0.0))
 
 
-class PackedTrials(TrialScheduler):  # type: ignore[misc]
+class PackedTrials(SchedulerAround):
     """A Ray Tune scheduler that moves trials between shares, around another scheduler that knows nothing of shares.
 
     A trial is moved by a pause: its state is in its last.pt, from which a process of the other share continues. Ray's
@@ -141,23 +142,9 @@ class PackedTrials(TrialScheduler):  # type: ignore[misc]
     """
 
     def __init__(self, base: TrialScheduler, packer: Packer) -> None:
-        super().__init__()
-        self.base = base
+        super().__init__(base)
         self.packer = packer
         self.moving: dict[Any, TrialShare] = {}
-
-    def __getstate__(self) -> dict[str, object]:
-        return {}  # Ray pickles schedulers for its own restore; a run is resumed from its records instead
-
-    @property
-    def metric(self) -> Any:
-        return self.base.metric
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        return bool(self.base.set_search_properties(metric, mode, **spec))
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self.base.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
         decision = TrialScheduler.CONTINUE  # the other scheduler sees epochs only
@@ -182,19 +169,13 @@ class PackedTrials(TrialScheduler):  # type: ignore[misc]
         self.packer.after_end(trial.config["trial_id"], result)
         self.base.on_trial_complete(tune_controller, trial, result)
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self.base.on_trial_remove(tune_controller, trial)
-
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         for trial, share in self.moving.items():
             if trial.status == "PAUSED":
                 del self.moving[trial]
                 self._give(trial, share)
                 return trial
-        return self.base.choose_trial_to_run(tune_controller)
-
-    def debug_string(self) -> str:
-        return str(self.base.debug_string())
+        return super().choose_trial_to_run(tune_controller)
 
     def _give(self, trial: Any, share: TrialShare) -> None:
         recorded = self.packer.records.trials[trial.config["trial_id"]].epochs_recorded

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from launch.trial_notes import Surroundings
 from search_spaces.grammar import Float, walk
 from search_spaces.search import Search
 from visionsweep.core.objectives import value_of
-from visionsweep.run_dir.trials import Trial
 
 SIZE = 8  # least number of trials alive at a time; if fewer can run at once, they take turns
 QUANTILE = 0.25
@@ -44,18 +43,18 @@ class Population(FIFOScheduler):  # type: ignore[misc]
     Trials are compared every `grace_epochs` epochs. One in the lowest quarter of those alive ends. A trial of the
     highest quarter is then queued, for the searcher to propose a copy of it.
 
-    past: trials of a resumed run. running: the most that run at once, None for as many as fit.
+    Of the notes `to_copy` is written.
     """
 
-    def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
+    def __init__(self, search: Search, around: Surroundings) -> None:
         super().__init__()
         self.every = search.grace_epochs
         self.objective = search.compared[0]
-        self.heirs: deque[str] = deque()  # trials to be copied
-        self.running: int | None = None
+        self.notes = around.notes
+        self.running = around.running
         self.scores: dict[str, float] = {}  # of those alive, at their last comparison
         self.epochs: dict[str, int] = {}  # of those alive
-        for trial in past:
+        for trial in around.past:
             if trial.status in ("running", "interrupted"):
                 for row in trial.epochs:
                     self._take(trial.trial_id, {**row, **row["metrics"]})
@@ -72,7 +71,7 @@ class Population(FIFOScheduler):  # type: ignore[misc]
         if len(ordered) >= LEAST and ours in ordered[:share]:
             # Seeded by the trial and its epoch alone, so that the same search chooses the same.
             chance = random.Random(f"{ours} {result['epoch']}")
-            self.heirs.append(chance.choice(ordered[-share:]))
+            self.notes.to_copy.append(chance.choice(ordered[-share:]))
             return TrialScheduler.STOP
         others = (one.status for one in tune_controller.get_trials() if one is not trial)
         return TrialScheduler.PAUSE if {"PENDING", "PAUSED"} & set(others) else TrialScheduler.CONTINUE

@@ -24,6 +24,7 @@ from launch.pruners.early import REPEATED_EPOCHS, Beginnings, Repeats
 from launch.pruners.population import Population
 from launch.pruners.ray_pruners import hyperband, median_stopping, stock_asha
 from launch.pruners.rungs import ParetoRungs, Rungs, carried_on
+from launch.trial_notes import Surroundings, TrialNotes
 from search_spaces.search import Search
 from visionsweep.core.names import pick
 from visionsweep.core.objectives import outcome
@@ -34,13 +35,18 @@ TIER = 4.0  # roughly the ratio of costs up to which epochs are of one tier
 MAX_RUNGS_S = 12  # rungs in seconds have no end: this many, each `reduction_factor` times the one before
 
 
-def build_scheduler(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+def build_scheduler(
+    search: Search, past: Iterable[Trial] = (), notes: TrialNotes | None = None, running: int | None = None
+) -> TrialScheduler:
     """Return the search's pruner.
 
-    past: trials of a resumed run. They stand in ASHA's rungs as if the search had never stopped. Ray's own schedulers
-    start anew.
+    past     trials of a resumed run. They stand in ASHA's rungs as if the search had never stopped. Ray's own
+             schedulers start anew.
+    notes    where it writes which trials it ended for what, and which are to be copied
+    running  most trials of a population that run at once, None means as many as fit
     """
-    return pick(PRUNERS, search.pruner, "pruner")(search, past)
+    around = Surroundings(tuple(past), notes or TrialNotes(), running)
+    return pick(PRUNERS, search.pruner, "pruner")(search, around)
 
 
 @dataclass
@@ -63,10 +69,10 @@ class _Course:
 class FairAsha(FIFOScheduler):  # type: ignore[misc]
     """ASHA by the rules of `launch.pruners.rungs` and `launch.pruners.early`.
 
-    Trials are known by the run's own ids, which outlive Ray's. reasons: by trial, why it ended, if no rung said so.
+    Trials are known by the run's own ids, which outlive Ray's. Of the notes `pruned` is written.
     """
 
-    def __init__(self, search: Search, past: Iterable[Trial] = ()) -> None:
+    def __init__(self, search: Search, around: Surroundings) -> None:
         super().__init__()
         self.search = search
         self.objectives = search.compared  # Ray keeps `metric` for itself
@@ -80,8 +86,8 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         self.beginnings = Beginnings(search.reduction_factor)
         self.repeats = Repeats()
         self.courses: dict[str, _Course] = {}
-        self.reasons: dict[str, str] = {}
-        for trial in past:
+        self.notes = around.notes
+        for trial in around.past:
             course = self._course(trial.trial_id, trial.config, trial.origin)
             for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
                 self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
@@ -128,7 +134,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             course.repeats = self.repeats.repeated(trial_id, course.told)
         if course.repeats is not None and ask:
             # It leaves no mark, as its values stand in the rungs already.
-            self.reasons[trial_id] = (
+            self.notes.pruned[trial_id] = (
                 f"its first {len(course.told)} epochs are trial {course.repeats}'s to the last digit"
             )
             return False
@@ -143,7 +149,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
                 return True
             self._end_early(course)
             name = self.objectives[0].name
-            self.reasons[trial_id] = (
+            self.notes.pruned[trial_id] = (
                 f"{name} {value:.4g} at epoch {course.epoch}: every trial that passed the first rung was better by then"
             )
             return False
@@ -193,18 +199,18 @@ def _said(result: dict[str, Any]) -> object:
     return tuple(sorted((name, value) for name, value in result.items() if name.startswith(("train/", "val/"))))
 
 
-def asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+def asha(search: Search, around: Surroundings) -> TrialScheduler:
     """Return ASHA with the rules of `launch.pruners.rungs`. Nothing is pruned if the first rung is full training."""
     ends_first = search.rungs != "seconds" and search.grace_epochs >= search.epochs
-    return FIFOScheduler() if ends_first else FairAsha(search, past)
+    return FIFOScheduler() if ends_first else FairAsha(search, around)
 
 
-def no_pruning(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+def no_pruning(search: Search, around: Surroundings) -> TrialScheduler:
     """Return a scheduler that trains every trial to its end."""
     return FIFOScheduler()
 
 
-PRUNERS: dict[str, Callable[[Search, Iterable[Trial]], TrialScheduler]] = {
+PRUNERS: dict[str, Callable[[Search, Surroundings], TrialScheduler]] = {
     "asha": asha,
     "stock": stock_asha,
     "hyperband": hyperband,

@@ -7,20 +7,19 @@ rule get shares of a trial's own schedule. Ray's ASHA is left as it comes, for c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
 from launch.samplers.lengths import Lengths
 from launch.samplers.vectors import Vectors
+from launch.trial_notes import Surroundings
 from search_spaces.search import Search
-from visionsweep.run_dir.trials import Trial
 
 POSITION = "schedule_epochs"  # in a result for Ray: its epoch on the scale of the search's longest trials
 
 
-def stock_asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+def stock_asha(search: Search, around: Surroundings) -> TrialScheduler:
     """Return Ray's ASHA as it comes: grace of one epoch, reduction by four.
 
     Trials of all lengths share the same rungs.
@@ -28,12 +27,12 @@ def stock_asha(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
     return AsyncHyperBandScheduler(time_attr="epoch", metric=search.metric, mode=search.mode, max_t=search.epochs)
 
 
-def hyperband(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+def hyperband(search: Search, around: Surroundings) -> TrialScheduler:
     """Return Ray's asynchronous Hyperband with three brackets, the later ones with a longer grace."""
     return _Hyperband(search)
 
 
-def median_stopping(search: Search, past: Iterable[Trial] = ()) -> TrialScheduler:
+def median_stopping(search: Search, around: Surroundings) -> TrialScheduler:
     """Return Ray's median rule (Golovin et al. 2017, Vizier).
 
     A trial ends if it is below the median of the others' running means.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from launch.samplers.replay import ended_as
 from launch.search.estimating import Estimating
 from launch.search.progress import Progress
 from launch.search.records import Records
+from launch.trial_notes import TrialNotes
 from search_spaces.search import Search
 from visionsweep.core.errors import DiskFull, RunError
 from visionsweep.core.names import COSTS
@@ -27,27 +28,32 @@ SAY_AFTER_S = 60.0  # without a first result, after which the user learns what t
 class RunCallback(Callback):  # type: ignore[misc]
     """Callback that writes the records of a run and shows its progress.
 
-    Of all trials, the `keep_trials` best keep their weights and predictions. reasons: by trial, why it was given up, if
-    its process cannot say so.
+    records      of the run
+    search       for one task, all settled
+    progress     shows the run
+    keep_trials  number of best trials that keep their weights and predictions
+    notes        read for why trials ended, if their processes cannot say so
+    estimating   says what the budget buys, None: not of a run with a budget that begins
     """
 
     def __init__(
-        self, records: Records, search: Search, progress: Progress, keep_trials: int, reasons: Mapping[str, str]
+        self,
+        records: Records,
+        search: Search,
+        progress: Progress,
+        keep_trials: int,
+        notes: TrialNotes,
+        estimating: Estimating | None = None,
     ) -> None:
         self.records = records
         self.search = search
         self.progress = progress
         self.keep_trials = keep_trials
-        self.reasons = reasons
-        self.not_begun: set[str] = set()  # Ray's ids of trials whose process died before it took them
-        self.cut: dict[str, str] = {}  # by trial, why the search ended before its process had begun
-        self.pruned: dict[str, str] = {}  # by trial, why it was, if its rung is not the reason
-        self.out_of_memory: dict[str, str] = {}  # by trial, why its machine's memory did not suffice
+        self.notes = notes
+        self.estimating = estimating
         self.error: RunError | None = None  # the run directory could not be written
         self.best: list[Trial] | None = None  # ended trials that keep their files, best first
         self.written: str | None = None  # id of the trial in best.yaml
-
-        self.estimating: Estimating | None = None  # set for a new run with a budget
         self.waiting_since: float | None = time.monotonic()  # None once a result came, or the wait was announced
 
     def __getstate__(self) -> dict[str, object]:
@@ -87,7 +93,7 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
-        cut = self.cut.pop(trial.config["trial_id"], None)
+        cut = self.notes.cut.pop(trial.config["trial_id"], None)
         if cut is not None:
             self._ended(trial.config["trial_id"], "interrupted", cut)
             return
@@ -101,22 +107,22 @@ class RunCallback(Callback):  # type: ignore[misc]
             share += " by Pareto front" if len(self.search.compared) > 1 else ""
             place = "in the lowest quarter alive" if self.search.pruner == "pbt" else f"not in the {share}"
             reason = f"{self.search.metric} {value:.4g} at epoch {last['epoch']} is {place}" if value else ""
-            reason = self.pruned.get(trial.config["trial_id"], reason)
+            reason = self.notes.pruned.get(trial.config["trial_id"], reason)
         self._ended(trial.config["trial_id"], status, reason)
         if last.get("disk_full"):
             with self._remembering_errors():  # else every other trial would train an epoch, and lose it
                 raise DiskFull(f"{reason} `visionsweep resume {self.records.run_dir}` goes on from the stored epochs.")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if ray_is_gone() or trial.trial_id in self.not_begun:
+        if ray_is_gone() or trial.trial_id in self.notes.not_begun:
             return  # not the trial's fault: it is resumed with the run, or proposed again
         said = trial.get_error() or trial.get_pickled_error()  # a process that was killed may leave nothing
         last_words = str(said or "the worker process died")
-        no_memory = self.out_of_memory.get(trial.config["trial_id"])
+        no_memory = self.notes.out_of_memory.get(trial.config["trial_id"])
         if no_memory is not None:
             self._ended(trial.config["trial_id"], "oom", no_memory)
             return
-        given_up = self.reasons.get(trial.config["trial_id"])
+        given_up = self.notes.given_up.get(trial.config["trial_id"])
         reason = given_up or _last_line(last_words)
         if not given_up and (not said or "ActorDiedError" in last_words):
             reason = f"its process died again and again, without a new epoch: {reason}"

@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.remote.mirror import Mirror
-from launch.tracking.journal import Journal
-from launch.tracking.loggers import Loggers
+from launch.tracking.listener import Listener
 from trainables.checkpoint import PROCESS_FILE, stored_row
 from trainables.config.io import dump_config, parse_config
 from visionsweep.core.errors import RunError
@@ -57,8 +56,7 @@ class Records:
         self.run_dir = run_dir
         self.trials: Trials = {}
         self.syncer: Syncer | None = None  # while the lock is held
-        self.journal: Journal | None = None  # receives everything that is recorded
-        self.loggers: Loggers | None = None  # likewise
+        self.listeners: list[Listener] = []
         self.mirror: Mirror | None = None  # set for a run on S3
 
     @property
@@ -107,8 +105,8 @@ class Records:
 
     def proposed(self, trial_id: str, params: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
         self._event({"event": "proposed", "trial_id": trial_id, "params": params, "config": config, "origin": origin})
-        if self.journal is not None:
-            self.journal.proposed(self.trials[trial_id])
+        for listener in self.listeners:
+            listener.proposed(self.trials[trial_id])
 
     def started(self, trial_id: str, share: Mapping[str, Any] | None = None) -> None:
         """Record that a trial began. share: of a GPU or a machine, if trials are packed
@@ -132,10 +130,8 @@ class Records:
         assert status in STATUSES, status
         num_epochs = len(self.trials[trial_id].epochs)
         self._event({"event": "ended", "trial_id": trial_id, "status": status, "reason": reason, "epochs": num_epochs})
-        if self.journal is not None:
-            self.journal.ended(self.trials[trial_id])
-        if self.loggers is not None:
-            self.loggers.ended(self.trials[trial_id])
+        for listener in self.listeners:
+            listener.ended(self.trials[trial_id])
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Record an epoch.
@@ -146,10 +142,17 @@ class Records:
         whole = {"time": time.time(), **row}
         self._append("epochs.jsonl", whole)
         take_epoch(self.trials, whole)
-        if self.journal is not None:
-            self.journal.epoch(row["trial_id"], row["epoch"], row["metrics"])
-        if self.loggers is not None:
-            self.loggers.epoch(self.trials[row["trial_id"]], whole)
+        for listener in self.listeners:
+            listener.epoch(self.trials[row["trial_id"]], whole)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener everything that is recorded from now on."""
+        self.listeners.append(listener)
+
+    def close_listeners(self) -> None:
+        """Have the listeners finish what is pending."""
+        for listener in self.listeners:
+            listener.close()
 
     def keep_only(self, trial_ids: Iterable[str], among: Iterable[Trial] | None = None) -> None:
         """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt.

@@ -50,6 +50,7 @@ from launch.search.versions import said_of_versions, versions
 from launch.search.watch import Watch
 from launch.tracking.journal import Journal
 from launch.tracking.loggers import Loggers, check_loggers
+from launch.trial_notes import TrialNotes
 from search_spaces.finite import limited
 from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
@@ -210,25 +211,33 @@ def _execute(
     uri = None if mirror is None else mirror.uri
     settings = trial_settings(search, options, records.run_dir.resolve(), uri, share, deadline)
     # Build the searcher. It proposes a trial when there is room: in memory if trials are packed, else in their number.
-    images = [len(shared.dataset.indices(split)) for split in ("train", "val")]
-    known = Known(images[0], images[1], forward_gflops)
-    searcher = StudySearcher(search, records, options.seed, options.num_trials, deadline, known=known)
+    notes = TrialNotes()
     progress = Progress(records, search, console, limited(search, options.num_trials), deadline)
     machines = Machines(shared, partial(worth_of, share, room), progress.say)
-    searcher.avoided = machines.avoided
-    if room is not None:
-        searcher.packer = Packer(room, search.full_space, records, machines.now)
-    elif search.pruner != "pbt":  # whose trials take turns
-        at_once = at_once_on(machines, options.max_concurrent)
-        searcher.has_room = lambda: len(searcher.trial_ids) < at_once()
+    takes_turns = search.pruner == "pbt"
+    images = [len(shared.dataset.indices(split)) for split in ("train", "val")]
+    searcher = StudySearcher(
+        search,
+        records,
+        options.seed,
+        options.num_trials,
+        deadline,
+        known=Known(images[0], images[1], forward_gflops),
+        notes=notes,
+        packer=None if room is None else Packer(room, search.full_space, records, machines.now),
+        at_once=None if room is not None or takes_turns else at_once_on(machines, options.max_concurrent),
+        avoided=machines.avoided,
+    )
     # Build the callbacks, and what writes copies of the records.
-    watch = Watch(settings.run_dir, MAX_RETRIES, None if mirror is None else mirror.bring)
-    callback = RunCallback(records, search, progress, options.keep_trials, watch.reasons)
+    watch = Watch(settings.run_dir, MAX_RETRIES, notes, None if mirror is None else mirror.bring)
+    estimating = None
     if options.budget_s is not None and deadline is not None and ends_s is not None and not records.trials:
         times = options.budget_s, began, deadline, ends_s
-        callback.estimating = Estimating(search, *times, share.concurrent, progress.tell)
-    records.journal = Journal(records.run_dir / "study.journal", records.run_dir.name, search, records.trials.values())
-    records.loggers = Loggers(options.log, records.run_dir)
+        estimating = Estimating(search, *times, share.concurrent, progress.tell)
+    callback = RunCallback(records, search, progress, options.keep_trials, notes, estimating)
+    past = records.trials.values()
+    records.listen(Journal(records.run_dir / "study.journal", records.run_dir.name, search, past))
+    records.listen(Loggers(options.log, records.run_dir))
     # Run trials until the searcher is finished. However that ends, the records must say how each trial did.
     trainable = tune.with_resources(
         tune.with_parameters(VisionTrainable, dataset=shared.dataset, settings=settings),
@@ -237,7 +246,6 @@ def _execute(
     next_move = f"`visionsweep resume {records.place}` goes on."
     stop_file = settings.stop_file
     stop = stop_file.write_text if mirror is None else partial(stop_everywhere, stop_file)
-    searcher.when_over = stop
     with (
         progress,
         ctrl_c(searcher, partial(stop, ""), progress),
@@ -245,13 +253,12 @@ def _execute(
         kept_room(records.run_dir) as free_room,
     ):
         try:
-            tune_until_done(trainable, searcher, search, callback, watch, share.concurrent)
+            tune_until_done(trainable, searcher, search, callback, watch, share.concurrent, stop)
         finally:
             machines.close()
             free_room()
             end_running(records)
-            records.journal.close()
-            records.loggers.close()
+            records.close_listeners()
             settings.stop_file.unlink(missing_ok=True)
     # Recommend a model, and say if the search has ended for good.
     if not searcher.stopped:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -37,6 +36,7 @@ from launch.samplers.samplers import build_sampler
 from launch.samplers.vectors import Rows
 from launch.samplers.work import Known
 from launch.search.records import Records
+from launch.trial_notes import TrialNotes
 from search_spaces.search import Search
 from trainables.config.io import parse_config
 from visionsweep.core.objectives import measured
@@ -60,8 +60,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         valid       raises Contradiction for a proposal whose parts exclude each other, which is then drawn anew
         now         a monotonic clock; simulations give another one
         known       see `Fitting`
-
-    Other parts of a run set what they decide: `packer`, `has_room`, `avoided`, `not_begun` and `when_over`.
+        notes       what the parts of the search tell each other about trials
+        packer      of trials that are packed by their memory, None means that each has resources of its own
+        at_once     most trials at once, which may change as machines join and leave, None: no limit
+        avoided     machines that trials proposed from now on must avoid; it may change
     """
 
     def __init__(
@@ -74,6 +76,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         valid: Callable[[dict[str, Any]], object] | None = None,
         now: Callable[[], float] = time.monotonic,
         known: Known | None = None,
+        notes: TrialNotes | None = None,
+        packer: Packer | None = None,
+        at_once: Callable[[], int] | None = None,
+        avoided: Collection[str] = (),
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
         self.search = search
@@ -84,14 +90,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.now = now
         self.fitting = Fitting(search, known)
         self.stopped = False
-        self.when_over: Callable[[str], object] = lambda reason: None  # called to end the trials that run
-        self.packer: Packer | None = None  # set if trials are packed by their memory
-        self.has_room: Callable[[], bool] = lambda: True  # whether one more trial can start
-        self.not_begun: Collection[str] = ()  # Ray's ids of trials whose process died before they began
-        self.avoided: Collection[str] = ()  # machines that trials proposed from now on must avoid
-        # heirs: trials to be copied (`launch/pruners/population.py`)
         self.seed = seed
-        self.heirs = deque[str]()
+        self.notes = notes or TrialNotes()
+        self.packer = packer
+        self.at_once = at_once
+        self.avoided = avoided
         sampler = build_sampler(search, seed, len(records.trials))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
             sampler.fits = self._fit  # else there are no shorter trials to propose
@@ -118,7 +121,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         # Nothing more comes, or nothing can start now.
         if self._hopeless() or self.over() is not None:
             return str(Searcher.FINISHED)
-        if not self.has_room() or (self.packer is not None and not self.packer.has_room()):
+        if not self._has_room():
             return None  # propose later, knowing what was learned until then
         # Resume an interrupted trial.
         if self.unfinished:
@@ -180,8 +183,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
         It gets the state of the waiting trial. The study proposes that trial's parameters next, with other rates.
         """
-        while self.heirs:
-            donor = self.records.trials[self.heirs.popleft()]
+        while self.notes.to_copy:
+            donor = self.records.trials[self.notes.to_copy.popleft()]
             epoch = self.records.copy_state(donor.trial_id, ours)
             if epoch is not None:  # else it has ended since
                 params = mutated(self.search, donor.params, random.Random(f"{self.seed} {ours}"))
@@ -199,7 +202,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         ours = self.trial_ids.pop(trial_id)
         if self.packer is not None:
             self.packer.ended(ours)
-        if trial_id in self.not_begun:
+        if trial_id in self.notes.not_begun:
             self.unfinished.append(self.records.trials[ours])
             return
         trial = self.asked.pop(ours, None)
@@ -243,6 +246,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             trial.set_user_attr(f"{OUTCOME}{result['epoch']}", values)
         else:
             trial.report(values[0], step=int(result["epoch"]))
+
+    def _has_room(self) -> bool:
+        """Whether one more trial can start."""
+        if self.at_once is not None and len(self.trial_ids) >= self.at_once():
+            return False
+        return self.packer is None or self.packer.has_room()
 
     def _hopeless(self) -> bool:
         """Whether there is nothing but failures, so that the configurations are not the cause."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +16,11 @@ from launch.machines.memory_kills import halving_on_memory_kills
 from launch.machines.own_folder import ANY_LENGTH, own_folder
 from launch.machines.packing import PackedTrials
 from launch.machines.ray_settings import trials_environment
+from launch.pruners.around import StartingTrials
 from launch.pruners.population import SIZE, Population
-from launch.pruners.pruning import FairAsha, build_scheduler
+from launch.pruners.pruning import build_scheduler
 from launch.search.callback import RunCallback
 from launch.search.searcher import StudySearcher
-from launch.search.starting import leave_starting_to_tune, spare_what_never_began, wait_for_none
 from launch.search.watch import Watch
 from search_spaces.search import Search
 
@@ -34,28 +34,23 @@ def tune_until_done(
     callback: RunCallback,
     watch: Watch,
     concurrent: int,
+    stop: Callable[[str], object] = lambda reason: None,
 ) -> None:
     """Run trials until the searcher says that it is finished and the last one has ended.
 
-    concurrent: trials of a population that train at once.
+    The searcher, the callback and the watch have the same notes.
+
+        concurrent  trials of a population that train at once
+        stop        ends the trials that run, called once when the search is over, with the reason
     """
-    # Build the scheduler, and connect it with the searcher and the callback.
     trials_environment(local=started_here())
-    scheduler = build_scheduler(search, list(searcher.records.trials.values()))
-    most = MAX_TRIALS  # the searcher proposes nothing that has no room
-    if isinstance(scheduler, Population):
-        searcher.heirs = scheduler.heirs
-        scheduler.running = concurrent
-        most = max(concurrent, SIZE)  # alive at a time
-    if isinstance(scheduler, FairAsha):
-        scheduler.reasons = callback.pruned
+    notes = searcher.notes
+    scheduler = build_scheduler(search, list(searcher.records.trials.values()), notes, concurrent)
+    # The searcher proposes nothing that has no room. Of a population so many are alive at a time.
+    most = max(concurrent, SIZE) if isinstance(scheduler, Population) else MAX_TRIALS
     if searcher.packer is not None:
         scheduler = PackedTrials(scheduler, searcher.packer)
-    # Mend what Ray Tune does with trials whose process has not begun.
-    searcher.not_begun = callback.not_begun
-    leave_starting_to_tune(scheduler)
-    spare_what_never_began(scheduler, callback.not_begun, MAX_RETRIES)
-    wait_for_none(scheduler, searcher.over, callback.cut, searcher.when_over)
+    scheduler = StartingTrials(scheduler, searcher.over, stop, notes, MAX_RETRIES)
     # Run. Ray's own state goes to a folder that is deleted.
     with _scratch() as scratch:
         tuner = tune.Tuner(
@@ -79,7 +74,7 @@ def tune_until_done(
             ),
         )
         try:
-            with halving_on_memory_kills(callback.out_of_memory, MAX_RETRIES):
+            with halving_on_memory_kills(notes.out_of_memory, MAX_RETRIES):
                 tuner.fit()
         except TuneError:
             if callback.error is not None:  # Ray wraps what a callback raises

@@ -22,6 +22,7 @@ import ray
 from ray.tune import Callback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from launch.trial_notes import TrialNotes
 from trainables.checkpoint import PROCESS_FILE
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object
@@ -62,15 +63,22 @@ class Watch(Callback):  # type: ignore[misc]
 
         run_dir  of the run, on this machine
         retries  number of failures after which Ray gives a trial up
+        notes    `given_up` is written
         bring    gets a file of a run on S3 into run_dir, None: the run is not on S3
     """
 
-    def __init__(self, run_dir: Path, retries: int, bring: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        retries: int,
+        notes: TrialNotes | None = None,
+        bring: Callable[[str], object] | None = None,
+    ) -> None:
         self.run_dir = run_dir
         self.retries = retries
         self.bring = bring
         self.silences: dict[str, _Silence] = {}
-        self.reasons: dict[str, str] = {}  # by trial that was given up
+        self.notes = notes or TrialNotes()
         self.looked = 0.0
 
     def __getstate__(self) -> dict[str, object]:
@@ -89,7 +97,7 @@ class Watch(Callback):  # type: ignore[misc]
         silence.longest_s = max(silence.longest_s, float(result.get("seconds", 0.0)))
         if result.get("epoch", 0) > silence.last:
             silence.last = result["epoch"]
-            if trial.config["trial_id"] not in self.reasons:
+            if trial.config["trial_id"] not in self.notes.given_up:
                 # It has come further, so its configuration was not what killed it. On machines that come and go a long
                 # trial dies more often than a bad one.
                 trial.run_metadata.num_failures = 0
@@ -124,7 +132,7 @@ class Watch(Callback):  # type: ignore[misc]
         silence.hangs = silence.hangs + 1
         if silence.hangs > 1:
             trial.run_metadata.num_failures = self.retries  # the next failure is its last
-            self.reasons[trial.config["trial_id"]] = (
+            self.notes.given_up[trial.config["trial_id"]] = (
                 f"hung twice: no epoch for {allowed_s:.0f} s, where its longest took {silence.longest_s:.0f} s"
             )
         if self.bring is not None:

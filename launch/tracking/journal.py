@@ -52,10 +52,10 @@ class Journal:
     def proposed(self, trial: Trial) -> None:
         self.queue.put(("_add", (_copy(trial),)))
 
-    def epoch(self, trial_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        value = metrics.get(self.search.metric or "")
+    def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
+        value = row["metrics"].get(self.search.metric or "")
         if value is not None:
-            self.queue.put(("_report", (trial_id, epoch, value)))
+            self.queue.put(("_report", (trial.trial_id, row["epoch"], value)))
 
     def ended(self, trial: Trial) -> None:
         self.queue.put(("_end", (_copy(trial),)))

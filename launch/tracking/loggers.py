@@ -198,6 +198,9 @@ class Loggers:
     def __init__(self, names: Sequence[str], run_dir: Path) -> None:
         self.threads = [_LoggerThread(name, run_dir.resolve()) for name in dict.fromkeys(names)]
 
+    def proposed(self, trial: Trial) -> None:
+        """Do nothing: a logger begins with a trial's first epoch."""
+
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
         for thread in self.threads:
             thread.tell("epoch", _copy(trial), dict(row))

@@ -28,7 +28,7 @@ SEARCH = Search(task="multiclass", space={"optimizer": {"lr": Float(1e-3, 0.3)}}
 def opened(run_dir: Path) -> Records:
     """Open a new or resumed run with its journal."""
     records = Records.open(run_dir)[0] if run_dir.exists() else Records.create(run_dir, {"search": {}})
-    records.journal = Journal(run_dir / "study.journal", run_dir.name, SEARCH, list(records.trials.values()))
+    records.listen(Journal(run_dir / "study.journal", run_dir.name, SEARCH, list(records.trials.values())))
     return records
 
 
@@ -43,8 +43,7 @@ def trained(records: Records, trial_id: str, values: list[float], end: bool = Tr
 
 
 def closed(records: Records) -> None:
-    assert records.journal is not None
-    records.journal.close()
+    records.close_listeners()
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def test_the_scheduler_ends_a_hopeless_trial_at_its_first_epoch_and_lets_others_
     assert driver.goes_on("hopeful", 1, 0.3)
     assert not driver.goes_on("hopeful", 2, 0.31)  # falls behind on the way
     said = f"{ACCURACY} 0.31 at epoch 2: every trial that passed the first rung was better by then"
-    assert driver.scheduler.reasons["hopeful"] == said
+    assert driver.scheduler.notes.pruned["hopeful"] == said
 
 
 def test_a_trial_that_ended_early_counts_at_the_first_rung() -> None:
@@ -190,7 +190,7 @@ def test_a_trial_that_says_what_another_has_said_ends_at_its_third_epoch_and_lea
     assert driver.goes_on("late", 1, 0.3)
     assert driver.goes_on("late", 2, 0.6)
     assert driver.goes_on("late", 3, 0.5), "it was another one at its second"
-    assert driver.scheduler.reasons == {"again": "its first 3 epochs are trial first's to the last digit"}
+    assert driver.scheduler.notes.pruned == {"again": "its first 3 epochs are trial first's to the last digit"}
     assert driver.scheduler.rungs.values == {}
     assert not any(known.ended for known in driver.scheduler.beginnings.strata.values())
 

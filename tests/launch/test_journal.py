@@ -36,7 +36,7 @@ def opened(folder: Path) -> Records:
     """Open the run in this folder, new or resumed, with its journal."""
     run_dir = folder / "run"
     records = Records.open(run_dir)[0] if run_dir.exists() else Records.create(run_dir, {"search": {}})
-    records.journal = Journal(run_dir / "study.journal", "run", SEARCH, list(records.trials.values()))
+    records.listen(Journal(run_dir / "study.journal", "run", SEARCH, list(records.trials.values())))
     return records
 
 
@@ -59,8 +59,7 @@ def epoch(records: Records, trial_id: str, number: int, value: float | None) -> 
 
 
 def close(records: Records) -> None:
-    assert records.journal is not None
-    records.journal.close()
+    records.close_listeners()
 
 
 def study(path: Path) -> optuna.Study:
@@ -157,7 +156,7 @@ def test_a_journal_that_cannot_be_written_is_a_line_in_the_log_and_the_run_goes_
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = Records.create(tmp_path / "run", {"search": {}})
-    records.journal = Journal(tmp_path / "no such folder" / "study.journal", "run", SEARCH)
+    records.listen(Journal(tmp_path / "no such folder" / "study.journal", "run", SEARCH))
     (trial_id,) = proposals(records, 1)
     epoch(records, trial_id, 1, 0.5)
     records.ended(trial_id, "complete", "")
@@ -233,8 +232,9 @@ def test_the_lock_of_a_driver_that_was_killed_while_it_wrote_keeps_nobody_out(
     assert JournalFileSymlinkLock(str(tmp_path / "run" / "study.journal")).acquire()
     monkeypatch.setattr(module, "CLOSE_S", 10.0)
     again = opened(tmp_path)
-    assert again.journal is not None
+    (journal,) = again.listeners
+    assert isinstance(journal, Journal)
     proposals(again, 1)
-    again.journal.close()
-    assert not again.journal.thread.is_alive(), "it waits for the lock of a process that is gone"
+    again.close_listeners()
+    assert not journal.thread.is_alive(), "it waits for the lock of a process that is gone"
     assert [trial.user_attrs["trial_id"] for trial in read(tmp_path)] == ["0000", "0001"]

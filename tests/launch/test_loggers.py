@@ -27,14 +27,15 @@ PARAMS = {"optimizer": "sgd", "optimizer/sgd/lr": 0.1, "batch_size": 16, "merge"
 def logged(run_dir: Path, *names: str) -> Records:
     """Open a run, new or resumed, that writes to these loggers."""
     records = Records.open(run_dir)[0] if run_dir.exists() else Records.create(run_dir, {"search": {}})
-    records.loggers = Loggers(names, run_dir)
+    records.listen(Loggers(names, run_dir))
     return records
 
 
 def closed(records: Records) -> None:
-    assert records.loggers is not None
-    records.loggers.close()
-    assert not any(thread.failed or thread.is_alive() for thread in records.loggers.threads)
+    (listener,) = records.listeners
+    assert isinstance(listener, Loggers)
+    records.close_listeners()
+    assert not any(thread.failed or thread.is_alive() for thread in listener.threads)
 
 
 def trained(records: Records, trial_id: str, epochs: range, status: str = "complete") -> None:
@@ -137,10 +138,10 @@ def test_a_logger_that_fails_is_a_line_in_the_log_and_the_records_go_on(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tb").write_text("a file where the folder should be")
     records = Records(tmp_path / "run")
-    records.loggers = Loggers(["tensorboard"], tmp_path / "run")
+    records.listen(Loggers(["tensorboard"], tmp_path / "run"))
     with caplog.at_level(logging.WARNING):
         trained(records, "0000", range(1, 4))
-        records.loggers.close()
+        records.close_listeners()
     assert len(records.trials["0000"].epochs) == 3
     (line,) = [record.getMessage() for record in caplog.records if record.name == "launch.tracking.loggers"]
     assert line.startswith("--log tensorboard: cannot be written any more (")
@@ -163,11 +164,11 @@ def test_a_search_waits_for_no_logger(
     monkeypatch.setitem(loggers.LOGGERS, "slow", Slow)
     monkeypatch.setattr(loggers, "CLOSE_S", 0.3)
     records = Records.create(tmp_path / "run", {"search": {}})
-    records.loggers = Loggers(["slow"], tmp_path / "run")
+    records.listen(Loggers(["slow"], tmp_path / "run"))
     started = time.monotonic()
     trained(records, "0000", range(1, 20))
     with caplog.at_level(logging.WARNING):
-        records.loggers.close()
+        records.close_listeners()
     assert time.monotonic() - started < 5
     assert "--log slow: is still writing after 0 s and is left behind" in caplog.text
 

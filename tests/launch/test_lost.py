@@ -19,6 +19,7 @@ from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from launch.search.tuning import MAX_RETRIES, tune_until_done
 from launch.search.watch import Watch
+from launch.trial_notes import TrialNotes
 from search_spaces import Float, Search
 from visionsweep.core.errors import DiskFull
 from visionsweep.core.names import COSTS
@@ -52,7 +53,7 @@ def test_a_trial_is_not_blamed_for_the_end_of_ray(
     records.proposed("0000", {}, {}, "sampler")
     monkeypatch.setattr(module, "ray_is_gone", lambda: gone)
     progress: Any = Progress()
-    RunCallback(records, SEARCH, progress, 5, {}).on_trial_error(1, [], Failed())
+    RunCallback(records, SEARCH, progress, 5, TrialNotes()).on_trial_error(1, [], Failed())
     assert records.trials["0000"].status == status
 
 
@@ -65,7 +66,7 @@ def test_a_full_disk_ends_the_search_with_the_next_move_and_the_trial_can_go_on(
         config={"trial_id": "0000"}, last_result={"status": "interrupted", "reason": reason, "disk_full": True}
     )
     with pytest.raises(DiskFull, match=r"Free some space\. `visionsweep resume .*run` goes on"):
-        RunCallback(records, SEARCH, progress, 5, {}).on_trial_complete(1, [], ended)
+        RunCallback(records, SEARCH, progress, 5, TrialNotes()).on_trial_complete(1, [], ended)
     again, _ = Records.open(records.run_dir)
     assert (again.trials["0000"].status, again.trials["0000"].reason) == ("interrupted", reason)
 
@@ -109,11 +110,12 @@ def test_a_process_that_dies_while_it_is_handed_to_a_trial_is_no_failure_of_the_
     space = {"optimizer": {"name": "sgd", "lr": Float(0.1, 1)}, "model": {"backbone": "test_resnet"}, "batch_size": 8}
     search = Search(task="multiclass", space=space, epochs=1).for_task("multiclass")
     records = Records.create(tmp_path / "run", {"search": {}})
-    searcher = StudySearcher(search, records, 0, 4, None)
-    searcher.has_room = lambda: not searcher.trial_ids  # one at a time, so that processes are handed on
+    notes = TrialNotes()
+    # One at a time, so that processes are handed on.
+    searcher = StudySearcher(search, records, 0, 4, None, notes=notes, at_once=lambda: 1)
     progress: Any = Progress()
-    callback = RunCallback(records, search, progress, 5, {})
-    watch = Watch(records.run_dir, MAX_RETRIES)
+    callback = RunCallback(records, search, progress, 5, notes)
+    watch = Watch(records.run_dir, MAX_RETRIES, notes)
     (tmp_path / "deaths").mkdir()
     tune_until_done(dying(tmp_path / "deaths", times), searcher, search, callback, watch, 1)
     statuses = {name: trial.status for name, trial in records.trials.items()}

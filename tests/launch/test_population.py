@@ -16,6 +16,7 @@ from support import TINY_SPACE, Outcome, tiny_search
 from launch.pruners.population import FACTORS, Population, mutated
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
+from launch.trial_notes import Surroundings
 from search_spaces import Branch, Float, Int, Pick, Search
 from visionsweep.run_dir.trials import Trial
 
@@ -61,29 +62,29 @@ def told(population: Population, controller: Controller, trial: Alive, epoch: in
 
 
 def test_the_lowest_quarter_ends_and_one_of_the_highest_is_copied() -> None:
-    population = Population(SEARCH)
+    population = Population(SEARCH, Surroundings())
     controller = Controller()
     trials = alive(population, controller, "abcd")
     for trial, value in zip(trials, (0.9, 0.5, 0.6, 0.2), strict=True):
         assert told(population, controller, trial, 1, value) == TrialScheduler.CONTINUE  # between two comparisons
     decisions = [told(population, controller, t, 2, v) for t, v in zip(trials, (0.9, 0.5, 0.6, 0.2), strict=True)]
     assert decisions == [TrialScheduler.CONTINUE] * 3 + [TrialScheduler.STOP]
-    assert list(population.heirs) == ["a"]
+    assert list(population.notes.to_copy) == ["a"]
 
 
 def test_three_are_no_population_yet_and_who_has_ended_does_not_count() -> None:
-    population = Population(SEARCH)
+    population = Population(SEARCH, Surroundings())
     controller = Controller()
     trials = alive(population, controller, "abcd")
     for trial, value in zip(trials[:3], (0.9, 0.5, 0.6), strict=True):
         told(population, controller, trial, 2, value)
     population.on_trial_complete(controller, trials[0], {})
     assert told(population, controller, trials[3], 2, 0.1) == TrialScheduler.CONTINUE
-    assert not population.heirs
+    assert not population.notes.to_copy
 
 
 def test_trials_take_turns_where_not_all_run_at_once() -> None:
-    population = Population(SEARCH)
+    population = Population(SEARCH, Surroundings())
     controller = Controller()
     first, second, third = alive(population, controller, "abc")
     third.status = "PENDING"
@@ -104,7 +105,8 @@ def test_a_population_that_is_gone_on_with_knows_the_scores_of_those_alive() -> 
         return Trial(name, {}, {}, rows, status)
 
     statuses = {"a": "interrupted", "b": "running", "c": "interrupted", "x": "complete", "y": "pruned"}
-    population = Population(SEARCH, [recorded(name, 0.5, status) for name, status in statuses.items()])
+    past = [recorded(name, 0.5, status) for name, status in statuses.items()]
+    population = Population(SEARCH, Surroundings(past))
     controller = Controller()
     trials = alive(population, controller, "abcd")
     assert told(population, controller, trials[3], 2, 0.1) == TrialScheduler.STOP
@@ -124,7 +126,7 @@ def test_an_heir_whose_donor_has_ended_is_an_ordinary_proposal(tmp_path: Path) -
     records = Records.create(tmp_path / "run", {"search": {}})
     searcher = StudySearcher(SEARCH, records, seed=0, num_trials=None, deadline=None)
     searcher.suggest("ray-0")
-    searcher.heirs.append("0000")  # which has no state
+    searcher.notes.to_copy.append("0000")  # which has no state
     proposal = searcher.suggest("ray-1")
     assert isinstance(proposal, dict)
     assert "epochs_recorded" not in proposal

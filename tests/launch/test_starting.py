@@ -16,13 +16,14 @@ from ray.tune.search.search_generator import SearchGenerator
 from rich.console import Console
 from support import lines
 
+from launch.pruners.around import StartingTrials
 from launch.search.callback import RunCallback
 from launch.search.progress import Progress
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
-from launch.search.starting import spare_what_never_began
 from launch.search.tuning import MAX_RETRIES, tune_until_done
 from launch.search.watch import Watch
+from launch.trial_notes import TrialNotes
 from search_spaces import Float, Search
 
 pytestmark = pytest.mark.with_ray
@@ -57,11 +58,17 @@ def test_a_search_that_is_over_waits_for_no_process_that_is_starting(tmp_path: P
     records = Records.create(tmp_path / "run", {"search": {}})
     deadline = time.monotonic() + 4
     # Two trials have a core each and are starting by then, while the others wait for a core.
-    searcher = StudySearcher(SEARCH, records, seed=0, num_trials=4, deadline=deadline)
+    notes = TrialNotes()
+    searcher = StudySearcher(SEARCH, records, seed=0, num_trials=4, deadline=deadline, notes=notes)
     progress = Progress(records, SEARCH, Console(file=io.StringIO()), 4, deadline)
-    callback = RunCallback(records, SEARCH, progress, 5, {})
+    callback = RunCallback(records, SEARCH, progress, 5, notes)
     tune_until_done(
-        tune.with_resources(slow_to_start(), {"cpu": 1}), searcher, SEARCH, callback, Watch(tmp_path / "run", 2), 2
+        tune.with_resources(slow_to_start(), {"cpu": 1}),
+        searcher,
+        SEARCH,
+        callback,
+        Watch(tmp_path / "run", 2, notes),
+        2,
     )
     assert time.monotonic() - deadline < 30, "a process that starts is not waited for"
     ended = [row for row in lines(tmp_path / "run" / "trials.jsonl") if row["event"] == "ended"]
@@ -78,10 +85,12 @@ def test_a_search_that_is_stopped_just_when_a_trial_was_proposed_ends_in_peace(
         searcher.stopped = True  # before Tune has asked for a process
 
     records = Records.create(tmp_path / "run", {"search": {}})
-    searcher = StudySearcher(SEARCH, records, seed=0, num_trials=4, deadline=None, valid=stop)
-    callback = RunCallback(records, SEARCH, Progress(records, SEARCH, Console(file=io.StringIO()), 4, None), 5, {})
+    notes = TrialNotes()
+    searcher = StudySearcher(SEARCH, records, seed=0, num_trials=4, deadline=None, valid=stop, notes=notes)
+    progress = Progress(records, SEARCH, Console(file=io.StringIO()), 4, None)
+    callback = RunCallback(records, SEARCH, progress, 5, notes)
     trainable = tune.with_resources(slow_to_start(), {"cpu": 1})
-    tune_until_done(trainable, searcher, SEARCH, callback, Watch(tmp_path / "run", 2), 2)
+    tune_until_done(trainable, searcher, SEARCH, callback, Watch(tmp_path / "run", 2, notes), 2)
     ended = [row for row in lines(tmp_path / "run" / "trials.jsonl") if row["event"] == "ended"]
     assert [(row["trial_id"], row["status"], row["reason"]) for row in ended] == [
         ("0000", "interrupted", "the search was asked to stop")
@@ -91,13 +100,12 @@ def test_a_search_that_is_stopped_just_when_a_trial_was_proposed_ends_in_peace(
 
 
 def test_a_trial_whose_process_died_before_it_began_is_proposed_again_after_the_last_one(tmp_path: Path) -> None:
-    searcher = StudySearcher(SEARCH, Records.create(tmp_path / "run", {"search": {}}), 0, 2, None)
+    notes = TrialNotes()
+    records = Records.create(tmp_path / "run", {"search": {}})
+    searcher = StudySearcher(SEARCH, records, 0, 2, None, notes=notes)
     proposed = SearchGenerator(searcher)
-    scheduler = FIFOScheduler()
-    not_begun = set[str]()
+    scheduler = StartingTrials(FIFOScheduler(), lambda: None, lambda reason: None, notes, MAX_RETRIES)
     proposed.add_configurations({"tune": {"run": slow_to_start(), "num_samples": sys.maxsize}})
-    spare_what_never_began(scheduler, not_begun, MAX_RETRIES)
-    searcher.not_begun = not_begun
     first = searcher.suggest("first")
     searcher.suggest("second")
     assert proposed.next_trial() is None

@@ -94,16 +94,16 @@ def test_the_second_hang_is_the_last_and_says_why(watched: Any) -> None:
     wait(201)
     watch.on_step_end(1, [trial])
     assert trial.run_metadata.num_failures == 0
-    assert watch.reasons == {}
+    assert watch.notes.given_up == {}
     watch.on_trial_recover(1, [], trial)
     wait(201)
     watch.on_step_end(1, [trial])
-    assert watch.reasons == {}, "a new process may take its time"
+    assert watch.notes.given_up == {}, "a new process may take its time"
     watch.on_trial_result(1, [], trial, {"seconds": 19.0, "epoch": 2})
     wait(201)
     watch.on_step_end(1, [trial])
     assert trial.run_metadata.num_failures == 2
-    assert watch.reasons == {"0000": "hung twice: no epoch for 200 s, where its longest took 20 s"}
+    assert watch.notes.given_up == {"0000": "hung twice: no epoch for 200 s, where its longest took 20 s"}
     assert killed == ["0000", "0000"]
 
 
@@ -124,7 +124,7 @@ def test_only_deaths_without_a_new_epoch_between_them_count_against_a_trial(watc
     watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 3})
     wait(121)
     watch.on_step_end(1, [trial])
-    assert watch.reasons
+    assert watch.notes.given_up
     assert trial.run_metadata.num_failures == 2, "one that hung twice is given up, whatever it shows"
     watch.on_trial_result(1, [], trial, {"seconds": 1.0, "epoch": 4})
     assert trial.run_metadata.num_failures == 2
