@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.curves import read_curves
 from benchmarks.simulate import Floats
-from launch.samplers.vectors import Vectors
+from launch.samplers.encoding import Encoder
 from search_spaces.grammar import Float, Int
 from search_spaces.serial import search_from_json
 
@@ -137,7 +137,7 @@ class OwnCurves:
     """Trainings of one of our searches, recorded by `curves.py`, in its whole conditional space.
 
     An approximation: a proposal gets the curve of the nearest recorded training, of the same backbone if there is one.
-    So some dozens of trainings stand for the whole space. Distances are Euclidean over `Vectors.features`. They are
+    So some dozens of trainings stand for the whole space. Distances are Euclidean over `Encoder.features`. They are
     scaled so that two random values of any parameter, number or choice, are equally far apart on average.
     """
 
@@ -146,8 +146,8 @@ class OwnCurves:
         self.search = search_from_json(table["search"])
         trials = table["trials"]
         self.space: Mapping[str, Any] = self.search.full_space
-        self.mode, self.epochs, self.vectors = str(self.search.mode), self.search.epochs, Vectors(self.space)
-        self.points = self._points(np.stack([self.vectors.encode(trial["params"]) for trial in trials]))
+        self.mode, self.epochs, self.encoder = str(self.search.mode), self.search.epochs, Encoder(self.space)
+        self.points = self._points(np.stack([self.encoder.encode(trial["params"]) for trial in trials]))
         nothing = [math.nan] * self.epochs
         self.curves: Floats = np.array([(trial["values"] + nothing)[: self.epochs] for trial in trials])
         timed = np.flatnonzero([len(trial["seconds"]) > 0 for trial in trials])  # not one that diverged at once
@@ -165,14 +165,14 @@ class OwnCurves:
         return self.curves[:num], self.seconds[:num] * self.epochs
 
     def _recorded(self, config: Mapping[str, Any]) -> int:
-        return _nearest(self.points, self._points(self.vectors.encode(self.search.encode(config))[None]))
+        return _nearest(self.points, self._points(self.encoder.encode(self.search.encode(config))[None]))
 
     def _points(self, rows: Floats) -> Floats:
-        features, owner = self.vectors.features(rows)
+        features, owner = self.encoder.features(rows)
         # The mean squared distance of two uniform numbers is 1/6, and of two uniform choices out of m it is 1 - 1/m.
-        weights = np.array([m / (m - 1) if m > 1 else 6.0 for m in self.vectors.choices])
-        if "model/backbone" in self.vectors.column:
-            weights[self.vectors.column["model/backbone"]] = weights.sum()  # farther apart than all else together
+        weights = np.array([m / (m - 1) if m > 1 else 6.0 for m in self.encoder.choices])
+        if "model/backbone" in self.encoder.column:
+            weights[self.encoder.column["model/backbone"]] = weights.sum()  # farther apart than all else together
         return features * np.sqrt(weights[owner])  # type: ignore[no-any-return]
 
 

@@ -98,11 +98,11 @@ class Ours:
         done = epoch == EPOCHS
         row = {"epoch": epoch, "metrics": {METRIC: value} if math.isfinite(value) else {}, "seconds": 1.0}
         trial.last_result = {**row, METRIC: value, "status": "complete" if done else "running", "done": done}
-        goes_on = not done and self.scheduler.on_trial_result(None, trial, trial.last_result) != TrialScheduler.STOP
-        if goes_on:
+        continues = not done and self.scheduler.on_trial_result(None, trial, trial.last_result) != TrialScheduler.STOP
+        if continues:
             self.searcher.on_trial_result(name, trial.last_result)
         self.records.epoch({"trial_id": self.ours[name], **row})
-        return goes_on
+        return continues
 
     def end(self, name: str) -> None:
         trial = self.running.pop(name)

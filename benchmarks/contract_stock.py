@@ -55,10 +55,10 @@ class Stock:
         trial = self.running[name]
         trial.epoch = epoch
         trial.last_result = {"trial_id": name, "training_iteration": epoch, METRIC: value}
-        goes_on = self.scheduler.on_trial_result(None, trial, trial.last_result) == TrialScheduler.CONTINUE
-        if goes_on:
+        continues = self.scheduler.on_trial_result(None, trial, trial.last_result) == TrialScheduler.CONTINUE
+        if continues:
             self.searcher.on_trial_result(name, trial.last_result)
-        return bool(goes_on) and epoch < EPOCHS
+        return bool(continues) and epoch < EPOCHS
 
     def end(self, name: str) -> None:
         trial = self.running.pop(name)

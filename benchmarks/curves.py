@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--images", type=int, help="of a folder of classes: train on so many, judge on as many others")
     parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--budget", help="wall-clock of this sitting, such as 40m")
+    parser.add_argument("--budget", help="wall-clock of this session, such as 40m")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     parser.add_argument("--name", help="of the run; default: curves- and the file's name")
     parser.add_argument("--read-only", action="store_true", help="train nothing")
@@ -129,7 +129,7 @@ def curves(run: Run, written_by: Sequence[str]) -> dict[str, Any]:
     statuses = Counter(trial.status for trial in run.trials)
     trials = [curve(trial, run.metric) for trial in run.trials if is_whole(trial, run.metric, search["epochs"])]
     if not any(trial["status"] == "complete" for trial in trials):
-        raise RunError(f"{run.run_dir}: no trial has trained to the end ({in_short(statuses)}). Go on with the run.")
+        raise RunError(f"{run.run_dir}: no trial has trained to the end ({in_short(statuses)}). Resume the run.")
     made = {
         "command": shlex.join(without_folders(written_by)),
         "data": {key: data[key] for key in ("spec", "task", "classes", "fingerprint", "counts", "split_origin")},

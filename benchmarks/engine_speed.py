@@ -32,8 +32,8 @@ from benchmarks.ours import Recorder
 from benchmarks.simulate import Floats, p50_p99, simulate
 from benchmarks.simulate_ray import RayMethod
 from launch.pruners.pruning import build_scheduler
+from launch.samplers.encoding import Encoder
 from launch.samplers.replay import Replay
-from launch.samplers.vectors import Vectors
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick
@@ -79,8 +79,8 @@ class Smooth:
     epochs = EPOCHS
 
     def __init__(self) -> None:
-        self.vectors = Vectors(SEARCH.full_space)
-        self.middle = np.random.default_rng(0).uniform(0.2, 0.8, len(self.vectors))
+        self.encoder = Encoder(SEARCH.full_space)
+        self.middle = np.random.default_rng(0).uniform(0.2, 0.8, len(self.encoder))
 
     def curve(self, config: Mapping[str, Any]) -> Floats:
         apart = self._row(config) - self.middle
@@ -95,7 +95,7 @@ class Smooth:
         return 30.0 * (1 + BACKBONES.index(config["backbone"]))
 
     def _row(self, config: Mapping[str, Any]) -> Floats:
-        return self.vectors.encode(SEARCH.encode(config))
+        return self.encoder.encode(SEARCH.encode(config))
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--proposals", type=int, default=30)
     arguments = parser.parse_args()
 
-    print(f"{len(Vectors(SEARCH.full_space))} parameters, {arguments.trials} recorded trials")
+    print(f"{len(Encoder(SEARCH.full_space))} parameters, {arguments.trials} recorded trials")
     print(f"{'':26}{'p50 ms':>10}{'p99 ms':>10}{'in all s':>10}")
     recorded = drawn_trials(arguments.trials)
     for name, prepare in (("proposal, ours", ours), ("proposal, stock TPE", stock_tpe)):
@@ -129,12 +129,12 @@ def main() -> None:
 
 def drawn_trials(num: int) -> list[Trial]:
     """Return random trials as a run directory would hold them, two thirds of them ended at the first rung."""
-    vectors = Vectors(SEARCH.full_space)
+    encoder = Encoder(SEARCH.full_space)
     black_box = Smooth()
     rng = np.random.default_rng(1)
     trials = []
-    for number, row in enumerate(vectors.sample(rng, num)):
-        params = vectors.decode(row)
+    for number, row in enumerate(encoder.sample(rng, num)):
+        params = encoder.decode(row)
         config = SEARCH.draw(optuna.trial.FixedTrial(params))
         curve = black_box.curve(config)
         seconds = black_box.seconds_per_epoch(config)

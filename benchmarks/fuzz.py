@@ -37,13 +37,13 @@ from rich.console import Console
 
 from analysis.models.export import MEMBERS, export_trial
 from analysis.models.export_folder import ENSEMBLE_FILE
-from analysis.models.exported import load_export
 from analysis.models.manifest import MANIFEST, write_manifest
+from analysis.models.predictor import load_export
 from analysis.report import write_report
-from launch.cli.show import print_json, print_ranking
+from launch.cli.printing import print_json, print_ranking
 from launch.jobs.status import run_view
 from launch.pruners.pruning import build_scheduler
-from launch.search.budget import gone_on_with
+from launch.search.budget import resume_options
 from launch.search.prepare import RunOptions, options_of
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
@@ -276,7 +276,7 @@ def resume(run: Path) -> None:
         options = options_of(search_json)
         versions_before(search_json)
         spent = spent_s(search_json, times_written(run))
-        gone_on_with(options, len(records.trials), spent, 1, None)
+        resume_options(options, len(records.trials), spent, 1, None)
         build_scheduler(search, list(records.trials.values()))
         searcher = StudySearcher(search, records, options.seed, None, None)
         records.listen(Journal(run / "study.journal", "run", search, records.trials.values()))
@@ -338,7 +338,7 @@ def make(folder: Path) -> Made:
         records.started(trial_id)
         trained = TrialFiles.below(run, trial_id, "val/accuracy", "max", config)
         for result in fit(config, data, torch.device("cpu")):
-            trained.save(result, to_go_on=status == "interrupted")
+            trained.save(result, resumable=status == "interrupted")
             records.epoch({"trial_id": trial_id, **result.row()})
             if status != "complete":
                 break

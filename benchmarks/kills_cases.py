@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import yaml
 
-from analysis.models.exported import load_export
+from analysis.models.predictor import load_export
 from benchmarks.kills_inside import HALF, Case, ended, in_a_fork
 from launch.search.prepare import RunOptions
 from launch.search.records import Records
@@ -75,7 +75,7 @@ def _train(folder: Path) -> str:
         config = parse_config(values)
         files = TrialFiles.below(folder / "run", trial_id, "val/accuracy", "max", config)
         for result in fit(config, TrialData(dataset, images), torch.device("cpu")):
-            files.save(result, to_go_on=False)
+            files.save(result, resumable=False)
             records.epoch({"trial_id": trial_id, **result.row()})
         records.ended(trial_id, "complete", "")
     frozen = {**values, "model": {**MODEL, "freeze": "all"}, "epochs": 1}

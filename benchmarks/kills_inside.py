@@ -23,7 +23,7 @@ from pathlib import Path
 
 import launch.cli
 import launch.cli.commands  # with the commands' imports, which each fork would repeat
-import launch.cli.show
+import launch.cli.printing
 import launch.models.ensembles
 import launch.models.predictions
 import launch.models.refit

@@ -27,7 +27,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.augment import train_transform
 from trainables.data.formats import load_dataset, reopen_images
 from trainables.data.loader import TrialData, batches
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from trainables.worker.threads import limit_threads
 
 MAX_IMAGES = 512
@@ -90,7 +90,7 @@ def default_loss(task: str) -> object:
 
 
 def train_batches(config: TrialConfig, data: TrialData) -> Iterator[tuple[Tensor, Tensor]]:
-    _, labels, _ = what_to_learn(config, data)
+    _, labels, _ = classes_and_labels(config, data)
     return batches(data, "train", labels, train_transform(config), config.batch_size, seed=0)
 
 

@@ -87,13 +87,15 @@ def _exported(data: Labelled, method: str, run: Run, place: Path) -> Judged:
     if not any(trial.epochs for trial in run.trials):
         return Judged(1.0, 0.0)
     if _visionsweep(command, place / "cache") != 0:
-        raise RunError(f"{run.run_dir}: cannot be exported; `visionsweep export` has said why. Mend that, and go on.")
+        raise RunError(
+            f"{run.run_dir}: cannot be exported; `visionsweep export` has said why. Mend that, and continue."
+        )
     return judge_export(data, place / "export")
 
 
 def judge_export(data: Labelled, export_dir: Path) -> Judged:
     """Let an export predict the test rows, from their files."""
-    from analysis.models.exported import load_export
+    from analysis.models.predictor import load_export
     from trainables.data.reading import read_image
 
     exported = load_export(export_dir)

@@ -28,9 +28,9 @@ import ray
 from PIL import Image
 from rich.console import Console
 
+from launch.machines.capacity import MARGIN, Device, capacity_of, plan
 from launch.machines.cluster import local_ray, ready
-from launch.machines.needs import measure
-from launch.machines.room import MARGIN, Unit, plan, room_of
+from launch.machines.trial_probe import measure
 from launch.search.prepare import RunOptions, prepared
 from launch.search.run import start
 from search_spaces import Float, Pick, Search
@@ -124,8 +124,10 @@ def main() -> None:
             "packed": RunOptions(**{**vars(whole), "cpus_per_trial": "auto"}),
             "worst case": RunOptions(**{**vars(whole), "cpus_per_trial": 1.0, "max_concurrent": at_once}),
         }
-        room = room_of([Unit(memory_mb, arguments.cpus)], False, 1.0, None)
-        print(f"{arguments.trials} trials on {arguments.cpus} cores: packed up to {room.most}, else {at_once} at once")
+        capacity = capacity_of([Device(memory_mb, arguments.cpus)], False, 1.0, None)
+        print(
+            f"{arguments.trials} trials on {arguments.cpus} cores: packed up to {capacity.most}, else {at_once} at once"
+        )
         # Run both searches, one after the other, each on a Ray of its own.
         took: dict[str, float] = {}
         for name, chosen in options.items():

@@ -28,7 +28,7 @@ from ray.tune.search.optuna import OptunaSearch
 from benchmarks import faster_syne, faster_tpe
 from benchmarks.simulate import BlackBox, Method
 from benchmarks.simulate_ray import RayTrial
-from launch.samplers.vectors import Parameter, parameters
+from launch.samplers.encoding import Parameter, parameters
 from search_spaces.grammar import Float, Int, Pick, draw
 
 METRIC = "objective"
@@ -60,10 +60,10 @@ class Stock:
     def on_epoch(self, trial_id: str, epoch: int, value: float, seconds: float) -> bool:
         trial = self.trials[trial_id]
         trial.last_result = {"trial_id": trial_id, "training_iteration": epoch, METRIC: value, "time_total_s": seconds}
-        goes_on: bool = self.scheduler.on_trial_result(None, trial, trial.last_result) == TrialScheduler.CONTINUE
-        if goes_on:
+        continues: bool = self.scheduler.on_trial_result(None, trial, trial.last_result) == TrialScheduler.CONTINUE
+        if continues:
             self.searcher.on_trial_result(trial_id, trial.last_result)
-        return goes_on
+        return continues
 
     def on_end(self, trial_id: str, status: str) -> None:
         trial = self.trials.pop(trial_id)

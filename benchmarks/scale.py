@@ -43,13 +43,13 @@ from benchmarks.simulate import Floats, p50_p99, simulate
 from benchmarks.simulate_ray import RayMethod
 from launch.machines.cluster import local_ray, ready
 from launch.pruners.pruning import build_scheduler
-from launch.samplers.vectors import Vectors
+from launch.samplers.encoding import Encoder
 from launch.search.callback import RunCallback
+from launch.search.hang_detection import HangDetector
 from launch.search.progress import Progress
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from launch.search.tuning import MAX_RETRIES, tune_until_done
-from launch.search.watch import Watch
 from launch.tracking.journal import Journal
 from launch.trial_notes import TrialNotes
 from search_spaces.shipped import SEARCHES
@@ -120,7 +120,7 @@ def through_ray(num_trials: int) -> Measured:
         searcher.suggest = timed(searcher.suggest, measured.suggest_s)
         callback.on_trial_result = timed(callback.on_trial_result, measured.epoch_s)
         callback.on_trial_complete = timed(callback.on_trial_complete, measured.end_s)
-        watch = Watch(records.run_dir, MAX_RETRIES, searcher.notes)
+        watch = HangDetector(records.run_dir, MAX_RETRIES, searcher.notes)
         before_mb = memory_mb()
         began = time.perf_counter()
         cpu = time.process_time()
@@ -199,11 +199,11 @@ class Nothing(tune.Trainable):  # type: ignore[misc]
 
 def drawn_trials(num: int) -> list[Trial]:
     """Trials as a run directory would hold them: most ended at the first rung."""
-    vectors = Vectors(SEARCH.full_space)
+    encoder = Encoder(SEARCH.full_space)
     rng = np.random.default_rng(1)
     trials = []
-    for number, row in enumerate(vectors.sample(rng, num)):
-        params = vectors.decode(row)
+    for number, row in enumerate(encoder.sample(rng, num)):
+        params = encoder.decode(row)
         config = SEARCH.draw(optuna.trial.FixedTrial(params))
         epochs = int(rng.choice([4, 12, SEARCH.epochs], p=[6 / 9, 2 / 9, 1 / 9]))
         trial_id = f"{number:04d}"

@@ -240,10 +240,10 @@ class _Simulator:
         now_s = self.clock.now_s
         self.rows.append((now_s, trial.trial_id, epoch, value))
         started = time.perf_counter()
-        goes_on = self.method.on_epoch(trial.trial_id, epoch, value, now_s - trial.began_s)
+        continues = self.method.on_epoch(trial.trial_id, epoch, value, now_s - trial.began_s)
         self.epoch_s.append(time.perf_counter() - started)
         epochs = trial.config.get("epochs", self.black_box.epochs)  # fewer than others, if that is a choice
-        if math.isfinite(value) and epoch < epochs and goes_on:
+        if math.isfinite(value) and epoch < epochs and continues:
             trial.epoch += 1
             return self._epoch_ends_at(worker, trial, now_s + trial.epoch_seconds)
         status = "diverged" if not math.isfinite(value) else "complete" if epoch == epochs else "pruned"

@@ -51,14 +51,14 @@ class RayMethod:
     def suggest(self, trial_id: str) -> Mapping[str, Any] | None:
         if self.finished:
             return None
-        rays = f"ray-{trial_id}"  # Ray's ids are never ours
-        suggestion = self.searcher.suggest(rays)
+        ray_id = f"ray-{trial_id}"  # Ray's ids are never ours
+        suggestion = self.searcher.suggest(ray_id)
         self.finished = suggestion == Searcher.FINISHED
         if suggestion is None or self.finished:
             return None
         if suggestion["resume"]:
             raise ValueError(f"trial {suggestion['trial_id']} would be resumed, and only fresh searches are simulated")
-        trial = self.trials[trial_id] = RayTrial(rays, suggestion)
+        trial = self.trials[trial_id] = RayTrial(ray_id, suggestion)
         self.scheduler.on_trial_add(None, trial)
         self._call_back("on_trial_start", trial)
         config: Mapping[str, Any] = suggestion["config"]

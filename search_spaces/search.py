@@ -61,7 +61,7 @@ class Search:
     1/reduction_factor continues (ASHA, Li et al. 2018, arXiv:1810.05934). A shorter trial is compared at the same
     shares of its own length. A grace of one epoch is measurably harmful on real curves, because early epochs rank
     learning rates instead of models. Before `grace_epochs` a trial ends only if it is worse than every trial that
-    passed that rung was at the same epoch (`launch.pruners.early`).
+    passed that rung was at the same epoch (`launch.pruners.early_stopping`).
     """
 
     task: str

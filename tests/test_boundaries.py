@@ -170,9 +170,9 @@ def test_a_file_imports_only_what_its_room_knows(path: Path) -> None:
         ("analysis/figures/slices.py", "from trainables import tasks", ["trainables.tasks"]),
         ("analysis/models/predict.py", "import torch\nfrom trainables.config.trial import TrialConfig", []),
         ("analysis/models/predict.py", "import optuna\nimport ray\nimport launch", ["optuna", "ray", "launch"]),
-        ("analysis/figures/spent.py", "import torchlike\nimport rayon", []),
+        ("analysis/figures/cost.py", "import torchlike\nimport rayon", []),
         (
-            "analysis/figures/spent.py",
+            "analysis/figures/cost.py",
             "from optuna.importance import get_param_importances",
             ["optuna.importance.get_param_importances"],
         ),
@@ -206,7 +206,7 @@ def test_every_module_of_ours_that_is_imported_exists() -> None:
 COMMAND_LINE = (
     *(f"launch.cli.{name}" for name in ("app", "commands", "hidden", "option_hints", "options", "slow")),
     *(f"launch.cli.{name}" for name in ("after", "evaluate", "jobs", "models", "report", "runs", "search")),
-    "launch.machines.token",
+    "launch.machines.auth_token",
 )
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from support import Outcome, make_photos
 
-from launch.machines.token import close_token_file
+from launch.machines.auth_token import close_token_file
 from trainables.checkpoint import TrialFiles, load_state, stored_row
 from trainables.config.io import parse_config
 from trainables.data.cache_stack import Stack
@@ -218,7 +218,7 @@ def unsafe_calls(source: str) -> list[str]:
 
 
 # What `fetch` brings is packed there. It is unpacked by `plain_tar`, which takes plain files alone.
-PACKING = {"launch/jobs/parcel.py": "tarfile.open"}
+PACKING = {"launch/jobs/transfer.py": "tarfile.open"}
 
 
 def test_no_file_of_ours_loads_what_could_run() -> None:

@@ -46,7 +46,7 @@ def trained_run(run_dir: Path, search: Search, data: str, configs: Sequence[dict
         folders = (run_dir / room / trial_id for room in ("checkpoints", "predictions"))
         files = TrialFiles(*folders, metric, mode, config.keep_best)
         for result in fit(config, TrialData(dataset, images), torch.device("cpu")):
-            files.save(result, to_go_on=False)
+            files.save(result, resumable=False)
             records.epoch({"trial_id": trial_id, **result.row()})
         records.ended(trial_id, "complete", "")
     return TrialData(dataset, images)

@@ -68,12 +68,12 @@ class TrialFiles:
     def last(self) -> Path:
         return self.checkpoints / "last.pt"
 
-    def save(self, result: EpochResult, *, to_go_on: bool) -> bool:
-        """Store an epoch, and last.pt too if `to_go_on`. Return whether the epoch is kept."""
+    def save(self, result: EpochResult, *, resumable: bool) -> bool:
+        """Store an epoch, and last.pt too if `resumable`. Return whether the epoch is kept."""
         is_kept = self._keep_if_good(result)
         before = [row for row in self.rows if row["epoch"] < result.epoch]
         self.rows[:] = [*before, {"trial_id": self.checkpoints.name, **result.row()}]
-        if to_go_on:
+        if resumable:
             write_whole(self.last, lambda path: torch.save({**_pack(result), "rows": self.rows}, path))
         return is_kept
 
@@ -171,9 +171,9 @@ def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, co
 
 
 def _stored_metrics(path: Path) -> dict[str, float]:
-    told = str(read_npz(path, only=("metrics",))["metrics"])
+    text = str(read_npz(path, only=("metrics",))["metrics"])
     try:
-        metrics = parse_json(told)
+        metrics = parse_json(text)
         if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
             raise ValueError("its metrics are no numbers")
     except ValueError as error:

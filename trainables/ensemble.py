@@ -14,7 +14,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.evaluate import evaluate
 from trainables.models.build import Model, build_model
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from trainables.tasks import TASKS
 from visionsweep.core.errors import RunError
 
@@ -60,6 +60,6 @@ def evaluate_files(
 
     Their names begin with `val/` for any split.
     """
-    classes, labels, _ = what_to_learn(config, data)
+    classes, labels, _ = classes_and_labels(config, data)
     models = load_models(config, len(classes), files, device)
     return evaluate(config, models, data, labels, device, split=split).metrics

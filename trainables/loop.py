@@ -36,7 +36,7 @@ from trainables.optimizers import base_lr, set_lr
 from trainables.patience import stop_early
 from trainables.seeds import derived_seed, seed_everything
 from trainables.state import TrainState, build_state
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from trainables.tasks import TASKS
 from visionsweep.core.errors import DataError, Diverged
 from visionsweep.core.names import COSTS
@@ -107,7 +107,7 @@ def fit(
     Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
     """
     # Check that the data suffices.
-    classes, labels, train_targets = what_to_learn(config, data)
+    classes, labels, train_targets = classes_and_labels(config, data)
     train_rows = data.dataset.indices("train")
     repeat = passes(config, len(train_rows))
     num_images = epoch_size(config, len(train_rows))

@@ -47,7 +47,7 @@ def check_class_metrics(dataset: Dataset, merge: Mapping[str, Sequence[str]], **
                 )
 
 
-def what_to_learn(config: TrialConfig, data: TrialData) -> tuple[tuple[str, ...], Labels, np.ndarray]:
+def classes_and_labels(config: TrialConfig, data: TrialData) -> tuple[tuple[str, ...], Labels, np.ndarray]:
     """Return the classes of the outputs, the labels and the training split's targets.
 
     The labels are those that `loader.batches` takes. Losses count their class weights on the targets.

@@ -111,14 +111,14 @@ def confusion(one: Judged) -> NDArray[np.int64]:
 def class_scores(one: Judged) -> pd.DataFrame:
     """Return a row for each class: class, precision, recall, f1, num_images. Undefined values are None."""
     hits = (one.truth & one.decided).sum(axis=0)
-    said = one.decided.sum(axis=0)
+    predicted = one.decided.sum(axis=0)
     have = one.truth.sum(axis=0)
     rows = [
         {
             "class": name,
-            "precision": float(hits[i] / said[i]) if said[i] else None,
+            "precision": float(hits[i] / predicted[i]) if predicted[i] else None,
             "recall": float(hits[i] / have[i]) if have[i] else None,
-            "f1": float(2 * hits[i] / (said[i] + have[i])) if said[i] + have[i] else None,
+            "f1": float(2 * hits[i] / (predicted[i] + have[i])) if predicted[i] + have[i] else None,
             "num_images": int(have[i]),
         }
         for i, name in enumerate(one.classes)
@@ -172,6 +172,6 @@ def _mistake(one: Judged, row: int, loss: float) -> Mistake:
     invented = one.decided[row] & ~one.truth[row]
     if one.truth[row].sum() == 1 and one.decided[row].sum() == 1:
         return Mistake(row, one.names[row], words(one.truth[row], sure=False), words(one.decided[row], sure=True), loss)
-    said = [f"missed {words(missed, sure=True)}"] if missed.any() else []
-    said += [f"wrongly {words(invented, sure=True)}"] if invented.any() else []
-    return Mistake(row, one.names[row], words(one.truth[row], sure=False), "; ".join(said), loss)
+    parts = [f"missed {words(missed, sure=True)}"] if missed.any() else []
+    parts += [f"wrongly {words(invented, sure=True)}"] if invented.any() else []
+    return Mistake(row, one.names[row], words(one.truth[row], sure=False), "; ".join(parts), loss)

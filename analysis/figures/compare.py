@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.figures.observed import Observed, lost, observed, values_of
+from analysis.figures.fixed_epoch import ScoresAtEpoch, broken_before, scores_at_epoch, values_of
 from analysis.figures.style import BLUE, GREY, plot, short
 from search_spaces.grammar import Pick
 from visionsweep.core.errors import ConfigError
@@ -29,7 +29,7 @@ def compare(run: Run, parameter: str, epoch: int | None = None) -> pd.DataFrame:
 
         value          of the choice
         num_trials     trials with it
-        mean           of the scores at one epoch that most trials reached (see `analysis.figures.observed`), or at
+        mean           of the scores at one epoch that most trials reached (see `analysis.figures.fixed_epoch`), or at
                        `epoch`
         effect         that mean minus the mean of all other trials, in the metric's own unit
         low, high      its 95% bootstrap interval (NUM_RESAMPLES resamples); None below LEAST_TRIALS trials
@@ -40,25 +40,25 @@ def compare(run: Run, parameter: str, epoch: int | None = None) -> pd.DataFrame:
     A search chose the trials, so an effect includes whatever comes along with a value. Raises ConfigError for a
     parameter that was no choice in this run.
     """
-    seen = observed(run, epoch)
-    return compare_of(run, seen, _full_name(seen, parameter))
+    at_epoch = scores_at_epoch(run, epoch)
+    return compare_of(run, at_epoch, _full_name(at_epoch, parameter))
 
 
-def choices(seen: Observed) -> list[str]:
+def choices(at_epoch: ScoresAtEpoch) -> list[str]:
     """Return the parameters that can be compared: choices with trials of at least two values."""
-    return [name for name, node in seen.ranges.items() if isinstance(node, Pick)]
+    return [name for name, node in at_epoch.ranges.items() if isinstance(node, Pick)]
 
 
-def compare_of(run: Run, seen: Observed, parameter: str) -> pd.DataFrame:
-    values = values_of(seen.table, parameter)
-    scores = np.asarray(seen.table["score"], dtype=float)
-    broken = [trial.params.get(parameter) for trial in lost(run, seen.epoch)]
+def compare_of(run: Run, at_epoch: ScoresAtEpoch, parameter: str) -> pd.DataFrame:
+    values = values_of(at_epoch.table, parameter)
+    scores = np.asarray(at_epoch.table["score"], dtype=float)
+    broken = [trial.params.get(parameter) for trial in broken_before(run, at_epoch.epoch)]
     complete = {trial.trial_id: trial.best(run.metric, run.mode) for trial in run.trials if trial.status == "complete"}
     rows = []
     for value in dict.fromkeys(value for value in values if value is not None):
         here = np.array([one == value for one in values])
         others = np.array([one is not None and one != value for one in values])
-        ends = [complete[one] for one in seen.table["trial_id"][here] if one in complete]
+        ends = [complete[one] for one in at_epoch.table["trial_id"][here] if one in complete]
         finals = [best[0] for best in ends if best is not None]
         rows.append(
             {
@@ -132,9 +132,9 @@ def _effect(here: NDArray[np.float64], others: NDArray[np.float64]) -> dict[str,
     }
 
 
-def _full_name(seen: Observed, parameter: str) -> str:
+def _full_name(at_epoch: ScoresAtEpoch, parameter: str) -> str:
     """Return the full name of a parameter: `backbone` is `model/backbone`."""
-    known = choices(seen)
+    known = choices(at_epoch)
     if parameter in known:
         return parameter
     ending = [name for name in known if name.endswith(f"/{parameter}")]

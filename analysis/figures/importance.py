@@ -21,7 +21,7 @@ from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvalu
 from optuna.study import Study, create_study
 from optuna.trial import FrozenTrial, create_trial
 
-from analysis.figures.observed import Observed, observed, values_of
+from analysis.figures.fixed_epoch import ScoresAtEpoch, scores_at_epoch, values_of
 from analysis.figures.style import BLUE, GREY, ORANGE, plot, short
 from search_spaces.grammar import Float, Int, Pick
 from search_spaces.regimes import readable
@@ -47,23 +47,23 @@ def importance(run: Run, epoch: int | None = None) -> pd.DataFrame:
 
     The table is empty if fewer than LEAST_TRIALS trials can be compared.
     """
-    return importance_of(observed(run, epoch), run.mode)
+    return importance_of(scores_at_epoch(run, epoch), run.mode)
 
 
-def importance_of(seen: Observed, mode: str) -> pd.DataFrame:
-    table = seen.table.iloc[-MOST_TRIALS:]
+def importance_of(at_epoch: ScoresAtEpoch, mode: str) -> pd.DataFrame:
+    table = at_epoch.table.iloc[-MOST_TRIALS:]
     columns = ["parameter", "ped_anova", "by_chance", "fanova", "num_trials"]
-    if len(table) < LEAST_TRIALS or not seen.ranges:
+    if len(table) < LEAST_TRIALS or not at_epoch.ranges:
         return pd.DataFrame(columns=columns)
     with _quiet():
-        study = _study(table, seen.ranges)
+        study = _study(table, at_epoch.ranges)
         scores = np.asarray(table["score"], dtype=float) * (-1 if mode == "max" else 1)  # lower is better
         quantile = min(0.5, max(0.1, 5 / len(scores)))
         evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
         ped = evaluator.evaluate(study, target=_dealt(scores))
         rng = np.random.default_rng(0)
         by_chance = [evaluator.evaluate(study, target=_dealt(rng.permutation(scores))) for _ in range(NUM_SHUFFLES)]
-        in_all = [name for name in seen.ranges if all(name in trial.params for trial in study.get_trials(False))]
+        in_all = [name for name in at_epoch.ranges if all(name in trial.params for trial in study.get_trials(False))]
         forest = FanovaImportanceEvaluator(n_trees=32, seed=0)
         fanova = forest.evaluate(study, params=in_all, target=_dealt(scores)) if in_all else {}
     total = sum(ped.values()) or 1.0
@@ -76,7 +76,7 @@ def importance_of(seen: Observed, mode: str) -> pd.DataFrame:
             "fanova": fanova[name] / variance if name in fanova else None,
             "num_trials": sum(value is not None for value in values_of(table, name)),
         }
-        for name in seen.ranges
+        for name in at_epoch.ranges
     ]
     rows.sort(key=lambda row: (row["ped_anova"] <= max(row["by_chance"], LEAST_SHARE), -row["ped_anova"]))
     return pd.DataFrame(rows, columns=columns)

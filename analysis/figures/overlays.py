@@ -132,27 +132,31 @@ def segmented(run: Run, trial: Trial, data: RunData) -> Segmented:
     rows = np.unique(np.linspace(0, len(shapes) - 1, min(MOST_MASKS, len(shapes))).astype(int))
     for row in rows:
         height, width = shapes[row]
-        said = arrays["masks"][ends[row] - height * width : ends[row]].reshape(height, width)
+        predicted = arrays["masks"][ends[row] - height * width : ends[row]].reshape(height, width)
         truth = merge.table[data.mask(int(row))]
-        counts = np.bincount(truth[truth != VOID].astype(int) * num + said[truth != VOID], minlength=num * num)
+        counts = np.bincount(truth[truth != VOID].astype(int) * num + predicted[truth != VOID], minlength=num * num)
         matrix = counts.reshape(num, num)
         total += matrix
-        found.append((_miou(matrix), int(row), said))  # without the true mask, which is large for camera images
+        found.append((_miou(matrix), int(row), predicted))  # without the true mask, which is large for camera images
     found.sort(key=lambda item: item[:2])
     half = NUM_SHOWN // 2
     chosen = found if len(found) <= NUM_SHOWN else [*found[:half], found[len(found) // 2], *found[-half + 1 :]]
     colours = class_colours(num)
-    scenes = [_scene(run, data, colours, miou, row, said, merge.table[data.mask(row)]) for miou, row, said in chosen]
+    scenes = [
+        _scene(run, data, colours, miou, row, predicted, merge.table[data.mask(row)]) for miou, row, predicted in chosen
+    ]
     return Segmented(
         merge.classes, [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()], total, len(rows), scenes
     )
 
 
-def _scene(run: Run, data: RunData, colours: NDArray[np.uint8], miou: float, row: int, said: Any, truth: Any) -> Scene:
+def _scene(
+    run: Run, data: RunData, colours: NDArray[np.uint8], miou: float, row: int, predicted: Any, truth: Any
+) -> Scene:
     # Twice the displayed size is enough: at a camera's size the sums below would take gigabytes.
-    scale = min(1.0, 2 * OVERLAY_PX / max(said.shape))
-    size = (max(1, round(said.shape[1] * scale)), max(1, round(said.shape[0] * scale)))
-    said, truth = (cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) for mask in (said, truth))
+    scale = min(1.0, 2 * OVERLAY_PX / max(predicted.shape))
+    size = (max(1, round(predicted.shape[1] * scale)), max(1, round(predicted.shape[0] * scale)))
+    predicted, truth = (cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) for mask in (predicted, truth))
     pixels = np.asarray(Image.fromarray(data.image(row)).resize(size))
     palette = np.full((256, 3), 128, np.uint8)  # void pixels are grey
     palette[: len(colours)] = colours
@@ -162,7 +166,7 @@ def _scene(run: Run, data: RunData, colours: NDArray[np.uint8], miou: float, row
         return thumbnail(blend, OVERLAY_PX)
 
     name = str(run.search["data"]["val"][row])
-    return Scene(name, miou, thumbnail(pixels, OVERLAY_PX), laid_over(truth), laid_over(said))
+    return Scene(name, miou, thumbnail(pixels, OVERLAY_PX), laid_over(truth), laid_over(predicted))
 
 
 def _miou(matrix: NDArray[np.int64]) -> float:

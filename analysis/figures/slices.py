@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis.figures.compare import label_of
-from analysis.figures.observed import NUMBERS, Observed, values_of
+from analysis.figures.fixed_epoch import NUMBERS, ScoresAtEpoch, values_of
 from analysis.figures.style import BEST, GREY, RISING, plot, safe, short, status_colour
 from search_spaces.grammar import Float, Int, Pick
 from search_spaces.regimes import readable
@@ -21,13 +21,13 @@ BANDWIDTH = 0.12  # of a parameter's range
 MOST_LINES = 250
 
 
-def slice_figure(seen: Observed, name: str, metric: str) -> go.Figure:
+def slice_figure(at_epoch: ScoresAtEpoch, name: str, metric: str) -> go.Figure:
     """Plot every trial's score over one parameter, on a log scale if it was drawn on one, in columns if it is a choice.
 
     The points carry their trial's id.
     """
-    node = seen.ranges[name]
-    table = seen.table.iloc[-MOST_POINTS:]
+    node = at_epoch.ranges[name]
+    table = at_epoch.table.iloc[-MOST_POINTS:]
     values = values_of(table, name)
     scores = table["score"].tolist()
     statuses = table["status"].tolist()
@@ -50,27 +50,27 @@ def slice_figure(seen: Observed, name: str, metric: str) -> go.Figure:
     return plot(traces, x=name, y=metric, height=300, showlegend=False, xaxis=_axis(name, node))
 
 
-def contour_pairs(seen: Observed, names: list[str], count: int = 3) -> list[tuple[str, str]]:
+def contour_pairs(at_epoch: ScoresAtEpoch, names: list[str], count: int = 3) -> list[tuple[str, str]]:
     """Return pairs of numbers among `names` that enough trials both have, in the order of `names`."""
-    numbers = [name for name in names if isinstance(seen.ranges.get(name), NUMBERS)]
+    numbers = [name for name in names if isinstance(at_epoch.ranges.get(name), NUMBERS)]
     pairs = [(one, other) for number, other in enumerate(numbers) for one in numbers[:number]]
-    return [pair for pair in pairs if len(_both(seen, *pair)[0]) >= LEAST_POINTS][:count]
+    return [pair for pair in pairs if len(_both(at_epoch, *pair)[0]) >= LEAST_POINTS][:count]
 
 
-def contour_figure(seen: Observed, one: str, other: str, metric: str, mode: str) -> go.Figure:
+def contour_figure(at_epoch: ScoresAtEpoch, one: str, other: str, metric: str, mode: str) -> go.Figure:
     """Plot the score over two numbers: the mean of nearby trials (Nadaraya-Watson), empty where none is near."""
-    rows, points = _both(seen, one, other)
-    scores = np.asarray(seen.table["score"].iloc[rows], dtype=float)
+    rows, points = _both(at_epoch, one, other)
+    scores = np.asarray(at_epoch.table["score"].iloc[rows], dtype=float)
     scale = np.linspace(0, 1, GRID)
     grid = np.stack(np.meshgrid(scale, scale), axis=-1)  # (GRID, GRID, 2): y, x, (x and y in [0, 1])
     distances = ((grid[:, :, None, :] - points[None, None]) ** 2).sum(axis=-1)  # (GRID, GRID, points)
     weights = np.exp(-distances / (2 * BANDWIDTH**2))
     total = weights.sum(axis=-1)
     surface = np.where(total > 0.3, (weights @ scores) / np.maximum(total, 1e-12), np.nan)
-    nodes = seen.ranges[one], seen.ranges[other]
+    nodes = at_epoch.ranges[one], at_epoch.ranges[other]
     x, y = ([_value_at(share, node) for share in scale] for node in nodes)
     at = [[_value_at(float(share), node) for share in points[:, axis]] for axis, node in enumerate(nodes)]
-    told = [[trial_id, score] for trial_id, score in zip(seen.table["trial_id"].iloc[rows], scores, strict=True)]
+    hover = [[trial_id, score] for trial_id, score in zip(at_epoch.table["trial_id"].iloc[rows], scores, strict=True)]
     return plot(
         [
             go.Contour(
@@ -78,7 +78,7 @@ def contour_figure(seen: Observed, one: str, other: str, metric: str, mode: str)
                 line={"width": 0.5, "color": GREY}, colorbar={"thickness": 10, "outlinewidth": 0}, hoverinfo="skip",
             ),
             go.Scatter(
-                x=at[0], y=at[1], mode="markers", customdata=told,
+                x=at[0], y=at[1], mode="markers", customdata=hover,
                 marker={"size": 6, "color": "#ffffff", "line": {"width": 1, "color": "#333333"}},
                 hovertemplate="trial %{customdata[0]}<br>%{x:.3g}, %{y:.3g}<br>%{customdata[1]:.4g}<extra></extra>",
             ),
@@ -87,13 +87,13 @@ def contour_figure(seen: Observed, one: str, other: str, metric: str, mode: str)
     )  # fmt: skip
 
 
-def parallel_figure(seen: Observed, names: list[str], metric: str, mode: str) -> go.Figure:
+def parallel_figure(at_epoch: ScoresAtEpoch, names: list[str], metric: str, mode: str) -> go.Figure:
     """Plot a line for each trial through its parameters to its score, with the best tenth coloured.
 
     A parameter that a trial does not have is drawn below the axis. Of very many trials the best are drawn, and the
     others are evenly thinned out.
     """
-    best_first = seen.table.sort_values("score", ascending=mode == "min", kind="stable")
+    best_first = at_epoch.table.sort_values("score", ascending=mode == "min", kind="stable")
     num_best = max(1, round(len(best_first) * 0.1))
     num_shown = min(num_best, MOST_LINES // 3)
     rest = best_first.iloc[num_best:]
@@ -104,7 +104,7 @@ def parallel_figure(seen: Observed, names: list[str], metric: str, mode: str) ->
     axes = [*names, metric]
     traces: list[Any] = []
     for title, colour, opacity, width, table in groups:
-        columns = [[_height(value, seen.ranges[name]) for value in values_of(table, name)] for name in names]
+        columns = [[_height(value, at_epoch.ranges[name]) for value in values_of(table, name)] for name in names]
         columns.append([(score - low) / ((high - low) or 1) for score in table["score"]])
         x = [*range(len(axes)), None] * len(table)
         y = [height for line in zip(*columns, strict=True) for height in (*line, None)]
@@ -122,7 +122,7 @@ def parallel_figure(seen: Observed, names: list[str], metric: str, mode: str) ->
     figure.update_yaxes(visible=False, range=[-0.2, 1.08])
     for place, name in enumerate(axes):
         for height, text in (
-            _marks(seen.ranges[name]) if name in seen.ranges else ((0, f"{low:.4g}"), (1, f"{high:.4g}"))
+            _marks(at_epoch.ranges[name]) if name in at_epoch.ranges else ((0, f"{low:.4g}"), (1, f"{high:.4g}"))
         ):
             figure.add_annotation(
                 x=place, y=height, text=safe(text), showarrow=False, xanchor="left", xshift=3, font={"size": 10}
@@ -130,11 +130,11 @@ def parallel_figure(seen: Observed, names: list[str], metric: str, mode: str) ->
     return figure
 
 
-def _both(seen: Observed, one: str, other: str) -> tuple[list[int], np.ndarray[Any, np.dtype[np.float64]]]:
+def _both(at_epoch: ScoresAtEpoch, one: str, other: str) -> tuple[list[int], np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the rows of trials that have both numbers, and their positions (n, 2) in [0, 1]."""
-    pairs = list(zip(values_of(seen.table, one), values_of(seen.table, other), strict=True))
+    pairs = list(zip(values_of(at_epoch.table, one), values_of(at_epoch.table, other), strict=True))
     rows = [row for row, pair in enumerate(pairs) if None not in pair][-MOST_POINTS:]
-    nodes = seen.ranges[one], seen.ranges[other]
+    nodes = at_epoch.ranges[one], at_epoch.ranges[other]
     return rows, np.array([[_share(pairs[row][axis], nodes[axis]) for axis in (0, 1)] for row in rows], dtype=float)
 
 

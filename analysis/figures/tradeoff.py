@@ -32,10 +32,10 @@ def costs(run: Run) -> pd.DataFrame:
     for trial in run.trials:
         best = trial.best(run.metric, run.mode)
         if best is not None:
-            told = {name: value_of(trial.epochs[-1], name) for name in COSTS if name != "train_seconds"}
+            measured = {name: value_of(trial.epochs[-1], name) for name in COSTS if name != "train_seconds"}
             rows.append(
                 {"trial_id": trial.trial_id, "status": trial.status, "score": best[0],
-                 "train_seconds": trial.seconds, **told}
+                 "train_seconds": trial.seconds, **measured}
             )  # fmt: skip
     sign = 1 if run.mode == "max" else -1
     for name in COSTS:

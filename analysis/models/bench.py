@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from analysis.models.ensemble import Yardstick, described, named
+from analysis.models.ensemble_selection import Members, select_members
 from analysis.models.folded import is_small
 from analysis.models.held_out import OutOfTime, Scores, judge
 from analysis.models.kept import Kept, side_by_side
-from analysis.models.members import Members, greedy
 from analysis.models.soup import Soup
 from trainables.data.loader import TrialData
 
@@ -66,10 +66,10 @@ class Bench:
         chosen = self._greedy(self.together)
         if len(set(chosen)) == 1:
             return None
-        told = described(self.kept, self.shown, chosen, self.by)
+        entry = described(self.kept, self.shown, chosen, self.by)
         each = [self.kept[member].latency_ms for member in set(chosen)]
         held_out = self._held_out(self.together, self.together, self._greedy)
-        return {**told, "latency_ms": _sum(each), "held_out": held_out}
+        return {**entry, "latency_ms": _sum(each), "held_out": held_out}
 
     def soup(self, soups: Sequence[Soup]) -> tuple[dict[str, Any], Soup] | None:
         """Return the best soup, judged likewise, or None. Of equal soups the one with more members is taken."""
@@ -82,7 +82,7 @@ class Bench:
             return None
         best = max(soups, key=lambda one: (self.by.value(_plain(one.judged.metrics)), len(one.members)))
         first = best.members[0]
-        told = {
+        entry = {
             "metric": self.by.metric,
             "combine": "mean weights",
             "threshold": first.config.threshold,
@@ -91,7 +91,7 @@ class Bench:
             "latency_ms": first.latency_ms,
             "held_out": self._held_out(self.members, members, lambda some: [self._best_of(some, range(len(some)))]),
         }
-        return told, best
+        return entry, best
 
     def _held_out(
         self, singles: Members, candidates: Members, choose: Callable[[Members], list[int]]
@@ -119,7 +119,7 @@ class Bench:
         return [number for number, one in enumerate(self.kept) if one.competes] or range(len(self.kept))
 
     def _greedy(self, members: Members) -> list[int]:
-        return greedy(members, self._value, self.by.name, SIZE, PATIENCE)
+        return select_members(members, self._value, self.by.name, SIZE, PATIENCE)
 
     def _best_of(self, members: Members, among: Sequence[int]) -> int:
         """Return the first of the best models."""

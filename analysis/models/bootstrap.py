@@ -91,10 +91,10 @@ def label_scores(
         metrics |= {"accuracy": tp.sum(axis=1) / total, "top5": counts @ in_top / total, **macro}
     elif task == "multilabel":
         macro = {name: values.mean(axis=1) for name, values in per_class.items()}
-        said = decided.sum(axis=1)
+        predicted = decided.sum(axis=1)
         there = truth.sum(axis=1)
         found = hits.sum(axis=1)  # each (N,)
-        by_image = _from_counts(found, said - found, there - found, undefined=1.0)
+        by_image = _from_counts(found, predicted - found, there - found, undefined=1.0)
         right = (truth == decided).mean(axis=1)
         metrics["accuracy"] = counts @ right / total
         metrics |= {name: counts @ values / total for name, values in by_image.items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.models.card_words import as_code, configuration, own_code
+from analysis.models.card_config import as_code, configuration, own_code
 from analysis.models.evaluate import Judged
 from analysis.models.graphs import OPSET, TOLERANCE, Written
 from analysis.models.preprocessing import in_steps
@@ -154,7 +154,7 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
             f"({TOLERANCE:.0e} would have been accepted)."
         )
     if facts.config["evaluation"] == "tiled":
-        yield "The graphs are the network alone: windows that overlap and are averaged are left to whoever calls it."
+        yield "The graphs are the network alone: windows that overlap and are averaged are left to the caller."
     if facts.config["precision"] != "fp32":
         used = facts.metrics.get("precision", facts.config["precision"])
         yield f"The graphs compute in float32. The training computed in {used}."

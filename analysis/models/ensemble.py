@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from analysis.models.ensemble_selection import Members, PixelMembers, score_ensemble, select_members, threshold_of
 from analysis.models.export_folder import ENSEMBLE_FILE
 from analysis.models.held_out import FEWEST_IMAGES, halves
 from analysis.models.kept import Kept, alike, kept_models, side_by_side
-from analysis.models.members import Members, PixelMembers, greedy, threshold_of, together
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from visionsweep.core.errors import RunError
@@ -47,7 +47,7 @@ class Yardstick:
 
     def score(self, members: Members, chosen: Sequence[int]) -> float | None:
         """Return the score of chosen members together, or None where it is undefined on these images."""
-        return together(members, chosen, self.name).get(self.metric)
+        return score_ensemble(members, chosen, self.name).get(self.metric)
 
 
 def yardstick(run: Run, config: TrialConfig, notes: list[str]) -> Yardstick:
@@ -98,23 +98,23 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
         for choosing, judging in ((first, second), (second, first)):
             chosen_by = members.of_images(choosing)
             judged_by = members.of_images(judging)
-            chosen = greedy(chosen_by, by.value, by.name, size)
+            chosen = select_members(chosen_by, by.value, by.name, size)
             # The first choice is the model that is best alone.
             values = [by.score(judged_by, one) for one in (chosen, chosen[:1])]
             if None not in values:  # a rare class may be missing in a half
                 estimates.append(values)
     # The ensemble itself is chosen on all images.
-    chosen = greedy(members, by.value, by.name, size)
-    told = {
+    chosen = select_members(members, by.value, by.name, size)
+    ensemble = {
         **described(best_first, members, chosen, by),
         "single": named(best_first[chosen[0]], 1),
         **_verdict(np.array(estimates, dtype=float), by.sign),
         "candidates": len(best_first),
         "notes": notes,
     }
-    text = json.dumps(told, indent=1) + "\n"
+    text = json.dumps(ensemble, indent=1) + "\n"
     write_whole(run.run_dir / ENSEMBLE_FILE, lambda path: path.write_text(text))
-    return told
+    return ensemble
 
 
 def described(kept: Sequence[Kept], members: Members, chosen: Sequence[int], by: Yardstick) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def described(kept: Sequence[Kept], members: Members, chosen: Sequence[int], by:
         "combine": "vote" if isinstance(members, PixelMembers) else "mean probability",
         "threshold": threshold_of([kept[member].config.threshold for member in chosen]),
         "members": [named(kept[member], count) for member, count in Counter(chosen).items()],
-        "metrics": together(members, chosen),
+        "metrics": score_ensemble(members, chosen),
     }
 
 
@@ -140,14 +140,14 @@ def stored_ensemble(run_dir: Path) -> dict[str, Any] | None:
     if not os.path.lexists(path):
         return None
     anew = f"`visionsweep ensemble {run_dir}` writes it anew."
-    told = read_object(path, anew)
-    problem = ensemble_problem(told) or next(
+    ensemble = read_object(path, anew)
+    problem = ensemble_problem(ensemble) or next(
         (f"'{name}' is missing" for name in ("metric", "metrics", "held_out", "single", "better", "candidates", "notes")
-         if name not in told), None
+         if name not in ensemble), None
     )  # fmt: skip
     if problem is not None:
         raise RunError(f"{path}: is damaged ({problem}). {anew}")
-    return told
+    return ensemble
 
 
 def _verdict(estimates: np.ndarray, sign: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Export of an ensemble of several trials' models, which `exported.py` reads.
+"""Export of an ensemble of several trials' models, which `predictor.py` reads.
 
 config.yaml, classes.txt, metrics.json, data.json    as of one model; the configuration is the first member's
 README.md, requirements.txt                          likewise; see `ensemble_card.py`
@@ -19,9 +19,9 @@ from analysis.models.card import Facts
 from analysis.models.ensemble_card import NO_INTERVALS, ensemble_card
 from analysis.models.export import MEMBERS, write_export
 from analysis.models.export_folder import ENSEMBLE_FILE
-from analysis.models.handover import own_version, requirements
 from analysis.models.kept import weights_of
 from analysis.models.manifest import written_whole
+from analysis.models.package import own_version, requirements
 from analysis.models.solved_again import Heads
 from trainables.config.io import dump_config, parse_config
 from trainables.targets import output_classes
@@ -30,7 +30,7 @@ from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.shapes import value_at
 
 
-def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads | None = None) -> None:
+def export_ensemble(run: Run, ensemble: Mapping[str, Any], out: Path, heads: Heads | None = None) -> None:
     """Write the ensemble that `choose_ensemble` returned to `out`, whole or not at all.
 
     `heads` are those of members that were solved again. Raises RunError if weights are gone, or `out` cannot be
@@ -40,7 +40,7 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads |
     files = []
     configs = []
     trials = {trial.trial_id: trial for trial in run.trials}
-    for member in told["members"]:
+    for member in ensemble["members"]:
         file = weights_of(run, member["trial_id"], member["epoch"])
         if not file.is_file() or member["trial_id"] not in trials:
             raise RunError(
@@ -49,21 +49,21 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads |
             )
         files.append(file)
         configs.append(parse_config(trials[member["trial_id"]].config, f"trial {member['trial_id']}"))
-    named = [{**one, "folder": f"{one['trial_id']}-epoch-{one['epoch']:04d}"} for one in told["members"]]
+    named = [{**one, "folder": f"{one['trial_id']}-epoch-{one['epoch']:04d}"} for one in ensemble["members"]]
     about = {
         "run": run.run_dir.name,
         "members": {one["folder"]: one["weight"] for one in named},
         "chosen_on": "the same validation images, on which these metrics look better than they are; see held_out",
-        "held_out": told["held_out"],
-        **told["metrics"],
-        **({} if heads is None else heads.about([member["trial_id"] for member in told["members"]])),
+        "held_out": ensemble["held_out"],
+        **ensemble["metrics"],
+        **({} if heads is None else heads.about([member["trial_id"] for member in ensemble["members"]])),
     }
     described = run.search["data"] if heads is None else heads.told["data"]
     classes = output_classes(configs[0], value_at(run.search, "data.classes"))
     # Write the files of any export, then the members, then the card.
     with written_whole(out) as new:
         write_export(new, configs[0], classes, [], about, described)
-        kept = {key: told[key] for key in ("combine", "threshold", "metric")}
+        kept = {key: ensemble[key] for key in ("combine", "threshold", "metric")}
         (new / ENSEMBLE_FILE).write_text(json.dumps({**kept, "members": named}, indent=1) + "\n")
         for config, file, one in zip(configs, files, named, strict=True):
             folder = new / MEMBERS / one["folder"]
@@ -75,7 +75,7 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads |
         facts = Facts(
             name=run.run_dir.name,
             classes=classes,
-            config=configs[0].model_copy(update={"threshold": told["threshold"]}).model_dump(mode="json"),
+            config=configs[0].model_copy(update={"threshold": ensemble["threshold"]}).model_dump(mode="json"),
             metrics=about,
             data=described,
             preprocessing={},
@@ -86,5 +86,5 @@ def export_ensemble(run: Run, told: Mapping[str, Any], out: Path, heads: Heads |
             run=run,
             why_not=NO_INTERVALS,
         )
-        (new / "README.md").write_text(ensemble_card(facts, named, told["combine"]), encoding="utf-8")
+        (new / "README.md").write_text(ensemble_card(facts, named, ensemble["combine"]), encoding="utf-8")
         (new / "requirements.txt").write_text(requirements(with_onnx=False), encoding="utf-8")

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from analysis.models.bootstrap import Intervals, confusion_of, estimates, label_intervals, label_scores, mask_intervals
-from analysis.models.exported import ExportedEnsemble, ExportedModel, load_export
 from analysis.models.judged_data import SPLITS, as_described, one_split, with_model_classes
+from analysis.models.predictor import ExportedEnsemble, ExportedModel, load_export
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side, eval_transform
 from trainables.data.cache import keep_views
@@ -25,7 +25,7 @@ from trainables.data.read_as import ReadAs
 from trainables.data.view import View
 from trainables.evaluate import evaluate
 from trainables.pixel_scores import scores_of
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from trainables.tasks import mean_logits, score
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.files import read_object, short
@@ -112,13 +112,13 @@ def evaluate_export(
     keep_views(images, [View.of(member.config) for member in members], dataset.indices(chosen))
     data = TrialData(dataset, images)
     found = []
-    _, labels, _ = what_to_learn(members[0].config, data)
+    _, labels, _ = classes_and_labels(members[0].config, data)
     if isinstance(labels, Merge) and isinstance(exported, ExportedEnsemble) and not exported.votes:
         predictions = _means(exported, data, chosen)
         values = _of_masks(predictions, data, chosen, labels)
     else:
         for member in members:
-            _, labels, _ = what_to_learn(member.config, data)
+            _, labels, _ = classes_and_labels(member.config, data)
             found.append(evaluate(member.config, member.models, data, labels, member.device, split=chosen))
         values = found[0].metrics
         predictions = found[0].predictions
@@ -175,7 +175,7 @@ def judge(
     has no intervals: resampled, it is always the same. A class without images has no scores.
     """
     positions = data.dataset.indices(split)
-    classes, labels, _ = what_to_learn(config, data)
+    classes, labels, _ = classes_and_labels(config, data)
     if isinstance(labels, Merge):
         # A segmenter: intervals over the images' confusions, and the IoU of each class.
         confusions = _confusions(predictions, data, positions, labels)

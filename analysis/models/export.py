@@ -6,7 +6,7 @@ classes.txt          one class a line, in the order of the outputs
 metrics.json         of that epoch, or of the epochs' mean prediction, on the validation split; and the `precision`
                      that was computed in, where the hardware lacked the configuration's
 data.json            the fingerprint of data and split
-README.md, requirements.txt, model.onnx, model.pt2: see `handover.py`
+README.md, requirements.txt, model.onnx, model.pt2: see `package.py`
 manifest.json        the digests of all these: see `manifest.py`
 
 An ensemble of several trials has its members in folders of their own instead: see `ensemble_export.py`.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from analysis.models.ensemble_selection import LabelMembers, label_members
 from analysis.models.kept import Kept
-from analysis.models.members import LabelMembers, label_members
 from trainables.data.loader import TrialData
 from trainables.features.probe import ENOUGH_TO_CHOOSE, UNSEEN
 from trainables.tasks import LABEL_TASKS

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis.models.exported import ExportedModel
+from analysis.models.predictor import ExportedModel
 from trainables.data.augment import eval_transform, seen_short_side
 from trainables.ranking import mean_in_logs
 from trainables.tasks import TASKS

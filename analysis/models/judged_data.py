@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.models.exported import ExportedModel
+from analysis.models.predictor import ExportedModel
 from trainables.data.dataset import UNJUDGED, VOID, Dataset
 from trainables.data.judged_part import as_it_was
 from trainables.data.merge import merge_classes

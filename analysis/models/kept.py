@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.models.members import Members, label_members, pixel_members
+from analysis.models.ensemble_selection import Members, label_members, pixel_members
 from trainables.checkpoint import epoch_of
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
-from trainables.targets import output_classes, what_to_learn
+from trainables.targets import classes_and_labels, output_classes
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
 from visionsweep.core.safe_path import trial_folder
@@ -114,7 +114,7 @@ def side_by_side(data: TrialData, kept: Sequence[Kept], ask: Callable[[], object
     positions = dataset.indices("val")
     classes = output_classes(config, dataset.classes)
     if dataset.task == "segmentation":
-        _, merge, _ = what_to_learn(config, data)
+        _, merge, _ = classes_and_labels(config, data)
 
         def truths() -> Iterator[np.ndarray]:
             for position in positions:

@@ -19,7 +19,7 @@ from trainables.data.loader import TrialData, whole_images
 from trainables.data.merge import Merge
 from trainables.ensemble import load_models
 from trainables.inference import predict_batch
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.run_dir.load import Run
 
 
@@ -40,7 +40,7 @@ def means_side_by_side(
     Raises RunError if weights are gone or do not fit.
     """
     positions = data.dataset.indices("val")
-    classes, merge, _ = what_to_learn(kept[0].config, data)
+    classes, merge, _ = classes_and_labels(kept[0].config, data)
     assert isinstance(merge, Merge)
 
     def truths() -> Iterator[np.ndarray]:

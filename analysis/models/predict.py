@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from analysis.models.exported import Exported, Seen, load_export
 from analysis.models.masks import MaskWriter
+from analysis.models.predictor import Predictor, Seen, load_export
 from trainables.data.endings import is_left_out, left_out_notes
 from trainables.data.reading import IMAGE_SUFFIXES, read_image
 from trainables.data.there import no_such_image
@@ -62,10 +62,10 @@ def predict_images(
     rows: list[dict[str, Any]] = []
     for chunk in _chunks((_read(exported, path, whole=segments) for path in paths), batch_size):
         good = [one for one in chunk if isinstance(one, Read)]
-        said = _segment(exported, good, writer) if writer else _classify(exported, good)
+        answers = _segment(exported, good, writer) if writer else _classify(exported, good)
         for one in chunk:
             path = paths[len(rows)]
-            rows.append({"path": str(path), **({"error": str(one)} if isinstance(one, DataError) else next(said))})
+            rows.append({"path": str(path), **({"error": str(one)} if isinstance(one, DataError) else next(answers))})
         progress(len(rows), len(paths))
     return rows
 
@@ -79,7 +79,7 @@ class Read:
     whole: Pixels | None
 
 
-def _read(exported: Exported, path: Path, whole: bool) -> Read | DataError:
+def _read(exported: Predictor, path: Path, whole: bool) -> Read | DataError:
     """Return the image, or the error: one broken file must not cost the predictions of the others."""
     try:
         image = read_image(path)
@@ -106,13 +106,13 @@ def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read
         yield chunk
 
 
-def _classify(exported: Exported, images: Sequence[Read]) -> Iterator[dict[str, Any]]:
+def _classify(exported: Predictor, images: Sequence[Read]) -> Iterator[dict[str, Any]]:
     if images:
         for probabilities in exported.probabilities_of([one.seen for one in images]):
             yield _decide(exported, probabilities)
 
 
-def _segment(exported: Exported, images: Sequence[Read], writer: MaskWriter) -> Iterator[dict[str, Any]]:
+def _segment(exported: Predictor, images: Sequence[Read], writer: MaskWriter) -> Iterator[dict[str, Any]]:
     whole = [(one.path, one.whole) for one in images if one.whole is not None]
     masks = exported.masks_of([one.seen for one in images], [image.shape[:2] for _, image in whole])
     for (path, image), mask in zip(whole, masks, strict=True):
@@ -121,7 +121,7 @@ def _segment(exported: Exported, images: Sequence[Read], writer: MaskWriter) -> 
         yield {**writer.write(path, image, mask), "shares": shares}
 
 
-def _decide(exported: Exported, probabilities: Tensor) -> dict[str, Any]:
+def _decide(exported: Predictor, probabilities: Tensor) -> dict[str, Any]:
     """Return the decision in the task's own form, with every class's probability."""
     values = [float(value) for value in probabilities]
     classes = exported.classes

@@ -23,11 +23,11 @@ import torch
 
 from analysis.models.bench import Bench
 from analysis.models.ensemble import Yardstick, named, yardstick
+from analysis.models.ensemble_selection import Members
 from analysis.models.folded import folded, how_chosen, is_small
 from analysis.models.held_out import FEWEST_IMAGES, OutOfTime, halves
 from analysis.models.kept import Kept, alike, kept_models, side_by_side
 from analysis.models.kept_means import means_side_by_side
-from analysis.models.members import Members
 from analysis.models.pixel_mean import MeanMembers
 from analysis.models.solved_again import solve_again
 from analysis.models.soup import cook
@@ -84,7 +84,7 @@ def recommend(
     judging_s = time.monotonic() - began  # a soup's halves take less: there is less to choose from
     notes += how_chosen(data, by.metric, bench.num_images, first, single)
     soup = bench.soup(cook(run, data, kept, device, lambda: left_s() - judging_s))
-    told = {
+    recommended = {
         "metric": by.metric,
         "mode": "max" if by.sign == 1 else "min",
         "single": {**named(single, 1), "latency_ms": single.latency_ms},
@@ -94,14 +94,14 @@ def recommend(
         "notes": notes,
     }
     # Decide, refit the probes that are recommended, and write the files.
-    told["kind"] = kind_of({kind: gain_of(told, kind) for kind in ("ensemble", "soup")})
-    told["solved_again"] = _solved_again(run, data, told, kept, device, ask)
+    recommended["kind"] = kind_of({kind: gain_of(recommended, kind) for kind in ("ensemble", "soup")})
+    recommended["solved_again"] = _solved_again(run, data, recommended, kept, device, ask)
     if soup is not None:
         predictions = soup[1].judged.predictions
         write_whole(run.run_dir / PREDICTIONS_FILE, lambda path: path.write_bytes(_npz(predictions)))
-    text = json.dumps(told, indent=1) + "\n"
+    text = json.dumps(recommended, indent=1) + "\n"
     write_whole(run.run_dir / RECOMMENDED_FILE, lambda path: path.write_text(text))
-    return told
+    return recommended
 
 
 def _means(
@@ -129,14 +129,18 @@ def _means(
 def _solved_again(
     run: Run,
     data: TrialData,
-    told: Mapping[str, Any],
+    recommended: Mapping[str, Any],
     kept: Sequence[Kept],
     device: torch.device,
     ask: Callable[[], None],
 ) -> dict[str, Any] | None:
     """Return what `solve_again` makes of the recommended models, or None if there was no time for all of them."""
-    handed_over = {"single": [told["single"]], "ensemble": (told["ensemble"] or {}).get("members", []), "soup": []}
-    members = {one["trial_id"] for one in handed_over[told["kind"]]}
+    handed_over = {
+        "single": [recommended["single"]],
+        "ensemble": (recommended["ensemble"] or {}).get("members", []),
+        "soup": [],
+    }
+    members = {one["trial_id"] for one in handed_over[recommended["kind"]]}
     try:
         return solve_again(run, data, [one for one in kept if one.trial_id in members], device, ask)
     except OutOfTime:

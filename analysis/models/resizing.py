@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from analysis.models.exported import ExportedModel
+from analysis.models.predictor import ExportedModel
 from trainables.data.view import Pixels, View
 from trainables.tasks import TASKS
 

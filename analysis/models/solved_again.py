@@ -26,7 +26,7 @@ from trainables.ensemble import model_with, read_weights
 from trainables.features.features import frozen_backbone, images_learnt
 from trainables.features.probe import solve_epoch
 from trainables.losses import build_loss
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.core.errors import RunError
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.load import Run
@@ -84,9 +84,9 @@ def solve_again(
     return {"trials": sorted(probes), **counts, "data": joined.describe()}
 
 
-def heads_of(run_dir: Path, told: Mapping[str, Any] | None) -> Heads | None:
+def heads_of(run_dir: Path, recommended: Mapping[str, Any] | None) -> Heads | None:
     """Return the heads that a run's recommendation refers to. Raises RunError if they are gone or damaged."""
-    again = None if told is None else told.get("solved_again")
+    again = None if recommended is None else recommended.get("solved_again")
     if again is None:
         return None
     path = run_dir / HEADS_FILE
@@ -113,7 +113,7 @@ def _head(
     """
     ask()
     assert isinstance(config.optimizer, Lbfgs)
-    classes, labels, _ = what_to_learn(config, data)
+    classes, labels, _ = classes_and_labels(config, data)
     assert isinstance(labels, Tensor)
     rows = np.concatenate([images_learnt(config, data.dataset, split) for split in LEARN_FROM])
     model = model_with(read_weights(weights), config, len(classes), device, weights)

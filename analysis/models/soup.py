@@ -23,7 +23,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.ensemble import model_with, read_weights
 from trainables.evaluate import Evaluation, evaluate
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.core.errors import Interrupted, RunError
 from visionsweep.run_dir.load import Run
 
@@ -129,7 +129,7 @@ def _taste(
     run: Run, data: TrialData, members: Sequence[Kept], device: torch.device, left_s: Callable[[], float]
 ) -> Evaluation:
     config = members[0].config
-    classes, labels, _ = what_to_learn(config, data)
+    classes, labels, _ = classes_and_labels(config, data)
     files = [weights_of(run, one.trial_id, one.epoch) for one in members]
     model = model_with(mean_weights(files), config, len(classes), device, files[0])
 

@@ -18,13 +18,13 @@ from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.shapes import value_at
 
 
-def write_soup(run: Run, told: Mapping[str, Any], folder: Path) -> None:
+def write_soup(run: Run, soup: Mapping[str, Any], folder: Path) -> None:
     """Write the soup that `recommend` described to a new folder of `written_whole`.
 
     It has the configuration of its first member. Raises RunError if weights are gone or do not fit. Raises OSError.
     """
     files = []
-    for member in told["members"]:
+    for member in soup["members"]:
         trial = find_trial(run, member["trial_id"])
         file = weights_of(run, trial.trial_id, member["epoch"])
         if not file.is_file():
@@ -33,14 +33,14 @@ def write_soup(run: Run, told: Mapping[str, Any], folder: Path) -> None:
                 "which its soup takes. `--single` exports the best trial alone."
             )
         files.append(file)
-    first = find_trial(run, told["members"][0]["trial_id"])
+    first = find_trial(run, soup["members"][0]["trial_id"])
     config = parse_config(first.config, f"trial {first.trial_id}")
     about = {
         "run": run.run_dir.name,
-        "soup": [f"{one['trial_id']}-epoch-{one['epoch']:04d}" for one in told["members"]],
+        "soup": [f"{one['trial_id']}-epoch-{one['epoch']:04d}" for one in soup["members"]],
         "chosen_on": "the same validation images, on which these metrics look better than they are; see held_out",
-        "held_out": told["held_out"],
-        **told["metrics"],
+        "held_out": soup["held_out"],
+        **soup["metrics"],
     }
     classes = output_classes(config, value_at(run.search, "data.classes"))
     write_export(folder, config, classes, [], about, run.search["data"])

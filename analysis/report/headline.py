@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from analysis.figures.spent import Standing, spent, standing
+from analysis.figures.cost import Incumbent, incumbent, run_cost
 from analysis.report.payload import words_of
 from visionsweep.core.objectives import value_of
 from visionsweep.core.text import duration
@@ -35,19 +35,19 @@ class Headline:
 
 
 def headline(run: Run) -> Headline:
-    at = standing(run)
-    facts = [_trials(run), *_spent(run)]
+    at = incumbent(run)
+    facts = [_trials(run), *_cost_facts(run)]
     if at is None:
         counts = Counter(trial.status for trial in run.trials)
-        told = f"{len(run.trials)} trials were proposed" if run.trials else "No trial was proposed"
-        sentence = f"{told}, and none has a score yet"
+        proposed = f"{len(run.trials)} trials were proposed" if run.trials else "No trial was proposed"
+        sentence = f"{proposed}, and none has a score yet"
         sentence += f": {', '.join(f'{count} {status}' for status, count in counts.items())}." if counts else "."
         return Headline("", "", sentence, facts)
     facts = [*_against(run, at), *facts]
     return Headline(f"{at.score:.4f}", words_of(at.best.config), _sentence(run, at), facts)
 
 
-def _sentence(run: Run, at: Standing) -> str:
+def _sentence(run: Run, at: Incumbent) -> str:
     trial = at.best
     if trial.status == "complete":
         last = max(int(row["epoch"]) for row in trial.epochs)
@@ -56,7 +56,7 @@ def _sentence(run: Run, at: Standing) -> str:
     return f"Trial {trial.trial_id}, so far: {trial.status} after {epochs}. No trial has trained to the end yet."
 
 
-def _against(run: Run, at: Standing) -> list[Fact]:
+def _against(run: Run, at: Incumbent) -> list[Fact]:
     def fact(name: str, other: float, note: str) -> Fact:
         gain = at.score - other if run.mode == "max" else other - at.score
         return Fact(name, f"{gain:+.4f}", f"{other:.4f}: {note}")
@@ -74,7 +74,7 @@ def _against(run: Run, at: Standing) -> list[Fact]:
     return [*facts, *_objectives(run, at)]
 
 
-def _objectives(run: Run, at: Standing) -> list[Fact]:
+def _objectives(run: Run, at: Incumbent) -> list[Fact]:
     """Return the best trial's values in the other objectives, and the size of the Pareto front."""
     if len(run.objectives) == 1:
         return []
@@ -90,8 +90,8 @@ def _trials(run: Run) -> Fact:
     return Fact("trials", str(len(run.trials)), ", ".join(f"{counts[status]} {status}" for status in order))
 
 
-def _spent(run: Run) -> list[Fact]:
-    cost = spent(run)
+def _cost_facts(run: Run) -> list[Fact]:
+    cost = run_cost(run)
     facts = []
     if cost.wall_s is not None and cost.epochs:
         running = any(trial.status == "running" for trial in run.trials)

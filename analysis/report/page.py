@@ -14,7 +14,7 @@ import jinja2
 import plotly.offline
 import yaml
 
-from analysis.figures.spent import progress_figure, spent, standing
+from analysis.figures.cost import incumbent, progress_figure, run_cost
 from analysis.report.best import BestSection, best_section
 from analysis.report.headline import headline, last_sign
 from analysis.report.payload import script_json, trial_curves, trial_rows, words_of
@@ -106,7 +106,7 @@ def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = Fals
 
 def _run_page(key: str, run: Run, *, with_model: bool) -> RunPage:
     plots = Plots(key)
-    at = standing(run)
+    at = incumbent(run)
     found = sections(run, plots)
     best = None if at is None else best_section(run, at.best, plots, with_model=with_model)
     return RunPage(
@@ -131,7 +131,7 @@ def _about(run: Run) -> list[tuple[str, str]]:
     counts = data.get("counts") or {}
     classes = [str(name) for name in data.get("classes", [])]
     listed = ", ".join(classes[:30]) + (", ..." if len(classes) > 30 else "")
-    told = [
+    facts = [
         ("run directory", str(run.run_dir.resolve())),
         ("command", " ".join(["visionsweep", *map(str, run.search.get("command") or [])])),
         ("data", f"{options.get('data') or data.get('spec') or 'unknown'} ({run.task})"),
@@ -144,14 +144,14 @@ def _about(run: Run) -> list[tuple[str, str]]:
         ("machine", ", ".join(str(value) for value in (run.search.get("machine") or {}).values())),
         ("versions", ", ".join(f"{name} {version}" for name, version in (run.search.get("versions") or {}).items())),
     ]  # fmt: skip
-    return [(name, value) for name, value in told if value]
+    return [(name, value) for name, value in facts if value]
 
 
 def _comparison(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for number, (run, name) in enumerate(zip(runs, names, strict=True)):
-        at = standing(run)
-        cost = spent(run)
+        at = incumbent(run)
+        cost = run_cost(run)
         rows.append(
             {
                 "key": f"r{number}",

@@ -9,7 +9,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io
 
-from analysis.figures.spent import standing
+from analysis.figures.cost import incumbent
 from analysis.report.best import best_section
 from analysis.report.plots import Plot, Plots
 from analysis.report.sections import sections
@@ -33,7 +33,7 @@ def write_pictures(run: Run, folder: Path, *, with_model: bool = True) -> list[P
         raise ConfigError("pictures need kaleido. Install it: pip install 'visionsweep[png]'.") from None
     plots = Plots("png")
     found = [plot for section in sections(run, plots) for plot in (*section.plots, *section.grid)]
-    if (at := standing(run)) is not None:
+    if (at := incumbent(run)) is not None:
         best = best_section(run, at.best, plots, with_model=with_model)
         found += [*best.plots, *([best.embedding] if best.embedding else [])]
     figures = [_titled(plots, plot) for plot in found]

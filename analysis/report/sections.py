@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.compare import choices, compare_of, effects_figure, label_of
+from analysis.figures.cost import progress_figure
+from analysis.figures.fixed_epoch import ScoresAtEpoch, scores_at_epoch
 from analysis.figures.importance import LEAST_TRIALS, above_chance, importance_figure, importance_of, strongest
 from analysis.figures.learning import curves_figure, rungs, shown_trials
-from analysis.figures.observed import Observed, observed
 from analysis.figures.slices import contour_figure, contour_pairs, parallel_figure, slice_figure
-from analysis.figures.spent import progress_figure
 from analysis.figures.timeline import failures, timeline, timeline_figure
 from analysis.figures.tradeoff import tradeoff_figures
 from analysis.report.plots import Plot, Plots
@@ -48,11 +48,11 @@ class Section:
 
 
 def sections(run: Run, plots: Plots) -> list[Section]:
-    seen = observed(run)
+    at_epoch = scores_at_epoch(run)
     return [
         _curves(run, plots),
-        _importance(run, seen, plots),
-        _comparisons(run, seen, plots),
+        _importance(run, at_epoch, plots),
+        _comparisons(run, at_epoch, plots),
         _costs(run, plots),
         _timeline(run, plots),
         _failures(run),
@@ -67,13 +67,13 @@ def _curves(run: Run, plots: Plots) -> Section:
         section.sentences.append(f"No trial has a value of {run.metric} yet.")
         return section
     at, unit = rungs(run)
-    told = f"Dashed lines: the rungs, at {', '.join(f'{rung:g}' for rung in at)} {unit}. " if at else ""
+    dashed = f"Dashed lines: the rungs, at {', '.join(f'{rung:g}' for rung in at)} {unit}. " if at else ""
     fewer = (
         f" {len(shown)} of {having} trials are drawn: the best ones, and every so-many-th."
         if len(shown) < having
         else ""
     )
-    caption = f"{told}A click on a point opens its trial in the ranking.{fewer}"
+    caption = f"{dashed}A click on a point opens its trial in the ranking.{fewer}"
     section.plots = [
         plots.add("curves", curves_figure(run), f"{run.metric} of every trial", caption),
         plots.add("progress", progress_figure([run], [run.run_dir.name]), f"Best {run.metric} so far"),
@@ -81,16 +81,16 @@ def _curves(run: Run, plots: Plots) -> Section:
     return section
 
 
-def _importance(run: Run, seen: Observed, plots: Plots) -> Section:
+def _importance(run: Run, at_epoch: ScoresAtEpoch, plots: Plots) -> Section:
     section = Section("importance", "What mattered")
-    found = importance_of(seen, run.mode)
+    found = importance_of(at_epoch, run.mode)
     if not len(found):
-        reason = f"{LEAST_TRIALS} trials that can be compared are needed, and there are {len(seen.table)}."
+        reason = f"{LEAST_TRIALS} trials that can be compared are needed, and there are {len(at_epoch.table)}."
         section.sentences.append(f"Which parameters mattered cannot be told yet: {reason}")
         return section
     above = above_chance(found)
     section.sentences = [
-        seen.sentence(),
+        at_epoch.sentence(),
         f"Above what chance alone would give: {', '.join(map(readable, above))}."
         if above
         else "Nothing stands above chance yet.",
@@ -104,36 +104,37 @@ def _importance(run: Run, seen: Observed, plots: Plots) -> Section:
     ]  # fmt: skip
     names = strongest(found, NUM_SLICES)
     section.grid = [
-        plots.add(f"slice-{number}", slice_figure(seen, name, run.metric), readable(name))
+        plots.add(f"slice-{number}", slice_figure(at_epoch, name, run.metric), readable(name))
         for number, name in enumerate(names)
     ]
     section.grid += [
         plots.add(
-            f"contour-{number}", contour_figure(seen, *pair, run.metric, run.mode), " and ".join(map(readable, pair)),
+            f"contour-{number}", contour_figure(at_epoch, *pair, run.metric, run.mode),
+            " and ".join(map(readable, pair)),
             f"Colour: mean {run.metric} of the trials nearby.",
         )
-        for number, pair in enumerate(contour_pairs(seen, strongest(found, 12)))
+        for number, pair in enumerate(contour_pairs(at_epoch, strongest(found, 12)))
     ]  # fmt: skip
-    figure = parallel_figure(seen, strongest(found, NUM_AXES), run.metric, run.mode)
+    figure = parallel_figure(at_epoch, strongest(found, NUM_AXES), run.metric, run.mode)
     caption = "A line per trial. Below an axis: the trial does not have that parameter."
     section.plots.append(plots.add("parallel", figure, "The strongest together", caption))
     return section
 
 
-def _comparisons(run: Run, seen: Observed, plots: Plots) -> Section:
+def _comparisons(run: Run, at_epoch: ScoresAtEpoch, plots: Plots) -> Section:
     section = Section("compare", "One against another")
-    names = choices(seen)
+    names = choices(at_epoch)
     asked = [name for one in ASKED for name in names if within(name)[1] == one]
     for number, name in enumerate([*asked, *_other_choices(names)]):
-        table = compare_of(run, seen, name)
+        table = compare_of(run, at_epoch, name)
         rows = _plain(table, [label_of(value) for value in table["value"]])
         regime, own = within(name)
         title = ASKED.get(own, own) + (f" ({regime})" if regime else "")
         caption = _behind(rows)
         section.grid.append(plots.add(f"compare-{number}", effects_figure(rows, run.metric), title, caption))
     switches = []
-    for name in (one for one in names if _is_switch(one, seen)):
-        table = compare_of(run, seen, name)
+    for name in (one for one in names if _is_switch(one, at_epoch)):
+        table = compare_of(run, at_epoch, name)
         rows = _plain(table, [within(name)[1].removeprefix("augment/")] * len(table))
         switches += [row for row in rows if str(row["value"]) == "True"]
     if switches:
@@ -145,7 +146,7 @@ def _comparisons(run: Run, seen: Observed, plots: Plots) -> Section:
         section.sentences = ["No choice has trials of two values yet."]
         return section
     section.sentences = [
-        f"{seen.sentence()} A point is the mean of a value's trials less the mean of all others, with its 95% "
+        f"{at_epoch.sentence()} A point is the mean of a value's trials less the mean of all others, with its 95% "
         "bootstrap interval; filled where the interval leaves out zero.",
         "The trials were chosen by the search, not dealt out evenly: what came along with a value is part of it.",
     ]
@@ -157,8 +158,8 @@ def _other_choices(names: list[str]) -> list[str]:
     return [name for name in names if (own := within(name)[1]) not in ASKED and own.count("/") == 0][:6]
 
 
-def _is_switch(name: str, seen: Observed) -> bool:
-    values = set(map(str, getattr(seen.ranges[name], "choices", ())))
+def _is_switch(name: str, at_epoch: ScoresAtEpoch) -> bool:
+    values = set(map(str, getattr(at_epoch.ranges[name], "choices", ())))
     return within(name)[1].startswith("augment/") and values == {"True", "False"}
 
 
@@ -212,7 +213,7 @@ def _failures(run: Run) -> Section:
         section.sentences = ["Nothing broke: no trial failed, diverged, ran out of memory or was interrupted."]
         return section
     counts = Counter(trial.status for trial in run.trials)
-    told = [f"{counts[status]} {status}" for status in ("failed", "diverged", "oom", "interrupted") if counts[status]]
-    section.sentences = [f"{', '.join(told)}. Trials with one reason stand together."]
+    parts = [f"{counts[status]} {status}" for status in ("failed", "diverged", "oom", "interrupted") if counts[status]]
+    section.sentences = [f"{', '.join(parts)}. Trials with one reason stand together."]
     section.table = found.head(MOST_FAILURES).to_dict("records")  # type: ignore[assignment]
     return section

@@ -8,9 +8,9 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from analysis.figures.compare import choices, compare_of
+from analysis.figures.cost import best_so_far
+from analysis.figures.fixed_epoch import scores_at_epoch
 from analysis.figures.importance import importance_of
-from analysis.figures.observed import observed
-from analysis.figures.spent import best_so_far
 from analysis.figures.timeline import failures, timeline
 from analysis.figures.tradeoff import costs
 from visionsweep.core.csv_cells import no_formula
@@ -24,12 +24,12 @@ def write_tables(run: Run, folder: Path) -> list[Path]:
 
     Raises RunError if they cannot be written.
     """
-    seen = observed(run)
-    compared = [compare_of(run, seen, name).assign(parameter=name) for name in choices(seen)]
+    at_epoch = scores_at_epoch(run)
+    compared = [compare_of(run, at_epoch, name).assign(parameter=name) for name in choices(at_epoch)]
     tables = {
         "ranking": ranking_frame(run),
         "curves": run.curves(),
-        "importance": importance_of(seen, run.mode),
+        "importance": importance_of(at_epoch, run.mode),
         "compare": pd.concat(compared, ignore_index=True) if compared else pd.DataFrame(),
         "costs": costs(run),
         "progress": best_so_far(run),

@@ -17,33 +17,33 @@ def watch(
     out: Path | None,
     *,
     with_model: bool,
-    told: Callable[[Path], None],
+    on_written: Callable[[Path], None],
     every_s: float = RELOAD_S,
-    goes_on: Callable[[], bool] | None = None,
+    is_running: Callable[[], bool] | None = None,
 ) -> None:
     """Write the page now and after each change, then once more as a page that does not reload itself.
 
         run_dirs    folders of the runs
         out         see `write_report`
         with_model  as in `write_report`, for the last page alone: trials need the cores more
-        told        called with the page's path after each write
+        on_written  called with the page's path after each write
         every_s     seconds between looks
-        goes_on     returns whether to continue, None asks whether a process works on one of the runs
+        is_running  returns whether to continue, None asks whether a process works on one of the runs
 
     A KeyboardInterrupt ends the watch too.
     """
-    goes_on = goes_on or (lambda: any(map(in_use, run_dirs)))
+    is_running = is_running or (lambda: any(map(in_use, run_dirs)))
     before: object = None
     try:
-        while goes_on():
+        while is_running():
             now = [_state(run_dir / name) for run_dir in run_dirs for name in FILES]
             if now != before:
                 before = now
-                told(write_report(run_dirs, out, with_model=False, reloads=True))
+                on_written(write_report(run_dirs, out, with_model=False, reloads=True))
             time.sleep(every_s)
     except KeyboardInterrupt:
         pass
-    told(write_report(run_dirs, out, with_model=with_model))
+    on_written(write_report(run_dirs, out, with_model=with_model))
 
 
 def _state(path: Path) -> tuple[int, int]:

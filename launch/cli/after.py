@@ -19,7 +19,7 @@ def ensemble(
 ) -> None:
     """Choose the models of a run that are best together, and say whether they beat the best one alone."""
     from launch.models.ensembles import ensemble_of
-    from launch.remote.places import local_run
+    from launch.remote.location import local_run
 
     ensemble_of(local_run(run_dir), size, candidates, out, new_console(), data)
 
@@ -32,9 +32,9 @@ def refit(
     on: Annotated[str, typer.Option(help="train, or train+val: then no validation score is left.")] = "train",
     data: RunData = None,
 ) -> None:
-    """Train the best trial again with other seeds: its mean and deviation. What was stopped goes on."""
+    """Train the best trial again with other seeds: its mean and deviation. What was stopped is resumed."""
     from launch.models.refit import refit as refit_trial
-    from launch.remote.places import local_run
+    from launch.remote.location import local_run
 
     refit_trial(local_run(run_dir), trial, seeds, epochs, on, new_console(), data)
 
@@ -45,7 +45,7 @@ def dashboard(
     host: Annotated[str, typer.Option(help="This machine alone; others are refused.")] = "127.0.0.1",
 ) -> None:
     """Watch runs in the browser, live: optuna-dashboard on their journals."""
-    from launch.remote.places import local_run
+    from launch.remote.location import local_run
     from launch.tracking.dashboard import serve
 
     serve([local_run(run) for run in run_dirs], host, port, new_console())

@@ -20,7 +20,7 @@ def main() -> None:
         sys.exit(2)
     from launch.cli.door import open_doors
     from launch.cli.signals import exit_code, listening
-    from launch.machines.token import use_token
+    from launch.machines.auth_token import use_token
     from visionsweep.core.errors import InputError, VisionsweepError
 
     # No network access unasked: albumentations looks for a newer version, Ray sends usage statistics.
@@ -43,7 +43,7 @@ def main() -> None:
             if isinstance(ended, SystemExit) and ended.code != 130:
                 raise
             again = "`visionsweep resume RUN`, `train` with the same --out, or the same `refit`"
-            _say(f"stopped. What had begun goes on from its last epoch: {again}.")
+            _say(f"stopped. What had begun resumes from its last epoch: {again}.")
             sys.exit(exit_code())
 
 

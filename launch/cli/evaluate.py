@@ -59,7 +59,7 @@ def evaluate(
     from dataclasses import asdict
 
     from analysis.models.evaluate import evaluate_export
-    from launch.cli.show_evaluation import print_evaluation
+    from launch.cli.printing_evaluation import print_evaluation
     from trainables.data.read_as import ReadAs
 
     folder = cache_folder(cache_dir, no_cache)
@@ -71,7 +71,7 @@ def evaluate(
         read_as=ReadAs(on_bad_image, layout, mask_values, label_separator),
     )
     if json:
-        from launch.cli.show import print_json
+        from launch.cli.printing import print_json
 
         print_json([asdict(found)])
     else:

@@ -66,7 +66,7 @@ def submit(
     label_separator: LabelSeparator = None,
     no_report: NoReport = False,
 ) -> None:
-    """Hand a search to a cluster, which goes on with it when this machine is switched off."""
+    """Hand a search to a cluster, which continues it when this machine is switched off."""
     from launch.jobs.submission import submit_search
 
     options = given(ctx)
@@ -111,7 +111,7 @@ def status(
 def logs(
     job: Job,
     cluster: Cluster = None,
-    go_on: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
+    go_on: Annotated[bool, typer.Option("--follow", help="Follow until the job ends.")] = False,
 ) -> None:
     """What a job has printed. With --follow the exit code is 1 where the job failed."""
     from launch.cli.terminal import say
@@ -123,12 +123,12 @@ def logs(
     if go_on:
         raise typer.Exit(_followed(client, url, job_id))
     with jobs.asking(url):
-        said = client.get_job_logs(job_id)
-    say(said, end="")
+        log = client.get_job_logs(job_id)
+    say(log, end="")
 
 
 def stop(job: Job, cluster: Cluster = None) -> None:
-    """End a job as Ctrl-C would: its trials are kept as interrupted, and the run can go on later."""
+    """End a job as Ctrl-C would: its trials are kept as interrupted, and the run can be resumed later."""
     from launch.cli.terminal import say
     from launch.jobs import jobs
 
@@ -201,4 +201,4 @@ def _stopped(client: Any, url: str, job_id: str, run_dir: str) -> None:
     say("Stopping: running trials end after their current batch.", flush=True)
     say(f"job {job_id}: {jobs.stop(client, url, job_id).lower()}")
     if run_dir:
-        say(f"It goes on with: visionsweep resume {run_dir} --cluster {url}")
+        say(f"Resume it with: visionsweep resume {run_dir} --cluster {url}")

@@ -75,7 +75,7 @@ def export(
         if given:
             raise ConfigError(f"export takes --ensemble alone, got {given[0]} too. Leave one away.")
         from launch.models.ensembles import export_chosen
-        from launch.remote.places import local_run
+        from launch.remote.location import local_run
 
         export_chosen(local_run(run_dir), out, new_console(), data)
         return

@@ -87,9 +87,11 @@ def print_recipes(console: Console) -> None:
     for column in ("recipe", "task", "model", "the report's result", "what it is"):
         table.add_column(column, no_wrap=column == "recipe")
     for name in RECIPES:
-        told = about(name)
+        description = about(name)
         values = recipe(name)
-        table.add_row(name, values["task"], _model(values["model"]), told.sections["Result"], told.summary)
+        table.add_row(
+            name, values["task"], _model(values["model"]), description.sections["Result"], description.summary
+        )
     console.print(table)
     console.print(
         "`visionsweep recipes NAME` tells where one comes from; `visionsweep train --recipe NAME --data DIR` trains.",

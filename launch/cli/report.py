@@ -29,7 +29,7 @@ def report(
     import webbrowser
 
     from analysis.report import write_report
-    from launch.remote.places import local_run
+    from launch.remote.location import local_run
     from visionsweep.run_dir.load import load_run
 
     console, folders = new_console(), [local_run(run) for run in runs]
@@ -50,7 +50,7 @@ def report(
     if watch:
         from analysis.report.watch import watch as follow
 
-        follow(folders, out, with_model=not no_model, told=told)
+        follow(folders, out, with_model=not no_model, on_written=told)
     else:
         told(write_report(folders, out, with_model=not no_model))
 

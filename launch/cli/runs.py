@@ -15,11 +15,11 @@ def rank(
     json: Json = False,
 ) -> None:
     """Rank a run's trials: complete ones first, best first. Works while the search runs."""
-    from launch.cli.show import print_json, print_ranking
-    from launch.remote.views import run_at
+    from launch.cli.printing import print_json, print_ranking
+    from launch.remote.open_run import open_run
     from visionsweep.run_dir.rank import ranking
 
-    with run_at(run_dir) as loaded:
+    with open_run(run_dir) as loaded:
         rows = ranking(loaded)[:top]
         print_json(rows) if json else print_ranking(loaded, rows, new_console())
 
@@ -29,7 +29,7 @@ def spaces(
 ) -> None:
     """List the shipped searches, or describe one."""
     from launch.cli.loading import load_search
-    from launch.cli.show_search import print_search, print_searches
+    from launch.cli.printing_search import print_search, print_searches
 
     if name is None:
         print_searches(new_console())

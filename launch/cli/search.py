@@ -100,9 +100,9 @@ def run(
     data = data_of(search, found, data)
     look_first(found, data)
     with said_if_slow("importing libraries"):
-        from launch.cli.show import print_outcome
+        from launch.cli.printing import print_outcome
         from launch.cli.signals import finishing
-        from launch.search.warm import warm_started
+        from launch.search.warm_start import warm_started
         from launch.tracking.loggers import check_loggers
 
     found = warm_started(found, warm_start or [])
@@ -148,7 +148,7 @@ def resume(
     trials: Annotated[str, typer.Option(help="+N: so many configurations more.")] = "+0",
     budget: Annotated[
         str | None,
-        typer.Option(help="Wall-clock for this sitting, such as 30m; default: what is left of the run's."),
+        typer.Option(help="Wall-clock for this session, such as 30m; default: what is left of the run's."),
     ] = None,
     address: Address = None,
     cache_dir: CacheDir = None,
@@ -156,7 +156,7 @@ def resume(
     data: RunData = None,
     no_report: NoReport = False,
 ) -> None:
-    """Go on with a run that was stopped: interrupted trials from their last epoch, then new ones."""
+    """Resume a run that was stopped: interrupted trials from their last epoch, then new ones."""
     started = time.time()
     began = time.monotonic()
     with said_if_slow("importing libraries"):
@@ -180,10 +180,10 @@ def resume(
     look_at_run(run_dir)
     stage(f"Resuming {run_dir}: starting Ray and importing torch; then the data is read.")
     with said_if_slow("importing libraries"):
-        from launch.cli.show import print_outcome
+        from launch.cli.printing import print_outcome
         from launch.cli.signals import finishing
         from launch.machines.cluster import ray_at
-        from launch.remote.places import require_run
+        from launch.remote.location import require_run
 
     require_run(run_dir)  # refuses what is no run on S3, before Ray starts
     with ray_at(address):

@@ -7,8 +7,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from launch.jobs import jobs, parcel
-from launch.remote.views import bring_run
+from launch.jobs import jobs, transfer
+from launch.remote.open_run import bring_run
 from visionsweep.core.s3 import is_remote, parse_remote
 from visionsweep.core.safe_path import safe_path
 
@@ -22,21 +22,21 @@ def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
         return _fetch_from_s3(run, folder)
     if cluster is None and os.path.isfile(Path(run) / "search.json"):
         target = _target(folder, Path(run).resolve().name, run)
-        parcel.copy(Path(run), target)
+        transfer.copy(Path(run), target)
         return target
     url = jobs.cluster_url(cluster)
     if Path(run).is_absolute():
-        parcel.check_target(_target(folder, Path(run).name, run))  # before any request
+        transfer.check_target(_target(folder, Path(run).name, run))  # before any request
     client = jobs.connect(url)
     run_dir = run if Path(run).is_absolute() else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
     target = _target(folder, Path(run_dir).name, "the job")
-    parcel.check_target(target)
-    job = jobs.send(client, url, f"fetch-{target.name}", ["launch.jobs.parcel", run_dir], {}, {})
+    transfer.check_target(target)
+    job = jobs.send(client, url, f"fetch-{target.name}", ["launch.jobs.transfer", run_dir], {}, {})
     try:
         with tempfile.TemporaryFile() as file, jobs.asking(url):
-            parcel.receive(jobs.follow(client, job), file)
+            transfer.receive(jobs.follow(client, job), file)
             file.seek(0)
-            parcel.unpack(file, target)
+            transfer.unpack(file, target)
     finally:
         with suppress(Exception):  # the transfer is complete, or its own error is being raised
             jobs.stop(client, url, job)
@@ -50,7 +50,7 @@ def _target(folder: Path, name: str, origin: str) -> Path:
 def _fetch_from_s3(run: str, folder: Path) -> Path:
     remote = parse_remote(run)
     target = _target(folder, remote.name, run)
-    parcel.check_target(target)
+    transfer.check_target(target)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as half:
         bring_run(remote, Path(half) / target.name)

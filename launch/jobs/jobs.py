@@ -24,7 +24,7 @@ from typing import Any
 
 import search_spaces
 from launch.jobs import ray_client
-from launch.machines.token import has_token, token_path
+from launch.machines.auth_token import has_token, token_path
 from visionsweep.core.errors import ConfigError, RunError, VisionsweepError
 from visionsweep.core.masked import masked
 from visionsweep.core.names import did_you_mean

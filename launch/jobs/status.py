@@ -14,7 +14,7 @@ from rich.text import Text
 
 from launch.cli.door import nobody_reads
 from launch.jobs import jobs
-from launch.remote.views import records_at
+from launch.remote.open_run import open_records
 from launch.search.budget import ENDED
 from launch.search.progress import Progress
 from search_spaces.finite import limited
@@ -40,13 +40,13 @@ class _Read:
 
 def watch(look: Callable[[], View], console: Console) -> None:
     """Show a view until no more is to come: in place on a terminal, else as lines."""
-    view, goes_on = look()
+    view, is_running = look()
     if not console.is_terminal:
         console.print(view)
     with Live(view, console=console, auto_refresh=False, transient=True) as live:
-        while goes_on and not nobody_reads():
+        while is_running and not nobody_reads():
             time.sleep(LOOK_EVERY_S)
-            view, goes_on = look()
+            view, is_running = look()
             live.update(view, refresh=True)
     console.print(view)
 
@@ -56,11 +56,11 @@ def run_view(run: str, console: Console) -> View:
 
     Raises RunError if it is no run directory. Raises StorageError if S3 cannot be read.
     """
-    with records_at(run) as (folder, goes_on):
-        return _records_view(run, folder, goes_on, console)
+    with open_records(run) as (folder, is_running):
+        return _records_view(run, folder, is_running, console)
 
 
-def _records_view(run_dir: str, folder: Path, goes_on: bool, console: Console) -> View:
+def _records_view(run_dir: str, folder: Path, is_running: bool, console: Console) -> View:
     search_json = read_search(folder)
     run = _Read(read_trials(folder))
     search = search_from_json(value_at(search_json, "search"))
@@ -69,13 +69,13 @@ def _records_view(run_dir: str, folder: Path, goes_on: bool, console: Console) -
     now = time.time()
     ends = {trial.trial_id: trial.ended_s for trial in run.trials.values() if trial.ended_s is not None}
     times = [row["time"] for trial in run.trials.values() for row in trial.epochs if "time" in row]
-    if goes_on:
+    if is_running:
         pace = _pace(search_json, run.trials.values(), ends, times, now)
         notice = f"{run_dir}: runs."
     else:
         pace = f"last epoch {time.strftime('%Y-%m-%d %H:%M', time.localtime(max(times)))}" if times else "no epoch"
         notice = f"{run_dir}: {_ended(run_dir, list(run.trials.values()), search_json.get(ENDED))}"
-    return progress.render(pace, notice), goes_on
+    return progress.render(pace, notice), is_running
 
 
 def job_view(client: Any, url: str, job_id: str, console: Console) -> View:
@@ -123,7 +123,7 @@ def _ended(run_dir: str, trials: list[Trial], why: str | None) -> str:
     interrupted = sum(trial.status == "interrupted" for trial in trials)
     if cut_off:
         running = counted(cut_off, "running trial")
-        return f"was cut off with {running}. `visionsweep resume {run_dir}` goes on from the last epoch."
+        return f"was cut off with {running}. `visionsweep resume {run_dir}` resumes from the last epoch."
     if interrupted:
-        return f"has stopped. `visionsweep resume {run_dir}` goes on with {counted(interrupted, 'interrupted trial')}."
+        return f"has stopped. `visionsweep resume {run_dir}` resumes {counted(interrupted, 'interrupted trial')}."
     return f"has ended{'' if why is None else f': {why}'}. `visionsweep rank {run_dir}` ranks its trials."

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from launch.cli.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
 from launch.cli.options import amount, check_gpus_per_trial
 from launch.jobs import jobs
-from launch.search.warm import warm_started
+from launch.search.warm_start import warm_started
 from search_spaces.recipes import RECIPES
 from search_spaces.search import CLASSIFICATION_TASKS, Search
 from visionsweep.core.errors import ConfigError, DataError

@@ -24,9 +24,9 @@ from ray._private import ray_constants
 from launch.cli.options import check_gpus_per_trial
 from launch.cli.signals import finishing, kept_below, raise_if_asked
 from launch.cli.terminal import printable
+from launch.machines.auth_token import close_token_file, own_token
 from launch.machines.own_folder import own_folder
 from launch.machines.ray_settings import OurCode, forget_token, without_onlookers
-from launch.machines.token import close_token_file, own_token
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.masked import masked
 
@@ -116,7 +116,7 @@ def ray_at(address: str | None, settings: Mapping[str, Any] | None = None) -> co
         raise ConfigError(
             f"--address takes auto, HOST:PORT or ray://HOST:PORT, got '{masked(address)}'. Run the command on a "
             "machine of the cluster, with --address auto, or hand the search over with `visionsweep submit`: it then "
-            "goes on without this machine."
+            "runs without this machine."
         )
     return some_ray(address)
 
@@ -189,11 +189,11 @@ def _no_answer(address: str, error: OSError) -> ConfigError:
 
 
 @dataclass(frozen=True)
-class Share:
+class MachineShare:
     """Resources of one trial, and how many trials run at once.
 
-    Where trials are packed (`room.py`), cpus and gpus are those of a trial about which nothing is known. `concurrent`
-    then counts trials of the smallest share.
+    Where trials are packed (`capacity.py`), cpus and gpus are those of a trial about which nothing is known.
+    `concurrent` then counts trials of the smallest share.
 
         cpus, gpus   of one trial
         concurrent   trials at once
@@ -207,23 +207,23 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Worth:
+class Slots:
     """Capacity that one machine, or all of them together, adds to a search.
 
     trials    at once
-    units     units of memory where trials are packed (`room.py`)
+    devices   units of memory where trials are packed (`capacity.py`)
     why_none  why a machine cannot be used, or ''
     """
 
     trials: int
-    units: float = 0.0
+    devices: float = 0.0
     why_none: str = ""
 
-    def __add__(self, other: Worth) -> Worth:
-        return Worth(self.trials + other.trials, self.units + other.units)
+    def __add__(self, other: Slots) -> Slots:
+        return Slots(self.trials + other.trials, self.devices + other.devices)
 
 
-def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int | None) -> Share:
+def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int | None) -> MachineShare:
     """Settle the resources that were left open: one GPU and its share of the cores, or one core where there is no GPU.
 
     Raises ConfigError if not even one trial fits, or if a trial asks for more than one GPU.
@@ -243,7 +243,7 @@ def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int
         )
     # On a CPU, loading and training share the trial's cores. Beside a GPU the cores are free for loading.
     num_workers = min(MAX_LOADERS, max(0, int(cpus) - 1)) if gpus else 0
-    return Share(cpus, gpus, min(fit, max_concurrent or fit), num_workers)
+    return MachineShare(cpus, gpus, min(fit, max_concurrent or fit), num_workers)
 
 
 def trials_on(node: Mapping[str, float], cpus: float, gpus: float) -> int:

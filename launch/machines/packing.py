@@ -1,9 +1,9 @@
 """Packing of trials by memory: `--gpus-per-trial auto`, or `--cpus-per-trial auto` without a GPU.
 
 A trial gets one of a few shares, 1, 1/2, 1/4, ... of a GPU or of a machine's memory. So Ray Tune can reuse the
-processes of a share. A model of the measured memory chooses the share (`launch/machines/memory.py`). While the model
-does not know, a trial gets a large share and trains a few batches to be measured. It is moved to a smaller share where
-another trial waits.
+processes of a share. A model of the measured memory chooses the share (`launch/machines/memory_model.py`). While the
+model does not know, a trial gets a large share and trains a few batches to be measured. It is moved to a smaller share
+where another trial waits.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from launch.machines.bundles import resources_of
-from launch.machines.cluster import Worth
-from launch.machines.memory import MemoryModel
+from launch.machines.capacity import Capacity
+from launch.machines.cluster import Slots
 from launch.machines.memory_kills import IN_RAYS_WORDS
-from launch.machines.room import Room
+from launch.machines.memory_model import MemoryModel
+from launch.machines.placement import resources_of
 from launch.pruners.around import SchedulerAround
 from launch.search.records import Records
 from search_spaces.grammar import Space
-from trainables.worker.shares import TrialShare
+from trainables.worker.resources import TrialResources
 
 
 class Packer:
@@ -30,18 +30,20 @@ class Packer:
 
     Measurements are read from the records, so they survive a resume. Live trials are tracked here.
 
-        room      what trials are packed into
+        capacity  what trials are packed into
         space     the search space
         records   of the run
         machines  current capacity, None if it does not change
     """
 
-    def __init__(self, room: Room, space: Space, records: Records, machines: Callable[[], Worth] | None = None) -> None:
-        self.room = room
+    def __init__(
+        self, capacity: Capacity, space: Space, records: Records, machines: Callable[[], Slots] | None = None
+    ) -> None:
+        self.capacity = capacity
         self.space = space
         self.records = records
         self.machines = machines
-        self.live: dict[str, TrialShare] = {}
+        self.live: dict[str, TrialResources] = {}
         found = {name: trial.peak_memory_mb for name, trial in records.trials.items()}
         self.peaks_mb = {name: peak for name, peak in found.items() if peak is not None}
         self._model: tuple[Mapping[str, float], MemoryModel] | None = None
@@ -49,22 +51,22 @@ class Packer:
     def has_room(self) -> bool:
         """Whether another trial of the smallest share could start. A trial without any other beside it always can."""
         if self.machines is not None:
-            self.room = self.room.resized(self.machines())
+            self.capacity = self.capacity.resized(self.machines())
         used = sum(share.of_one for share in self.live.values())
-        fits = used + self.room.levels[-1] <= self.room.units + 1e-9
-        return not self.live or (fits and len(self.live) < self.room.most)
+        fits = used + self.capacity.fractions[-1] <= self.capacity.devices + 1e-9
+        return not self.live or (fits and len(self.live) < self.capacity.most)
 
     def begin(self, trial_id: str) -> dict[str, Any]:
         """Choose the share of a trial that is about to be handed to Ray, and return it as plain values."""
         record = self.records.trials[trial_id]
-        share = self.room.share(*self._level(trial_id, record.params))
+        share = self.capacity.resources(*self._fraction(trial_id, record.params))
         self.live[trial_id] = share
         return asdict(share)
 
     def ended(self, trial_id: str) -> None:
         self.live.pop(trial_id, None)
 
-    def after_result(self, trial_id: str, result: Mapping[str, Any]) -> TrialShare | None:
+    def after_result(self, trial_id: str, result: Mapping[str, Any]) -> TrialResources | None:
         """Learn from a result of a running trial, and return the share to move it to, or None to leave it."""
         share = self.live[trial_id]
         if result.get("out_of_memory"):
@@ -76,15 +78,15 @@ class Packer:
         self.peaks_mb[trial_id] = max(float(peak), self.peaks_mb.get(trial_id, 0.0))
         if "epoch" not in result:
             self.records.measured(trial_id, float(peak))
-        level = self.room.level_for(float(peak))
+        fraction = self.capacity.fraction_for(float(peak))
         # A running trial is moved only if it exceeds its share, not because it eats into the safety margin.
-        if level > share.of_one and ("epoch" not in result or peak > share.memory_mb):
-            return self._move(trial_id, level)
-        if level < share.of_one and share.measure and self._others_wait():
-            return self._move(trial_id, level)
+        if fraction > share.of_one and ("epoch" not in result or peak > share.memory_mb):
+            return self._move(trial_id, fraction)
+        if fraction < share.of_one and share.measure and self._others_wait():
+            return self._move(trial_id, fraction)
         return None
 
-    def after_death(self, trial_id: str, why: str) -> TrialShare | None:
+    def after_death(self, trial_id: str, why: str) -> TrialResources | None:
         """Learn from the death of a trial's process, and return the share to move the trial to, or None to leave it.
 
         A process that filled its machine may be killed without a message.
@@ -101,18 +103,18 @@ class Packer:
         if result.get("status") == "oom" and trial_id in self.live:
             self._outgrown(trial_id, self.live[trial_id])
 
-    def _level(self, trial_id: str, params: Mapping[str, Any]) -> tuple[float, bool]:
+    def _fraction(self, trial_id: str, params: Mapping[str, Any]) -> tuple[float, bool]:
         """Return (share, whether the trial is to be measured)."""
         known = self.peaks_mb.get(trial_id)
         if known is not None:  # it ran before
-            return self.room.level_for(known), False
+            return self.capacity.fraction_for(known), False
         model = self._fitted()
         if model is None:
-            return self.room.unknown, len(self.room.levels) > 1
+            return self.capacity.unknown, len(self.capacity.fractions) > 1
         estimate = model.estimate(params)
-        likely = self.room.level_for(estimate.expected_mb)
-        careful = self.room.level_for(estimate.upper_mb)
-        return min(careful, max(likely, self.room.unknown)), likely < careful
+        likely = self.capacity.fraction_for(estimate.expected_mb)
+        careful = self.capacity.fraction_for(estimate.upper_mb)
+        return min(careful, max(likely, self.capacity.unknown)), likely < careful
 
     def _fitted(self) -> MemoryModel | None:
         if not self.peaks_mb:
@@ -123,13 +125,13 @@ class Packer:
         return self._model[1]
 
     def _others_wait(self) -> bool:
-        return not self.has_room() and len(self.live) < self.room.most
+        return not self.has_room() and len(self.live) < self.capacity.most
 
-    def _move(self, trial_id: str, level: float) -> TrialShare:
-        self.live[trial_id] = self.room.share(level)
+    def _move(self, trial_id: str, fraction: float) -> TrialResources:
+        self.live[trial_id] = self.capacity.resources(fraction)
         return self.live[trial_id]
 
-    def _outgrown(self, trial_id: str, share: TrialShare) -> None:
+    def _outgrown(self, trial_id: str, share: TrialResources) -> None:
         self.records.outgrown(trial_id, share.memory_mb)
         self.peaks_mb[trial_id] = max(share.memory_mb, self.peaks_mb.get(trial_id, 0.0))
 
@@ -144,7 +146,7 @@ class PackedTrials(SchedulerAround):
     def __init__(self, base: TrialScheduler, packer: Packer) -> None:
         super().__init__(base)
         self.packer = packer
-        self.moving: dict[Any, TrialShare] = {}
+        self.moving: dict[Any, TrialResources] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
         decision = TrialScheduler.CONTINUE  # the other scheduler sees epochs only
@@ -177,7 +179,7 @@ class PackedTrials(SchedulerAround):
                 return trial
         return super().choose_trial_to_run(tune_controller)
 
-    def _give(self, trial: Any, share: TrialShare) -> None:
+    def _give(self, trial: Any, share: TrialResources) -> None:
         recorded = self.packer.records.trials[trial.config["trial_id"]].epochs_recorded
         trial.config.update(share=asdict(share), epochs_recorded=recorded)
         trial.update_resources(resources_of(trial.config))

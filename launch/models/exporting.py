@@ -11,12 +11,12 @@ from rich.console import Console
 from analysis.models.ensemble_export import export_ensemble
 from analysis.models.export import write_trial
 from analysis.models.graphs import Written, require_onnx
-from analysis.models.handover import hand_over_soup, hand_over_trial
 from analysis.models.manifest import written_whole
+from analysis.models.package import package_soup, package_trial
 from analysis.models.solved_again import Heads, heads_of
 from analysis.models.soup_export import write_soup
-from launch.cli.show import print_export
-from launch.remote.views import run_at
+from launch.cli.printing import print_export
+from launch.remote.open_run import open_run
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.recommended import one_network, stored
 
@@ -41,15 +41,15 @@ def export_run(
 
     Returns whether every graph that was asked for was written. Raises InputError.
     """
-    with run_at(run_dir, weights_of=trial) as run:
+    with open_run(run_dir, weights_of=trial) as run:
         if onnx:
             require_onnx()
-        told = None if single or trial is not None else stored(run.run_dir)
-        kind = "single" if told is None else told["kind"]
-        heads = heads_of(run.run_dir, told)
+        recommended = None if single or trial is not None else stored(run.run_dir)
+        kind = "single" if recommended is None else recommended["kind"]
+        heads = heads_of(run.run_dir, recommended)
         # A graph holds one network: of an ensemble's run, take the next best that is one.
-        if told is not None and kind == "ensemble" and (onnx or pt2):
-            kind = one_network(told)
+        if recommended is not None and kind == "ensemble" and (onnx or pt2):
+            kind = one_network(recommended)
             which = "the soup" if kind == "soup" else "the best trial alone"
             console.print(
                 f"The run recommends an ensemble, of which there is no one graph. Exported is {which}; without --onnx "
@@ -58,30 +58,32 @@ def export_run(
                 soft_wrap=True,
             )
         # Write the ensemble, or one network with its graphs.
-        if told is not None and kind == "ensemble":
-            return _ensemble(run, told["ensemble"], out, console, heads)
+        if recommended is not None and kind == "ensemble":
+            return _ensemble(run, recommended["ensemble"], out, console, heads)
         with written_whole(out) as folder:  # all or nothing, the graphs included
             note = ""
-            if told is not None and kind == "soup":
-                write_soup(run, told["soup"], folder)
-                graphs = hand_over_soup(run, folder, onnx=onnx, pt2=pt2, named=named)
-                what = f"the soup of {len(told['soup']['members'])} models"
+            if recommended is not None and kind == "soup":
+                write_soup(run, recommended["soup"], folder)
+                graphs = package_soup(run, folder, onnx=onnx, pt2=pt2, named=named)
+                what = f"the soup of {len(recommended['soup']['members'])} models"
             else:
-                again = heads is not None and trial is None and told is not None and told["kind"] == "single"
-                alone = trial if told is None else told["single"]["trial_id"]
+                again = (
+                    heads is not None and trial is None and recommended is not None and recommended["kind"] == "single"
+                )
+                alone = trial if recommended is None else recommended["single"]["trial_id"]
                 written = write_trial(run, folder, alone, named, heads if again else None)
-                graphs = hand_over_trial(run, written, folder, onnx=onnx, pt2=pt2, named=named)
+                graphs = package_trial(run, written, folder, onnx=onnx, pt2=pt2, named=named)
                 epochs = written.epochs
                 note = written.note
-                said = f"epoch {epochs[0]}" if len(epochs) == 1 else f"mean of epochs {epochs}"
-                what = f"trial {written.trial_id} ({said})"
+                which_epochs = f"epoch {epochs[0]}" if len(epochs) == 1 else f"mean of epochs {epochs}"
+                what = f"trial {written.trial_id} ({which_epochs})"
         print_export(what, out, console, graphs, note)
         return _all_written(graphs)
 
 
-def _ensemble(run: Run, told: Mapping[str, Any], out: Path, console: Console, heads: Heads | None) -> bool:
-    export_ensemble(run, told, out, heads)
-    print_export(f"the ensemble of {len(told['members'])} models", out, console)
+def _ensemble(run: Run, ensemble: Mapping[str, Any], out: Path, console: Console, heads: Heads | None) -> bool:
+    export_ensemble(run, ensemble, out, heads)
+    print_export(f"the ensemble of {len(ensemble['members'])} models", out, console)
     return True
 
 

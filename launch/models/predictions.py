@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis.models.predict import TABLES, predict_images
-from launch.cli.show import print_predictions
+from launch.cli.printing import print_predictions
 from launch.cli.terminal import printable
 from launch.models.tables import as_csv, as_json, write_table
 from launch.remote.images import brought, by_address
@@ -50,8 +50,8 @@ def predict_and_tell(
     elif form == "text":
         print_predictions(rows, console)
     else:
-        said = as_csv(rows) if form == "csv" else as_json(rows)
-        sys.stdout.write(printable(said) if sys.stdout.isatty() else said)
+        text = as_csv(rows) if form == "csv" else as_json(rows)
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     return any("error" in row for row in rows)
 
 

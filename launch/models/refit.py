@@ -79,11 +79,11 @@ def refit(
             console.print(f"Trained before: {out}", soft_wrap=True)
         found[seed] = done or train_on(config.model_copy(update={"seed": seed}), data, out, run.metric, console)
     # Write and print what the refits gave.
-    told = summary(trial, run, metric, {seed: values.get(metric) for seed, values in found.items()}, bool(changed))
-    told |= {"on": on, "epochs": config.epochs}
-    text = json.dumps(told, indent=1) + "\n"
+    refits = summary(trial, run, metric, {seed: values.get(metric) for seed, values in found.items()}, bool(changed))
+    refits |= {"on": on, "epochs": config.epochs}
+    text = json.dumps(refits, indent=1) + "\n"
     write_whole(folder / "refits.json", lambda path: path.write_text(text))
-    console.print(in_words(told), style="bold green", soft_wrap=True)
+    console.print(in_words(refits), style="bold green", soft_wrap=True)
     console.print(f"Models, each an export: {folder}/seed-*", soft_wrap=True)
 
 
@@ -94,37 +94,41 @@ def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None]
     """
     given = [value for value in values.values() if value is not None]
     best = trial.best(run.metric, run.mode)
-    told: dict[str, Any] = {"trial_id": trial.trial_id, "metric": metric, "values": values}
-    told["mean"] = statistics.mean(given) if given else None
-    told["deviation"] = statistics.stdev(given) if len(given) > 1 else None
+    refits: dict[str, Any] = {"trial_id": trial.trial_id, "metric": metric, "values": values}
+    refits["mean"] = statistics.mean(given) if given else None
+    refits["deviation"] = statistics.stdev(given) if len(given) > 1 else None
     # With other epochs or images it is another experiment than the trial's own.
-    told["trial_value"] = best[0] if best is not None and not changed and metric == run.metric else None
-    return told
+    refits["trial_value"] = best[0] if best is not None and not changed and metric == run.metric else None
+    return refits
 
 
-def in_words(told: dict[str, Any]) -> str:
+def in_words(refits: dict[str, Any]) -> str:
     """Return what the refits gave, and whether the trial was lucky."""
-    metric = told["metric"]
-    mean = told["mean"]
-    deviation = told["deviation"]
-    own = told["trial_value"]
-    num = len(told["values"])
+    metric = refits["metric"]
+    mean = refits["mean"]
+    deviation = refits["deviation"]
+    own = refits["trial_value"]
+    num = len(refits["values"])
     if mean is None:
         return (
             f"{num} trainings on train+val: no image is left that could judge them, so there is no score, and the last "
             "epoch of each is kept. `--on train` is judged on val."
         )
     spread = "" if deviation is None else f" ± {deviation:.4f}"
-    said = f"Trial {told['trial_id']}, {num} seed{'s' if num > 1 else ''}: {metric} {mean:.4f}{spread}"
+    sentence = f"Trial {refits['trial_id']}, {num} seed{'s' if num > 1 else ''}: {metric} {mean:.4f}{spread}"
     if own is None:
-        return f"{said}."
+        return f"{sentence}."
     ahead = (own - mean) * (1 if mode_of(metric) == "max" else -1)
-    said += f"; in the search it gave {own:.4f}"
+    sentence += f"; in the search it gave {own:.4f}"
     if not deviation:
-        return f"{said}."
+        return f"{sentence}."
     if ahead > LUCK * deviation:
-        return f"{said}, {ahead / deviation:.1f} deviations better: luck had a part in that."
-    return f"{said}, within what another seed gives." if ahead > -LUCK * deviation else f"{said}: it was unlucky there."
+        return f"{sentence}, {ahead / deviation:.1f} deviations better: luck had a part in that."
+    return (
+        f"{sentence}, within what another seed gives."
+        if ahead > -LUCK * deviation
+        else f"{sentence}: it was unlucky there."
+    )
 
 
 def _with_val(config: TrialConfig, data: TrialData, console: Console) -> tuple[TrialConfig, TrialData]:
@@ -149,8 +153,8 @@ def _finished(out: Path, data: TrialData) -> dict[str, Any] | None:
     if not (out / "data.json").is_file() or out.with_name(f"{out.name}.training").exists():
         return None
     try:
-        told = read_object(out / "metrics.json")
+        metrics = read_object(out / "metrics.json")
         same = not what_changed(data.dataset, read_object(out / "data.json"))
     except (RunError, TypeError, AttributeError):
         return None  # damaged: it is trained again
-    return told if same else None
+    return metrics if same else None

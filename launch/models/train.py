@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis.models.export import write_export
-from analysis.models.handover import hand_over
 from analysis.models.manifest import check_out, written_whole
-from launch.cli.show import print_class_iou, print_found
+from analysis.models.package import package_export
+from launch.cli.printing import print_class_iou, print_found
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.io import dump_config
 from trainables.config.trial import TrialConfig
@@ -100,8 +100,8 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     limit_threads(os.cpu_count() or 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
-    if said := fallback(config, device):
-        console.print(said, style="yellow", soft_wrap=True)
+    if note := fallback(config, device):
+        console.print(note, style="yellow", soft_wrap=True)
     # Train, or resume an earlier training. One of another configuration or of other data is dropped.
     of = f"{dataset.fingerprint}, split {split_digest(dataset.split)}, {dataset.split_origin}"
     asked = f"# data {of}, best by {metric}\n{dump_config(config)}"
@@ -109,7 +109,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
         by, mode = (metric, mode_of(metric)) if judged else (LAST_EPOCH, "max")
         files = TrialFiles(work, work, by, mode, config.keep_best, config.ensemble, config.ensemble_metric)
         if files.last.exists():
-            console.print(f"Going on from {files.last}.", soft_wrap=True)
+            console.print(f"Resuming from {files.last}.", soft_wrap=True)
 
         def begin(loaders: int) -> Iterator[EpochResult]:
             resume = load_state(files.last) if files.last.exists() else None
@@ -117,10 +117,10 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
 
         with _bar(console) as bar:
             task = bar.add_task("training", total=config.epochs)
-            for result in without_lost_loaders(begin, num_workers, lambda said: console.print(f"The training: {said}")):
+            for result in without_lost_loaders(begin, num_workers, lambda note: console.print(f"The training: {note}")):
                 if not judged:
                     result = replace(result, metrics={**result.metrics, LAST_EPOCH: float(result.epoch)})
-                files.save(result, to_go_on=out is not None)
+                files.save(result, resumable=out is not None)
                 bar.update(task, completed=result.epoch)
                 console.print(_line(result, metric))
                 if result.reason:
@@ -151,7 +151,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
         classes = output_classes(config, dataset.classes)
         with written_whole(out) as folder:
             write_export(folder, config, classes, weights, {**about, **metrics}, dataset.describe())
-            hand_over(folder, data, [files.files_of(kept)[1] for kept in epochs], name=out.name)
+            package_export(folder, data, [files.files_of(kept)[1] for kept in epochs], name=out.name)
     console.print(f"Exported to {out}. Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
     return {**about, **metrics}
 

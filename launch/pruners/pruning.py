@@ -20,10 +20,10 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from launch.pruners.early import REPEATED_EPOCHS, Beginnings, Repeats
-from launch.pruners.population import Population
+from launch.pruners.early_stopping import REPEATED_EPOCHS, DominatedStarts, DuplicateTrials
+from launch.pruners.pbt import PbtScheduler
 from launch.pruners.ray_pruners import hyperband, median_stopping, stock_asha
-from launch.pruners.rungs import ParetoRungs, Rungs, carried_on
+from launch.pruners.rungs import ParetoRungs, Rungs, extrapolate
 from launch.trial_notes import Surroundings, TrialNotes
 from search_spaces.search import Search
 from visionsweep.core.names import pick
@@ -57,17 +57,17 @@ class _Course:
     """
 
     scale: float  # positions per epoch
-    given: bool  # by a warm start
+    from_warm_start: bool  # by a warm start
     points: list[tuple[float, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    told: list[object] = field(default_factory=list)  # the metrics of the first epochs
+    first_metrics: list[object] = field(default_factory=list)  # the metrics of the first epochs
     next_rung: int = 0
     epoch: int = 0
-    repeats: str | None = None
+    duplicate_of: str | None = None
 
 
 class FairAsha(FIFOScheduler):  # type: ignore[misc]
-    """ASHA by the rules of `launch.pruners.rungs` and `launch.pruners.early`.
+    """ASHA by the rules of `launch.pruners.rungs` and `launch.pruners.early_stopping`.
 
     Trials are known by the run's own ids, which outlive Ray's. Of the notes `pruned` is written.
     """
@@ -83,25 +83,25 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             at = milestones(search.grace_epochs, search.reduction_factor, search.epochs)
         several = len(self.objectives) > 1
         self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
-        self.beginnings = Beginnings(search.reduction_factor)
-        self.repeats = Repeats()
+        self.dominated_starts = DominatedStarts(search.reduction_factor)
+        self.duplicates = DuplicateTrials()
         self.courses: dict[str, _Course] = {}
         self.notes = around.notes
         for trial in around.past:
             course = self._course(trial.trial_id, trial.config, trial.origin)
             for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
                 self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
-            if trial.status == "pruned" and course.next_rung == 0 and course.repeats is None:
+            if trial.status == "pruned" and course.next_rung == 0 and course.duplicate_of is None:
                 self._end_early(course)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        told = trial.config
+        config = trial.config
         # Resumed trials were registered from `past`.
-        self._course(told["trial_id"], told["config"], told.get("origin", ""))
+        self._course(config["trial_id"], config["config"], config.get("origin", ""))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
-        goes_on = self._decide(trial.config["trial_id"], result, ask=True)
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        continues = self._decide(trial.config["trial_id"], result, ask=True)
+        return TrialScheduler.CONTINUE if continues else TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._decide(trial.config["trial_id"], result, ask=False)  # Ray does not ask about a trial's last epoch
@@ -129,13 +129,13 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         best = max(values[0], course.points[-1][1] if course.points else -math.inf)
         course.points.append((position, best))
         # End a trial that repeats another one to the last digit. Trials of different lengths are never the same.
-        if len(course.told) < REPEATED_EPOCHS:
-            course.told.append((course.scale, _said(result)))
-            course.repeats = self.repeats.repeated(trial_id, course.told)
-        if course.repeats is not None and ask:
+        if len(course.first_metrics) < REPEATED_EPOCHS:
+            course.first_metrics.append((course.scale, _metrics_of(result)))
+            course.duplicate_of = self.duplicates.duplicate_of(trial_id, course.first_metrics)
+        if course.duplicate_of is not None and ask:
             # It leaves no mark, as its values stand in the rungs already.
             self.notes.pruned[trial_id] = (
-                f"its first {len(course.told)} epochs are trial {course.repeats}'s to the last digit"
+                f"its first {len(course.first_metrics)} epochs are trial {course.duplicate_of}'s to the last digit"
             )
             return False
         # Find the rungs that were reached. Those that the trial passed between two epochs are skipped.
@@ -145,7 +145,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             return True
         # Before the first rung, end a trial that is worse than all that passed it.
         if not reached:
-            if course.next_rung or not ask or not self.beginnings.hopeless(course.points, self._tier(course)):
+            if course.next_rung or not ask or not self.dominated_starts.is_dominated(course.points, self._tier(course)):
                 return True
             self._end_early(course)
             name = self.objectives[0].name
@@ -155,20 +155,20 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             return False
         # At the first rung, keep the trial's beginning as a measure. By several objectives nothing ends early.
         has_beginning = self.search.rungs == "seconds" or course.scale < reached[0]
-        if course.next_rung == 0 and has_beginning and isinstance(self.rungs, Rungs) and not course.given:
-            self.beginnings.arrive(course.points, self._tier(course))
+        if course.next_rung == 0 and has_beginning and isinstance(self.rungs, Rungs) and not course.from_warm_start:
+            self.dominated_starts.arrive(course.points, self._tier(course))
         course.next_rung += len(reached)
         # Compare at the last rung reached. One long epoch may pass several, and its values at the earlier ones are
         # unknown.
         milestone = reached[-1]
         tier = self._tier(course)
         if isinstance(self.rungs, ParetoRungs):
-            standing = (best, *values[1:])
-            return self.rungs.goes_on(milestone, standing, tier, course.given) or not ask
+            scores = (best, *values[1:])
+            return self.rungs.promote(milestone, scores, tier, course.from_warm_start) or not ask
         if ask:
-            rising_to = carried_on(course.points, milestone * self.rungs.factor)
-            return self.rungs.goes_on(milestone, best, tier, rising_to, course.given)
-        self.rungs.record(milestone, best, tier, course.given)
+            rising_to = extrapolate(course.points, milestone * self.rungs.factor)
+            return self.rungs.promote(milestone, best, tier, rising_to, course.from_warm_start)
+        self.rungs.record(milestone, best, tier, course.from_warm_start)
         return True
 
     def _is_near(self, position: float, milestone: float) -> bool:
@@ -184,9 +184,11 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
     def _end_early(self, course: _Course) -> None:
         """Record a trial that ends early at the first rung, with the best value that it had."""
         if course.points and isinstance(self.rungs, Rungs):
-            if not course.given:
-                self.beginnings.end(self._tier(course))
-            self.rungs.record(self.rungs.milestones[0], course.points[-1][1], self._tier(course), course.given)
+            if not course.from_warm_start:
+                self.dominated_starts.end(self._tier(course))
+            self.rungs.record(
+                self.rungs.milestones[0], course.points[-1][1], self._tier(course), course.from_warm_start
+            )
 
     def _tier(self, course: _Course) -> str:
         if self.search.rungs != "tiers":
@@ -194,7 +196,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         return str(round(math.log(max(median(course.seconds), 1e-3)) / math.log(TIER)))
 
 
-def _said(result: dict[str, Any]) -> object:
+def _metrics_of(result: dict[str, Any]) -> object:
     """Return the metrics of an epoch, without its costs."""
     return tuple(sorted((name, value) for name, value in result.items() if name.startswith(("train/", "val/"))))
 
@@ -215,6 +217,6 @@ PRUNERS: dict[str, Callable[[Search, Surroundings], TrialScheduler]] = {
     "stock": stock_asha,
     "hyperband": hyperband,
     "median": median_stopping,
-    "pbt": Population,
+    "pbt": PbtScheduler,
     "none": no_pruning,
 }

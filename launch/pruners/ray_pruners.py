@@ -11,8 +11,8 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
+from launch.samplers.encoding import Encoder
 from launch.samplers.lengths import Lengths
-from launch.samplers.vectors import Vectors
 from launch.trial_notes import Surroundings
 from search_spaces.search import Search
 
@@ -42,7 +42,7 @@ def median_stopping(search: Search, around: Surroundings) -> TrialScheduler:
 
 def raw_epochs(search: Search) -> list[str]:
     """Return a warning on a pruner that compares trials of different lengths epoch by epoch."""
-    lengths = Lengths(search.full_space, Vectors(search.full_space), search.epochs)
+    lengths = Lengths(search.full_space, Encoder(search.full_space), search.epochs)
     if search.pruner != "stock" or not lengths.vary:
         return []
     return [
@@ -75,8 +75,8 @@ class _Hyperband(AsyncHyperBandScheduler):  # type: ignore[misc]
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         # A short trial may have passed a rung between two epochs. Its last value would then stand there.
-        told = {} if self._is_short(trial) else _placed(self.search, trial, result)
-        super().on_trial_complete(tune_controller, trial, told)
+        placed = {} if self._is_short(trial) else _placed(self.search, trial, result)
+        super().on_trial_complete(tune_controller, trial, placed)
 
     def _is_short(self, trial: Any) -> bool:
         return _length(self.search, trial) < self.search.epochs

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from visionsweep.core.pareto import fronts
 
-FADING = 0.5
+DECAY = 0.5
 MAX_COMPARED = 300  # of several objectives: keeps a decision at some milliseconds
 
 
@@ -30,43 +30,44 @@ MAX_COMPARED = 300  # of several objectives: keeps a decision at some millisecon
 class Rungs:
     """Promotion by one objective: a trial stops unless it is among the best 1/factor of those that came to a rung.
 
-    milestones  rising, in epochs, seconds or any other unit
-    factor      above 1
-    values      recorded values by (milestone, stratum), rising; higher is better
-    given       likewise, of a warm start's trials
+    milestones       rising, in epochs, seconds or any other unit
+    factor           above 1
+    values           recorded values by (milestone, stratum), rising; higher is better
+    from_warm_start  likewise, of a warm start's trials
     """
 
     milestones: Sequence[float]
     factor: float
     values: dict[tuple[float, str], list[float]] = field(default_factory=dict)
-    given: dict[tuple[float, str], list[float]] = field(default_factory=dict)
+    from_warm_start: dict[tuple[float, str], list[float]] = field(default_factory=dict)
 
-    def record(self, milestone: float, value: float, stratum: str = "", given: bool = False) -> None:
-        """Record a trial's value at a milestone without a decision, as for resumed trials. given: from a warm start."""
-        table = self.given if given else self.values
+    def record(self, milestone: float, value: float, stratum: str = "", from_warm_start: bool = False) -> None:
+        """Record a trial's value at a milestone without a decision, as for resumed trials. from_warm_start: from a
+        warm start."""
+        table = self.from_warm_start if from_warm_start else self.values
         for group in {stratum, ""}:
             bisect.insort(table.setdefault((milestone, group), []), value)
 
-    def goes_on(
+    def promote(
         self,
         milestone: float,
         value: float,
         stratum: str = "",
         rising_to: float | None = None,
-        given: bool = False,
+        from_warm_start: bool = False,
     ) -> bool:
         """Record a value and return whether the trial is promoted.
 
-            milestone  where the value was reached
-            value      higher is better
-            stratum    trials to compare with; '' means all
-            rising_to  the curve extrapolated to the next milestone, None where that is not known
-            given      whether the trial comes from a warm start
+            milestone        where the value was reached
+            value            higher is better
+            stratum          trials to compare with; '' means all
+            rising_to        the curve extrapolated to the next milestone, None where that is not known
+            from_warm_start  whether the trial comes from a warm start
 
         A trial below the bar is promoted too if `rising_to` exceeds all values at the next milestone, of which at least
         `factor` must be known.
         """
-        self.record(milestone, value, stratum, given)
+        self.record(milestone, value, stratum, from_warm_start)
         if self._among_best(milestone, value, stratum):
             return True
         later = [at for at in self.milestones if at > milestone]
@@ -74,12 +75,12 @@ class Rungs:
             return False
         return rising_to > self._group(later[0], stratum)[-1]
 
-    def worst_that_goes_on(self, milestone: float, stratum: str = "") -> float | None:
+    def promotion_threshold(self, milestone: float, stratum: str = "") -> float | None:
         """Return the value that a trial needs at a milestone now, or None before the first arrival."""
         return self._bar(self._group(milestone, stratum))
 
     def _among_best(self, milestone: float, value: float, stratum: str) -> bool:
-        least = self.worst_that_goes_on(milestone, stratum)
+        least = self.promotion_threshold(milestone, stratum)
         return least is None or value >= least
 
     def _bar(self, group: Sequence[float]) -> float | None:
@@ -90,9 +91,9 @@ class Rungs:
         if len(own) < 2 * self.factor:
             own = self.values.get((milestone, ""), [])
             stratum = ""
-        given = self.given.get((milestone, stratum), [])
+        warm = self.from_warm_start.get((milestone, stratum), [])
         bar = self._bar(own)
-        return sorted([*own, *(value for value in given if bar is None or value >= bar)]) if given else own
+        return sorted([*own, *(value for value in warm if bar is None or value >= bar)]) if warm else own
 
 
 @dataclass
@@ -102,35 +103,37 @@ class ParetoRungs:
     Trials of one front are promoted together, as equals are. At equal epochs this found better fronts than a choice
     within a front by how isolated its trials are. Curves are not extrapolated.
 
-        milestones  rising, in epochs, seconds or any other unit
-        factor      above 1
-        values      (m,) of each trial by (milestone, stratum), in the order of arrival; higher is better
-        given       likewise, of a warm start's trials
+        milestones       rising, in epochs, seconds or any other unit
+        factor           above 1
+        values           (m,) of each trial by (milestone, stratum), in the order of arrival; higher is better
+        from_warm_start  likewise, of a warm start's trials
     """
 
     milestones: Sequence[float]
     factor: float
     values: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)
-    given: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)
+    from_warm_start: dict[tuple[float, str], list[Sequence[float]]] = field(default_factory=dict)
 
-    def goes_on(self, milestone: float, values: Sequence[float], stratum: str = "", given: bool = False) -> bool:
+    def promote(
+        self, milestone: float, values: Sequence[float], stratum: str = "", from_warm_start: bool = False
+    ) -> bool:
         """Record a trial's values, and return whether it is promoted among the latest MAX_COMPARED at the milestone."""
-        table = self.given if given else self.values
+        table = self.from_warm_start if from_warm_start else self.values
         for group in {stratum, ""}:
             table.setdefault((milestone, group), []).append(values)
         if len(self.values.get((milestone, stratum), [])) < 2 * self.factor:
             stratum = ""
         own = self.values.get((milestone, stratum), [])[-MAX_COMPARED:]
-        front = fronts([*own, *self.given.get((milestone, stratum), [])])
-        of_own, of_given = np.split(front, [len(own)])
-        counted = np.concatenate([of_own, of_given[of_given <= self._bar(of_own)]]) if own else of_given
-        return bool((of_given if given else of_own)[-1] <= self._bar(counted))
+        front = fronts([*own, *self.from_warm_start.get((milestone, stratum), [])])
+        of_own, of_warm_start = np.split(front, [len(own)])
+        counted = np.concatenate([of_own, of_warm_start[of_warm_start <= self._bar(of_own)]]) if own else of_warm_start
+        return bool((of_warm_start if from_warm_start else of_own)[-1] <= self._bar(counted))
 
     def _bar(self, front: NDArray[np.int_]) -> int:
         return int(np.sort(front)[math.ceil(len(front) / self.factor) - 1])
 
 
-def carried_on(values: Sequence[tuple[float, float]], to: float) -> float | None:
+def extrapolate(values: Sequence[tuple[float, float]], to: float) -> float | None:
     """Return the value of a curve of (position, value) extrapolated to `to`, or None if it is too short or falls.
 
     Each doubling of the position is taken to bring half of what the last one did. Learning curves rise with the
@@ -143,4 +146,4 @@ def carried_on(values: Sequence[tuple[float, float]], to: float) -> float | None
     then, old = before[-1]
     if not 0 < then < now or value <= old:
         return None
-    return value + FADING * (value - old) * math.log(to / now) / math.log(now / then)
+    return value + DECAY * (value - old) * math.log(to / now) / math.log(now / then)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.remote.lock import RemoteLock
-from launch.remote.views import read_records
+from launch.remote.open_run import read_records
 from trainables.checkpoint import PROCESS_FILE, stored_row
 from trainables.worker.trial_mirror import ROWS_FILE
 from visionsweep.core.errors import RunError, StorageError
@@ -34,7 +34,7 @@ from visionsweep.run_dir.trials import read_lines, read_search, read_trials
 READ_ORDER = ("trials.jsonl", "epochs.jsonl", "search.json", "best.yaml", "study.journal")
 SEND_ORDER = ("search.json", "epochs.jsonl", "trials.jsonl", "best.yaml", "study.journal")
 ROOMS = ("checkpoints/", "predictions/")
-NEEDED_TO_GO_ON = ("last.pt", PROCESS_FILE, ROWS_FILE)
+NEEDED_TO_RESUME = ("last.pt", PROCESS_FILE, ROWS_FILE)
 
 SEND_EVERY_S = 3.0
 LONGEST_SHARE = 0.2  # of the time may be spent on sending: large files are sent less often
@@ -102,18 +102,18 @@ class Mirror:
         with suppress(StorageError):
             self.run.download(name, self.folder)
 
-    def copy_state(self, donor: str, heir: str) -> int | None:
+    def copy_state(self, source: str, target: str) -> int | None:
         """Copy a trial's state to another as `Records.copy_state`, but return None also where S3 does not answer."""
         name = "checkpoints/{}/last.pt"
-        here = self.folder / name.format(heir)
+        here = self.folder / name.format(target)
         try:
-            if not self.run.download(name.format(donor), self.folder, to=name.format(heir)):
+            if not self.run.download(name.format(source), self.folder, to=name.format(target)):
                 return None
-            self.run.upload(here, name.format(heir))
+            self.run.upload(here, name.format(target))
             row = stored_row(here)
             return None if row is None else int(row["epoch"])
         except StorageError as error:
-            _log.warning("%s; trial %s is not copied", error, donor)
+            _log.warning("%s; trial %s is not copied", error, source)
             return None
         finally:
             here.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ class Mirror:
                 silent = False
             except (StorageError, OSError) as error:  # the next round tries again
                 if not silent:
-                    _log.warning("%s; the search goes on, and sends its records when it can", error)
+                    _log.warning("%s; the search continues, and sends its records when it can", error)
                 silent = True
             except RunError:  # taken over by another process, which `check` reports to the search
                 return
@@ -199,8 +199,8 @@ class Mirror:
         for trial in trials.values():
             if trial.status in ("running", "interrupted"):
                 recorded = {row["epoch"] for row in trial.epochs}
-                told = self.run.read(f"checkpoints/{trial.trial_id}/{ROWS_FILE}")
-                rows += [row for row in _lines(told.content if told else b"") if row["epoch"] not in recorded]
+                stored = self.run.read(f"checkpoints/{trial.trial_id}/{ROWS_FILE}")
+                rows += [row for row in _lines(stored.content if stored else b"") if row["epoch"] not in recorded]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_whole(path, lambda partial: partial.write_text(text))
 
@@ -208,7 +208,7 @@ class Mirror:
 def _belongs(kept: _Kept, trial_id: str, name: str) -> bool:
     if trial_id in kept.unfinished or trial_id not in kept.known:  # a copy may exist before its trial is proposed
         return True
-    return trial_id in kept.best and name not in NEEDED_TO_GO_ON
+    return trial_id in kept.best and name not in NEEDED_TO_RESUME
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:

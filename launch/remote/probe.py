@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.remote.places import Place
+from launch.remote.location import RunLocation
 from trainables.data.dataset import Dataset
 from visionsweep.core.errors import StorageError
 from visionsweep.core.s3 import Remote, parse_remote
@@ -26,11 +26,11 @@ class Storage:
     folders: Sequence[Path] = ()
 
 
-def storage_of(dataset: Dataset, place: Place) -> Storage:
+def storage_of(dataset: Dataset, location: RunLocation) -> Storage:
     read = [] if dataset.copy is None else [dataset.copy.uri]
-    write = [] if place.remote is None else [place.remote.parent.uri]
+    write = [] if location.remote is None else [location.remote.parent.uri]
     folders = [] if dataset.copy is None else [dataset.copy.folder.parent]
-    folders += [] if place.remote is None else [place.folder.parent]
+    folders += [] if location.remote is None else [location.folder.parent]
     return Storage(read, write, folders)
 
 

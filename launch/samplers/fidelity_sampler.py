@@ -18,11 +18,19 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from launch.samplers.compromise import Compromise, by_ranks
-from launch.samplers.cost import CostModel, WholeCosts
+from launch.samplers.cost_model import CostModel, WholeCosts
+from launch.samplers.encoding import Encoder, Rows, fix
+from launch.samplers.gp import (
+    GaussianProcess,
+    Observations,
+    Prior,
+    expected_improvement,
+    fit,
+    normal_scores,
+    perturb_hyperparameters,
+)
 from launch.samplers.history import History, Ladder, Vector
-from launch.samplers.surrogate import Observations, Prior, Surrogate, doubted, expected_improvement, fit, normal_scores
-from launch.samplers.vectors import Rows, Vectors, fix
+from launch.samplers.scalarization import ScalarizedImprovement, by_ranks
 from search_spaces.grammar import REGIME, Space
 from visionsweep.core.objectives import Objective
 
@@ -60,17 +68,17 @@ class FidelitySampler(optuna.samplers.BaseSampler):
     def __init__(
         self, space: Space, ladder: Ladder, objectives: Sequence[Objective], seed: int, num_given: int = 0
     ) -> None:
-        self.vectors = Vectors(space)
+        self.encoder = Encoder(space)
         self.seed = seed
-        self.history = History(self.vectors, ladder, objectives)
+        self.history = History(self.encoder, ladder, objectives)
         self.num_objectives = len(objectives)
         # Trials before the model is used: enough to tell a slope from noise, few enough for a small budget.
-        self.least_observed = min(12, 2 * len(self.vectors) + 2)
+        self.least_observed = min(12, 2 * len(self.encoder) + 2)
         self.num_given = num_given
         self.lengths = self.history.lengths
-        self.regime = self.vectors.column.get(REGIME, -2)
-        near_root = (self.vectors.parents < 0) | (self.vectors.parents == self.regime)
-        self.choices = np.flatnonzero(near_root & (self.vectors.choices > 1)).tolist()
+        self.regime = self.encoder.column.get(REGIME, -2)
+        near_root = (self.encoder.parents < 0) | (self.encoder.parents == self.regime)
+        self.choices = np.flatnonzero(near_root & (self.encoder.choices > 1)).tolist()
         self.chosen: dict[int, dict[str, Any]] = {}
         self._fitted: tuple[int, list[Vector]] | None = None  # number of values used, and the fitted hyperparameters
         # The number of the next proposal and of the attempt at it; None means the study's own numbering.
@@ -80,7 +88,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.nothing_fits = False  # whether no draw fitted at the last proposal
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self.chosen[trial.number] = self._propose(study, trial.number) if len(self.vectors) else {}
+        self.chosen[trial.number] = self._propose(study, trial.number) if len(self.encoder) else {}
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
@@ -109,7 +117,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
 
     def cost(self) -> CostModel:
         """Return the cost model of an epoch, as of the last proposal."""
-        return CostModel(self.vectors, *self.history.costs(MAX_OBSERVED))
+        return CostModel(self.encoder, *self.history.costs(MAX_OBSERVED))
 
     def _propose(self, study: optuna.Study, proposing: int) -> dict[str, Any]:
         number, attempt = self.stream or (proposing, 0)
@@ -118,7 +126,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         if self.history.num_observed < self.least_observed:
             row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt, self._only_open(rng))
         elif rng.random() < RANDOM_SHARE:
-            row = self.vectors.sample(rng, 1, self._only_open(rng))[0]
+            row = self.encoder.sample(rng, 1, self._only_open(rng))[0]
         else:
             row = self._most_promising(rng)
         self.nothing_fits = False
@@ -126,7 +134,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             pool = self._that_fit(rng, self._only_open(rng))
             self.nothing_fits = not len(pool)
             row = row if self.nothing_fits else pool[0]
-        return self.vectors.decode(row)
+        return self.encoder.decode(row)
 
     def _fitting(self, rows: Rows) -> NDArray[np.bool_]:
         """Return which rows fit into the budget, (n,) bool."""
@@ -134,14 +142,14 @@ class FidelitySampler(optuna.samplers.BaseSampler):
 
     def _that_fit(self, rng: np.random.Generator, fixed: Mapping[int, float]) -> Rows:
         """Return those of DRAWS random configurations that fit into the budget, (n, num_parameters)."""
-        rows = self.vectors.sample(rng, DRAWS, fixed)
+        rows = self.encoder.sample(rng, DRAWS, fixed)
         return np.asarray(rows[self._fitting(rows)])
 
     def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
         """Return the observations of each objective."""
-        features, owner = self.vectors.features(rows)
+        features, owner = self.encoder.features(rows)
         return [
-            Observations(features, owner, len(self.vectors), fidelity, normal_scores(column)) for column in values.T
+            Observations(features, owner, len(self.encoder), fidelity, normal_scores(column)) for column in values.T
         ]
 
     def _hyper(self) -> list[Vector]:
@@ -152,7 +160,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         """
         total = self.history.num_ended
         if not total:
-            return [Prior(len(self.vectors)).mean] * self.num_objectives
+            return [Prior(len(self.encoder)).mean] * self.num_objectives
         first = max(total - total % max(1, total // 20), 1)
         if self._fitted is None or self._fitted[0] != first:
             rng = np.random.default_rng([self.seed, first])
@@ -168,7 +176,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         """
         if not self.spent:
             return {}
-        names = self.vectors.parameters[self.regime].range.choices  # type: ignore[union-attr]
+        names = self.encoder.parameters[self.regime].range.choices  # type: ignore[union-attr]
         left = [number for number, name in enumerate(names) if name not in self.spent]
         return {self.regime: (int(rng.choice(left)) + 0.5) / len(names)} if left else {}
 
@@ -176,10 +184,10 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         """Return the number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance."""
         from scipy.stats import qmc  # most of a second, which a search's own first trials need not wait for
 
-        sobol = qmc.Sobol(len(self.vectors), seed=self.seed)
+        sobol = qmc.Sobol(len(self.encoder), seed=self.seed)
         if number:  # fast_forward(0) overflows in SciPy 1.17
             sobol.fast_forward(number)
-        row: Rows = self.vectors.settle(fix(sobol.random(1), fixed))[0]
+        row: Rows = self.encoder.settle(fix(sobol.random(1), fixed))[0]
         return row
 
     def _drawn_choices(self, rng: np.random.Generator) -> dict[int, float]:
@@ -192,7 +200,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         if not self.choices or rng.random() >= CHOICES_SHARE:
             return {}
         drawn = [column for column in self.choices if rng.random() < 0.5]
-        counts = self.vectors.choices[drawn]
+        counts = self.encoder.choices[drawn]
         return dict(zip(drawn, (rng.integers(counts) + 0.5) / counts, strict=True))
 
     def _most_promising(self, rng: np.random.Generator) -> Rows:
@@ -204,45 +212,45 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         observed = self._observations(rows, *outcomes)
         features = observed[0].features
         models = [
-            Surrogate(one, doubted(hyper, len(self.vectors), rng))
+            GaussianProcess(one, perturb_hyperparameters(hyper, len(self.encoder), rng))
             for one, hyper in zip(observed, self._hyper(), strict=True)
         ]
         expectations = np.stack([model.predict(features)[0] for model in models], axis=1)
         running = self.history.running(MAX_RUNNING)
-        running_features = self.vectors.features(running)[0]
+        running_features = self.encoder.features(running)[0]
         for model in models:
             model.believe(running_features, np.ones(len(running)))
-        compromise = Compromise(models, expectations, weights, rng) if several else None
-        expected = expectations[:, 0] if compromise is None else compromise.seen
+        scalarized = ScalarizedImprovement(models, expectations, weights, rng) if several else None
+        expected = expectations[:, 0] if scalarized is None else scalarized.seen
         tried = np.concatenate([features, running_features])
         # Draw the distance within which a candidate counts as a repetition. A small one refines what is good, a large
         # one asks for something else. Its unit is the spacing of that many evenly spread points, which hardly changes
         # beyond 8 dimensions.
-        dimensions = min(len(self.vectors), 8)
+        dimensions = min(len(self.encoder), 8)
         distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
         drawn = self._drawn_choices(rng)
         fixed = {**drawn, **self._only_open(rng)}
         cost = WholeCosts(self.cost(), self.lengths, *self.history.costs(MAX_OBSERVED))
 
         def worth(candidates: Rows) -> Rows:
-            seen = self.vectors.features(candidates)[0]
+            seen = self.encoder.features(candidates)[0]
             repeated = NEARNESS * _nearness(seen, tried, distance)
-            if drawn and compromise is None:  # the gain is tiny there, and would prefer the least known of the rest
+            if drawn and scalarized is None:  # the gain is tiny there, and would prefer the least known of the rest
                 return models[0].predict(seen)[0] - repeated
-            if compromise is None:
+            if scalarized is None:
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
             else:
-                gain = compromise.gain(seen)
+                gain = scalarized.gain(seen)
             return gain - COST * cost.log_seconds(candidates, seen) - repeated
 
         # Candidates: random ones, and neighbours of the ten best so far, far and near.
-        rate = min(0.5, 2.5 / len(self.vectors))
+        rate = min(0.5, 2.5 / len(self.encoder))
         best = rows[np.argsort(-expected, kind="stable")[:10]]
         pool = np.concatenate(
             [
-                self.vectors.sample(rng, 300, fixed),
-                self.vectors.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, fixed),
-                self.vectors.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, fixed),
+                self.encoder.sample(rng, 300, fixed),
+                self.encoder.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, fixed),
+                self.encoder.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, fixed),
             ]
         )
         if self.fits is not None:
@@ -250,12 +258,12 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             if len(pool) < FEW:  # near the end of the budget most of the space is too long
                 pool = np.concatenate([pool, self._that_fit(rng, fixed)[:MANY]])
             if not len(pool):
-                pool = self.vectors.sample(rng, 1, fixed)
+                pool = self.encoder.sample(rng, 1, fixed)
         # Refine: replace the pool with its best six and their neighbours, twice, in ever smaller steps.
         gain = worth(pool)
         for scale in (0.08, 0.02):
             first = np.argsort(-gain, kind="stable")[:6]
-            near = self.vectors.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, fixed)
+            near = self.encoder.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, fixed)
             near = near if self.fits is None else near[self._fitting(near)]
             pool = np.concatenate([pool[first], near])
             gain = np.concatenate([gain[first], worth(near)]) if len(near) else gain[first]

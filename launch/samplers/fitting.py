@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
-from launch.samplers.cost import TrialCosts
+from launch.samplers.cost_model import TrialCosts
+from launch.samplers.encoding import Encoder, Rows
 from launch.samplers.lengths import Lengths
-from launch.samplers.vectors import Rows, Vectors
 from launch.samplers.work import Known, Work
 from search_spaces.search import Search
 
@@ -29,8 +29,8 @@ class Fitting:
 
     def __init__(self, search: Search, known: Known | None = None) -> None:
         space = search.full_space
-        self.vectors = Vectors(space)
-        self.lengths = Lengths(space, self.vectors, search.epochs)
+        self.encoder = Encoder(space)
+        self.lengths = Lengths(space, self.encoder, search.epochs)
         work = None if known is None else Work(space, self.lengths, known)
         self.cost = TrialCosts(space, work)
         # Whole trials must fit where the space has shorter ones to propose instead, else only their first rung.

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
+from launch.samplers.encoding import Encoder, Rows
 from launch.samplers.lengths import Lengths
-from launch.samplers.vectors import Rows, Vectors
 from visionsweep.core.objectives import Objective
 from visionsweep.core.rungs import milestones
 
@@ -67,10 +67,10 @@ class Seen:
 class History:
     """The observations of a growing study: each finished trial is read once, the open ones again at every update."""
 
-    def __init__(self, vectors: Vectors, ladder: Ladder, objectives: Sequence[Objective]) -> None:
-        self.vectors = vectors
+    def __init__(self, encoder: Encoder, ladder: Ladder, objectives: Sequence[Objective]) -> None:
+        self.encoder = encoder
         self.ladder = ladder
-        self.lengths = Lengths(vectors.space, vectors, ladder.epochs)
+        self.lengths = Lengths(encoder.space, encoder, ladder.epochs)
         self.signs = np.array([objective.sign for objective in objectives])
         self._num_ended_observed = 0
         self._num_read = 0
@@ -88,7 +88,7 @@ class History:
         for number in [number for number in self._open if number != proposing]:
             trial = trials[number]
             if self._open[number] is None and trial.params:
-                self._open[number] = self.vectors.encode(trial.params)
+                self._open[number] = self.encoder.encode(trial.params)
             row = self._open[number]
             # Counted before they are gathered: with a thousand trials running, few have a new one at a proposal.
             num_epochs = len(trial.intermediate_values) or sum(key.startswith(OUTCOME) for key in trial.user_attrs)
@@ -115,7 +115,7 @@ class History:
     def running(self, most: int) -> Rows:
         """Return the latest `most` running trials, (n, num_parameters)."""
         rows = [row for row in self._open.values() if row is not None]
-        return np.array(rows[-most:]).reshape(-1, len(self.vectors))
+        return np.array(rows[-most:]).reshape(-1, len(self.encoder))
 
     @property
     def num_observed(self) -> int:
@@ -157,7 +157,7 @@ class History:
     def costs(self, most: int) -> tuple[Rows, Vector]:
         """Return rows (n, num_parameters) and their log seconds per epoch (n,), of the latest `most` trials."""
         rows = [row for row, _ in self._costs[-most:]]
-        return np.array(rows).reshape(-1, len(self.vectors)), np.array([cost for _, cost in self._costs[-most:]])
+        return np.array(rows).reshape(-1, len(self.encoder)), np.array([cost for _, cost in self._costs[-most:]])
 
     def _shown(self, epochs: Mapping[int, Sequence[float]], length: float) -> list[tuple[float, tuple[float, ...]]]:
         """Return (fidelity, values) at each rung that was reached, and at the latest epoch.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from launch.samplers.vectors import Rows, Vectors
+from launch.samplers.encoding import Encoder, Rows
 from search_spaces.grammar import REGIME, Space
 from search_spaces.regimes import EPOCHS, regimes_of
 
@@ -17,12 +17,12 @@ class Lengths:
     """The number of epochs that each configuration is trained for.
 
     space    `Search.full_space`
-    vectors  of that space
+    encoder  of that space
     longest  epochs of a configuration for which the space gives none
     """
 
-    def __init__(self, space: Space, vectors: Vectors, longest: int) -> None:
-        self.vectors = vectors
+    def __init__(self, space: Space, encoder: Encoder, longest: int) -> None:
+        self.encoder = encoder
         self.longest = longest
         self.places = list(_places(space))
         self.regimes = list(regimes_of(space))
@@ -38,17 +38,17 @@ class Lengths:
         found = np.full(len(rows), float(self.longest))
         for regime, name, node in self.places:
             here = self.regime_of(rows) == (self.regimes.index(regime) if regime else 0)
-            if name not in self.vectors.column:
+            if name not in self.encoder.column:
                 found[here] = node
                 continue
-            column = self.vectors.column[name]
+            column = self.encoder.column[name]
             known = np.flatnonzero(here & ~np.isnan(rows[:, column]))
-            found[known] = [self.vectors.value(column, unit) for unit in rows[known, column]]
+            found[known] = [self.encoder.value(column, unit) for unit in rows[known, column]]
         return found
 
     def of_params(self, params: Mapping[str, Any]) -> int:
         """Return the epochs of one configuration, given its flat parameters."""
-        return int(self.of(self.vectors.encode(params)[None])[0])
+        return int(self.of(self.encoder.encode(params)[None])[0])
 
     def shares(self, rows: Rows) -> NDArray[np.float64]:
         """Return the epochs (n,) as a fraction of the longest training."""
@@ -58,7 +58,7 @@ class Lengths:
         """Return the index of each row's regime (n,), 0 in a space without regimes."""
         if not self.regimes:
             return np.zeros(len(rows), dtype=int)
-        drawn = np.nan_to_num(rows[:, self.vectors.column[REGIME]])  # a record of another space may have none
+        drawn = np.nan_to_num(rows[:, self.encoder.column[REGIME]])  # a record of another space may have none
         return np.floor(drawn * len(self.regimes)).astype(int)
 
 

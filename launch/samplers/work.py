@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from launch.samplers.encoding import Rows
 from launch.samplers.history import Vector
 from launch.samplers.lengths import Lengths
-from launch.samplers.vectors import Rows
 from search_spaces.grammar import REGIME, Space
 from search_spaces.regimes import by_regime
 
@@ -91,8 +91,8 @@ class Work:
             nodes, columns = self._places[regime]
             key = regime, row[list(columns.values())].tobytes()
             if key not in self._seen:
-                said = {name: column for name, column in columns.items() if not np.isnan(row[column])}
-                values = {name: self.lengths.vectors.value(column, row[column]) for name, column in said.items()}
+                present = {name: column for name, column in columns.items() if not np.isnan(row[column])}
+                values = {name: self.lengths.encoder.value(column, row[column]) for name, column in present.items()}
                 self._seen[key] = {**nodes, **values}
             yield self._seen[key]
 
@@ -100,7 +100,7 @@ class Work:
     def _places(self) -> list[tuple[dict[str, Any], dict[str, int]]]:
         """For each regime, the constant values of its space and the columns of its open parameters."""
         found = []
-        column = self.lengths.vectors.column
+        column = self.lengths.encoder.column
         for regime, whole in by_regime(self.space).items():
             nodes = {name: _node(whole, path) for name, path in PATHS.items()}
             # A parameter stands in the regime, or beside the regimes for all of them.

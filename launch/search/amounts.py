@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from launch.machines.cluster import Share
+from launch.machines.cluster import MachineShare
 from launch.search.speed import Speed, speeds
 from search_spaces.grammar import REGIME, Branch
 from search_spaces.regimes import regimes_of
@@ -67,7 +67,7 @@ def amounts(num_train: int, num_val: int, seconds: float, found: Mapping[str, Sp
 
 
 def in_amounts(
-    search: Search, dataset: Dataset, budget_s: float, left_s: float, share_of: Callable[[], Share]
+    search: Search, dataset: Dataset, budget_s: float, left_s: float, share_of: Callable[[], MachineShare]
 ) -> tuple[Search, tuple[str, ...]]:
     """Return the search with `epoch_images` and `val_images` for its data and budget, and a sentence if it was cut.
 
@@ -119,13 +119,13 @@ def with_amounts(search: Search, cut: Amounts) -> Search:
 
 
 def _sentence(cut: Amounts, num_train: int, num_val: int, budget_s: float) -> str:
-    said = []
+    parts = []
     for regime, number in sorted(cut.epoch_images.items(), key=lambda one: -one[1]):
         of = f" of '{regime}'" if regime and len(cut.epoch_images) > 1 else ""
-        said.append(f"an epoch{of} is {number:,} of {num_train:,} images")
+        parts.append(f"an epoch{of} is {number:,} of {num_train:,} images")
     if cut.val_images is not None:
-        said.append(f"val judges {cut.val_images:,} of {num_val:,}")
-    text = "; ".join(said)
+        parts.append(f"val judges {cut.val_images:,} of {num_val:,}")
+    text = "; ".join(parts)
     ways = [f"--set {EPOCH_IMAGES}=N"] * bool(cut.epoch_images) + ["--set val_images=N"] * (cut.val_images is not None)
     fits = f"so that a dozen short trials fit into {duration(budget_s)}"
     return f"{text[0].upper()}{text[1:]}, {fits}. {' and '.join(ways)} say otherwise."

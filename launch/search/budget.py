@@ -28,7 +28,7 @@ def closing_s(budget_s: float) -> float:
     return min(4.0, budget_s / 10)
 
 
-def gone_on_with(
+def resume_options(
     options: RunOptions, num_proposed: int, spent_s: float, more_trials: int, budget_s: float | None
 ) -> tuple[RunOptions, RunOptions]:
     """Return the options of this session, and the options to store in the run.
@@ -44,8 +44,8 @@ def gone_on_with(
     """
     if more_trials or budget_s is not None:
         num_trials = (options.num_trials or num_proposed) + more_trials if more_trials else options.num_trials
-        sitting = replace(options, num_trials=num_trials, budget_s=budget_s)
-        return sitting, replace(sitting, budget_s=None if budget_s is None else spent_s + budget_s)
+        session = replace(options, num_trials=num_trials, budget_s=budget_s)
+        return session, replace(session, budget_s=None if budget_s is None else spent_s + budget_s)
     if options.budget_s is None:
         return options, options
     left_s = options.budget_s - spent_s
@@ -54,15 +54,15 @@ def gone_on_with(
     return replace(options, num_trials=num_proposed, budget_s=None), options
 
 
-def said_of(sitting: RunOptions, options: RunOptions) -> str | None:
+def budget_note(session: RunOptions, options: RunOptions) -> str | None:
     """Return a sentence on the budget of a resumed run, None if there is nothing to say."""
-    if options.budget_s is None or sitting.budget_s == options.budget_s:
+    if options.budget_s is None or session.budget_s == options.budget_s:
         return None
-    if sitting.budget_s is not None:
-        return f"{duration(sitting.budget_s)} of the budget of {duration(options.budget_s)} is left."
+    if session.budget_s is not None:
+        return f"{duration(session.budget_s)} of the budget of {duration(options.budget_s)} is left."
     return (
-        f"The budget of {duration(options.budget_s)} is spent: what was interrupted goes on to its end, and nothing "
-        "new is tried. --budget 30m or --trials +20 gives it more."
+        f"The budget of {duration(options.budget_s)} is spent: interrupted trials are trained to their end, and "
+        "nothing new is tried. --budget 30m or --trials +20 gives it more."
     )
 
 

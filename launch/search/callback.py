@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune import Callback
 
-from launch.machines.lost import ray_is_gone
+from launch.machines.ray_watchdog import ray_is_gone
 from launch.samplers.replay import ended_as
 from launch.search.estimating import Estimating
 from launch.search.progress import Progress
@@ -68,11 +68,11 @@ class RunCallback(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self.waiting_since = None
-        ours = trial.config["trial_id"]
+        trial_id = trial.config["trial_id"]
         if result.get("note"):
-            self.progress.say(f"Trial {ours}: {result['note']}")
+            self.progress.say(f"Trial {trial_id}: {result['note']}")
             with self._remembering_errors():
-                self.records.noted(ours, result["note"])
+                self.records.noted(trial_id, result["note"])
         if "epoch" not in result:
             return
         keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
@@ -80,10 +80,10 @@ class RunCallback(Callback):  # type: ignore[misc]
         row["metrics"] = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
         where = {"node": result.get("hostname"), **{key: result.get(key) for key in ("pid", "device", "precision")}}
         with self._remembering_errors():
-            self.records.epoch({"trial_id": ours, **row, **where})
-        self.progress.epoch(ours)
+            self.records.epoch({"trial_id": trial_id, **row, **where})
+        self.progress.epoch(trial_id)
         if self.estimating is not None:
-            self.estimating.look(ours, trial.config["config"], result)
+            self.estimating.look(trial_id, trial.config["config"], result)
         trial.config["epochs_recorded"] = row["epoch"]  # read by the process that takes over if this one dies
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -111,20 +111,20 @@ class RunCallback(Callback):  # type: ignore[misc]
         self._ended(trial.config["trial_id"], status, reason)
         if last.get("disk_full"):
             with self._remembering_errors():  # else every other trial would train an epoch, and lose it
-                raise DiskFull(f"{reason} `visionsweep resume {self.records.run_dir}` goes on from the stored epochs.")
+                raise DiskFull(f"{reason} `visionsweep resume {self.records.run_dir}` resumes from the stored epochs.")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if ray_is_gone() or trial.trial_id in self.notes.not_begun:
             return  # not the trial's fault: it is resumed with the run, or proposed again
-        said = trial.get_error() or trial.get_pickled_error()  # a process that was killed may leave nothing
-        last_words = str(said or "the worker process died")
+        error = trial.get_error() or trial.get_pickled_error()  # a process that was killed may leave nothing
+        last_words = str(error or "the worker process died")
         no_memory = self.notes.out_of_memory.get(trial.config["trial_id"])
         if no_memory is not None:
             self._ended(trial.config["trial_id"], "oom", no_memory)
             return
         given_up = self.notes.given_up.get(trial.config["trial_id"])
         reason = given_up or _last_line(last_words)
-        if not given_up and (not said or "ActorDiedError" in last_words):
+        if not given_up and (not error or "ActorDiedError" in last_words):
             reason = f"its process died again and again, without a new epoch: {reason}"
         self._ended(trial.config["trial_id"], "failed", reason)
 

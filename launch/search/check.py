@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from launch.cli.show import print_found
-from launch.machines.agreement import Finding, Shared, look_at_nodes
-from launch.machines.cluster import Share
-from launch.machines.needs import NUM_DRAWS, costliest, measure
+from launch.cli.printing import print_found
+from launch.machines.auth_token import token_is_on
+from launch.machines.capacity import Capacity, plan
+from launch.machines.cluster import MachineShare
+from launch.machines.compatibility import Finding, Shared, look_at_nodes
 from launch.machines.nodes import Node
-from launch.machines.room import Room, plan
-from launch.machines.token import token_is_on
-from launch.remote.places import new_place
-from launch.remote.sitting import check_new
+from launch.machines.trial_probe import NUM_DRAWS, costliest, measure
+from launch.remote.location import new_location
+from launch.remote.session import check_new
 from launch.search import preflight
 from launch.search.estimate import Cost, Estimate, sizes_of, usual_epochs
 from launch.search.prepare import RunOptions, prepared
@@ -41,17 +41,19 @@ def check_search(search: Search, options: RunOptions, runs_dir: str, console: Co
     """
     search, dataset = prepared(search, options)
     cache_dir = options.cache
-    place = new_place(runs_dir, "visionsweep-check", cache_dir)
-    check_new(place)
+    location = new_location(runs_dir, "visionsweep-check", cache_dir)
+    check_new(location)
     print_found(dataset, console)
     found: list[Finding] = []
-    nodes = Shared(dataset, place, cache_dir).asking().everyone()
+    nodes = Shared(dataset, location, cache_dir).asking().everyone()
     found += look_at_nodes(nodes)
     if any(finding.fatal for finding in found):
         return found
     if len(nodes) > 1:
         seen = f"seen alike by all {len(nodes)} machines"
-        runs = Path(runs_dir).resolve() if place.remote is None else f"{place.remote.parent}, which all can write to"
+        runs = (
+            Path(runs_dir).resolve() if location.remote is None else f"{location.remote.parent}, which all can write to"
+        )
         found.append(Finding(f"data and runs folder {runs}: {seen}"))
     needed_gb = cache_gb(dataset, preflight.short_side_px(search), preflight.views(search))
     found += look_at_cache(nodes, needed_gb, cache_dir)
@@ -63,9 +65,9 @@ def check_search(search: Search, options: RunOptions, runs_dir: str, console: Co
 
 
 def look_at_trials(
-    search: Search, dataset: Dataset, share: Share, room: Room | None, nodes: Sequence[Node]
+    search: Search, dataset: Dataset, share: MachineShare, capacity: Capacity | None, nodes: Sequence[Node]
 ) -> list[Finding]:
-    """Return what the costliest trial needs, and how many run at once. room: set if trials are packed."""
+    """Return what the costliest trial needs, and how many run at once. capacity: set if trials are packed."""
     outputs = TASKS[search.task].num_outputs(len(dataset.classes))
     need = measure(costliest(search, outputs), dataset, share)
     words = in_words(need.config)
@@ -74,8 +76,8 @@ def look_at_trials(
         return [Finding(f"the costliest of {NUM_DRAWS} configurations ({words}) fails: {need.problem}", advice, True)]
     gb = need.peak_memory_mb * 2**20 / 1e9
     device = "GPU memory" if share.gpus else "memory"
-    if room is not None:
-        return look_at_room(room, need.peak_memory_mb, f"{need.step_seconds:.1f} s for a first batch ({words})")
+    if capacity is not None:
+        return look_at_capacity(capacity, need.peak_memory_mb, f"{need.step_seconds:.1f} s for a first batch ({words})")
     per_trial = f"--cpus-per-trial {share.cpus:g}" + (f" --gpus-per-trial {share.gpus:g}" if share.gpus else "")
     found = [
         Finding(
@@ -91,7 +93,7 @@ def look_at_trials(
     return found
 
 
-def look_at_budget(search: Search, dataset: Dataset, share: Share, budget_s: float | None) -> list[Finding]:
+def look_at_budget(search: Search, dataset: Dataset, share: MachineShare, budget_s: float | None) -> list[Finding]:
     """Return what a budget buys. A usual configuration of each regime is timed on a few images, for some seconds."""
     found = speeds(search, dataset, share)
     lengths = usual_epochs(search)
@@ -111,22 +113,23 @@ def look_at_budget(search: Search, dataset: Dataset, share: Share, budget_s: flo
     return [Finding(bought, warned[0] if warned else "")] if bought else []
 
 
-def look_at_room(room: Room, peak_memory_mb: float, details: str) -> list[Finding]:
+def look_at_capacity(capacity: Capacity, peak_memory_mb: float, details: str) -> list[Finding]:
     """Return the share that `auto` gives to the costliest trial. details: of that trial."""
-    level = room.level_for(peak_memory_mb)
-    of = "a GPU" if room.on_gpus else "a machine"
-    part = "all" if level == 1 else f"1/{round(1 / level)}"
-    part_gb = room.share(level).memory_mb * 2**20 / 1e9
-    each = min(room.most, int(room.units / level + 1e-9))
+    fraction = capacity.fraction_for(peak_memory_mb)
+    of = "a GPU" if capacity.on_gpus else "a machine"
+    part = "all" if fraction == 1 else f"1/{round(1 / fraction)}"
+    part_gb = capacity.resources(fraction).memory_mb * 2**20 / 1e9
+    each = min(capacity.most, int(capacity.devices / fraction + 1e-9))
     found = [
         Finding(
             f"a trial: up to about {peak_memory_mb * 2**20 / 1e9:.1f} GB and {details}, for which it gets {part} "
-            f"of {of}'s memory ({part_gb:.1f} GB); {each} of the costliest at once, up to {room.most} of the smallest"
+            f"of {of}'s memory ({part_gb:.1f} GB); {each} of the costliest at once, up to {capacity.most} of the "
+            f"smallest"
         )
     ]
-    if peak_memory_mb > room.unit_mb:
-        advice = "Fix a smaller batch_size or image_size with --set: such a trial goes on at half the batch."
-        found.append(Finding(f"that is more than all of {of}'s {room.unit_mb * 2**20 / 1e9:.1f} GB", advice))
+    if peak_memory_mb > capacity.device_mb:
+        advice = "Fix a smaller batch_size or image_size with --set: such a trial continues at half the batch."
+        found.append(Finding(f"that is more than all of {of}'s {capacity.device_mb * 2**20 / 1e9:.1f} GB", advice))
     return found
 
 
@@ -152,7 +155,7 @@ def _tokens() -> Finding:
     if token_is_on():
         return Finding("Ray asks for a token")
     advice = "Start Ray with RAY_AUTH_MODE=token on every machine (SECURITY.md)."
-    return Finding("Ray asks for no token: whoever reaches its ports can run code", advice)
+    return Finding("Ray asks for no token: anyone who reaches its ports can run code", advice)
 
 
 def look_at_cache(nodes: Sequence[Node], cache_gb: float, cache_dir: Path | None) -> list[Finding]:

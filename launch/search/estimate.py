@@ -67,8 +67,8 @@ class Estimate:
             return []
         dearest = max(self.costs, key=lambda name: self.costs[name].seconds)
         if self.budget_s is None:
-            said = [f"--budget {_short(budget_s)} buys {self._bought(budget_s)}" for budget_s in IN_GENERAL]
-            return ["; ".join(said) + "."]
+            lines = [f"--budget {_short(budget_s)} buys {self._bought(budget_s)}" for budget_s in IN_GENERAL]
+            return ["; ".join(lines) + "."]
         parts = [f"--budget {_short(self.budget_s)} buys {self._bought(self.budget_s)}"]
         whole_s = self.costs[dearest].seconds
         longer = [budget_s for budget_s in ROUND if budget_s >= 3 * self.budget_s]
@@ -78,12 +78,12 @@ class Estimate:
             ways.append((f"--budget {_short(more_s)}", self.number(whole_s, more_s)))
         ways += self._smaller(self.costs[dearest], self.budget_s)
         parts += [f"{way} about {number:,}" for way, number in ways if number]
-        said = ["; ".join(parts) + "."]
+        lines = ["; ".join(parts) + "."]
         num = self.number(whole_s, self.budget_s)
         if num < FEW:
             choice = " or ".join(way for way, _ in ways) or "a longer --budget"
-            said.append(f"Fewer than {FEW} {_words(dearest, FEW)} leave little to choose from: consider {choice}.")
-        return said
+            lines.append(f"Fewer than {FEW} {_words(dearest, FEW)} leave little to choose from: consider {choice}.")
+        return lines
 
     def _bought(self, budget_s: float) -> str:
         numbers = {name: self.number(cost.seconds, budget_s) for name, cost in self.costs.items()}

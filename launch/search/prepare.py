@@ -14,8 +14,8 @@ from rich.console import Console
 
 from launch.cli.options import check_gpus_per_trial
 from launch.cli.slow import said_if_slow
-from launch.machines.cluster import Share
-from launch.machines.room import plan
+from launch.machines.capacity import plan
+from launch.machines.cluster import MachineShare
 from launch.search import preflight
 from launch.search.amounts import MANY, in_amounts
 from search_spaces.finite import limited
@@ -119,8 +119,10 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
     if options.budget_s is not None and len(dataset.names) > MANY:
         with said_if_slow("measuring how fast trials are"):
             left_s = options.budget_s - (time.monotonic() - began)
-            search, said = in_amounts(search, dataset, options.budget_s, left_s, lambda: plan(*options.resources)[0])
-            notes = (*notes, *said)
+            search, cut_notes = in_amounts(
+                search, dataset, options.budget_s, left_s, lambda: plan(*options.resources)[0]
+            )
+            notes = (*notes, *cut_notes)
     if dataset.on_demand is not None:
         notes = (*notes, DECODED_ON_DEMAND)
     with said_if_slow("reading the data"):
@@ -172,13 +174,13 @@ def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
     gpus = options.get("gpus_per_trial")
     if not isinstance(gpus, (int, float)) or gpus <= 1:
         return options
-    said = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
-    console.print(said, style="yellow", soft_wrap=True)
+    note = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
+    console.print(note, style="yellow", soft_wrap=True)
     return {**options, "gpus_per_trial": 1.0}
 
 
 def trial_settings(
-    search: Search, options: RunOptions, run_dir: Path, run_uri: str | None, share: Share, deadline: float | None
+    search: Search, options: RunOptions, run_dir: Path, run_uri: str | None, share: MachineShare, deadline: float | None
 ) -> TrialSettings:
     """Return the settings of all trials. run_uri: of a run on S3. deadline: of time.monotonic()."""
     stop_file = run_dir / "stop"

@@ -217,8 +217,8 @@ class Progress:
             "interrupted": counts["interrupted"],
         }
         of = f" of {max(self.num_trials, sum(counts.values()))}" if self.num_trials else ""
-        said = f"{sum(ended.values())}{of} trials have ended{': ' if ended else ''}{_listed(ended)}."
-        return f"{said} {_listed(now)}." if any(now.values()) else said
+        sentence = f"{sum(ended.values())}{of} trials have ended{': ' if ended else ''}{_listed(ended)}."
+        return f"{sentence} {_listed(now)}." if any(now.values()) else sentence
 
     def _lately(self) -> list[str]:
         """The trials that stand next to the best, and those that ended last, with their reasons."""

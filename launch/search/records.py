@@ -110,7 +110,7 @@ class Records:
 
     def started(self, trial_id: str, share: Mapping[str, Any] | None = None) -> None:
         """Record that a trial began. share: of a GPU or a machine, if trials are packed
-        (`trainables/worker/shares.py`)."""
+        (`trainables/worker/resources.py`)."""
         packed = {} if share is None else {"share": dict(share)}
         self._event({"event": "started", "trial_id": trial_id, **packed})
 
@@ -183,22 +183,24 @@ class Records:
                 for folder in folders:
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def copy_state(self, donor: str, heir: str) -> int | None:
+    def copy_state(self, source: str, target: str) -> int | None:
         """Copy a trial's state, for a trial to be proposed that starts from it.
 
-        Returns the epoch of the copied state, None if the donor has ended and left nothing to copy.
+        Returns the epoch of the copied state, None if the source has ended and left nothing to copy.
         """
         if self.mirror is not None:
-            return self.mirror.copy_state(donor, heir)
-        source, target = (trial_folder(self.run_dir, "checkpoints", name) / "last.pt" for name in (donor, heir))
+            return self.mirror.copy_state(source, target)
+        source_file, target_file = (
+            trial_folder(self.run_dir, "checkpoints", name) / "last.pt" for name in (source, target)
+        )
         try:
             with disk_errors(self.run_dir):
-                write_whole(target, lambda path: shutil.copyfile(source, path))
+                write_whole(target_file, lambda path: shutil.copyfile(source_file, path))
         except RunError:
-            if source.exists():
+            if source_file.exists():
                 raise
             return None
-        row = stored_row(target)
+        row = stored_row(target_file)
         return None if row is None else int(row["epoch"])
 
     def drop_state(self, trial_id: str) -> None:
@@ -269,5 +271,5 @@ def exists_already(run_dir: Path | Remote) -> RunError:
     """Return the error for a run that exists: a run is never overwritten."""
     return RunError(
         f"run '{run_dir.name}' exists already in {run_dir.parent}. Choose another --name, "
-        f"or go on with it: `visionsweep resume {run_dir}`."
+        f"or resume it: `visionsweep resume {run_dir}`."
     )

@@ -13,23 +13,24 @@ from ray import tune
 from rich.console import Console
 
 from analysis.models.run_source import sealed, source_of
-from launch.cli.show import print_found
-from launch.machines.agreement import Shared
-from launch.machines.bundles import resources_of
-from launch.machines.joining import Machines, at_once_on
-from launch.machines.lost import watched_ray
+from launch.cli.printing import print_found
+from launch.machines.capacity import plan, slots_of
+from launch.machines.compatibility import Shared
+from launch.machines.membership import Machines, at_once_on
 from launch.machines.packing import Packer
-from launch.machines.room import plan, worth_of
+from launch.machines.placement import resources_of
+from launch.machines.ray_watchdog import watched_ray
 from launch.pruners.ray_pruners import raw_epochs
+from launch.remote.location import RunLocation, location_of, new_location
 from launch.remote.mirror import Mirror
-from launch.remote.places import Place, new_place, place_of
-from launch.remote.sitting import check_new, mirrored
+from launch.remote.session import check_new, mirrored
 from launch.samplers.tried import nothing_left
 from launch.samplers.work import Known
-from launch.search.budget import ENDED, began_at, closing_s, ended_because, gone_on_with, said_of
+from launch.search.budget import ENDED, began_at, budget_note, closing_s, ended_because, resume_options
 from launch.search.callback import RunCallback
 from launch.search.comparing import Comparing
 from launch.search.estimating import Estimating
+from launch.search.hang_detection import HangDetector
 from launch.search.interrupt import ctrl_c, stop_everywhere
 from launch.search.kept_room import end_running, kept_room
 from launch.search.prepare import (
@@ -46,8 +47,7 @@ from launch.search.progress import Progress
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from launch.search.tuning import MAX_RETRIES, tune_until_done
-from launch.search.versions import said_of_versions, versions
-from launch.search.watch import Watch
+from launch.search.versions import versions, versions_note
 from launch.tracking.journal import Journal
 from launch.tracking.loggers import Loggers, check_loggers
 from launch.trial_notes import TrialNotes
@@ -83,15 +83,15 @@ def start(
     """
     began = began_at(started) if began is None else began
     # Check everything that can be wrong before there is a run.
-    place = new_place(runs_dir, name, options.cache)
-    check_new(place)
+    location = new_location(runs_dir, name, options.cache)
+    check_new(location)
     search, dataset = prepared(search, options, began)
     options = as_settled(options, search, dataset)
     print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
     plan(*options.resources)  # raises for what the machine lacks, before there is a run
-    shared = Shared(dataset, place, options.cache)
+    shared = Shared(dataset, location, options.cache)
     shared.require()
     # Write the run directory, and search.
     about = {
@@ -104,8 +104,8 @@ def start(
         "command": sys.argv[1:],
         "started": started,
     }
-    with mirrored(place, console.print, new=True) as mirror:
-        records = Records.create(place.folder, sealed(about))
+    with mirrored(location, console.print, new=True) as mirror:
+        records = Records.create(location.folder, sealed(about))
         for note in (*fewer(search, options.num_trials), *raw_epochs(search)):
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
@@ -135,15 +135,15 @@ def resume(
     Raises RunError if the data is no longer the run's, or would be fetched from where somebody else says.
     """
     began = began_at(started) if began is None else began
-    place = place_of(run, cache_dir)
-    if place.remote is not None and cache_dir is None:
+    location = location_of(run, cache_dir)
+    if location.remote is not None and cache_dir is None:
         cache_dir = default_cache_dir()
-    with mirrored(place, console.print) as mirror:
-        return _go_on(place, mirror, more_trials, budget_s, cache_dir, console, started, data, began)
+    with mirrored(location, console.print) as mirror:
+        return _resume_at(location, mirror, more_trials, budget_s, cache_dir, console, started, data, began)
 
 
-def _go_on(
-    place: Place,
+def _resume_at(
+    location: RunLocation,
     mirror: Mirror | None,
     more_trials: int,
     budget_s: float | None,
@@ -153,10 +153,10 @@ def _go_on(
     data: str | None,
     began: float,
 ) -> Records:
-    read_search(place.folder)  # raises if it is no run
-    records = Records(place.folder)
+    read_search(location.folder)  # raises if it is no run
+    records = Records(location.folder)
     with records.locked():
-        search_json = read_search(place.folder)  # what the last holder of the lock wrote
+        search_json = read_search(location.folder)  # what the last holder of the lock wrote
         records.mirror = mirror
         # Take the search and its options from the run, the data from where the user says.
         search = search_from_json(value_at(search_json, "search"))
@@ -170,30 +170,30 @@ def _go_on(
         if options.cache_dir is not None and cache_dir is not None:
             options = replace(options, cache_dir=str(cache_dir.resolve()))
         # A run that has tried everything ends here.
-        if (said := nothing_left(search, records.trials)) is not None:
-            records.write_search({**search_json, ENDED: said})
-            console.print(ended_because(said), style="yellow", soft_wrap=True)
+        if (note := nothing_left(search, records.trials)) is not None:
+            records.write_search({**search_json, ENDED: note})
+            console.print(ended_because(note), style="yellow", soft_wrap=True)
             return records
         # Settle the budget of this session, and check that the data is the same.
-        spent = spent_s(search_json, times_written(place.folder))
-        sitting, options = gone_on_with(options, len(records.trials), spent, more_trials, budget_s)
+        spent = spent_s(search_json, times_written(location.folder))
+        session, options = resume_options(options, len(records.trials), spent, more_trials, budget_s)
         check_loggers(options.log)
         dataset = load_data(search, options)
         require_same(dataset, options.data, value_at(search_json, "data"))
         print_found(dataset, console)
-        shared = Shared(dataset, place, options.cache)
+        shared = Shared(dataset, location, options.cache)
         shared.require()
         # Write what changes in the run, and search.
         ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}
         resumed = [*search_json.get(RESUMED, ()), {"time": started, "versions": versions()}]
         search_json.pop(ENDED, None)
-        if said := said_of_versions(search_json):
-            console.print(said, style="yellow", soft_wrap=True)
+        if note := versions_note(search_json):
+            console.print(note, style="yellow", soft_wrap=True)
         records.write_search({**search_json, "options": {**search_json["options"], **ends}, RESUMED: resumed})
-        if budget_s is None and not more_trials and (said := said_of(sitting, options)):
-            console.print(said, style="yellow", soft_wrap=True)
-        (place.folder / "stop").unlink(missing_ok=True)
-        _execute(records, search, shared, sitting, console, began)
+        if budget_s is None and not more_trials and (note := budget_note(session, options)):
+            console.print(note, style="yellow", soft_wrap=True)
+        (location.folder / "stop").unlink(missing_ok=True)
+        _execute(records, search, shared, session, console, began)
     return records
 
 
@@ -206,14 +206,14 @@ def _execute(
     forget(records.run_dir)  # the weights of what was recommended may be deleted from now on
     deadline = None if ends_s is None else ends_s - comparing.reserve_s(options.budget_s)
     # Settle what every trial gets, and how it is trained.
-    share, room = plan(*options.resources)
+    share, capacity = plan(*options.resources)
     mirror = records.mirror
     uri = None if mirror is None else mirror.uri
     settings = trial_settings(search, options, records.run_dir.resolve(), uri, share, deadline)
     # Build the searcher. It proposes a trial when there is room: in memory if trials are packed, else in their number.
     notes = TrialNotes()
     progress = Progress(records, search, console, limited(search, options.num_trials), deadline)
-    machines = Machines(shared, partial(worth_of, share, room), progress.say)
+    machines = Machines(shared, partial(slots_of, share, capacity), progress.say)
     takes_turns = search.pruner == "pbt"
     images = [len(shared.dataset.indices(split)) for split in ("train", "val")]
     searcher = StudySearcher(
@@ -224,12 +224,12 @@ def _execute(
         deadline,
         known=Known(images[0], images[1], forward_gflops),
         notes=notes,
-        packer=None if room is None else Packer(room, search.full_space, records, machines.now),
-        at_once=None if room is not None or takes_turns else at_once_on(machines, options.max_concurrent),
+        packer=None if capacity is None else Packer(capacity, search.full_space, records, machines.now),
+        at_once=None if capacity is not None or takes_turns else at_once_on(machines, options.max_concurrent),
         avoided=machines.avoided,
     )
     # Build the callbacks, and what writes copies of the records.
-    watch = Watch(settings.run_dir, MAX_RETRIES, notes, None if mirror is None else mirror.bring)
+    hang_detector = HangDetector(settings.run_dir, MAX_RETRIES, notes, None if mirror is None else mirror.bring)
     estimating = None
     if options.budget_s is not None and deadline is not None and ends_s is not None and not records.trials:
         times = options.budget_s, began, deadline, ends_s
@@ -243,7 +243,7 @@ def _execute(
         tune.with_parameters(VisionTrainable, dataset=shared.dataset, settings=settings),
         partial(resources_of, cpus=share.cpus, gpus=share.gpus),
     )
-    next_move = f"`visionsweep resume {records.place}` goes on."
+    next_move = f"`visionsweep resume {records.place}` resumes the search."
     stop_file = settings.stop_file
     stop = stop_file.write_text if mirror is None else partial(stop_everywhere, stop_file)
     with (
@@ -253,7 +253,7 @@ def _execute(
         kept_room(records.run_dir) as free_room,
     ):
         try:
-            tune_until_done(trainable, searcher, search, callback, watch, share.concurrent, stop)
+            tune_until_done(trainable, searcher, search, callback, hang_detector, share.concurrent, stop)
         finally:
             machines.close()
             free_room()

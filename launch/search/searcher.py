@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from launch.machines.packing import Packer
-from launch.pruners.population import Copied, mutated
+from launch.pruners.pbt import Copied, mutated
+from launch.samplers.encoding import Rows
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.fitting import Fitting
 from launch.samplers.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
@@ -33,7 +34,6 @@ from launch.samplers.replay import (
     epoch_seconds,
 )
 from launch.samplers.samplers import build_sampler
-from launch.samplers.vectors import Rows
 from launch.samplers.work import Known
 from launch.search.records import Records
 from launch.trial_notes import TrialNotes
@@ -119,7 +119,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         None means that nothing can start now. Searcher.FINISHED means that nothing more comes.
         """
         # Nothing more comes, or nothing can start now.
-        if self._hopeless() or self.over() is not None:
+        if self._all_failed() or self.over() is not None:
             return str(Searcher.FINISHED)
         if not self._has_room():
             return None  # propose later, knowing what was learned until then
@@ -127,29 +127,29 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self.unfinished:
             record = self.unfinished.pop(0)
             self.trial_ids[trial_id] = record.trial_id
-            gone_on = {"trial_id": record.trial_id, "config": record.config, "resume": True}
-            return self._placed({**gone_on, "epochs_recorded": record.epochs_recorded})
+            resumed = {"trial_id": record.trial_id, "config": record.config, "resume": True}
+            return self._placed({**resumed, "epochs_recorded": record.epochs_recorded})
         if self.num_trials is not None and len(self.records.trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         if self.proposals.nothing_left is not None:
             return self._ends()
         # Propose a new trial, or a copy of another one.
         number = self.records.next_number
-        ours = f"{number:04d}"
-        copied = self._heir(ours)
+        own_id = f"{number:04d}"
+        copied = self._exploit(own_id)
         asked = self.proposals.ask(number)
         if copied is not None and (asked is None or asked[0].params != copied.params):  # it no longer fits
-            self.records.drop_state(ours)
+            self.records.drop_state(own_id)
             copied = None
         if asked is None:
             return self._ends()
         # Record it before it is handed out.
         trial, config = asked
         origin = WARM_START if GIVEN in trial.user_attrs else "sampler"
-        origin = f"copy of {copied.donor}" if copied else origin
-        self.records.proposed(ours, trial.params, config, origin)
-        self.trial_ids[trial_id], self.asked[ours] = ours, trial
-        proposal = self._placed({"trial_id": ours, "config": config, "resume": False, "origin": origin})
+        origin = f"copy of {copied.source}" if copied else origin
+        self.records.proposed(own_id, trial.params, config, origin)
+        self.trial_ids[trial_id], self.asked[own_id] = own_id, trial
+        proposal = self._placed({"trial_id": own_id, "config": config, "resume": False, "origin": origin})
         return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
 
     def over(self) -> str | None:
@@ -178,18 +178,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         left = {} if self.deadline is None else {"left_s": self.deadline - self.now()}
         return {**proposal, **share, **avoid, **left}
 
-    def _heir(self, ours: str) -> Copied | None:
+    def _exploit(self, own_id: str) -> Copied | None:
         """Return the copy that this trial is to be, None if no trial waits to be copied.
 
         It gets the state of the waiting trial. The study proposes that trial's parameters next, with other rates.
         """
         while self.notes.to_copy:
-            donor = self.records.trials[self.notes.to_copy.popleft()]
-            epoch = self.records.copy_state(donor.trial_id, ours)
+            source = self.records.trials[self.notes.to_copy.popleft()]
+            epoch = self.records.copy_state(source.trial_id, own_id)
             if epoch is not None:  # else it has ended since
-                params = mutated(self.search, donor.params, random.Random(f"{self.seed} {ours}"))
+                params = mutated(self.search, source.params, random.Random(f"{self.seed} {own_id}"))
                 self.study.enqueue_trial(params)
-                return Copied(donor.trial_id, epoch, params)
+                return Copied(source.trial_id, epoch, params)
         return None
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -199,13 +199,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Tell the study how the trial truly ended."""
-        ours = self.trial_ids.pop(trial_id)
+        own_id = self.trial_ids.pop(trial_id)
         if self.packer is not None:
-            self.packer.ended(ours)
+            self.packer.ended(own_id)
         if trial_id in self.notes.not_begun:
-            self.unfinished.append(self.records.trials[ours])
+            self.unfinished.append(self.records.trials[own_id])
             return
-        trial = self.asked.pop(ours, None)
+        trial = self.asked.pop(own_id, None)
         if trial is None:
             return
         if result is not None:
@@ -253,7 +253,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return False
         return self.packer is None or self.packer.has_room()
 
-    def _hopeless(self) -> bool:
+    def _all_failed(self) -> bool:
         """Whether there is nothing but failures, so that the configurations are not the cause."""
         trials = self.records.trials.values()
         if any(trial.status not in ("failed", "running") for trial in trials):  # mostly decided by the first trial
@@ -261,7 +261,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return sum(trial.status == "failed" for trial in trials) >= MAX_FAILURES
 
     def _fits(self, params: Mapping[str, Any]) -> bool:
-        return self.deadline is None or bool(self._fit(self.fitting.vectors.encode(params)[None])[0])
+        return self.deadline is None or bool(self._fit(self.fitting.encoder.encode(params)[None])[0])
 
     def _fit(self, rows: Rows) -> NDArray[np.bool_]:
         """Return which rows (n, num_parameters) are trained in time (see `Fitting`), (n,) bool."""

@@ -12,7 +12,7 @@ import optuna
 import ray
 import torch
 
-from launch.machines.cluster import Share
+from launch.machines.cluster import MachineShare
 from search_spaces.grammar import REGIME
 from search_spaces.paths import lowest
 from search_spaces.regimes import by_regime
@@ -70,7 +70,7 @@ class Speed:
         return self.fixed_s + num_trained * self.start_s + in_epochs
 
 
-def speeds(search: Search, dataset: Dataset, share: Share) -> dict[str, Speed]:
+def speeds(search: Search, dataset: Dataset, share: MachineShare) -> dict[str, Speed]:
     """Return the speed of a usual configuration of each regime, by the regime's name; "" in a space without regimes.
 
     A regime whose configuration fails has none: `check` and its trials say why.

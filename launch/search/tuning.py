@@ -17,11 +17,11 @@ from launch.machines.own_folder import ANY_LENGTH, own_folder
 from launch.machines.packing import PackedTrials
 from launch.machines.ray_settings import trials_environment
 from launch.pruners.around import StartingTrials
-from launch.pruners.population import SIZE, Population
+from launch.pruners.pbt import SIZE, PbtScheduler
 from launch.pruners.pruning import build_scheduler
 from launch.search.callback import RunCallback
+from launch.search.hang_detection import HangDetector
 from launch.search.searcher import StudySearcher
-from launch.search.watch import Watch
 from search_spaces.search import Search
 
 MAX_RETRIES = 2
@@ -32,7 +32,7 @@ def tune_until_done(
     searcher: StudySearcher,
     search: Search,
     callback: RunCallback,
-    watch: Watch,
+    hang_detector: HangDetector,
     concurrent: int,
     stop: Callable[[str], object] = lambda reason: None,
 ) -> None:
@@ -47,7 +47,7 @@ def tune_until_done(
     notes = searcher.notes
     scheduler = build_scheduler(search, list(searcher.records.trials.values()), notes, concurrent)
     # The searcher proposes nothing that has no room. Of a population so many are alive at a time.
-    most = max(concurrent, SIZE) if isinstance(scheduler, Population) else MAX_TRIALS
+    most = max(concurrent, SIZE) if isinstance(scheduler, PbtScheduler) else MAX_TRIALS
     if searcher.packer is not None:
         scheduler = PackedTrials(scheduler, searcher.packer)
     scheduler = StartingTrials(scheduler, searcher.over, stop, notes, MAX_RETRIES)
@@ -66,7 +66,7 @@ def tune_until_done(
                 name="tune",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[callback, watch, _Silent()],
+                callbacks=[callback, hang_detector, _Silent()],
                 # A process that dies (killed, or by its configuration) is replaced, and the trial resumed from its last
                 # epoch. One that dies every time is `failed`.
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),

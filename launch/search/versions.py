@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}}
 
 
-def said_of_versions(search_json: Mapping[str, Any]) -> str | None:
+def versions_note(search_json: Mapping[str, Any]) -> str | None:
     """Return a sentence if a run's last session had other versions than are installed, else None."""
     changed = versions_changed(versions_before(search_json), versions())
     if changed is None:

@@ -90,7 +90,7 @@ class Journal:
             while (message := self.queue.get()) is not None:
                 getattr(self, message[0])(*message[1])
         except Exception as error:
-            _log.warning("%s: cannot be written any more (%s); the search goes on without it", self.path, error)
+            _log.warning("%s: cannot be written any more (%s); the search continues without it", self.path, error)
 
     def _add(self, trial: Trial) -> None:
         self.numbers[trial.trial_id] = self.storage.create_new_trial(

@@ -242,7 +242,7 @@ class _LoggerThread(threading.Thread):
         except Exception as error:
             self.failed = True
             why = " ".join(masked(str(error)).split())[:300]
-            _log.warning("--log %s: cannot be written any more (%s); the search goes on without it", self.kind, why)
+            _log.warning("--log %s: cannot be written any more (%s); the search continues without it", self.kind, why)
         finally:
             with contextlib.suppress(Exception):
                 if logger is not None:

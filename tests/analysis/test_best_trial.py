@@ -15,9 +15,9 @@ from support import make_photos
 
 from analysis import Run, load_run
 from analysis.figures.best_trial import class_iou, class_scores, confusion, judged, kept_predictions, most_wrong
+from analysis.figures.cost import incumbent
 from analysis.figures.embeddings import features, plane
 from analysis.figures.overlays import open_data, segmented
-from analysis.figures.spent import standing
 from analysis.report.best import best_section
 from analysis.report.plots import Plots
 from search_spaces.serial import search_to_json
@@ -63,7 +63,7 @@ def run_on_data(folder: Path, spec: str, task: str, config: dict[str, object], m
 
 def test_confusions_and_scores_are_those_of_the_predictions(tmp_path: Path) -> None:
     run = load_run(write_run(tmp_path / "run"))
-    at = standing(run)
+    at = incumbent(run)
     assert at is not None
     one = judged(run, at.best)
     assert one.epoch == EPOCHS
@@ -79,7 +79,7 @@ def test_several_labels_are_judged_one_by_one(tmp_path: Path) -> None:
     search = {**search_to_json(SEARCH), "task": "multilabel"}
     data = {"classes": ["bag", "hat", "shoe"], "val": ["a", "b", "c"], "val_targets": [[0, 1], [], [2]]}
     run = load_run(write_run(tmp_path / "run", 9, changes={"search": search, "data": data}))
-    at = standing(run)
+    at = incumbent(run)
     assert at is not None
     logits = np.array([[3, -3, -3], [-3, -3, -3], [-3, 1, 3]], np.float32)
     write_predictions(run.run_dir, at.best.trial_id, EPOCHS, logits=logits)
@@ -97,7 +97,7 @@ def test_a_binary_trial_is_judged_by_its_threshold(tmp_path: Path) -> None:
     search = {**search_to_json(SEARCH), "task": "binary"}
     data = {"classes": ["ants", "bees"], "val": ["a", "b"], "val_targets": [0, 1]}
     run = load_run(write_run(tmp_path / "run", 9, changes={"search": search, "data": data}))
-    at = standing(run)
+    at = incumbent(run)
     assert at is not None
     write_predictions(run.run_dir, at.best.trial_id, EPOCHS, logits=np.array([[0.5], [0.7]], np.float32))
     assert confusion(judged(run, at.best)).tolist() == [[0, 1], [0, 1]]
@@ -107,7 +107,7 @@ def test_a_binary_trial_is_judged_by_its_threshold(tmp_path: Path) -> None:
 
 def test_predictions_of_other_images_are_refused(tmp_path: Path) -> None:
     run = load_run(write_run(tmp_path / "run", 9))
-    at = standing(run)
+    at = incumbent(run)
     assert at is not None
     write_predictions(run.run_dir, at.best.trial_id, EPOCHS, logits=np.zeros((7, 3), np.float32))
     with pytest.raises(RunError, match="are not of the images that search"):

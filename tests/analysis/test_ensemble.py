@@ -16,7 +16,7 @@ from trained_run import trained_run
 
 from analysis.models.ensemble import choose_ensemble
 from analysis.models.evaluate import evaluate_export
-from analysis.models.exported import load_export
+from analysis.models.predictor import load_export
 from analysis.models.recommend import recommend
 from launch.models.ensembles import verdict
 from launch.models.run_data import data_of_run

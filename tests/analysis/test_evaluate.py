@@ -17,8 +17,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from support import Outcome, make_photos, tiny_config
 
 from analysis.models.evaluate import Judged, evaluate_export
-from analysis.models.exported import load_export
 from analysis.models.manifest import MANIFEST
+from analysis.models.predictor import load_export
 from launch.models.train import train_one
 from trainables.config.io import parse_config
 from trainables.data.formats import load_dataset

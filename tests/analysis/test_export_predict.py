@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from support import make_photos, tiny_config
 
 from analysis.models.export import export_trial
-from analysis.models.exported import load_export
 from analysis.models.predict import predict_images
+from analysis.models.predictor import load_export
 from trainables.config.model import ClassifierConfig
 from trainables.models.classifiers import build_classifier
 from visionsweep.core.errors import DataError, RunError

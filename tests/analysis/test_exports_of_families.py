@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from analysis.models.export import write_export
-from analysis.models.exported import load_export
 from analysis.models.graphs import write_graphs
+from analysis.models.predictor import load_export
 from trainables.config.io import parse_config
 from trainables.inference import predict_batch
 from trainables.models.adapters import LowRank, plain_state_dict

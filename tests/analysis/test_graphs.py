@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from analysis.models import graphs
 from analysis.models.export import write_export
-from analysis.models.exported import ExportedModel, load_export
 from analysis.models.graphs import Graph, open_onnx, require_onnx, worst_difference, write_graphs
+from analysis.models.predictor import ExportedModel, load_export
 from trainables.config.io import parse_config
 from trainables.data.augment import eval_transform
 from trainables.data.digits import scan_digits

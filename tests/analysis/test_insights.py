@@ -10,11 +10,11 @@ import pytest
 from made_runs import EPOCHS, GRACE, STARTED, write_run
 
 from analysis import Run, Trial, load_run
+from analysis.figures.cost import best_so_far, incumbent, run_cost
+from analysis.figures.fixed_epoch import scores_at_epoch
 from analysis.figures.importance import LEAST_TRIALS, above_chance, strongest
 from analysis.figures.learning import rungs, shown_trials
-from analysis.figures.observed import observed
 from analysis.figures.slices import contour_pairs
-from analysis.figures.spent import best_so_far, spent, standing
 from analysis.figures.style import PALETTE, STATUS_COLOURS
 from analysis.figures.timeline import failures, timeline
 from analysis.figures.tradeoff import costs
@@ -28,10 +28,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_trials_are_compared_at_an_epoch_that_most_of_them_reached(run: Run) -> None:
-    seen = observed(run)
-    assert (seen.epoch, len(seen.table), seen.num_trials) == (GRACE, 32, 36)
-    assert observed(run, EPOCHS).table["status"].unique().tolist() == ["complete"]
-    assert "Scores at epoch 3, which 32 of 36 trials reached." in seen.sentence()
+    at_epoch = scores_at_epoch(run)
+    assert (at_epoch.epoch, len(at_epoch.table), at_epoch.num_trials) == (GRACE, 32, 36)
+    assert scores_at_epoch(run, EPOCHS).table["status"].unique().tolist() == ["complete"]
+    assert "Scores at epoch 3, which 32 of 36 trials reached." in at_epoch.sentence()
 
 
 def test_what_decided_the_score_stands_first_and_above_chance(run: Run) -> None:
@@ -78,13 +78,13 @@ def test_a_loss_is_compared_from_below(tmp_path: Path, run: Run) -> None:
     assert losses.compare("optimizer")["value"].tolist() == ["adam", "sgd"]
     assert losses.compare("optimizer")["effect"].iloc[0] < 0
     assert above_chance(losses.importance())[0] == "optimizer"
-    at = standing(losses)
+    at = incumbent(losses)
     assert at is not None
     assert at.score == min(value for trial in losses.trials for value in trial.values("val/loss").values())
 
 
 def test_what_was_spent_and_what_pruning_saved(run: Run) -> None:
-    cost = spent(run)
+    cost = run_cost(run)
     num_pruned = sum(trial.status == "pruned" for trial in run.trials)
     assert cost.epochs == sum(len(trial.epochs) for trial in run.trials)
     assert cost.trial_s == 2.0 * cost.epochs
@@ -100,12 +100,12 @@ def test_gpu_hours_go_by_the_share_of_the_gpu() -> None:
         for i in (1, 2)
     ]
     about = {"search": {"metric": "val/f1", "mode": "max", "task": "binary", "epochs": 2}, "data": {}, "options": {}}
-    cost = spent(Run(Path("x"), about, [Trial("0000", {}, {}, rows, "complete")]))
+    cost = run_cost(Run(Path("x"), about, [Trial("0000", {}, {}, rows, "complete")]))
     assert (cost.device, cost.device_hours, cost.trial_s) == ("cuda", 10 / 3600, 20.0)
 
 
 def test_the_best_is_held_against_the_warm_starts_and_the_median(run: Run) -> None:
-    at = standing(run)
+    at = incumbent(run)
     assert at is not None
     assert at.best.status == "complete"
     assert at.warm is not None
@@ -114,7 +114,7 @@ def test_the_best_is_held_against_the_warm_starts_and_the_median(run: Run) -> No
     assert at.warm_trial.trial_id == "0000"
     best = best_so_far(run)
     assert best["score"].is_monotonic_increasing
-    assert best["hours"].iloc[-1] == pytest.approx(spent(run).trial_s / 3600)
+    assert best["hours"].iloc[-1] == pytest.approx(run_cost(run).trial_s / 3600)
 
 
 def test_the_time_line_has_a_stretch_per_trial_and_process(run: Run) -> None:
@@ -159,7 +159,7 @@ def test_of_very_many_trials_the_best_and_some_of_the_others_are_drawn(run: Run)
     assert len(drawn) <= 12
     everything = shown_trials(run)
     assert drawn[:4] == everything[:4]
-    assert contour_pairs(observed(run), ["optimizer/sgd/lr", "optimizer/sgd/momentum", "batch_size"]) == [
+    assert contour_pairs(scores_at_epoch(run), ["optimizer/sgd/lr", "optimizer/sgd/momentum", "batch_size"]) == [
         ("optimizer/sgd/lr", "optimizer/sgd/momentum")
     ]
 
@@ -182,7 +182,7 @@ def test_a_pause_between_two_sessions_is_no_work(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", 6)
     run = load_run(run_dir)
     rows = [row for trial in run.trials for row in trial.epochs]
-    whole = spent(run).wall_s
+    whole = run_cost(run).wall_s
     assert whole == max(row["time"] for row in rows) - STARTED
     paused_at = sorted(row["time"] for row in rows)[len(rows) // 2]
     pause_s = 86_400.0
@@ -194,7 +194,7 @@ def test_a_pause_between_two_sessions_is_no_work(tmp_path: Path) -> None:
             setattr(trial, name, at + pause_s if at is not None and at > paused_at else at)
     resumed = [{"time": paused_at + pause_s + 1.0, "versions": {}}]
     after = replace(run, search={**run.search, "resumed": resumed})
-    assert spent(after).wall_s == pytest.approx(whole, abs=2.5)
+    assert run_cost(after).wall_s == pytest.approx(whole, abs=2.5)
     assert timeline(after).eval("end_s - start_s").max() < 100
     # In a container a process of the second session may have the first one's number, soon after it.
     soon = replace(run, search={**run.search, "resumed": [{"time": rows[1]["time"] - 1.0}]})

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from analysis.models.evaluate import evaluate_export
-from analysis.models.exported import ExportedModel, load_export
+from analysis.models.predictor import ExportedModel, load_export
 from launch.models import train
 from launch.models.train import train_one
 from trainables.config.io import parse_config
@@ -23,7 +23,7 @@ from trainables.data.read_as import ReadAs
 from trainables.evaluate import evaluate
 from trainables.inference import chunk_images, predict_batch
 from trainables.models.classifiers import Classifier
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from trainables.tasks import TASKS
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def test_evaluate_and_predict_repeat_the_training_to_the_last_digit(tmp_path: Pa
         assert found == {name: told[name] for name in found}
     dataset, images = load_dataset("digits", seed=0, short_side_px=37, cache_dir=tmp_path / "cache")
     data = TrialData(dataset, images)
-    _, labels, _ = what_to_learn(model.config, data)
+    _, labels, _ = classes_and_labels(model.config, data)
     logits = torch.from_numpy(evaluate(model.config, model.models, data, labels, CPU).predictions["logits"])
     val = dataset.indices("val")
     in_batches = [

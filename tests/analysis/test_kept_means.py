@@ -15,10 +15,10 @@ from support import Outcome, make_sides
 from trained_run import trained_run
 
 from analysis.models.ensemble import described, yardstick
-from analysis.models.exported import ExportedEnsemble, load_export
+from analysis.models.ensemble_selection import score_ensemble
 from analysis.models.kept import kept_models, side_by_side
 from analysis.models.kept_means import means_side_by_side
-from analysis.models.members import together
+from analysis.models.predictor import ExportedEnsemble, load_export
 from analysis.models.recommend import _means, recommend
 from search_spaces.search import Search
 from trainables.data.loader import TrialData
@@ -72,7 +72,7 @@ def test_what_is_chosen_by_mean_probability_predicts_and_is_evaluated_by_it(
     assert told is not None
     assert told["ensemble"] is None or told["ensemble"]["combine"] == "mean probability"
     members = means_side_by_side(run, data, kept_models(run), CPU)
-    mean = together(members, [0, 1])
+    mean = score_ensemble(members, [0, 1])
     one = told["ensemble"] or {"threshold": 0.5, "metric": "val/miou", "held_out": None, "latency_ms": None}
     both = [
         {"trial_id": kept.trial_id, "epoch": kept.epoch, "weight": 1, "value": kept.value} for kept in kept_models(run)
@@ -102,7 +102,7 @@ def test_a_model_alone_scores_as_its_search_said(found: tuple[Run, TrialData]) -
     kept = kept_models(run)
     members = means_side_by_side(run, data, kept, CPU)
     for number, one in enumerate(kept):
-        assert together(members, [number])["val/miou"] == pytest.approx(one.value, abs=1e-4)
+        assert score_ensemble(members, [number])["val/miou"] == pytest.approx(one.value, abs=1e-4)
 
 
 def test_where_half_of_the_time_is_gone_segmenters_vote(found: tuple[Run, TrialData]) -> None:

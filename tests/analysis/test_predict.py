@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from support import Outcome, make_photos
 
-from analysis.models.exported import load_export
 from analysis.models.predict import Read, _chunks, predict_images
+from analysis.models.predictor import load_export
 from trainables.config.io import parse_config
 from trainables.config.model import ClassifierConfig
 from trainables.data.reading import IMAGE_SUFFIXES

@@ -15,9 +15,9 @@ from kept_run import SMALL, kept_run, opened, truths
 from safetensors.torch import load_file, save_file
 from support import Outcome, make_photos
 
-from analysis.models.exported import ExportedEnsemble, ExportedModel, load_export
 from analysis.models.held_out import OutOfTime, halves, judge
 from analysis.models.kept import Kept
+from analysis.models.predictor import ExportedEnsemble, ExportedModel, load_export
 from analysis.models.recommend import recommend
 from analysis.models.soup import ingredients, mean_weights, start_of
 from trainables.config.io import parse_config

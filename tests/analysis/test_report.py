@@ -201,7 +201,7 @@ def test_watch_writes_after_each_change_and_a_page_at_rest_at_the_end(tmp_path: 
     written: list[bool] = []
     turns = iter([True, True, True, False])
 
-    def goes_on() -> bool:
+    def is_running() -> bool:
         if len(written) == 1:
             with open(run_dir / "epochs.jsonl", "a") as lines:
                 lines.write("\n")
@@ -210,14 +210,14 @@ def test_watch_writes_after_each_change_and_a_page_at_rest_at_the_end(tmp_path: 
     def told(path: Path) -> None:
         written.append("visionsweep-reload" in [about.get("name") for _, about in Page(path).elements])
 
-    watch([run_dir], None, with_model=False, told=told, every_s=0.01, goes_on=goes_on)
+    watch([run_dir], None, with_model=False, on_written=told, every_s=0.01, is_running=is_running)
     assert written == [True, True, False]  # the third turn found nothing new
 
 
 def test_watch_ends_with_the_search(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", 6)
     told: list[Path] = []
-    watch([run_dir], None, with_model=False, told=told.append, every_s=0.01)
+    watch([run_dir], None, with_model=False, on_written=told.append, every_s=0.01)
     assert len(told) == 1, "nobody works on it"
     with (run_dir / "trials.jsonl").open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -226,7 +226,7 @@ def test_watch_ends_with_the_search(tmp_path: Path) -> None:
             told.append(path)
             fcntl.flock(held, fcntl.LOCK_UN)
 
-        watch([run_dir], None, with_model=False, told=until_told, every_s=0.01)
+        watch([run_dir], None, with_model=False, on_written=until_told, every_s=0.01)
     assert len(told) == 3
 
 

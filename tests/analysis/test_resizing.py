@@ -13,9 +13,9 @@ from PIL import Image
 from rich.console import Console
 from support import tiny_config
 
-from analysis.models.exported import ExportedModel, load_export
-from analysis.models.handover import hand_over
+from analysis.models.package import package_export
 from analysis.models.predict import predict_images
+from analysis.models.predictor import ExportedModel, load_export
 from analysis.models.resizing import BOUND, Elsewhere, compare, with_numpy, with_pillow
 from launch.models.train import train_one
 from trainables.config.io import parse_config
@@ -76,7 +76,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported_with_graph(values: dict[str, Any], data: Path, out: Path) -> Path:
     train_one(parse_config(values), str(data), out, None, None, None, ReadAs(), Console(quiet=True))
     again = TrialData(*load_dataset(str(data), task=values["task"], short_side_px=64, cache_dir=None))
-    (written,) = hand_over(out, again, [], onnx=True)
+    (written,) = package_export(out, again, [], onnx=True)
     assert not written.problem
     return out
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 from analysis.models.evaluate import evaluate_export
 from analysis.models.export import export_trial
-from analysis.models.exported import load_export
 from analysis.models.predict import predict_images
+from analysis.models.predictor import load_export
 from launch.search.preflight import short_side_px, views
 from launch.search.prepare import RunOptions, load_data
 from launch.search.records import Records
@@ -95,7 +95,7 @@ def run_of(folder: Path, search: Search, data: Path, configs: Sequence[dict[str,
         folders = (folder / room / trial_id for room in ("checkpoints", "predictions"))
         files = TrialFiles(*folders, search.metric or "", search.mode or "max", config.keep_best)
         for result in fit(config, TrialData(dataset, images), torch.device("cpu")):
-            files.save(result, to_go_on=False)
+            files.save(result, resumable=False)
             records.epoch({"trial_id": trial_id, **result.row()})
         records.ended(trial_id, "complete", "")
     return load_run(folder)

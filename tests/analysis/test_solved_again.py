@@ -25,7 +25,7 @@ from trainables.ensemble import load_models
 from trainables.features.features import frozen_backbone
 from trainables.features.probe import solve_epoch
 from trainables.losses import build_loss
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.core.errors import DataError, RunError
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.recommended import HEADS_FILE, in_sentences, stored
@@ -64,7 +64,7 @@ def test_the_head_that_is_exported_learned_from_train_and_val(
     config = parse_config(PROBE)
     all_data = TrialData(joined, data.images)
     (model,) = load_models(config, 2, [run_dir / "checkpoints/0000/epoch-0001.safetensors"], CPU)
-    classes, labels, targets = what_to_learn(config, all_data)
+    classes, labels, targets = classes_and_labels(config, all_data)
     frozen = frozen_backbone(config, model, all_data, CPU)
     assert frozen is not None
     assert isinstance(labels, torch.Tensor)

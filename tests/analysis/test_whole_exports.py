@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 
 from analysis.models.ensemble_export import export_ensemble
 from analysis.models.export import export_trial, write_export
-from analysis.models.exported import load_export
 from analysis.models.manifest import MANIFEST, check_files, written_whole
+from analysis.models.predictor import load_export
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.models.classifiers import build_classifier

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from launch.machines.capacity import MARGIN
 from launch.machines.cluster import local_ray, ready
-from launch.machines.needs import _step
-from launch.machines.room import MARGIN
+from launch.machines.trial_probe import _step
 from launch.search.prepare import RunOptions, prepared
 from launch.search.run import resume, start
 from search_spaces import Float, Pick, Search

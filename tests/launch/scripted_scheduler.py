@@ -56,7 +56,7 @@ class Driver:
         self.scheduler.on_trial_add(Controller(), self.trials[name])
         return self.trials[name]
 
-    def goes_on(
+    def continues(
         self, name: str, epoch: int, value: float | None, seconds: float = 1.0, epochs: int | None = None
     ) -> bool:
         trial = self.trials.get(name) or self.add(name, epochs)
@@ -78,4 +78,4 @@ class Driver:
 
     def fill(self, values: Iterable[float], epoch: int, prefix: str = "other", **more: Any) -> list[bool]:
         """Report one trial for each value, at `epoch` only. Return whether each continues."""
-        return [self.goes_on(f"{prefix}{number}", epoch, value, **more) for number, value in enumerate(values)]
+        return [self.continues(f"{prefix}{number}", epoch, value, **more) for number, value in enumerate(values)]

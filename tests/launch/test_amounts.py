@@ -16,7 +16,7 @@ from PIL import Image
 from support import Outcome, lines, make_photos
 
 from launch.cli.loading import load_search
-from launch.machines.cluster import Share
+from launch.machines.cluster import MachineShare
 from launch.search.amounts import LEAST, MOST_OF_PROBE, Amounts, amounts, is_said, with_amounts
 from launch.search.prepare import RunOptions, as_settled, load_data, prepared
 from launch.search.speed import Speed, speeds, usual
@@ -194,7 +194,7 @@ def test_a_speed_is_measured_in_seconds_that_a_trial_really_takes(
     digits_of_a_run: tuple[Search, Dataset], regime: str
 ) -> None:
     search, dataset = digits_of_a_run
-    found = speeds(search, dataset, Share(1, 0, 1, 0))
+    found = speeds(search, dataset, MachineShare(1, 0, 1, 0))
     assert set(found) == {"probe", "finetune"}
     one = found[regime]
     config = parse_config(dict(one.config), "a test")

@@ -101,7 +101,7 @@ def test_through_the_port_of_rays_client_a_search_is_followed_and_stopped(cluste
         cluster.visionsweep(work, "stop", "r", "--cluster", cluster.url)  # it would starve the tests after this one
         raise AssertionError(log.read_text()) from error
     assert "Stopping: running trials end after their current batch." in log.read_text()
-    assert f"It goes on with: visionsweep resume {run_dir} --cluster {cluster.client_url}" in log.read_text()
+    assert f"Resume it with: visionsweep resume {run_dir} --cluster {cluster.client_url}" in log.read_text()
     ended = [row["status"] for row in lines(run_dir / "trials.jsonl") if row["event"] == "ended"]
     assert ended == ["interrupted"]
 

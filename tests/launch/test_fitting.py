@@ -17,11 +17,11 @@ from benchmarks.ours import Recorder
 from benchmarks.simulate import Clock, Simulation, simulate
 from benchmarks.simulate_ray import RayMethod
 from launch.pruners.pruning import build_scheduler
-from launch.samplers.cost import TrialCosts
+from launch.samplers.cost_model import TrialCosts
+from launch.samplers.encoding import Encoder
 from launch.samplers.fitting import Fitting
 from launch.samplers.history import EPOCH_SECONDS, TRIAL_ID
 from launch.samplers.lengths import Lengths
-from launch.samplers.vectors import Vectors
 from launch.samplers.work import Known, Work
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
@@ -51,11 +51,11 @@ def finetune(backbone: str, freeze: str = "none") -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def work() -> Work:
-    return Work(SEARCH.full_space, Lengths(SEARCH.full_space, Vectors(SEARCH.full_space), SEARCH.epochs), KNOWN)
+    return Work(SEARCH.full_space, Lengths(SEARCH.full_space, Encoder(SEARCH.full_space), SEARCH.epochs), KNOWN)
 
 
 def of(work: Work, params: Mapping[str, Any], **more: Any) -> float:
-    return float(work.of(work.lengths.vectors.encode(params)[None], **more)[0])
+    return float(work.of(work.lengths.encoder.encode(params)[None], **more)[0])
 
 
 def test_work_is_passes_times_the_backbone_and_the_area(work: Work) -> None:
@@ -72,7 +72,7 @@ def test_work_is_passes_times_the_backbone_and_the_area(work: Work) -> None:
 def test_what_stands_beside_the_regimes_counts_in_all_of_them() -> None:
     parts = {name: {"model": {"backbone": LITE[0], "freeze": freeze}} for name, freeze in (("a", "all"), ("b", "none"))}
     space = {"regime": Branch(parts), "image_size": Pick(112, 224)}
-    beside = Work(space, Lengths(space, Vectors(space), 4), KNOWN)
+    beside = Work(space, Lengths(space, Encoder(space), 4), KNOWN)
     for regime, passes in (("a", 300), ("b", 3 * 240 + 60)):
         large, small = (of(beside, {"regime": regime, "image_size": size}) for size in (224, 112))
         assert large == pytest.approx(passes * 0.77)
@@ -80,12 +80,12 @@ def test_what_stands_beside_the_regimes_counts_in_all_of_them() -> None:
 
 
 def test_features_that_are_kept_are_no_work(work: Work) -> None:
-    kept = work.keeps(work.lengths.vectors.encode(probe(LITE[0])))
+    kept = work.keeps(work.lengths.encoder.encode(probe(LITE[0])))
     assert of(work, probe(LITE[0]), kept=kept) == 0
     assert of(work, probe(LITE[0], views=2), kept=kept) == pytest.approx(240 * 0.77)
     assert of(work, probe("+".join(LITE[:2])), kept=kept) == pytest.approx(300 * 1.0)
     assert of(work, probe(LITE[0], fit="squash"), kept=kept) == of(work, probe(LITE[0]))
-    assert work.keeps(work.lengths.vectors.encode(finetune(LITE[1]))) == set()
+    assert work.keeps(work.lengths.encoder.encode(finetune(LITE[1]))) == set()
 
 
 def test_two_probes_tell_what_a_fine_tuning_costs() -> None:
@@ -208,7 +208,7 @@ def test_the_end_is_given_to_the_best_that_fits(tmp_path: Path) -> None:
     late = [searcher.suggest(f"late{number}") for number in range(6)]
     configs = [one["config"] for one in late if isinstance(one, dict)]
     assert len(configs) == 6
-    rows = np.stack([searcher.fitting.vectors.encode(SEARCH.encode(config)) for config in configs])
+    rows = np.stack([searcher.fitting.encoder.encode(SEARCH.encode(config)) for config in configs])
     assert searcher._fit(rows).all()
     assert all(identity(drawn_as(SEARCH.full_space, SEARCH.encode(config))) == identity(config) for config in configs)
     assert sum(photos.seconds_per_epoch(config) * config["epochs"] < 50.0 for config in configs) >= 5

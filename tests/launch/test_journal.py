@@ -164,7 +164,7 @@ def test_a_journal_that_cannot_be_written_is_a_line_in_the_log_and_the_run_goes_
         close(records)
     assert not (tmp_path / "no such folder").exists()
     assert "no such folder" in caplog.text
-    assert "goes on without it" in caplog.text
+    assert "continues without it" in caplog.text
     again, _ = Records.open(tmp_path / "run")
     assert again.trials[trial_id].status == "complete"
 

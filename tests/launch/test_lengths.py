@@ -11,9 +11,9 @@ import pytest
 from scripted_scheduler import Driver, search
 
 from launch.pruners.ray_pruners import raw_epochs
+from launch.samplers.encoding import Encoder
 from launch.samplers.history import History, Ladder
 from launch.samplers.lengths import Lengths
-from launch.samplers.vectors import Vectors
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Branch, Float, Int, Pick
@@ -39,17 +39,17 @@ def with_regimes(space: Any = SPACE, **values: Any) -> Search:
 )
 def test_the_length_of_a_configuration_is_told_by_its_space(space: Any, params: dict[str, Any], epochs: int) -> None:
     full = with_regimes(space).full_space
-    lengths = Lengths(full, Vectors(full), 12)
+    lengths = Lengths(full, Encoder(full), 12)
     assert lengths.of_params(params) == epochs
     assert lengths.vary == (space is SPACE or isinstance(space.get("epochs"), Int))
-    assert lengths.shares(Vectors(full).encode(params)[None]) == pytest.approx([epochs / 12])
+    assert lengths.shares(Encoder(full).encode(params)[None]) == pytest.approx([epochs / 12])
 
 
 def test_a_value_is_known_at_the_share_of_its_own_schedule() -> None:
     chosen = with_regimes()
-    vectors = Vectors(chosen.full_space)
+    encoder = Encoder(chosen.full_space)
     ladder = Ladder(4, 12)
-    history = History(vectors, ladder, chosen.compared)
+    history = History(encoder, ladder, chosen.compared)
     study = optuna.create_study(direction="maximize")
     for params, values in (
         ({"regime": "probe", "regime/probe/a": 1}, {1: 0.9}),
@@ -71,32 +71,32 @@ def test_a_value_is_known_at_the_share_of_its_own_schedule() -> None:
 def test_a_trial_of_one_epoch_is_never_compared_and_is_no_bar_for_others() -> None:
     driver = Driver(search(epochs=36))
     for number in range(9):
-        assert driver.goes_on(f"probe{number}", 1, 0.99, epochs=1)
+        assert driver.continues(f"probe{number}", 1, 0.99, epochs=1)
     assert driver.scheduler.rungs.values == {}
-    finetunings = [driver.goes_on(f"tuned{number}", 4, value) for number, value in enumerate((0.2, 0.3, 0.1, 0.25))]
+    finetunings = [driver.continues(f"tuned{number}", 4, value) for number, value in enumerate((0.2, 0.3, 0.1, 0.25))]
     assert finetunings[:2] == [True, True]
-    assert driver.goes_on("weak", 1, 0.01)
-    assert not driver.scheduler.beginnings.strata[""].arrived[3][0][0] < 4  # none of the probes
+    assert driver.continues("weak", 1, 0.01)
+    assert not driver.scheduler.dominated_starts.strata[""].arrived[3][0][0] < 4  # none of the probes
 
 
 def test_a_short_trial_is_compared_where_it_has_an_epoch_near_the_rung() -> None:
     driver = Driver(search(epochs=36))  # rungs at 4 and 12
     driver.fill(np.linspace(0.5, 0.9, 9), 4)
-    assert driver.goes_on("three", 1, 0.1, epochs=3)  # at 12 of 36: past the first rung, at the second alone
+    assert driver.continues("three", 1, 0.1, epochs=3)  # at 12 of 36: past the first rung, at the second alone
     assert driver.scheduler.rungs.values.keys() == {(4, ""), (12, "")}
-    assert not driver.goes_on("nine", 1, 0.1, epochs=9)  # at 4 of 36
-    assert driver.goes_on("five", 1, 0.01, epochs=5)  # at 7.2 of 36, which is nearer to the second rung
-    assert not driver.goes_on("five", 2, 0.02)
+    assert not driver.continues("nine", 1, 0.1, epochs=9)  # at 4 of 36
+    assert driver.continues("five", 1, 0.01, epochs=5)  # at 7.2 of 36, which is nearer to the second rung
+    assert not driver.continues("five", 2, 0.02)
     assert driver.scheduler.rungs.values[12, ""] == [0.02, 0.1]
 
 
 def test_trials_that_begin_alike_and_differ_in_length_are_no_repeats() -> None:
     driver = Driver(search(epochs=36))
     for epoch in (1, 2, 3):
-        assert driver.goes_on("long", epoch, 0.5)
-        assert driver.goes_on("short", epoch, 0.5, epochs=18)
-    driver.goes_on("same", 1, 0.5), driver.goes_on("same", 2, 0.5)
-    assert not driver.goes_on("same", 3, 0.5)
+        assert driver.continues("long", epoch, 0.5)
+        assert driver.continues("short", epoch, 0.5, epochs=18)
+    driver.continues("same", 1, 0.5), driver.continues("same", 2, 0.5)
+    assert not driver.continues("same", 3, 0.5)
 
 
 def test_a_short_trial_fits_into_what_is_left_of_a_budget(tmp_path: Path) -> None:
@@ -129,19 +129,19 @@ def test_rays_rules_compare_equal_shares_of_schedules(pruner: str) -> None:
     driver = Driver(search(epochs=40, pruner=pruner))
     for number in range(8):
         driver.ends(f"probe{number}", 1, 0.95)
-        assert all(driver.goes_on(f"short{number}", epoch, 0.2 + 0.035 * epoch, epochs=12) for epoch in range(1, 12))
+        assert all(driver.continues(f"short{number}", epoch, 0.2 + 0.035 * epoch, epochs=12) for epoch in range(1, 12))
         driver.ends(f"short{number}", 12, 0.62)
     for number in range(8):
-        assert all(driver.goes_on(f"long{number}", epoch, 0.2 + 0.02 * epoch) for epoch in range(1, 40))
+        assert all(driver.continues(f"long{number}", epoch, 0.2 + 0.02 * epoch) for epoch in range(1, 40))
         driver.ends(f"long{number}", 40, 1.0)
-    bad = [all(driver.goes_on(f"bad{number}", epoch, 0.01 * epoch) for epoch in range(1, 40)) for number in range(8)]
+    bad = [all(driver.continues(f"bad{number}", epoch, 0.01 * epoch) for epoch in range(1, 40)) for number in range(8)]
     assert not all(bad)
 
 
 def test_a_short_trial_leaves_no_mark_in_a_rung_that_it_passed_between_two_epochs() -> None:
     driver = Driver(search(epochs=36, pruner="hyperband"))  # rungs at 4 and 12
     for number in range(30):
-        assert driver.goes_on(f"three{number}", 1, 0.9, epochs=3)  # at 12 of 36
+        assert driver.continues(f"three{number}", 1, 0.9, epochs=3)  # at 12 of 36
         driver.ends(f"three{number}", 3, 0.9)
     marks = {at: len(seen) for bracket in driver.scheduler._brackets for at, seen in bracket._rungs if seen}
     assert marks.keys() == {12}

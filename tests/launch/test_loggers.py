@@ -49,7 +49,7 @@ def trained(records: Records, trial_id: str, epochs: range, status: str = "compl
     records.ended(trial_id, status, "because" if status != "complete" else "")
 
 
-def two_sittings(run_dir: Path, name: str) -> None:
+def two_sessions(run_dir: Path, name: str) -> None:
     """Log two trials, of which one is interrupted after two epochs and resumed for a third."""
     records = logged(run_dir, name)
     trained(records, "0000", range(1, 4))
@@ -63,7 +63,7 @@ def two_sittings(run_dir: Path, name: str) -> None:
 def test_tensorboard_shows_every_epoch_of_every_trial(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    two_sittings(tmp_path / "run", "tensorboard")
+    two_sessions(tmp_path / "run", "tensorboard")
     for trial_id in ("0000", "0001"):
         events = EventAccumulator(str(tmp_path / "run" / "tb" / trial_id))
         events.Reload()
@@ -78,7 +78,7 @@ def test_tensorboard_shows_every_epoch_of_every_trial(tmp_path: Path) -> None:
 def test_mlflow_keeps_a_run_per_trial_in_a_database_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(loggers, "CLOSE_S", 120.0)  # making the database takes a busy machine a while
-    two_sittings(tmp_path / "run", "mlflow")
+    two_sessions(tmp_path / "run", "mlflow")
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'run' / 'mlruns' / 'mlflow.db'}")
@@ -98,9 +98,9 @@ def test_mlflow_keeps_a_run_per_trial_in_a_database_of_the_run(tmp_path: Path, m
 def test_weights_and_biases_is_written_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(loggers, "CLOSE_S", 120.0)
-    two_sittings(tmp_path / "run", "wandb")
+    two_sessions(tmp_path / "run", "wandb")
     folders = sorted((tmp_path / "run" / "wandb").glob("offline-run-*"))
-    assert len(folders) == 3, "one per trial and sitting"
+    assert len(folders) == 3, "one per trial and session"
     rows = [row for folder in folders for row in history_of(next(folder.glob("*.wandb")))]
     assert sorted((row["_step"], row["val/accuracy"]) for row in rows) == [
         (1, 0.1), (1, 0.1), (2, 0.2), (2, 0.2), (3, 0.3), (3, 0.3),
@@ -145,7 +145,7 @@ def test_a_logger_that_fails_is_a_line_in_the_log_and_the_records_go_on(
     assert len(records.trials["0000"].epochs) == 3
     (line,) = [record.getMessage() for record in caplog.records if record.name == "launch.tracking.loggers"]
     assert line.startswith("--log tensorboard: cannot be written any more (")
-    assert line.endswith("; the search goes on without it")
+    assert line.endswith("; the search continues without it")
 
 
 class Slow:

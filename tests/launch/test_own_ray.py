@@ -19,8 +19,8 @@ from s3_server import client, keys, upload_folder
 from support import lines, tiny_search, wait_until
 
 from launch.machines import own_folder as module
+from launch.machines.auth_token import close_token_file, has_token, own_token, use_token
 from launch.machines.own_folder import MAX_PLACE, OLD_S, own_folder
-from launch.machines.token import close_token_file, has_token, own_token, use_token
 from visionsweep.core.errors import ConfigError
 
 pytestmark = pytest.mark.with_ray(turn=9)

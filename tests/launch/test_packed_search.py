@@ -13,8 +13,8 @@ import pytest
 from packed_searches import LARGE, SEARCH
 from support import make_photos
 
-from launch.machines.memory import MemoryModel
-from launch.machines.room import MARGIN
+from launch.machines.capacity import MARGIN
+from launch.machines.memory_model import MemoryModel
 from launch.search.records import Records
 
 pytestmark = pytest.mark.with_ray(turn=7)
@@ -101,8 +101,8 @@ def test_a_process_is_reused_by_trials_of_the_same_share_alone(folder: Path) -> 
 def test_a_run_that_is_gone_on_with_knows_what_was_measured(folder: Path) -> None:
     first = shares(folder, "a", "0000")[0]
     assert (first["of_one"], first["measure"]) == (0.5, True)
-    gone_on = shares(folder, "b", "0007")[0]
-    assert (gone_on["of_one"], gone_on["measure"]) == (0.25, False), "its records say that all are small"
+    resumed = shares(folder, "b", "0007")[0]
+    assert (resumed["of_one"], resumed["measure"]) == (0.25, False), "its records say that all are small"
 
 
 def test_a_wrong_prediction_heals_and_nothing_is_lost(folder: Path) -> None:

@@ -12,27 +12,27 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from scripted_search import CONDITIONAL, EPOCHS, Searching, bumpy, search
 from support import Outcome
 
-from launch.machines.bundles import resources_of
+from launch.machines.capacity import Capacity, Device, capacity_of
 from launch.machines.packing import PackedTrials, Packer
-from launch.machines.room import Room, Unit, room_of
-from launch.search.check import look_at_room
+from launch.machines.placement import resources_of
+from launch.search.check import look_at_capacity
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from search_spaces import Pick
-from trainables.worker.shares import GPU_CONTEXT_MB
+from trainables.worker.resources import GPU_CONTEXT_MB
 
 pytestmark = pytest.mark.with_ray
 
 SPACE = {"batch_size": Pick(16, 32, 64, 128)}
-GPU = room_of([Unit(24_000, 16)], True, None, None)
-MACHINE = room_of([Unit(16_000, 8)], False, 1.0, None)
+GPU = capacity_of([Device(24_000, 16)], True, None, None)
+MACHINE = capacity_of([Device(16_000, 8)], False, 1.0, None)
 
 
-def packer(folder: Path, room: Room, *batches: int) -> Packer:
+def packer(folder: Path, capacity: Capacity, *batches: int) -> Packer:
     records = Records.create(folder / "run", {"search": {}})
     for number, batch in enumerate(batches):
         records.proposed(f"{number:04d}", {"batch_size": batch}, {}, "sampler")
-    return Packer(room, SPACE, records)
+    return Packer(capacity, SPACE, records)
 
 
 def epoch(peak_memory_mb: float, number: int = 1) -> dict[str, Any]:
@@ -40,39 +40,46 @@ def epoch(peak_memory_mb: float, number: int = 1) -> dict[str, Any]:
 
 
 def test_the_levels_of_a_gpu_are_eighths_at_the_least_with_their_part_of_the_cores() -> None:
-    assert GPU.levels == (1, 0.5, 0.25, 0.125)
+    assert GPU.fractions == (1, 0.5, 0.25, 0.125)
     assert GPU.most == 8
-    quarter = GPU.share(0.25)
+    quarter = GPU.resources(0.25)
     assert (quarter.gpus, quarter.cpus, quarter.num_workers, quarter.memory_mb) == (0.25, 4, 3, 6000)
     assert resources_of({"share": vars(quarter)}).required_resources == {"CPU": 4, "GPU": 0.25}
-    assert room_of([Unit(24_000, 16)], True, 4.0, None).levels == (1, 0.5, 0.25), "four cores each: four trials"
-    assert room_of([Unit(24_000, 4)], True, None, None).share(0.125).cpus == 0.5
+    assert capacity_of([Device(24_000, 16)], True, 4.0, None).fractions == (1, 0.5, 0.25), (
+        "four cores each: four trials"
+    )
+    assert capacity_of([Device(24_000, 4)], True, None, None).resources(0.125).cpus == 0.5
 
 
 def test_the_levels_of_a_machine_without_gpus_go_down_to_one_for_each_core() -> None:
-    assert MACHINE.levels == (1, 0.5, 0.25, 0.125)
-    assert resources_of({"share": vars(MACHINE.share(0.5))}).required_resources == {"CPU": 1, "memory": 8000 * 2**20}
-    assert room_of([Unit(16_000, 6)], False, 1.0, None).levels[-1] == 0.125, "less than a sixth, so that six fit"
-    assert room_of([Unit(16_000, 6)], False, 1.0, None).most == 6
-    assert room_of([Unit(16_000, 1)], False, 1.0, None).levels == (1,)
+    assert MACHINE.fractions == (1, 0.5, 0.25, 0.125)
+    assert resources_of({"share": vars(MACHINE.resources(0.5))}).required_resources == {
+        "CPU": 1,
+        "memory": 8000 * 2**20,
+    }
+    assert capacity_of([Device(16_000, 6)], False, 1.0, None).fractions[-1] == 0.125, (
+        "less than a sixth, so that six fit"
+    )
+    assert capacity_of([Device(16_000, 6)], False, 1.0, None).most == 6
+    assert capacity_of([Device(16_000, 1)], False, 1.0, None).fractions == (1,)
 
 
 def test_shares_are_of_the_smallest_machine_and_a_larger_one_holds_more_of_them() -> None:
-    room = room_of([Unit(16_000, 8), Unit(40_000, 8)], False, 1.0, None)
-    assert (room.unit_mb, room.units, room.most) == (16_000, 3.5, 16)
+    capacity = capacity_of([Device(16_000, 8), Device(40_000, 8)], False, 1.0, None)
+    assert (capacity.device_mb, capacity.devices, capacity.most) == (16_000, 3.5, 16)
 
 
 def test_no_more_run_at_once_than_are_asked_for() -> None:
-    room = room_of([Unit(16_000, 64)], False, 1.0, 3)
-    assert (room.most, room.levels) == (3, (1, 0.5, 0.25))
+    capacity = capacity_of([Device(16_000, 64)], False, 1.0, 3)
+    assert (capacity.most, capacity.fractions) == (3, (1, 0.5, 0.25))
 
 
 def test_a_share_holds_what_is_needed_with_a_margin_and_on_a_gpu_what_cuda_takes() -> None:
-    assert [MACHINE.level_for(mb) for mb in (500, 1800, 1850, 7000, 7400, 15_000, 99_000)] == [
+    assert [MACHINE.fraction_for(mb) for mb in (500, 1800, 1850, 7000, 7400, 15_000, 99_000)] == [
         0.125, 0.125, 0.25, 0.5, 1, 1, 1,
     ]  # fmt: skip
     fits = (3000 - GPU_CONTEXT_MB) / 1.1
-    assert (GPU.level_for(fits - 1), GPU.level_for(fits + 1)) == (0.125, 0.25)
+    assert (GPU.fraction_for(fits - 1), GPU.fraction_for(fits + 1)) == (0.125, 0.25)
 
 
 def test_on_a_gpu_the_first_trial_has_it_to_itself_until_its_first_batches_tell(tmp_path: Path) -> None:
@@ -157,7 +164,7 @@ def test_what_was_measured_is_known_to_a_run_that_is_gone_on_with(tmp_path: Path
 def test_the_share_of_a_trial_stands_in_the_records(tmp_path: Path) -> None:
     packed = packer(tmp_path, GPU, 16)
     packed.records.started("0000", packed.begin("0000"))
-    packed.records.started("0000", vars(GPU.share(0.25)))
+    packed.records.started("0000", vars(GPU.resources(0.25)))
     share = Records.open(tmp_path / "run")[0].trials["0000"].share
     assert share is not None
     assert (share["of_one"], share["gpus"], share["memory_mb"]) == (0.25, 0.25, 6000)
@@ -206,7 +213,7 @@ def test_a_trial_is_moved_by_a_pause_and_goes_on_after_its_last_epoch(
 
 def test_a_trial_whose_process_died_in_a_part_goes_on_in_all_of_it(moved: tuple[PackedTrials, FakeTrial, Any]) -> None:
     scheduler, trial, controller = moved
-    scheduler.packer.live["0000"] = GPU.share(0.25)
+    scheduler.packer.live["0000"] = GPU.resources(0.25)
     trial.status = "ERROR"  # Ray tries it again
     scheduler.on_trial_error(controller, trial)
     assert trial.config["share"]["of_one"] == 1
@@ -222,7 +229,7 @@ class Packed(Searching):
 
     def propose(self, name: str) -> dict[str, Any]:
         proposal = super().propose(name)
-        assert proposal["share"]["of_one"] in GPU.levels
+        assert proposal["share"]["of_one"] in GPU.fractions
         assert self.searcher.packer is not None
         self.searcher.packer.after_result(proposal["trial_id"], {"peak_memory_mb": 700.0 + len(self.records.trials)})
         return proposal
@@ -253,10 +260,10 @@ def test_nothing_is_proposed_before_it_could_start(tmp_path: Path) -> None:
 
 
 def test_check_says_which_part_the_costliest_trial_would_get() -> None:
-    (found,) = look_at_room(MACHINE, 5000.0, "1.0 s for a first batch")
+    (found,) = look_at_capacity(MACHINE, 5000.0, "1.0 s for a first batch")
     assert "up to about 5.2 GB and 1.0 s" in found.text
     assert "gets 1/2 of a machine's memory (8.4 GB); 2 of the costliest at once, up to 8 of the smallest" in found.text
-    fits, too_large = look_at_room(GPU, 25_000.0, "2.0 s for a first batch")
+    fits, too_large = look_at_capacity(GPU, 25_000.0, "2.0 s for a first batch")
     assert "gets all of a GPU's memory" in fits.text
     assert "more than all of a GPU's 25.2 GB" in too_large.text
 

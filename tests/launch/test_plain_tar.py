@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.jobs import parcel, plain_tar
+from launch.jobs import plain_tar, transfer
 from visionsweep.core.errors import RunError
 
 
@@ -83,7 +83,7 @@ def victim(tmp_path: Path) -> Iterator[Path]:
 
 def refused(packed: io.BytesIO, target: Path) -> str:
     with pytest.raises(RunError) as raised:
-        parcel.unpack(packed, target)
+        transfer.unpack(packed, target)
     said = str(raised.value)
     assert said.startswith(f"{target}: ")
     assert "\n" not in said
@@ -156,12 +156,12 @@ def test_names_that_need_an_extended_header_arrive(tmp_path: Path) -> None:
     for name in names:
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(name)
-    parcel.copy(run, tmp_path / "home" / "run")
+    transfer.copy(run, tmp_path / "home" / "run")
     assert {name: (tmp_path / "home" / "run" / name).read_text() for name in names} == {name: name for name in names}
 
 
 def logged(*lines: str) -> str:
-    return "\n".join([parcel.BEGIN, *lines, ""])
+    return "\n".join([transfer.BEGIN, *lines, ""])
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def logged(*lines: str) -> str:
         (logged("not base64 !"), "a line is not base64"),
         (logged("QUJ"), "a line is not base64"),
         (logged("é"), "a line is not base64"),
-        (logged(parcel.END), "a line is not base64"),
-        (logged(f"{parcel.END} "), "its checksum is another"),
+        (logged(transfer.END), "a line is not base64"),
+        (logged(f"{transfer.END} "), "its checksum is another"),
         (logged("QUJD"), "its log ended too soon"),
         (logged("A" * 30_000), "a line of more than 24576 letters"),
         ("x" * 30_000, "a line of more than 24576 letters"),
@@ -181,7 +181,7 @@ def logged(*lines: str) -> str:
 def test_a_log_that_is_no_parcel_is_one_sentence(log: str, says: str) -> None:
     for pieces in ([log], list(log), [log[start : start + 7] for start in range(0, len(log), 7)]):
         with pytest.raises(RunError, match=says) as raised:
-            parcel.receive(pieces, io.BytesIO())
+            transfer.receive(pieces, io.BytesIO())
         assert "\n" not in str(raised.value)
 
 
@@ -190,22 +190,22 @@ def test_a_log_without_an_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPat
         while True:
             yield line
 
-    monkeypatch.setattr(parcel, "MAX_SAID", 10_000)
+    monkeypatch.setattr(transfer, "MAX_SAID", 10_000)
     with pytest.raises(RunError, match="prints without an end"):
-        parcel.receive(forever("said\n"), io.BytesIO())
-    monkeypatch.setattr(parcel, "MAX_ARRIVING", 10_000)
+        transfer.receive(forever("said\n"), io.BytesIO())
+    monkeypatch.setattr(transfer, "MAX_ARRIVING", 10_000)
     with pytest.raises(RunError, match="is larger than"):
-        parcel.receive(iter([f"{parcel.BEGIN}\n", *["QUJD\n"] * 10_000]), io.BytesIO())
+        transfer.receive(iter([f"{transfer.BEGIN}\n", *["QUJD\n"] * 10_000]), io.BytesIO())
 
 
 def test_a_log_in_small_pieces_is_read_in_linear_time() -> None:
     """20 MB as one line took 8 s. Now a line has an end, and its pieces are joined once."""
-    line = base64.b64encode(bytes(parcel.LINE)).decode()
+    line = base64.b64encode(bytes(transfer.LINE)).decode()
     num = 400
-    checksum = hashlib.sha256(bytes(parcel.LINE) * num).hexdigest()
-    log = logged(*[line] * num, f"{parcel.END} {checksum}")
+    checksum = hashlib.sha256(bytes(transfer.LINE) * num).hexdigest()
+    log = logged(*[line] * num, f"{transfer.END} {checksum}")
     out = io.BytesIO()
     started = time.monotonic()
-    parcel.receive((log[start : start + 10] for start in range(0, len(log), 10)), out)
+    transfer.receive((log[start : start + 10] for start in range(0, len(log), 10)), out)
     assert time.monotonic() - started < 10
-    assert out.getvalue() == bytes(parcel.LINE) * num
+    assert out.getvalue() == bytes(transfer.LINE) * num

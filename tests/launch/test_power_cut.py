@@ -79,7 +79,7 @@ class Searching:
                 self.run / "checkpoints" / trial_id, self.run / "predictions" / trial_id, "val/f1", "max", 1
             )
             files.take_up(epoch)
-            files.save(trained, to_go_on=not trained.last)
+            files.save(trained, resumable=not trained.last)
             records.epoch({"trial_id": trial_id, **trained.row()})
             if epoch == 2:  # a few seconds have passed
                 records.syncer.sync()  # type: ignore[union-attr]
@@ -120,12 +120,12 @@ class Checked:
 
     def _problem(self, sure: dict[str, bytes]) -> RunError | None:
         try:
-            self._goes_on(self.copy / "run", sure)
+            self._check_resume(self.copy / "run", sure)
         except RunError as error:
             return error
         return None
 
-    def _goes_on(self, run: Path, sure: dict[str, bytes]) -> None:
+    def _check_resume(self, run: Path, sure: dict[str, bytes]) -> None:
         before, _ = Records.open(run)
         assert [name for name in sure if not (self.copy / name).read_bytes().startswith(sure[name])] == []
         records = Records(run)

@@ -71,7 +71,7 @@ class Searching:
         sent.send()
         for epoch, value in enumerate(values, start=1):
             trained = result(epoch, value, last=epoch == 3)
-            files.save(trained, to_go_on=not trained.last)
+            files.save(trained, resumable=not trained.last)
             sent.send(trained.row())
             self.sends("trained")
             self.records.epoch({"trial_id": trial_id, **trained.row()})
@@ -144,7 +144,7 @@ class Checked:
                 copy = Remote(self.bucket, f"copies/{self.num_states}")
                 for name, content in self.content.items():
                     copy.write(name, content)
-                self._goes_on(copy, self._folder(here))
+                self._check_resume(copy, self._folder(here))
         self.quiet = False
 
     def _folder(self, here: str) -> Path:
@@ -158,7 +158,7 @@ class Checked:
                 (folder / name).write_bytes(whole[: (last + len(whole)) // 2])
         return folder
 
-    def _goes_on(self, copy: Remote, folder: Path) -> None:
+    def _check_resume(self, copy: Remote, folder: Path) -> None:
         mirror = Mirror(copy, folder, RemoteLock(copy))
         mirror.lock.acquire(lambda said: None)
         mirror.fetch()

@@ -119,7 +119,7 @@ def test_nothing_is_best_before_the_first_epoch(tmp_path: Path) -> None:
     assert "best so far none yet" in console.export_text()
 
 
-def test_what_an_earlier_sitting_has_done_does_not_make_the_rest_look_short(records: Records) -> None:
+def test_what_an_earlier_session_has_done_does_not_make_the_rest_look_short(records: Records) -> None:
     console = plain()
     with Progress(records, SEARCH, console, 6, None) as progress:
         progress.started -= 100  # seconds, in which none of the three trials that have ended was trained

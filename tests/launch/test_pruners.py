@@ -58,11 +58,11 @@ def test_a_scheduler_rebuilt_from_records_decides_as_one_that_never_stopped(rung
             rebuilt = Driver(chosen, as_recorded(steady, stopped))
             for running in steady.trials.keys() - stopped:
                 rebuilt.add(running, steady.recorded[running].config["epochs"])
-        goes_on = steady.goes_on(name, epoch, value, seconds, epochs)
+        continues = steady.continues(name, epoch, value, seconds, epochs)
         if rebuilt is not None:
-            assert rebuilt.goes_on(name, epoch, value, seconds, epochs) == goes_on, (name, epoch)
-            decisions.append(goes_on)
-        if not goes_on:
+            assert rebuilt.continues(name, epoch, value, seconds, epochs) == continues, (name, epoch)
+            decisions.append(continues)
+        if not continues:
             stopped.add(name)
         num_told += 1
     assert len(decisions) > 100
@@ -98,9 +98,9 @@ def test_rays_own_schedulers_compare_the_searchs_metric_in_its_direction(pruner:
     assert isinstance(scheduler, kind)
     assert scheduler.metric == LOSS
     driver = Driver(search(LOSS, pruner=pruner))
-    assert all(driver.goes_on(f"{number}", epoch, 0.5) for number in range(12) for epoch in range(1, 13))
+    assert all(driver.continues(f"{number}", epoch, 0.5) for number in range(12) for epoch in range(1, 13))
     # Hyperband puts a trial into a random bracket, and one of its brackets stops no trial so early.
-    went_on = [all(driver.goes_on(f"bad{number}", epoch, 0.9) for epoch in range(1, 13)) for number in range(12)]
+    went_on = [all(driver.continues(f"bad{number}", epoch, 0.9) for epoch in range(1, 13)) for number in range(12)]
     assert not all(went_on)
 
 
@@ -109,11 +109,11 @@ def test_the_end_of_a_trial_that_could_not_go_on_does_not_end_the_search(pruner:
     driver = Driver(search(pruner=pruner))
     for number in range(6):
         for epoch in range(1, 9):
-            driver.goes_on(f"{number}", epoch, 0.5)
+            driver.continues(f"{number}", epoch, 0.5)
     last = {"status": "diverged", "reason": "the loss is not finite", "done": True}  # as `trainable.py` ends a trial
     driver.scheduler.on_trial_complete(Controller(), driver.trials["0"], last)
-    assert driver.goes_on("next", 1, 0.6)
-    assert driver.goes_on("next", 8, 0.6)
+    assert driver.continues("next", 1, 0.6)
+    assert driver.continues("next", 8, 0.6)
 
 
 def test_our_scheduler_asks_nothing_of_ray() -> None:

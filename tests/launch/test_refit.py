@@ -122,7 +122,7 @@ def test_a_refit_that_was_stopped_goes_on_from_its_last_epoch(visionsweep: CLI, 
     assert "or the same `refit`" in said
     done = visionsweep(*arguments)
     assert done.code == 0, done.err
-    assert "Going on from" in done.out
+    assert "Resuming from" in done.out
     assert "epoch 1 " not in done.out
     assert not training.parent.exists()
 

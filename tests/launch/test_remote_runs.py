@@ -19,10 +19,10 @@ from support import wait_until
 
 import launch.remote.lock as lock_module
 import launch.remote.mirror as mirror_module
+from launch.remote.location import location_of, new_location
 from launch.remote.lock import RemoteLock
-from launch.remote.places import new_place, place_of
 from launch.remote.probe import Storage, problems
-from launch.remote.sitting import check_new, mirrored
+from launch.remote.session import check_new, mirrored
 from launch.search.records import Records
 from trainables.checkpoint import TrialFiles
 from trainables.worker.trial_mirror import TrialMirror
@@ -93,11 +93,11 @@ def test_a_run_whose_driver_was_killed_on_this_machine_is_free_at_once(run: Remo
 
 
 def test_a_driver_that_was_taken_over_records_nothing_more(quick: None, run: Remote, tmp_path: Path) -> None:
-    place = place_of(run.uri, tmp_path)
-    mirroring = mirrored(place, silent, new=True)
+    location = location_of(run.uri, tmp_path)
+    mirroring = mirrored(location, silent, new=True)
     mirror = mirroring.__enter__()
     assert mirror is not None
-    records = Records.create(place.folder, SEARCH)
+    records = Records.create(location.folder, SEARCH)
     records.mirror = mirror
     records.proposed("0000", {}, {}, "sampler")
     wait_until(lambda: "runs/a/trials.jsonl" in keys(run.bucket), seconds=30)
@@ -112,29 +112,29 @@ def test_a_driver_that_was_taken_over_records_nothing_more(quick: None, run: Rem
 
 
 def test_a_run_is_never_written_over_and_its_leftovers_here_are(quick: None, run: Remote, tmp_path: Path) -> None:
-    place = place_of(run.uri, tmp_path)
-    with mirrored(place, silent, new=True):
-        Records.create(place.folder, SEARCH)
+    location = location_of(run.uri, tmp_path)
+    with mirrored(location, silent, new=True):
+        Records.create(location.folder, SEARCH)
     with pytest.raises(RunError, match=rf"^run 'a' exists already in s3://{run.bucket}/runs\. Choose another --name"):
-        mirrored(place, silent, new=True).__enter__()
+        mirrored(location, silent, new=True).__enter__()
     run.delete(keys_of(run))
-    with mirrored(place, silent, new=True):
-        Records.create(place.folder, {**SEARCH, "started": 2.0})
+    with mirrored(location, silent, new=True):
+        Records.create(location.folder, {**SEARCH, "started": 2.0})
     assert json.loads(content(run, "search.json"))["started"] == 2.0
 
 
 def test_a_bucket_that_cannot_be_written_is_one_sentence_before_there_is_a_run(
     run: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_new(new_place(f"s3://{run.bucket}/runs/", "a", tmp_path))
+    check_new(new_location(f"s3://{run.bucket}/runs/", "a", tmp_path))
     assert keys(run.bucket) == set(), "a probe is not left behind"
     with pytest.raises(StorageError, match=r"^s3://no-such-bucket/runs/\S+: there is no bucket 'no-such-bucket'"):
-        check_new(new_place("s3://no-such-bucket/runs", "a", tmp_path))
+        check_new(new_location("s3://no-such-bucket/runs", "a", tmp_path))
     assert "there is no bucket" in problems(Storage(write=["s3://no-such-bucket/runs"]))[0]
     assert problems(Storage(read=[run.uri], write=[run.uri], folders=[tmp_path / "new"])) == ()
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(StorageError, match=r"S3 asks for credentials, and there are none\. Set AWS_ACCESS_KEY_ID"):
-        check_new(new_place(run.parent.uri, "a", tmp_path))
+        check_new(new_location(run.parent.uri, "a", tmp_path))
 
 
 def test_what_a_killed_driver_had_not_sent_comes_from_the_trials_and_what_nobody_knows_goes(
@@ -158,12 +158,12 @@ def test_what_a_killed_driver_had_not_sent_comes_from_the_trials_and_what_nobody
     ):
         run.write(name, b"x")
     run.write("checkpoints/0002/last.pt", b"of a trial whose number another one will get")
-    place = place_of(run.uri, tmp_path)
-    with mirrored(place, silent):
-        records, _ = Records.open(place.folder)
+    location = location_of(run.uri, tmp_path)
+    with mirrored(location, silent):
+        records, _ = Records.open(location.folder)
         assert [epoch["epoch"] for epoch in records.trials["0001"].epochs] == [1, 2, 3]
         assert [epoch["epoch"] for epoch in records.trials["0000"].epochs] == [1]
-        assert "0002" not in (place.folder / "epochs.jsonl").read_text()
+        assert "0002" not in (location.folder / "epochs.jsonl").read_text()
         assert "checkpoints/0002/last.pt" not in keys_of(run)
         client().create_multipart_upload(Bucket=run.bucket, Key="runs/a/checkpoints/0001/last.pt")  # and was killed
     assert "Uploads" not in client().list_multipart_uploads(Bucket=run.bucket)
@@ -171,25 +171,25 @@ def test_what_a_killed_driver_had_not_sent_comes_from_the_trials_and_what_nobody
         "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints/0001/last.pt", "checkpoints/0001/epochs.jsonl",
         "checkpoints/0000/epoch-0001.safetensors", "predictions/0000/epoch-0001.npz",
     }  # fmt: skip
-    assert content(run, "epochs.jsonl") == (place.folder / "epochs.jsonl").read_text()
+    assert content(run, "epochs.jsonl") == (location.folder / "epochs.jsonl").read_text()
 
 
 def test_a_driver_that_was_killed_here_has_its_own_records_and_a_stale_copy_gives_way(
     quick: None, run: Remote, tmp_path: Path
 ) -> None:
-    place = place_of(run.uri, tmp_path)
-    with mirrored(place, silent, new=True):
-        records = Records.create(place.folder, SEARCH)
+    location = location_of(run.uri, tmp_path)
+    with mirrored(location, silent, new=True):
+        records = Records.create(location.folder, SEARCH)
         records.proposed("0000", {}, {}, "sampler")
     records.proposed("0001", {}, {}, "sampler")  # after the last sending: only here
-    with mirrored(place, silent):
-        assert set(Records.open(place.folder)[0].trials) == {"0000", "0001"}
-    elsewhere = place_of(run.uri, tmp_path / "other")
+    with mirrored(location, silent):
+        assert set(Records.open(location.folder)[0].trials) == {"0000", "0001"}
+    elsewhere = location_of(run.uri, tmp_path / "other")
     with mirrored(elsewhere, silent):
         Records.open(elsewhere.folder)[0].ended("0001", "failed", "elsewhere")
-    (place.folder / "trials.jsonl").write_text((place.folder / "trials.jsonl").read_text() + "{}\n")
-    with mirrored(place, silent):
-        assert Records.open(place.folder)[0].trials["0001"].reason == "elsewhere"
+    (location.folder / "trials.jsonl").write_text((location.folder / "trials.jsonl").read_text() + "{}\n")
+    with mirrored(location, silent):
+        assert Records.open(location.folder)[0].trials["0001"].reason == "elsewhere"
 
 
 def test_a_trial_that_goes_on_elsewhere_keeps_its_best_epochs_and_s3_holds_no_other(
@@ -241,9 +241,9 @@ def test_a_trial_that_goes_on_elsewhere_keeps_its_best_epochs_and_s3_holds_no_ot
 def test_a_search_sends_its_records_while_it_runs_and_deletes_after_them(
     quick: None, run: Remote, tmp_path: Path
 ) -> None:
-    place = place_of(run.uri, tmp_path)
-    with mirrored(place, silent, new=True) as mirror:
-        records = Records.create(place.folder, SEARCH)
+    location = location_of(run.uri, tmp_path)
+    with mirrored(location, silent, new=True) as mirror:
+        records = Records.create(location.folder, SEARCH)
         records.mirror = mirror
         for trial_id in ("0000", "0001", "0002"):
             records.proposed(trial_id, {}, {}, "sampler")

@@ -18,7 +18,7 @@ from support import TINY_SPACE, Outcome, lines, tiny_search, wait_until
 
 from launch.cli.loading import load_search
 from launch.search.interrupt import write_on_machines
-from launch.search.warm import warm_started
+from launch.search.warm_start import warm_started
 from search_spaces import Float, Pick
 
 pytestmark = pytest.mark.with_ray(turn=12)
@@ -67,9 +67,8 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     monkeypatch.setenv("VISIONSWEEP_CACHE_DIR", str(tmp_path / "other"))
     refused = visionsweep(*asked)
     assert refused.code == 2
-    assert (
-        f"run 'a' exists already in {runs}. Choose another --name, or go on with it: `visionsweep resume {runs}/a`"
-        in (refused.err)
+    assert f"run 'a' exists already in {runs}. Choose another --name, or resume it: `visionsweep resume {runs}/a`" in (
+        refused.err
     )
     more = visionsweep("resume", f"{runs}/a", "--trials", "+1")
     assert more.code == 0, more.err

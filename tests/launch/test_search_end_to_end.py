@@ -175,7 +175,7 @@ def test_the_run_directory_tells_every_event_of_every_trial(searched: Searched) 
     classes = [search["data"]["classes"][target] for target in search["data"]["val_targets"]]
     assert [name.partition("/")[0] for name in search["data"]["val"]] == classes
     assert search["versions"]["torch"]
-    assert not list(run_dir.glob("checkpoints/*/last.pt")), "ended trials have nothing to go on with"
+    assert not list(run_dir.glob("checkpoints/*/last.pt")), "ended trials have nothing to resume"
 
 
 def test_trials_of_one_run_share_their_worker_processes(searched: Searched) -> None:
@@ -284,7 +284,7 @@ def test_the_budget_is_kept_and_what_it_cuts_off_goes_on_later_with_an_epoch_tha
     lost = json.loads(whole[-1])
     assert (repeated["epoch"], repeated["metrics"]) == (lost["epoch"], lost["metrics"])
     numbers = [row["epoch"] for row in lines(epochs)]
-    assert len(numbers) > len(whole), "it has gone on"
+    assert len(numbers) > len(whole), "it was resumed"
     assert numbers == list(range(1, len(numbers) + 1)), "no epoch is trained twice"
 
 

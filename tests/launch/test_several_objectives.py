@@ -45,55 +45,57 @@ def hypervolume(running: Searching) -> float:
 
 def test_dominated_trials_stop_and_compromises_go_on() -> None:
     rungs = ParetoRungs([4], 3)
-    assert rungs.goes_on(4, (0.5, -5.0))
-    assert not rungs.goes_on(4, (0.4, -6.0))  # behind in both
-    assert not rungs.goes_on(4, (0.3, -7.0))
-    assert rungs.goes_on(4, (0.9, -9.0))  # the most accurate
-    assert rungs.goes_on(4, (0.1, -1.0))  # the fastest
-    assert rungs.goes_on(4, (0.3, -2.0))  # neither, and nothing is better in both
-    assert not rungs.goes_on(4, (0.45, -5.5))
+    assert rungs.promote(4, (0.5, -5.0))
+    assert not rungs.promote(4, (0.4, -6.0))  # behind in both
+    assert not rungs.promote(4, (0.3, -7.0))
+    assert rungs.promote(4, (0.9, -9.0))  # the most accurate
+    assert rungs.promote(4, (0.1, -1.0))  # the fastest
+    assert rungs.promote(4, (0.3, -2.0))  # neither, and nothing is better in both
+    assert not rungs.promote(4, (0.45, -5.5))
 
 
 def test_rungs_of_one_dimension_keep_about_one_in_factor() -> None:
     rng = np.random.default_rng(0)
     rungs = ParetoRungs([4], 3)
     values = rng.random(400)
-    kept = [rungs.goes_on(4, (float(value), float(value))) for value in values]  # no conflict: fronts of one
+    kept = [rungs.promote(4, (float(value), float(value))) for value in values]  # no conflict: fronts of one
     assert 0.28 < np.mean(kept) < 0.4
 
 
 def test_a_small_stratum_of_several_objectives_is_compared_with_all() -> None:
     rungs = ParetoRungs([4], 3)
     for value in np.linspace(0.6, 0.9, 12):
-        rungs.goes_on(4, (float(value), -1.0), "fast")
-    assert not rungs.goes_on(4, (0.5, -9.0), "slow")
+        rungs.promote(4, (float(value), -1.0), "fast")
+    assert not rungs.promote(4, (0.5, -9.0), "slow")
     for value in np.linspace(0.1, 0.4, 12):
-        rungs.goes_on(4, (float(value), -9.0), "slow")
-    assert rungs.goes_on(4, (0.55, -9.0), "slow")
+        rungs.promote(4, (float(value), -9.0), "slow")
+    assert rungs.promote(4, (0.55, -9.0), "slow")
 
 
 def test_bad_trials_of_a_warm_start_let_no_compromise_go_on() -> None:
     plain = ParetoRungs([4], 3)
     warm = ParetoRungs([4], 3)
     for value in (0.1, 0.12, 0.11):
-        warm.goes_on(4, (value, -20.0), given=True)
-    assert not warm.goes_on(4, (0.1, -21.0), given=True)  # the worst of the given ones alone are recognised too
+        warm.promote(4, (value, -20.0), from_warm_start=True)
+    assert not warm.promote(
+        4, (0.1, -21.0), from_warm_start=True
+    )  # the worst of the given ones alone are recognised too
     rng = np.random.default_rng(0)
     points = [
         (float(accuracy), -float(ms))
         for accuracy, ms in zip(rng.uniform(0.2, 1, 60), rng.uniform(1, 19, 60), strict=True)
     ]
-    assert [warm.goes_on(4, point) for point in points] == [plain.goes_on(4, point) for point in points]
-    assert not warm.goes_on(4, (0.15, -19.5), given=True)
+    assert [warm.promote(4, point) for point in points] == [plain.promote(4, point) for point in points]
+    assert not warm.promote(4, (0.15, -19.5), from_warm_start=True)
 
 
 def test_good_trials_of_a_warm_start_raise_the_bar_of_compromises() -> None:
     plain = ParetoRungs([4], 3)
     warm = ParetoRungs([4], 3)
     for value in (0.9, 0.91, 0.92):
-        assert warm.goes_on(4, (value, -1.9 + value), given=True)
-    assert plain.goes_on(4, (0.5, -5.0))
-    assert not warm.goes_on(4, (0.5, -5.0))
+        assert warm.promote(4, (value, -1.9 + value), from_warm_start=True)
+    assert plain.promote(4, (0.5, -5.0))
+    assert not warm.promote(4, (0.5, -5.0))
 
 
 def test_proposals_cover_the_pareto_front_better_than_chance(tmp_path: Path) -> None:

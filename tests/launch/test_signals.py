@@ -95,7 +95,7 @@ def test_sigterm_while_ray_starts_ends_ray_too(search: Callable[..., subprocess.
     running.send_signal(signal.SIGTERM)
     assert running.wait(timeout=ENDS_WITHIN_S) == 143, (work / "out.log").read_text()
     said = (work / "out.log").read_text()
-    assert "visionsweep: stopped. What had begun goes on" in said
+    assert "visionsweep: stopped. What had begun resumes" in said
     assert "Traceback" not in said
     assert time.monotonic() - began < ENDS_WITHIN_S
     wait_until(lambda: not processes_of(running.pid), seconds=20)

@@ -59,9 +59,9 @@ def test_a_run_that_goes_on_shows_what_its_own_terminal_shows(visionsweep: CLI, 
 
 def test_a_run_that_nobody_works_on_says_what_to_do(visionsweep: CLI, records: Records) -> None:
     said = visionsweep("status", records.run_dir).out
-    assert f"was cut off with 1 running trial. `visionsweep resume {records.run_dir}` goes on" in said
+    assert f"was cut off with 1 running trial. `visionsweep resume {records.run_dir}` resumes from" in said
     records.ended("0003", "interrupted", "the search was asked to stop")
-    assert "goes on with 1 interrupted trial." in visionsweep("status", records.run_dir).out
+    assert "resumes 1 interrupted trial." in visionsweep("status", records.run_dir).out
     records.started("0003")
     records.ended("0003", "pruned", "")
     said = visionsweep("status", records.run_dir).out

@@ -12,7 +12,7 @@ from rich.text import Text
 from support import Outcome
 
 from launch.cli.options import new_console
-from launch.cli.show import print_predictions
+from launch.cli.printing import print_predictions
 from launch.cli.terminal import Terminal, printable
 from launch.search.progress import Progress
 from launch.search.records import Records

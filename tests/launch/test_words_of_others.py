@@ -74,7 +74,7 @@ def raw_prints(source: str) -> list[str]:
 
 
 # Words of our own: a path that was just checked, a recipe of ours, and what goes through `receive` first.
-OWN_WORDS = {"launch/cli/app.py": 1, "launch/cli/recipes.py": 1, "launch/jobs/parcel.py": 1}
+OWN_WORDS = {"launch/cli/app.py": 1, "launch/cli/recipes.py": 1, "launch/jobs/transfer.py": 1}
 
 
 def test_nothing_of_launch_prints_past_the_terminal() -> None:

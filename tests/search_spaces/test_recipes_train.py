@@ -86,7 +86,7 @@ def test_every_recipe_takes_a_step_and_goes_on_from_a_checkpoint(name: str, tmp_
     first = stop_after_one()
     assert first.state.num_steps == 1
     assert np.isfinite(first.metrics["train/loss"])
-    files.save(first, to_go_on=True)
+    files.save(first, resumable=True)
     second = next(fit(config, data(config.task), CPU, resume=load_state(files.last)))
     assert (second.epoch, second.state.num_steps) == (2, 2)
     assert np.isfinite(second.metrics["train/loss"])

@@ -25,7 +25,7 @@ from trainables.inference import autocast
 from trainables.loop import fit
 from trainables.models.adapters import LowRank, plain_state_dict
 from trainables.models.build import build_model
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.core.errors import ConfigError, Contradiction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -91,7 +91,7 @@ def test_adapters_and_head_alone_are_trained_and_kept_to_go_on(
     files = TrialFiles(tmp_path / "checkpoints/t1", tmp_path / "predictions/t1", "val/accuracy", "max", 1)
     straight = list(fit(config, data, CPU))
     stopped = fit(config, data, CPU)
-    files.save(next(stopped), to_go_on=True)
+    files.save(next(stopped), resumable=True)
     stopped.close()
     stored = torch.load(files.last, weights_only=True)
     assert stored["model"]
@@ -114,7 +114,7 @@ def test_a_kept_epoch_is_a_plain_network_that_scores_what_its_training_did(
     data = digits(train=48, val=16)
     files = TrialFiles(tmp_path / "checkpoints/t1", tmp_path / "predictions/t1", "val/loss", "min", 1)
     for result in fit(config, data, CPU):
-        files.save(result, to_go_on=False)
+        files.save(result, resumable=False)
     best = files.best()
     assert best is not None
     weights, _ = files.files_of(best[0])
@@ -122,7 +122,7 @@ def test_a_kept_epoch_is_a_plain_network_that_scores_what_its_training_did(
     assert load_file(weights).keys() == plain.state_dict().keys()
     (model,) = load_models(config, 10, [weights], CPU)
     assert not any(isinstance(one, LowRank) for one in model.modules())
-    _, labels, _ = what_to_learn(config, data)
+    _, labels, _ = classes_and_labels(config, data)
     judged = evaluate(config, [model], data, labels, CPU).metrics
     assert judged == {name: value for name, value in best[1].items() if name != "train/loss"}
 
@@ -141,7 +141,7 @@ def test_trainings_from_one_start_make_a_soup_with_and_without_adapters(
     for number, config in enumerate(configs):
         files = TrialFiles(tmp_path / f"checkpoints/{number}", tmp_path / f"predictions/{number}", "val/loss", "min", 1)
         for result in fit(config, data, CPU):
-            files.save(result, to_go_on=False)
+            files.save(result, resumable=False)
         saved.append(files.files_of(1)[0])
     model = model_with(mean_weights(saved), configs[0], 10, CPU, saved[0])
     logits = model(torch.zeros(1, 3, 32, 32))

@@ -85,7 +85,7 @@ def test_a_resumed_training_is_the_training_that_was_never_stopped(
 
     stopped = fit(config, data, CPU)
     next(stopped)
-    trial.save(next(stopped), to_go_on=True)
+    trial.save(next(stopped), resumable=True)
     stopped.close()
     torch.manual_seed(12345)  # whatever happened in between
     resumed = list(fit(config, data, CPU, resume=load_state(trial.last)))
@@ -110,7 +110,7 @@ def test_the_patience_of_early_stopping_survives_a_resume(digits: Digits, tiny: 
     trial = files(tmp_path)
     stopped = fit(config, digits(), CPU)
     next(stopped)
-    trial.save(next(stopped), to_go_on=True)
+    trial.save(next(stopped), resumable=True)
     stopped.close()
     resumed = list(fit(config, digits(), CPU, resume=load_state(trial.last)))
     assert [result.epoch for result in resumed] == [3, 4]
@@ -121,7 +121,7 @@ def test_an_epoch_is_stored_as_weights_and_logits_that_load_without_us(
     result: EpochResult, tiny: Tiny, tmp_path: Path
 ) -> None:
     trial = files(tmp_path)
-    assert trial.save(result, to_go_on=False)
+    assert trial.save(result, resumable=False)
     assert kept_files(tmp_path) == ["checkpoints/t1/epoch-0001.safetensors", "predictions/t1/epoch-0001.npz"]
     weights_file, logits_file = trial.files_of(1)
     model = build_classifier(tiny().model, 10, 32)
@@ -138,7 +138,7 @@ def test_an_epoch_is_stored_as_weights_and_logits_that_load_without_us(
 def test_averaged_weights_are_what_is_stored(digits: Digits, tiny: Tiny, tmp_path: Path) -> None:
     result = next(fit(tiny(ema_decay=0.9), digits(), CPU))
     trial = files(tmp_path)
-    trial.save(result, to_go_on=False)
+    trial.save(result, resumable=False)
     stored = load_file(trial.files_of(1)[0])
     assert torch.equal(stored["head.1.weight"], result.state.weights.state_dict()["head.1.weight"])
     assert not torch.equal(stored["head.1.weight"], result.state.model.state_dict()["head.1.weight"])
@@ -157,7 +157,7 @@ def test_the_best_epochs_are_kept_and_no_more(
 ) -> None:
     trial = files(tmp_path, keep_best=keep_best)
     for epoch, (accuracy, kept) in enumerate(zip((0.3, 0.6, 0.5, 0.8, 0.6, 0.1), after_each_epoch, strict=True), 1):
-        is_best = trial.save(scripted(result, epoch, accuracy), to_go_on=False)
+        is_best = trial.save(scripted(result, epoch, accuracy), resumable=False)
         assert kept_epochs(trial) == kept
         assert is_best == (epoch in kept)
         assert sorted(epoch_of(path) for path in trial.predictions.iterdir()) == kept
@@ -167,14 +167,14 @@ def test_the_best_epochs_are_kept_and_no_more(
 def test_a_loss_is_better_when_lower(result: EpochResult, tmp_path: Path) -> None:
     trial = files(tmp_path, metric="val/loss", mode="min", keep_best=2)
     for epoch, accuracy in enumerate((0.3, 0.6, 0.5, 0.8), 1):
-        trial.save(scripted(result, epoch, accuracy), to_go_on=False)
+        trial.save(scripted(result, epoch, accuracy), resumable=False)
     assert kept_epochs(trial) == [2, 4]
     assert trial.best() == (4, {"val/accuracy": 0.8, "val/loss": pytest.approx(0.2)})
 
 
 def test_of_two_equal_epochs_the_earlier_is_kept(result: EpochResult, tmp_path: Path) -> None:
     trial = files(tmp_path)
-    assert [trial.save(scripted(result, epoch, 0.5), to_go_on=False) for epoch in (1, 2)] == [True, False]
+    assert [trial.save(scripted(result, epoch, 0.5), resumable=False) for epoch in (1, 2)] == [True, False]
     assert kept_epochs(trial) == [1]
 
 
@@ -182,20 +182,20 @@ def test_an_epoch_that_is_trained_again_takes_its_own_place(result: EpochResult,
     """A process killed between storing the weights and last.pt trains that epoch again."""
     trial = files(tmp_path, keep_best=2)
     for epoch, accuracy in ((1, 0.5), (2, 0.8), (2, 0.8)):
-        assert trial.save(scripted(result, epoch, accuracy), to_go_on=True)
+        assert trial.save(scripted(result, epoch, accuracy), resumable=True)
     assert kept_epochs(trial) == [1, 2]
 
 
 def test_an_epoch_without_the_metric_is_not_among_the_best(result: EpochResult, tmp_path: Path) -> None:
     trial = files(tmp_path, metric="val/auroc")
-    assert not trial.save(scripted(result, 1, 0.5), to_go_on=False)
+    assert not trial.save(scripted(result, 1, 0.5), resumable=False)
     assert kept_files(tmp_path) == []
     assert trial.best() is None
 
 
 def test_what_is_kept_is_remembered_by_another_process(result: EpochResult, tmp_path: Path) -> None:
-    files(tmp_path).save(scripted(result, 1, 0.9), to_go_on=True)
-    assert not files(tmp_path).save(scripted(result, 2, 0.5), to_go_on=True)
+    files(tmp_path).save(scripted(result, 1, 0.9), resumable=True)
+    assert not files(tmp_path).save(scripted(result, 2, 0.5), resumable=True)
     assert kept_files(tmp_path) == [
         "checkpoints/t1/epoch-0001.safetensors",
         "checkpoints/t1/last.pt",
@@ -222,7 +222,7 @@ def test_a_checkpoint_that_is_cut_short_is_refused_with_its_name(
     result: EpochResult, digits: Digits, tiny: Tiny, tmp_path: Path, share: float
 ) -> None:
     trial = files(tmp_path)
-    trial.save(result, to_go_on=True)
+    trial.save(result, resumable=True)
     whole = trial.last.read_bytes()
     trial.last.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(RunError) as caught:

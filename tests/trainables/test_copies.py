@@ -30,7 +30,7 @@ def stored(config: TrialConfig, data: TrialData, folder: Path) -> tuple[Path, Ep
     """The last.pt of a training after its first epoch, and that epoch."""
     files = TrialFiles(folder / "checkpoints", folder / "predictions", "val/accuracy", "max", 1)
     result = next(fit(config, data, CPU))
-    files.save(result, to_go_on=True)
+    files.save(result, resumable=True)
     return files.last, result
 
 

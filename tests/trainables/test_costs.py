@@ -69,7 +69,7 @@ def test_seconds_add_up_over_a_training_that_was_stopped_and_a_share_counts_as_o
 ) -> None:
     files = TrialFiles(tmp_path / "c", tmp_path / "p", "val/accuracy", "max", 1)
     first = next(fit(tiny(epochs=3), digits(), CPU, gpu_share=0.5))
-    files.save(first, to_go_on=True)
+    files.save(first, resumable=True)
     assert first.gpu_seconds == pytest.approx(first.seconds / 2)
     again = list(fit(tiny(epochs=3), digits(), CPU, gpu_share=0.5, resume=load_state(files.last)))
     spent = first.seconds + sum(result.seconds for result in again)

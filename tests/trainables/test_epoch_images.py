@@ -122,7 +122,7 @@ def test_a_resumed_training_is_the_same_training(digits: Digits, tiny: Tiny, tmp
     files = TrialFiles(tmp_path, tmp_path, "val/accuracy", "max", 1, 1, None)
     begun = fit(config, data, CPU)
     for _ in range(2):
-        files.save(next(begun), to_go_on=True)
+        files.save(next(begun), resumable=True)
     *_, resumed = fit(config, data, CPU, resume=load_state(files.last), num_workers=2)
     assert resumed.metrics == whole.metrics
     for name, tensor in whole.state.model.state_dict().items():

@@ -27,7 +27,7 @@ from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.precision import precision_in_force
 from trainables.seeds import derived_seed, seed_everything
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.core.errors import Contradiction, Interrupted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,7 +83,7 @@ def test_validation_is_the_whole_models_bit_for_bit(
     options = {**changed, "model": {**FROZEN, **changed.get("model", {})}}
     config = tiny(backbone, epochs=2, image_size=size, **options)
     data = loaded(val=42, short_side=size)
-    _, labels, _ = what_to_learn(config, data)
+    _, labels, _ = classes_and_labels(config, data)
     for result in fit(config, data, CPU):
         fresh = evaluate(config, [result.state.weights], data, labels, CPU)
         assert np.array_equal(result.predictions["logits"], fresh.predictions["logits"])
@@ -148,7 +148,7 @@ def test_a_head_on_one_view_trains_as_a_loop_written_by_hand(loaded: Loaded, tin
     data = loaded()
     results = fit(config, data, CPU)
     model = built(config).to(memory_format=torch.channels_last).eval()
-    _, labels, _ = what_to_learn(config, data)
+    _, labels, _ = classes_and_labels(config, data)
     assert isinstance(labels, torch.Tensor)
     rows = data.dataset.indices("train")
     transform = eval_transform(config)
@@ -244,7 +244,7 @@ def test_a_training_on_kept_features_goes_on_exactly(
     files = TrialFiles(tmp_path / "checkpoints", tmp_path / "predictions", "val/loss", "min", 1)
     stopped = fit(config, data, CPU)
     for _ in range(2):
-        files.save(next(stopped), to_go_on=True)
+        files.save(next(stopped), resumable=True)
     del stopped
     if lost:
         shutil.rmtree(store(data))
@@ -310,7 +310,7 @@ def test_other_sizes_and_crops_never_share(loaded: Loaded, tiny: Tiny, changed: 
     list(fit(tiny(model=FROZEN), data, CPU))
     config = tiny(model=FROZEN, **changed)
     (result,) = fit(config, data, CPU)
-    _, labels, _ = what_to_learn(config, data)
+    _, labels, _ = classes_and_labels(config, data)
     fresh = evaluate(config, [result.state.weights], data, labels, CPU)
     assert np.array_equal(result.predictions["logits"], fresh.predictions["logits"])
     assert num_kept(data) == 2

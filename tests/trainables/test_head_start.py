@@ -26,7 +26,7 @@ from trainables.loop import EpochResult, fit
 from trainables.losses import build_loss
 from trainables.models.build import build_model
 from trainables.models.classifiers import Classifier
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.core.errors import ConfigError, Contradiction, Interrupted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,7 +52,7 @@ def of_task(data: TrialData, task: str) -> TrialData:
 
 def solved_by_hand(config: TrialConfig, data: TrialData) -> Tensor:
     """Return the weights of the head that fits the features of the network's own view of the training images."""
-    classes, labels, targets = what_to_learn(config, data)
+    classes, labels, targets = classes_and_labels(config, data)
     torch.manual_seed(config.seed)
     model = build_model(config.model, labels.shape[1], config.image_size).to(memory_format=torch.channels_last)
     assert isinstance(model, Classifier)
@@ -118,7 +118,7 @@ def test_a_resumed_training_keeps_its_head_and_is_the_same_to_the_last_bit(
     files = TrialFiles(tmp_path / "checkpoints/t1", tmp_path / "predictions/t1", "val/accuracy", "max", 1)
     straight = list(fit(config, data, CPU))
     stopped = fit(config, data, CPU)
-    files.save(next(stopped), to_go_on=True)
+    files.save(next(stopped), resumable=True)
     stopped.close()
     monkeypatch.setattr(head_start, "solve_head", _refuse)
     resumed = list(fit(config, data, CPU, resume=load_state(files.last)))

@@ -36,7 +36,7 @@ def after_an_epoch(config: TrialConfig, data: TrialData, folder: Path) -> Path:
     """The last.pt of a training that was stopped."""
     files = TrialFiles(folder / "checkpoints/t1", folder / "predictions/t1", "val/accuracy", "max", 1)
     stopped = fit(config, data, CPU)
-    files.save(next(stopped), to_go_on=True)
+    files.save(next(stopped), resumable=True)
     stopped.close()
     return files.last
 

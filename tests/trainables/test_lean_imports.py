@@ -35,7 +35,7 @@ for number, optimizer in enumerate(OPTIMIZERS):
     })
     files = TrialFiles.below(RUN, f"t{number}", "val/loss", "min", config)
     for result in fit(config, data, torch.device("cpu")):
-        files.save(result, to_go_on=True)
+        files.save(result, resumable=True)
 """
 
 

@@ -81,7 +81,7 @@ def test_epochs_without_a_value_of_the_ensembles_metric_leave_the_best_one_to_ex
 ) -> None:
     files = TrialFiles(tmp_path / "c", tmp_path / "p", "val/accuracy", "max", 1, 3, "val/iou/nothing")
     for result in fit(tiny(epochs=2), digits(train=32, val=8), CPU):
-        files.save(result, to_go_on=False)
+        files.save(result, resumable=False)
     best = files.best()
     assert best is not None
     assert files.averaged() == [best[0]]

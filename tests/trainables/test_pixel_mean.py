@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.models.members import greedy, together
+from analysis.models.ensemble_selection import score_ensemble, select_members
 from analysis.models.pixel_mean import MeanMembers, decide_together, doubtful, doubts_of, mean_members
 from trainables.data.dataset import VOID
 from trainables.evaluate import at_size
@@ -91,19 +91,21 @@ def test_what_is_kept_scores_any_choice_as_the_whole_masks_do(
             decide_together([logits[model][image] for model in sorted(set(chosen))], weights, truth.shape).numpy()
             for image, truth in enumerate(truths)
         ]
-        assert together(kept, chosen) == pytest.approx(scored(masks, truths))
+        assert score_ensemble(kept, chosen) == pytest.approx(scored(masks, truths))
     half = kept.of_images(np.array([0, 2]))
     alone = [at_size(logits[1][image], truths[image].shape)[0].argmax(0).numpy() for image in (0, 2)]
-    assert together(half, [1]) == pytest.approx(scored(alone, [truths[0], truths[2]]))
+    assert score_ensemble(half, [1]) == pytest.approx(scored(alone, [truths[0], truths[2]]))
 
 
 def test_two_models_are_better_than_one_which_no_vote_can_tell(
     logits: list[list[Tensor]], truths: list[np.ndarray]
 ) -> None:
     kept = members(logits[::2], truths)  # of the same size
-    chosen = greedy(kept, lambda metrics: metrics["miou"], "miou", 4)
+    chosen = select_members(kept, lambda metrics: metrics["miou"], "miou", 4)
     assert set(chosen) == {0, 1}
-    assert together(kept, chosen)["val/miou"] > max(together(kept, [one])["val/miou"] for one in (0, 1)) + 0.02
+    assert (
+        score_ensemble(kept, chosen)["val/miou"] > max(score_ensemble(kept, [one])["val/miou"] for one in (0, 1)) + 0.02
+    )
 
 
 def test_of_many_doubtful_pixels_a_part_stands_for_all(logits: list[list[Tensor]], truths: list[np.ndarray]) -> None:
@@ -111,4 +113,6 @@ def test_of_many_doubtful_pixels_a_part_stands_for_all(logits: list[list[Tensor]
     part = members(logits, truths, most=600)
     assert len(part.truth) < len(whole.truth) / 2
     assert part.pixels.sum() == pytest.approx(float(whole.pixels.sum()))
-    assert together(part, [0, 1])["val/miou"] == pytest.approx(together(whole, [0, 1])["val/miou"], abs=0.05)
+    assert score_ensemble(part, [0, 1])["val/miou"] == pytest.approx(
+        score_ensemble(whole, [0, 1])["val/miou"], abs=0.05
+    )

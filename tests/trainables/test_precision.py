@@ -139,7 +139,7 @@ def test_a_training_goes_on_where_another_precision_is_in_force(
     """A machine without a GPU has no loss scale to store."""
     config, data = tiny(epochs=2, precision="fp16"), digits(train=32, val=8)
     files = TrialFiles(tmp_path / "c", tmp_path / "p", "val/accuracy", "max", 1)
-    files.save(next(fit(config, data, CPU)), to_go_on=True)
+    files.save(next(fit(config, data, CPU)), resumable=True)
     for module in (inference, state):
         monkeypatch.setattr(module, "precision_in_force", lambda config, device: config.precision)
     result = next(fit(config, data, CPU, resume=load_state(files.last)))

@@ -27,7 +27,7 @@ from trainables.models.backbones import check_backbone
 from trainables.models.classifiers import Classifier, build_classifier
 from trainables.models.lite import LITE_PACKAGES, has_package
 from trainables.models.weights import require_weights
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.core.errors import ConfigError, Diverged, Interrupted, WeightsError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -97,7 +97,7 @@ def test_a_probe_judged_by_its_whole_model_is_what_its_kept_features_said(
     config = probe(tiny, backbone)
     data = loaded()
     result = trained(config, data)
-    _, labels, _ = what_to_learn(config, data)
+    _, labels, _ = classes_and_labels(config, data)
     whole = evaluate(config, [result.state.weights], data, labels, CPU)
     assert np.array_equal(whole.predictions["logits"], result.predictions["logits"])
 
@@ -194,7 +194,7 @@ def test_a_probe_that_was_killed_after_its_epoch_has_nothing_left_to_do(
     data = loaded()
     files = TrialFiles.below(tmp_path, "0001", "val/accuracy", "max", config)
     result = trained(config, data)
-    files.save(result, to_go_on=True)
+    files.save(result, resumable=True)
     assert list(fit(config, data, CPU, resume=load_state(files.last))) == []
 
 

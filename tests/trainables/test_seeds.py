@@ -130,7 +130,7 @@ def test_a_resumed_training_is_the_same_bit_for_bit_with_other_loader_processes_
     data = digits(train=50, val=10)
     straight = trained(config, data)
     trial = TrialFiles(tmp_path / "checkpoints", tmp_path / "predictions", "val/accuracy", "max", 1)
-    trial.save(next(fit(config, data, CPU, num_workers=num_workers)), to_go_on=True)
+    trial.save(next(fit(config, data, CPU, num_workers=num_workers)), resumable=True)
     torch.manual_seed(12345)
     np.random.seed(12345)
     resumed = trained(config, data, num_workers, resume=load_state(trial.last))

@@ -30,7 +30,7 @@ from trainables.inference import predict_batch, windows
 from trainables.loop import fit
 from trainables.pixel_scores import scores_of
 from trainables.state import build_state
-from trainables.targets import what_to_learn
+from trainables.targets import classes_and_labels
 from visionsweep.core.errors import Interrupted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -321,7 +321,7 @@ def test_a_resumed_training_is_the_same_training(
     data = scenes()
     straight = list(fit(config, data, CPU))
     files = TrialFiles(tmp_path / "c", tmp_path / "p", "val/miou", "max", 1)
-    files.save(next(fit(config, data, CPU)), to_go_on=True)
+    files.save(next(fit(config, data, CPU)), resumable=True)
     resumed = list(fit(config, data, CPU, resume=load_state(files.last)))
     assert [result.metrics for result in resumed] == [result.metrics for result in straight[1:]]
     assert (resumed[-1].predictions["masks"] == straight[-1].predictions["masks"]).all()
@@ -340,7 +340,7 @@ def test_merged_classes_are_learnt_and_judged(scenes: Callable[..., TrialData]) 
     merge = {"small": ["0", "1", "2", "3", "4"], "void": ["9"]}
     config = tiny(merge=merge, loss={"name": "cross_entropy", "class_weights": "median_frequency"})
     data = scenes()
-    classes, _, counts = what_to_learn(config, data)
+    classes, _, counts = classes_and_labels(config, data)
     assert classes == ("background", "small", "5", "6", "7", "8")
     assert counts.shape == (16, 6)
     result = next(fit(config, data, CPU))
@@ -352,7 +352,7 @@ def test_merged_classes_are_learnt_and_judged(scenes: Callable[..., TrialData]) 
 def test_a_training_that_is_asked_to_stop_stops_while_it_judges(scenes: Callable[..., TrialData]) -> None:
     config = tiny()
     data = scenes()
-    _, labels, _ = what_to_learn(config, data)
+    _, labels, _ = classes_and_labels(config, data)
     state = next(fit(config, data, CPU)).state
     with pytest.raises(Interrupted):
         evaluate(config, [state.weights], data, labels, CPU, stop=lambda: "enough")
@@ -405,7 +405,7 @@ def test_an_ensemble_of_epochs_is_judged_by_their_mean_probability(
     files = TrialFiles(tmp_path / "c", tmp_path / "p", "val/miou", "max", 1, 2, "val/loss")
     results = []
     for result in fit(config, data, CPU):
-        files.save(result, to_go_on=False)
+        files.save(result, resumable=False)
         results.append((result.epoch, dict(result.metrics)))
     expected = [epoch for epoch, _ in sorted(results, key=lambda one: one[1]["val/loss"])[:2]]
     assert files.averaged() == expected

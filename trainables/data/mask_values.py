@@ -124,14 +124,14 @@ class MaskValues:
         shown = self.held
         if len(shown) > SHOWN:
             shown = sorted(sorted(shown, key=lambda value: -self.pixels[value])[:SHOWN])
-        said = [
+        parts = [
             f"{value} ({share(self.pixels[value], self.pixels.sum())} of the pixels, "
             f"{self.masks[value]} of {counted(self.num_masks, 'mask')}"
             + (f", '{self.first_with[value]}')" if self.masks[value] == 1 and value in self.first_with else ")")
             for value in shown
         ]
         rest = len(self.held) - len(shown)
-        return ", ".join(said) + (f" and {rest} more" if rest else "")
+        return ", ".join(parts) + (f" and {rest} more" if rest else "")
 
 
 def share(part: float, whole: float) -> str:

@@ -200,8 +200,8 @@ def _known_values(coding: Coding) -> str:
     """Return 'values 0 to 2, 255 for void', or a list of all values if they have gaps."""
     known = sorted(value for value, index in coding.values if (value, index) != (VOID, VOID))
     has_gaps = len(known) <= known[-1] - known[0]
-    said = ", ".join(map(str, known)) if has_gaps else f"{known[0]} to {known[-1]}"
-    return f"values {said}" + (f", {VOID} for void" if (VOID, VOID) in coding.values else "")
+    shown = ", ".join(map(str, known)) if has_gaps else f"{known[0]} to {known[-1]}"
+    return f"values {shown}" + (f", {VOID} for void" if (VOID, VOID) in coding.values else "")
 
 
 def _if_ranked(raw: np.ndarray, coding: Coding) -> str:

@@ -28,7 +28,7 @@ def is_out_of_memory(error: Exception) -> bool:
     """Say whether the GPU or this machine is out of memory, by the messages of torch and CUDA's libraries."""
     words = str(error).lower()
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        said in words for said in ("out of memory", "alloc_failed", "can't allocate memory")
+        phrase in words for phrase in ("out of memory", "alloc_failed", "can't allocate memory")
     )
 
 
@@ -36,8 +36,8 @@ def is_loader_failure(error: Exception) -> bool:
     """Say whether a loader process was killed or hangs, or its shared memory (/dev/shm, open files) failed."""
     words = str(error)
     return isinstance(error, (RuntimeError, OSError)) and any(
-        said in words
-        for said in ("DataLoader worker (pid", "DataLoader timed out", "</torch_", "shared memory", "ancdata")
+        phrase in words
+        for phrase in ("DataLoader worker (pid", "DataLoader timed out", "</torch_", "shared memory", "ancdata")
     )
 
 

@@ -36,8 +36,8 @@ from trainables.worker.failures import (
     is_out_of_memory,
     poisons_the_process,
 )
+from trainables.worker.resources import TrialResources
 from trainables.worker.settings import HALVED, TrialSettings
-from trainables.worker.shares import TrialShare
 from trainables.worker.stopping import FirstBatches, Measured, StopSignal
 from trainables.worker.threads import limit_threads
 from trainables.worker.trial_mirror import TrialMirror, scratch
@@ -53,7 +53,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     config           the drawn dict
     epochs_recorded  of a resumed run, how many of the trial's epochs the records have
     HALVED           of a trial that continues at half its batch
-    share            of a packed trial, see `shares.py`, constant per actor
+    share            of a packed trial, see `resources.py`, constant per actor
     left_s           seconds until the search's deadline by the driver's clock, absent without one
 
     A trial with a last.pt is resumed from it. Every result has `trial_id`, `status` (running, or how the trial ended)
@@ -96,7 +96,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             result = next(self.epochs)
             row = result.row()
             # A trial that ends here needs no last.pt. One that ASHA may still end needs it until then.
-            self.files.save(result, to_go_on=not result.last)
+            self.files.save(result, resumable=not result.last)
             if self.mirror is not None:
                 self.mirror.send(row)
         except Damaged as reason:
@@ -109,7 +109,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             return self._ended("diverged", reason)
         except Measured as seen:
             self._again(self.parsed, seen)
-            return self._goes_on(peak_memory_mb=seen.peak_memory_mb)
+            return self._continuing(peak_memory_mb=seen.peak_memory_mb)
         # the search ends (`launch/search/callback.py`), and the trial can be resumed once there is room
         except DiskFull as reason:
             return {**self._ended("interrupted", reason), "disk_full": True}
@@ -122,7 +122,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             if is_out_of_memory(error):
                 if self.share.of_one < 1:  # first try the same batch with all of the memory
                     self._again(self.parsed, error)
-                    return self._goes_on(out_of_memory=True)
+                    return self._continuing(out_of_memory=True)
                 return self._smaller_batch(error)
             if poisons_the_process(error):
                 raise  # Ray then drops this actor and starts a new one
@@ -180,11 +180,11 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self.parsed = smaller
         self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
 
-    def _share(self, config: Mapping[str, Any]) -> TrialShare:
+    def _share(self, config: Mapping[str, Any]) -> TrialResources:
         """Return the trial's share if it is packed, else the run's settings."""
         every = self.settings
-        plain = TrialShare(1.0, 0.0, every.cpus, every.gpu_share, every.num_workers)
-        return TrialShare(**config["share"]) if "share" in config else plain
+        plain = TrialResources(1.0, 0.0, every.cpus, every.gpu_share, every.num_workers)
+        return TrialResources(**config["share"]) if "share" in config else plain
 
     def _open_files(self) -> None:
         """Fetch the files that another machine left, and record this process. It can then be ended if it hangs."""
@@ -210,7 +210,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self.halved = True
         self._again(smaller, error)
         # The packer must learn that this trial needs more memory than there is.
-        return self._goes_on(out_of_memory=True) if "share" in self.trial else self.step()
+        return self._continuing(out_of_memory=True) if "share" in self.trial else self.step()
 
     def _anew(self, error: Damaged) -> dict[str, Any]:
         """Restart the trial from its first epoch, because its state cannot be read."""
@@ -253,7 +253,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         # The metric may be undefined on this split. ASHA lets a result without it pass.
         return result if value is None else {**result, self.settings.metric: value}
 
-    def _goes_on(self, **said: Any) -> dict[str, Any]:
+    def _continuing(self, **said: Any) -> dict[str, Any]:
         """Return a result between two epochs."""
         return {**self._ended("running", ""), "done": False, **said}
 

@@ -10,7 +10,7 @@
     │   │   ├── DiskFull       there is no room for it
     │   │   └── Damaged        a training's stored state cannot be read
     │   └── StorageError       a bucket that cannot be reached, read or written
-    └── TrialEnded             one trial cannot go on; the search does
+    └── TrialEnded             one trial cannot continue; the search does
         ├── Diverged           the loss is not finite
         └── Interrupted        asked to stop in the middle of an epoch (budget spent, Ctrl-C)
 

@@ -177,8 +177,8 @@ def read_npz(
 
 def one_line(error: object) -> str:
     """Return the message of an error in one line of at most 200 characters."""
-    said = " ".join(str(error).split())[:200]
-    return said or type(error).__name__
+    message = " ".join(str(error).split())[:200]
+    return message or type(error).__name__
 
 
 def utf8(text: str) -> str:
@@ -188,8 +188,8 @@ def utf8(text: str) -> str:
 
 def short(value: object) -> str:
     """Return a value as a message shows it, in at most 60 characters."""
-    said = ascii(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"
-    return said if len(said) <= 60 else f"{said[:57]}..."
+    shown = ascii(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _opened(path: Path, next_move: str, kind: type[InputError]) -> io.BufferedReader:

@@ -84,7 +84,7 @@ class Remote:
         """
         found: dict[str, Listed] = {}
         start = self._key("")
-        with self._said():
+        with self._errors_in_words():
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket, Prefix=start + below):
                 for entry in page.get("Contents", []):
@@ -97,25 +97,25 @@ class Remote:
     def folders(self) -> list[str]:
         """Return the names of the folders directly in it, at most a thousand."""
         start = self._key("")
-        with self._said():
+        with self._errors_in_words():
             page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=start, Delimiter="/")
         return [entry["Prefix"][len(start) :].rstrip("/") for entry in page.get("CommonPrefixes", [])]
 
     def exists(self, name: str) -> bool:
-        with self._said(name, NOT_FOUND) as said:
+        with self._errors_in_words(name, NOT_FOUND) as refused:
             self._client.head_object(Bucket=self.bucket, Key=self._key(name))
-        return not said
+        return not refused
 
     def read(self, name: str) -> Stored | None:
         """Return the whole object, None if there is none."""
         for last in (*[False] * (TRIES - 1), True):
-            with self._said(name, NOT_FOUND, broken=not last) as said:
+            with self._errors_in_words(name, NOT_FOUND, broken=not last) as refused:
                 got = self._client.get_object(Bucket=self.bucket, Key=self._key(name))
                 content = got["Body"].read()
                 now = parsedate_to_datetime(got["ResponseMetadata"]["HTTPHeaders"]["date"])
                 written: datetime = got["LastModified"]
                 return Stored(content, got["ETag"], max(0.0, (now - written).total_seconds()))
-            if said != [BROKEN_OFF]:
+            if refused != [BROKEN_OFF]:
                 break
         return None
 
@@ -128,13 +128,13 @@ class Remote:
         Return False if that does not hold.
         """
         condition = {"IfNoneMatch": "*"} if new else {} if replacing is None else {"IfMatch": replacing}
-        with self._said(name, UNMET if condition else ()) as said:
+        with self._errors_in_words(name, UNMET if condition else ()) as refused:
             self._client.put_object(Bucket=self.bucket, Key=self._key(name), Body=content, **condition)
-        return not said
+        return not refused
 
     def upload(self, path: Path, name: str) -> None:
         """Upload a file of any size. The object appears when it is complete."""
-        with self._said(name), path.open("rb") as file:
+        with self._errors_in_words(name), path.open("rb") as file:
             self._client.upload_fileobj(file, self.bucket, self._key(name))
 
     def download(self, name: str, folder: Path, etag: str | None = None, *, to: str | None = None) -> bool:
@@ -151,13 +151,13 @@ class Remote:
         condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
         try:
             for last in (*[False] * (TRIES - 1), True):
-                with self._said(name, (*NOT_FOUND, *UNMET), broken=not last) as said:
+                with self._errors_in_words(name, (*NOT_FOUND, *UNMET), broken=not last) as refused:
                     body = self._client.get_object(Bucket=self.bucket, Key=self._key(name), **condition)["Body"]
                     with partial.open("wb") as file:
                         shutil.copyfileobj(body, file, 1 << 20)
                     partial.replace(path)
                     return True
-                if said != [BROKEN_OFF]:
+                if refused != [BROKEN_OFF]:
                     break
             return False
         finally:
@@ -165,12 +165,12 @@ class Remote:
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:  # one by one: batch deletion needs a checksum that not every server supports
-            with self._said(name, NOT_FOUND):
+            with self._errors_in_words(name, NOT_FOUND):
                 self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
 
     def forget_unfinished(self) -> None:
         """Delete the parts of uploads that were killed in the middle. They are invisible but take storage."""
-        with self._said("", NOT_FOUND):
+        with self._errors_in_words("", NOT_FOUND):
             found = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=self._key(""))
             for one in found.get("Uploads", []):
                 self._client.abort_multipart_upload(Bucket=self.bucket, Key=one["Key"], UploadId=one["UploadId"])
@@ -185,7 +185,7 @@ class Remote:
     def _client(self) -> Any:
         return client(patient=self.patient)
 
-    def _said(
+    def _errors_in_words(
         self, name: str = "", expected: tuple[str, ...] = (), *, broken: bool = False
     ) -> AbstractContextManager[list[str]]:
         return in_words(Remote(self.bucket, self._key(name)).uri, self.bucket, expected, broken)

@@ -67,16 +67,16 @@ def in_words(where: str, bucket: str, expected: tuple[str, ...], broken: bool) -
     """
     from botocore import exceptions as told
 
-    said: list[str] = []
+    refused: list[str] = []
     try:
-        yield said
+        yield refused
     except (told.BotoCoreError, told.ClientError) as error:
         code = error.response["Error"].get("Code", "") if isinstance(error, told.ClientError) else ""
         half_way = (told.ReadTimeoutError, told.ResponseStreamingError, told.IncompleteReadError)
         if code in expected:
-            said.append(code)
+            refused.append(code)
         elif broken and isinstance(error, half_way):
-            said.append(BROKEN_OFF)
+            refused.append(BROKEN_OFF)
         else:
             raise StorageError(f"{where}: {_sentence(error, code, bucket)}") from None
 

@@ -62,5 +62,5 @@ def name_problem(name: str) -> str | None:
 
 def shown(name: str) -> str:
     """Return a name as a message shows it: quoted, escaped, in one line of at most 120 characters."""
-    said = repr(name)
-    return said if len(said) <= 120 else f"{said[:117]}..."
+    text = repr(name)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -99,6 +99,6 @@ def load_run(run_dir: Path | str, *, strict: bool = True) -> Run:
     run_dir = Path(run_dir)
     if strict:
         return Run(run_dir, read_search(run_dir), list(read_trials(run_dir).values()))
-    from visionsweep.run_dir.salvage import salvage
+    from visionsweep.run_dir.damaged import load_damaged
 
-    return salvage(run_dir)
+    return load_damaged(run_dir)

@@ -66,46 +66,46 @@ def stored(run_dir: Path) -> dict[str, Any] | None:
     if not os.path.lexists(path):
         return None
     next_move = f"`visionsweep export {run_dir} --single --out DIR` exports the best trial alone."
-    told = read_object(path, next_move)
-    if (problem := _problem(told)) is not None:
+    recommended = read_object(path, next_move)
+    if (problem := _problem(recommended)) is not None:
         raise RunError(f"{path}: is damaged ({problem}). {next_move}")
-    return told
+    return recommended
 
 
-def gain_of(told: Mapping[str, Any], kind: str) -> float | None:
+def gain_of(recommended: Mapping[str, Any], kind: str) -> float | None:
     """Return the held-out gain of a candidate, or None if there is none or it could not be judged."""
-    held_out = (told.get(kind) or {}).get("held_out")
+    held_out = (recommended.get(kind) or {}).get("held_out")
     return None if held_out is None else float(held_out["gain"])
 
 
-def one_network(told: Mapping[str, Any]) -> str:
+def one_network(recommended: Mapping[str, Any]) -> str:
     """Return the kind to recommend among those that are a single network."""
-    return kind_of({"soup": gain_of(told, "soup")})
+    return kind_of({"soup": gain_of(recommended, "soup")})
 
 
-def in_sentences(told: Mapping[str, Any]) -> list[str]:
+def in_sentences(recommended: Mapping[str, Any]) -> list[str]:
     """Return sentences: what is recommended, then what each of the others would give."""
-    single = told["single"]
-    kind = told["kind"]
+    single = recommended["single"]
+    kind = recommended["kind"]
     alone = f"trial {single['trial_id']} alone"
-    said = {"single": f"{alone}{_time(single)}"}
+    described = {"single": f"{alone}{_time(single)}"}
     for name in ("ensemble", "soup"):
-        if (one := told[name]) is not None:
+        if (one := recommended[name]) is not None:
             held_out = one["held_out"]
             num = len(one["members"])
-            gain = "no gain could be judged" if held_out is None else f"{told['metric']} {_signed(held_out)}"
-            said[name] = f"{'an' if name == 'ensemble' else 'a'} {name} of {num} models, {gain}{_time(one)}"
-    first, *others = [said[kind], *(words for name, words in said.items() if name != kind)]
-    judged = any(gain_of(told, name) is not None for name in ("ensemble", "soup"))
-    num_images = told.get("chosen_on")
+            gain = "no gain could be judged" if held_out is None else f"{recommended['metric']} {_signed(held_out)}"
+            described[name] = f"{'an' if name == 'ensemble' else 'a'} {name} of {num} models, {gain}{_time(one)}"
+    first, *others = [described[kind], *(words for name, words in described.items() if name != kind)]
+    judged = any(gain_of(recommended, name) is not None for name in ("ensemble", "soup"))
+    num_images = recommended.get("chosen_on")
     where = "the validation split" if num_images is None else f"these {num_images} images"
     how = f"Gains are over {alone}, ± their standard error, on halves of {where} that did not choose."
     lines = [f"Recommended: {first}.", *(f"Instead: {words}." for words in others)]
-    again = told.get("solved_again")
+    again = recommended.get("solved_again")
     if again is not None:
         whose = "the probe's head" if len(again["trials"]) == 1 else "the heads of its probes"
         lines.append(f"What is exported has {whose} solved again on all {again['images']} images, after these scores.")
-    return [*lines, *([how] if judged else []), *told["notes"]]
+    return [*lines, *([how] if judged else []), *recommended["notes"]]
 
 
 def _signed(held_out: Mapping[str, Any]) -> str:
@@ -116,24 +116,28 @@ def _time(one: Mapping[str, Any]) -> str:
     return "" if one["latency_ms"] is None else f", {one['latency_ms']:.3g} ms an image"
 
 
-def _problem(told: Mapping[str, Any]) -> str | None:
-    single: Any = told.get("single")
+def _problem(recommended: Mapping[str, Any]) -> str | None:
+    single: Any = recommended.get("single")
     if (
         not is_object(single)
         or not is_trial_id(single.get("trial_id"))
         or not none_or(is_number)(single.get("latency_ms", ""))
     ):
         return "'single' is not the best trial"
-    if told.get("kind") not in KINDS or not is_text(told.get("metric")) or not list_of(is_text)(told.get("notes")):
+    if (
+        recommended.get("kind") not in KINDS
+        or not is_text(recommended.get("metric"))
+        or not list_of(is_text)(recommended.get("notes"))
+    ):
         return "'kind', 'metric' or 'notes' is not what it must be"
-    if not none_or(_is_again)(told.get("solved_again")):
+    if not none_or(_is_again)(recommended.get("solved_again")):
         return "'solved_again' is not what it must be"
-    if not none_or(is_count)(told.get("chosen_on")):
+    if not none_or(is_count)(recommended.get("chosen_on")):
         return "'chosen_on' is no number of images"
-    if told["kind"] != "single" and not is_object(told.get(told["kind"])):
-        return f"'{told['kind']}' is missing"
+    if recommended["kind"] != "single" and not is_object(recommended.get(recommended["kind"])):
+        return f"'{recommended['kind']}' is missing"
     for kind in ("ensemble", "soup"):
-        one: Any = told.get(kind)
+        one: Any = recommended.get(kind)
         if one is None:
             continue
         if not is_object(one):

@@ -59,8 +59,8 @@ def same_session(search_json: Mapping[str, Any], first: float, second: float) ->
 
 def versions_before(search_json: Mapping[str, Any]) -> dict[str, str]:
     """Return the versions of Python and the libraries in the last session."""
-    told = [one.get("versions") for one in search_json.get(RESUMED, ()) if isinstance(one, Mapping)]
-    return dict(next((one for one in reversed(told) if one), search_json.get("versions") or {}))
+    recorded = [one.get("versions") for one in search_json.get(RESUMED, ()) if isinstance(one, Mapping)]
+    return dict(next((one for one in reversed(recorded) if one), search_json.get("versions") or {}))
 
 
 def versions_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:

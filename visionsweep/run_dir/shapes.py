@@ -70,7 +70,7 @@ def is_config(value: Any) -> bool:
 
 
 def is_share(value: Any) -> bool:
-    """Whether it is a share of a GPU or a machine (`trainables/worker/shares.py`)."""
+    """Whether it is a share of a GPU or a machine (`trainables/worker/resources.py`)."""
     return is_object(value) and all(isinstance(one, bool) or is_number(one) for one in value.values())
 
 
@@ -232,12 +232,12 @@ def cache_dir_of(search: Mapping[str, Any]) -> Path | None:
     return Path(named) if named else None
 
 
-def ensemble_problem(told: Mapping[str, Any]) -> str | None:
+def ensemble_problem(ensemble: Mapping[str, Any]) -> str | None:
     """Return why ensemble.json, of a run or of an export, is invalid, or None."""
     for name, check in ENSEMBLE.items():
-        if not check(told.get(name)):
-            return f"'{name}' is {short(told.get(name))}"
-    return next((problem for one in told["members"] if (problem := _problem(one, MEMBER, {}))), None)
+        if not check(ensemble.get(name)):
+            return f"'{name}' is {short(ensemble.get(name))}"
+    return next((problem for one in ensemble["members"] if (problem := _problem(one, MEMBER, {}))), None)
 
 
 def _problem(row: Mapping[str, Any], needed: Mapping[str, Check], if_there: Mapping[str, Check]) -> str | None:

@@ -34,7 +34,8 @@ class Trial:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     status: str = "running"
     reason: str = ""
-    share: dict[str, Any] | None = None  # of a GPU or a machine, where trials are packed (trainables/worker/shares.py)
+    # of a GPU or a machine, where trials are packed (trainables/worker/resources.py)
+    share: dict[str, Any] | None = None
     measured_mb: float = 0.0  # memory of its first batches; at least its share when that ran out
     origin: str = ""  # WARM_START, sampler, or "copy of" another trial
     started_s: float | None = None  # seconds since the Unix epoch, of the last start where it was resumed
@@ -145,7 +146,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(problem, Hole):
             continue  # a power cut's hole is no damage: a resumed trial reports its epochs again
         if problem is not None:
-            raise RunError(f"{path}, line {number}: is damaged ({problem}). Delete that line to go on without it.")
+            raise RunError(f"{path}, line {number}: is damaged ({problem}). Delete that line to continue without it.")
         rows.append(row)
     return rows
 

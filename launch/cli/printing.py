@@ -1,0 +1,194 @@
+"""What the commands print: rankings, searches, predictions."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from analysis.figures.verdict import in_lines, verdict
+from launch.cli.narrow import table_for
+from visionsweep.core.names import CLASS_IOU
+from visionsweep.core.text import duration, in_words
+from visionsweep.core.words import counted
+from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.rank import ranking
+from visionsweep.run_dir.recommended import in_sentences, stored
+
+if TYPE_CHECKING:  # imports torch, which most commands do not need
+    from analysis.models.graphs import Written
+    from trainables.data.dataset import Dataset
+
+
+def print_json(rows: list[dict[str, Any]]) -> None:
+    """Print plain JSON on standard output, for scripts."""
+    print(json.dumps(rows, indent=1))
+
+
+def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> None:
+    """Print the ranking as a table. Trials that do not compete for best are dimmed."""
+    others = [objective.name for objective in run.objectives[1:]]
+    columns: dict[str, list[str]] = {
+        "rank": [str(row["rank"]) for row in rows],
+        **({"front": [str(row["front"] or "") for row in rows]} if others else {}),
+        "trial": [row["trial_id"] for row in rows],
+        run.metric: [_score(row["metrics"].get(run.metric)) for row in rows],
+        **{name: [_amount(row["objectives"][name]) for row in rows] for name in others},
+        "status": [row["status"] for row in rows],
+        "epochs": [str(row["epochs"]) for row in rows],
+        "time": [duration(row["seconds"]) for row in rows],
+        "configuration": [in_words(row["config"]) for row in rows],
+    }
+    table, shown = table_for(
+        console.width,
+        columns,
+        left=("trial", "status", "configuration"),
+        given_up=("configuration", "time", "epochs", "rank", "front", *reversed(others)),
+        folds="configuration",
+    )
+    # One row for each trial, in the columns that fit.
+    num_competing = sum(row["status"] == "complete" for row in rows)
+    for number, row in enumerate(rows):
+        style = None if row["status"] == "complete" else "dim"
+        table.add_row(*(columns[name][number] for name in shown), style=style)
+    console.print(table)
+    # Below the table: what it leaves out, who competes, the Pareto front, and why trials failed.
+    if len(shown) < len(columns):
+        missing = ", ".join(name for name in columns if name not in shown)
+        console.print(f"The terminal is too narrow for: {missing}. --json has all.", style="dim", soft_wrap=True)
+    if num_competing < len(rows):
+        console.print(
+            f"{num_competing} of {len(rows)} trials shown trained to {_their_end(run)} "
+            "and compete for best; the others follow by score.",
+            style="dim",
+        )
+    if others:
+        best = [row["trial_id"] for row in ranking(run) if row["front"] == 1]
+        console.print(
+            f"Pareto front of {', '.join([run.metric, *others])}: trials {', '.join(best) or 'none yet'}. "
+            "Export one of them with --trial ID.",
+            style="dim",
+            soft_wrap=True,
+        )
+    for row in rows:
+        if row["status"] in ("failed", "diverged", "oom"):
+            console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
+
+
+def _their_end(run: Run) -> str:
+    """Return what complete trials were trained for, in words."""
+    lengths = {trial.config.get("epochs", run.full_epochs) for trial in run.trials}
+    return f"the full {run.full_epochs} epochs" if lengths <= {run.full_epochs} else "the end of their own epochs"
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _amount(value: float | None) -> str:
+    """Return a number with four significant digits, without powers of ten: 0.8312, 14.25, 4030000."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def print_outcome(
+    run_dir: Path, console: Console, place: str | None = None, report: Callable[[], Path | None] = lambda: None
+) -> None:
+    """Print what a finished search found, where it lies, and what to do next.
+
+        place   what commands take for the run, None means the folder
+        report  writes the run's page and returns its path, None means that there is none
+
+    The page takes seconds: what was found stands on the terminal before.
+    """
+    run = load_run(run_dir)
+    place = place or str(run_dir)
+    rows = ranking(run)
+    if not any(row["epochs"] for row in rows):
+        console.print(f"No trial has finished an epoch. `visionsweep resume {place}` resumes the run.", soft_wrap=True)
+        for row in rows[:5]:
+            console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
+        return
+    print_ranking(run, rows[:10], console)
+    best = rows[0]
+    if run.metric not in best["metrics"]:
+        console.print(f"\nNo trial has a value of {run.metric}. Start a run with another --set metric.", soft_wrap=True)
+        return
+    so_far = "" if best["status"] == "complete" else f" so far ({best['status']} after {best['epochs']} epochs)"
+    score = f"{run.metric} {best['metrics'][run.metric]:.4f}"
+    score += "".join(f", {name} {_amount(value)}" for name, value in list(best.get("objectives", {}).items())[1:])
+    console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
+    console.print(f"{in_words(best['config'])}. All of it is in {place}/best.yaml.", soft_wrap=True)
+    print_class_iou(best["metrics"], console)
+    found = verdict(run)
+    for line in () if found is None else in_lines(found):
+        console.print(line, soft_wrap=True)
+    unfinished = sum(row["status"] == "interrupted" for row in rows)
+    recommended = stored(run_dir)
+    for line in in_sentences(recommended) if recommended is not None else ():
+        console.print(line, style="bold green" if line.startswith("Recommended") else None, soft_wrap=True)
+    model = "model" if recommended is None else recommended["kind"].replace("single", "model")
+    page = report()
+    console.print(f"\nReport:  {page or f'visionsweep report {shlex.quote(place)}'}", soft_wrap=True)
+    out = shlex.quote(f"exports/{run_dir.name}")
+    console.print(f"Export the {model}:  visionsweep export {shlex.quote(place)} --out {out}", soft_wrap=True)
+    console.print(f"Then predict:  visionsweep predict {out} PHOTOS", soft_wrap=True)
+    more = f"  (with {counted(unfinished, 'interrupted trial')})" if unfinished else ""
+    console.print(f"Search longer:  visionsweep resume {shlex.quote(place)} --budget 20m{more}", soft_wrap=True)
+
+
+def print_found(dataset: Dataset, console: Console) -> None:
+    """Print what the data is, and a line for each thing that was assumed about it or left out."""
+    from trainables.data.summary import summary
+
+    console.print(summary(dataset), soft_wrap=True)
+    for note in dataset.notes:
+        console.print(f"  {note}", style="yellow", soft_wrap=True)
+
+
+def print_class_iou(metrics: Mapping[str, float], console: Console) -> None:
+    """Print the IoU of each class, best first, if the task has them.
+
+    A mean hides the classes that were never found.
+    """
+    of_class = {name.removeprefix(CLASS_IOU): value for name, value in metrics.items() if name.startswith(CLASS_IOU)}
+    if of_class:
+        listed = ", ".join(f"{name} {value:.3f}" for name, value in sorted(of_class.items(), key=lambda item: -item[1]))
+        console.print(f"IoU by class: {listed}", soft_wrap=True)
+
+
+def print_export(what: str, out: Path, console: Console, graphs: Sequence[Written] = (), note: str = "") -> None:
+    """Print what was exported, and its files. what: in words."""
+    console.print(f"Exported {what} to {out}:", soft_wrap=True)
+    if note:
+        console.print(note, style="yellow", soft_wrap=True)
+    for file in sorted(path.name for path in out.iterdir()):
+        console.print(f"  {out / file}", soft_wrap=True)
+    for graph in graphs:
+        if graph.problem:
+            console.print(f"{graph.file} was not written: {graph.problem}.", style="yellow", soft_wrap=True)
+        else:
+            takes = "images of any size" if graph.side is None else f"{graph.side} x {graph.side} images"
+            same = f"takes {takes}, and differs from torch by at most {graph.difference:.1e} on {graph.num_images}"
+            console.print(f"{graph.file} {same}.", soft_wrap=True)
+    console.print(f"Next: visionsweep predict {out} IMAGES...", soft_wrap=True)
+
+
+def print_predictions(rows: list[dict[str, Any]], console: Console) -> None:
+    for row in rows:
+        if "error" in row:
+            console.print(row["error"], style="yellow", soft_wrap=True)
+            continue
+        if "mask" in row:
+            shares = sorted(row["shares"].items(), key=lambda item: -item[1])
+            named = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)
+            console.print(f"{row['path']}: {row['mask']}  ({named})", soft_wrap=True)
+            continue
+        chosen = row["labels"] if "labels" in row else [row["label"]]
+        named = ", ".join(f"{name} {row['probabilities'][name]:.3f}" for name in chosen) or "none"
+        console.print(f"{row['path']}: {named}", soft_wrap=True)
