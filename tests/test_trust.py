@@ -136,6 +136,7 @@ def test_yaml_that_names_python_is_refused(visionsweep: CLI, export: Path, trace
         place.write_text(CONFIG + evil)
     refused(visionsweep("train", "one.yaml", "--data", "digits:binary"), "one.yaml: is not valid YAML")
     refused(visionsweep("train", "one.yaml", "--data", "digits:binary", "--set", "epochs=1"), "one.yaml", "valid YAML")
+    Image.new("RGB", (8, 8)).save("x.png")
     refused(visionsweep("predict", export, "x.png"), "config.yaml: is not valid YAML")
     Path("fine.yaml").write_text(CONFIG)
     refused(visionsweep("train", "fine.yaml", "--data", "digits:binary", "--set", f"model={evil[7:]}"), "model")

@@ -48,6 +48,6 @@ def main() -> None:
 
 
 def _say(message: object) -> None:
-    from launch.cli.terminal import printable  # imports rich, which only an error needs
+    from visionsweep.core.printable import printable
 
     print(f"visionsweep: {printable(str(message))}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from launch.cli.options import (
     cache_folder,
     new_console,
 )
+from launch.cli.slow import stage
 
 
 def evaluate(
@@ -54,7 +54,7 @@ def evaluate(
     console = new_console()
     if data is None:
         data = data_of_export(export_dir)
-        print(f"Judged on the data that the model was trained on: {data}", file=sys.stderr)
+        stage(f"Judged on the data that the model was trained on: {data}")
     require_there(data)
     from dataclasses import asdict
 

@@ -11,14 +11,15 @@ import threading
 import time
 from collections.abc import Iterator
 
+from visionsweep.core.printable import printable
+
 SAY_AFTER_S = 30.0  # of silence
 BEGAN = time.monotonic()  # about the start of the command; one count through all steps
 
 
 def stage(text: str) -> None:
     """Print a line on what a command does now, on standard error, without importing anything heavy."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
-    print(shown, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -28,8 +29,6 @@ def said_if_slow(doing: str) -> Iterator[None]:
 
     def say() -> None:
         while not over.wait(SAY_AFTER_S):
-            from launch.cli.terminal import printable  # imports rich, which a quick command must not wait for
-
             waited_s = time.monotonic() - BEGAN
             print(printable(f"Still {doing} ({waited_s:.0f} s since the start)."), file=sys.stderr, flush=True)
 

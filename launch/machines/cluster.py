@@ -23,12 +23,12 @@ from ray._private import ray_constants
 
 from launch.cli.options import check_gpus_per_trial
 from launch.cli.signals import finishing, kept_below, raise_if_asked
-from launch.cli.terminal import printable
 from launch.machines.auth_token import close_token_file, own_token
 from launch.machines.own_folder import own_folder
 from launch.machines.ray_settings import OurCode, forget_token, without_onlookers
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.masked import masked
+from visionsweep.core.printable import printable
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
 ANSWER_S = 10.0  # for a cluster to accept a connection

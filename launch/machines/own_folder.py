@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from launch.cli.terminal import printable
 from visionsweep.core.errors import ConfigError
+from visionsweep.core.printable import printable
 
 PREFIX = "vsw-"
 OLD_PREFIX = "visionsweep-"  # of folders without a lock, in which 0.4 and older kept Ray Tune's state

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import ray
 
-from launch.cli.terminal import printable
 from launch.machines.cluster import started_here
+from visionsweep.core.printable import printable
 
 LOOK_EVERY_S = 5.0
 LOST = 2  # exit code of every error with a next move

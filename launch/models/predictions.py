@@ -11,11 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from analysis.models.predict import TABLES, predict_images
 from launch.cli.printing import print_predictions
-from launch.cli.terminal import printable
 from launch.models.tables import as_csv, as_json, write_table
 from launch.remote.images import brought, by_address
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import did_you_mean
+from visionsweep.core.printable import printable
 
 FORMATS = ("text", "csv", "json")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from support import Outcome
 
 from analysis.models.manifest import MANIFEST
@@ -237,7 +238,8 @@ def test_a_damaged_export_is_one_sentence(
 ) -> None:
     export = unsealed(made.export, tmp_path / "export")
     (export / name).write_bytes(content)
-    outcome = visionsweep("predict", export, "x.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    outcome = visionsweep("predict", export, tmp_path / "x.png")
     assert outcome.code == 2, outcome.err
     assert "Traceback" not in outcome.err
     assert said in " ".join(outcome.err.split())
@@ -264,7 +266,8 @@ def test_a_damaged_export_is_one_sentence(
 def test_a_damaged_ensemble_is_one_sentence(made: Any, visionsweep: CLI, tmp_path: Path, text: str, said: str) -> None:
     export = unsealed(made.ensemble, tmp_path / "two")
     (export / "ensemble.json").write_text(text)
-    outcome = visionsweep("predict", export, "x.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    outcome = visionsweep("predict", export, tmp_path / "x.png")
     assert outcome.code == 2, outcome.err
     assert "ensemble.json" in outcome.err
     assert said in " ".join(outcome.err.split())

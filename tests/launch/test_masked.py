@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from support import Outcome
 
-from launch.cli.terminal import printable
 from launch.jobs import jobs
 from visionsweep.core.errors import RunError
 from visionsweep.core.masked import masked
+from visionsweep.core.printable import printable
 
 
 @pytest.mark.parametrize(

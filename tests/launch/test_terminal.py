@@ -13,11 +13,12 @@ from support import Outcome
 
 from launch.cli.options import new_console
 from launch.cli.printing import print_predictions
-from launch.cli.terminal import Terminal, printable
+from launch.cli.terminal import Terminal
 from launch.search.progress import Progress
 from launch.search.records import Records
 from search_spaces import Float, Search
 from search_spaces.serial import search_to_json
+from visionsweep.core.printable import printable
 
 EVIL = "\x1b]0;owned\x07\x1b[2J[bold red]dog[/]\x9b31m\x7f\u202e"  # title, clear, markup, C1, delete, right to left
 SEARCH = Search(task="multiclass", space={"lr": Float(0.1, 1)}).for_task("multiclass")

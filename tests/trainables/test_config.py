@@ -122,12 +122,12 @@ def message_of(config: dict[str, Any], **origin: str) -> str:
         (
             "optimizer",
             "sgd",
-            "'optimizer' is 'sgd': input should be a valid dictionary or object to extract fields from. Change it.",
+            "'optimizer' is 'sgd', and has parts of its own. Say which one it is by its name: optimizer.name=sgd.",
         ),
         (
             "model",
             None,
-            "'model' is None: input should be a valid dictionary or instance of ClassifierConfig. Change it.",
+            "'model' is None, and has parts of its own. Set one of them, such as model.backbone.",
         ),
         # a metric that nobody knows, or that the task does not have
         (
