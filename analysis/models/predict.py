@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from analysis.models.annotations import AnnotationWriter
 from analysis.models.masks import MaskWriter
 from analysis.models.predictor import Predictor, Seen, load_export
 from trainables.data.endings import is_left_out, left_out_notes
@@ -20,6 +21,7 @@ from trainables.data.there import no_such_image
 from trainables.data.view import Pixels, check_aspect
 from trainables.data.walk import Walk
 from visionsweep.core.errors import DataError, RunError
+from visionsweep.core.words import counted
 
 MOST_PIXELS = 2**24  # of images in full size that wait for their masks at once
 TABLES = (".csv", ".json")  # endings of a file of predictions
@@ -32,6 +34,7 @@ def predict_images(
     batch_size: int = 32,
     *,
     flips: bool = False,
+    annotations: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> list[dict[str, Any]]:
@@ -39,12 +42,14 @@ def predict_images(
 
     A row has `path`, `probabilities` by class and `label`, or `labels` for multilabel tasks. For segmentation it has
     `path`, the files of its mask and the `shares` of its pixels. An unreadable image has `path` and `error`.
+    With `annotations`, `note` is told last where they are.
 
         export_dir  the export
         images      files, folders and patterns
         out         the folder of the masks; for a table's file, a folder beside it
         batch_size  images at a time
         flips       average the predictions of each image and its mirror image
+        annotations coco, labelme or cvat: write them for that tool too, into the folder `out`
         progress    called after every batch with the number of images done, and of all
         note        called with what folders and patterns leave out
     """
@@ -52,21 +57,25 @@ def predict_images(
     paths = list(_expand(images, note))
     segments = exported.config.task == "segmentation"
     if out is not None and out.suffix.lower() in TABLES:
-        out = out.with_name(f"{out.stem}-masks")
-    elif not segments and out is not None:
+        out = out.with_name(f"{out.stem}-{'masks' if segments else 'annotations'}")
+    elif not segments and out is not None and annotations is None:
         raise RunError(
             f"--out {out}: a folder is for masks, and this model is for {exported.config.task}. "
             f"Name a table, such as {out}.csv, or leave it out."
         )
-    writer = MaskWriter(out or Path("predictions"), exported.classes) if segments else None
+    out = out or Path("predictions")
+    tool = None if annotations is None else AnnotationWriter(annotations, out, exported.classes, segments=segments)
+    writer = MaskWriter(out, exported.classes) if segments else None
     rows: list[dict[str, Any]] = []
     for chunk in _chunks((_read(exported, path, whole=segments) for path in paths), batch_size):
         good = [one for one in chunk if isinstance(one, Read)]
-        answers = _segment(exported, good, writer) if writer else _classify(exported, good)
+        answers = _segment(exported, good, writer, tool) if writer else _classify(exported, good, tool)
         for one in chunk:
             path = paths[len(rows)]
             rows.append({"path": str(path), **({"error": str(one)} if isinstance(one, DataError) else next(answers))})
         progress(len(rows), len(paths))
+    if tool is not None:
+        note(f"Annotations of {counted(len(tool.images), 'image')} for {annotations}: {tool.write()}")
     return rows
 
 
@@ -77,6 +86,7 @@ class Read:
     path: Path
     seen: Seen
     whole: Pixels | None
+    size: tuple[int, int] = (0, 0)  # (height, width)
 
 
 def _read(exported: Predictor, path: Path, whole: bool) -> Read | DataError:
@@ -87,7 +97,7 @@ def _read(exported: Predictor, path: Path, whole: bool) -> Read | DataError:
             check_aspect(image.shape, str(path))
     except DataError as error:
         return error
-    return Read(path, exported.seen(image), image if whole else None)
+    return Read(path, exported.seen(image), image if whole else None, (image.shape[0], image.shape[1]))
 
 
 def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read | DataError]]:
@@ -106,18 +116,26 @@ def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read
         yield chunk
 
 
-def _classify(exported: Predictor, images: Sequence[Read]) -> Iterator[dict[str, Any]]:
+def _classify(exported: Predictor, images: Sequence[Read], tool: AnnotationWriter | None) -> Iterator[dict[str, Any]]:
     if images:
-        for probabilities in exported.probabilities_of([one.seen for one in images]):
-            yield _decide(exported, probabilities)
+        each = exported.probabilities_of([one.seen for one in images])
+        for one, probabilities in zip(images, each, strict=True):
+            decided = _decide(exported, probabilities)
+            if tool is not None:
+                tool.add_labels(one.path, one.size, decided.get("labels", [decided.get("label")]))
+            yield decided
 
 
-def _segment(exported: Predictor, images: Sequence[Read], writer: MaskWriter) -> Iterator[dict[str, Any]]:
+def _segment(
+    exported: Predictor, images: Sequence[Read], writer: MaskWriter, tool: AnnotationWriter | None
+) -> Iterator[dict[str, Any]]:
     whole = [(one.path, one.whole) for one in images if one.whole is not None]
     masks = exported.masks_of([one.seen for one in images], [image.shape[:2] for _, image in whole])
     for (path, image), mask in zip(whole, masks, strict=True):
         counts = np.bincount(mask.reshape(-1), minlength=len(exported.classes)) / mask.size
         shares = {name: round(float(share), 6) for name, share in zip(exported.classes, counts, strict=True) if share}
+        if tool is not None:
+            tool.add_mask(path, mask)
         yield {**writer.write(path, image, mask), "shares": shares}
 
 

@@ -94,10 +94,12 @@ def predict(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="FILE.csv or FILE.json for the table; a folder for masks (predictions)."),
+        typer.Option(help="FILE.csv or FILE.json for the table; a folder for masks and annotations (predictions)."),
     ] = None,
     tta: Annotated[bool, typer.Option("--tta", help="Average with the mirror image: slower by half.")] = False,
-    form: Annotated[str, typer.Option("--format", help="What is printed: text, csv or json.")] = "text",
+    form: Annotated[
+        str, typer.Option("--format", help="Print text, csv or json, or write coco, labelme or cvat for labelling.")
+    ] = "text",
     json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
 ) -> None:
     """Predict the classes of images, or their masks, with an exported model."""

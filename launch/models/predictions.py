@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from analysis.models.annotations import FORMS
 from analysis.models.predict import TABLES, predict_images
 from launch.cli.printing import print_predictions
 from launch.models.tables import as_csv, as_json, write_table
@@ -17,7 +18,7 @@ from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import did_you_mean
 from visionsweep.core.printable import printable
 
-FORMATS = ("text", "csv", "json")
+FORMATS = ("text", "csv", "json", *FORMS)
 
 
 def predict_and_tell(
@@ -25,7 +26,8 @@ def predict_and_tell(
 ) -> bool:
     """Predict images, and print or write the result. Returns whether an image could not be read.
 
-    out: a table's file, or the folder of masks. Raises InputError before anything is predicted.
+    out: a table's file, or the folder of masks and of a tool's annotations. Raises InputError before anything is
+    predicted.
     """
     if form not in FORMATS:
         raise ConfigError(f"unknown --format '{form}'. {did_you_mean(form, FORMATS)}")
@@ -39,6 +41,7 @@ def predict_and_tell(
             paths,
             out,
             flips=flips,
+            annotations=form if form in FORMS else None,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             note=lambda sentence: bar.console.print(printable(sentence), soft_wrap=True),
         )
@@ -47,7 +50,7 @@ def predict_and_tell(
         write_table(rows, table)
         print_predictions([row for row in rows if "error" in row], console)
         console.print(f"{len(rows)} images: {table}", soft_wrap=True)
-    elif form == "text":
+    elif form == "text" or form in FORMS:
         print_predictions(rows, console)
     else:
         text = as_csv(rows) if form == "csv" else as_json(rows)

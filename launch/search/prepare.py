@@ -25,9 +25,10 @@ from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
 from trainables.data.judged_part import with_judged_part
 from trainables.data.read_as import ReadAs
+from trainables.data.tools.shapes import DrawnMasks
 from trainables.worker.settings import TrialSettings
 from trainables.worker.stopping import Deadline
-from visionsweep.core.errors import RunError
+from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.words import counted
 from visionsweep.run_dir.shapes import value_at
 
@@ -110,6 +111,11 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
         preflight.check_names(search.for_task(search.task))
     within_s = None if options.budget_s is None else options.budget_s * MOST_DECODING
     dataset, images = _read(search, options, within_s)
+    if search.task == "classification" and isinstance(dataset.mask_reader, DrawnMasks):
+        raise ConfigError(
+            f"'{dataset.spec}' has areas that were drawn, for segmentation, and the search is for classification. Pass "
+            "--task multilabel to learn which classes an image shows, or choose another search (`visionsweep spaces`)."
+        )
     search = search.for_task(dataset.task)
     preflight.check_names(search)
     search, notes = preflight.with_fitting_regimes(search)

@@ -11,7 +11,7 @@ from visionsweep.core.safe_path import safe_path, trial_folder
 
 OUTSIDE = [
     "", "/", "/etc/passwd", "//etc/passwd", "..", "../x", "a/../../x", "a/..", "a//b", "a/", "./a", "a/./b", ".",
-    "a\0b", "..\\x", "C:\\x", "a\\b", f"a/{'x' * 256}", f"{'é' * 128}.png", "x/" * 600 + "x",
+    "a\0b", "a\ud800b", "..\\x", "C:\\x", "a\\b", f"a/{'x' * 256}", f"{'é' * 128}.png", "x/" * 600 + "x",
 ]  # fmt: skip
 
 

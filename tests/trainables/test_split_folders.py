@@ -155,7 +155,7 @@ def test_empty_folders_beside_the_images_of_a_split_are_no_classes(tmp_path: Pat
     photos(tmp_path, "train valid")
     for split in ("train", "valid"):
         (tmp_path / split / "labels").mkdir()
-        (tmp_path / split / "labels" / "0.txt").write_text("0 0.5 0.5 1 1")
+        (tmp_path / split / "labels" / "0.txt").write_text("a box")
     assert "look like splits but hold images and no folders of classes" in refusal(tmp_path)
 
 

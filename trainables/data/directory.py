@@ -1,4 +1,4 @@
-"""Scan a folder: a table with its images, folders of classes, or masks, perhaps one folder down."""
+"""Scan a folder: a tool's annotations, a table, folders of classes, or masks, perhaps one folder down."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from trainables.data.mask_folders import find_layout, scan_masks
 from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
 from trainables.data.scan import Scan, check_masks_wanted
+from trainables.data.tools.find import all_annotations, find_annotations, scan_annotations
 from trainables.data.unpacked import TABLE_NAME, enter
 from trainables.data.walk import notes_below
 from visionsweep.core.errors import DataError
@@ -27,10 +28,25 @@ def scan_directory(spec: str, root: Path, task: str | None, read_as: ReadAs) -> 
 
 
 def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
-    """Scan masks if they are asked for, or if there are no labels. A folder may hold both."""
+    """Scan masks if they are asked for, or if there are no labels. A folder may hold both.
+
+    What a tool wrote comes after a table and after masks, which somebody may have made of it.
+    """
+    table = path / TABLE_NAME
+    if read_as.layout is not None or (task != "segmentation" and os.path.lexists(table)):
+        return _without_tools(spec, path, table, task, read_as)
+    if find_layout(spec, path) is None:
+        found = find_annotations(spec, path)
+        if found is None:
+            return _without_tools(spec, path, table, task, read_as)
+        return scan_annotations(spec, path, found, task, read_as)
+    scan = _without_tools(spec, path, table, task, read_as)
+    return replace(scan, notes=(*scan.notes, *_not_read(spec, path)))
+
+
+def _without_tools(spec: str, path: Path, table: Path, task: str | None, read_as: ReadAs) -> Scan:
     if task == "segmentation":
         return _masks(spec, path, read_as)
-    table = path / TABLE_NAME
     if os.path.lexists(table):  # a link that leads nowhere is no reason to take the folders for the classes
         if read_as.layout is not None:
             raise DataError(
@@ -45,6 +61,15 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
     if task in TASKS:
         check_masks_wanted(task)
     return _masks(spec, path, read_as)
+
+
+def _not_read(spec: str, path: Path) -> list[str]:
+    """A note about the annotations of a tool beside masks, which somebody may have made of them."""
+    names = [(one.tool.name, one.files[0].relative_to(path).as_posix()) for one in all_annotations(path)]
+    return [
+        f"The masks are read, and not the annotations of {tool}: --data {below(spec, name)} reads those."
+        for tool, name in names
+    ]
 
 
 def _masks(spec: str, root: Path, read_as: ReadAs) -> Scan:

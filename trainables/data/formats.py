@@ -3,6 +3,7 @@
     a folder            folders.py            DIR/class/*.jpg, or DIR/train/class and DIR/val/class
     a folder of masks   mask_folders.py       DIR/images and DIR/masks, or laid out as CamVid or Pascal VOC
     a table             csv_table.py          file.csv, or a folder that holds labels.csv
+    a tool's files      tools/find.py         COCO, labelme, YOLO, CVAT and others: a folder, or one file
     torchvision:NAME    torchvision_sets.py   downloaded
     s3://BUCKET/FOLDER  remote.py             any of the folders and tables, brought to this machine
     digits              digits.py             real digits that ship with scikit-learn. Also :binary and so on
@@ -37,6 +38,8 @@ from trainables.data.remote import bring, bring_again, brought
 from trainables.data.scan import Scan
 from trainables.data.split import split_data
 from trainables.data.there import BUILT_IN, OF_TORCHVISION, require_there
+from trainables.data.tools.find import is_table, scan_annotation_file
+from trainables.data.tools.shapes import DrawnMasks
 from trainables.data.torchvision_sets import scan_torchvision
 from trainables.data.view import View
 from visionsweep.core.errors import DataError
@@ -94,7 +97,7 @@ def load_dataset(
     else:
         images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
     if images.bad and on_bad_image == "error":
-        raise DataError(_bad_image(spec, images.bad))
+        raise DataError(_bad_image(spec, images.bad, is_drawn=isinstance(scan.mask_reader, DrawnMasks)))
     # Split by the labels, or by the classes that the decoded masks show.
     if images.pixel_counts is not None:
         scan = replace(scan, targets=np.array(images.pixel_counts[:, : len(scan.classes)]))  # (N, C) int64
@@ -214,7 +217,9 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: P
         if path.is_dir():
             return scan_directory(spec, path, task, read_as)
         require_plain(spec, path)
-        return scan_csv(spec, path, read_as)
+        if is_table(path):
+            return scan_csv(spec, path, read_as)
+        return scan_annotation_file(spec, path, task, read_as)
     except OSError as error:
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
 
@@ -224,10 +229,11 @@ def _by_presence(scan: Scan) -> Scan:
     return scan if scan.mask_reader is None else replace(scan, targets=(scan.targets > 0).astype(np.uint8))
 
 
-def _bad_image(spec: str, bad: Mapping[int, str]) -> str:
+def _bad_image(spec: str, bad: Mapping[int, str], *, is_drawn: bool) -> str:
     first, *rest = bad.values()
     more = f" ({len(rest)} more like it)" if rest else ""
     if first.startswith("mask "):
-        move = "Correct it, or classes.txt or palette.txt, or pass --on-bad-image skip to leave out such images."
+        what = "it" if is_drawn else "it, or classes.txt or palette.txt"
+        move = f"Correct {what}, or pass --on-bad-image skip to leave out such images."
         return f"{spec}: {first}{more}. {move}"
     return f"{spec}: {first}{more}. Replace or remove it, or pass --on-bad-image skip to leave out what is unreadable."

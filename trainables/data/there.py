@@ -11,6 +11,7 @@ from visionsweep.core.words import quoted
 
 BUILT_IN = ("digits", "digits:binary", "digits:multilabel", "digits:segmentation")
 OF_TORCHVISION = "torchvision:"
+FILES = (".csv", ".json", ".jsonl", ".xml", ".yaml", ".yml")  # tables, and what annotation tools write
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
@@ -24,7 +25,7 @@ def require_there(spec: str, path: Path | None = None) -> None:
             return
         path = Path(spec).expanduser()
     try:
-        if path.is_dir() or (path.exists() and path.suffix.lower() == ".csv"):
+        if path.is_dir() or (path.exists() and path.suffix.lower() in FILES):
             return
         is_file = path.is_file()
     except OSError as error:
@@ -34,7 +35,9 @@ def require_there(spec: str, path: Path | None = None) -> None:
     if is_file:
         from trainables.data.folders import LAYOUTS
 
-        raise DataError(f"'{spec}' is a file, but neither a folder nor a .csv table. {LAYOUTS}")
+        raise DataError(
+            f"'{spec}' is a file, but neither a folder nor a .csv table nor a tool's annotations. {LAYOUTS}"
+        )
     raise DataError(f"no data in '{spec}': there is no such folder or table. {_nearest(spec, path)}")
 
 

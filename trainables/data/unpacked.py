@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainables.data.mask_folders import find_layout
 from trainables.data.split_names import split_of
+from trainables.data.tools.find import is_annotated
 from trainables.data.walk import ends_in, images_in, is_folder, subfolders, visible
 from visionsweep.core.errors import DataError
 from visionsweep.core.words import below, counted, quoted, under
@@ -57,8 +58,8 @@ def _only_folder(spec: str, folder: Path) -> str:
 
 
 def _is_laid_out(spec: str, folder: Path) -> bool:
-    """Whether a folder is a data set itself: it has a table, or masks."""
-    return os.path.lexists(folder / TABLE_NAME) or find_layout(spec, folder) is not None
+    """Whether a folder is a data set itself: it has a table, masks, or a tool's annotations."""
+    return os.path.lexists(folder / TABLE_NAME) or find_layout(spec, folder) is not None or is_annotated(folder)
 
 
 def _holds_classes(folder: Path, name: str) -> bool:

@@ -53,6 +53,8 @@ def name_problem(name: str) -> str | None:
         return "which has a zero byte in it"
     if "\\" in name:  # separates folders on other systems
         return "which has a backslash in it"
+    if any(0xD800 <= ord(letter) < 0xDC80 or 0xDCFF < ord(letter) < 0xE000 for letter in name):
+        return "which has half of a character in it"  # JSON can hold one, and no file name
     if any(len(part.encode("utf-8", "surrogateescape")) > MAX_PART_BYTES for part in parts):
         return f"which has a part of more than {MAX_PART_BYTES} bytes"
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
