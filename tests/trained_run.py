@@ -21,11 +21,17 @@ from trainables.data.loader import TrialData
 from trainables.loop import fit
 
 
-def trained_run(run_dir: Path, search: Search, data: str, configs: Sequence[dict[str, Any]]) -> TrialData:
-    """Train one complete trial per configuration. Return the data that they were trained on."""
+def trained_run(
+    run_dir: Path, search: Search, data: str, configs: Sequence[dict[str, Any]], **options: Any
+) -> TrialData:
+    """Train one complete trial per configuration. Return the data that they were trained on.
+
+    options: of the run, beside its data.
+    """
+    asked = RunOptions(data=data, **options)
     dataset, images = load_dataset(
         data, task=None if search.task == "classification" else search.task, short_side_px=short_side_px(search),
-        cache_dir=None,
+        cache_dir=None, **asked.read_as.options(),
     )  # fmt: skip
     search = search.for_task(dataset.task)
     metric = search.metric or ""
@@ -35,7 +41,7 @@ def trained_run(run_dir: Path, search: Search, data: str, configs: Sequence[dict
         {
             "search": search_to_json(search),
             "data": dataset.describe(),
-            "options": asdict(RunOptions(data=data)),
+            "options": asdict(asked),
         },
     )
     for number, values in enumerate(configs):

@@ -64,7 +64,9 @@ def open_data(run: Run) -> RunData:
     if not spec or "val" not in data or "fingerprint" not in data:
         raise RunError("search.json does not say which data it was.")
     # A report never fetches data, even for the user's own run.
-    scan = scan_data(spec, task=run.task, read_as=ReadAs.of(options), cache_dir=cache_of(run.search), fetch=False)
+    scan = scan_data(
+        spec, task=run.task, read_as=ReadAs.of(options), cache_dir=cache_of(run.search), fetch=False, grouped=False
+    )
     if scan.fingerprint() != data["fingerprint"]:
         raise RunError(f"the data at {spec} has changed since.")
     position = {name: number for number, name in enumerate(scan.names)}

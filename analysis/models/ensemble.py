@@ -94,7 +94,8 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
     by = yardstick(run, best_first[0].config, notes)
     # Judge the choice by halves of the images: one half chooses, the other one judges.
     estimates = []
-    for first, second in halves(data.dataset.targets[data.dataset.indices("val")]):
+    val = data.dataset.indices("val")
+    for first, second in halves(data.dataset.targets[val], data.dataset.groups_of(val)):
         for choosing, judging in ((first, second), (second, first)):
             chosen_by = members.of_images(choosing)
             judged_by = members.of_images(judging)

@@ -79,7 +79,7 @@ def evaluate_export(
 
         export_dir  the export
         spec        the data
-        split       None takes test; without one, val of the model's own data, and all of other data
+        split       None takes test; without one, or if it was kept back, val of the model's own data; all of other data
         cache_dir   for decoded images, or None
         read_as     how the data is read
         device      None takes CUDA where there is one
@@ -95,20 +95,21 @@ def evaluate_export(
         spec,
         task=exported.config.task,
         seed=exported.config.seed,
-        **replace(read_as, for_training=False).options(),
+        **replace(read_as, for_training=False, group=read_as.group or described.get("group")).options(),
         short_side_px=cached_short_side(members[0].config),
         cache_dir=cache_dir,
         decode_within_s=MOST_DECODING_S,
     )
-    # Settle the classes and the split: the model's own split if this is the data that it was trained on.
+    # Settle the classes and the split, which is the model's own on the data that it was trained on.
     dataset = with_model_classes(dataset, members[0], described)
     known = described.get("fingerprint") == dataset.fingerprint
     if known:
         dataset = as_described(dataset, described)
-    having = ["test", *(["val"] if known else [])]
+    kept_back = known and described.get("kept_back", False)  # then nothing looks at test unasked
+    having = ["val"] if kept_back else ["test", "val"] if known else ["test"]
     chosen = split or next((name for name in having if len(dataset.indices(name))), "all")
     dataset = readable(one_split(dataset, chosen), chosen)
-    # Predict. Each member sees the images at its own size.
+    # Each member sees the images at its own size.
     keep_views(images, [View.of(member.config) for member in members], dataset.indices(chosen))
     data = TrialData(dataset, images)
     found = []
@@ -125,7 +126,8 @@ def evaluate_export(
         if not isinstance(exported, ExportedModel):
             values, predictions = _together(exported, [one.predictions for one in found], data, labels, chosen)
     values = {name.removeprefix("val/"): value for name, value in values.items()}
-    note = CHOSEN_BY[chosen] if known else "These are not the images that the model was trained on."
+    unseen = " The test split is kept back: --split test judges the model on it." if kept_back and not split else ""
+    note = CHOSEN_BY[chosen] + unseen if known else "These are not the images that the model was trained on."
     judged = judge(exported.config, values, predictions, data, chosen)
     return replace(judged, note=note, notes=(*dataset.notes, *_absent(judged)))
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data.stratify import stratified_val, stratified_val_multilabel
+from trainables.data.stratify_groups import stratified_groups
 
 SPLITS = 5  # each gives two estimates: each half chooses once
 FEWEST_IMAGES = 8
+FEWEST_GROUPS = 8  # of fewer, one half would often consist of a single group
 
 Scores = tuple[float, float]  # on the images that judge: of the choice, and of the best alone
 Choice = Callable[[np.ndarray, np.ndarray], Scores | None]
@@ -42,14 +44,19 @@ class HeldOut:
     estimates: int
 
 
-def halves(targets: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def halves(targets: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the positions of two disjoint halves with equal shares of every class, drawn SPLITS times.
 
-    `targets` are those of the images, as in `Dataset`.
+    targets  of the images, as in `Dataset`
+    groups   (N,) int of the images, or None. Equal ones share a half, as far as there are enough of them
     """
+    if groups is not None and len(np.unique(groups)) < FEWEST_GROUPS:
+        groups = None
     found = []
     for seed in range(SPLITS):
-        if targets.ndim == 2:  # tags, or how many pixels of each class
+        if groups is not None:
+            in_second = stratified_groups(targets, groups, 0.5, seed)
+        elif targets.ndim == 2:  # tags, or how many pixels of each class
             in_second = stratified_val_multilabel((targets > 0).astype(np.uint8), 0.5, seed)
         else:
             in_second = stratified_val(targets, 0.5, seed)

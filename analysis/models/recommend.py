@@ -164,10 +164,11 @@ def _bench(
     """
     probes = [one for one in kept if UNSEEN in one.predictions]
     whole = folded(data, probes, notes)
-    val_targets = data.dataset.targets[data.dataset.indices("val")]
+    dataset = data.dataset
+    val = dataset.indices("val")
     if whole is not None:
         shown = side_by_side(data, probes, ask)
-        pairs = halves(whole.targets)
+        pairs = halves(whole.targets, dataset.groups_of(np.concatenate([dataset.indices("train"), val])))
         bench = Bench(data, by, probes, whole.members, whole.members, shown, pairs, len(whole), ask)
         if len(probes) == len(kept):
             return bench
@@ -175,7 +176,8 @@ def _bench(
         kept = [one for one in kept if one not in probes or one in standing]
     members = side_by_side(data, kept, ask)
     together = members if means is None else means
-    return Bench(data, by, kept, members, together, together, halves(val_targets), None, ask)
+    pairs = halves(dataset.targets[val], dataset.groups_of(val))
+    return Bench(data, by, kept, members, together, together, pairs, None, ask)
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

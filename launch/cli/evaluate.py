@@ -43,6 +43,10 @@ def evaluate(
     layout: Layout = None,
     mask_values: MaskValues = None,
     label_separator: LabelSeparator = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="A column of the table that is no class; default: the one of the model's own data."),
+    ] = None,
 ) -> None:
     """Judge an exported model on labelled data, with 95% intervals."""
     from launch.cli.first_look import look_at_export
@@ -68,7 +72,7 @@ def evaluate(
         data,
         split,
         cache_dir=None if folder is None else Path(folder),
-        read_as=ReadAs(on_bad_image, layout, mask_values, label_separator),
+        read_as=ReadAs(on_bad_image, layout, mask_values, label_separator, group=group),
     )
     if json:
         from launch.cli.printing import print_json

@@ -17,6 +17,7 @@ from launch.cli.options import (
     CpusPerTrial,
     DataOption,
     GpusPerTrial,
+    Group,
     LabelSeparator,
     Layout,
     MaskValues,
@@ -28,6 +29,7 @@ from launch.cli.options import (
     Sampler,
     SetOption,
     TaskOption,
+    Test,
     WarmStart,
     given,
     new_console,
@@ -64,6 +66,8 @@ def submit(
     layout: Layout = None,
     mask_values: MaskValues = None,
     label_separator: LabelSeparator = None,
+    group: Group = None,
+    test: Test = None,
     no_report: NoReport = False,
 ) -> None:
     """Hand a search to a cluster, which continues it when this machine is switched off."""

@@ -9,6 +9,7 @@ import typer
 
 from launch.cli.options import (
     CacheDir,
+    Group,
     LabelSeparator,
     Layout,
     MaskValues,
@@ -17,7 +18,9 @@ from launch.cli.options import (
     RunArgument,
     RunData,
     SetOption,
+    Test,
     cache_folder,
+    group_of,
     new_console,
 )
 from visionsweep.core.errors import ConfigError
@@ -40,6 +43,8 @@ def train(
     layout: Layout = None,
     mask_values: MaskValues = None,
     label_separator: LabelSeparator = None,
+    group: Group = None,
+    test: Test = None,
 ) -> None:
     """Train one configuration, of a file or a recipe, in this process, with a progress bar."""
     from launch.cli.recipes import configuration
@@ -48,7 +53,7 @@ def train(
     parsed = configuration(config, recipe, assignments or [])
     from launch.models.train import train_one  # imports torch, after the names are checked
 
-    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator)
+    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator, group=group_of(group, data), test=test)
     train_one(parsed, data, out, metric, seed, cache_folder(cache_dir, no_cache), read_as, new_console())
 
 

@@ -38,6 +38,14 @@ LabelSeparator = Annotated[
     str | None,
     typer.Option(help="What stands between the tags in a table's column `labels`; default: |."),
 ]
+Group = Annotated[
+    str | None,
+    typer.Option(help=r"What stays on one side of every split: a column, a file groups.csv, or a pattern '(.*)_\d+'."),
+]
+Test = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE", help="Such as 15%: kept back as a test split that only `evaluate` looks at."),
+]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
 RunData = Annotated[
     str | None,
@@ -131,6 +139,14 @@ def absolute(data: str) -> str:
     A name stays as it is.
     """
     return str(Path(data).resolve()) if Path(data).exists() and data.partition(":")[0] != "digits" else data
+
+
+def group_of(group: str | None, data: str) -> str | None:
+    """Return --group with the full path of a file that is not beside the data, so that the run can be resumed."""
+    if group is None or not group.lower().endswith(".csv"):
+        return group
+    root = Path(data) if Path(data).is_dir() else Path(data).parent
+    return group if (root / group).is_file() or not Path(group).is_file() else str(Path(group).resolve())
 
 
 def given(ctx: typer.Context) -> dict[str, object]:

@@ -15,6 +15,7 @@ from launch.cli.options import (
     CpusPerTrial,
     DataOption,
     GpusPerTrial,
+    Group,
     LabelSeparator,
     Layout,
     Log,
@@ -30,11 +31,13 @@ from launch.cli.options import (
     Sampler,
     SetOption,
     TaskOption,
+    Test,
     WarmStart,
     absolute,
     amount,
     cache_folder,
     given,
+    group_of,
     new_console,
 )
 from launch.cli.slow import said_if_slow, stage
@@ -74,6 +77,8 @@ def run(
     layout: Layout = None,
     mask_values: MaskValues = None,
     label_separator: LabelSeparator = None,
+    group: Group = None,
+    test: Test = None,
     no_report: NoReport = False,
 ) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
@@ -134,6 +139,8 @@ def run(
             layout=layout,
             mask_values=mask_values,
             label_separator=label_separator,
+            group=group_of(group, data),
+            test=test,
             keep_trials=keep_trials,
             log=log or [],
         )
@@ -223,6 +230,9 @@ def check(
     layout: Layout = None,
     mask_values: MaskValues = None,
     label_separator: LabelSeparator = None,
+    group: Group = None,
+    test: Test = None,
+    duplicates: Annotated[bool, typer.Option("--duplicates", help="List images that hardly differ.")] = False,
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
     # Through Ray's client: send the check as a job, and follow it.
@@ -259,10 +269,12 @@ def check(
             layout=layout,
             mask_values=mask_values,
             label_separator=label_separator,
+            group=group_of(group, data),
+            test=test,
         )
         console = new_console()
         # Check, and print a line for each finding. One that is fatal is exit code 1.
-        findings = check_search(found, options, runs_dir, console)
+        findings = check_search(found, options, runs_dir, console, list_duplicates=duplicates)
         for finding in findings:
             mark, style = ("ok", "green") if finding.good else ("NO", "red") if finding.fatal else ("..", "yellow")
             console.print(f"{mark}  {finding.text}", style=None if finding.good else style, soft_wrap=True)

@@ -148,6 +148,9 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
     _must_be_absolute("--runs-dir", str(given.get("--runs-dir", "runs")), "/shared/runs")
     if "--cache-dir" in given:
         _must_be_absolute("--cache-dir", str(given["--cache-dir"]), "/var/cache/visionsweep")
+    group = str(given.get("--group", ""))
+    if group.lower().endswith(".csv") and ("/" in group or Path(group).exists()):  # else it lies beside the data
+        _must_be_absolute("--group", group, "/shared/photos/groups.csv, or groups.csv for the one beside the data")
     sources = _several(given, "--warm-start")
     found = warm_started(found, [source for source in sources if source in RECIPES])
     for source in sources:

@@ -64,7 +64,8 @@ def refit(
     data = data_of_run(run, named)
     if on == "train+val":
         config, data = _with_val(config, data, console)
-    judged_on = "val" if on == "train" else "test" if len(data.dataset.indices("test")) else None
+    has_test = len(data.dataset.indices("test")) > 0 and not data.dataset.kept_back
+    judged_on = "val" if on == "train" else "test" if has_test else None
     metric = run.metric.replace("val/", f"{judged_on}/")
     # Train each seed in a folder of its own. A finished refit is not repeated.
     parts = [trial.trial_id, *([f"epochs-{epochs}"] if epochs else []), *([on] if on != "train" else [])]
@@ -81,6 +82,8 @@ def refit(
     # Write and print what the refits gave.
     refits = summary(trial, run, metric, {seed: values.get(metric) for seed, values in found.items()}, bool(changed))
     refits |= {"on": on, "epochs": config.epochs}
+    if data.dataset.kept_back:
+        refits["kept_back"] = True
     text = json.dumps(refits, indent=1) + "\n"
     write_whole(folder / "refits.json", lambda path: path.write_text(text))
     console.print(in_words(refits), style="bold green", soft_wrap=True)
@@ -109,6 +112,11 @@ def in_words(refits: dict[str, Any]) -> str:
     deviation = refits["deviation"]
     own = refits["trial_value"]
     num = len(refits["values"])
+    if mean is None and refits.get("kept_back"):
+        return (
+            f"{num} trainings on train+val: the test split is kept back, so there is no score, and the last epoch of "
+            "each is kept. `visionsweep evaluate MODEL --split test` judges one of them."
+        )
     if mean is None:
         return (
             f"{num} trainings on train+val: no image is left that could judge them, so there is no score, and the last "

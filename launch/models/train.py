@@ -92,7 +92,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     """Train on data that is open. Returns what `metrics.json` of an export says.
 
     The best epoch by `metric` is kept. Without a validation split it is the last one. That is judged on the test split
-    (`test/...`), if there is one, as nothing was chosen by it.
+    (`test/...`), if there is one, as nothing was chosen by it. One that the user had kept back stays unseen.
     """
     # Settle device, threads and precision.
     dataset = data.dataset
@@ -141,7 +141,9 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
             console.print(f"Mean of epochs {epochs}: {metric} {metrics[metric]:.4f}", style="bold green")
         if (used := precision_in_force(config, device)) != config.precision:
             about["precision"] = used
-        if not judged:
+        if not judged and dataset.kept_back:
+            metrics = {}  # nothing looks at that test split before `evaluate --split test`
+        elif not judged:
             on_test = evaluate_files(config, weights, data, device, split="test")
             metrics = {name.replace("val/", "test/"): value for name, value in on_test.items()}
         # Print, and export.

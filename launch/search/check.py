@@ -21,6 +21,7 @@ from launch.machines.trial_probe import NUM_DRAWS, costliest, measure
 from launch.remote.location import new_location
 from launch.remote.session import check_new
 from launch.search import preflight
+from launch.search.duplicates import duplicates
 from launch.search.estimate import Cost, Estimate, sizes_of, usual_epochs
 from launch.search.prepare import RunOptions, prepared
 from launch.search.speed import speeds
@@ -32,10 +33,13 @@ from trainables.tasks import TASKS
 from visionsweep.core.text import in_words
 
 
-def check_search(search: Search, options: RunOptions, runs_dir: str, console: Console) -> list[Finding]:
+def check_search(
+    search: Search, options: RunOptions, runs_dir: str, console: Console, *, list_duplicates: bool = False
+) -> list[Finding]:
     """Return the findings of all checks, in the order in which they would go wrong.
 
-    Prints first, on `console`, what the data is. runs_dir: a folder, or an address on S3.
+    Prints first, on `console`, what the data is, and its near duplicates if they are to be listed. runs_dir: a folder,
+    or an address on S3.
 
     Raises InputError, as `run` does, for what is wrong with the search or the data.
     """
@@ -44,6 +48,8 @@ def check_search(search: Search, options: RunOptions, runs_dir: str, console: Co
     location = new_location(runs_dir, "visionsweep-check", cache_dir)
     check_new(location)
     print_found(dataset, console)
+    for line in duplicates(dataset, cache_dir) if list_duplicates else ():
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     found: list[Finding] = []
     nodes = Shared(dataset, location, cache_dir).asking().everyone()
     found += look_at_nodes(nodes)

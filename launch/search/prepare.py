@@ -48,10 +48,11 @@ class RunOptions:
         cpus_per_trial, gpus_per_trial  None: by the machine; `auto`: packed by the memory that trials need
         cache_dir                       of decoded images, None: no cache
         keep_trials                     number of best trials that keep weights and predictions
-        val_images, on_demand           see `ReadAs`; what was settled when the run began
+        val_images, on_demand, alike    see `ReadAs`; what was settled when the run began
         log                             names of loggers (`launch/tracking/loggers.py`)
 
-    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values and label_separator.
+    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group
+    and test.
     """
 
     data: str
@@ -70,6 +71,9 @@ class RunOptions:
     log: Sequence[str] = ()
     val_images: int | None = None
     on_demand: bool = False
+    group: str | None = None
+    test: str | None = None
+    alike: Sequence[Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         check_gpus_per_trial(self.gpus_per_trial)
@@ -91,7 +95,7 @@ class RunOptions:
 def options_of(search_json: Mapping[str, Any]) -> RunOptions:
     """Return how a run was started. Raises RunError if its search.json does not say, or has unknown options."""
     try:
-        return RunOptions(**value_at(search_json, "options"))
+        return RunOptions(**{"alike": (), **value_at(search_json, "options")})  # runs of 0.4 did not look for them
     except TypeError as error:
         raise RunError(
             f"search.json: its options cannot be read ({str(error).partition(' ')[2]}). "
@@ -139,7 +143,8 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
 
 def as_settled(options: RunOptions, search: Search, dataset: Dataset) -> RunOptions:
     """Return the options with what `prepared` settled, by which a resumed run reads the data again."""
-    return replace(options, val_images=search.val_images, on_demand=dataset.on_demand is not None)
+    on_demand = dataset.on_demand is not None
+    return replace(options, val_images=search.val_images, on_demand=on_demand, alike=dataset.alike)
 
 
 def load_data(search: Search, options: RunOptions) -> Dataset:

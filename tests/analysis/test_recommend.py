@@ -56,6 +56,17 @@ def test_the_two_halves_share_no_image_and_leave_none_out(photos: Path) -> None:
         assert abs(targets[first].mean() - targets[second].mean()) < 0.05
 
 
+def test_groups_share_a_half_unless_there_are_too_few_of_them() -> None:
+    targets = np.arange(80) % 2
+    groups = np.arange(80) // 4
+    for first, second in halves(targets, groups):
+        assert not set(groups[first]) & set(groups[second])
+        assert sorted([*first, *second]) == list(range(80))
+        assert len(first) == len(second) == 40
+    few = np.arange(80) // 40
+    assert any(set(few[first]) & set(few[second]) for first, second in halves(targets, few))
+
+
 def test_a_gain_is_the_mean_over_both_halves_and_its_error_comes_from_their_difference() -> None:
     scores = iter([(0.9, 0.8), (0.7, 0.7), (0.8, 0.8), (0.9, 0.8)])
     pairs = [(np.arange(2), np.arange(2, 4))] * 2

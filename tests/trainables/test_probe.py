@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trainables.data.loader import TrialData
 from trainables.evaluate import evaluate
 from trainables.features import features as features_module
 from trainables.features import probe as probe_module
+from trainables.features import solved_head as solved_head_module
 from trainables.features.features import frozen_backbone
 from trainables.features.probe import UNSEEN
 from trainables.features.solved_head import solve_head
@@ -119,6 +121,27 @@ def test_all_views_are_learnt_from(
     for views in (1, 2):
         trained(probe(tiny, l2=0.1, views=views), data)
     assert seen == [(64, 64), (128, 64)]
+
+
+def test_images_of_a_group_share_a_fold(tiny: Tiny, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    folds: list[np.ndarray] = []
+    groups: list[np.ndarray] = []
+    real = solved_head_module.spread_over_folds
+
+    def spy(targets: torch.Tensor, of_rows: torch.Tensor, *args: Any) -> torch.Tensor:
+        found = real(targets, of_rows, *args)
+        folds.append(found.numpy())
+        groups.append(of_rows.numpy())
+        return found
+
+    monkeypatch.setattr(solved_head_module, "spread_over_folds", spy)
+    data = loaded()
+    together = np.arange(len(data.dataset.names)) // 4
+    trained(probe(tiny, views=2), TrialData(replace(data.dataset, groups=together), data.images))
+    learnt = together[data.dataset.indices("train")]
+    assert sorted(groups[0]) == sorted([*learnt, *learnt])
+    assert all(len(set(folds[0][groups[0] == group])) == 1 for group in set(learnt))
+    assert len(set(folds[0])) == 5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ def labels_by_columns(spec: str, columns: list[str], read_as: ReadAs) -> Callabl
         raise DataError(
             f"{spec}, line 1: unknown column '{others[0]}' beside '{ways[0]}'. "
             + (f"{offer} Otherwise remove it." if offer else f"{did_you_mean(others[0], SPECIAL)} Rename or remove it.")
+            + ("" if offer else f" If it says what belongs together, pass --group {shlex.quote(others[0])}.")
         )
     if ways == ["label"]:
         return lambda rows: _one_label(spec, rows)

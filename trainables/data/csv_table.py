@@ -16,6 +16,7 @@ from trainables.data.csv_labels import labels_by_columns
 from trainables.data.csv_paths import image_name, is_file, near_file
 from trainables.data.csv_read import Row, read_table
 from trainables.data.csv_separators import shown
+from trainables.data.group_cells import column_of_groups, grouped
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import FileReader
 from trainables.data.scan import Scan, content_digests
@@ -34,13 +35,15 @@ def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
     left out with a note if `read_as` skips bad images.
     """
     columns, rows, notes = read_table(spec, file)
+    group = column_of_groups(spec, columns, read_as)
+    columns = [name for name in columns if name != group]
     by_columns = not {"label", "labels"} & set(columns)
     columns, ignored = left_out(spec, columns, lambda name: [row.cells[name] for row in rows], by_columns=by_columns)
     notes += ignored
     if read_as.label_separator is not None and "labels" not in columns:
         notes.append("--label-separator is not used: the table has no column `labels`.")
     read_labels = labels_by_columns(spec, columns, read_as)
-    first, missing, repeated = _with_images(spec, rows, columns, file.parent, read_as.on_bad_image)
+    first, missing, repeated = _with_images(spec, rows, [*columns, *([group] if group else [])], file.parent, read_as)
     if not first:
         found = _nothing(file.parent, missing) if missing else "it has no rows"
         raise DataError(f"no images found through '{spec}': {found}. {COLUMNS}")
@@ -54,7 +57,7 @@ def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
         notes.append(f"{counted(len(missing), 'row')} left out, as the image does not exist: {quoted(missing)}.")
     if repeated:
         notes.append(f"{counted(repeated, 'row')} left out, as an earlier row says the same.")
-    return Scan(
+    scan = Scan(
         classes=labels.classes,
         names=names,
         targets=labels.targets,
@@ -63,10 +66,13 @@ def scan_csv(spec: str, file: Path, read_as: ReadAs) -> Scan:
         reader=FileReader(file.parent.resolve(), names),
         notes=tuple(notes),
     )
+    if group is None:
+        return scan
+    return grouped(scan, [row.cells[group] for row in kept], f"column '{group}'", "the column is empty")
 
 
 def _with_images(
-    spec: str, rows: Sequence[Row], columns: Sequence[str], root: Path, on_bad_image: str
+    spec: str, rows: Sequence[Row], columns: Sequence[str], root: Path, read_as: ReadAs
 ) -> tuple[dict[str, Row], list[str], int]:
     """Return the first row of each image by name, the missing images, and the number of repeated rows."""
     first: dict[str, Row] = {}
@@ -75,11 +81,11 @@ def _with_images(
     for row in rows:
         name = image_name(spec, row.line, row.cells["image"], root)
         if name in first:
-            _same_again(spec, name, columns, first[name], row)
+            _same_again(spec, name, columns, read_as.group, first[name], row)
             repeated += 1
         elif is_file(f"{root}{os.sep}{name}"):
             first[name] = row
-        elif on_bad_image == "skip":
+        elif read_as.on_bad_image == "skip":
             missing.append(name)
         else:
             near = near_file(root, name)
@@ -97,11 +103,11 @@ def _nothing(root: Path, missing: Sequence[str]) -> str:
     return f"none of the {counted(len(missing), 'image')} that it names exists{hint}"
 
 
-def _same_again(spec: str, name: str, columns: Sequence[str], first: Row, again: Row) -> None:
+def _same_again(spec: str, name: str, columns: Sequence[str], group: str | None, first: Row, again: Row) -> None:
     differing = [column for column in columns if column != "image" and first.cells[column] != again.cells[column]]
     if differing:
         column = differing[0]
-        what = "splits" if column == "split" else "labels"
+        what = "splits" if column == "split" else "groups" if column == group else "labels"
         raise DataError(
             f"{spec}, line {again.line}: image '{name}' stands in line {first.line} with other {what} "
             f"({column}: '{first.cells[column]}', here '{again.cells[column]}'). Keep one of the rows."

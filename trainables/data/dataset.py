@@ -69,6 +69,12 @@ class Dataset:
     numbers      (256,) uint8 mask value -> index in `classes`, None if the masks hold the indices themselves
     copy         for data on S3: where it is, on this machine and on every other
     notes        sentences for the user, such as which images were skipped
+    groups       (N,) int64: images with equal numbers stay together wherever the data is divided further. None: no two
+                 do. They are the user's groups, exact copies and near duplicates
+    alike        the sets of near duplicates, by name
+    group        how the user named the groups, '' without any
+    grouping     what these groups are, in words
+    kept_back    whether test was drawn at the user's wish: nothing may look at it before it is asked for
     on_demand    None if every image was decoded when the data was loaded. Else images are decoded at each access,
                  and an unreadable one is an error, or with skip another one takes its place
     """
@@ -87,10 +93,19 @@ class Dataset:
     copy: RemoteCopy | None = None
     numbers: np.ndarray | None = None
     on_demand: Literal["error", "skip"] | None = None
+    groups: np.ndarray | None = None
+    alike: tuple[tuple[str, ...], ...] = ()
+    group: str = ""
+    grouping: str = ""
+    kept_back: bool = False
 
     def indices(self, split: str) -> np.ndarray:
         """Return the positions of a split, (n,) int64, ascending."""
         return np.flatnonzero(self.split == split).astype(np.int64)
+
+    def groups_of(self, positions: np.ndarray) -> np.ndarray | None:
+        """Return the groups of some images, (n,) int64, or None if no two images stay together."""
+        return None if self.groups is None else self.groups[positions]
 
     def with_val_trained_on(self) -> Dataset:
         """Return the data with its validation images among the training images: none is left to judge by."""
@@ -112,6 +127,8 @@ class Dataset:
             "val_targets": self._val_targets(),
             "test": [self.names[i] for i in self.indices("test")],
             "notes": list(self.notes),
+            **({"group": self.group, "grouping": self.grouping} if self.group else {}),
+            **({"kept_back": True} if self.kept_back else {}),
             **({UNJUDGED: packed(unjudged)} if unjudged.any() else {}),
         }
 

@@ -28,8 +28,10 @@ from trainables.data.csv_table import scan_csv
 from trainables.data.dataset import Dataset, RemoteCopy
 from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
 from trainables.data.directory import scan_directory
+from trainables.data.groups import with_groups
 from trainables.data.judged_part import with_judged_part
 from trainables.data.mask_classes import void_notes
+from trainables.data.near import named, near_sets
 from trainables.data.on_demand import OnDemandImages, is_left, on_demand_images
 from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
@@ -67,6 +69,9 @@ def load_dataset(
     for_training: bool = True,
     val_images: int | None = None,
     on_demand: bool = False,
+    group: str | None = None,
+    test: str | None = None,
+    alike: Sequence[Sequence[str]] | None = None,
     decode_within_s: float | None = None,
     short_side_px: int,
     cache_dir: Path | None,
@@ -77,7 +82,7 @@ def load_dataset(
                          image can have several labels, segmentation where there are masks and no labels
         seed             of the split. It and `val_fraction` matter only where the data gives no val
         val_fraction     share of each class that is split off
-        on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand
+        on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand, group, test, alike
                          see `ReadAs`
         decode_within_s  labelled images that would take longer to decode are decoded on demand too
         cache_dir        None decodes at each access
@@ -85,7 +90,9 @@ def load_dataset(
     Raises DataError for everything that is wrong with the data, before any time is spent on training.
     """
     # Scan names and labels first. No image is decoded yet, so most errors come early.
-    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand)
+    read_as = ReadAs(
+        on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand, group, test, alike
+    )
     scan, copy = _scanned(spec, task, read_as, cache_dir)
     resolved_task = scan.task(task, for_training=for_training)
     fingerprint = scan.fingerprint()
@@ -101,7 +108,17 @@ def load_dataset(
     # Split by the labels, or by the classes that the decoded masks show.
     if images.pixel_counts is not None:
         scan = replace(scan, targets=np.array(images.pixel_counts[:, : len(scan.classes)]))  # (N, C) int64
-    split = split_data(_by_presence(scan), list(images.bad), seed, val_fraction, for_training=for_training)
+    looked_at = for_training and not isinstance(images, OnDemandImages)
+    near = near_sets(scan.names, scan.reader, fingerprint, cache_dir, alike) if looked_at else None
+    split = split_data(
+        _by_presence(scan),
+        list(images.bad),
+        seed,
+        val_fraction,
+        test_fraction=read_as.test_fraction if for_training else None,
+        near=near,
+        for_training=for_training,
+    )
     why_bad = "unreadable" if scan.mask_reader is None else "unreadable, or with a mask that cannot be used"
     skipped = [scan.names[index] for index in images.bad]
     dataset = Dataset(
@@ -122,6 +139,11 @@ def load_dataset(
         ),
         mask_reader=scan.mask_reader,
         copy=copy,
+        groups=split.groups,
+        alike=named(scan.names, near),
+        group=group or "",
+        grouping=split.grouping,
+        kept_back=split.kept_back,
         on_demand=images.on_bad if isinstance(images, OnDemandImages) else None,
     )
     settled = val_images is not None or on_demand  # fixed in a resumed run: else the search's budget decides
@@ -135,7 +157,7 @@ def load_described(
 
     Each image is decoded at each access. All others have the split ''. Raises DataError if the data has changed.
     """
-    scan, copy = _scanned(spec, described["task"], read_as, cache_dir)
+    scan, copy = _scanned(spec, described["task"], read_as, cache_dir, grouped=False)
     fingerprint = scan.fingerprint()
     if fingerprint != described["fingerprint"]:
         raise DataError(f"the data at '{spec}' is not what it was. Restore it.")
@@ -187,22 +209,33 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, 
 
 
 def scan_data(
-    spec: str, *, task: str | None = None, read_as: ReadAs = READ_AS, cache_dir: Path | None, fetch: bool = True
+    spec: str,
+    *,
+    task: str | None = None,
+    read_as: ReadAs = READ_AS,
+    cache_dir: Path | None,
+    fetch: bool = True,
+    grouped: bool = True,
 ) -> Scan:
     """Scan what `spec` names, without decoding it. Arguments are those of `load_dataset`.
 
-    fetch: whether data that is not on this machine may be downloaded. Raises DataError.
+        fetch    whether data that is not on this machine may be downloaded
+        grouped  whether groups are read too, which matter where something is split
+
+    Raises DataError.
     """
-    return _scanned(spec, task, read_as, cache_dir, fetch)[0]
+    return _scanned(spec, task, read_as, cache_dir, fetch, grouped)[0]
 
 
 def _scanned(
-    spec: str, task: str | None, read_as: ReadAs, cache_dir: Path | None, fetch: bool = True
+    spec: str, task: str | None, read_as: ReadAs, cache_dir: Path | None, fetch: bool = True, grouped: bool = True
 ) -> tuple[Scan, RemoteCopy | None]:
     """Scan the data, downloaded first if it is remote. Return its local copy too, or None."""
     copy = (bring if fetch else brought)(spec, cache_dir) if is_remote(spec) else None
     path = Path(spec).expanduser() if copy is None else copy.path
     scan = _scan(spec, path, task, read_as, cache_dir, fetch)
+    if grouped:
+        scan = with_groups(scan, spec, path, read_as)
     return replace(scan, notes=(*scan.notes, *class_name_notes(spec, scan.classes))), copy
 
 

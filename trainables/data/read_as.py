@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from visionsweep.core.names import did_you_mean
 ON_BAD_IMAGE = ("error", "skip")
 LAYOUTS = ("classes", "splits", "groups")
 MASK_VALUES = ("classes",)
+MOST_TEST = 0.5  # of the images, that --test may keep back
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class ReadAs:
                          test, and others are left out. groups: each holds the same class folders. None: as they look
         mask_values      classes: every value that the masks hold is a class of its own. None: values are class numbers
         label_separator  what separates the tags in a column `labels`. None: '|'
+        group            what belongs together: a column of the table, a file .csv, or a pattern on names (`groups.py`)
+        test             share that is kept back as a test split, such as '15%'. None: the data's own test split, if any
+        alike            not an option: the sets of near duplicates, by name, that a run found when it began. None: they
+                         are looked for (`near.py`)
         for_training     not an option: False where the data is only judged. Then nothing is split, and a class may have
                          one image, or none
         val_images       not an option: by how many validation images a search judges (`judged_part.py`). None: by all
@@ -38,6 +44,9 @@ class ReadAs:
     for_training: bool = True
     val_images: int | None = None
     on_demand: bool = False
+    group: str | None = None
+    test: str | None = None
+    alike: Sequence[Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         for option, value, known in (
@@ -49,12 +58,57 @@ class ReadAs:
                 raise DataError(f"unknown {option} '{value}'. {did_you_mean(value, known)}")
         if self.label_separator == "":
             raise DataError("--label-separator is empty. Name what stands between two tags, such as ','.")
+        if self.group is not None:
+            check_group(self.group)
+        share_of(self.test)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ReadAs:
-        """Read the options that search.json keeps. Runs of an older version have fewer."""
+        """Read the options that search.json keeps. Runs of an older version have fewer, and kept no near duplicates."""
+        options = {"alike": (), **options}
         return cls(**{name: options[name] for name in cls.__dataclass_fields__ if name in options})
+
+    @property
+    def test_fraction(self) -> float | None:
+        """The share of the images that is kept back, or None."""
+        return share_of(self.test)
 
     def options(self) -> dict[str, Any]:
         """Return the fields as keyword arguments of `load_dataset`."""
         return asdict(self)
+
+
+def is_group_file(group: str) -> bool:
+    """Whether --group names a file."""
+    return group.lower().endswith(".csv")
+
+
+def check_group(group: str) -> None:
+    """Raise DataError for a --group that is empty or a pattern that cannot be read."""
+    if not group:
+        raise DataError("--group is empty. Name a column of the table, a file groups.csv, or a pattern on names.")
+    if "(" in group and not is_group_file(group):
+        try:
+            re.compile(group)
+        except re.error as error:
+            raise DataError(
+                rf"--group '{group}' is not a pattern: {error}. Write a regular expression, such as '(.*)_\d+'."
+            ) from None
+
+
+def share_of(test: str | float | None) -> float | None:
+    """Return the share that --test says, '15%' or 0.15. Raises DataError if it is not between 0 and 50%."""
+    if test is None:
+        return None
+    text = str(test).strip()
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= MOST_TEST:
+        hint = f" Did you mean {text}%?" if 1 <= share <= 100 * MOST_TEST else ""
+        raise DataError(
+            f"--test takes the share of the images that is kept back, above 0 and at most {MOST_TEST:.0%}, "
+            f"got '{test}'.{hint} 15% is usual."
+        )
+    return share

@@ -37,6 +37,8 @@ class Scan:
     digests  N hashes of the images' contents: equal ones are exact copies
     mask_reader, mask_digests
              for segmentation only. The N digests cover the masks' contents and how they are read
+    groups   (N,) int64: images with equal numbers stay on one side of every split, None: nothing is said
+    grouped_by  in words, what gave the groups
     """
 
     classes: tuple[str, ...]
@@ -48,6 +50,8 @@ class Scan:
     notes: tuple[str, ...] = ()
     mask_reader: MaskReader | None = None
     mask_digests: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    grouped_by: str = ""
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change when a name, a file's contents, a class, a label or a mask does."""

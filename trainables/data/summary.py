@@ -34,7 +34,11 @@ def summary(dataset: Dataset) -> str:
 def scan_summary(spec: str, scan: Scan) -> str:
     """Return the summary of data that is not decoded or split yet. The classes of masks have no shares then."""
     masked = scan.mask_reader is not None
-    return f"{name_of(spec)}: {_found(len(scan.names), scan.classes, scan.targets, masked)}"
+    found = _found(len(scan.names), scan.classes, scan.targets, masked)
+    grouping = ""
+    if scan.groups is not None:
+        grouping = f"; {counted(len(np.unique(scan.groups)), 'group')} by {scan.grouped_by}"
+    return f"{name_of(spec)}: {found}{grouping}"
 
 
 def name_of(spec: str) -> str:
@@ -75,4 +79,4 @@ def _origin(dataset: Dataset) -> str:
     if dataset.split_origin != "given by the data":
         return f"split drawn: {dataset.split_origin}"
     kind = "table" if dataset.spec.lower().endswith(".csv") else "folder" if Path(dataset.spec).is_dir() else "data"
-    return f"the {kind}'s own split"
+    return f"the {kind}'s own split" + (f"; {dataset.grouping}" if dataset.grouping else "")

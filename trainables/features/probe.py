@@ -63,9 +63,11 @@ def solve_epoch(
     targets = labels[images].to(device)
     if not torch.isfinite(features).all():  # the backbone's values exceed the range of the precision
         raise Diverged(math.nan, 1, 0, 0.0)
+    together = frozen.data.dataset.groups_of(images.numpy())  # views of an image share a fold, and so do groups
+    groups = images if together is None else torch.from_numpy(together)
     solved = solve_head(
         features, targets, loss_of, targets.shape[1],
-        l2=optimizer.l2, seed=config.seed, groups=images, widths=frozen.widths, ask=ask,
+        l2=optimizer.l2, seed=config.seed, groups=groups, widths=frozen.widths, ask=ask,
     )  # fmt: skip
     solved.put_into(frozen.model.head)
     with torch.no_grad():
