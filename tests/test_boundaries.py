@@ -42,6 +42,7 @@ ALLOWED = {
     "trainables/worker/trainable.py": {"ray"},
     # Exports, what an exported model says and how well, and which of a run's models are recommended.
     "analysis/models/*": {"trainables", *TORCH},
+    "analysis/figures/batches.py": {"trainables", *TORCH},
     "analysis/figures/embeddings.py": {"trainables", *TORCH},
     "analysis/figures/overlays.py": {"trainables", *TORCH},
     # What judges a finished study. Not what searches: samplers, pruners, storages.

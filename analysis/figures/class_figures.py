@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.figures.style import BLUE, GREY, RISING, plot, short
 
 MOST_CLASSES = 30
+MOST_WITH_SHARES = 8  # of more classes, a cell has no room for both
 
 
 def confusion_figure(matrix: NDArray[np.int64], classes: tuple[str, ...], unit: str = "images") -> go.Figure:
@@ -26,7 +27,12 @@ def confusion_figure(matrix: NDArray[np.int64], classes: tuple[str, ...], unit: 
     names = [short(classes[i], 20) for i in chosen]
     # Axes by number: two classes whose names are shortened to the same letters must not become one.
     places = list(range(len(names)))
-    text: Any = counts if unit == "images" else np.vectorize("{:.0%}".format)(shares)
+    percent = np.vectorize("{:.0%}".format, otypes=[str])(shares)
+    text: Any = percent if unit != "images" else counts
+    if unit == "images" and len(names) <= MOST_WITH_SHARES:
+        # A share of the row: 17 of 27 and 170 of 270 are equally good.
+        text = [[f"{count}<br>{share}" if count else "0" for count, share in zip(*row, strict=True)]
+                for row in zip(counts.tolist(), percent.tolist(), strict=True)]  # fmt: skip
     heat = go.Heatmap(
         z=shares, x=places, y=places, colorscale=RISING, zmin=0, zmax=1,
         text=text, texttemplate="%{text}" if len(names) <= 15 else None, hoverongaps=False, showscale=False,
@@ -35,7 +41,7 @@ def confusion_figure(matrix: NDArray[np.int64], classes: tuple[str, ...], unit: 
         hovertemplate="%{customdata[0]}<br>%{customdata[1]} " + unit + ", %{z:.0%} of the class<extra></extra>",
         xgap=1, ygap=1,
     )  # fmt: skip
-    figure = plot([heat], x="said", y="truth", height=min(760, 160 + 34 * len(names)))
+    figure = plot([heat], x="predicted", y="truth", height=min(760, 160 + 40 * len(names)))
     # Rotated, the last name reaches a little beyond the picture, and would be left out.
     figure.update_xaxes(
         tickvals=places, ticktext=names, ticklabeloverflow="allow", tickangle=-45, showgrid=False, zeroline=False

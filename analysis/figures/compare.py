@@ -1,14 +1,19 @@
-"""Comparison of the values of one choice: optimizers, schedules, backbones, augmentations on and off."""
+"""Comparison of the values of one choice: optimizers, schedules, backbones, augmentations on and off.
+
+It goes by the order of the trials (`analysis/figures/order.py`): how likely is it that a trial with a value beats one
+with another?
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from analysis.figures.chances import Mask, chance, holm, interval, p_values
 from analysis.figures.fixed_epoch import ScoresAtEpoch, broken_before, scores_at_epoch, values_of
 from analysis.figures.style import BLUE, GREY, plot, short
 from search_spaces.grammar import Pick
@@ -16,11 +21,11 @@ from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import did_you_mean
 from visionsweep.run_dir.load import Run
 
-NUM_RESAMPLES = 2000
-MANY = 500
-LEAST_TRIALS = 3  # of an arm and of the others, for an interval
+LEAST_OF_VALUE = 5  # and as many of others: below, a value has neither interval nor test
+CLEAR = 0.05
 COLUMNS = [
-    "value", "num_trials", "mean", "effect", "low", "high", "cohens_d", "num_lost", "num_complete", "mean_complete",
+    "value", "num_trials", "num_others", "chance", "low", "high", "p_value", "p_holm", "num_complete", "mean_complete",
+    "num_lost",
 ]  # fmt: skip
 
 
@@ -28,17 +33,18 @@ def compare(run: Run, parameter: str, epoch: int | None = None) -> pd.DataFrame:
     """Return a row for each value of a choice such as `optimizer`, `backbone` or `augment/rotate`, the best first.
 
         value          of the choice
-        num_trials     trials with it
-        mean           of the scores at one epoch that most trials reached (see `analysis.figures.fixed_epoch`), or at
-                       `epoch`
-        effect         that mean minus the mean of all other trials, in the metric's own unit
-        low, high      its 95% bootstrap interval (NUM_RESAMPLES resamples); None below LEAST_TRIALS trials
-        cohens_d       the effect in standard deviations
-        num_lost       trials that failed, diverged or ran out of memory before that epoch
+        num_trials     trials with it that can be compared
+        num_others     those with another value
+        chance         that a trial with the value beats one with another value. A trial that was ended early is below
+                       those that passed its rung (see `analysis.figures.order`). With `epoch`, scores at it decide
+        low, high      its 95% interval; None below LEAST_OF_VALUE trials on either side
+        p_value        of a permutation test that the value is as good as the others; None likewise
+        p_holm         corrected for the number of values that are tested here (Holm 1979)
         num_complete, mean_complete   of trials trained to the end: their best scores
+        num_lost       trials with it that failed or ran out of memory: they are not compared
 
-    A search chose the trials, so an effect includes whatever comes along with a value. Raises ConfigError for a
-    parameter that was no choice in this run.
+    A search chose the trials, so whatever comes along with a value is part of it. Raises ConfigError for a parameter
+    that was no choice in this run.
     """
     at_epoch = scores_at_epoch(run, epoch)
     return compare_of(run, at_epoch, _full_name(at_epoch, parameter))
@@ -50,86 +56,135 @@ def choices(at_epoch: ScoresAtEpoch) -> list[str]:
 
 
 def compare_of(run: Run, at_epoch: ScoresAtEpoch, parameter: str) -> pd.DataFrame:
-    values = values_of(at_epoch.table, parameter)
-    scores = np.asarray(at_epoch.table["score"], dtype=float)
-    broken = [trial.params.get(parameter) for trial in broken_before(run, at_epoch.epoch)]
+    broken = [trial.params.get(parameter) for trial in broken_before(run)]
     complete = {trial.trial_id: trial.best(run.metric, run.mode) for trial in run.trials if trial.status == "complete"}
     rows = []
-    for value in dict.fromkeys(value for value in values if value is not None):
-        here = np.array([one == value for one in values])
-        others = np.array([one is not None and one != value for one in values])
-        ends = [complete[one] for one in at_epoch.table["trial_id"][here] if one in complete]
+    for one in corrected(compared(at_epoch, parameter)):
+        ends = [complete[trial_id] for trial_id in one.trial_ids if trial_id in complete]
         finals = [best[0] for best in ends if best is not None]
         rows.append(
             {
-                "value": value,
-                "num_trials": int(here.sum()),
-                "mean": float(scores[here].mean()),
-                **_effect(scores[here], scores[others]),
-                "num_lost": sum(one == value for one in broken),
+                "value": one.value,
+                "num_trials": one.num_trials,
+                "num_others": one.num_others,
+                "chance": one.chance,
+                "low": one.low,
+                "high": one.high,
+                "p_value": one.p_value if one.is_tested else None,
+                "p_holm": one.p_holm if one.is_tested else None,
                 "num_complete": len(finals),
                 "mean_complete": float(np.mean(finals)) if finals else None,
+                "num_lost": sum(value == one.value for value in broken),
             }
         )
-    rows.sort(key=lambda row: row["mean"], reverse=run.mode == "max")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def effects_figure(rows: list[dict[str, Any]], metric: str) -> go.Figure:
-    """Plot effects with their intervals, one on each line. rows: `label` and the columns of `compare`."""
-    labels = [short(row["label"], 30) for row in rows]
-    clear = [row["low"] is not None and (row["low"] > 0 or row["high"] < 0) for row in rows]
+@dataclass(frozen=True)
+class Compared:
+    """A value of a choice beside the others.
+
+    num_values  of the choice; with two of them, one test answers for both
+    p_holm      p_value corrected for the tests beside it, where `corrected` did so
+    """
+
+    parameter: str
+    value: Any
+    label: str
+    trial_ids: tuple[str, ...]
+    num_others: int
+    num_values: int
+    chance: float
+    low: float | None
+    high: float | None
+    p_value: float
+    p_holm: float = 1.0
+
+    @property
+    def num_trials(self) -> int:
+        return len(self.trial_ids)
+
+    @property
+    def is_tested(self) -> bool:
+        return self.low is not None
+
+    @property
+    def is_clear(self) -> bool:
+        return self.is_tested and self.p_holm < CLEAR
+
+
+def compared(at_epoch: ScoresAtEpoch, parameter: str) -> list[Compared]:
+    """Return the values of a choice, the one that wins most of its pairs first."""
+    values = values_of(at_epoch.table, parameter)
+    having = np.array([value is not None for value in values], dtype=bool)
+    pairs = at_epoch.pairs[np.ix_(having, having)]
+    ids = at_epoch.table["trial_id"][having].tolist()
+    listed = [value for value in values if value is not None]
+    kinds = list(dict.fromkeys(listed))
+    masks: list[Mask] = [np.array([value == kind for value in listed], dtype=bool) for kind in kinds]
+    rows = []
+    for kind, here, p_value in zip(kinds, masks, p_values(pairs, masks), strict=True):
+        num_here = int(here.sum())
+        num_others = len(listed) - num_here
+        if not num_others:
+            continue
+        share = chance(pairs, here)
+        is_tested = min(num_here, num_others) >= LEAST_OF_VALUE
+        low, high = interval(share, num_here, num_others) if is_tested else (None, None)
+        own = tuple(trial_id for trial_id, is_here in zip(ids, here, strict=True) if is_here)
+        rows.append(Compared(parameter, kind, label_of(kind), own, num_others, len(kinds), share, low, high, p_value))
+    return sorted(rows, key=lambda row: -row.chance)
+
+
+def corrected(found: list[Compared]) -> list[Compared]:
+    """Return the comparisons with p-values corrected for the number of tests among them (Holm 1979)."""
+
+    def test_of(one: Compared) -> tuple[str, Any]:
+        return one.parameter, None if one.num_values == 2 else one.value
+
+    tests = {test_of(one): one.p_value for one in found if one.is_tested}
+    by_test = dict(zip(tests, holm(list(tests.values())), strict=True))
+    return [replace(one, p_holm=by_test[test_of(one)]) if one.is_tested else one for one in found]
+
+
+def same_trials(found: list[Compared]) -> list[Compared]:
+    """Return the comparisons with those of the very same trials as one: nothing tells them apart."""
+    groups: dict[tuple[str, ...], list[Compared]] = {}
+    for one in found:
+        groups.setdefault(one.trial_ids, []).append(one)
+    return [replace(group[0], label=", ".join(one.label for one in group)) for group in groups.values()]
+
+
+def effects_figure(rows: list[Compared]) -> go.Figure:
+    """Plot chances with their intervals, one on each line, with the number of trials at its label."""
+    labels = [f"{short(row.label, 30)} ({row.num_trials})" for row in rows]
     points = go.Scatter(
-        x=[row["effect"] for row in rows],
+        x=[row.chance for row in rows],
         y=labels,
         mode="markers",
         marker={
             "size": 10,
-            "color": [BLUE if sure else GREY for sure in clear],
-            "symbol": ["circle" if sure else "circle-open" for sure in clear],
+            "color": [BLUE if row.is_clear else GREY for row in rows],
+            "symbol": ["circle" if row.is_clear else "circle-open" for row in rows],
             "line": {"width": 2},
         },
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [0 if row["high"] is None else row["high"] - row["effect"] for row in rows],
-            "arrayminus": [0 if row["low"] is None else row["effect"] - row["low"] for row in rows],
+            "array": [(row.high or row.chance) - row.chance for row in rows],
+            "arrayminus": [row.chance - (row.low or 0.0) for row in rows],
             "color": GREY,
             "thickness": 1.5,
             "width": 4,
         },
-        customdata=[[row["num_trials"], row["mean"]] for row in rows],
-        hovertemplate="%{y}: %{x:+.4g}<br>mean %{customdata[1]:.4g} of %{customdata[0]} trials<extra></extra>",
+        customdata=[[row.num_trials, row.num_others, f"{row.p_holm:.2g}"] for row in rows],
+        hovertemplate="%{y}: beats another in %{x:.0%} of pairs<br>%{customdata[0]} trials against %{customdata[1]}, "
+        "p = %{customdata[2]}<extra></extra>",
     )
-    figure = plot([points], x=f"difference in {metric}", height=96 + 30 * len(rows), showlegend=False)
-    figure.add_vline(x=0, line={"width": 1, "color": GREY, "dash": "dot"})
+    figure = plot([points], x="chance to beat another value", height=96 + 30 * len(rows), showlegend=False)
+    figure.add_vline(x=0.5, line={"width": 1, "color": GREY, "dash": "dot"})
+    figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     return figure.update_yaxes(type="category", autorange="reversed", title=None)
-
-
-def _effect(here: NDArray[np.float64], others: NDArray[np.float64]) -> dict[str, float | None]:
-    """Return the difference of the means, its interval, and the difference in pooled standard deviations."""
-    if not len(others):
-        return {"effect": 0.0, "low": None, "high": None, "cohens_d": None}
-    effect = float(here.mean() - others.mean())
-    if min(len(here), len(others)) < LEAST_TRIALS:
-        return {"effect": effect, "low": None, "high": None, "cohens_d": None}
-    rng = np.random.default_rng(0)  # a report made twice says the same
-
-    def resampled(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        if len(scores) > MANY:  # then the mean of a resample is normal, and the table of draws would be large
-            return rng.normal(scores.mean(), scores.std() / np.sqrt(len(scores)), NUM_RESAMPLES)
-        means: NDArray[np.float64] = scores[rng.integers(0, len(scores), (NUM_RESAMPLES, len(scores)))].mean(axis=1)
-        return means
-
-    low, high = np.quantile(resampled(here) - resampled(others), [0.025, 0.975])
-    degrees = len(here) + len(others) - 2
-    pooled = np.sqrt(((len(here) - 1) * here.var(ddof=1) + (len(others) - 1) * others.var(ddof=1)) / degrees)
-    return {
-        "effect": effect,
-        "low": float(low),
-        "high": float(high),
-        "cohens_d": float(effect / pooled) if pooled > 0 else None,
-    }
 
 
 def _full_name(at_epoch: ScoresAtEpoch, parameter: str) -> str:

@@ -1,8 +1,9 @@
-"""Trials as a table of parameters and comparable scores, all read at the same epoch.
+"""Trials as a table of parameters and of how they compare.
 
-A trial that was stopped after four epochs cannot be compared with one that trained sixty. A look at complete trials
-alone is biased to what the search preferred. So every question about the effect of a parameter reads the score of every
-trial at one epoch, which most trials reached.
+A trial that was stopped after four epochs cannot be compared with one that trained sixty by their scores. A look at
+complete trials alone is biased to what the search preferred. So every question about the effect of a parameter goes by
+the order of the trials (`analysis/figures/order.py`), in which one that was ended early is below those that passed its
+rung.
 """
 
 from __future__ import annotations
@@ -10,62 +11,89 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from analysis.figures.order import Pairs, comparable, pairs, standings
 from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.serial import search_from_json
 from visionsweep.core.errors import InputError
+from visionsweep.core.words import counted
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.trials import Trial
 
-MOST = 0.8  # of the trials that trained at all
+LEAST_TRIALS = 10  # that can be compared: below, nothing is said to matter or to be better
 NUMBERS = (Float, Int)
 NONE = "none"  # a drawn value of None; in the table, None means that a trial does not have the parameter
+KEYS = ["trial_id", "status", "best", "score"]
 
 
 @dataclass(frozen=True, eq=False)
 class ScoresAtEpoch:
-    """Trials at one epoch.
+    """Trials that can be compared.
 
-    table       a row for each trial that reached `epoch`: trial_id, status, score (the best up to it), parameters
+    table       a row for each: trial_id, status, best (its best value of the metric, None without one), score (the
+                share of the other trials that it beats), parameters
+    pairs       (N, N), of two trials in the order of the table which is better (see `order.pairs`)
     ranges      of every parameter that took more than one value
-    epoch       at which the scores are read
-    num_trials  that trained at all
+    epoch       None where the trials' order is compared, else the epoch whose scores are
+    num_trials  of the run
     """
 
     table: pd.DataFrame
+    pairs: Pairs
     ranges: dict[str, Float | Int | Pick]
-    epoch: int
+    epoch: int | None
     num_trials: int
 
     def sentence(self) -> str:
-        """Return a sentence on what the scores are."""
-        return f"Scores at epoch {self.epoch}, which {len(self.table)} of {self.num_trials} trials reached."
+        """Return a sentence on what is compared."""
+        trials = f"{len(self.table):,} of {counted(self.num_trials, 'trial')} can be compared"
+        if self.epoch is not None:
+            return f"{trials}, by their scores at epoch {self.epoch}."
+        return (
+            f"{trials}: by their best scores, and one that was ended early ranks below those that passed its rung. "
+            "One that diverged ranks last."
+        )
 
 
 def scores_at_epoch(run: Run, epoch: int | None = None) -> ScoresAtEpoch:
-    """Read the scores of a run at an epoch. None means the last one that most trials reached."""
-    curves = {trial.trial_id: trial.values(run.metric) for trial in run.trials}
-    longest = max((max(curve) for curve in curves.values() if curve), default=0)
-    # A short trial that is complete has reached its end: its score counts at every later epoch too.
-    reached = {
-        trial.trial_id: longest if trial.status == "complete" else max(curves[trial.trial_id])
-        for trial in run.trials
-        if curves[trial.trial_id]
-    }
-    lengths = sorted(reached.values(), reverse=True)
+    """Compare the trials of a run by their order, or by their scores at an epoch that they reached."""
     if epoch is None:
-        epoch = lengths[max(0, -int(-len(lengths) * MOST // 1) - 1)] if lengths else 0
-    pick = max if run.mode == "max" else min
+        trials = comparable(run)
+        found = pairs(run, trials)
+        bests: list[float | None] = [_best(run, trial) for trial in trials]
+    else:
+        at_epoch = _scores_at(run, epoch)
+        trials = [trial for trial, _ in at_epoch]
+        bests = [score for _, score in at_epoch]
+        values = np.array([score for _, score in at_epoch], dtype=float) * (1 if run.mode == "max" else -1)
+        found = np.sign(values[:, None] - values[None, :]).astype(np.int8)
     rows = []
+    for trial, best, score in zip(trials, bests, standings(found).tolist(), strict=True):
+        params = {name: NONE if value is None else value for name, value in trial.params.items()}
+        rows.append({"trial_id": trial.trial_id, "status": trial.status, "best": best, "score": score, **params})
+    # As objects, so that whole numbers stay whole beside trials without the parameter.
+    table = pd.DataFrame(rows, columns=None if rows else KEYS, dtype=object).astype({"score": float})
+    return ScoresAtEpoch(table, found, _ranges(run, table), epoch, len(run.trials))
+
+
+def _best(run: Run, trial: Trial) -> float | None:
+    best = trial.best(run.metric, run.mode)
+    return None if best is None else best[0]
+
+
+def _scores_at(run: Run, epoch: int) -> list[tuple[Trial, float]]:
+    """Return the trials that reached an epoch, each with its best score up to it."""
+    pick = max if run.mode == "max" else min
+    found = []
     for trial in run.trials:
-        curve = curves[trial.trial_id]
-        if curve and min(curve) <= epoch <= reached[trial.trial_id]:  # a copy of another trial begins late
-            score = pick(value for at, value in curve.items() if at <= epoch)
-            params = {name: NONE if value is None else value for name, value in trial.params.items()}
-            rows.append({"trial_id": trial.trial_id, "status": trial.status, "score": score, **params})
-    table = pd.DataFrame(rows, columns=None if rows else ["trial_id", "status", "score"])
-    return ScoresAtEpoch(table, _ranges(run, table), epoch, len(lengths))
+        curve = trial.values(run.metric)
+        # A short trial that is complete has reached its end: its score counts at every later epoch too.
+        reached = max(curve, default=0) if trial.status != "complete" else max(epoch, *curve, 0)
+        if curve and min(curve) <= epoch <= reached:  # a copy of another trial begins late
+            found.append((trial, pick(value for at, value in curve.items() if at <= epoch)))
+    return found
 
 
 def _ranges(run: Run, table: pd.DataFrame) -> dict[str, Float | Int | Pick]:
@@ -79,7 +107,7 @@ def _ranges(run: Run, table: pd.DataFrame) -> dict[str, Float | Int | Pick]:
     except (InputError, TypeError, KeyError, AttributeError):  # of another version, or missing
         known = {}
     found: dict[str, Float | Int | Pick] = {}
-    names = [name for name in table.columns if name not in ("trial_id", "status", "score")]
+    names = [name for name in table.columns if name not in KEYS]
     order = {name: number for number, name in enumerate(known)}
     for name in sorted(names, key=lambda name: order.get(name, len(order))):
         values = [value for value in table[name] if not _is_missing(value)]
@@ -113,10 +141,6 @@ def values_of(table: pd.DataFrame, name: str) -> list[Any]:
     return [None if _is_missing(value) else value for value in table[name].astype(object)]
 
 
-def broken_before(run: Run, epoch: int) -> list[Trial]:
-    """Return the trials that broke before `epoch`. They have no score there, which is a result too."""
-    return [
-        trial
-        for trial in run.trials
-        if trial.status in ("failed", "diverged", "oom") and max(trial.values(run.metric), default=0) < epoch
-    ]
+def broken_before(run: Run) -> list[Trial]:
+    """Return the trials that failed or ran out of memory: they say nothing of a score, and are not compared."""
+    return [trial for trial in run.trials if trial.status in ("failed", "oom")]

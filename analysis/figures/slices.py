@@ -19,10 +19,11 @@ LEAST_POINTS = 12  # for a surface
 GRID = 28
 BANDWIDTH = 0.12  # of a parameter's range
 MOST_LINES = 250
+BEATS = "other trials that it beats"
 
 
-def slice_figure(at_epoch: ScoresAtEpoch, name: str, metric: str) -> go.Figure:
-    """Plot every trial's score over one parameter, on a log scale if it was drawn on one, in columns if it is a choice.
+def slice_figure(at_epoch: ScoresAtEpoch, name: str) -> go.Figure:
+    """Plot how many others every trial beats over one parameter, on its log scale or in columns of a choice.
 
     The points carry their trial's id.
     """
@@ -30,6 +31,7 @@ def slice_figure(at_epoch: ScoresAtEpoch, name: str, metric: str) -> go.Figure:
     table = at_epoch.table.iloc[-MOST_POINTS:]
     values = values_of(table, name)
     scores = table["score"].tolist()
+    bests = table["best"].tolist()
     statuses = table["status"].tolist()
     ids = table["trial_id"].tolist()
     having = [row for row, value in enumerate(values) if value is not None]
@@ -43,11 +45,13 @@ def slice_figure(at_epoch: ScoresAtEpoch, name: str, metric: str) -> go.Figure:
                 mode="markers",
                 name=status,
                 marker={"color": status_colour(status), "size": 7, "opacity": 0.75},
-                customdata=[[ids[row], short(values[row])] for row in rows],
-                hovertemplate="trial %{customdata[0]}<br>%{customdata[1]}<br>%{y:.4g}<extra></extra>",
+                customdata=[[ids[row], short(values[row]), _amount(bests[row])] for row in rows],
+                hovertemplate="trial %{customdata[0]}<br>%{customdata[1]}<br>best %{customdata[2]}, beats %{y:.0%}"
+                "<extra></extra>",
             )
         )
-    return plot(traces, x=name, y=metric, height=300, showlegend=False, xaxis=_axis(name, node))
+    figure = plot(traces, x=readable(name), y=BEATS, height=300, showlegend=False, xaxis=_axis(name, node))
+    return figure.update_yaxes(range=[-0.05, 1.05], tickformat=".0%")
 
 
 def contour_pairs(at_epoch: ScoresAtEpoch, names: list[str], count: int = 3) -> list[tuple[str, str]]:
@@ -57,8 +61,8 @@ def contour_pairs(at_epoch: ScoresAtEpoch, names: list[str], count: int = 3) -> 
     return [pair for pair in pairs if len(_both(at_epoch, *pair)[0]) >= LEAST_POINTS][:count]
 
 
-def contour_figure(at_epoch: ScoresAtEpoch, one: str, other: str, metric: str, mode: str) -> go.Figure:
-    """Plot the score over two numbers: the mean of nearby trials (Nadaraya-Watson), empty where none is near."""
+def contour_figure(at_epoch: ScoresAtEpoch, one: str, other: str) -> go.Figure:
+    """Plot how many others trials beat over two numbers: the mean of nearby trials (Nadaraya-Watson), else empty."""
     rows, points = _both(at_epoch, one, other)
     scores = np.asarray(at_epoch.table["score"].iloc[rows], dtype=float)
     scale = np.linspace(0, 1, GRID)
@@ -74,38 +78,38 @@ def contour_figure(at_epoch: ScoresAtEpoch, one: str, other: str, metric: str, m
     return plot(
         [
             go.Contour(
-                x=x, y=y, z=surface, colorscale=RISING, reversescale=mode == "min", contours={"coloring": "heatmap"},
-                line={"width": 0.5, "color": GREY}, colorbar={"thickness": 10, "outlinewidth": 0}, hoverinfo="skip",
+                x=x, y=y, z=surface, colorscale=RISING, contours={"coloring": "heatmap"},
+                line={"width": 0.5, "color": GREY}, hoverinfo="skip",
+                colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".0%"},
             ),
             go.Scatter(
                 x=at[0], y=at[1], mode="markers", customdata=hover,
                 marker={"size": 6, "color": "#ffffff", "line": {"width": 1, "color": "#333333"}},
-                hovertemplate="trial %{customdata[0]}<br>%{x:.3g}, %{y:.3g}<br>%{customdata[1]:.4g}<extra></extra>",
+                hovertemplate="trial %{customdata[0]}<br>%{x:.3g}, %{y:.3g}<br>beats %{customdata[1]:.0%}"
+                "<extra></extra>",
             ),
         ],
         height=340, showlegend=False, xaxis=_axis(one, nodes[0]), yaxis=_axis(other, nodes[1]),
     )  # fmt: skip
 
 
-def parallel_figure(at_epoch: ScoresAtEpoch, names: list[str], metric: str, mode: str) -> go.Figure:
-    """Plot a line for each trial through its parameters to its score, with the best tenth coloured.
+def parallel_figure(at_epoch: ScoresAtEpoch, names: list[str]) -> go.Figure:
+    """Plot a line for each trial through its parameters to how many others it beats, with the best tenth coloured.
 
     A parameter that a trial does not have is drawn below the axis. Of very many trials the best are drawn, and the
     others are evenly thinned out.
     """
-    best_first = at_epoch.table.sort_values("score", ascending=mode == "min", kind="stable")
+    best_first = at_epoch.table.sort_values("score", ascending=False, kind="stable")
     num_best = max(1, round(len(best_first) * 0.1))
     num_shown = min(num_best, MOST_LINES // 3)
     rest = best_first.iloc[num_best:]
     step = max(1, math.ceil(len(rest) / (MOST_LINES - num_shown)))
     groups = [("others", GREY, 0.35, 1.0, rest.iloc[::step]), ("best tenth", BEST, 0.9, 1.8, best_first[:num_shown])]
-    low = float(best_first["score"].min())
-    high = float(best_first["score"].max())
-    axes = [*names, metric]
+    axes = [*names, "beats"]
     traces: list[Any] = []
     for title, colour, opacity, width, table in groups:
         columns = [[_height(value, at_epoch.ranges[name]) for value in values_of(table, name)] for name in names]
-        columns.append([(score - low) / ((high - low) or 1) for score in table["score"]])
+        columns.append(table["score"].tolist())
         x = [*range(len(axes)), None] * len(table)
         y = [height for line in zip(*columns, strict=True) for height in (*line, None)]
         traces.append(
@@ -121,9 +125,7 @@ def parallel_figure(at_epoch: ScoresAtEpoch, names: list[str], metric: str, mode
     )  # fmt: skip
     figure.update_yaxes(visible=False, range=[-0.2, 1.08])
     for place, name in enumerate(axes):
-        for height, text in (
-            _marks(at_epoch.ranges[name]) if name in at_epoch.ranges else ((0, f"{low:.4g}"), (1, f"{high:.4g}"))
-        ):
+        for height, text in _marks(at_epoch.ranges[name]) if name in at_epoch.ranges else ((0, "0%"), (1, "100%")):
             figure.add_annotation(
                 x=place, y=height, text=safe(text), showarrow=False, xanchor="left", xshift=3, font={"size": 10}
             )
@@ -136,6 +138,11 @@ def _both(at_epoch: ScoresAtEpoch, one: str, other: str) -> tuple[list[int], np.
     rows = [row for row, pair in enumerate(pairs) if None not in pair][-MOST_POINTS:]
     nodes = at_epoch.ranges[one], at_epoch.ranges[other]
     return rows, np.array([[_share(pairs[row][axis], nodes[axis]) for axis in (0, 1)] for row in rows], dtype=float)
+
+
+def _amount(best: Any) -> str:
+    """Return a trial's best score as text, or that it has none."""
+    return "no score" if best is None or best != best else f"{best:.4g}"
 
 
 def _share(value: Any, node: Float | Int | Pick) -> float:

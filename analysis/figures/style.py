@@ -15,16 +15,17 @@ PINK = "#C0649B"
 AMBER = "#A87900"
 GREY = "#7F868F"
 SKY = "#3A93C3"
+BROWN = "#9A6450"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, GREY)
 SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up", "star")
 STATUS_COLOURS = {
     "complete": BLUE,
     "pruned": GREY,
     "running": GREEN,
-    "interrupted": SKY,
+    "interrupted": AMBER,
     "failed": ORANGE,
     "diverged": PINK,
-    "oom": AMBER,
+    "oom": BROWN,
 }
 BEST = ORANGE
 RISING = [[0.0, "#E8E4D8"], [0.25, "#B9CDB8"], [0.5, "#6FA8A8"], [0.75, "#3B7A9E"], [1.0, "#1F4E79"]]

@@ -10,8 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures.style import plot, safe, short, status_colour
+from visionsweep.core.words import counted
 from visionsweep.run_dir.load import Run
-from visionsweep.run_dir.sessions import same_session
+from visionsweep.run_dir.sessions import same_session, sessions, times_of, worked_s
 
 GAP_S = 120.0  # a longer gap than this and one epoch between two epochs of a trial begins a new stretch
 BROKEN = ("failed", "diverged", "oom", "interrupted")
@@ -47,9 +48,13 @@ def timeline(run: Run) -> pd.DataFrame:
 def timeline_figure(run: Run) -> go.Figure:
     """Plot a lane for each process and a bar for each stretch, coloured by how the trial ended."""
     table = timeline(run)
-    begun = float(table["start_s"].min()) if len(table) else 0.0
-    started = run.search.get("started")
-    origin = min(begun, float(started)) if isinstance(started, (int, float)) else begun
+    those = sessions(run.search, times_of(run.trials)) if "started" in run.search else []
+    origin = float(table["start_s"].min()) if len(table) else 0.0
+
+    def minute(at: float) -> float:
+        """Without the pauses between sessions: a run that is resumed the next day is not a day long."""
+        return worked_s(those, at) / 60 if those else (at - origin) / 60
+
     lanes = {lane: number for number, lane in enumerate(dict.fromkeys(zip(table["node"], table["pid"], strict=True)))}
     traces = []
     for status in dict.fromkeys(table["status"]):
@@ -59,22 +64,22 @@ def timeline_figure(run: Run) -> go.Figure:
             go.Bar(
                 x=minutes,
                 y=[lanes[lane] for lane in zip(some["node"], some["pid"], strict=True)],
-                base=(some["start_s"] - origin) / 60,
+                base=some["start_s"].map(minute),
                 orientation="h",
                 name=status,
                 marker={"color": status_colour(status), "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
                 customdata=[
-                    [row["trial_id"], row["num_epochs"], row["minutes"]]
+                    [row["trial_id"], counted(row["num_epochs"], "epoch"), row["minutes"]]
                     for row in some.assign(minutes=minutes).to_dict("records")
                 ],
-                hovertemplate="trial %{customdata[0]}, %{customdata[1]} epochs, %{customdata[2]:.1f} min"
+                hovertemplate="trial %{customdata[0]}, %{customdata[1]}, %{customdata[2]:.1f} min"
                 f"<extra>{safe(status)}</extra>",
             )
         )
     names = [f"{short(node, 18)} {pid}" for node, pid in lanes]
     return plot(
         traces,
-        x="minutes since the search was started",
+        x="minutes of the search, without its pauses",
         height=min(900, 120 + 26 * max(1, len(lanes))),
         barmode="overlay",
         bargap=0.25,

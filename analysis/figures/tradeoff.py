@@ -17,7 +17,7 @@ from visionsweep.run_dir.load import Run
 COSTS = {
     "train_seconds": "seconds of training",
     "latency_ms": "latency of one image in ms",
-    "parameters": "weights of the model",
+    "parameters": "parameters of the model",
     "peak_memory_mb": "peak memory in MB",
 }
 MOST_POINTS = 3000

@@ -1,125 +1,224 @@
 """How good the best trial is, as far as its validation images tell: an interval, a baseline, and whether it leads.
 
-For tasks with one class an image. Beside a score stands what chance makes of it on so many images, what always naming
-the commonest class would get, and how many images only the best trial, or only the second, gets right.
+Beside a score stands what chance makes of it on so many images, what always giving one answer would get, and whether
+its lead over the second is more than luck on the same images.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.figures.best_trial import Judged, judged
+from analysis.figures.best_trial import Judged, class_scores, judged
+from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilson
+from analysis.figures.resampled import on_other_half, score
 from visionsweep.core.errors import RunError
+from visionsweep.core.words import counted
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
 from visionsweep.run_dir.trials import Trial
 
-CLEAR = 0.05  # a lead whose p-value is below this is not chance
+ACCURACY = "val/accuracy"
 
 
 @dataclass(frozen=True)
-class Lead:
-    """The best trial beside the second best: how many images only one of them gets right.
+class Weakest:
+    """The class of which the smallest share is found. overall: that share of all classes together."""
 
-    p_value    of the exact McNemar test (McNemar 1947): the chance of so uneven a split if the two were equally good
-    """
-
-    over: str
-    only_first: int
-    only_second: int
-    p_value: float
-
-    @property
-    def is_clear(self) -> bool:
-        return self.p_value < CLEAR and self.only_first > self.only_second
+    name: str
+    num_found: int
+    num_images: int
+    overall: float
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The best trial on the validation images.
 
-    low, high        a 95% interval of the share that is right (Wilson 1927)
-    commonest, base  the commonest class, and the share that always naming it would get right
-    lead             None where no second trial has kept its predictions
+    score      by the run's metric
+    num_right  where the metric is accuracy with one class an image, else None
+    low, high  a 95% interval of the score (accuracy: Wilson 1927; else of resampled images); None where it is unknown
+    constant   the class that is best to answer always, and its score then; None for a loss
+    lead       over the next trial that has kept its predictions, None where none has
+    expected   the score on images that did not choose, as halves tell (`resampled.on_other_half`); None where unknown
+    tied       trials that are not clearly behind the best, as far as their predictions are kept
+    weakest    None with one class alone, or where every class is found alike
     """
 
     trial_id: str
+    metric: str
+    score: float
     num_images: int
-    num_right: int
-    low: float
-    high: float
-    commonest: str
-    base: float
+    num_right: int | None
+    low: float | None
+    high: float | None
+    constant: tuple[str, float] | None
     lead: Lead | None
+    expected: float | None
+    tied: tuple[str, ...]
+    weakest: Weakest | None
 
 
 def verdict(run: Run) -> Verdict | None:
     """Return what the validation images say of the best trial.
 
-    None for other tasks than binary and multiclass, for another metric than accuracy, and where the best trial's
-    predictions or the images' classes are not kept.
+    None for masks, whose truth a run does not keep, for several objectives, for a metric that is of no decisions
+    (`val/map`), and where the images' classes are not kept. Without the best trial's predictions an accuracy still has
+    its interval, but no lead.
     """
     task = run.search.get("search", {}).get("task")
-    if task not in ("binary", "multiclass") or run.metric != "val/accuracy" or not run.trials:
+    if task not in ("binary", "multiclass", "multilabel") or not run.trials or len(run.objectives) > 1:
         return None
     with_epochs = [trial for trial in ranked(run.trials, run.objectives) if trial.epochs]
     own = _judged(run, with_epochs[0]) if with_epochs else None
     if own is None or not len(own.truth):
+        return _by_score(run, task, with_epochs[0]) if with_epochs else None
+    found = score(own, task, run.metric)
+    if found is None:
         return None
-    from scipy.stats import binomtest  # half a second, for which other commands need not wait
-
-    right = _right(own)
-    of_class = own.truth.sum(axis=0)
-    ci = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
-    commonest = int(of_class.argmax())
-    beside = next((one for one in (_judged(run, trial) for trial in with_epochs[1:]) if one is not None), None)
-    lead = None
-    if beside is not None:
-        other = _right(beside)
-        only_first = int((right & ~other).sum())
-        only_second = int((other & ~right).sum())
-        num = only_first + only_second
-        p_value = float(binomtest(only_first, num).pvalue) if num else 1.0
-        lead = Lead(beside.trial.trial_id, only_first, only_second, p_value)
+    others = [one for one in (_judged(run, trial) for trial in with_epochs[1:]) if one is not None]
+    by_images = run.metric == ACCURACY and task != "multilabel"
+    low: float | None
+    high: float | None
+    if by_images:
+        low, high = wilson(int(right(own).sum()), len(own.truth))
+        leads = [by_mcnemar(own, other) for other in others]
+    else:
+        low, high, leads = by_resampling(run, task, [own, *others])
+    complete = {trial.trial_id for trial in run.trials if trial.status == "complete"}
     return Verdict(
-        own.trial.trial_id,
-        len(right),
-        int(right.sum()),
-        float(ci.low),
-        float(ci.high),
-        own.classes[commonest],
-        float(of_class[commonest] / len(right)),
-        lead,
+        trial_id=own.trial.trial_id,
+        metric=run.metric,
+        score=found,
+        num_images=len(own.truth),
+        num_right=int(right(own).sum()) if by_images else None,
+        low=low,
+        high=high,
+        constant=_constant(own, task, run.metric),
+        lead=leads[0] if leads else None,
+        expected=on_other_half([own, *others], task, run.metric, run.mode),
+        tied=tuple(lead.over for lead in leads if lead.over in complete and not lead.is_clear),
+        weakest=_weakest(own),
     )
+
+
+def _by_score(run: Run, task: str, trial: Trial) -> Verdict | None:
+    """Return what an accuracy alone says, where no predictions are kept: the share of so many images."""
+    best = trial.best(run.metric, run.mode)
+    targets = run.search.get("data", {}).get("val_targets")
+    classes = run.search.get("data", {}).get("classes", [])
+    if run.metric != ACCURACY or task == "multilabel" or best is None or not 0 <= best[0] <= 1 or not targets:
+        return None
+    if not all(isinstance(target, int) and target < len(classes) for target in targets):
+        return None
+    num_right = round(best[0] * len(targets))
+    of_class = np.bincount(np.asarray(targets, dtype=np.int64), minlength=len(classes))
+    commonest = int(of_class.argmax())
+    low, high = wilson(num_right, len(targets))
+    constant = str(classes[commonest]), float(of_class[commonest] / len(targets))
+    return Verdict(
+        trial.trial_id,
+        run.metric,
+        best[0],
+        len(targets),
+        num_right,
+        low,
+        high,
+        constant,
+        lead=None,
+        expected=None,
+        tied=(),
+        weakest=None,
+    )
+
+
+def digits_for(num_images: int) -> int:
+    """Return how many digits of a percentage so many images support."""
+    return 0 if num_images < 1000 else 1
+
+
+def percent(share: float, num_images: int) -> str:
+    """Return a share with the digits that so many images support, and one more where it would round to all or none."""
+    for digits in (digits_for(num_images), digits_for(num_images) + 1):
+        text = f"{share:.{digits}%}"
+        if share in (0.0, 1.0) or float(text[:-1]) not in (0.0, 100.0):
+            break
+    return text
 
 
 def in_lines(found: Verdict) -> list[str]:
     """Return the verdict in two or three sentences."""
-    share = found.num_right / found.num_images
-    digits = 0 if found.num_images < 1000 else 1  # as many as so many images support
-    lines = [
-        f"{found.num_right} of {found.num_images} validation images are right: {share:.{digits}%} (95% interval "
-        f"{found.low:.{digits}%} to {found.high:.{digits}%}). Always '{found.commonest}' would be {found.base:.0%}."
-    ]
-    if found.lead is not None:
-        lead = found.lead
-        clear = "is clear" if lead.is_clear else "is not clear"
-        lines.append(
-            f"Its lead over trial {lead.over} {clear}: {lead.only_first} images only it gets right, "
-            f"{lead.only_second} only the other (exact McNemar test, p = {lead.p_value:.2g})."
+    return [result_sentence(found), *lead_sentences(found)]
+
+
+def result_sentence(found: Verdict) -> str:
+    """Return the score with its interval and its baseline."""
+    if found.num_right is not None:
+        whole = percent(found.score, found.num_images)
+        first = f"{found.num_right} of {found.num_images} validation images are right: {whole}"
+    else:
+        first = f"{found.metric} is {shown(found.score, found)} on {found.num_images} validation images"
+    if found.low is not None and found.high is not None:
+        low, high = (percent(one, found.num_images) if found.num_right is not None else shown(one, found)
+                     for one in (found.low, found.high))  # fmt: skip
+        first += f" (95% interval {low} to {high})"
+    if found.constant is None:
+        return f"{first}."
+    name, base = found.constant
+    would_be = f"{base:.0%}" if found.num_right is not None else shown(base, found)
+    return f"{first}. Always '{name}' would be {would_be}."
+
+
+def lead_sentences(found: Verdict) -> list[str]:
+    """Return a sentence on the lead over the second trial, none where that cannot be told."""
+    lead = found.lead
+    if lead is None:
+        return []
+    clear = "is clear" if lead.is_clear else "is not clear"
+    if lead.only_first is None:
+        how = f"a difference of {lead.gain:+.2g} (resampled images, p = {lead.p_value:.2g})"
+    else:
+        how = (
+            f"{counted(lead.only_first, 'image')} only it gets right, {lead.only_second} only the other "
+            f"(exact McNemar test, p = {lead.p_value:.2g})"
         )
-    return lines
+    return [f"Its lead over trial {lead.over} {clear}: {how}."]
+
+
+def shown(value: float, found: Verdict) -> str:
+    """Return a score with the digits that so many images support."""
+    return f"{value:.{digits_for(found.num_images) + 2}f}"
 
 
 def _judged(run: Run, trial: Trial) -> Judged | None:
+    if not (run.run_dir / "predictions" / trial.trial_id).is_dir():  # thousands of trials keep none
+        return None
     try:
         return judged(run, trial)
     except RunError:
         return None
 
 
-def _right(one: Judged) -> np.ndarray:
-    """(N,) bool."""
-    return np.asarray((one.truth & one.decided).any(axis=1))
+def _constant(own: Judged, task: str, metric: str) -> tuple[str, float] | None:
+    """Return the class that is best to answer always, with its score."""
+    if metric == "val/loss":
+        return None
+    best: tuple[str, float] | None = None
+    for number in np.argsort(-own.truth.sum(axis=0), kind="stable")[:20]:  # of many classes, the commonest
+        decided = np.zeros_like(own.decided)
+        decided[:, number] = True
+        value = score(replace(own, decided=decided), task, metric)
+        if value is not None and (best is None or value > best[1]):
+            best = (own.classes[number], value)
+    return best
+
+
+def _weakest(own: Judged) -> Weakest | None:
+    table = class_scores(own).dropna(subset=["recall"])
+    if len(table) < 2 or table["recall"].min() == table["recall"].max():
+        return None
+    row = table.sort_values(["recall", "num_images"], ascending=[True, False], kind="stable").iloc[0]
+    found = round(float(row["recall"]) * int(row["num_images"]))
+    overall = float((own.truth & own.decided).sum() / own.truth.sum())
+    return Weakest(str(row["class"]), found, int(row["num_images"]), overall)

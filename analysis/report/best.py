@@ -37,6 +37,7 @@ class BestSection:
     mistakes: list[Picture] = field(default_factory=list)
     scenes: list[Any] = field(default_factory=list)
     colours: list[tuple[str, str]] = field(default_factory=list)  # code, class
+    seen: list[Any] = field(default_factory=list)  # training photos as it saw them
     embedding: Plot | None = None
     missing: list[str] = field(default_factory=list)
 
@@ -57,6 +58,8 @@ def best_section(run: Run, trial: Trial, plots: Plots, *, with_model: bool) -> B
             _classes(section, run, one, plots)
             _mistakes(section, one, data)
     if data is not None:
+        what = "The photos as it saw them are not shown"
+        section.seen = _attempt(section, what, lambda: _seen_photos(run, trial, data)) or []
         what = "The map of the images is not shown"
         section.embedding = _attempt(section, what, lambda: _embedding(run, trial, one, data, plots))
     return section
@@ -90,7 +93,10 @@ def _classes(section: BestSection, run: Run, one: Judged, plots: Plots) -> None:
         section.plots.append(plots.add("class-f1", figure, "F1 of each class"))
         return
     matrix = confusion(one)
-    caption = f"{int(matrix.diagonal().sum())} of {int(matrix.sum())} validation images are right."
+    caption = (
+        f"{int(matrix.diagonal().sum())} of {int(matrix.sum())} validation images are right. Colours are shares of a "
+        "row: of the images of that class."
+    )
     figure = confusion_figure(matrix, one.classes)
     section.plots.append(plots.add("confusion", figure, "Confusion matrix", caption))
 
@@ -127,6 +133,12 @@ def _segmentation(section: BestSection, run: Run, trial: Trial, plots: Plots, da
     section.plots.append(plots.add("confusion", shares, "Confusion matrix", caption))
     section.scenes = found.scenes
     section.colours = list(zip(found.colours, found.classes, strict=True))
+
+
+def _seen_photos(run: Run, trial: Trial, data: Any) -> list[Any]:
+    from analysis.figures.batches import seen_photos
+
+    return seen_photos(run, trial, data)
 
 
 def _embedding(run: Run, trial: Trial, one: Judged | None, data: Any, plots: Plots) -> Plot:

@@ -15,7 +15,9 @@ import plotly.offline
 import yaml
 
 from analysis.figures.cost import incumbent, progress_figure, run_cost
+from analysis.figures.verdict import Verdict, verdict
 from analysis.report.best import BestSection, best_section
+from analysis.report.digits import digits_of, written
 from analysis.report.headline import headline, last_sign
 from analysis.report.payload import script_json, trial_curves, trial_rows, words_of
 from analysis.report.plots import Plots
@@ -42,6 +44,8 @@ class RunPage:
     best_yaml: str
     figures: dict[str, str]
     rows: str
+    tied: bool
+    digits: int
     curves: str
     notes: list[str]
     about: list[tuple[str, str]]
@@ -107,21 +111,32 @@ def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = Fals
 def _run_page(key: str, run: Run, *, with_model: bool) -> RunPage:
     plots = Plots(key)
     at = incumbent(run)
+    judged, problem = _verdict(run)
     found = sections(run, plots)
     best = None if at is None else best_section(run, at.best, plots, with_model=with_model)
     return RunPage(
         key=key,
         run=run,
-        headline=headline(run),
+        headline=headline(run, judged),
         sections=found,
         best=best,
         best_yaml="" if at is None else yaml.safe_dump(at.best.config, sort_keys=False, allow_unicode=True),
         figures=plots.figures,
-        rows=script_json(trial_rows(run)),
+        rows=script_json(trial_rows(run, judged)),
+        tied=judged is not None and bool(judged.tied),
+        digits=digits_of(run),
         curves=script_json(trial_curves(run)),
-        notes=[*run.notes, *([last_sign(run)] if last_sign(run) else [])],
+        notes=[note for note in (*run.notes, last_sign(run), problem) if note],
         about=_about(run),
     )
+
+
+def _verdict(run: Run) -> tuple[Verdict | None, str]:
+    """Return what the validation images say, or a sentence on why that cannot be told of a damaged run."""
+    try:
+        return verdict(run), ""
+    except Exception as error:
+        return None, f"How sure the result is cannot be told: {type(error).__name__}: {error}"
 
 
 def _about(run: Run) -> list[tuple[str, str]]:
@@ -141,10 +156,15 @@ def _about(run: Run) -> list[tuple[str, str]]:
         ("search", f"sampler {search.get('sampler', '?')}, pruner {search.get('pruner', '?')}, "
                    f"{run.full_epochs} epochs, seed {options.get('seed', '?')}"),
         ("objectives", ", ".join(f"{one.name} ({one.mode})" for one in run.objectives)),
-        ("machine", ", ".join(str(value) for value in (run.search.get("machine") or {}).values())),
+        ("machine", ", ".join(_machine(run.search.get("machine") or {}))),
         ("versions", ", ".join(f"{name} {version}" for name, version in (run.search.get("versions") or {}).items())),
     ]  # fmt: skip
     return [(name, value) for name, value in facts if value]
+
+
+def _machine(about: dict[str, Any]) -> list[str]:
+    """Return a machine's name, CPUs and system, in words."""
+    return [f"{value} CPUs" if name == "cpus" else str(value) for name, value in about.items()]
 
 
 def _comparison(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -157,9 +177,9 @@ def _comparison(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any
                 "key": f"r{number}",
                 "name": name,
                 "metric": run.metric,
-                "score": None if at is None else at.score,
+                "score": "" if at is None else written(run, at.score),
                 "words": "" if at is None else words_of(at.best.config),
-                "median": None if at is None or at.middle is None else at.middle[0],
+                "median": "" if at is None or at.middle is None else written(run, at.middle[0]),
                 "trials": len(run.trials),
                 "complete": sum(trial.status == "complete" for trial in run.trials),
                 "epochs": cost.epochs,

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from analysis.figures.verdict import Verdict
+from analysis.report.digits import rank_digits
 from visionsweep.core.text import in_words
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranking
@@ -22,12 +24,14 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def trial_rows(run: Run) -> dict[str, Any]:
+def trial_rows(run: Run, found: Verdict | None = None) -> dict[str, Any]:
     """Return the ranking by columns, each a list with one entry per trial.
 
-    Parameters that all configurations share are stored once, under `constant`.
+    Parameters that all configurations share are stored once, under `constant`. `tied` are the best trial and those that
+    `found` says are not clearly behind it.
     """
     rows = ranking(run)
+    tied = {found.trial_id, *found.tied} if found is not None and found.tied else set()
     origins = {trial.trial_id: trial.origin for trial in run.trials}
     others = [objective.name for objective in run.objectives[1:]]
     configs = [flat(row["config"]) for row in rows]
@@ -39,6 +43,8 @@ def trial_rows(run: Run) -> dict[str, Any]:
         "metric": run.metric,
         "mode": run.mode,
         "epochs": run.full_epochs,
+        "digits": rank_digits(run),
+        "tied": [row["trial_id"] in tied for row in rows],
         "id": [row["trial_id"] for row in rows],
         "rank": [row["rank"] for row in rows],
         "front": [row.get("front") for row in rows] if others else None,

@@ -29,7 +29,7 @@ def write_tables(run: Run, folder: Path) -> list[Path]:
     tables = {
         "ranking": ranking_frame(run),
         "curves": run.curves(),
-        "importance": importance_of(at_epoch, run.mode),
+        "importance": importance_of(at_epoch),
         "compare": pd.concat(compared, ignore_index=True) if compared else pd.DataFrame(),
         "costs": costs(run),
         "progress": best_so_far(run),

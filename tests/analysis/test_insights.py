@@ -11,8 +11,8 @@ from made_runs import EPOCHS, GRACE, STARTED, write_run
 
 from analysis import Run, Trial, load_run
 from analysis.figures.cost import best_so_far, incumbent, run_cost
-from analysis.figures.fixed_epoch import scores_at_epoch
-from analysis.figures.importance import LEAST_TRIALS, above_chance, strongest
+from analysis.figures.fixed_epoch import LEAST_TRIALS, scores_at_epoch
+from analysis.figures.importance import above_chance, strongest
 from analysis.figures.learning import rungs, shown_trials
 from analysis.figures.slices import contour_pairs
 from analysis.figures.style import PALETTE, STATUS_COLOURS
@@ -27,11 +27,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return load_run(str(write_run(tmp_path_factory.mktemp("runs") / "known", 36)))
 
 
-def test_trials_are_compared_at_an_epoch_that_most_of_them_reached(run: Run) -> None:
+def test_all_that_came_to_an_end_is_compared_and_an_epoch_alone_if_it_is_asked_for(run: Run) -> None:
     at_epoch = scores_at_epoch(run)
-    assert (at_epoch.epoch, len(at_epoch.table), at_epoch.num_trials) == (GRACE, 32, 36)
+    assert (at_epoch.epoch, len(at_epoch.table), at_epoch.num_trials) == (None, 36, 36)
+    assert "36 of 36 trials can be compared" in at_epoch.sentence()
+    at_rung = scores_at_epoch(run, GRACE)
+    assert len(at_rung.table) == 32
+    assert "by their scores at epoch 3" in at_rung.sentence()
     assert scores_at_epoch(run, EPOCHS).table["status"].unique().tolist() == ["complete"]
-    assert "Scores at epoch 3, which 32 of 36 trials reached." in at_epoch.sentence()
 
 
 def test_what_decided_the_score_stands_first_and_above_chance(run: Run) -> None:
@@ -52,19 +55,20 @@ def test_importance_of_too_few_trials_is_not_made_up(tmp_path: Path) -> None:
     assert "parameter" in found.columns
 
 
-def test_the_effect_of_an_arm_is_in_the_metrics_unit_with_an_interval_that_holds_the_truth(run: Run) -> None:
+def test_an_arm_that_is_better_wins_most_of_its_pairs_and_noise_wins_half_of_them(run: Run) -> None:
     table = run.compare("optimizer").set_index("value")
-    at_rung = 0.1 * (1 - np.exp(-GRACE / 2))
     assert table.index.tolist() == ["adam", "sgd"]
-    assert table.loc["adam", "low"] < at_rung < table.loc["adam", "high"]
-    assert table.loc["adam", "effect"] == pytest.approx(-table.loc["sgd", "effect"])
-    assert table["num_trials"].sum() == 32
-    assert table["num_lost"].sum() == 4
+    assert table.loc["adam", "chance"] > 0.85
+    assert table.loc["adam", "chance"] + table.loc["sgd", "chance"] == pytest.approx(1)
+    assert table.loc["adam", "low"] > 0.5 > table.loc["sgd", "high"]
+    assert (table["p_holm"] < 0.001).all()
+    assert table["num_trials"].sum() == 36
     assert table["num_complete"].sum() == 12
     for switch in ("augment/rotate", "blur"):  # a name without its room will do
         off_and_on = run.compare(switch)
-        assert (off_and_on["low"] < 0).all()
-        assert (off_and_on["high"] > 0).all()
+        assert (off_and_on["low"] < 0.5).all()
+        assert (off_and_on["high"] > 0.5).all()
+        assert (off_and_on["p_holm"] > 0.05).all()
 
 
 def test_a_parameter_that_is_no_choice_is_refused_with_the_nearest_one(run: Run) -> None:
@@ -76,7 +80,7 @@ def test_a_loss_is_compared_from_below(tmp_path: Path, run: Run) -> None:
     search = {**run.search["search"], "metric": "val/loss", "mode": "min"}
     losses = load_run(write_run(tmp_path / "losses", 36, changes={"search": search}))
     assert losses.compare("optimizer")["value"].tolist() == ["adam", "sgd"]
-    assert losses.compare("optimizer")["effect"].iloc[0] < 0
+    assert losses.compare("optimizer")["chance"].iloc[0] > 0.85
     assert above_chance(losses.importance())[0] == "optimizer"
     at = incumbent(losses)
     assert at is not None

@@ -59,10 +59,13 @@ def test_the_page_says_what_was_found_and_what_it_took(tmp_path: Path) -> None:
     assert "Above what chance alone would give: optimizer" in page.text
     ranking = load_run(run_dir).ranking()
     best = ranking.iloc[0]
-    assert f"best val/accuracy {best['val/accuracy']:.4f}" in page.text
+    assert "120 photos, 3 classes (daisy, rose, tulip): 90 to train on, 30 to judge by." in page.text
+    assert f"best val/accuracy {best['val/accuracy']:.0%}" in page.text
+    assert (
+        "29 of 30 validation images are right: 97% (95% interval 83% to 99%). Always 'daisy' would be 33%" in page.text
+    )
     assert f"Trial {best['trial_id']}, complete" in page.text
-    assert "better than the warm starts" in page.text
-    assert "better than the median trial" in page.text
+    assert "better than the first guesses" in page.text
     assert "saved by pruning" in page.text
     assert "CPU-hours" in page.text
     assert "Confusion matrix" in page.text

@@ -172,6 +172,84 @@ def test_the_switch_turns_page_and_figures_dark_and_light(visit: Visit) -> None:
     assert colours() == light
 
 
+def test_what_is_folded_away_is_drawn_when_it_is_opened(browser: Any, tmp_path: Path) -> None:
+    there = Visit(browser, write_report([write_run(tmp_path / "few", 12)], with_model=False))
+    folded = there.page.locator("#r0-importance details")
+    assert "Nothing stands above chance" in "".join(there.texts("#r0-importance p"))
+    drawing = folded.locator("[data-figure$=importance]")
+    assert not drawing.is_visible()
+    assert drawing.locator(MARKS).count() == 0
+    folded.locator("summary").click()
+    drawing.scroll_into_view_if_needed()
+    drawing.locator(MARKS).first.wait_for(state="attached")
+    assert drawing.locator("svg.main-svg").first.bounding_box()["width"] > 200
+    assert there.problems == []
+    there.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_first_screen_fits_and_its_commands_can_be_copied(
+    browser: Any, tmp_path: Path, width: int, scheme: str
+) -> None:
+    path = write_report([write_run(tmp_path / "run", 24)], with_model=False)
+    there = Visit(
+        browser, path, viewport={"width": width, "height": 844}, color_scheme=scheme,
+        permissions=["clipboard-read", "clipboard-write"],
+    )  # fmt: skip
+    assert there.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert there.texts(".answer h2") == ["Which model", "How far to trust it", "What next"]
+    first = there.page.locator(".command").first
+    assert there.page.locator(".score").bounding_box()["y"] < 300
+    command = str(first.locator("code").text_content())
+    assert command.startswith("visionsweep export ")
+    first.locator(".copy").click()
+    there.page.get_by_text("copied", exact=True).wait_for()
+    assert there.page.evaluate("navigator.clipboard.readText()") == command
+    for box in there.page.locator(".answer").all():
+        assert box.bounding_box()["x"] + box.bounding_box()["width"] <= width
+    assert contrast(there, ".answer li") >= 4.5
+    assert contrast(there, ".dim") >= 4.5
+    assert there.problems == []
+    there.context.close()
+
+
+def contrast(there: Visit, selector: str) -> float:
+    """Contrast of a text to the page (WCAG 2.2)."""
+    colours = there.page.evaluate(
+        """selector => [getComputedStyle(document.querySelector(selector)).color,
+                        getComputedStyle(document.body).backgroundColor]""",
+        selector,
+    )
+    levels = []
+    for colour in colours:
+        channels = [int(one) / 255 for one in re.findall(r"\d+", colour)[:3]]
+        linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+        levels.append(float(np.dot([0.2126, 0.7152, 0.0722], linear)))
+    return (max(levels) + 0.05) / (min(levels) + 0.05)
+
+
+def test_a_filter_that_matches_nothing_says_so(browser: Any, tmp_path: Path) -> None:
+    there = Visit(browser, write_report([write_run(tmp_path / "one", 1)], with_model=False))
+    assert there.texts(".count") == ["1 trial"]
+    there.page.get_by_label("Filter the trials").fill("adma")
+    assert there.texts(".count") == ['0 of 1 trial: nothing matches "adma"']
+    there.context.close()
+
+
+def test_tied_trials_share_a_mark(browser: Any, tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", 24)
+    (kept,) = run_dir.glob("predictions/*/*.npz")
+    ranking = load_run(run_dir).ranking()
+    other = run_dir / "predictions" / ranking["trial_id"].iloc[2]
+    shutil.copytree(kept.parent, other)
+    there = Visit(browser, write_report([run_dir], with_model=False))
+    ranks = [text.strip() for text in there.texts("tr.trial td:first-child")]
+    assert [rank for rank in ranks if "≈" in rank] == ["1 ≈", "3 ≈"]
+    assert "Trials with ≈ are tied" in "".join(there.texts("#r0-ranking p"))
+    there.context.close()
+
+
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_runs_are_tabs(browser: Any, tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, 12, seed=seed) for name, seed in (("first", 1), ("second", 2))]
     path = write_report(runs, tmp_path / "both.html", with_model=False)

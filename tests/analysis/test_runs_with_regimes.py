@@ -75,11 +75,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_short_trials_that_are_complete_are_compared_at_their_end(run: Run) -> None:
-    at_epoch = scores_at_epoch(run)
-    assert at_epoch.epoch >= 4
-    probes = at_epoch.table[at_epoch.table["regime"] == "probe"]
-    assert len(probes) == sum(trial.config["regime"] == "probe" for trial in run.trials)
-    assert probes["score"].mean() == pytest.approx(0.6, abs=0.02)
+    for at_epoch in (scores_at_epoch(run), scores_at_epoch(run, epoch=6)):
+        probes = at_epoch.table[at_epoch.table["regime"] == "probe"]
+        assert len(probes) == sum(trial.config["regime"] == "probe" for trial in run.trials)
+        assert probes["best"].astype(float).mean() == pytest.approx(0.6, abs=0.02)
     assert compare(run, "regime")["value"].iloc[0] == "finetune"
 
 
@@ -90,7 +89,7 @@ def test_a_choice_of_two_regimes_is_named_in_full(run: Run) -> None:
 
 
 def test_parameters_of_a_regime_read_as_words(run: Run) -> None:
-    labels = importance_figure(importance_of(scores_at_epoch(run), run.mode)).data[0].y
+    labels = importance_figure(importance_of(scores_at_epoch(run))).data[0].y
     assert {"regime", "probe: model/backbone", "finetune: epochs"} <= set(labels)
     page = render([run], with_model=False)
     for title in ("Backbones (probe)", "Backbones (finetune)", "epochs (finetune)"):

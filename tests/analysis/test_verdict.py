@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from kept_run import kept_run, opened, truths
 from support import make_photos
 
-from analysis.figures.verdict import in_lines, verdict
+from analysis.figures.best_trial import Judged
+from analysis.figures.resampled import on_other_half, scores
+from analysis.figures.verdict import in_lines, percent, verdict
+from analysis.models.bootstrap import label_scores
 from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.trials import Trial
 
 NUM_WRONG = {"0000": 2, "0001": 6}  # of 40
 
@@ -34,7 +39,7 @@ def test_the_best_trial_has_an_interval_a_baseline_and_a_lead_that_is_tested_ima
     found = verdict(run)
     assert found is not None
     assert (found.trial_id, found.num_images, found.num_right) == ("0000", 40, 38)
-    assert (found.commonest, found.base) == ("ants", 25 / 40)
+    assert found.constant == ("ants", 25 / 40)
     # Wilson (1927): the p for which |p - 38/40| = 1.96 * sqrt(p (1 - p) / 40).
     for bound in (found.low, found.high):
         assert abs(bound - 38 / 40) == pytest.approx(1.959964 * math.sqrt(bound * (1 - bound) / 40), rel=1e-5)
@@ -52,6 +57,13 @@ def test_the_best_trial_has_an_interval_a_baseline_and_a_lead_that_is_tested_ima
     ]
 
 
+def test_all_but_one_is_not_all() -> None:
+    assert percent(358 / 359, 359) == "99.7%"
+    assert (percent(1.0, 359), percent(0.0, 359)) == ("100%", "0%")
+    assert percent(0.001, 500) == "0.1%"
+    assert (percent(0.8693, 505), percent(0.8693, 5000)) == ("87%", "86.9%")
+
+
 def test_a_lead_that_is_more_than_luck_is_called_clear(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", {"train/ants": 4, "train/bees": 4, "val/ants": 25, "val/bees": 15})
     sure = np.where(truths(opened(photos)) == 1, 3.0, -3.0).astype(np.float32)[:, None]
@@ -65,9 +77,106 @@ def test_a_lead_that_is_more_than_luck_is_called_clear(tmp_path: Path) -> None:
     assert "is clear: 12 images only it gets right, 0 only the other" in in_lines(found)[1]
 
 
-def test_without_predictions_or_by_another_metric_nothing_is_said(run: Run) -> None:
-    by_loss = {**run.search, "search": {**run.search["search"], "metric": "val/loss", "mode": "min"}}
-    assert verdict(replace(run, search=by_loss)) is None
+def test_without_predictions_an_accuracy_still_has_its_interval_but_no_lead(run: Run) -> None:
     for path in run.run_dir.glob("predictions/*/*.npz"):
         path.unlink()
-    assert verdict(run) is None
+    found = verdict(run)
+    assert found is not None
+    assert (found.num_right, found.lead, found.tied) == (38, None, ())
+    assert in_lines(found) == [
+        "38 of 40 validation images are right: 95% (95% interval 83% to 99%). Always 'ants' would be 62%."
+    ]
+
+
+def by_metric(run: Run, metric: str, mode: str = "max") -> Run:
+    return replace(run, search={**run.search, "search": {**run.search["search"], "metric": metric, "mode": mode}})
+
+
+def test_another_metric_has_an_interval_and_a_lead_from_resampled_images(run: Run) -> None:
+    found = verdict(by_metric(run, "val/f1"))
+    assert found is not None
+    assert found.num_right is None
+    assert found.score == pytest.approx(2 * 15 / (2 * 15 + 2), abs=1e-6)  # two ants are called bees
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.score < found.high
+    assert found.constant == ("bees", pytest.approx(2 * 15 / (15 + 40)))
+    assert found.lead is not None
+    assert not found.lead.is_clear
+    assert in_lines(found)[0].startswith("val/f1 is 0.94 on 40 validation images (95% interval 0.8")
+    loss = verdict(by_metric(run, "val/loss", "min"))
+    assert loss is not None
+    assert loss.constant is None
+    assert loss.lead is not None
+    assert loss.lead.gain < 0
+
+
+def test_a_metric_of_the_ranking_and_several_objectives_have_no_verdict(run: Run) -> None:
+    assert verdict(by_metric(run, "val/map")) is None
+    two = {**run.search["search"], "objectives": ["val/accuracy", "-latency_ms"]}
+    assert verdict(replace(run, search={**run.search, "search": two})) is None
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_resampled_scores_are_those_of_the_tasks_own_metrics(task: str) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(60, 1 if task == "binary" else 4)).astype(np.float32)
+    if task == "multiclass":
+        labels = rng.integers(0, 3, 60)  # nobody has the fourth class
+        targets = np.eye(4)[labels]
+        truth = targets.astype(bool)
+        shifted = np.exp(logits.astype(float))
+        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+        decided = np.eye(4, dtype=bool)[logits.argmax(axis=1)]
+    else:
+        targets = (rng.random(logits.shape) < 0.4).astype(float)
+        probabilities = 1 / (1 + np.exp(-logits.astype(float)))
+        decided = probabilities > 0.5
+        truth = targets.astype(bool)
+        if task == "binary":
+            probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
+            decided = np.concatenate([~decided, decided], axis=1)
+            truth = np.concatenate([~truth, truth], axis=1)
+    names = tuple(map(str, range(60)))
+    one = Judged(Trial("0000", {}, {}), 1, ("a", "b", "c", "d")[: truth.shape[1]], names, probabilities, truth, decided)
+    counts = rng.multinomial(60, np.full(60, 1 / 60), size=5).astype(float)
+    expected, _ = label_scores(task, torch.from_numpy(logits), torch.from_numpy(targets), 0.5, counts)
+    compared = [name for name in expected if name not in ("map", "auroc", "top5")]
+    assert {"accuracy", "f1", "precision", "recall", "loss"} <= set(compared)
+    for name in compared:
+        assert scores(one, task, f"val/{name}", counts) == pytest.approx(expected[name], abs=1e-5), name
+    for name in ("val/map", "val/auroc", "val/top5"):
+        assert scores(one, task, name, counts) is None
+
+
+def guesses(num_trials: int, num_images: int) -> list[Judged]:
+    """Trials that guess: each is right on half of the images, and the best of them is so by luck."""
+    rng = np.random.default_rng(2)
+    truth = np.eye(2, dtype=bool)[rng.integers(0, 2, num_images)]
+    names = tuple(map(str, range(num_images)))
+    found = []
+    for number in range(num_trials):
+        decided = np.eye(2, dtype=bool)[rng.integers(0, 2, num_images)]
+        trial = Trial(f"{number:04d}", {}, {})
+        found.append(Judged(trial, 1, ("a", "b"), names, decided.astype(float), truth, decided))
+    return found
+
+
+def test_what_to_expect_is_free_of_the_luck_of_being_chosen() -> None:
+    those = guesses(30, 60)
+    best = max(float((one.truth == one.decided).all(axis=1).mean()) for one in those)
+    assert best > 0.6
+    assert on_other_half(those, "binary", "val/accuracy", "max") == pytest.approx(0.5, abs=0.06)
+    worst = on_other_half(those, "binary", "val/accuracy", "min")
+    assert worst == pytest.approx(0.5, abs=0.06)
+    assert on_other_half(those[:1], "binary", "val/accuracy", "max") is None
+    assert on_other_half(guesses(3, 10), "binary", "val/accuracy", "max") is None
+    assert on_other_half(those, "binary", "val/map", "max") is None
+
+
+def test_trials_that_are_not_clearly_behind_are_tied_and_the_weakest_class_is_named(run: Run) -> None:
+    found = verdict(run)
+    assert found is not None
+    assert found.tied == ("0001",)
+    assert found.weakest is not None
+    assert (found.weakest.name, found.weakest.num_found, found.weakest.num_images) == ("ants", 23, 25)

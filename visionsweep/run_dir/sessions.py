@@ -27,13 +27,23 @@ def session_starts(search_json: Mapping[str, Any]) -> list[float]:
     return sorted(map(float, [value_at(search_json, "started"), *resumed]))
 
 
-def spent_s(search_json: Mapping[str, Any], times: Iterable[float]) -> float:
-    """Return the seconds of all sessions. times: when the run's lines were written, seconds since the Unix epoch."""
+def sessions(search_json: Mapping[str, Any], times: Iterable[float]) -> list[tuple[float, float]]:
+    """Return (begin, end) of all sessions. times: when the run's lines were written, seconds since the Unix epoch."""
     written = list(times)
-    return sum(
-        max((at for at in written if begun <= at < next_begun), default=begun) - begun
+    return [
+        (begun, max((at for at in written if begun <= at < next_begun), default=begun))
         for begun, next_begun in pairwise([*session_starts(search_json), math.inf])
-    )
+    ]
+
+
+def spent_s(search_json: Mapping[str, Any], times: Iterable[float]) -> float:
+    """Return the seconds of all sessions. times: as in `sessions`."""
+    return sum(end - begin for begin, end in sessions(search_json, times))
+
+
+def worked_s(those: Iterable[tuple[float, float]], at: float) -> float:
+    """Return the seconds of sessions up to a time, without the pauses between them."""
+    return sum(min(at, end) - begin for begin, end in those if begin <= at)
 
 
 def times_written(run_dir: Path) -> list[float]:

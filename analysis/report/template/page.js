@@ -25,6 +25,16 @@ const mode = {
   },
 };
 
+// The command is selected first: where a browser does not let a page write to the clipboard, the reader can.
+async function copy(button) {
+  const code = button.previousElementSibling;
+  getSelection().selectAllChildren(code);
+  let done = false;
+  try { await navigator.clipboard.writeText(code.textContent); done = true; } catch { done = document.execCommand("copy"); }
+  button.textContent = done ? "copied" : "selected";
+  setTimeout(() => { button.textContent = "copy"; }, 1500);
+}
+
 function start() {
   mode.start();
   const runs = [...document.querySelectorAll(".run")];
@@ -59,6 +69,8 @@ function start() {
   document.addEventListener("trial", (event) => rankings.get(event.detail.run).show(event.detail.id));
   document.querySelectorAll("[data-figure]").forEach((div) => nearWindow.observe(div));
   window.addEventListener("beforeprint", () => document.querySelectorAll("[data-figure]").forEach((div) => plots.drawStored(div)));
+
+  document.querySelectorAll(".copy").forEach((button) => button.addEventListener("click", () => copy(button)));
 
   const reload = document.querySelector("meta[name=visionsweep-reload]");
   if (!reload) return;

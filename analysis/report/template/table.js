@@ -26,7 +26,7 @@ class Ranking {
     const columns = [{ key: "rank", label: "rank", values: rows.rank, number: true }];
     if (rows.front) columns.push({ key: "front", label: "front", values: rows.front, number: true });
     columns.push({ key: "id", label: "trial", values: rows.id });
-    columns.push({ key: "score", label: rows.metric, values: rows.score, number: true, down: rows.mode === "max", digits: 4 });
+    columns.push({ key: "score", label: rows.metric, values: rows.score, number: true, down: rows.mode === "max", digits: rows.digits });
     for (const [name, values] of Object.entries(rows.objectives)) columns.push({ key: name, label: name, values, number: true });
     columns.push({ key: "status", label: "status", values: rows.status });
     columns.push({ key: "trained", label: "epochs", values: rows.trained, number: true, down: true });
@@ -117,7 +117,9 @@ class Ranking {
     body.replaceChildren(...lines);
     body.querySelectorAll(".drawing").forEach((div) => this.drawCurves(div));
     const [found, all] = [this.view.length, this.rows.id.length];
-    this.find(".count").textContent = found === all ? `${all} trials` : `${found} of ${all} trials`;
+    const many = `${all} ${all === 1 ? "trial" : "trials"}`;
+    const none = this.text.trim() && !found ? `: nothing matches "${this.text.trim()}"` : "";
+    this.find(".count").textContent = found === all ? many : `${found} of ${many}${none}`;
     this.find(".more").hidden = found <= this.shown;
     this.find(".more").textContent = `Show more (${Math.max(0, found - this.shown)} left)`;
   }
@@ -134,6 +136,7 @@ class Ranking {
       if (column.key === "status") cell.append(element("span", { className: `status ${value}`, textContent: value }));
       else if (value !== null && value !== undefined)
         cell.textContent = column.write ? column.write(value) : column.digits && typeof value === "number" ? value.toFixed(column.digits) : format.number(value);
+      if (column.key === "rank" && rows.tied[at]) cell.append(element("span", { className: "tied", title: "not clearly behind the first on the same photos", textContent: " ≈" }));
       row.append(cell);
     }
     row.addEventListener("click", () => this.toggle(rows.id[at]));
@@ -203,7 +206,7 @@ class Ranking {
     plots.draw(div, { data, layout: {
       height: 270, margin: { l: 48, r: 48, t: 8, b: 40 }, hovermode: "x unified", legend: { orientation: "h", y: -0.25 },
       xaxis: { title: { text: "epoch" }, automargin: true }, yaxis: { automargin: true },
-      yaxis2: { overlaying: "y", side: "right", showgrid: false, automargin: true, tickformat: ".3g", title: { text: "loss" } },
+      yaxis2: { overlaying: "y", side: "right", showgrid: false, automargin: true, tickformat: ".3~g", nticks: 5, title: { text: "loss" } },
     } });
   }
 

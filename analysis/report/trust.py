@@ -1,0 +1,80 @@
+"""How far the best trial's score can be trusted, in sentences for the first screen."""
+
+from __future__ import annotations
+
+import shlex
+
+from analysis.figures.best_trial import class_iou
+from analysis.figures.cost import Incumbent
+from analysis.figures.verdict import Verdict, lead_sentences, percent, shown
+from analysis.report.commands import export_folder, of_run
+from analysis.report.next_steps import Step, latency_ms
+from visionsweep.core.words import counted
+from visionsweep.run_dir.load import Run
+
+MUCH_FASTER = 0.67
+
+
+def trust(run: Run, at: Incumbent, found: Verdict | None) -> list[Step]:
+    """Return whether it leads, by what it was chosen, and its weakest class."""
+    steps = [] if found is None else [Step(line) for line in lead_sentences(found)]
+    tied = 0 if found is None else len(found.tied)
+    if tied > 1:
+        steps.append(Step(f"{counted(tied, 'trial')} of those that kept their predictions are not clearly behind it."))
+    if found is not None and (faster := _faster(run, at, found)) is not None:
+        steps.append(faster)
+    counts = run.search["data"].get("counts") or {}
+    having = sum(bool(trial.values(run.metric)) for trial in run.trials)
+    by = f"these {counts['val']:,} photos" if counts.get("val") else "these photos"
+    chosen = f"It was chosen among {counted(having, 'trial')} by {by}: {_expectation(found)}"
+    evaluate = ["visionsweep evaluate", export_folder(run)]
+    spec = run.search["options"].get("data")
+    if counts.get("test") and spec:
+        kept_back = f"{counts['test']:,} test photos were kept back: they judge the exported model."
+        steps += [Step(chosen), Step(kept_back, _join(*evaluate, "--data", str(spec), "--split", "test"))]
+    else:
+        kept_back = "No test photos were kept back: label some new ones, and judge the exported model by them."
+        steps += [Step(chosen), Step(kept_back, _join(*evaluate, "--data", "NEW_PHOTOS", "--split", "all"))]
+    if (weakest := _weakest(run, at, found)) is not None:
+        steps.append(Step(weakest))
+    return steps
+
+
+def _expectation(found: Verdict | None) -> str:
+    """Return what to expect on new photos."""
+    if found is None or found.expected is None:
+        return "expect somewhat less on new ones."
+    expected = found.expected
+    about = percent(expected, found.num_images) if found.num_right is not None else shown(expected, found)
+    return (
+        f"expect about {about} on new ones. So much the best gets where one half of them chooses and the other judges."
+    )
+
+
+def _faster(run: Run, at: Incumbent, found: Verdict) -> Step | None:
+    """Return the tied trial that predicts much faster, if there is one."""
+    own = latency_ms(at.best)
+    tied = [trial for trial in run.trials if trial.trial_id in found.tied and latency_ms(trial)]
+    quickest = min(tied, key=latency_ms, default=None)
+    if quickest is None or latency_ms(quickest) > MUCH_FASTER * own:
+        return None
+    return Step(
+        f"Trial {quickest.trial_id}, not clearly behind it, predicts an image in {latency_ms(quickest):.3g} ms instead "
+        f"of {own:.3g} ms.",
+        of_run(run, "export", "--trial", quickest.trial_id, "--out", export_folder(run)),
+    )
+
+
+def _join(*parts: str) -> str:
+    return " ".join([parts[0], *map(shlex.quote, parts[1:])])
+
+
+def _weakest(run: Run, at: Incumbent, found: Verdict | None) -> str | None:
+    if run.task == "segmentation":
+        table = class_iou(run, at.best)
+        return f"Weakest class: {table['class'].iloc[-1]}, IoU {table['iou'].iloc[-1]:.2f}." if len(table) > 1 else None
+    weakest = None if found is None else found.weakest
+    if weakest is None:
+        return None
+    kind = "tag" if run.task == "multilabel" else "class"
+    return f"Weakest {kind}: {weakest.name}, {weakest.num_found} of {weakest.num_images} found."
