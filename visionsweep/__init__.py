@@ -3,7 +3,9 @@
     import visionsweep as vs
 
     SEARCH = vs.Search(task="classification", space={"optimizer": {"name": "sgd", "lr": vs.Float(1e-3, 0.1, log=True)}})
-    run = vs.load_run("runs/flowers")
+    run = vs.search("photos", SEARCH, budget="20m")
+    model = run.export("exports/mine")
+    model.predict("new/*.jpg")
 
 A name is fetched when it is used (PEP 562). Importing this package loads none of the rooms.
 """
@@ -14,16 +16,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.from_python import compare, importance, ranking, report
+    from analysis.models.loaded import load_model
+    from launch.python.export import export
+    from launch.python.resume import resume
+    from launch.python.search import search
     from search_spaces import Branch, Float, Int, Maybe, Pick, Search, recipe
     from visionsweep.run_dir.load import load_run
 
-__all__ = ["Branch", "Float", "Int", "Maybe", "Pick", "Search", "__version__", "load_run", "recipe"]
+__all__ = [
+    "Branch", "Float", "Int", "Maybe", "Pick", "Search", "__version__", "compare", "export", "importance", "load_model",
+    "load_run", "ranking", "recipe", "report", "resume", "search",
+]  # fmt: skip
 __version__: str
 
 # Public name -> the module that holds it.
 _MODULES = {
     **dict.fromkeys(("Branch", "Float", "Int", "Maybe", "Pick", "Search", "recipe"), "search_spaces"),
+    **dict.fromkeys(("compare", "importance", "ranking", "report"), "analysis.from_python"),
+    "export": "launch.python.export",
+    "load_model": "analysis.models.loaded",
     "load_run": "visionsweep.run_dir.load",
+    "resume": "launch.python.resume",
+    "search": "launch.python.search",
 }
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -54,7 +54,7 @@ def predict_images(
         note        called with what folders and patterns leave out
     """
     exported = load_export(export_dir, flips=flips)
-    paths = list(_expand(images, note))
+    paths = list(expand(images, note))
     segments = exported.config.task == "segmentation"
     if out is not None and out.suffix.lower() in TABLES:
         out = out.with_name(f"{out.stem}-{'masks' if segments else 'annotations'}")
@@ -67,16 +67,49 @@ def predict_images(
     tool = None if annotations is None else AnnotationWriter(annotations, out, exported.classes, segments=segments)
     writer = MaskWriter(out, exported.classes) if segments else None
     rows: list[dict[str, Any]] = []
-    for chunk in _chunks((_read(exported, path, whole=segments) for path in paths), batch_size):
-        good = [one for one in chunk if isinstance(one, Read)]
-        answers = _segment(exported, good, writer, tool) if writer else _classify(exported, good, tool)
-        for one in chunk:
-            path = paths[len(rows)]
-            rows.append({"path": str(path), **({"error": str(one)} if isinstance(one, DataError) else next(answers))})
+    keep_mask = None if writer is None else _kept_by(writer, tool)
+    keep_labels = None if tool is None else tool.add_labels
+    given = [(path, None) for path in paths]
+    for of_chunk in rows_of(exported, given, keep_mask, batch_size, keep_labels):
+        rows += of_chunk
         progress(len(rows), len(paths))
     if tool is not None:
         note(f"Annotations of {counted(len(tool.images), 'image')} for {annotations}: {tool.write()}")
     return rows
+
+
+# A path, and the pixels (H, W, 3) uint8 of an image that is no file.
+Given: TypeAlias = tuple[Path, Pixels | None]
+# Keeps the mask (H, W) of an image: from path, pixels and mask to what its row has of it.
+KeepMask: TypeAlias = Callable[[Path, Pixels, Pixels], dict[str, Any]]
+
+
+# Keeps the classes of an image: path, (height, width) and names.
+KeepLabels: TypeAlias = Callable[[Path, tuple[int, int], list[Any]], object]
+
+
+def rows_of(
+    exported: Predictor,
+    images: Sequence[Given],
+    keep_mask: KeepMask | None,
+    batch_size: int = 32,
+    keep_labels: KeepLabels | None = None,
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of `predict_images`, those of one batch at a time.
+
+    keep_mask: for segmentation alone. keep_labels: for the other tasks, None keeps nothing beside the rows.
+    """
+    read = (_read(exported, path, pixels, whole=keep_mask is not None) for path, pixels in images)
+    done = 0
+    for chunk in _chunks(read, batch_size):
+        good = [one for one in chunk if isinstance(one, Read)]
+        said = _classify(exported, good, keep_labels) if keep_mask is None else _segment(exported, good, keep_mask)
+        paths = [path for path, _ in images[done : done + len(chunk)]]
+        done += len(chunk)
+        yield [
+            {"path": str(path), **({"error": str(one)} if isinstance(one, DataError) else next(said))}
+            for path, one in zip(paths, chunk, strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +122,10 @@ class Read:
     size: tuple[int, int] = (0, 0)  # (height, width)
 
 
-def _read(exported: Predictor, path: Path, whole: bool) -> Read | DataError:
+def _read(exported: Predictor, path: Path, pixels: Pixels | None, whole: bool) -> Read | DataError:
     """Return the image, or the error: one broken file must not cost the predictions of the others."""
     try:
-        image = read_image(path)
+        image = read_image(path) if pixels is None else pixels
         if whole:
             check_aspect(image.shape, str(path))
     except DataError as error:
@@ -116,27 +149,34 @@ def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read
         yield chunk
 
 
-def _classify(exported: Predictor, images: Sequence[Read], tool: AnnotationWriter | None) -> Iterator[dict[str, Any]]:
+def _classify(exported: Predictor, images: Sequence[Read], keep_labels: KeepLabels | None) -> Iterator[dict[str, Any]]:
     if images:
         each = exported.probabilities_of([one.seen for one in images])
         for one, probabilities in zip(images, each, strict=True):
             decided = _decide(exported, probabilities)
-            if tool is not None:
-                tool.add_labels(one.path, one.size, decided.get("labels", [decided.get("label")]))
+            if keep_labels is not None:
+                keep_labels(one.path, one.size, decided.get("labels", [decided.get("label")]))
             yield decided
 
 
-def _segment(
-    exported: Predictor, images: Sequence[Read], writer: MaskWriter, tool: AnnotationWriter | None
-) -> Iterator[dict[str, Any]]:
+def _kept_by(writer: MaskWriter, tool: AnnotationWriter | None) -> KeepMask:
+    """Return what writes a mask as a file, and for the annotation tool."""
+
+    def keep(path: Path, image: Pixels, mask: Pixels) -> dict[str, Any]:
+        if tool is not None:
+            tool.add_mask(path, mask)
+        return writer.write(path, image, mask)
+
+    return keep
+
+
+def _segment(exported: Predictor, images: Sequence[Read], keep_mask: KeepMask) -> Iterator[dict[str, Any]]:
     whole = [(one.path, one.whole) for one in images if one.whole is not None]
     masks = exported.masks_of([one.seen for one in images], [image.shape[:2] for _, image in whole])
     for (path, image), mask in zip(whole, masks, strict=True):
         counts = np.bincount(mask.reshape(-1), minlength=len(exported.classes)) / mask.size
         shares = {name: round(float(share), 6) for name, share in zip(exported.classes, counts, strict=True) if share}
-        if tool is not None:
-            tool.add_mask(path, mask)
-        yield {**writer.write(path, image, mask), "shares": shares}
+        yield {**keep_mask(path, image, mask), "shares": shares}
 
 
 def _decide(exported: Predictor, probabilities: Tensor) -> dict[str, Any]:
@@ -154,7 +194,8 @@ def _decide(exported: Predictor, probabilities: Tensor) -> dict[str, Any]:
     return {**label, "probabilities": {name: round(value, 6) for name, value in zip(classes, values, strict=True)}}
 
 
-def _expand(images: Sequence[Path], note: Callable[[str], None]) -> Iterator[Path]:
+def expand(images: Sequence[Path], note: Callable[[str], None]) -> Iterator[Path]:
+    """Yield the image files of files, folders and patterns. Raises DataError where there is none."""
     for path in images:
         if path.is_dir():
             walk = Walk(path, [path])

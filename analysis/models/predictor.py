@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
@@ -152,6 +152,13 @@ def _of(seen: Sequence[Seen], member: int) -> list[Seen]:
 
 
 Predictor: TypeAlias = ExportedModel | ExportedEnsemble
+
+
+def with_flips(exported: Predictor, flips: bool) -> Predictor:
+    """Return the export with test-time augmentation, or without. The weights are shared."""
+    if isinstance(exported, ExportedModel):
+        return replace(exported, flips=flips)
+    return replace(exported, members=tuple(replace(member, flips=flips) for member in exported.members))
 
 
 def load_export(export_dir: Path, device: torch.device | None = None, *, flips: bool = False) -> Predictor:

@@ -21,6 +21,7 @@ def main() -> None:
     from launch.cli.door import open_doors
     from launch.cli.signals import exit_code, listening
     from launch.machines.auth_token import use_token
+    from launch.python.caller import end_with_caller, tell_caller
     from visionsweep.core.errors import InputError, VisionsweepError
 
     # No network access unasked: albumentations looks for a newer version, Ray sends usage statistics.
@@ -29,15 +30,18 @@ def main() -> None:
     open_doors()
     with listening():
         try:
+            end_with_caller()
             use_token()
             from launch.cli.commands import app
 
             app()
         except InputError as error:
             _say(error)
+            tell_caller(error)
             sys.exit(2)
         except VisionsweepError as error:  # a single training that ended (`train`): diverged, interrupted
             _say(error)
+            tell_caller(error)
             sys.exit(1)
         except (KeyboardInterrupt, SystemExit) as ended:  # typer turns the first into the second
             if isinstance(ended, SystemExit) and ended.code != 130:

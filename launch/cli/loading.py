@@ -12,10 +12,11 @@ from typing import Any
 
 from launch.cli.hidden import neighbour_that_hides
 from search_spaces.search import Search
+from search_spaces.serial import search_from_json
 from search_spaces.shipped import SEARCHES
 from trainables.config.io import number_from_text
-from visionsweep.core.errors import ConfigError, InputError
-from visionsweep.core.files import parse_yaml, short
+from visionsweep.core.errors import ConfigError, InputError, RunError
+from visionsweep.core.files import parse_yaml, read_object, short
 from visionsweep.core.names import pick
 
 MAX_NAME_LETTERS = 200
@@ -24,7 +25,12 @@ _UNITS = {"s|sec|secs|seconds?": 1, "m|min|mins|minutes?": 60, "h|hr|hrs|hours?"
 
 
 def load_search(name: str) -> Search:
-    """Return a shipped search by name, or SEARCH of a Python file. The file is the user's own code and is run."""
+    """Return a shipped search by name, SEARCH of a Python file, or the search of a run's search.json.
+
+    A Python file is the user's own code and is run. A .json is data.
+    """
+    if name.endswith(".json"):
+        return _of_run(Path(name))
     if not name.endswith(".py"):
         if name not in SEARCHES and Path(name).exists():
             raise ConfigError(
@@ -56,6 +62,16 @@ def load_search(name: str) -> Search:
     if not isinstance(search, Search):
         raise ConfigError(f"{path}: must define SEARCH = Search(...), and SEARCH is {search!r}. Add it.")
     return search
+
+
+def _of_run(path: Path) -> Search:
+    told = read_object(path, "Name a run's search.json.", ConfigError)
+    if not isinstance(told.get("search"), dict):
+        raise ConfigError(f"{path}: must hold a search as a run's search.json does, and has none. Name another file.")
+    try:
+        return search_from_json(told["search"])
+    except RunError as error:
+        raise ConfigError(f"{path}: {str(error).removeprefix('search.json: ')}") from None
 
 
 def data_of(name: str, search: Search, data: str | None) -> str:

@@ -80,7 +80,7 @@ def _given(options: Mapping[str, object]) -> dict[str, object]:
 
 
 def _send(command: str, search: str, given: Mapping[str, object], url: str, name: str, run_dir: str) -> Submitted:
-    files = carried(search) if search.endswith(".py") else {}
+    files = carried(search) if search.endswith((".py", ".json")) else {}
     arguments = ["launch.cli", command, Path(search).name if files else search, *as_arguments(given), "--address=auto"]
     client = jobs.connect(url)
     metadata = {jobs.RUN_DIR: run_dir} if run_dir else {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial, read_search, read_trials
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run directory, read at one moment."""
 
@@ -69,6 +69,16 @@ class Run:
         ]
         return pd.DataFrame(rows)
 
+    def __repr__(self) -> str:
+        from visionsweep.run_dir.shown import run_line
+
+        return run_line(self)
+
+    def _repr_html_(self) -> str:
+        from visionsweep.run_dir.shown import run_html
+
+        return run_html(self)
+
     # The methods below are shortcuts for notebooks. They import late, because those files import this one.
 
     def ranking(self) -> pd.DataFrame:
@@ -90,12 +100,23 @@ class Run:
         return compare(self, parameter)
 
 
-def load_run(run_dir: Path | str, *, strict: bool = True) -> Run:
-    """Read a run directory. Raises RunError if it is none or cannot be read.
+class Readable(Protocol):
+    """What can be read as a run at any moment: a search of `visionsweep.search`, which may be running."""
 
+    def load(self) -> Run: ...
+
+
+def load_run(run_dir: Path | str | Run | Readable, *, strict: bool = True) -> Run:
+    """Read a run directory, of a path or of a running search. Raises RunError if it is none or cannot be read.
+
+    A Run is returned as it is.
     With strict=False, what is damaged, missing or of another format version is skipped and named in `Run.notes`. Only a
     folder without any of a run's files is then refused.
     """
+    if isinstance(run_dir, Run):
+        return run_dir
+    if not isinstance(run_dir, (str, Path)):
+        return run_dir.load()
     run_dir = Path(run_dir)
     if strict:
         return Run(run_dir, read_search(run_dir), list(read_trials(run_dir).values()))

@@ -1,0 +1,47 @@
+"""What was learned from a run, as Python asks for it: of a path, a Run, or a search that may be running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+
+from visionsweep.core.errors import RunError
+from visionsweep.core.s3 import is_remote
+from visionsweep.run_dir.load import Readable, Run, load_run
+
+AnyRun: TypeAlias = Path | str | Run | Readable
+
+
+def ranking(run: AnyRun) -> pd.DataFrame:
+    """Return a row for each trial, best first: see `visionsweep.run_dir.rank.ranking_frame`."""
+    return load_run(run).ranking()
+
+
+def importance(run: AnyRun) -> pd.DataFrame:
+    """Return how much each parameter decided: see `analysis.figures.importance.importance`."""
+    return load_run(run).importance()
+
+
+def compare(run: AnyRun, parameter: str) -> pd.DataFrame:
+    """Return the values of a choice against each other: see `analysis.figures.compare.compare`."""
+    return load_run(run).compare(parameter)
+
+
+def report(run: AnyRun, out: Path | str | None = None, *, with_model: bool = True) -> Path:
+    """Write a run's HTML page, and return its path.
+
+        out         the page, None means report.html in the run directory
+        with_model  also the parts that need the best trial's weights and the data
+
+    Raises RunError if there is no run, or the page cannot be written.
+    """
+    from analysis.report import write_report
+
+    folder = str(getattr(run, "run_dir", run))
+    if is_remote(folder):
+        raise RunError(
+            f"{folder}: is on S3, and a page is written of a folder. `visionsweep fetch {folder}` brings it."
+        )
+    return write_report([folder], None if out is None else Path(out), with_model=with_model)
