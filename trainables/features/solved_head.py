@@ -4,7 +4,7 @@
     logits = features @ solved.weight.T + solved.bias
 
 This is regularised logistic regression for any smooth loss of logits and targets. Features are centred and divided by
-one deviation, that of all of them. Dividing each by its own was worse (see CONTRIBUTING.md).
+one deviation, that of all of them. Dividing each by its own was worse (see docs/decisions.md).
 Kornblith et al. 2019 (arXiv:1805.08974, section 3) judge backbones this way, with L-BFGS and cross-validated L2.
 """
 
