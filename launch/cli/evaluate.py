@@ -27,7 +27,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--data",
-            help="Folder of classes or of masks, CSV, torchvision:NAME or digits; default: what the model learned on.",
+            help="Folder of classes, masks, annotations; CSV, torchvision:NAME, digits. Default: what it learned on.",
         ),
     ] = None,
     split: Annotated[

@@ -29,7 +29,10 @@ from visionsweep.core.errors import ConfigError
 def train(
     data: Annotated[
         str,
-        typer.Option("--data", help="Folder of classes or of masks, CSV, s3://..., torchvision:NAME or digits."),
+        typer.Option(
+            "--data",
+            help="Folder of classes, masks or a tool's annotations, CSV, s3://..., torchvision:NAME or digits.",
+        ),
     ],
     config: Annotated[Path | None, typer.Argument(help="YAML, such as an export's config.yaml.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Instead: a recipe (`visionsweep recipes`).")] = None,

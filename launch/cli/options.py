@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", help="Folder of classes or of masks, CSV, s3://..., torchvision:NAME or digits."),
+    typer.Option(
+        "--data", help="Folder of classes, masks or a tool's annotations, CSV, s3://..., torchvision:NAME or digits."
+    ),
 ]
 RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are kept: a folder, or s3://BUCKET/FOLDER.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or s3://BUCKET/FOLDER/NAME.")]
