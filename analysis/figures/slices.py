@@ -50,7 +50,7 @@ def slice_figure(at_epoch: ScoresAtEpoch, name: str) -> go.Figure:
                 "<extra></extra>",
             )
         )
-    figure = plot(traces, x=readable(name), y=BEATS, height=300, showlegend=False, xaxis=_axis(name, node))
+    figure = plot(traces, x=readable(name), y=BEATS, height=320, xaxis=_axis(name, node))
     return figure.update_yaxes(range=[-0.05, 1.05], tickformat=".0%")
 
 

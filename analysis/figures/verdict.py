@@ -140,11 +140,11 @@ def digits_for(num_images: int) -> int:
 
 def percent(share: float, num_images: int) -> str:
     """Return a share with the digits that so many images support, and one more where it would round to all or none."""
-    for digits in (digits_for(num_images), digits_for(num_images) + 1):
-        text = f"{share:.{digits}%}"
-        if share in (0.0, 1.0) or float(text[:-1]) not in (0.0, 100.0):
-            break
-    return text
+    digits = digits_for(num_images)
+    finer = f"{share:.{digits + 1}%}"
+    rounds_away = f"{share:.{digits}%}" in (f"{0:.{digits}%}", f"{1:.{digits}%}")
+    is_told_apart = float(finer[:-1]) not in (0.0, 100.0)
+    return finer if rounds_away and is_told_apart else f"{share:.{digits}%}"
 
 
 def in_lines(found: Verdict) -> list[str]:
@@ -176,6 +176,9 @@ def lead_sentences(found: Verdict) -> list[str]:
     if lead is None:
         return []
     clear = "is clear" if lead.is_clear else "is not clear"
+    if lead.only_first is not None and lead.only_first == lead.only_second:
+        each = f"{counted(lead.only_first, 'image')} only it gets right, and as many only the other"
+        return [f"It leads trial {lead.over} by nothing: {each if lead.only_first else 'the same images are right'}."]
     if lead.only_first is None:
         how = f"a difference of {lead.gain:+.2g} (resampled images, p = {lead.p_value:.2g})"
     else:

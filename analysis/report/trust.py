@@ -61,7 +61,7 @@ def _faster(run: Run, at: Incumbent, found: Verdict) -> Step | None:
     return Step(
         f"Trial {quickest.trial_id}, not clearly behind it, predicts an image in {latency_ms(quickest):.3g} ms instead "
         f"of {own:.3g} ms.",
-        of_run(run, "export", "--trial", quickest.trial_id, "--out", export_folder(run)),
+        of_run(run, "export", "--trial", quickest.trial_id, "--out", f"{export_folder(run)}-{quickest.trial_id}"),
     )
 
 

@@ -57,10 +57,25 @@ def test_the_best_trial_has_an_interval_a_baseline_and_a_lead_that_is_tested_ima
     ]
 
 
+def test_a_lead_of_nothing_is_called_so(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", {"train/ants": 4, "train/bees": 4, "val/ants": 25, "val/bees": 15})
+    sure = np.where(truths(opened(photos)) == 1, 3.0, -3.0).astype(np.float32)[:, None]
+    other = sure.copy()
+    sure[0] *= -1
+    other[1] *= -1
+    for name, second, words in (("same", sure, "the same images are right."),
+                                ("other", other, "1 image only it gets right, and as many only the other.")):  # fmt: skip
+        kept_run(tmp_path / name, photos, [sure, second])
+        found = verdict(load_run(tmp_path / name))
+        assert found is not None
+        assert in_lines(found)[1] == f"It leads trial 0001 by nothing: {words}"
+
+
 def test_all_but_one_is_not_all() -> None:
     assert percent(358 / 359, 359) == "99.7%"
     assert (percent(1.0, 359), percent(0.0, 359)) == ("100%", "0%")
     assert percent(0.001, 500) == "0.1%"
+    assert percent(0.9996, 359) == "100%", "an upper bound, for which one digit more is not enough"
     assert (percent(0.8693, 505), percent(0.8693, 5000)) == ("87%", "86.9%")
 
 
