@@ -21,39 +21,33 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.cache import CachedImages, DecodedImages, Images, default_cache_dir, keep_views, open_images
+from trainables.data.cache import CachedImages, DecodedImages, Images, keep_views, open_images
 from trainables.data.cache_build import Source
-from trainables.data.class_names import class_name_notes
-from trainables.data.csv_table import scan_csv
-from trainables.data.dataset import Dataset, RemoteCopy
-from trainables.data.digits import scan_digits, scan_even_odd, scan_scene_masks, scan_scenes
-from trainables.data.directory import scan_directory
-from trainables.data.groups import with_groups
+from trainables.data.dataset import Dataset
 from trainables.data.judged_part import with_judged_part
 from trainables.data.mask_classes import void_notes
 from trainables.data.near import named, near_sets
 from trainables.data.on_demand import OnDemandImages, is_left, on_demand_images
-from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
 from trainables.data.reading import read_image
-from trainables.data.remote import bring, bring_again, brought
+from trainables.data.remote import bring_again
 from trainables.data.scan import Scan
+from trainables.data.scanned import scan_data, scanned
 from trainables.data.split import split_data
+<<<<<<< ours
 from trainables.data.there import BUILT_IN, OF_TORCHVISION, require_there
 from trainables.data.tools.find import is_table, scan_annotation_file
 from trainables.data.tools.shapes import DrawnMasks
 from trainables.data.torchvision_sets import scan_torchvision
+=======
+>>>>>>> theirs
 from trainables.data.view import View
 from visionsweep.core.errors import DataError
-from visionsweep.core.s3 import is_remote
 from visionsweep.core.words import counted, quoted
 
 log = logging.getLogger(__name__)
 
 __all__ = ["load_dataset", "load_described", "read_image", "reopen_images", "scan_data"]
-
-SCANNERS = dict(zip(BUILT_IN, (scan_digits, scan_even_odd, scan_scenes, scan_scene_masks), strict=True))
-READ_AS = ReadAs()
 
 
 def load_dataset(
@@ -93,7 +87,7 @@ def load_dataset(
     read_as = ReadAs(
         on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand, group, test, alike
     )
-    scan, copy = _scanned(spec, task, read_as, cache_dir)
+    scan, copy = scanned(spec, task, read_as, cache_dir)
     resolved_task = scan.task(task, for_training=for_training)
     fingerprint = scan.fingerprint()
     # Decode all images, which finds the unreadable ones, unless the set is too large.
@@ -157,7 +151,7 @@ def load_described(
 
     Each image is decoded at each access. All others have the split ''. Raises DataError if the data has changed.
     """
-    scan, copy = _scanned(spec, described["task"], read_as, cache_dir, grouped=False)
+    scan, copy = scanned(spec, described["task"], read_as, cache_dir, grouped=False)
     fingerprint = scan.fingerprint()
     if fingerprint != described["fingerprint"]:
         raise DataError(f"the data at '{spec}' is not what it was. Restore it.")
@@ -208,6 +202,7 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, 
     return DecodedImages(source, View(short_side_px), bad)
 
 
+<<<<<<< ours
 def scan_data(
     spec: str,
     *,
@@ -257,6 +252,8 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: P
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
 
 
+=======
+>>>>>>> theirs
 def _by_presence(scan: Scan) -> Scan:
     """Return the scan with the targets that stratify a split: the labels, or the classes that each mask shows."""
     return scan if scan.mask_reader is None else replace(scan, targets=(scan.targets > 0).astype(np.uint8))
