@@ -34,13 +34,7 @@ from trainables.data.remote import bring_again
 from trainables.data.scan import Scan
 from trainables.data.scanned import scan_data, scanned
 from trainables.data.split import split_data
-<<<<<<< ours
-from trainables.data.there import BUILT_IN, OF_TORCHVISION, require_there
-from trainables.data.tools.find import is_table, scan_annotation_file
 from trainables.data.tools.shapes import DrawnMasks
-from trainables.data.torchvision_sets import scan_torchvision
-=======
->>>>>>> theirs
 from trainables.data.view import View
 from visionsweep.core.errors import DataError
 from visionsweep.core.words import counted, quoted
@@ -202,58 +196,6 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, 
     return DecodedImages(source, View(short_side_px), bad)
 
 
-<<<<<<< ours
-def scan_data(
-    spec: str,
-    *,
-    task: str | None = None,
-    read_as: ReadAs = READ_AS,
-    cache_dir: Path | None,
-    fetch: bool = True,
-    grouped: bool = True,
-) -> Scan:
-    """Scan what `spec` names, without decoding it. Arguments are those of `load_dataset`.
-
-        fetch    whether data that is not on this machine may be downloaded
-        grouped  whether groups are read too, which matter where something is split
-
-    Raises DataError.
-    """
-    return _scanned(spec, task, read_as, cache_dir, fetch, grouped)[0]
-
-
-def _scanned(
-    spec: str, task: str | None, read_as: ReadAs, cache_dir: Path | None, fetch: bool = True, grouped: bool = True
-) -> tuple[Scan, RemoteCopy | None]:
-    """Scan the data, downloaded first if it is remote. Return its local copy too, or None."""
-    copy = (bring if fetch else brought)(spec, cache_dir) if is_remote(spec) else None
-    path = Path(spec).expanduser() if copy is None else copy.path
-    scan = _scan(spec, path, task, read_as, cache_dir, fetch)
-    if grouped:
-        scan = with_groups(scan, spec, path, read_as)
-    return replace(scan, notes=(*scan.notes, *class_name_notes(spec, scan.classes))), copy
-
-
-def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: Path | None, fetch: bool) -> Scan:
-    if spec in SCANNERS:
-        return SCANNERS[spec]()
-    if spec.startswith(OF_TORCHVISION):
-        root = (cache_dir or default_cache_dir()).expanduser().absolute() / "torchvision"
-        return scan_torchvision(spec.removeprefix(OF_TORCHVISION), root, task, fetch=fetch)
-    require_there(spec, path)
-    try:
-        if path.is_dir():
-            return scan_directory(spec, path, task, read_as)
-        require_plain(spec, path)
-        if is_table(path):
-            return scan_csv(spec, path, read_as)
-        return scan_annotation_file(spec, path, task, read_as)
-    except OSError as error:
-        raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
-
-
-=======
->>>>>>> theirs
 def _by_presence(scan: Scan) -> Scan:
     """Return the scan with the targets that stratify a split: the labels, or the classes that each mask shows."""
     return scan if scan.mask_reader is None else replace(scan, targets=(scan.targets > 0).astype(np.uint8))

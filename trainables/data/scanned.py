@@ -17,6 +17,7 @@ from trainables.data.read_as import ReadAs
 from trainables.data.remote import bring, brought
 from trainables.data.scan import Scan
 from trainables.data.there import BUILT_IN, OF_TORCHVISION, require_there
+from trainables.data.tools.find import is_table, scan_annotation_file
 from trainables.data.torchvision_sets import scan_torchvision
 from visionsweep.core.errors import DataError
 from visionsweep.core.s3 import is_remote
@@ -67,6 +68,8 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: P
         if path.is_dir():
             return scan_directory(spec, path, task, read_as)
         require_plain(spec, path)
-        return scan_csv(spec, path, read_as)
+        if is_table(path):
+            return scan_csv(spec, path, read_as)
+        return scan_annotation_file(spec, path, task, read_as)
     except OSError as error:
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
