@@ -31,7 +31,7 @@ check: lint types test
 # the plain pip lines of the README.
 $(VENV)/installed-for-use: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "visionsweep needs Python 3.11 or newer, and this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
-	@echo "Installing into $(VENV), once: torch, Ray and others, SIZE on Linux. It takes minutes."
+	@echo "Installing into $(VENV), once: torch, Ray and others, 6.6 GB on Linux. It takes minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --editable '.[lite]' --constraint constraints.txt
 	touch $@

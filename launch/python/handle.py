@@ -13,6 +13,7 @@ from launch.python.notebook import REDRAW_EVERY_S, LiveTable, in_notebook, keep_
 from launch.python.process import SearchProcess
 from launch.python.status import State, Status, status_of
 from visionsweep.core.errors import RunError, VisionsweepError
+from visionsweep.core.printable import printable
 from visionsweep.core.s3 import is_remote
 from visionsweep.run_dir.load import Run, load_run
 
@@ -155,7 +156,7 @@ class RunningSearch:
         if in_notebook():
             keep_alive(self._repr_html_, lambda: not self.is_running)
         else:
-            print(repr(self))
+            print(printable(repr(self)))
 
     # The rest is the handle's own.
 
@@ -191,7 +192,7 @@ class RunningSearch:
 
     def _say(self, text: str, stream: str = "stdout") -> None:
         if not self.quiet:
-            print(text.rstrip("\n"), file=getattr(sys, stream), flush=True)
+            print(printable(text.rstrip("\n")), file=getattr(sys, stream), flush=True)
 
     def _close(self) -> None:
         """Settle how the search ended. The process has ended."""

@@ -28,6 +28,7 @@ from launch.python.words import (
 from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.files import short
+from visionsweep.core.printable import printable
 from visionsweep.core.s3 import is_remote
 
 _naming = threading.Lock()
@@ -60,6 +61,8 @@ def search(
     layout: str | None = None,
     mask_values: str | None = None,
     label_separator: str | None = None,
+    group: str | None = None,
+    test: str | None = None,
     no_report: bool = False,
     wait: bool = True,
     quiet: bool = False,
@@ -99,7 +102,7 @@ def search(
             raise ConfigError("search() takes data, a search, or both, and got neither. Name a folder of images.")
         search = chosen_search(spec, task, layout)
         if not quiet:
-            print(f"{search} fits this data and this machine; search=NAME takes another.", flush=True)
+            print(printable(f"{search} fits this data and this machine; search=NAME takes another."), flush=True)
     found = _loaded(search)
     label = "search" if isinstance(search, Search) else os.fspath(search)
     changes = dict(set or {})
@@ -137,6 +140,8 @@ def search(
         "layout": layout,
         "mask_values": mask_values,
         "label_separator": label_separator,
+        "group": group,
+        "test": test,
         "no_report": no_report,
         "set": assignments({key: value for key, value in changes.items() if is_plain(value)}),
     }
