@@ -167,8 +167,8 @@ def resume(
     started = time.time()
     began = time.monotonic()
     with said_if_slow("importing libraries"):
-        from launch.cli.first_look import look_at_run
         from launch.cli.loading import parse_duration
+        from launch.remote.location import require_run
         from visionsweep.core.errors import ConfigError
 
     # Check what needs no Ray, so that a mistake is answered at once.
@@ -184,15 +184,13 @@ def resume(
         submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address, data)
         tell(submitted, cluster or address)
         raise typer.Exit(follow(submitted) if through_client else 0)
-    look_at_run(run_dir)
+    require_run(run_dir)
     stage(f"Resuming {run_dir}: starting Ray and importing torch; then the data is read.")
     with said_if_slow("importing libraries"):
         from launch.cli.printing import print_outcome
         from launch.cli.signals import finishing
         from launch.machines.cluster import ray_at
-        from launch.remote.location import require_run
 
-    require_run(run_dir)  # refuses what is no run on S3, before Ray starts
     with ray_at(address):
         with said_if_slow("importing libraries"):
             from launch.search.run import resume as resume_run
