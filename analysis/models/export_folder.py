@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainables.data.there import FETCHED
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object
 
 ENSEMBLE_FILE = "ensemble.json"
-
-
-FETCHED = ("s3://", "torchvision:")
 
 
 def data_of_export(export_dir: Path) -> str:

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.cache import default_cache_dir
+from trainables.data.there import FETCHED
 from visionsweep.core.errors import RunError
 from visionsweep.run_dir.shapes import cache_dir_of, is_text, value_at
 
 SEAL = "seal"
-FETCHED = ("s3://", "torchvision:")
 
 
 def sealed(search: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,11 @@ def newest_run(runs_dir: Path = Path("runs")) -> Path:
     return found[-1].parent
 
 
+def default_export(run: str) -> Path:
+    """Return the folder that a run's model is exported to if none is named: exports/NAME-OF-RUN."""
+    return Path("exports") / Path(run.rstrip("/")).resolve().name
+
+
 def _parse_some(search: Search) -> None:
     chance = _Chance(random.Random(0))
     for _ in range(NUM_DRAWS):
@@ -75,7 +80,7 @@ def _parse_some(search: Search) -> None:
 
 
 class _Chance:
-    """A stand-in for a trial, whose values are drawn at random."""
+    """A stand-in for a trial, whose choices are drawn at random. Its numbers are the lowest of their ranges."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng

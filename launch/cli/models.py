@@ -73,10 +73,10 @@ def export(
     """Export what a run recommends, or a trial: configuration, weights, classes, metrics, a model card; and graphs."""
     if single and trial is not None:
         raise ConfigError(f"export takes --single or --trial, got --trial {trial} too. Leave one away.")
-    from launch.cli.first_look import look_at_run
+    from launch.cli.first_look import default_export, look_at_run
 
     look_at_run(run_dir, trial)
-    out = out or Path("exports") / Path(run_dir.rstrip("/")).resolve().name
+    out = out or default_export(run_dir)
     if ensemble:
         given = [f"--trial {trial}"] * (trial is not None)
         given += [name for name, is_given in (("--single", single), ("--onnx", onnx), ("--pt2", pt2)) if is_given]

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from analysis.models.loaded import LoadedModel, load_model
+from launch.cli.first_look import default_export
 from launch.cli.options import new_console
 from launch.models.exporting import export_run
 from visionsweep.run_dir.load import Readable, Run
@@ -34,6 +35,6 @@ def export(
     """
     place = os.fspath(getattr(run, "run_dir", run))  # type: ignore[arg-type]
     named = None if data is None else os.fspath(data)
-    folder = Path(out) if out is not None else Path("exports") / Path(place.rstrip("/")).resolve().name
+    folder = Path(out) if out is not None else default_export(place)
     export_run(place, folder, new_console(), trial=trial, single=single, onnx=onnx, pt2=pt2, named=named)
     return load_model(folder)

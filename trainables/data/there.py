@@ -11,6 +11,7 @@ from visionsweep.core.words import quoted
 
 BUILT_IN = ("digits", "digits:binary", "digits:multilabel", "digits:segmentation")
 OF_TORCHVISION = "torchvision:"
+FETCHED = ("s3://", OF_TORCHVISION)  # data that is brought to this machine from elsewhere
 FILES = (".csv", ".json", ".jsonl", ".xml", ".yaml", ".yml")  # tables, and what annotation tools write
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
