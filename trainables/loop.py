@@ -26,6 +26,7 @@ from trainables.data.augment import mix_batch, train_transform
 from trainables.data.loader import TrialData, batches, passes
 from trainables.data.merge import Merge
 from trainables.data.order import epoch_size, piece_of_stream
+from trainables.device import speed_up
 from trainables.evaluate import evaluate
 from trainables.features.features import frozen_backbone
 from trainables.features.head_start import start_head
@@ -119,6 +120,7 @@ def fit(
         )
 
     # Build the state, or fill it from a checkpoint.
+    speed_up(device, fixed_shapes=not isinstance(labels, Merge))
     stop = should_stop or (lambda: None)
     raise_if_asked(stop, 1)  # building a large model, or fetching its weights, takes a while
     reset_peak_memory(device)

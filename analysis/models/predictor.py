@@ -20,6 +20,7 @@ from analysis.models.pixel_mean import decide_together
 from trainables.config.io import load_config
 from trainables.config.trial import TrialConfig
 from trainables.data.view import Pixels, View
+from trainables.device import device_here, speed_up
 from trainables.ensemble import load_models
 from trainables.evaluate import decide_at_size
 from trainables.inference import predict_batch
@@ -181,7 +182,8 @@ def _loaded(export_dir: Path, device: torch.device | None, flips: bool) -> Predi
     check_files(export_dir, [export_dir / "config.yaml", export_dir / "classes.txt", *weights])
     config = load_config(export_dir / "config.yaml")
     classes = _classes(export_dir / "classes.txt")
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or device_here()
+    speed_up(device, fixed_shapes=config.task != "segmentation")
     if several:
         return _load_ensemble(export_dir, classes, device, flips)
     return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device, flips)

@@ -83,11 +83,10 @@ def measure(drawn: dict[str, Any], dataset: Dataset, share: MachineShare) -> Pro
 
 def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> tuple[float, float]:
     """Return (peak memory in MB, seconds) of an epoch of one batch."""
-    import torch
-
     from trainables.data.augment import cached_short_side
     from trainables.data.formats import reopen_images
     from trainables.data.loader import TrialData
+    from trainables.device import trial_device
     from trainables.loop import fit
     from trainables.worker.threads import limit_threads
 
@@ -98,7 +97,7 @@ def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> 
         config = config.model_copy(update={"model": config.model.model_copy(update={"decoder_first": 0.0})})
     small = replace(dataset, split=first_of_each(dataset.split, config.batch_size))
     images = reopen_images(small, cached_short_side(config), None)  # a batch: not worth a cache
-    result = next(fit(config, TrialData(small, images), torch.device("cuda" if use_gpu else "cpu")))
+    result = next(fit(config, TrialData(small, images), trial_device(use_gpu)))
     return result.peak_memory_mb, result.seconds
 
 

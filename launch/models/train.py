@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -27,6 +25,7 @@ from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.same_data import split_digest
+from trainables.device import device_here, unused_gpu
 from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
@@ -34,6 +33,7 @@ from trainables.precision import fallback, precision_in_force
 from trainables.targets import check_class_metrics, output_classes
 from trainables.worker.failures import without_lost_loaders
 from trainables.worker.threads import limit_threads
+from visionsweep.core.cores import MAX_LOADERS, num_cores
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.names import check_metric, mode_of
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE
@@ -97,9 +97,11 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     # Settle device, threads and precision.
     dataset = data.dataset
     judged = len(data.dataset.indices("val")) > 0
-    limit_threads(os.cpu_count() or 1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
+    limit_threads(num_cores())
+    device = device_here()
+    num_workers = min(MAX_LOADERS, num_cores() // 2) if device.type == "cuda" else 0
+    if note := unused_gpu(device):
+        console.print(note, style="yellow", soft_wrap=True)
     if note := fallback(config, device):
         console.print(note, style="yellow", soft_wrap=True)
     # Train, or resume an earlier training. One of another configuration or of other data is dropped.

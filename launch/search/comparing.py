@@ -17,6 +17,7 @@ from search_spaces.search import Search
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
+from trainables.device import CPU, device_here
 from trainables.worker.settings import TrialSettings
 from trainables.worker.threads import threads_of_a_trial
 from visionsweep.core.errors import InputError
@@ -66,7 +67,7 @@ class Comparing:
         if not self.wanted or len(kept) < 2:
             return
         ends_s = self.ends_s or time.monotonic() + WITHOUT_BUDGET_S
-        device = torch.device("cuda" if settings.gpu_share and torch.cuda.is_available() else "cpu")
+        device = device_here() if settings.gpu_share else CPU
         try:
             with finishing(), said_if_slow("comparing the kept models"):
                 if self.records.syncer is not None:

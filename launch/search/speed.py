@@ -27,6 +27,7 @@ from trainables.data.loader import TrialData
 from trainables.data.remote import bring_again
 from trainables.data.stratify import stratified_draw
 from trainables.data.view import View
+from trainables.device import trial_device
 from trainables.loop import fit
 from trainables.worker.threads import threads_of_a_trial
 from visionsweep.core.errors import Contradiction, InputError
@@ -97,7 +98,7 @@ def _speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[
         shortest = int(lowest(space, "epochs") or search.epochs)
         try:
             with threads_of_a_trial(cpus):
-                found[name] = _measured(drawn, dataset, torch.device("cuda" if use_gpu else "cpu"), shortest)
+                found[name] = _measured(drawn, dataset, trial_device(use_gpu), shortest)
         except (InputError, RuntimeError, OSError, ValueError):
             continue
     return found

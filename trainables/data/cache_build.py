@@ -20,6 +20,7 @@ from trainables.data.dataset import VOID, MaskReader, Reader
 from trainables.data.masks import check_size
 from trainables.data.view import View, check_aspect
 from trainables.data.view import shrunk as shrunk  # what a cache keeps is also asked for here
+from visionsweep.core.cores import num_cores
 from visionsweep.core.errors import DataError
 
 AHEAD = 256  # images decoded ahead of the writer
@@ -122,7 +123,7 @@ def _decode_all(source: Source, views: Sequence[View]) -> Iterator[tuple[int, De
         except OSError as error:
             return f"image '{source.names[index]}' cannot be read: {error.strerror or error}"
 
-    workers = os.cpu_count() or 1
+    workers = num_cores()
     # Bounds memory: images wait shrunk for the writer, and masks at their own size, which may be a camera's.
     ahead = AHEAD if source.mask_reader is None else workers + 1
     waiting = deque[Future[Decoded | str]]()

@@ -12,7 +12,6 @@ Two photos are near duplicates if two things agree:
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import ImageOps
 
 from trainables.data.reading import FileReader, open_image, to_rgb
 from trainables.data.together import linked
+from visionsweep.core.cores import num_cores
 
 Floats = npt.NDArray[np.float32]
 
@@ -62,7 +62,7 @@ def look_of(image: npt.NDArray[np.uint8]) -> Floats:
 
 def looks_of(reader: FileReader) -> Floats:
     """Return the looks of all images, (N, LOOK_SIZE). Those that cannot be read have zeros."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the GIL
+    with ThreadPoolExecutor(num_cores()) as pool:  # Pillow decodes outside the GIL
         found = list(pool.map(lambda name: _look_at(reader.root / name), reader.names))
     return np.stack(found) if found else np.zeros((0, LOOK_SIZE), np.float32)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from trainables.data.dataset import VOID
 from trainables.data.masks import check_bytes, palette_of, raw_mask, without_color
+from visionsweep.core.cores import num_cores
 from visionsweep.core.errors import DataError
 from visionsweep.core.words import counted
 
@@ -187,6 +187,6 @@ def _each(root: Path, names: Sequence[str]) -> Iterator[Counted | DataError]:
             counts += np.bincount(flat[start : start + BLOCK], minlength=256)
         return counts, palette_of(root / name)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         for start in range(0, len(names), CHUNK):
             yield from pool.map(count, names[start : start + CHUNK])

@@ -6,7 +6,6 @@ Images that are read again and again, such as those that every trial is judged b
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from trainables.data.cache_build import Source
 from trainables.data.cache_stack import Stack
 from trainables.data.images import NO_MASKS, DecodedImages, Images, JudgedImages
 from trainables.data.view import View
+from visionsweep.core.cores import num_cores
 from visionsweep.core.errors import DataError
 
 SAMPLE = 16  # images that are decoded to guess the time of all
@@ -116,7 +116,7 @@ def is_left(
 def seconds_to_decode(source: Source, view: View) -> float:
     """Estimate how long all processors of this machine need to decode `source`, from a few images spread over it."""
     count = len(source.names)
-    workers = os.cpu_count() or 1
+    workers = num_cores()
     chosen = sorted({*np.linspace(0, count - 1, SAMPLE, dtype=int).tolist()}) if count else []
 
     def decode(index: int) -> None:

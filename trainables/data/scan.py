@@ -14,6 +14,7 @@ import numpy as np
 
 from trainables.data.dataset import TASKS, MaskReader, Reader
 from trainables.data.plain_files import open_plain
+from visionsweep.core.cores import num_cores
 from visionsweep.core.errors import DataError
 from visionsweep.core.names import did_you_mean
 from visionsweep.core.words import quoted
@@ -152,7 +153,7 @@ def digests_and(look: Callable[[IO[bytes]], T], paths: Sequence[Path | str]) -> 
 
     # Many files a task: of half a million small ones the tasks would cost more than the files.
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         return [one for chunk in pool.map(lambda chunk: [of(path) for path in chunk], chunks) for one in chunk]
 
 

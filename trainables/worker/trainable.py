@@ -26,6 +26,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
+from trainables.device import trial_device
 from trainables.loop import EpochResult, fit
 from trainables.precision import precision_in_force
 from trainables.worker.failures import (
@@ -75,8 +76,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
         self.settings = settings
-        # Visible GPUs say nothing: Ray shows all of them to an actor that asked for none.
-        self.device = torch.device("cuda" if settings.gpu_share else "cpu")
+        self.device = trial_device(settings.gpu_share)
         limit_threads(int(self._share(config).cpus))
         self._share(config).limit(self.device)
         images = reopen_images(dataset, settings.short_side_px, settings.cache_dir, settings.views)

@@ -1,0 +1,108 @@
+"""The device of a training, on machines of all kinds, of which torch's own answers are replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainables import device
+from trainables.device import CPU, GPU, device_here, speed_up, trial_device, unused_gpu
+from trainables.worker.resources import GPU_CONTEXT_MB, TrialResources
+from visionsweep.core.cores import num_cores
+from visionsweep.core.errors import ConfigError
+
+
+@pytest.fixture
+def gpu_of_16_gb(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
+    """Let torch see a GPU of 16 GB, and return the list of limits that are set on it."""
+    limits: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    memory = type("Properties", (), {"total_memory": 16_000 * 2**20})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    # torch's own check of the argument stays: it refuses a device without an index.
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(
+        torch._C, "_cuda_setMemoryFraction", lambda fraction, index: limits.append((fraction, index)), raising=False
+    )
+    monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: 0, raising=False)
+    return limits
+
+
+def test_a_packed_trial_is_held_to_its_share_of_the_gpu(gpu_of_16_gb: list[tuple[float, int]]) -> None:
+    quarter = TrialResources(0.25, 4000.0, 1.0, 0.25, 0)
+    quarter.limit(trial_device(quarter.gpus))
+    assert gpu_of_16_gb == [(pytest.approx(0.25 - GPU_CONTEXT_MB / 16_000), 0)]
+    TrialResources(1.0, 16_000.0, 1.0, 1.0, 0).limit(trial_device(1.0))
+    assert len(gpu_of_16_gb) == 1, "a whole GPU has no limit"
+
+
+def test_torch_refuses_a_limit_on_a_gpu_without_an_index(gpu_of_16_gb: list[tuple[float, int]]) -> None:
+    with pytest.raises(ValueError, match="index"):
+        torch.cuda.set_per_process_memory_fraction(0.5, torch.device("cuda"))
+    assert gpu_of_16_gb == []
+
+
+def test_a_gpu_is_taken_where_torch_sees_one_and_left_alone_on_demand(
+    gpu_of_16_gb: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device_here() == GPU
+    monkeypatch.setenv("VISIONSWEEP_DEVICE", "cpu")
+    assert device_here() == CPU
+    assert unused_gpu(CPU) is None, "the user knows"
+
+
+def test_apples_gpu_is_named_and_taken_on_demand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(device.sys, "platform", "darwin")
+    assert device_here() == CPU
+    assert "VISIONSWEEP_DEVICE=mps" in (unused_gpu(CPU) or "")
+    monkeypatch.setenv("VISIONSWEEP_DEVICE", "mps")
+    assert device_here() == torch.device("mps")
+
+
+@pytest.mark.parametrize(("value", "words"), [("gpu", "takes cpu, cuda or mps, got 'gpu'"), ("mps", "sees cpu only")])
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, words: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setenv("VISIONSWEEP_DEVICE", value)
+    with pytest.raises(ConfigError, match=words):
+        device_here()
+
+
+@pytest.mark.parametrize("build", ["CUDA", "ROCm"])
+def test_a_gpu_that_this_torch_cannot_use_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: str) -> None:
+    driver = tmp_path / "driver"
+    driver.touch()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(device, "DRIVERS", {str(tmp_path / "none"): "nothing", str(driver): f"a {build} build"})
+    assert (unused_gpu(CPU) or "").endswith(f"Install a {build} build.")
+    driver.unlink()
+    assert unused_gpu(CPU) is None
+
+
+def test_convolutions_are_timed_where_all_images_have_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    before = torch.get_float32_matmul_precision()
+    try:
+        speed_up(CPU, fixed_shapes=True)
+        assert (torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()) == (False, before)
+        speed_up(GPU, fixed_shapes=True)
+        assert (torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()) == (True, "high")
+        speed_up(GPU, fixed_shapes=False)
+        assert not torch.backends.cudnn.benchmark
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_a_containers_quota_bounds_the_cores(tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.max"
+    everything = num_cores(tmp_path / "missing")
+    quota.write_text("max 100000\n")
+    assert num_cores(quota) == everything
+    quota.write_text("100000 100000\n")
+    assert num_cores(quota) == 1
+    quota.write_text("150000 100000\n")
+    assert num_cores(quota) == min(2, everything)
