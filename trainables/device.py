@@ -16,6 +16,8 @@ CPU = torch.device("cpu")
 GPU = torch.device("cuda", 0)
 APPLE = torch.device("mps")
 CHOICE = "VISIONSWEEP_DEVICE"
+# torch's settings of its allocator: the name for all builds, and the older ones for CUDA and for ROCm.
+ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 # Files of a GPU's driver, and the build of torch that uses it.
 DRIVERS = {
     "/dev/nvidiactl": "a CUDA build of torch (https://pytorch.org/get-started)",
@@ -40,6 +42,16 @@ def device_here() -> torch.device:
             f"{CHOICE} is {asked}, but torch sees {found} only. Unset it for the best device that is here."
         )
     return {"cpu": CPU, "cuda": GPU, "mps": APPLE}[asked or ("cuda" if there["cuda"] else "cpu")]
+
+
+def less_fragmented() -> None:
+    """Let torch's GPU memory grow in segments that can be extended, unless the user has set its allocator.
+
+    Every size of a validation image would otherwise leave blocks that no other size fits into. It takes effect in a
+    process that has not used its GPU yet.
+    """
+    if not any(name in os.environ for name in ALLOCATOR):
+        os.environ[ALLOCATOR[0]] = "expandable_segments:True"
 
 
 def trial_device(gpus: float) -> torch.device:

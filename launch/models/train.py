@@ -25,7 +25,7 @@ from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.same_data import split_digest
-from trainables.device import device_here, unused_gpu
+from trainables.device import device_here, less_fragmented, unused_gpu
 from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
@@ -98,6 +98,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     dataset = data.dataset
     judged = len(data.dataset.indices("val")) > 0
     limit_threads(num_cores())
+    less_fragmented()
     device = device_here()
     num_workers = min(MAX_LOADERS, num_cores() // 2) if device.type == "cuda" else 0
     if note := unused_gpu(device):

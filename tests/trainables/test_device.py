@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from trainables import device
-from trainables.device import CPU, GPU, device_here, speed_up, trial_device, unused_gpu
+from trainables.costs import peak_memory_mb
+from trainables.device import ALLOCATOR, CPU, GPU, device_here, less_fragmented, speed_up, trial_device, unused_gpu
 from trainables.worker.resources import GPU_CONTEXT_MB, TrialResources
 from visionsweep.core.cores import num_cores
 from visionsweep.core.errors import ConfigError
@@ -106,3 +108,22 @@ def test_a_containers_quota_bounds_the_cores(tmp_path: Path) -> None:
     assert num_cores(quota) == 1
     quota.write_text("150000 100000\n")
     assert num_cores(quota) == min(2, everything)
+
+
+def test_memory_grows_in_segments_unless_the_user_has_set_the_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128")
+    less_fragmented()
+    assert "PYTORCH_ALLOC_CONF" not in os.environ
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF")
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "")  # so that it is restored afterwards
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    less_fragmented()
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+
+
+def test_trials_are_packed_by_the_memory_that_torch_reserves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 3000 * 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2000 * 2**20)
+    assert peak_memory_mb(GPU) == 3000

@@ -26,7 +26,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
-from trainables.device import trial_device
+from trainables.device import less_fragmented, trial_device
 from trainables.loop import EpochResult, fit
 from trainables.precision import precision_in_force
 from trainables.worker.failures import (
@@ -76,6 +76,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any], dataset: Dataset, settings: TrialSettings) -> None:
         self.settings = settings
+        less_fragmented()
         self.device = trial_device(settings.gpu_share)
         limit_threads(int(self._share(config).cpus))
         self._share(config).limit(self.device)
