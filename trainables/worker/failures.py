@@ -11,10 +11,21 @@ import torch
 
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
+from trainables.device import GPU
 from trainables.loop import EpochResult
 from visionsweep.core.errors import ConfigError
 
 END_S = 5.0  # to wait for a killed process
+FULL = 0.05  # of a GPU's memory: with less of it free, it is full
+NO_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory")
+PERHAPS_NO_MEMORY = (
+    "unable to find an engine to execute this computation",  # torch, when no algorithm of cuDNN has enough memory
+    "cudnn_status_execution_failed",
+    "cudnn_status_not_initialized",
+    "cublas_status_not_initialized",  # no memory is left for its handle
+    "cublas_status_execution_failed",
+)
+BROKEN_CONTEXT = ("CUDA error", "CUDA driver error", "cuDNN error", "HIP error", "CUBLAS_STATUS_")
 LOADERS_LOST = "its loader processes were lost or hung, so it loads its images itself."
 
 
@@ -25,11 +36,26 @@ def failing(error: Exception) -> Iterator[EpochResult]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Say whether the GPU or this machine is out of memory, by the messages of torch and CUDA's libraries."""
+    """Say whether the GPU or this machine is out of memory, by the messages of torch and CUDA's libraries.
+
+    cuDNN and cuBLAS have messages that usually mean it, but can mean a defect. They count while the GPU is full.
+    """
     words = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        phrase in words for phrase in ("out of memory", "alloc_failed", "can't allocate memory")
-    )
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(phrase in words for phrase in NO_MEMORY):
+        return True
+    return any(phrase in words for phrase in PERHAPS_NO_MEMORY) and gpu_is_full()
+
+
+def gpu_is_full() -> bool:
+    """Say whether less than FULL of this process's GPU is free, or of the share that it is limited to."""
+    if not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return False
+    try:
+        free, total = torch.cuda.mem_get_info(GPU)
+        limit = torch.cuda.get_per_process_memory_fraction(GPU) * total
+        return bool(free < FULL * total or torch.cuda.memory_reserved(GPU) > (1 - FULL) * limit)
+    except RuntimeError:  # a broken context answers nothing
+        return False
 
 
 def is_loader_failure(error: Exception) -> bool:
@@ -71,8 +97,8 @@ def end_loaders() -> str:
 
 
 def poisons_the_process(error: Exception) -> bool:
-    """Say whether later calls fail as well. A device-side assert breaks the CUDA context."""
-    return "CUDA error" in str(error)
+    """Say whether later calls fail as well. A device-side assert breaks the CUDA context for the whole process."""
+    return isinstance(error, torch.AcceleratorError) or any(phrase in str(error) for phrase in BROKEN_CONTEXT)
 
 
 def halved(parsed: TrialConfig, trial: Mapping[str, Any]) -> TrialConfig:
