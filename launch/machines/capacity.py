@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import ray
 
-from launch.machines.cluster import MAX_LOADERS, MachineShare, Slots, ready, share_of_machine, trials_on
+from launch.machines.cluster import MachineShare, Slots, ready, share_of_machine, trials_on
 from launch.machines.nodes import Survey
 from launch.remote.probe import Storage
 from trainables.worker.resources import GPU_CONTEXT_MB, TrialResources
+from visionsweep.core.cores import MAX_LOADERS
 from visionsweep.core.errors import ConfigError
 
 MARGIN = 1.1  # safety factor on measured or predicted memory

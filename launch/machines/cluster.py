@@ -26,11 +26,11 @@ from launch.cli.signals import finishing, kept_below, raise_if_asked
 from launch.machines.auth_token import close_token_file, own_token
 from launch.machines.own_folder import own_folder
 from launch.machines.ray_settings import OurCode, forget_token, without_onlookers
+from visionsweep.core.cores import MAX_LOADERS
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.masked import masked
 from visionsweep.core.printable import printable
 
-MAX_LOADERS = 8  # per trial; more only wait for each other
 ANSWER_S = 10.0  # for a cluster to accept a connection
 STARTS = 3  # attempts: Ray gives its own processes half a minute, which is too little on a busy machine
 SAY_AFTER_S = 30.0  # of waiting

@@ -6,6 +6,7 @@ import math
 import os
 from pathlib import Path
 
+MAX_LOADERS = 8  # loader processes of a training; more only wait for each other
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in each period, or "max"
 
 
