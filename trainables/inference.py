@@ -18,6 +18,9 @@ from visionsweep.core.errors import Interrupted
 # as long for each image as 16, and 16 at 224 px a quarter longer than 4.
 CPU_CHUNK = 16
 CPU_CHUNK_PIXELS = 4 * 288**2
+GPU_CHUNK = 512
+GPU_CHUNK_PIXELS = 128 * 224**2
+GPU_BATCHES = 8
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -43,13 +46,15 @@ def chunk_images(config: TrialConfig, device: torch.device) -> int:
     """Return the number of images that a classifier evaluates at once, a power of two on a CPU.
 
     The last bits of an image's features depend on the number of images beside it. On a CPU it is the same for all batch
-    sizes. So their trials share features, and `evaluate` and `predict` reproduce the search. A GPU takes the trial's
-    own batch size, which is known to fit.
+    sizes. So their trials share features, and `evaluate` and `predict` reproduce the search. A GPU takes many, but at
+    most GPU_BATCHES training batches: without a backward pass each needs a fraction of what training keeps.
     """
-    if device.type != "cpu":
-        return config.batch_size
-    most = max(1, min(CPU_CHUNK, CPU_CHUNK_PIXELS // config.image_size**2))
-    return int(2 ** (most.bit_length() - 1))
+    pixels = config.image_size**2
+    if device.type == "cpu":
+        most = min(CPU_CHUNK, CPU_CHUNK_PIXELS // pixels)
+    else:
+        most = min(GPU_CHUNK, GPU_CHUNK_PIXELS // pixels, GPU_BATCHES * config.batch_size)
+    return int(2 ** (max(1, most).bit_length() - 1))
 
 
 @torch.no_grad()
@@ -76,7 +81,7 @@ def predict_features(
     return each[0] if len(each) == 1 else mean_logits(config.task, each)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def predict_batch(config: TrialConfig, models: Sequence[nn.Module], images_u8: Tensor, device: torch.device) -> Tensor:
     """Return logits (B, K) float32, or (B, C, H, W) of a segmenter, from images (B, H, W, 3) uint8.
 
@@ -126,7 +131,7 @@ def windows(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
     return [(start, start + size) for start in (round(i * (length - size) / steps) for i in range(steps + 1))]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def predict_logits(
     config: TrialConfig,
     models: Sequence[nn.Module],

@@ -24,6 +24,7 @@ SGD = eager(torch.optim.SGD)
 ADAM = eager(torch.optim.Adam)
 ADAMW = eager(torch.optim.AdamW)
 
+FUSED = ("cuda",)  # devices on which a step is one kernel for all tensors, instead of several
 NUM_STAGES = 4  # of a backbone; its stem is stage 0
 
 
@@ -88,7 +89,8 @@ def _groups(config: OptimizerPart, model: nn.Module) -> list[Group]:
         if stage is not None:
             lr_scale = config.backbone_lr_scale * config.layer_decay ** (NUM_STAGES - stage)
         decay = 0.0 if plain else config.weight_decay
-        groups.append({"params": members, "lr": config.lr * lr_scale, "lr_scale": lr_scale, "weight_decay": decay})
+        group = {"params": members, "lr": config.lr * lr_scale, "lr_scale": lr_scale, "weight_decay": decay}
+        groups.append(group | ({"fused": True} if members[0].device.type in FUSED else {}))
     return groups
 
 

@@ -113,4 +113,5 @@ def test_chunks_depend_on_the_images_size_and_not_on_the_trials_batch() -> None:
 
     assert [chunk(size, 64) for size in (32, 128, 160, 224, 288, 289, 512, 4096)] == [16, 16, 8, 4, 4, 2, 1, 1]
     assert {chunk(128, batch) for batch in (2, 16, 24, 64)} == {16}
-    assert chunk(128, 24, "cuda") == 24  # what is known to fit
+    assert [chunk(size, 64, "cuda") for size in (32, 112, 224, 384, 4096)] == [512, 512, 128, 32, 1]
+    assert [chunk(224, batch, "cuda") for batch in (2, 24)] == [16, 128], "no more than training is known to fit"

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from trainables import optimizers
 from trainables.config.trial import Adam, AdamW, Sgd
-from trainables.optimizers import OPTIMIZERS, build_optimizer
+from trainables.optimizers import OPTIMIZERS, build_optimizer, load_optimizer
 from visionsweep.core.errors import ConfigError
 
 EXAMPLES = {
@@ -92,3 +93,25 @@ def test_nesterov_without_momentum_is_plain_sgd():
 
 def _by_parameter(optimizer, key):
     return {parameter: group[key] for group in optimizer.param_groups for parameter in group["params"]}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_fused_step_is_the_same_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's steps are fused. torch fuses them on a CPU too, so that this can be compared."""
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    trained = []
+    for fused in ((), ("cpu",)):
+        monkeypatch.setattr(optimizers, "FUSED", fused)
+        torch.manual_seed(0)
+        model = SmallModel()
+        optimizer = build_optimizer(EXAMPLES[name], model)
+        assert all(bool(group.get("fused")) == bool(fused) for group in optimizer.param_groups)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(images).square().mean().backward()
+            optimizer.step()
+        fresh = build_optimizer(EXAMPLES[name], model)
+        load_optimizer(fresh, optimizer.state_dict(), model)
+        fresh.step()  # from stored moments, as after a resume
+        trained.append([value.clone() for value in model.state_dict().values() if value.is_floating_point()])
+    torch.testing.assert_close(trained[0], trained[1])
