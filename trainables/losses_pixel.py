@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
-from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss
 from torch import Tensor
 
 from trainables.config.loss import CrossEntropy, Dice, Focal, Lovasz
 from trainables.data.dataset import VOID
+from trainables.losses_overlap import dice_overlap, lovasz_softmax
 
 PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # logits, targets, class weights (C,) -> scalar
 
@@ -46,26 +46,14 @@ def focal(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Te
 
 def dice(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) -> Tensor:
     """Return 1 - soft Dice overlap, over the classes in the batch, plus `ce_weight` x cross-entropy."""
-    overlap: Tensor = _DICE(logits, targets)
-    # The library's mean counts the classes that the batch lacks as perfect.
-    present = ((targets.flatten()[:, None] == torch.arange(logits.shape[1], device=logits.device)).any(dim=0)).sum()
-    loss = overlap * logits.shape[1] / present.clamp(min=1)
+    loss = dice_overlap(logits, targets)
     return loss + ce_weight * cross_entropy(logits, targets, None) if ce_weight else loss
 
 
 def lovasz(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) -> Tensor:
-    """Return Lovasz-Softmax over the pixels of the batch, plus `ce_weight` x cross-entropy.
-
-    Berman et al. 2018 (arXiv:1705.08790).
-    """
-    if not (targets != VOID).any():  # the library returns an empty tensor
-        return logits.sum() * 0.0
-    loss: Tensor = _LOVASZ(logits, targets)
+    """Return Lovasz-Softmax over the pixels of the batch, plus `ce_weight` x cross-entropy."""
+    loss = lovasz_softmax(logits, targets)
     return loss + ce_weight * cross_entropy(logits, targets, None) if ce_weight else loss
-
-
-_DICE = DiceLoss("multiclass", ignore_index=VOID)
-_LOVASZ = LovaszLoss("multiclass", ignore_index=VOID)
 
 
 def _cross_entropy(config: CrossEntropy) -> PixelLoss:
