@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from trainables.background import InBackground
 from trainables.config.trial import TrialConfig
 from trainables.held_weights import pack_weights, unpack_weights
 from trainables.loop import EpochResult
@@ -34,6 +35,7 @@ from visionsweep.core.safe_path import trial_folder
 from visionsweep.core.writing import write_whole as write_whole
 
 PROCESS_FILE = "process.json"
+LATER = ("cuda", "mps")  # devices that would wait for a disk, so last.pt is written in the background
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class TrialFiles:
     ensemble_metric  chooses those epochs; None takes `metric`
     rows             the trial's epochs so far; last.pt holds them for records that lost them
     notes            sentences about damaged files that were deleted
+    background       writes last.pt of a training on a GPU
     """
 
     checkpoints: Path
@@ -57,6 +60,7 @@ class TrialFiles:
     ensemble_metric: str | None = None
     rows: list[dict[str, Any]] = field(default_factory=list, compare=False)
     notes: list[str] = field(default_factory=list, compare=False)
+    background: InBackground = field(default_factory=InBackground, compare=False, repr=False)
 
     @classmethod
     def below(cls, run_dir: Path, trial_id: str, metric: str, mode: str, config: TrialConfig) -> TrialFiles:
@@ -74,8 +78,27 @@ class TrialFiles:
         before = [row for row in self.rows if row["epoch"] < result.epoch]
         self.rows[:] = [*before, {"trial_id": self.checkpoints.name, **result.row()}]
         if resumable:
-            write_whole(self.last, lambda path: torch.save({**_pack(result), "rows": self.rows}, path))
+            self._save_last(result)
         return is_kept
+
+    def _save_last(self, result: EpochResult) -> None:
+        def write(packed: dict[str, Any]) -> None:
+            write_whole(self.last, lambda path: torch.save(packed, path))
+
+        def packed() -> dict[str, Any]:
+            return {**_pack(result), "rows": list(self.rows)}
+
+        if next(result.state.model.parameters()).device.type in LATER:
+            self.background.submit(packed, write)
+        else:
+            write(packed())
+
+    def settle(self) -> None:
+        """Wait until last.pt is written. A failure becomes a note: the state before it is still there."""
+        try:
+            self.background.wait()
+        except Exception as error:
+            self.notes.append(f"its last state was not stored ({one_line(error)}).")
 
     def best(self) -> tuple[int, dict[str, float]] | None:
         """Return (epoch, metrics) of the best kept epoch, None without any."""

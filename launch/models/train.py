@@ -128,6 +128,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
                 console.print(_line(result, metric))
                 if result.reason:
                     console.print(result.reason, soft_wrap=True)
+        files.settle()
         # Choose the best epoch, or the mean of the best ones, and judge it.
         best = files.best()
         if best is None:

@@ -143,6 +143,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         self._release()
+        self.files.settle()
         if self.mirror is not None:
             self.mirror.leave()
 
@@ -224,6 +225,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         """Continue from the last complete epoch, or from the start without one."""
         error.__traceback__ = None  # its frames hold the tensors that did not fit
         self._release()
+        self.files.settle()
         self.parsed = parsed
         self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
 
@@ -259,6 +261,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         return {**self._ended("running", ""), "done": False, **said}
 
     def _ended(self, status: str, reason: object) -> dict[str, Any]:
+        self.files.settle()  # its state is on the disk before its end is recorded
         plain = {"trial_id": self.trial["trial_id"], "status": status, "reason": str(reason), "done": True}
         return {**plain, **self.files.note()}
 
