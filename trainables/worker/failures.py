@@ -48,7 +48,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def gpu_is_full() -> bool:
     """Say whether less than FULL of this process's GPU is free, or of the share that it is limited to."""
-    if not torch.cuda.is_available() or not torch.cuda.is_initialized():
+    if not torch.cuda.is_available() or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return False
     try:
         free, total = torch.cuda.mem_get_info(GPU)
