@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,7 @@ ALLOWED = {
     "visionsweep/core/files.py": {"yaml"},
     "visionsweep/core/s3_client.py": BUCKETS,
     "visionsweep/run_dir/rank.py": {"pandas"},
-    # `run.importance()` and `run.compare()` are methods for notebooks, and import their work when they are called.
-    "visionsweep/run_dir/load.py": {"pandas", "analysis.figures.importance", "analysis.figures.compare"},
+    "visionsweep/run_dir/run.py": {"pandas"},
     "trainables/worker/trainable.py": {"ray"},
     # Exports, what an exported model says and how well, and which of a run's models are recommended.
     "analysis/models/*": {"trainables", *TORCH},
@@ -64,6 +64,11 @@ def imports(source: str, package: str = "") -> Iterator[str]:
 
 def imports_at_import_time(source: str) -> Iterator[str]:
     """Those outside of functions and of `if TYPE_CHECKING`."""
+    return imports_at_run_time(source, in_functions=False)
+
+
+def imports_at_run_time(source: str, *, in_functions: bool = True) -> Iterator[str]:
+    """Those outside of `if TYPE_CHECKING`."""
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
@@ -71,7 +76,7 @@ def imports_at_import_time(source: str) -> Iterator[str]:
         is_typing_only = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
         if isinstance(node, ast.If) and is_typing_only:
             waiting.extend(node.orelse)
-        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        elif in_functions or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             waiting.extend(ast.iter_child_nodes(node))
 
 
@@ -149,7 +154,12 @@ def test_a_file_imports_only_what_its_room_knows(path: Path) -> None:
         ),
         ("visionsweep/run_dir/trials.py", "import pandas", ["pandas"]),
         ("visionsweep/run_dir/trials.py", "from analysis.figures import compare", ["analysis.figures.compare"]),
-        ("visionsweep/run_dir/load.py", "import pandas\nfrom analysis.figures.compare import compare", []),
+        ("visionsweep/run_dir/run.py", "import pandas\nfrom visionsweep.run_dir.shown import run_line", []),
+        (
+            "visionsweep/run_dir/run.py",
+            "def compare():\n    from analysis.figures import compare",
+            ["analysis.figures.compare"],
+        ),
         ("visionsweep/run_dir/load.py", "from launch.search import records", ["launch.search.records"]),
         ("visionsweep/__init__.py", "import sys\nimport search_spaces", ["search_spaces"]),
         ("visionsweep/__main__.py", "def main():\n    from launch.cli import main", []),
@@ -202,6 +212,50 @@ def test_every_module_of_ours_that_is_imported_exists() -> None:
                 if not (place.is_dir() or place.with_suffix(".py").is_file()):
                     missing.append(f"{relative(path)}: {node.module}")
     assert missing == []
+
+
+def circle_of(sources: dict[str, str]) -> list[str]:
+    """Return the files of a circle of imports, in functions too, the first one again at its end. Empty: there is none.
+
+    sources: by their paths. What a file imports for types alone makes no circle.
+    """
+    graph = {
+        file: {other for name in imports_at_run_time(source) if (other := _file_of(name, sources)) not in (None, file)}
+        for file, source in sources.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
+def _file_of(name: str, files: Container[str]) -> str | None:
+    """Return the file that an imported name is, or is in."""
+    while name:
+        path = name.replace(".", "/")
+        for file in (f"{path}.py", f"{path}/__init__.py"):
+            if file in files:
+                return file
+        name = name.rpartition(".")[0]
+    return None
+
+
+def test_no_file_imports_itself_in_a_roundabout_way() -> None:
+    assert circle_of({relative(path): path.read_text() for path in FILES}) == []
+
+
+def test_a_circle_of_imports_is_found_in_functions_and_through_other_rooms() -> None:
+    sources = {
+        "visionsweep/run_dir/run.py": "def compare():\n    from analysis.figures.compare import compare",
+        "analysis/figures/compare.py": "from analysis import figures\nfrom analysis.figures.style import BLUE",
+        "analysis/figures/style.py": "import visionsweep.run_dir.run",
+        "analysis/figures/__init__.py": "",
+    }
+    assert set(circle_of(sources)) == {*sources} - {"analysis/figures/__init__.py"}
+    for_types = "if TYPE_CHECKING:\n    import visionsweep.run_dir.run"
+    assert circle_of({**sources, "analysis/figures/style.py": for_types}) == []
 
 
 COMMAND_LINE = (

@@ -16,7 +16,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform, mix_batch, train_transform
 from trainables.data.merge import merge_classes
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial
 

@@ -14,7 +14,7 @@ from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
 from visionsweep.core.names import CLASS_IOU
 from visionsweep.core.safe_path import trial_folder
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import is_number
 from visionsweep.run_dir.trials import Trial
 

@@ -22,7 +22,7 @@ from trainables.models.classifiers import Classifier
 from trainables.targets import output_classes
 from visionsweep.core.errors import RunError
 from visionsweep.core.safe_path import trial_folder
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial
 

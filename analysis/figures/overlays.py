@@ -22,7 +22,7 @@ from trainables.data.merge import merge_classes
 from trainables.data.read_as import ReadAs
 from trainables.data.scan import Scan
 from visionsweep.core.errors import DataError, RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial
 

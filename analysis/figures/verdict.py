@@ -15,8 +15,8 @@ from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilso
 from analysis.figures.resampled import on_other_half, score
 from visionsweep.core.errors import RunError
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 ACCURACY = "val/accuracy"

@@ -26,7 +26,7 @@ from analysis.models.solved_again import Heads
 from trainables.config.io import dump_config, parse_config
 from trainables.targets import output_classes
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 
 

@@ -38,8 +38,8 @@ from trainables.data.same_data import require_same
 from trainables.ensemble import evaluate_files
 from trainables.targets import output_classes
 from visionsweep.core.errors import InputError, RunError
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial, no_such_trial
 

@@ -17,8 +17,8 @@ from trainables.targets import classes_and_labels, output_classes
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
 from visionsweep.core.safe_path import trial_folder
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 
 
 @dataclass(frozen=True, eq=False)

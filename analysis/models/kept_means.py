@@ -20,7 +20,7 @@ from trainables.data.merge import Merge
 from trainables.ensemble import load_models
 from trainables.inference import predict_batch
 from trainables.targets import classes_and_labels
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 
 def means_side_by_side(

@@ -36,8 +36,8 @@ from trainables.tasks import mean_logits
 from visionsweep.core.errors import InputError, RunError
 from visionsweep.core.files import read_npz, read_object
 from visionsweep.core.safe_path import trial_folder
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE
+from visionsweep.run_dir.run import Run
 
 NUM_CHECKED = 100  # images that a graph is compared with torch on
 LIBRARIES = (

@@ -29,8 +29,8 @@ from trainables.losses import build_loss
 from trainables.targets import classes_and_labels
 from visionsweep.core.errors import RunError
 from visionsweep.core.writing import write_whole
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.recommended import HEADS_FILE
+from visionsweep.run_dir.run import Run
 
 LEARN_FROM = ("train", "val")
 

@@ -25,7 +25,7 @@ from trainables.ensemble import model_with, read_weights
 from trainables.evaluate import Evaluation, evaluate
 from trainables.targets import classes_and_labels
 from visionsweep.core.errors import Interrupted, RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 # Model options that decide how the initial weights are trained, and not which ones they are.
 NOT_THE_START = ("freeze", "batch_norm", "adapter", "aux_weight", "decoder_first")

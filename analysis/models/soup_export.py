@@ -14,7 +14,7 @@ from analysis.models.soup import mean_weights
 from trainables.config.io import parse_config
 from trainables.targets import output_classes
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 
 

@@ -19,9 +19,9 @@ from visionsweep.core.errors import RunError
 from visionsweep.core.objectives import value_of
 from visionsweep.core.text import duration
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import with_fronts
 from visionsweep.run_dir.recommended import in_sentences, stored
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import STATUSES
 
 MOST_CLASSES = 6

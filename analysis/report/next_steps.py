@@ -13,7 +13,7 @@ from analysis.figures.verdict import Verdict
 from analysis.report.commands import again, of_run
 from visionsweep.core.text import duration
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 FEW_COMPLETE = 10

@@ -25,7 +25,8 @@ from analysis.report.sections import sections
 from visionsweep.core.errors import RunError
 from visionsweep.core.text import duration
 from visionsweep.core.writing import write_whole
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 
 TEMPLATES = Path(__file__).parent / "template"
 SCRIPTS = ("format.js", "plots.js", "table.js", "page.js")

@@ -9,7 +9,7 @@ from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.same_data import require_same
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 
 __all__ = ["data_of_run", "require_same"]

@@ -15,7 +15,8 @@ from launch.python.status import State, Status, status_of
 from visionsweep.core.errors import RunError, VisionsweepError
 from visionsweep.core.printable import printable
 from visionsweep.core.s3 import is_remote
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,9 @@ class RunningSearch:
 
     def ranking(self) -> pd.DataFrame:
         """Return a row for each trial, best first (`visionsweep.run_dir.rank.ranking_frame`)."""
-        return self.load().ranking()
+        from analysis.from_python import ranking
+
+        return ranking(self)
 
     def curves(self) -> pd.DataFrame:
         """Return a row for each trial and epoch (`Run.curves`)."""
@@ -81,11 +84,15 @@ class RunningSearch:
 
     def importance(self) -> pd.DataFrame:
         """Return how much each parameter decided (`analysis.figures.importance.importance`)."""
-        return self.load().importance()
+        from analysis.from_python import importance
+
+        return importance(self)
 
     def compare(self, parameter: str) -> pd.DataFrame:
         """Return the values of a choice against each other (`analysis.figures.compare.compare`)."""
-        return self.load().compare(parameter)
+        from analysis.from_python import compare
+
+        return compare(self, parameter)
 
     # Ending it.
 

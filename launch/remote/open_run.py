@@ -14,7 +14,8 @@ from launch.remote.lock import LOCK_FILE, at_work
 from visionsweep.core.errors import InputError, RunError
 from visionsweep.core.s3 import Remote
 from visionsweep.run_dir.in_use import in_use
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import cache_dir_of
 
 

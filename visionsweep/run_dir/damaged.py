@@ -10,7 +10,7 @@ from typing import Any
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object, short
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import is_epoch, search_problems
 from visionsweep.run_dir.trials import VERSION, Trials, numbered_lines, read_search, take_epoch, take_event
 
