@@ -21,19 +21,17 @@ from analysis.models.card import Facts, card
 from analysis.models.evaluate import Judged, judge
 from analysis.models.export import Exported
 from analysis.models.graphs import Written, write_graphs
+from analysis.models.open_run_data import open_run_data
 from analysis.models.predictor import ExportedModel, load_export
 from analysis.models.preprocessing import preprocessing
 from analysis.models.resizing import compare
-from analysis.models.run_source import source_of
 from trainables.config.io import load_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side
-from trainables.data.formats import load_described
 from trainables.data.loader import TrialData
-from trainables.data.read_as import ReadAs
 from trainables.data.view import Pixels
 from trainables.tasks import mean_logits
-from visionsweep.core.errors import InputError, RunError
+from visionsweep.core.errors import InputError
 from visionsweep.core.files import read_npz, read_object
 from visionsweep.core.safe_path import trial_folder
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE
@@ -71,19 +69,8 @@ def package_soup(
 def _data_or_why(run: Run, out: Path, named: str | None) -> TrialData | str:
     """Return the data that a run's export was judged on, or the reason why it cannot be read."""
     config = load_config(out / "config.yaml")
-    options = run.search.get("options", {})
     try:
-        if "data" not in options:
-            raise RunError("the run says nothing of where its data was")
-        spec, cache_dir = source_of(run.search, named)
-        dataset, images = load_described(
-            run.search["data"],
-            spec,
-            read_as=ReadAs.of(options),
-            short_side_px=cached_short_side(config),
-            cache_dir=cache_dir,
-        )
-        return TrialData(dataset, images)
+        return open_run_data(run, cached_short_side(config), named, only_judged=True)
     except InputError as error:
         return str(error).rstrip(".")
 
