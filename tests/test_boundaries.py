@@ -309,6 +309,52 @@ def test_no_file_is_a_drawer_for_everything() -> None:
     assert [relative(path) for path in FILES if path.stem in ("utils", "util", "helpers", "misc")] == []
 
 
+PATHS_OF_A_RUN = (
+    "search.json",
+    "trials.jsonl",
+    "epochs.jsonl",
+    "best.yaml",
+    "study.journal",
+    "last.pt",
+    "process.json",
+)
+ROOMS_OF_A_RUN = ("checkpoints", "predictions")
+PARTS_OF_PATHS = (*(f"{room}/" for room in ROOMS_OF_A_RUN), "epoch-")
+# Files that mean something else by such a word.
+OTHER_PATHS = {
+    "visionsweep/run_dir/files.py",
+    "launch/python/process.py",  # the search that Python hands to its command
+    "trainables/models/weights.py",  # torch's hub has a folder of that name
+    "analysis/models/predict.py",  # where predictions are written by default
+}
+
+
+def spelled_paths(source: str) -> list[str]:
+    """Return the paths of a run, or parts of them, that a source spells. Its docstrings and sentences may."""
+    words = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return [
+        word
+        for word in words
+        if isinstance(word, str)
+        and (word in (*PATHS_OF_A_RUN, *ROOMS_OF_A_RUN) or (" " not in word and any(p in word for p in PARTS_OF_PATHS)))
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_path_of_a_run_is_spelled_once(path: Path) -> None:
+    assert relative(path) in OTHER_PATHS or spelled_paths(path.read_text()) == [], "visionsweep/run_dir/files.py has it"
+
+
+def test_a_path_that_is_spelled_again_is_found() -> None:
+    source = """
+def weights(run_dir, trial_id, epoch):
+    \"\"\"Return RUN/checkpoints/TRIAL/epoch-0007.safetensors.\"\"\"
+    print("search.json: has no metric, see predictions/0007")
+    return run_dir / "checkpoints" / f"epoch-{epoch:04d}.safetensors", run_dir / f"predictions/{trial_id}/last.pt"
+"""
+    assert sorted(spelled_paths(source)) == ["checkpoints", "epoch-", "predictions/"]
+
+
 READ_IN_ONE_WAY = ("json.loads(", "json.load(", "yaml.safe_load(", "yaml.load(", "np.load(")
 READERS = {
     "visionsweep/core/files.py",

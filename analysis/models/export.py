@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 
-from analysis.models.kept import weights_of
 from analysis.models.manifest import written_whole
 from analysis.models.open_run_data import open_run_data
 from analysis.models.solved_again import Heads
@@ -34,6 +33,7 @@ from trainables.data.augment import cached_short_side
 from trainables.ensemble import evaluate_files
 from trainables.targets import output_classes
 from visionsweep.core.errors import InputError, RunError
+from visionsweep.run_dir.files import trials_with_weights, weights_file
 from visionsweep.run_dir.rank import ranked
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
@@ -72,7 +72,7 @@ def write_trial(
     used = {row.get("precision", config.precision) for row in trial.epochs} - {config.precision, None}
     if used:  # some or all machines lacked the configuration's precision
         about["precision"] = " and ".join(sorted(used))
-    weights = [weights_of(run, trial.trial_id, epoch) for epoch in epochs]
+    weights = [weights_file(run.run_dir, trial.trial_id, epoch) for epoch in epochs]
     metrics = rows[epochs[0]]
     note = ""
     if len(epochs) > 1:
@@ -98,10 +98,8 @@ def _epochs(run: Run, trial: Trial, config: TrialConfig) -> list[int]:
     epochs = [] if best is None else [best[1]]
     if config.ensemble > 1:
         epochs = TrialFiles.below(run.run_dir, trial.trial_id, run.metric, run.mode, config).averaged()
-    if not epochs or not all(weights_of(run, trial.trial_id, epoch).is_file() for epoch in epochs):
-        having = sorted(
-            path.name for path in (run.run_dir / "checkpoints").glob("*") if any(path.glob("*.safetensors"))
-        )
+    if not epochs or not all(weights_file(run.run_dir, trial.trial_id, epoch).is_file() for epoch in epochs):
+        having = trials_with_weights(run.run_dir)
         why = "has no finished epoch" if best is None else f"ended {trial.status}, and its weights were not kept"
         raise RunError(f"trial {trial.trial_id} {why}. Trials with weights: {', '.join(having) or 'none yet'}.")
     return epochs

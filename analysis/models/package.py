@@ -32,8 +32,8 @@ from trainables.data.loader import TrialData
 from trainables.data.view import Pixels
 from trainables.tasks import mean_logits
 from visionsweep.core.errors import InputError
-from visionsweep.core.files import read_npz, read_object
-from visionsweep.core.safe_path import trial_folder
+from visionsweep.core.files import read_object
+from visionsweep.run_dir.files import predictions_file, read_predictions
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE
 from visionsweep.run_dir.run import Run
 
@@ -53,8 +53,7 @@ def package_trial(
 
     `named` is the user's path of the run's data, None means the path in the run.
     """
-    folder = trial_folder(run.run_dir, "predictions", exported.trial_id)
-    files = [folder / f"epoch-{epoch:04d}.npz" for epoch in exported.epochs]
+    files = [predictions_file(run.run_dir, exported.trial_id, epoch) for epoch in exported.epochs]
     return package_export(out, _data_or_why(run, out, named), files, run, onnx=onnx, pt2=pt2)
 
 
@@ -190,7 +189,7 @@ def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray]
         return None
     stored = []
     for file in files:
-        arrays = read_npz(file)
+        arrays = read_predictions(file)
         stored.append({name: array for name, array in arrays.items() if name != "metrics"})
     if len(stored) == 1:
         return stored[0]

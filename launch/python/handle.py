@@ -15,6 +15,7 @@ from launch.python.status import State, Status, status_of
 from visionsweep.core.errors import RunError, VisionsweepError
 from visionsweep.core.printable import printable
 from visionsweep.core.s3 import is_remote
+from visionsweep.run_dir.files import EPOCHS_FILE, SEARCH_FILE
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.run import Run
 
@@ -42,7 +43,7 @@ class RunningSearch:
         self._closing = threading.Lock()
         self._teller: EpochTeller | None = None
         if on_epoch is not None:
-            epochs = Path(run_dir) / "epochs.jsonl"
+            epochs = Path(run_dir) / EPOCHS_FILE
             self._teller = EpochTeller(epochs, on_epoch, lambda: process.has_ended, process.stop)
             self._teller.start()
 
@@ -172,7 +173,7 @@ class RunningSearch:
         try:
             return self.load()
         except RunError:
-            if isinstance(self.run_dir, Path) and (self.run_dir / "search.json").is_file():
+            if isinstance(self.run_dir, Path) and (self.run_dir / SEARCH_FILE).is_file():
                 raise
             return None
 
