@@ -9,24 +9,30 @@ import pandas as pd
 
 from visionsweep.core.errors import RunError
 from visionsweep.core.s3 import is_remote
-from visionsweep.run_dir.load import Readable, Run, load_run
+from visionsweep.run_dir.load import Readable, load_run
+from visionsweep.run_dir.rank import ranking_frame
+from visionsweep.run_dir.run import Run
 
 AnyRun: TypeAlias = Path | str | Run | Readable
 
 
 def ranking(run: AnyRun) -> pd.DataFrame:
     """Return a row for each trial, best first: see `visionsweep.run_dir.rank.ranking_frame`."""
-    return load_run(run).ranking()
+    return ranking_frame(load_run(run))
 
 
 def importance(run: AnyRun) -> pd.DataFrame:
     """Return how much each parameter decided: see `analysis.figures.importance.importance`."""
-    return load_run(run).importance()
+    from analysis.figures.importance import importance  # optuna and plotly: a ranking need not wait for them
+
+    return importance(load_run(run))
 
 
 def compare(run: AnyRun, parameter: str) -> pd.DataFrame:
     """Return the values of a choice against each other: see `analysis.figures.compare.compare`."""
-    return load_run(run).compare(parameter)
+    from analysis.figures.compare import compare
+
+    return compare(load_run(run), parameter)
 
 
 def report(run: AnyRun, out: Path | str | None = None, *, with_model: bool = True) -> Path:

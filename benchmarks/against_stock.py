@@ -24,8 +24,9 @@ from statistics import mean, stdev
 
 from benchmarks.curves import linked
 from trainables.data.reading import IMAGE_SUFFIXES
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 
 COLUMNS = ("trained", "shown", "unseen")
 ARMS: dict[str, list[str]] = {"ours": [], "stock": ["--sampler", "stock", "--pruner", "stock"]}

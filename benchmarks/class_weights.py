@@ -22,7 +22,8 @@ import numpy as np
 
 from search_spaces import Pick, Search
 from trainables.data.formats import load_dataset
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 WEIGHTS = ("none", "median_frequency")

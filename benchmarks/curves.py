@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from visionsweep.core.errors import InputError, RunError
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial, read_search
 
 RUN_AS = ("--set", "sampler=random", "--set", "pruner=none")

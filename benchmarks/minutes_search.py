@@ -17,8 +17,9 @@ import numpy as np
 from benchmarks.minutes_scores import Judged, Record, judge_masks, judge_scores
 from benchmarks.minutes_sets import Labelled, lay_out
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 
 # The same space and the same time for both. Stock is Optuna's TPE and Ray's ASHA as they come.
 ARMS: dict[str, list[str]] = {"ours": [], "stock": ["--sampler", "stock", "--pruner", "stock"]}

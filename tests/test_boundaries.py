@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,7 @@ ALLOWED = {
     "visionsweep/core/files.py": {"yaml"},
     "visionsweep/core/s3_client.py": BUCKETS,
     "visionsweep/run_dir/rank.py": {"pandas"},
-    # `run.importance()` and `run.compare()` are methods for notebooks, and import their work when they are called.
-    "visionsweep/run_dir/load.py": {"pandas", "analysis.figures.importance", "analysis.figures.compare"},
+    "visionsweep/run_dir/run.py": {"pandas"},
     "trainables/worker/trainable.py": {"ray"},
     # Exports, what an exported model says and how well, and which of a run's models are recommended.
     "analysis/models/*": {"trainables", *TORCH},
@@ -64,6 +64,11 @@ def imports(source: str, package: str = "") -> Iterator[str]:
 
 def imports_at_import_time(source: str) -> Iterator[str]:
     """Those outside of functions and of `if TYPE_CHECKING`."""
+    return imports_at_run_time(source, in_functions=False)
+
+
+def imports_at_run_time(source: str, *, in_functions: bool = True) -> Iterator[str]:
+    """Those outside of `if TYPE_CHECKING`."""
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
@@ -71,7 +76,7 @@ def imports_at_import_time(source: str) -> Iterator[str]:
         is_typing_only = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
         if isinstance(node, ast.If) and is_typing_only:
             waiting.extend(node.orelse)
-        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        elif in_functions or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             waiting.extend(ast.iter_child_nodes(node))
 
 
@@ -149,7 +154,12 @@ def test_a_file_imports_only_what_its_room_knows(path: Path) -> None:
         ),
         ("visionsweep/run_dir/trials.py", "import pandas", ["pandas"]),
         ("visionsweep/run_dir/trials.py", "from analysis.figures import compare", ["analysis.figures.compare"]),
-        ("visionsweep/run_dir/load.py", "import pandas\nfrom analysis.figures.compare import compare", []),
+        ("visionsweep/run_dir/run.py", "import pandas\nfrom visionsweep.run_dir.shown import run_line", []),
+        (
+            "visionsweep/run_dir/run.py",
+            "def compare():\n    from analysis.figures import compare",
+            ["analysis.figures.compare"],
+        ),
         ("visionsweep/run_dir/load.py", "from launch.search import records", ["launch.search.records"]),
         ("visionsweep/__init__.py", "import sys\nimport search_spaces", ["search_spaces"]),
         ("visionsweep/__main__.py", "def main():\n    from launch.cli import main", []),
@@ -204,6 +214,50 @@ def test_every_module_of_ours_that_is_imported_exists() -> None:
     assert missing == []
 
 
+def circle_of(sources: dict[str, str]) -> list[str]:
+    """Return the files of a circle of imports, in functions too, the first one again at its end. Empty: there is none.
+
+    sources: by their paths. What a file imports for types alone makes no circle.
+    """
+    graph = {
+        file: {other for name in imports_at_run_time(source) if (other := _file_of(name, sources)) not in (None, file)}
+        for file, source in sources.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
+def _file_of(name: str, files: Container[str]) -> str | None:
+    """Return the file that an imported name is, or is in."""
+    while name:
+        path = name.replace(".", "/")
+        for file in (f"{path}.py", f"{path}/__init__.py"):
+            if file in files:
+                return file
+        name = name.rpartition(".")[0]
+    return None
+
+
+def test_no_file_imports_itself_in_a_roundabout_way() -> None:
+    assert circle_of({relative(path): path.read_text() for path in FILES}) == []
+
+
+def test_a_circle_of_imports_is_found_in_functions_and_through_other_rooms() -> None:
+    sources = {
+        "visionsweep/run_dir/run.py": "def compare():\n    from analysis.figures.compare import compare",
+        "analysis/figures/compare.py": "from analysis import figures\nfrom analysis.figures.style import BLUE",
+        "analysis/figures/style.py": "import visionsweep.run_dir.run",
+        "analysis/figures/__init__.py": "",
+    }
+    assert set(circle_of(sources)) == {*sources} - {"analysis/figures/__init__.py"}
+    for_types = "if TYPE_CHECKING:\n    import visionsweep.run_dir.run"
+    assert circle_of({**sources, "analysis/figures/style.py": for_types}) == []
+
+
 COMMAND_LINE = (
     *(f"launch.cli.{name}" for name in ("app", "commands", "hidden", "option_hints", "options", "slow")),
     *(f"launch.cli.{name}" for name in ("after", "evaluate", "jobs", "models", "report", "runs", "search")),
@@ -253,6 +307,52 @@ def test_no_file_is_longer_than_one_idea(path: Path) -> None:
 
 def test_no_file_is_a_drawer_for_everything() -> None:
     assert [relative(path) for path in FILES if path.stem in ("utils", "util", "helpers", "misc")] == []
+
+
+PATHS_OF_A_RUN = (
+    "search.json",
+    "trials.jsonl",
+    "epochs.jsonl",
+    "best.yaml",
+    "study.journal",
+    "last.pt",
+    "process.json",
+)
+ROOMS_OF_A_RUN = ("checkpoints", "predictions")
+PARTS_OF_PATHS = (*(f"{room}/" for room in ROOMS_OF_A_RUN), "epoch-")
+# Files that mean something else by such a word.
+OTHER_PATHS = {
+    "visionsweep/run_dir/files.py",
+    "launch/python/process.py",  # the search that Python hands to its command
+    "trainables/models/weights.py",  # torch's hub has a folder of that name
+    "analysis/models/predict.py",  # where predictions are written by default
+}
+
+
+def spelled_paths(source: str) -> list[str]:
+    """Return the paths of a run, or parts of them, that a source spells. Its docstrings and sentences may."""
+    words = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return [
+        word
+        for word in words
+        if isinstance(word, str)
+        and (word in (*PATHS_OF_A_RUN, *ROOMS_OF_A_RUN) or (" " not in word and any(p in word for p in PARTS_OF_PATHS)))
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_path_of_a_run_is_spelled_once(path: Path) -> None:
+    assert relative(path) in OTHER_PATHS or spelled_paths(path.read_text()) == [], "visionsweep/run_dir/files.py has it"
+
+
+def test_a_path_that_is_spelled_again_is_found() -> None:
+    source = """
+def weights(run_dir, trial_id, epoch):
+    \"\"\"Return RUN/checkpoints/TRIAL/epoch-0007.safetensors.\"\"\"
+    print("search.json: has no metric, see predictions/0007")
+    return run_dir / "checkpoints" / f"epoch-{epoch:04d}.safetensors", run_dir / f"predictions/{trial_id}/last.pt"
+"""
+    assert sorted(spelled_paths(source)) == ["checkpoints", "epoch-", "predictions/"]
 
 
 READ_IN_ONE_WAY = ("json.loads(", "json.load(", "yaml.safe_load(", "yaml.load(", "np.load(")

@@ -9,7 +9,6 @@ predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoc
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,12 +28,19 @@ from trainables.optimizers import load_optimizer
 from trainables.state import TrainState
 from trainables.worker.failures import is_out_of_memory
 from visionsweep.core.errors import Damaged, RunError
-from visionsweep.core.files import one_line, parse_json, read_npz
+from visionsweep.core.files import one_line
 from visionsweep.core.names import mode_of
-from visionsweep.core.safe_path import trial_folder
 from visionsweep.core.writing import write_whole as write_whole
+from visionsweep.run_dir.files import (
+    LAST_FILE,
+    TRIAL_ROOMS,
+    epoch_name,
+    epoch_of,
+    kept_files,
+    read_metrics,
+    trial_folder,
+)
 
-PROCESS_FILE = "process.json"
 LATER = ("cuda", "mps")  # devices that would wait for a disk, so last.pt is written in the background
 
 
@@ -64,13 +70,13 @@ class TrialFiles:
 
     @classmethod
     def below(cls, run_dir: Path, trial_id: str, metric: str, mode: str, config: TrialConfig) -> TrialFiles:
-        checkpoints, predictions = (trial_folder(run_dir, room, trial_id) for room in ("checkpoints", "predictions"))
+        checkpoints, predictions = (trial_folder(run_dir, room, trial_id) for room in TRIAL_ROOMS)
         kept = config.keep_best, config.ensemble, config.ensemble_metric
         return cls(checkpoints, predictions, metric, mode, *kept)
 
     @property
     def last(self) -> Path:
-        return self.checkpoints / "last.pt"
+        return self.checkpoints / LAST_FILE
 
     def save(self, result: EpochResult, *, resumable: bool) -> bool:
         """Store an epoch, and last.pt too if `resumable`. Return whether the epoch is kept."""
@@ -145,7 +151,7 @@ class TrialFiles:
 
     def _stored(self) -> dict[int, dict[str, float]]:
         """Return epoch -> metrics of the kept epochs, read from the files themselves."""
-        return {epoch_of(path): _stored_metrics(path) for path in self.predictions.glob("epoch-*.npz")}
+        return {epoch_of(path): read_metrics(path) for path in kept_files(self.predictions)}
 
     def take_up(self, epochs_recorded: int) -> deque[dict[str, Any]]:
         """Read the epochs that last.pt holds, and return those that the run's records lack.
@@ -163,26 +169,18 @@ class TrialFiles:
 
     def _drop_damaged(self) -> None:
         """Delete the files of every epoch whose predictions cannot be read."""
-        for path in self.predictions.glob("epoch-*.npz"):
+        for path in kept_files(self.predictions):
             try:
-                _stored_metrics(path)
+                read_metrics(path)
             except RunError as error:
                 for file in reversed(self.files_of(epoch_of(path))):
                     file.unlink(missing_ok=True)
                 self.notes.append(f"epoch {epoch_of(path)} is no longer kept: {error}")
 
     def files_of(self, epoch: int) -> tuple[Path, Path]:
-        """(weights, validation predictions) of an epoch."""
-        name = f"epoch-{epoch:04d}"
+        """Return the paths of (weights, validation predictions) of an epoch."""
+        name = epoch_name(epoch)
         return self.checkpoints / f"{name}.safetensors", self.predictions / f"{name}.npz"
-
-
-def epoch_of(path: Path) -> int:
-    """Return the epoch in a file name that `files_of` made. Raises RunError for any other name."""
-    match = re.fullmatch(r"epoch-(\d+)\.\w+", path.name)
-    if match is None:
-        raise RunError(f"{path}: is not named epoch-NNNN. Move it out of the run directory.")
-    return int(match.group(1))
 
 
 def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, count: int) -> list[int]:
@@ -191,17 +189,6 @@ def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, co
     having = [epoch for epoch, metrics in stored.items() if metric in metrics]
     # Ties go to the earlier epoch: it cost less.
     return sorted(having, key=lambda epoch: (-sign * stored[epoch][metric], epoch))[:count]
-
-
-def _stored_metrics(path: Path) -> dict[str, float]:
-    text = str(read_npz(path, only=("metrics",))["metrics"])
-    try:
-        metrics = parse_json(text)
-        if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
-            raise ValueError("its metrics are no numbers")
-    except ValueError as error:
-        raise RunError(f"{path}: cannot be read ({one_line(error)}). Delete it.") from None
-    return metrics
 
 
 def _save_npz(path: Path, result: EpochResult) -> None:

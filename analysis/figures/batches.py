@@ -16,7 +16,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform, mix_batch, train_transform
 from trainables.data.merge import merge_classes
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial
 
@@ -52,12 +52,12 @@ def seen_photos(run: Run, trial: Trial, data: RunData) -> list[Seen]:
         if len(names) == NUM_SHOWN:
             break
         try:
-            image = np.asarray(data.scan.reader(position), np.uint8)
+            image = np.asarray(data.dataset.reader(position), np.uint8)
             own = eval_transform(config)(image=image)["image"]
             augmented = transform(**{"image": image, **_mask(run, data, config, position)})["image"]
         except IMAGE_ERRORS:
             continue
-        names.append(str(data.scan.names[position]))
+        names.append(str(data.dataset.names[position]))
         judged.append(own)
         trained.append(augmented)
     if not names:
@@ -74,7 +74,7 @@ def _positions(run: Run, data: RunData) -> list[int]:
     """Return positions of some training photos, evenly spread in an order without meaning."""
     told = run.search["data"]
     others = {*map(str, told.get("val", ())), *map(str, told.get("test", ()))}
-    training = [position for position, name in enumerate(data.scan.names) if str(name) not in others]
+    training = [position for position, name in enumerate(data.dataset.names) if str(name) not in others]
     order = np.random.default_rng(0).permutation(len(training))[:MOST_TRIED]
     return [training[int(number)] for number in order]
 
@@ -87,10 +87,10 @@ def _background(run: Run, config: TrialConfig) -> int | None:
 
 def _mask(run: Run, data: RunData, config: TrialConfig, position: int) -> dict[str, Pixels]:
     """Return the mask that goes through the augmentation with its photo, if there is one."""
-    if data.scan.mask_reader is None:
+    if data.dataset.mask_reader is None:
         return {}
     merge = merge_classes(value_at(run.search, "data.classes"), config.merge)
-    return {"mask": merge.table[np.asarray(data.scan.mask_reader(position), np.uint8)]}
+    return {"mask": merge.table[np.asarray(data.dataset.mask_reader(position), np.uint8)]}
 
 
 def _mixed(config: TrialConfig, images: Pixels) -> Pixels:

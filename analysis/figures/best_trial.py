@@ -11,10 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from visionsweep.core.errors import RunError
-from visionsweep.core.files import read_npz
 from visionsweep.core.names import CLASS_IOU
-from visionsweep.core.safe_path import trial_folder
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import PREDICTIONS, predictions_file, read_predictions
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import is_number
 from visionsweep.run_dir.trials import Trial
 
@@ -47,12 +46,11 @@ def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any
     values = trial.values(run.metric)
     sign = 1 if run.mode == "max" else -1
     for epoch in sorted(values, key=lambda epoch: (-sign * values[epoch], epoch)):
-        path = trial_folder(run.run_dir, "predictions", trial.trial_id) / f"epoch-{epoch:04d}.npz"
+        path = predictions_file(run.run_dir, trial.trial_id, epoch)
         if path.is_file():
-            arrays = read_npz(path, "Train the trial again for its predictions.")
-            return epoch, {name: array for name, array in arrays.items() if name != "metrics"}
+            return epoch, read_predictions(path, "Train the trial again for its predictions.")
     raise RunError(
-        f"the predictions of trial {trial.trial_id} are not in {run.run_dir / 'predictions'}. "
+        f"the predictions of trial {trial.trial_id} are not in {run.run_dir / PREDICTIONS}. "
         "A search keeps those of its best trials (`--keep-trials`)."
     )
 

@@ -19,7 +19,7 @@ from analysis.figures.style import BLUE, GREY, plot, short
 from search_spaces.grammar import Pick
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import did_you_mean
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 LEAST_OF_VALUE = 5  # and as many of others: below, a value has neither interval nor test
 CLEAR = 0.05

@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures.style import SYMBOLS, colour_of, plot, safe
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.sessions import spent_s, times_of
 from visionsweep.run_dir.shapes import is_epoch
 from visionsweep.run_dir.trials import WARM_START, Trial

@@ -21,8 +21,8 @@ from trainables.inference import autocast, to_input
 from trainables.models.classifiers import Classifier
 from trainables.targets import output_classes
 from visionsweep.core.errors import RunError
-from visionsweep.core.safe_path import trial_folder
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import weights_file
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial
 
@@ -39,7 +39,7 @@ def features(run: Run, trial: Trial, data: RunData) -> tuple[NDArray[np.int64], 
     images are used, evenly spread. Raises RunError if the weights are gone.
     """
     epoch, _ = kept_predictions(run, trial)
-    weights = trial_folder(run.run_dir, "checkpoints", trial.trial_id) / f"epoch-{epoch:04d}.safetensors"
+    weights = weights_file(run.run_dir, trial.trial_id, epoch)
     if not weights.is_file():
         raise RunError(f"the weights of trial {trial.trial_id} are not in {weights.parent}.")
     config = parse_config(trial.config, f"trial {trial.trial_id}")

@@ -19,7 +19,7 @@ from search_spaces.grammar import Float, Int, Pick, walk
 from search_spaces.serial import search_from_json
 from visionsweep.core.errors import InputError
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 LEAST_TRIALS = 10  # that can be compared: below, nothing is said to matter or to be better

@@ -26,7 +26,7 @@ from analysis.figures.fixed_epoch import LEAST_TRIALS, ScoresAtEpoch, scores_at_
 from analysis.figures.style import BLUE, GREY, plot, short
 from search_spaces.grammar import Float, Int, Pick
 from search_spaces.regimes import readable
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 MOST_TRIALS = 600  # beyond it fANOVA's forest takes many seconds for the same result
 NUM_PARTS = 3  # of a number's values, to be tested like a choice

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.figures.best_trial import Judged
 from analysis.figures.resampled import resampled, score
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 CLEAR = 0.05  # a lead whose p-value is below this is not chance
 

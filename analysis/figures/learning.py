@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 
 from analysis.figures.style import BEST, GREY, plot, status_colour
 from visionsweep.core.rungs import milestones
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 MOST_CURVES = 300

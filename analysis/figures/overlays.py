@@ -14,15 +14,12 @@ from PIL import Image
 
 from analysis.figures.best_trial import kept_predictions
 from analysis.models.masks import class_colours
-from analysis.models.run_source import cache_of
+from analysis.models.open_run_data import open_run_data
 from trainables.config.io import parse_config
-from trainables.data.dataset import VOID
-from trainables.data.formats import scan_data
+from trainables.data.dataset import VOID, Dataset
 from trainables.data.merge import merge_classes
-from trainables.data.read_as import ReadAs
-from trainables.data.scan import Scan
 from visionsweep.core.errors import DataError, RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial
 
@@ -37,42 +34,34 @@ IMAGE_ERRORS = (DataError, OSError, ValueError)
 class RunData:
     """The data of a run. positions: of the validation images, in the order of their predictions."""
 
-    scan: Scan
+    dataset: Dataset
     positions: NDArray[np.int64]
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """Return a validation image (H, W, 3). Raises DataError or OSError if it cannot be read."""
-        return np.asarray(self.scan.reader(int(self.positions[row])), np.uint8)
+        return np.asarray(self.dataset.reader(int(self.positions[row])), np.uint8)
 
     def mask(self, row: int) -> NDArray[np.uint8]:
-        assert self.scan.mask_reader is not None
-        return np.asarray(self.scan.mask_reader(int(self.positions[row])), np.uint8)
+        assert self.dataset.mask_reader is not None
+        return np.asarray(self.dataset.mask_reader(int(self.positions[row])), np.uint8)
 
     def targets(self) -> list[Any] | None:
         """Return the targets of the validation images in the form of search.json, or None where there are masks."""
-        if self.scan.mask_reader is not None:
+        if self.dataset.mask_reader is not None:
             return None
-        chosen = self.scan.targets[self.positions]
+        chosen = self.dataset.targets[self.positions]
         return [np.flatnonzero(row).tolist() if chosen.ndim == 2 else int(row) for row in chosen]
 
 
 def open_data(run: Run) -> RunData:
     """Open the data of a run. Raises DataError if it is gone, RunError if it has changed since the run."""
-    options = run.search.get("options", {})
-    data = run.search.get("data", {})
-    spec = options.get("data")
-    if not spec or "val" not in data or "fingerprint" not in data:
-        raise RunError("search.json does not say which data it was.")
-    # A report never fetches data, even for the user's own run.
-    scan = scan_data(
-        spec, task=run.task, read_as=ReadAs.of(options), cache_dir=cache_of(run.search), fetch=False, grouped=False
-    )
-    if scan.fingerprint() != data["fingerprint"]:
-        raise RunError(f"the data at {spec} has changed since.")
-    position = {name: number for number, name in enumerate(scan.names)}
-    if any(name not in position for name in data["val"]):
-        raise RunError(f"the validation images that search.json names are not those of {spec}.")
-    return RunData(scan, np.array([position[name] for name in data["val"]], dtype=np.int64))
+    # A report never fetches data, even for the user's own run. It reads images at their own size.
+    dataset = open_run_data(run, THUMBNAIL_PX, only_judged=True, fetch=False).dataset
+    position = {name: number for number, name in enumerate(dataset.names)}
+    val = run.search["data"]["val"]
+    if any(name not in position for name in val):
+        raise RunError(f"the validation images that search.json names are not those of {dataset.spec}.")
+    return RunData(dataset, np.array([position[name] for name in val], dtype=np.int64))
 
 
 def thumbnail(image: NDArray[np.uint8], size_px: int = THUMBNAIL_PX) -> str:

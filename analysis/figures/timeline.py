@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from analysis.figures.style import plot, safe, short, status_colour
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.sessions import same_session, sessions, times_of, worked_s
 
 GAP_S = 120.0  # a longer gap than this and one epoch between two epochs of a trial begins a new stretch

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analysis.figures.style import BEST, plot, status_colour
 from visionsweep.core.objectives import value_of
 from visionsweep.core.pareto import fronts
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 # A trial's costs, smaller is better, and the titles of their axes.
 COSTS = {

@@ -15,8 +15,9 @@ from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilso
 from analysis.figures.resampled import on_other_half, score
 from visionsweep.core.errors import RunError
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import PREDICTIONS, trial_folder
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 ACCURACY = "val/accuracy"
@@ -195,7 +196,7 @@ def shown(value: float, found: Verdict) -> str:
 
 
 def _judged(run: Run, trial: Trial) -> Judged | None:
-    if not (run.run_dir / "predictions" / trial.trial_id).is_dir():  # thousands of trials keep none
+    if not trial_folder(run.run_dir, PREDICTIONS, trial.trial_id).is_dir():  # thousands of trials keep none
         return None
     try:
         return judged(run, trial)

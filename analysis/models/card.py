@@ -13,7 +13,7 @@ from analysis.models.graphs import OPSET, TOLERANCE, Written
 from analysis.models.preprocessing import in_steps
 from analysis.models.resizing import Elsewhere
 from visionsweep.core.text import duration
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 MOST_CLASSES = 50
 TITLES = {

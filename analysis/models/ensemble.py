@@ -25,7 +25,7 @@ from trainables.data.loader import TrialData
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object
 from visionsweep.core.writing import write_whole
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import ensemble_problem
 
 

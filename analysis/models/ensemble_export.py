@@ -19,14 +19,14 @@ from analysis.models.card import Facts
 from analysis.models.ensemble_card import NO_INTERVALS, ensemble_card
 from analysis.models.export import MEMBERS, write_export
 from analysis.models.export_folder import ENSEMBLE_FILE
-from analysis.models.kept import weights_of
 from analysis.models.manifest import written_whole
 from analysis.models.package import own_version, requirements
 from analysis.models.solved_again import Heads
 from trainables.config.io import dump_config, parse_config
 from trainables.targets import output_classes
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import epoch_name, weights_file
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 
 
@@ -41,7 +41,7 @@ def export_ensemble(run: Run, ensemble: Mapping[str, Any], out: Path, heads: Hea
     configs = []
     trials = {trial.trial_id: trial for trial in run.trials}
     for member in ensemble["members"]:
-        file = weights_of(run, member["trial_id"], member["epoch"])
+        file = weights_file(run.run_dir, member["trial_id"], member["epoch"])
         if not file.is_file() or member["trial_id"] not in trials:
             raise RunError(
                 f"{run.run_dir}: has not kept the weights of trial {member['trial_id']}, epoch {member['epoch']}, "
@@ -49,7 +49,7 @@ def export_ensemble(run: Run, ensemble: Mapping[str, Any], out: Path, heads: Hea
             )
         files.append(file)
         configs.append(parse_config(trials[member["trial_id"]].config, f"trial {member['trial_id']}"))
-    named = [{**one, "folder": f"{one['trial_id']}-epoch-{one['epoch']:04d}"} for one in ensemble["members"]]
+    named = [{**one, "folder": f"{one['trial_id']}-{epoch_name(one['epoch'])}"} for one in ensemble["members"]]
     about = {
         "run": run.run_dir.name,
         "members": {one["folder"]: one["weight"] for one in named},

@@ -23,23 +23,19 @@ from typing import Any
 
 import torch
 
-from analysis.models.kept import weights_of
 from analysis.models.manifest import written_whole
-from analysis.models.run_source import source_of
+from analysis.models.open_run_data import open_run_data
 from analysis.models.solved_again import Heads
 from trainables.checkpoint import TrialFiles
 from trainables.config.io import dump_config, parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side
-from trainables.data.formats import load_dataset
-from trainables.data.loader import TrialData
-from trainables.data.read_as import ReadAs
-from trainables.data.same_data import require_same
 from trainables.ensemble import evaluate_files
 from trainables.targets import output_classes
 from visionsweep.core.errors import InputError, RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import trials_with_weights, weights_file
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial, no_such_trial
 
@@ -76,12 +72,13 @@ def write_trial(
     used = {row.get("precision", config.precision) for row in trial.epochs} - {config.precision, None}
     if used:  # some or all machines lacked the configuration's precision
         about["precision"] = " and ".join(sorted(used))
-    weights = [weights_of(run, trial.trial_id, epoch) for epoch in epochs]
+    weights = [weights_file(run.run_dir, trial.trial_id, epoch) for epoch in epochs]
     metrics = rows[epochs[0]]
     note = ""
     if len(epochs) > 1:
         try:
-            metrics = evaluate_files(config, weights, _run_data(run, config, data), torch.device("cpu"))
+            judged_on = open_run_data(run, cached_short_side(config), data)
+            metrics = evaluate_files(config, weights, judged_on, torch.device("cpu"))
         except InputError as error:
             metrics = {}
             note = f"The mean prediction of epochs {epochs} could not be judged: {error}"
@@ -101,29 +98,11 @@ def _epochs(run: Run, trial: Trial, config: TrialConfig) -> list[int]:
     epochs = [] if best is None else [best[1]]
     if config.ensemble > 1:
         epochs = TrialFiles.below(run.run_dir, trial.trial_id, run.metric, run.mode, config).averaged()
-    if not epochs or not all(weights_of(run, trial.trial_id, epoch).is_file() for epoch in epochs):
-        having = sorted(
-            path.name for path in (run.run_dir / "checkpoints").glob("*") if any(path.glob("*.safetensors"))
-        )
+    if not epochs or not all(weights_file(run.run_dir, trial.trial_id, epoch).is_file() for epoch in epochs):
+        having = trials_with_weights(run.run_dir)
         why = "has no finished epoch" if best is None else f"ended {trial.status}, and its weights were not kept"
         raise RunError(f"trial {trial.trial_id} {why}. Trials with weights: {', '.join(having) or 'none yet'}.")
     return epochs
-
-
-def _run_data(run: Run, config: TrialConfig, data: str | None) -> TrialData:
-    """Return the data that the run was judged on. Raises InputError if it is missing or has changed."""
-    options = value_at(run.search, "options")
-    spec, cache_dir = source_of(run.search, data)
-    dataset, images = load_dataset(
-        spec,
-        task=config.task,
-        seed=options.get("seed", 0),
-        **ReadAs.of(options).options(),
-        short_side_px=cached_short_side(config),
-        cache_dir=cache_dir,
-    )
-    require_same(dataset, spec, value_at(run.search, "data"))
-    return TrialData(dataset, images)
 
 
 def write_export(

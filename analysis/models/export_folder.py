@@ -7,6 +7,7 @@ from pathlib import Path
 from trainables.data.there import FETCHED
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object
+from visionsweep.run_dir.files import SEARCH_FILE
 
 ENSEMBLE_FILE = "ensemble.json"
 
@@ -38,6 +39,6 @@ def require_export(export_dir: Path) -> None:
         missing.append("model.safetensors")
     if not missing:
         return
-    if (export_dir / "search.json").is_file():
+    if (export_dir / SEARCH_FILE).is_file():
         raise RunError(f"{export_dir}: is a run, not an export. `visionsweep export {export_dir}` writes one.")
     raise RunError(f"{export_dir}: is not an export (it has no {missing[0]}). `visionsweep export RUN` writes one.")

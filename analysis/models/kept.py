@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from analysis.models.ensemble_selection import Members, label_members, pixel_members
-from trainables.checkpoint import epoch_of
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.targets import classes_and_labels, output_classes
 from visionsweep.core.errors import RunError
-from visionsweep.core.files import read_npz
-from visionsweep.core.safe_path import trial_folder
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import (
+    PREDICTIONS,
+    epoch_of,
+    kept_files,
+    predictions_file,
+    read_predictions,
+    trial_folder,
+    weights_file,
+)
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.run import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +55,8 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
         values = trial.values(run.metric)
         epochs = [
             epoch
-            for path in sorted(trial_folder(run.run_dir, "predictions", trial.trial_id).glob("epoch-*.npz"))
-            if (epoch := epoch_of(path)) in values and weights_of(run, trial.trial_id, epoch).is_file()
+            for path in kept_files(trial_folder(run.run_dir, PREDICTIONS, trial.trial_id))
+            if (epoch := epoch_of(path)) in values and weights_file(run.run_dir, trial.trial_id, epoch).is_file()
         ]
         if not epochs:
             continue
@@ -63,7 +68,7 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
                 one,
                 config,
                 values[one],
-                _predictions(run, trial.trial_id, one),
+                read_predictions(predictions_file(run.run_dir, trial.trial_id, one)),
                 latency.get(one),
                 trial.status == "complete",
             )
@@ -74,16 +79,6 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
             break
     sign = 1 if run.mode == "max" else -1
     return sorted(found, key=lambda one: -sign * one.value)
-
-
-def weights_of(run: Run, trial_id: str, epoch: int) -> Path:
-    """Return the path of an epoch's weights, whether it exists or not."""
-    return trial_folder(run.run_dir, "checkpoints", trial_id) / f"epoch-{epoch:04d}.safetensors"
-
-
-def _predictions(run: Run, trial_id: str, epoch: int) -> dict[str, np.ndarray]:
-    arrays = read_npz(trial_folder(run.run_dir, "predictions", trial_id) / f"epoch-{epoch:04d}.npz")
-    return {name: array for name, array in arrays.items() if name != "metrics"}
 
 
 def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from analysis.models.kept import Kept, weights_of
+from analysis.models.kept import Kept
 from analysis.models.pixel_mean import Doubts, MeanMembers, doubtful, doubts_of, mean_members
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform
@@ -20,7 +20,8 @@ from trainables.data.merge import Merge
 from trainables.ensemble import load_models
 from trainables.inference import predict_batch
 from trainables.targets import classes_and_labels
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import weights_file
+from visionsweep.run_dir.run import Run
 
 
 def means_side_by_side(
@@ -55,7 +56,7 @@ def means_side_by_side(
         if len(found) >= 2 and not has_time(took_s):
             break
         began = time.monotonic()
-        file = weights_of(run, one.trial_id, one.epoch)
+        file = weights_file(run.run_dir, one.trial_id, one.epoch)
         (model,) = load_models(one.config, len(classes), [file], device)
         found.append(_probabilities(one.config, model, data, merge, doubts, device, ask))
         took_s = time.monotonic() - began

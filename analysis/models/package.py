@@ -21,23 +21,21 @@ from analysis.models.card import Facts, card
 from analysis.models.evaluate import Judged, judge
 from analysis.models.export import Exported
 from analysis.models.graphs import Written, write_graphs
+from analysis.models.open_run_data import open_run_data
 from analysis.models.predictor import ExportedModel, load_export
 from analysis.models.preprocessing import preprocessing
 from analysis.models.resizing import compare
-from analysis.models.run_source import source_of
 from trainables.config.io import load_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side
-from trainables.data.formats import load_described
 from trainables.data.loader import TrialData
-from trainables.data.read_as import ReadAs
 from trainables.data.view import Pixels
 from trainables.tasks import mean_logits
-from visionsweep.core.errors import InputError, RunError
-from visionsweep.core.files import read_npz, read_object
-from visionsweep.core.safe_path import trial_folder
-from visionsweep.run_dir.load import Run
+from visionsweep.core.errors import InputError
+from visionsweep.core.files import read_object
+from visionsweep.run_dir.files import predictions_file, read_predictions
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE
+from visionsweep.run_dir.run import Run
 
 NUM_CHECKED = 100  # images that a graph is compared with torch on
 LIBRARIES = (
@@ -55,8 +53,7 @@ def package_trial(
 
     `named` is the user's path of the run's data, None means the path in the run.
     """
-    folder = trial_folder(run.run_dir, "predictions", exported.trial_id)
-    files = [folder / f"epoch-{epoch:04d}.npz" for epoch in exported.epochs]
+    files = [predictions_file(run.run_dir, exported.trial_id, epoch) for epoch in exported.epochs]
     return package_export(out, _data_or_why(run, out, named), files, run, onnx=onnx, pt2=pt2)
 
 
@@ -71,19 +68,8 @@ def package_soup(
 def _data_or_why(run: Run, out: Path, named: str | None) -> TrialData | str:
     """Return the data that a run's export was judged on, or the reason why it cannot be read."""
     config = load_config(out / "config.yaml")
-    options = run.search.get("options", {})
     try:
-        if "data" not in options:
-            raise RunError("the run says nothing of where its data was")
-        spec, cache_dir = source_of(run.search, named)
-        dataset, images = load_described(
-            run.search["data"],
-            spec,
-            read_as=ReadAs.of(options),
-            short_side_px=cached_short_side(config),
-            cache_dir=cache_dir,
-        )
-        return TrialData(dataset, images)
+        return open_run_data(run, cached_short_side(config), named, only_judged=True)
     except InputError as error:
         return str(error).rstrip(".")
 
@@ -203,7 +189,7 @@ def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray]
         return None
     stored = []
     for file in files:
-        arrays = read_npz(file)
+        arrays = read_predictions(file)
         stored.append({name: array for name, array in arrays.items() if name != "metrics"})
     if len(stored) == 1:
         return stored[0]

@@ -34,9 +34,9 @@ from analysis.models.soup import cook
 from trainables.data.loader import TrialData
 from trainables.features.probe import UNSEEN
 from visionsweep.core.writing import write_whole
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE, RECOMMENDED_FILE, gain_of, kind_of
+from visionsweep.run_dir.run import Run
 
 
 def recommend(

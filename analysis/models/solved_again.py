@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from analysis.models.kept import Kept, weights_of
+from analysis.models.kept import Kept
 from trainables.config.solved import Lbfgs
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
@@ -29,8 +29,9 @@ from trainables.losses import build_loss
 from trainables.targets import classes_and_labels
 from visionsweep.core.errors import RunError
 from visionsweep.core.writing import write_whole
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import weights_file
 from visionsweep.run_dir.recommended import HEADS_FILE
+from visionsweep.run_dir.run import Run
 
 LEARN_FROM = ("train", "val")
 
@@ -71,7 +72,7 @@ def solve_again(
         return None
     found: dict[str, Tensor] = {}
     for trial_id, one in probes.items():
-        weights = weights_of(run, trial_id, one.epoch)
+        weights = weights_file(run.run_dir, trial_id, one.epoch)
         found |= {
             f"{trial_id}/{name}": tensor for name, tensor in _head(one.config, weights, data, device, ask).items()
         }

@@ -18,14 +18,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from analysis.models.kept import Kept, weights_of
+from analysis.models.kept import Kept
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.ensemble import model_with, read_weights
 from trainables.evaluate import Evaluation, evaluate
 from trainables.targets import classes_and_labels
 from visionsweep.core.errors import Interrupted, RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import weights_file
+from visionsweep.run_dir.run import Run
 
 # Model options that decide how the initial weights are trained, and not which ones they are.
 NOT_THE_START = ("freeze", "batch_norm", "adapter", "aux_weight", "decoder_first")
@@ -130,7 +131,7 @@ def _taste(
 ) -> Evaluation:
     config = members[0].config
     classes, labels, _ = classes_and_labels(config, data)
-    files = [weights_of(run, one.trial_id, one.epoch) for one in members]
+    files = [weights_file(run.run_dir, one.trial_id, one.epoch) for one in members]
     model = model_with(mean_weights(files), config, len(classes), device, files[0])
 
     def stop() -> str | None:

@@ -9,12 +9,12 @@ from typing import Any
 from safetensors.torch import save_file
 
 from analysis.models.export import find_trial, write_export
-from analysis.models.kept import weights_of
 from analysis.models.soup import mean_weights
 from trainables.config.io import parse_config
 from trainables.targets import output_classes
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import epoch_name, weights_file
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 
 
@@ -26,7 +26,7 @@ def write_soup(run: Run, soup: Mapping[str, Any], folder: Path) -> None:
     files = []
     for member in soup["members"]:
         trial = find_trial(run, member["trial_id"])
-        file = weights_of(run, trial.trial_id, member["epoch"])
+        file = weights_file(run.run_dir, trial.trial_id, member["epoch"])
         if not file.is_file():
             raise RunError(
                 f"{run.run_dir}: has not kept the weights of trial {trial.trial_id}, epoch {member['epoch']}, "
@@ -37,7 +37,7 @@ def write_soup(run: Run, soup: Mapping[str, Any], folder: Path) -> None:
     config = parse_config(first.config, f"trial {first.trial_id}")
     about = {
         "run": run.run_dir.name,
-        "soup": [f"{one['trial_id']}-epoch-{one['epoch']:04d}" for one in soup["members"]],
+        "soup": [f"{one['trial_id']}-{epoch_name(one['epoch'])}" for one in soup["members"]],
         "chosen_on": "the same validation images, on which these metrics look better than they are; see held_out",
         "held_out": soup["held_out"],
         **soup["metrics"],

@@ -12,7 +12,7 @@ from analysis.figures.best_trial import Judged, class_iou, class_scores, confusi
 from analysis.figures.class_figures import class_bars, confusion_figure
 from analysis.report.plots import Plot, Plots
 from visionsweep.core.errors import InputError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 NAMED = "--name"  # a new search has a name of its own
 SET = "--set"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 ACCURACY = "val/accuracy"
 DEFAULT = 3

@@ -19,9 +19,10 @@ from visionsweep.core.errors import RunError
 from visionsweep.core.objectives import value_of
 from visionsweep.core.text import duration
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import PREDICTIONS, trial_folder
 from visionsweep.run_dir.rank import with_fronts
 from visionsweep.run_dir.recommended import in_sentences, stored
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import STATUSES
 
 MOST_CLASSES = 6
@@ -127,7 +128,7 @@ def _result(run: Run, at: Incumbent, found: Verdict | None) -> list[str]:
     if len(run.objectives) > 1:
         return []
     why = "a run keeps no true masks" if run.task == "segmentation" else "the page knows no interval of this metric"
-    if not (run.run_dir / "predictions" / at.best.trial_id).is_dir():
+    if not trial_folder(run.run_dir, PREDICTIONS, at.best.trial_id).is_dir():
         why = "its predictions are not kept"
     return [f"How sure that is cannot be told here: {why}. The command of `evaluate` below gives intervals."]
 

@@ -13,7 +13,8 @@ from analysis.figures.verdict import Verdict
 from analysis.report.commands import again, of_run
 from visionsweep.core.text import duration
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import PREDICTIONS
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 FEW_COMPLETE = 10
@@ -104,7 +105,7 @@ def _larger_images(run: Run, best: Trial) -> Step | None:
 
 
 def _several_models(run: Run, recommended: dict[str, Any] | None) -> Step | None:
-    kept = [path for path in (run.run_dir / "predictions").glob("*") if path.is_dir()]
+    kept = [path for path in (run.run_dir / PREDICTIONS).glob("*") if path.is_dir()]
     if recommended is not None or len(kept) < 2 or len(run.objectives) > 1:
         return None
     return Step("Several models together may predict better: the command says whether.", of_run(run, "ensemble"))

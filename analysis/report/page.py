@@ -25,7 +25,9 @@ from analysis.report.sections import sections
 from visionsweep.core.errors import RunError
 from visionsweep.core.text import duration
 from visionsweep.core.writing import write_whole
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.files import REPORT_FILE
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 
 TEMPLATES = Path(__file__).parent / "template"
 SCRIPTS = ("format.js", "plots.js", "table.js", "page.js")
@@ -65,7 +67,7 @@ def write_report(
     cannot be written.
     """
     runs = [load_run(run_dir, strict=False) for run_dir in run_dirs]
-    out = out or runs[0].run_dir / "report.html"
+    out = out or runs[0].run_dir / REPORT_FILE
     text = render(runs, with_model=with_model, reloads=reloads)
     try:
         # File names may hold bytes that are no valid text.

@@ -10,8 +10,8 @@ from typing import Any
 from analysis.figures.verdict import Verdict
 from analysis.report.digits import rank_digits
 from visionsweep.core.text import in_words
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranking
+from visionsweep.run_dir.run import Run
 
 LOSSES = ("train/loss", "val/loss")
 OFF = "null"

@@ -14,7 +14,7 @@ from analysis.report.best import best_section
 from analysis.report.plots import Plot, Plots
 from analysis.report.sections import sections
 from visionsweep.core.errors import ConfigError, RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 # width in page pixels, and picture pixels for each of them
 WIDTH = 900

@@ -16,7 +16,7 @@ from analysis.report.plots import Plots
 from analysis.report.section import Section
 from search_spaces.regimes import readable
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 NUM_SLICES = 6
 NUM_AXES = 7

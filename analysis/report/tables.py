@@ -15,8 +15,8 @@ from analysis.figures.timeline import failures, timeline
 from analysis.figures.tradeoff import costs
 from visionsweep.core.csv_cells import no_formula
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranking_frame
+from visionsweep.run_dir.run import Run
 
 
 def write_tables(run: Run, folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from analysis.figures.verdict import Verdict, lead_sentences, percent, shown
 from analysis.report.commands import export_folder, of_run
 from analysis.report.next_steps import Step, latency_ms
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 
 MUCH_FASTER = 0.67
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analysis.report.page import RELOAD_S, write_report
+from visionsweep.run_dir.files import EPOCHS_FILE, SEARCH_FILE, TRIALS_FILE
 from visionsweep.run_dir.in_use import in_use
 
-FILES = ("search.json", "trials.jsonl", "epochs.jsonl")
+FILES = (SEARCH_FILE, TRIALS_FILE, EPOCHS_FILE)
 
 
 def watch(

@@ -95,9 +95,10 @@ def status(
     from launch.jobs import jobs
     from launch.jobs.status import View, job_view, run_view
     from launch.jobs.status import watch as watch_view
+    from visionsweep.run_dir.files import SEARCH_FILE
 
     console = new_console()
-    if cluster is None and ("/" in run or any(os.path.isfile(Path(at) / run / "search.json") for at in ("", "runs"))):
+    if cluster is None and ("/" in run or any(os.path.isfile(Path(at) / run / SEARCH_FILE) for at in ("", "runs"))):
 
         def look() -> View:
             return run_view(named, console)

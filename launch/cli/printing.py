@@ -15,9 +15,10 @@ from launch.cli.narrow import table_for
 from visionsweep.core.names import CLASS_IOU
 from visionsweep.core.text import duration, in_words
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.rank import ranking
 from visionsweep.run_dir.recommended import in_sentences, stored
+from visionsweep.run_dir.run import Run
 
 if TYPE_CHECKING:  # imports torch, which most commands do not need
     from analysis.models.graphs import Written

@@ -11,7 +11,7 @@ import typer
 from launch.cli.options import new_console
 
 if TYPE_CHECKING:
-    from visionsweep.run_dir.load import Run
+    from visionsweep.run_dir.run import Run
 
 
 def report(

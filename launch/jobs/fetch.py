@@ -11,6 +11,7 @@ from launch.jobs import jobs, transfer
 from launch.remote.open_run import bring_run
 from visionsweep.core.s3 import is_remote, parse_remote
 from visionsweep.core.safe_path import safe_path
+from visionsweep.run_dir.files import SEARCH_FILE
 
 
 def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
@@ -20,7 +21,7 @@ def fetch_run(run: str, cluster: str | None, folder: Path) -> Path:
     """
     if is_remote(run):
         return _fetch_from_s3(run, folder)
-    if cluster is None and os.path.isfile(Path(run) / "search.json"):
+    if cluster is None and os.path.isfile(Path(run) / SEARCH_FILE):
         target = _target(folder, Path(run).resolve().name, run)
         transfer.copy(Path(run), target)
         return target

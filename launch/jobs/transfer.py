@@ -25,6 +25,7 @@ from launch.jobs.plain_tar import BLOCK, MAX_BYTES, MAX_FILES, write_files
 from visionsweep.core.errors import RunError
 from visionsweep.core.safe_path import shown
 from visionsweep.core.writing import sync_folder
+from visionsweep.run_dir.files import SEARCH_FILE
 
 BEGIN = "visionsweep-parcel-begins"
 END = "visionsweep-parcel-ends"
@@ -42,7 +43,7 @@ def pack(run_dir: Path, out: IO[bytes]) -> None:
 
     Raises RunError if it is no run directory, or too large.
     """
-    if not (run_dir / "search.json").is_file():
+    if not (run_dir / SEARCH_FILE).is_file():
         raise RunError(f"{run_dir}: is not a run directory (it has no search.json).")
     files = [path for path in sorted(run_dir.rglob("*")) if path.is_file() and not path.is_symlink()]
     total = sum(path.stat().st_size for path in files)
@@ -76,7 +77,7 @@ def unpack(file: IO[bytes], target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
             half = Path(folder) / target.name
             write_files(file, half, target)
-            if not (half / "search.json").is_file():
+            if not (half / SEARCH_FILE).is_file():
                 raise RunError(f"{target}: what came is not a run directory. Fetch it again.")
             half.rename(target)
             sync_folder(target.parent)

@@ -13,7 +13,8 @@ from analysis.models.ensemble_export import export_ensemble
 from analysis.models.export_folder import ENSEMBLE_FILE
 from analysis.models.manifest import check_out
 from launch.models.run_data import data_of_run
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 
 SIZE = 10
 

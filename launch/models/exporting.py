@@ -17,8 +17,8 @@ from analysis.models.solved_again import Heads, heads_of
 from analysis.models.soup_export import write_soup
 from launch.cli.printing import print_export
 from launch.remote.open_run import open_run
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.recommended import one_network, stored
+from visionsweep.run_dir.run import Run
 
 
 def export_run(

@@ -26,7 +26,8 @@ from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.files import read_object
 from visionsweep.core.names import did_you_mean, mode_of
 from visionsweep.core.writing import write_whole
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 ON = ("train", "train+val")

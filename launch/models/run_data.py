@@ -1,35 +1,19 @@
-"""The data of a run, opened again."""
+"""The data of a run, opened again for trainings as those of its search."""
 
 from __future__ import annotations
 
-from analysis.models.run_source import source_of
+from analysis.models.open_run_data import open_run_data
 from launch.search.preflight import short_side_px
 from search_spaces.serial import search_from_json
-from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
-from trainables.data.read_as import ReadAs
-from trainables.data.same_data import require_same
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
-
-__all__ = ["data_of_run", "require_same"]
 
 
 def data_of_run(run: Run, named: str | None = None) -> TrialData:
-    """Return the data that a run was searched on, with the run's split, from the run's cache.
+    """Return the data that a run was searched on, with the images of its search, from the run's cache.
 
-    named: where the user says that it is, None: where the run says. Raises RunError if it is no longer the same, or
-    would be fetched from where somebody else says.
+    named, and what is raised: see `open_run_data`.
     """
-    options = value_at(run.search, "options")
-    data, cache_dir = source_of(run.search, named)
-    dataset, images = load_dataset(
-        data,
-        task=value_at(run.search, "data.task"),
-        seed=options.get("seed", 0),
-        **ReadAs.of(options).options(),
-        short_side_px=short_side_px(search_from_json(value_at(run.search, "search"))),
-        cache_dir=cache_dir,
-    )
-    require_same(dataset, data, value_at(run.search, "data"))
-    return TrialData(dataset, images)
+    search = search_from_json(value_at(run.search, "search"))
+    return open_run_data(run, short_side_px(search), named)

@@ -9,7 +9,8 @@ from analysis.models.loaded import LoadedModel, load_model
 from launch.cli.first_look import default_export
 from launch.cli.options import new_console
 from launch.models.exporting import export_run
-from visionsweep.run_dir.load import Readable, Run
+from visionsweep.run_dir.load import Readable
+from visionsweep.run_dir.run import Run
 
 
 def export(

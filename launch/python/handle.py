@@ -15,7 +15,9 @@ from launch.python.status import State, Status, status_of
 from visionsweep.core.errors import RunError, VisionsweepError
 from visionsweep.core.printable import printable
 from visionsweep.core.s3 import is_remote
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.files import EPOCHS_FILE, SEARCH_FILE
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,7 @@ class RunningSearch:
         self._closing = threading.Lock()
         self._teller: EpochTeller | None = None
         if on_epoch is not None:
-            epochs = Path(run_dir) / "epochs.jsonl"
+            epochs = Path(run_dir) / EPOCHS_FILE
             self._teller = EpochTeller(epochs, on_epoch, lambda: process.has_ended, process.stop)
             self._teller.start()
 
@@ -73,7 +75,9 @@ class RunningSearch:
 
     def ranking(self) -> pd.DataFrame:
         """Return a row for each trial, best first (`visionsweep.run_dir.rank.ranking_frame`)."""
-        return self.load().ranking()
+        from analysis.from_python import ranking
+
+        return ranking(self)
 
     def curves(self) -> pd.DataFrame:
         """Return a row for each trial and epoch (`Run.curves`)."""
@@ -81,11 +85,15 @@ class RunningSearch:
 
     def importance(self) -> pd.DataFrame:
         """Return how much each parameter decided (`analysis.figures.importance.importance`)."""
-        return self.load().importance()
+        from analysis.from_python import importance
+
+        return importance(self)
 
     def compare(self, parameter: str) -> pd.DataFrame:
         """Return the values of a choice against each other (`analysis.figures.compare.compare`)."""
-        return self.load().compare(parameter)
+        from analysis.from_python import compare
+
+        return compare(self, parameter)
 
     # Ending it.
 
@@ -165,7 +173,7 @@ class RunningSearch:
         try:
             return self.load()
         except RunError:
-            if isinstance(self.run_dir, Path) and (self.run_dir / "search.json").is_file():
+            if isinstance(self.run_dir, Path) and (self.run_dir / SEARCH_FILE).is_file():
                 raise
             return None
 

@@ -13,7 +13,8 @@ from launch.python.process import SearchProcess
 from launch.python.words import check_address, checked_counts, in_units, options_as_words
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.s3 import is_remote
-from visionsweep.run_dir.load import Readable, Run
+from visionsweep.run_dir.load import Readable
+from visionsweep.run_dir.run import Run
 
 
 def resume(

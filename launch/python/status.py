@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from visionsweep.core.text import duration
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.sessions import spent_s, times_of
 from visionsweep.run_dir.shown import best_trial, counts_of, in_counts
 

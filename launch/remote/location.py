@@ -13,6 +13,7 @@ from visionsweep.core.errors import RunError, StorageError
 from visionsweep.core.names import did_you_mean
 from visionsweep.core.s3 import Remote, is_remote, parse_remote
 from visionsweep.core.s3_client import endpoint
+from visionsweep.run_dir.files import SEARCH_FILE
 from visionsweep.run_dir.trials import read_search
 
 
@@ -62,7 +63,7 @@ def require_run(run: str) -> None:
         return
     remote = location.remote.hurried()
     names = remote.parent.folders()  # raises for a missing bucket, where `exists` finds nothing
-    if not remote.exists("search.json"):
+    if not remote.exists(SEARCH_FILE):
         hint = did_you_mean(remote.name, names) if names else "`visionsweep run --runs-dir` makes one."
         raise RunError(f"{remote}: is not a run (it has no search.json). {hint}")
 

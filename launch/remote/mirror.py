@@ -22,19 +22,29 @@ from typing import Any
 
 from launch.remote.lock import RemoteLock
 from launch.remote.open_run import read_records
-from trainables.checkpoint import PROCESS_FILE, stored_row
+from trainables.checkpoint import stored_row
 from trainables.worker.trial_mirror import ROWS_FILE
 from visionsweep.core.errors import RunError, StorageError
 from visionsweep.core.files import json_or_error, parse_json
 from visionsweep.core.s3 import Remote
 from visionsweep.core.writing import write_whole
+from visionsweep.run_dir.files import (
+    BEST_FILE,
+    EPOCHS_FILE,
+    LAST_FILE,
+    PROCESS_FILE,
+    SEARCH_FILE,
+    STUDY_FILE,
+    TRIAL_ROOMS,
+    TRIALS_FILE,
+    state_name,
+)
 from visionsweep.run_dir.shapes import epoch_problem
 from visionsweep.run_dir.trials import read_lines, read_search, read_trials
 
-READ_ORDER = ("trials.jsonl", "epochs.jsonl", "search.json", "best.yaml", "study.journal")
-SEND_ORDER = ("search.json", "epochs.jsonl", "trials.jsonl", "best.yaml", "study.journal")
-ROOMS = ("checkpoints/", "predictions/")
-NEEDED_TO_RESUME = ("last.pt", PROCESS_FILE, ROWS_FILE)
+READ_ORDER = (TRIALS_FILE, EPOCHS_FILE, SEARCH_FILE, BEST_FILE, STUDY_FILE)
+SEND_ORDER = (SEARCH_FILE, EPOCHS_FILE, TRIALS_FILE, BEST_FILE, STUDY_FILE)
+NEEDED_TO_RESUME = (LAST_FILE, PROCESS_FILE, ROWS_FILE)
 
 SEND_EVERY_S = 3.0
 LONGEST_SHARE = 0.2  # of the time may be spent on sending: large files are sent less often
@@ -85,9 +95,9 @@ class Mirror:
             self.folder.mkdir(parents=True, exist_ok=True)
             for name in READ_ORDER:
                 (self.folder / name).unlink(missing_ok=True)
-            for name in ("trials.jsonl", "epochs.jsonl"):
+            for name in (TRIALS_FILE, EPOCHS_FILE):
                 (self.folder / name).write_bytes(records[name])
-        write_whole(self.folder / "search.json", lambda path: path.write_bytes(records["search.json"]))
+        write_whole(self.folder / SEARCH_FILE, lambda path: path.write_bytes(records[SEARCH_FILE]))
         known = frozenset(read_trials(self.folder))
         # Delete the files of trials whose proposals were not sent: other trials will get their numbers.
         self._sweep(lambda trial_id, name: trial_id in known)
@@ -104,12 +114,11 @@ class Mirror:
 
     def copy_state(self, source: str, target: str) -> int | None:
         """Copy a trial's state to another as `Records.copy_state`, but return None also where S3 does not answer."""
-        name = "checkpoints/{}/last.pt"
-        here = self.folder / name.format(target)
+        here = self.folder / state_name(target)
         try:
-            if not self.run.download(name.format(source), self.folder, to=name.format(target)):
+            if not self.run.download(state_name(source), self.folder, to=state_name(target)):
                 return None
-            self.run.upload(here, name.format(target))
+            self.run.upload(here, state_name(target))
             row = stored_row(here)
             return None if row is None else int(row["epoch"])
         except StorageError as error:
@@ -120,7 +129,7 @@ class Mirror:
 
     def drop_state(self, trial_id: str) -> None:
         """Delete a trial's state, as `Records.drop_state`."""
-        self.run.delete([f"checkpoints/{trial_id}/last.pt"])
+        self.run.delete([state_name(trial_id)])
 
     def start(self) -> None:
         self.thread.start()
@@ -173,8 +182,8 @@ class Mirror:
 
     def _sweep(self, belongs: Callable[[str, str], bool]) -> None:
         """Delete the files of trials for which `belongs(trial id, file name)` is false."""
-        for room in ROOMS:
-            names = [name for name in self.run.listing(room) if name.count("/") == 2]
+        for room in TRIAL_ROOMS:
+            names = [name for name in self.run.listing(f"{room}/") if name.count("/") == 2]
             self.run.delete(name for name in names if not belongs(*name.split("/")[1:]))
 
     def _is_ahead(self, records: dict[str, bytes]) -> bool:
@@ -184,22 +193,22 @@ class Mirror:
         """
         with suppress(OSError, RunError, ValueError, AttributeError):
             mine = read_search(self.folder)
-            theirs = parse_json(records["search.json"].decode())
+            theirs = parse_json(records[SEARCH_FILE].decode())
             if mine.get("started") != theirs.get("started"):
                 return False
-            names = ("trials.jsonl", "epochs.jsonl")
+            names = (TRIALS_FILE, EPOCHS_FILE)
             return all((self.folder / name).read_bytes().startswith(records[name]) for name in names)
         return False
 
     def _repair_epochs(self) -> None:
         """Drop epochs of unknown trials, and add those that only the trials themselves have sent."""
         trials = read_trials(self.folder)
-        path = self.folder / "epochs.jsonl"
+        path = self.folder / EPOCHS_FILE
         rows = [row for row in read_lines(path) if row["trial_id"] in trials]
         for trial in trials.values():
             if trial.status in ("running", "interrupted"):
                 recorded = {row["epoch"] for row in trial.epochs}
-                stored = self.run.read(f"checkpoints/{trial.trial_id}/{ROWS_FILE}")
+                stored = self.run.read(state_name(trial.trial_id, ROWS_FILE))
                 rows += [row for row in _lines(stored.content if stored else b"") if row["epoch"] not in recorded]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_whole(path, lambda partial: partial.write_text(text))

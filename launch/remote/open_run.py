@@ -13,8 +13,10 @@ from launch.remote.location import home, location_of, require_run
 from launch.remote.lock import LOCK_FILE, at_work
 from visionsweep.core.errors import InputError, RunError
 from visionsweep.core.s3 import Remote
+from visionsweep.run_dir.files import EPOCHS_FILE, SEARCH_FILE, TRIAL_ROOMS, TRIALS_FILE
 from visionsweep.run_dir.in_use import in_use
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import cache_dir_of
 
 
@@ -74,7 +76,7 @@ def bring_run(run: Remote, folder: Path) -> None:
 
 
 def _bring_weights(run: Remote, folder: Path, trial_id: str) -> None:
-    stored = [name for room in ("checkpoints/", "predictions/") for name in run.listing(room)]
+    stored = [name for room in TRIAL_ROOMS for name in run.listing(f"{room}/")]
     having = {name.split("/")[1] for name in stored if name.endswith(".safetensors")}
     if trial_id not in having:
         listed = ", ".join(sorted(having)) or "none yet"
@@ -90,7 +92,7 @@ def read_records(run: Remote) -> dict[str, bytes]:
     They are read in this order, so that each trial that has ended has its epochs too. Raises RunError if there is no
     such run.
     """
-    found = {name: run.read(name) for name in ("search.json", "trials.jsonl", "epochs.jsonl")}
-    if found["search.json"] is None:
+    found = {name: run.read(name) for name in (SEARCH_FILE, TRIALS_FILE, EPOCHS_FILE)}
+    if found[SEARCH_FILE] is None:
         raise RunError(f"{run.uri}: is not a run (it has no search.json). `visionsweep run --runs-dir` makes one.")
     return {name: b"" if stored is None else stored.content for name, stored in found.items()}

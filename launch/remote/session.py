@@ -13,6 +13,7 @@ from launch.remote.probe import probe_writing
 from launch.search.preflight import check_room, check_runs_dir
 from launch.search.records import exists_already
 from visionsweep.core.errors import StorageError
+from visionsweep.run_dir.files import SEARCH_FILE, TRIALS_FILE
 from visionsweep.run_dir.lock import held
 
 
@@ -23,7 +24,7 @@ def check_new(location: RunLocation) -> None:
         return
     remote = location.remote.hurried()
     probe_writing(remote.parent)
-    if remote.exists("search.json"):
+    if remote.exists(SEARCH_FILE):
         raise exists_already(location.remote)
     check_room(location.folder.parent)
 
@@ -45,9 +46,9 @@ def mirrored(location: RunLocation, say: Callable[[str], object], *, new: bool =
     lock.acquire(say)
     try:
         mirror = Mirror(location.remote, location.folder, lock)
-        if new and location.remote.exists("search.json"):
+        if new and location.remote.exists(SEARCH_FILE):
             raise exists_already(location.remote)
-        if (location.folder / "trials.jsonl").exists():
+        if (location.folder / TRIALS_FILE).exists():
             with held(location.folder):
                 pass  # raises if a process here works on it
         if new and location.folder.exists():  # a working copy of a run that is no longer on S3

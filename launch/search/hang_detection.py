@@ -23,10 +23,9 @@ from ray.tune import Callback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from launch.trial_notes import TrialNotes
-from trainables.checkpoint import PROCESS_FILE
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object
-from visionsweep.core.safe_path import trial_folder
+from visionsweep.run_dir.files import PROCESS_FILE, process_file, state_name
 
 LEAST_S = 120.0  # no silence shorter than this is a hang: disks and hubs have bad minutes
 FIRST_S = 1800.0  # before the first epoch in a process: weights may be downloaded, and images decoded
@@ -136,14 +135,14 @@ class HangDetector(Callback):  # type: ignore[misc]
                 f"hung twice: no epoch for {allowed_s:.0f} s, where its longest took {silence.longest_s:.0f} s"
             )
         if self.bring is not None:
-            self.bring(f"checkpoints/{trial.config['trial_id']}/{PROCESS_FILE}")
+            self.bring(state_name(trial.config["trial_id"], PROCESS_FILE))
         kill_trial(self.run_dir, trial.config["trial_id"])
 
 
 def kill_trial(run_dir: Path, trial_id: str) -> None:
     """End the process that a trial runs in. Does nothing if it, or its machine, is gone."""
     with suppress(RunError, ValueError, KeyError):
-        where = read_object(trial_folder(run_dir, "checkpoints", trial_id) / PROCESS_FILE)
+        where = read_object(process_file(run_dir, trial_id))
         there = NodeAffinitySchedulingStrategy(where["node_id"], soft=False)
         ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_kill).remote(where["pid"])
 

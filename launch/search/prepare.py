@@ -30,6 +30,7 @@ from trainables.worker.settings import TrialSettings
 from trainables.worker.stopping import Deadline
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.words import counted
+from visionsweep.run_dir.files import STOP_FILE
 from visionsweep.run_dir.shapes import value_at
 
 MOST_DECODING = 0.25  # of the budget, before the first trial; else images are decoded on demand
@@ -194,7 +195,7 @@ def trial_settings(
     search: Search, options: RunOptions, run_dir: Path, run_uri: str | None, share: MachineShare, deadline: float | None
 ) -> TrialSettings:
     """Return the settings of all trials. run_uri: of a run on S3. deadline: of time.monotonic()."""
-    stop_file = run_dir / "stop"
+    stop_file = run_dir / STOP_FILE
     if run_uri is not None:  # machines share no folder: each looks for the file in its own
         stop_file = Path(tempfile.gettempdir()) / f"visionsweep-stop-{uuid.uuid4().hex}"
     return TrialSettings(

@@ -28,12 +28,22 @@ from typing import Any
 
 from launch.remote.mirror import Mirror
 from launch.tracking.listener import Listener
-from trainables.checkpoint import PROCESS_FILE, stored_row
+from trainables.checkpoint import stored_row
 from trainables.config.io import dump_config, parse_config
 from visionsweep.core.errors import RunError
 from visionsweep.core.s3 import Remote
-from visionsweep.core.safe_path import trial_folder
 from visionsweep.core.writing import make_folder, sync_folder, write_whole
+from visionsweep.run_dir.files import (
+    BEST_FILE,
+    EPOCHS_FILE,
+    LAST_FILE,
+    PROCESS_FILE,
+    SEARCH_FILE,
+    TRIAL_ROOMS,
+    TRIALS_FILE,
+    last_file,
+    trial_folder,
+)
 from visionsweep.run_dir.lock import disk_errors, held
 from visionsweep.run_dir.recovery import cut_torn_end, lost_their_end, mended
 from visionsweep.run_dir.syncing import Syncer
@@ -76,7 +86,7 @@ class Records:
                 raise exists_already(run_dir) from None
             sync_folder(run_dir.parent)
             records.write_search(search_json)
-            for name in ("epochs.jsonl", "trials.jsonl"):  # the lock's file is last
+            for name in (EPOCHS_FILE, TRIALS_FILE):  # the lock's file is last
                 (run_dir / name).touch()
             sync_folder(run_dir)
         return records
@@ -96,7 +106,7 @@ class Records:
         """
         text = json.dumps({"version": VERSION, **search_json}, indent=1, default=str)
         with disk_errors(self.run_dir):
-            write_whole(self.run_dir / "search.json", lambda path: path.write_text(text))
+            write_whole(self.run_dir / SEARCH_FILE, lambda path: path.write_text(text))
 
     @property
     def next_number(self) -> int:
@@ -140,7 +150,7 @@ class Records:
         The precision is the one that it computed in, which may differ from the configuration's.
         """
         whole = {"time": time.time(), **row}
-        self._append("epochs.jsonl", whole)
+        self._append(EPOCHS_FILE, whole)
         take_epoch(self.trials, whole)
         for listener in self.listeners:
             listener.epoch(self.trials[row["trial_id"]], whole)
@@ -174,8 +184,8 @@ class Records:
         for trial in self.trials.values() if among is None else among:
             if trial.status in ("running", "interrupted"):
                 continue  # they may be resumed
-            folders = [trial_folder(self.run_dir, room, trial.trial_id) for room in ("checkpoints", "predictions")]
-            for name in ("last.pt", PROCESS_FILE):
+            folders = [trial_folder(self.run_dir, room, trial.trial_id) for room in TRIAL_ROOMS]
+            for name in (LAST_FILE, PROCESS_FILE):
                 (folders[0] / name).unlink(missing_ok=True)
             for partial in (file for folder in folders for file in folder.glob(".*.partial")):
                 partial.unlink(missing_ok=True)  # of a process that was killed while it wrote
@@ -190,9 +200,8 @@ class Records:
         """
         if self.mirror is not None:
             return self.mirror.copy_state(source, target)
-        source_file, target_file = (
-            trial_folder(self.run_dir, "checkpoints", name) / "last.pt" for name in (source, target)
-        )
+        source_file = last_file(self.run_dir, source)
+        target_file = last_file(self.run_dir, target)
         try:
             with disk_errors(self.run_dir):
                 write_whole(target_file, lambda path: shutil.copyfile(source_file, path))
@@ -205,7 +214,7 @@ class Records:
 
     def drop_state(self, trial_id: str) -> None:
         """Delete the state of a trial that was not proposed after all."""
-        (trial_folder(self.run_dir, "checkpoints", trial_id) / "last.pt").unlink(missing_ok=True)
+        last_file(self.run_dir, trial_id).unlink(missing_ok=True)
         if self.mirror is not None:
             self.mirror.drop_state(trial_id)
 
@@ -219,7 +228,7 @@ class Records:
         text = dump_config(parse_config(best.config, f"trial {best.trial_id}"))
         with disk_errors(self.run_dir):
             write_whole(
-                self.run_dir / "best.yaml",
+                self.run_dir / BEST_FILE,
                 lambda path: path.write_text(f"# trial {best.trial_id} of run {self.run_dir.name}{score}\n{text}"),
             )
 
@@ -232,10 +241,10 @@ class Records:
         """
         with held(self.run_dir):
             with disk_errors(self.run_dir):
-                for name in ("trials.jsonl", "epochs.jsonl"):
+                for name in (TRIALS_FILE, EPOCHS_FILE):
                     cut_torn_end(self.run_dir / name)
                 self.trials = mended(self.run_dir)
-            self.syncer = Syncer(self.run_dir / "epochs.jsonl", self.run_dir / "trials.jsonl")
+            self.syncer = Syncer(self.run_dir / EPOCHS_FILE, self.run_dir / TRIALS_FILE)
             self.syncer.start()
             try:
                 for trial in lost_their_end(self.run_dir, self.trials):
@@ -247,7 +256,7 @@ class Records:
 
     def _event(self, row: Mapping[str, Any]) -> None:
         whole = {"time": time.time(), **row}
-        self._append("trials.jsonl", whole)
+        self._append(TRIALS_FILE, whole)
         take_event(self.trials, whole)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:

@@ -58,6 +58,7 @@ from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
 from trainables.models.flops import forward_gflops
 from trainables.worker.trainable import VisionTrainable
+from visionsweep.run_dir.files import STOP_FILE, STUDY_FILE
 from visionsweep.run_dir.recommended import forget
 from visionsweep.run_dir.sessions import RESUMED, spent_s, times_written
 from visionsweep.run_dir.shapes import value_at
@@ -192,7 +193,7 @@ def _resume_at(
         records.write_search({**search_json, "options": {**search_json["options"], **ends}, RESUMED: resumed})
         if budget_s is None and not more_trials and (note := budget_note(session, options)):
             console.print(note, style="yellow", soft_wrap=True)
-        (location.folder / "stop").unlink(missing_ok=True)
+        (location.folder / STOP_FILE).unlink(missing_ok=True)
         _execute(records, search, shared, session, console, began)
     return records
 
@@ -236,7 +237,7 @@ def _execute(
         estimating = Estimating(search, *times, share.concurrent, progress.tell)
     callback = RunCallback(records, search, progress, options.keep_trials, notes, estimating)
     past = records.trials.values()
-    records.listen(Journal(records.run_dir / "study.journal", records.run_dir.name, search, past))
+    records.listen(Journal(records.run_dir / STUDY_FILE, records.run_dir.name, search, past))
     records.listen(Loggers(options.log, records.run_dir))
     # Run trials until the searcher is finished. However that ends, the records must say how each trial did.
     trainable = tune.with_resources(

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.files import json_or_error, one_line
+from visionsweep.run_dir.files import STUDY_FILE
 from visionsweep.run_dir.trials import read_search
 
 _log = logging.getLogger(__name__)
@@ -155,11 +156,11 @@ def watched(run_dirs: list[Path]) -> dict[str, Path]:
     """
     for run_dir in run_dirs:
         read_search(run_dir)
-        if not (run_dir / "study.journal").is_file():
+        if not (run_dir / STUDY_FILE).is_file():
             raise RunError(f"{run_dir}: has no study.journal. `visionsweep resume {run_dir}` writes it.")
     paths = list(dict.fromkeys(run_dir.resolve() for run_dir in run_dirs))
     names = [path.name for path in paths]
-    return {path.name if names.count(path.name) == 1 else str(path): path / "study.journal" for path in paths}
+    return {path.name if names.count(path.name) == 1 else str(path): path / STUDY_FILE for path in paths}
 
 
 class _Server(ThreadingMixIn, WSGIServer):

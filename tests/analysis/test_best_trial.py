@@ -157,7 +157,7 @@ def test_what_is_gone_is_told_and_the_rest_is_shown(on_photos: Run, tmp_path: Pa
     assert section.mistakes
     (tmp_path / "photos" / "red" / "00.png").unlink()
     section = best_section(on_photos, trial, Plots("r0"), with_model=True)
-    assert "has changed since" in section.missing[0]
+    assert "is not the run's data: its images, labels or masks are others now" in section.missing[0]
     assert len(section.plots) == 1  # the confusions are in the run directory
     assert not section.mistakes
     (tmp_path / "photos").rename(tmp_path / "elsewhere")

@@ -21,7 +21,8 @@ from analysis.report.comparisons import AUGMENTATION, comparisons
 from analysis.report.plots import Plots
 from search_spaces import Maybe, Pick, Search
 from search_spaces.serial import search_to_json
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 SEARCH = Search(

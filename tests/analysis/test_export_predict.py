@@ -17,7 +17,7 @@ from analysis.models.predictor import load_export
 from trainables.config.model import ClassifierConfig
 from trainables.models.classifiers import build_classifier
 from visionsweep.core.errors import DataError, RunError
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 CONFIG = tiny_config(task="multilabel", optimizer={"name": "sgd", "lr": 0.1}, batch_size=4, threshold=0.4)

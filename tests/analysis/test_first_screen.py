@@ -25,7 +25,8 @@ from analysis.report.model_words import model_words
 from analysis.report.next_steps import Step, next_steps
 from analysis.report.payload import trial_rows
 from launch.cli.commands import app
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 COMMAND = ["run", "classification-cpu", "--data", "my photos", "--budget", "5m", "--name", "first", "--set", "epochs=9"]

@@ -17,6 +17,7 @@ from analysis.models import folded as folded_module
 from analysis.models.recommend import recommend
 from visionsweep.core.errors import RunError
 from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.rank import ranking_frame
 from visionsweep.run_dir.recommended import in_sentences, stored
 
 CPU = torch.device("cpu")
@@ -55,7 +56,7 @@ def test_among_probes_all_images_choose_and_the_last_lines_say_so(
 ) -> None:
     data = run_of(tmp_path, photos)
     run = load_run(tmp_path / "run")
-    assert run.ranking()["trial_id"][0] == LUCKY
+    assert ranking_frame(run)["trial_id"][0] == LUCKY
     told = recommend(run, data, CPU)
     assert told is not None
     assert (told["single"]["trial_id"], told["chosen_on"]) == (BETTER, 120)
@@ -114,7 +115,7 @@ def test_of_equal_scores_the_lower_loss_is_recommended_where_few_images_validate
     monkeypatch.setattr(folded_module, "ENOUGH_TO_CHOOSE", 24)
     told = recommend(run, data, CPU)
     assert told is not None
-    assert told["single"]["trial_id"] == run.ranking()["trial_id"][0] == "0000"
+    assert told["single"]["trial_id"] == ranking_frame(run)["trial_id"][0] == "0000"
 
 
 def test_a_number_of_images_that_is_none_is_damaged(tmp_path: Path, photos: Path) -> None:

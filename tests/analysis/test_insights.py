@@ -10,9 +10,10 @@ import pytest
 from made_runs import EPOCHS, GRACE, STARTED, write_run
 
 from analysis import Run, Trial, load_run
+from analysis.figures.compare import compare
 from analysis.figures.cost import best_so_far, incumbent, run_cost
 from analysis.figures.fixed_epoch import LEAST_TRIALS, scores_at_epoch
-from analysis.figures.importance import above_chance, strongest
+from analysis.figures.importance import above_chance, importance, strongest
 from analysis.figures.learning import rungs, shown_trials
 from analysis.figures.slices import contour_pairs
 from analysis.figures.style import PALETTE, STATUS_COLOURS
@@ -38,7 +39,7 @@ def test_all_that_came_to_an_end_is_compared_and_an_epoch_alone_if_it_is_asked_f
 
 
 def test_what_decided_the_score_stands_first_and_above_chance(run: Run) -> None:
-    found = run.importance()
+    found = importance(run)
     assert found["parameter"].iloc[0] == "optimizer"
     assert "optimizer" in above_chance(found)
     assert found["ped_anova"].sum() == pytest.approx(1)
@@ -50,13 +51,13 @@ def test_what_decided_the_score_stands_first_and_above_chance(run: Run) -> None:
 
 
 def test_importance_of_too_few_trials_is_not_made_up(tmp_path: Path) -> None:
-    found = load_run(write_run(tmp_path / "few", LEAST_TRIALS - 2)).importance()
+    found = importance(load_run(write_run(tmp_path / "few", LEAST_TRIALS - 2)))
     assert found.empty
     assert "parameter" in found.columns
 
 
 def test_an_arm_that_is_better_wins_most_of_its_pairs_and_noise_wins_half_of_them(run: Run) -> None:
-    table = run.compare("optimizer").set_index("value")
+    table = compare(run, "optimizer").set_index("value")
     assert table.index.tolist() == ["adam", "sgd"]
     assert table.loc["adam", "chance"] > 0.85
     assert table.loc["adam", "chance"] + table.loc["sgd", "chance"] == pytest.approx(1)
@@ -65,7 +66,7 @@ def test_an_arm_that_is_better_wins_most_of_its_pairs_and_noise_wins_half_of_the
     assert table["num_trials"].sum() == 36
     assert table["num_complete"].sum() == 12
     for switch in ("augment/rotate", "blur"):  # a name without its room will do
-        off_and_on = run.compare(switch)
+        off_and_on = compare(run, switch)
         assert (off_and_on["low"] < 0.5).all()
         assert (off_and_on["high"] > 0.5).all()
         assert (off_and_on["p_holm"] > 0.05).all()
@@ -73,15 +74,15 @@ def test_an_arm_that_is_better_wins_most_of_its_pairs_and_noise_wins_half_of_the
 
 def test_a_parameter_that_is_no_choice_is_refused_with_the_nearest_one(run: Run) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'optimizer'"):
-        run.compare("optimiser")
+        compare(run, "optimiser")
 
 
 def test_a_loss_is_compared_from_below(tmp_path: Path, run: Run) -> None:
     search = {**run.search["search"], "metric": "val/loss", "mode": "min"}
     losses = load_run(write_run(tmp_path / "losses", 36, changes={"search": search}))
-    assert losses.compare("optimizer")["value"].tolist() == ["adam", "sgd"]
-    assert losses.compare("optimizer")["chance"].iloc[0] > 0.85
-    assert above_chance(losses.importance())[0] == "optimizer"
+    assert compare(losses, "optimizer")["value"].tolist() == ["adam", "sgd"]
+    assert compare(losses, "optimizer")["chance"].iloc[0] > 0.85
+    assert above_chance(importance(losses))[0] == "optimizer"
     at = incumbent(losses)
     assert at is not None
     assert at.score == min(value for trial in losses.trials for value in trial.values("val/loss").values())

@@ -24,8 +24,9 @@ from search_spaces.search import Search
 from trainables.data.loader import TrialData
 from trainables.evaluate import at_size
 from trainables.pixel_scores import PixelScores
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.recommended import RECOMMENDED_FILE
+from visionsweep.run_dir.run import Run
 
 CLI = Callable[..., Outcome]
 CPU = torch.device("cpu")

@@ -18,6 +18,7 @@ from analysis import load_run
 from analysis.report import write_report
 from analysis.report.watch import watch
 from visionsweep.core.errors import RunError
+from visionsweep.run_dir.rank import ranking_frame
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -57,7 +58,7 @@ def test_the_page_says_what_was_found_and_what_it_took(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "flowers")
     page = page_of(run_dir)
     assert "Above what chance alone would give: optimizer" in page.text
-    ranking = load_run(run_dir).ranking()
+    ranking = ranking_frame(load_run(run_dir))
     best = ranking.iloc[0]
     assert "120 photos, 3 classes (daisy, rose, tulip): 90 to train on, 30 to judge by." in page.text
     assert f"best val/accuracy {best['val/accuracy']:.0%}" in page.text
@@ -253,7 +254,7 @@ def test_the_command_writes_the_page_and_the_tables(visionsweep: Callable[..., O
     names = {path.stem for path in (tmp_path / "tables").iterdir()}
     assert names == {"ranking", "curves", "importance", "compare", "costs", "progress", "timeline", "failures"}
     ranking = pd.read_csv(tmp_path / "tables" / "ranking.csv", dtype={"trial_id": str})
-    assert ranking["trial_id"].tolist() == load_run(run_dir).ranking()["trial_id"].tolist()
+    assert ranking["trial_id"].tolist() == ranking_frame(load_run(run_dir))["trial_id"].tolist()
     refused = visionsweep("report", tmp_path / "nowhere")
     assert refused.code == 2
     assert "is not a run directory" in refused.err

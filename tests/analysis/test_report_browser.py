@@ -16,6 +16,7 @@ from support import Outcome
 
 from analysis import load_run
 from analysis.report import write_report
+from visionsweep.run_dir.rank import ranking_frame
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -240,7 +241,7 @@ def test_a_filter_that_matches_nothing_says_so(browser: Any, tmp_path: Path) -> 
 def test_tied_trials_share_a_mark(browser: Any, tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", 24)
     (kept,) = run_dir.glob("predictions/*/*.npz")
-    ranking = load_run(run_dir).ranking()
+    ranking = ranking_frame(load_run(run_dir))
     other = run_dir / "predictions" / ranking["trial_id"].iloc[2]
     shutil.copytree(kept.parent, other)
     there = Visit(browser, write_report([run_dir], with_model=False))
@@ -259,7 +260,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_runs_are_tabs(browser: 
     assert there.page.locator("#r1").is_hidden()
     there.page.get_by_role("tab", name="second").click()
     assert there.page.locator("#r0").is_hidden()
-    expected = load_run(runs[1]).ranking()["trial_id"].tolist()
+    expected = ranking_frame(load_run(runs[1]))["trial_id"].tolist()
     assert there.texts("#r1 tr.trial td:nth-child(2)") == expected
     assert there.problems == []
     there.context.close()

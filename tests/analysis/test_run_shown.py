@@ -10,8 +10,12 @@ import pytest
 from made_runs import write_run
 
 import visionsweep as vs
+from analysis.figures.compare import compare
+from analysis.figures.importance import importance
 from visionsweep.core.errors import RunError
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.rank import ranking_frame
+from visionsweep.run_dir.run import Run
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ class Handle:
 
 
 def test_a_run_is_shown_in_one_line_with_its_best(run: Run) -> None:
-    best = run.ranking().iloc[0]
+    best = vs.ranking(run).iloc[0]
     shown = repr(run)
     assert "\n" not in shown
     assert shown.startswith(f"<Run {run.run_dir}: {len(run.trials)} trials: ")
@@ -41,10 +45,10 @@ def test_a_run_is_shown_in_one_line_with_its_best(run: Run) -> None:
 
 def test_a_run_is_a_table_of_its_best_trials_in_a_notebook(run: Run) -> None:
     html = run._repr_html_()
-    first = run.ranking().iloc[0]["trial_id"]
+    first = vs.ranking(run).iloc[0]["trial_id"]
     assert html.count("<tr>") == 11
     assert f"<td>1</td><td>{first}</td>" in html
-    assert f"{len(run.trials) - 10} more: <code>run.ranking()</code>" in html
+    assert f"{len(run.trials) - 10} more: <code>vs.ranking(run)</code>" in html
 
 
 def test_words_of_others_are_text_in_the_table(tmp_path: Path) -> None:
@@ -69,9 +73,9 @@ def test_a_run_without_trials_and_one_without_a_metric_are_shown(run: Run) -> No
 
 def test_a_path_a_run_and_a_handle_are_asked_alike(run: Run) -> None:
     for named in (run, run.run_dir, str(run.run_dir), Handle(run.run_dir)):
-        pd.testing.assert_frame_equal(vs.ranking(named), run.ranking())
-        pd.testing.assert_frame_equal(vs.compare(named, "optimizer"), run.compare("optimizer"))
-        pd.testing.assert_frame_equal(vs.importance(named), run.importance())
+        pd.testing.assert_frame_equal(vs.ranking(named), ranking_frame(run))
+        pd.testing.assert_frame_equal(vs.compare(named, "optimizer"), compare(run, "optimizer"))
+        pd.testing.assert_frame_equal(vs.importance(named), importance(run))
         assert vs.load_run(named).run_dir == run.run_dir
     with pytest.raises(RunError, match="is not a run directory"):
         vs.ranking("nowhere")

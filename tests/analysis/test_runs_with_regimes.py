@@ -17,7 +17,8 @@ from search_spaces.grammar import Branch, Float, Pick
 from search_spaces.search import Search
 from search_spaces.serial import search_to_json
 from visionsweep.core.errors import ConfigError
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import VERSION
 
 BACKBONE = {"backbone": Pick("resnet18", "resnet34")}

@@ -35,7 +35,8 @@ from trainables.data.reading import read_image
 from trainables.data.view import View
 from trainables.loop import fit
 from trainables.tasks import TASKS
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 
 SIZES = [(61, 47), (200, 130), (40, 33), (97, 300), (12, 9), (250, 251), (128, 64), (20, 300)]  # width, height
 CLASSIFIER: dict[str, Any] = {

@@ -16,7 +16,8 @@ from analysis.figures.best_trial import Judged
 from analysis.figures.resampled import on_other_half, scores
 from analysis.figures.verdict import in_lines, percent, verdict
 from analysis.models.bootstrap import label_scores
-from visionsweep.run_dir.load import Run, load_run
+from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 NUM_WRONG = {"0000": 2, "0001": 6}  # of 40

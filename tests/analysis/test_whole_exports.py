@@ -27,7 +27,7 @@ from trainables.config.trial import TrialConfig
 from trainables.models.classifiers import build_classifier
 from visionsweep.core.errors import RunError
 from visionsweep.core.whole_folder import mend
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 CONFIG = {

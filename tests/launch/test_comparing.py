@@ -17,6 +17,7 @@ from search_spaces.search import Search
 from search_spaces.serial import search_from_json
 from trainables.worker.settings import TrialSettings
 from visionsweep.run_dir.load import load_run
+from visionsweep.run_dir.rank import ranking_frame
 from visionsweep.run_dir.recommended import stored
 
 
@@ -56,7 +57,7 @@ def test_a_search_recommends_at_its_end_and_not_beyond_its_budget(run_dir: Path)
     compared(run_dir, time.monotonic() + 60.0, console)
     told = stored(run_dir)
     assert told is not None
-    assert told["single"]["trial_id"] == load_run(run_dir).ranking()["trial_id"][0]
+    assert told["single"]["trial_id"] == ranking_frame(load_run(run_dir))["trial_id"][0]
     assert console.export_text() == ""
 
 

@@ -104,9 +104,9 @@ def test_the_card_says_how_good_the_model_is_and_how_sure_that_is(trained: Path)
 
 
 def test_a_card_without_its_data_says_why_it_has_no_intervals(trained: Path) -> None:
-    assert package_export(trained, "the data at 'photos' is not what it was. Restore it", []) == []
+    assert package_export(trained, "the data at photos is not the run's data. Restore it", []) == []
     card = (trained / "README.md").read_text()
-    assert "Without intervals: the data at 'photos' is not what it was. Restore it." in card
+    assert "Without intervals: the data at photos is not the run's data. Restore it." in card
     metrics = json.loads((trained / "metrics.json").read_text())
     assert f"| f1 | {metrics['val/f1']:.4f} |  |" in card
 

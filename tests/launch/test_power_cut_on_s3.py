@@ -16,11 +16,12 @@ import torch
 from test_power_cut import CONFIG, SEARCH, result
 
 from launch.remote.lock import LOCK_FILE, RemoteLock
-from launch.remote.mirror import ROOMS, Mirror
+from launch.remote.mirror import Mirror
 from launch.search.records import Records
 from trainables.checkpoint import TrialFiles, stored_rows
 from trainables.worker.trial_mirror import ROWS_FILE, TrialMirror
 from visionsweep.core.s3 import Remote
+from visionsweep.run_dir.files import TRIAL_ROOMS
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.syncing import Syncer
 from visionsweep.run_dir.trials import Trial
@@ -131,7 +132,7 @@ class Checked:
             return
         self.quiet = True
         self.num_moments += 1
-        if name.startswith(ROOMS) and name not in self.searching.run.listing(name):
+        if name.startswith(TRIAL_ROOMS) and name not in self.searching.run.listing(name):
             self.content.pop(name)
         else:
             found = self.searching.run.read(name)

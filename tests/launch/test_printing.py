@@ -20,8 +20,8 @@ from search_spaces.grammar import walk
 from search_spaces.regimes import readable
 from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranking
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import VERSION, Trial
 
 CLI = Callable[..., Outcome]

@@ -322,7 +322,7 @@ def test_a_status_counts_trials_and_says_what_is_left(tmp_path: Path, monkeypatc
     last = max(row["time"] for trial in made.trials for row in trial.epochs)
     made.search["options"]["budget_s"] = last - begun + 600
     status = status_of(made, "running", 120.0, last)
-    best = made.ranking().iloc[0]
+    best = vs.ranking(made).iloc[0]
     assert (status.best, status.best_trial) == (best["val/accuracy"], best["trial_id"])
     assert status.num_trials == sum(status.counts.values()) == 24
     assert status.num_epochs == len(made.curves())

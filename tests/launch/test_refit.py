@@ -21,7 +21,7 @@ from trained_run import trained_run
 from launch.models.refit import in_words, summary
 from search_spaces.search import Search
 from trainables.config.io import load_config
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 CLI = Callable[..., Outcome]

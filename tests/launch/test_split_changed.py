@@ -14,6 +14,8 @@ from rich.console import Console
 from support import Outcome, tiny_config
 from trained_run import trained_run
 
+from analysis.figures.overlays import open_data
+from analysis.models.open_run_data import open_run_data
 from launch.models.ensembles import ensemble_of
 from launch.models.refit import refit
 from launch.models.run_data import data_of_run
@@ -68,6 +70,31 @@ def test_test_images_that_moved_to_train_are_refused(run_dir: Path, name: str) -
     assert MOVED in str(caught.value)
     write_table(run_dir.parent / "photos", 10)
     assert len(data_of_run(load_run(run_dir)).dataset.indices("test")) == 10
+
+
+def test_whoever_opens_the_data_again_says_in_one_sentence_that_its_images_have_changed(run_dir: Path) -> None:
+    run = load_run(run_dir)
+    judged = open_run_data(run, 32, only_judged=True).dataset
+    assert [judged.names[i] for i in judged.indices("test")] == run.search["data"]["test"], "the split is the run's"
+    photos = run_dir.parent / "photos"
+    write_table(photos, 10)
+    Image.new("RGB", (40, 32)).save(photos / "00.png")
+    openers: list[Callable[[], object]] = [
+        lambda: data_of_run(run),
+        lambda: open_data(run),
+        lambda: open_run_data(run, 32, only_judged=True),
+        lambda: open_run_data(run, 32, str(photos)),
+    ]
+    said = set()
+    for opener in openers:
+        with pytest.raises(RunError) as caught:
+            opener()
+        said.add(str(caught.value))
+    (sentence,) = said
+    assert sentence.startswith(
+        f"the data at {photos} is not the run's data: its images, labels or masks are others now ("
+    )
+    assert sentence.endswith("). Restore it, or start a new run.")
 
 
 def test_an_export_still_judges_the_images_that_its_run_kept_back(visionsweep: CLI, run_dir: Path) -> None:

@@ -13,12 +13,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from trainables.checkpoint import TrialFiles, epoch_of, load_state, write_whole
+from trainables.checkpoint import TrialFiles, load_state, write_whole
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import build_classifier
 from visionsweep.core.errors import RunError
+from visionsweep.run_dir.files import epoch_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from visionsweep.core.errors import RunError, StorageError
-from visionsweep.core.safe_path import safe_path, trial_folder
+from visionsweep.core.safe_path import safe_path
+from visionsweep.run_dir.files import trial_folder
 
 OUTSIDE = [
     "", "/", "/etc/passwd", "//etc/passwd", "..", "../x", "a/../../x", "a/..", "a//b", "a/", "./a", "a/./b", ".",

@@ -139,27 +139,32 @@ def load_dataset(
 
 
 def load_described(
-    described: Mapping[str, Any], spec: str, *, read_as: ReadAs, short_side_px: int, cache_dir: Path | None
+    described: Mapping[str, Any],
+    spec: str,
+    *,
+    read_as: ReadAs,
+    short_side_px: int,
+    cache_dir: Path | None,
+    fetch: bool = True,
 ) -> tuple[Dataset, Images]:
     """Load the validation and test images of the data set that `Dataset.describe` recorded, now at `spec`.
 
-    Each image is decoded at each access. All others have the split ''. Raises DataError if the data has changed.
+    Each image is decoded at each access. All others have the split ''. fetch: see `scan_data`. Whether the data is
+    still the same is for the caller to ask (`require_same`).
     """
-    scan, copy = scanned(spec, described["task"], read_as, cache_dir, grouped=False)
-    fingerprint = scan.fingerprint()
-    if fingerprint != described["fingerprint"]:
-        raise DataError(f"the data at '{spec}' is not what it was. Restore it.")
-    split_of = {name: split for split in ("val", "test") for name in described[split]}
+    task = described.get("task")  # runs of older versions describe less
+    scan, copy = scanned(spec, task, read_as, cache_dir, fetch, grouped=False)
+    split_of = {name: split for split in ("val", "test") for name in described.get(split, ())}
     dataset = Dataset(
         spec=spec,
-        task=described["task"],
+        task=task or scan.task(None),
         classes=scan.classes,
         names=scan.names,
         targets=scan.targets,
         split=np.array([split_of.get(name, "") for name in scan.names]),
         reader=scan.reader,
-        fingerprint=fingerprint,
-        split_origin=described["split_origin"],
+        fingerprint=scan.fingerprint(),
+        split_origin=described.get("split_origin", ""),
         mask_reader=scan.mask_reader,
         copy=copy,
     )

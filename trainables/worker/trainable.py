@@ -20,7 +20,7 @@ import ray
 import torch
 from ray import tune
 
-from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state
+from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
@@ -43,6 +43,7 @@ from trainables.worker.stopping import FirstBatches, Measured, StopSignal
 from trainables.worker.threads import limit_threads
 from trainables.worker.trial_mirror import TrialMirror, scratch
 from visionsweep.core.errors import ConfigError, Damaged, DiskFull, Diverged, Interrupted, StorageError
+from visionsweep.run_dir.files import LAST_FILE, PROCESS_FILE
 
 
 class VisionTrainable(tune.Trainable):  # type: ignore[misc]
@@ -134,12 +135,12 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint for schedulers that pause trials. A search itself uses `trainables/checkpoint.py`."""
-        Path(checkpoint_dir, "last.pt").write_bytes(self.files.last.read_bytes())
+        Path(checkpoint_dir, LAST_FILE).write_bytes(self.files.last.read_bytes())
 
     def load_checkpoint(self, checkpoint_dir: str | None) -> None:
         if checkpoint_dir is not None:
             self.unrecorded = deque()  # paused, not killed: all epochs were reported
-            self.epochs = self._fit(Path(checkpoint_dir, "last.pt"))
+            self.epochs = self._fit(Path(checkpoint_dir, LAST_FILE))
 
     def cleanup(self) -> None:
         self._release()

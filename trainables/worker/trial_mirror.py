@@ -20,12 +20,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.checkpoint import PROCESS_FILE, TrialFiles, epoch_of
+from trainables.checkpoint import TrialFiles
 from visionsweep.core.errors import StorageError
 from visionsweep.core.s3 import parse_remote
 from visionsweep.core.safe_path import safe_path
+from visionsweep.run_dir.files import CHECKPOINTS, EPOCHS_FILE, PROCESS_FILE, epoch_of, kept_files
 
-ROWS_FILE = "epochs.jsonl"
+ROWS_FILE = EPOCHS_FILE
 
 
 class TrialMirror:
@@ -65,7 +66,7 @@ class TrialMirror:
 
         Raises StorageError.
         """
-        kept = [self.files.files_of(epoch_of(path)) for path in sorted(self.files.predictions.glob("epoch-*.npz"))]
+        kept = [self.files.files_of(epoch_of(path)) for path in kept_files(self.files.predictions)]
         # In the order of writing: weights must be there before the predictions that mark them as kept.
         local = [path for pair in kept for path in pair] + [self.files.last, self.files.checkpoints / PROCESS_FILE]
         for path in local:
@@ -82,7 +83,7 @@ class TrialMirror:
         displaced = (
             self.stored - {self._name(path) for path in local} - {self._name(self.files.checkpoints / ROWS_FILE)}
         )
-        self.run.delete(sorted(displaced, key=lambda name: name.startswith("checkpoints")))  # weights go last
+        self.run.delete(sorted(displaced, key=lambda name: name.startswith(CHECKPOINTS)))  # weights go last
         self.stored -= displaced
 
     def leave(self) -> None:

@@ -30,14 +30,6 @@ def safe_path(
     return folder / name
 
 
-def trial_folder(run_dir: Path, room: str, trial_id: str) -> Path:
-    """Return the folder of a trial in a run's folder `room`, which is `checkpoints` or `predictions`.
-
-    The trial's name comes from records, so it is untrusted.
-    """
-    return safe_path(run_dir / room, trial_id, run_dir, "Restore the run from a copy.")
-
-
 def name_problem(name: str) -> str | None:
     """Say why a name cannot be that of a file below a folder. Return None if it can."""
     parts = name.split("/")

@@ -10,7 +10,8 @@ from typing import Any
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object, short
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE
-from visionsweep.run_dir.load import Run
+from visionsweep.run_dir.files import EPOCHS_FILE, SEARCH_FILE, TRIALS_FILE
+from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import is_epoch, search_problems
 from visionsweep.run_dir.trials import VERSION, Trials, numbered_lines, read_search, take_epoch, take_event
 
@@ -22,13 +23,13 @@ def load_damaged(run_dir: Path) -> Run:
 
     Raises RunError if the folder has none of a run's files.
     """
-    if not any(os.path.lexists(run_dir / name) for name in ("search.json", "trials.jsonl", "epochs.jsonl")):
+    if not any(os.path.lexists(run_dir / name) for name in (SEARCH_FILE, TRIALS_FILE, EPOCHS_FILE)):
         read_search(run_dir)  # raises, and suggests another run
     notes: list[str] = []
     trials: Trials = {}
-    for name, take in (("trials.jsonl", take_event), ("epochs.jsonl", take_epoch)):
+    for name, take in ((TRIALS_FILE, take_event), (EPOCHS_FILE, take_epoch)):
         notes += _take_lines(run_dir / name, take, trials)
-    search = _search(run_dir / "search.json", trials, notes)
+    search = _search(run_dir / SEARCH_FILE, trials, notes)
     return Run(run_dir, search, list(trials.values()), tuple(notes))
 
 

@@ -1,103 +1,22 @@
-"""A run directory as objects, readable while the search runs, after a crash, or long after.
+"""A run directory as a `Run`, readable while the search runs, after a crash, or long after.
 
-    run = load_run("runs/flowers")
-    run.ranking()             # pandas: a row per trial, best first, with every parameter in its column
-    run.curves()              # a row per trial and epoch
-    run.importance()          # how much each parameter decided
-    run.compare("optimizer")  # its arms against each other, with intervals
+    run = vs.load_run("runs/flowers")
+    vs.ranking(run)               # pandas: a row per trial, best first, with every parameter in its column
+    run.curves()                  # a row per trial and epoch
+    vs.importance(run)            # how much each parameter decided
+    vs.compare(run, "optimizer")  # its arms against each other, with intervals
 
 Its lines are parsed in `trials.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import pandas as pd
-
-from visionsweep.core.objectives import Objective, parse_objectives
-from visionsweep.run_dir.shapes import value_at
-from visionsweep.run_dir.trials import Trial, read_search, read_trials
-
-
-@dataclass(frozen=True, repr=False)
-class Run:
-    """A run directory, read at one moment."""
-
-    run_dir: Path
-    search: dict[str, Any]  # search.json
-    trials: list[Trial]
-    notes: tuple[str, ...] = ()  # what `load_run(strict=False)` skipped
-
-    @property
-    def metric(self) -> str:
-        return str(value_at(self.search, "search.metric"))
-
-    @property
-    def mode(self) -> str:
-        return str(value_at(self.search, "search.mode"))
-
-    @property
-    def task(self) -> str:
-        return str(value_at(self.search, "search.task"))
-
-    @property
-    def full_epochs(self) -> int:
-        """Number of epochs of a trial that is never stopped."""
-        return int(value_at(self.search, "search.epochs"))
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        """What its trials are compared by, the metric first."""
-        several = value_at(self.search, "search").get("objectives")
-        if several:
-            return parse_objectives(several, self.task)
-        return (Objective(self.metric, "max" if self.mode == "max" else "min"),)
-
-    def curves(self) -> pd.DataFrame:
-        """Return a row for each trial and epoch: trial_id, epoch, seconds, images_per_s, lr and every metric."""
-        rows = [
-            {
-                "trial_id": trial.trial_id,
-                **{key: value for key, value in row.items() if key != "metrics"},
-                **row["metrics"],
-            }
-            for trial in self.trials
-            for row in trial.epochs
-        ]
-        return pd.DataFrame(rows)
-
-    def __repr__(self) -> str:
-        from visionsweep.run_dir.shown import run_line
-
-        return run_line(self)
-
-    def _repr_html_(self) -> str:
-        from visionsweep.run_dir.shown import run_html
-
-        return run_html(self)
-
-    # The methods below are shortcuts for notebooks. They import late, because those files import this one.
-
-    def ranking(self) -> pd.DataFrame:
-        """See `visionsweep.run_dir.rank.ranking_frame`."""
-        from visionsweep.run_dir.rank import ranking_frame
-
-        return ranking_frame(self)
-
-    def importance(self) -> pd.DataFrame:
-        """See `analysis.figures.importance.importance`."""
-        from analysis.figures.importance import importance
-
-        return importance(self)
-
-    def compare(self, parameter: str) -> pd.DataFrame:
-        """See `analysis.figures.compare.compare`."""
-        from analysis.figures.compare import compare
-
-        return compare(self, parameter)
+from visionsweep.run_dir.damaged import load_damaged
+from visionsweep.run_dir.run import Run
+from visionsweep.run_dir.trials import read_search, read_trials
 
 
 class Readable(Protocol):
@@ -120,6 +39,4 @@ def load_run(run_dir: Path | str | Run | Readable, *, strict: bool = True) -> Ru
     run_dir = Path(run_dir)
     if strict:
         return Run(run_dir, read_search(run_dir), list(read_trials(run_dir).values()))
-    from visionsweep.run_dir.damaged import load_damaged
-
     return load_damaged(run_dir)

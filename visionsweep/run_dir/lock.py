@@ -11,6 +11,7 @@ from pathlib import Path
 
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import check_plain
+from visionsweep.run_dir.files import TRIALS_FILE
 
 
 @contextmanager
@@ -19,10 +20,10 @@ def held(run_dir: Path) -> Iterator[None]:
 
     Raises RunError if another process holds it.
     """
-    check_plain(run_dir / "trials.jsonl")
+    check_plain(run_dir / TRIALS_FILE)
     with disk_errors(run_dir):
         # Open for writing: NFS locks nothing else.
-        descriptor = os.open(run_dir / "trials.jsonl", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(run_dir / TRIALS_FILE, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
         for attempt in range(5):
             try:

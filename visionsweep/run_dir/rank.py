@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from visionsweep.core.objectives import Objective, value_of
 from visionsweep.core.pareto import fronts
-from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.trials import Trial
+
+
+class Ranked(Protocol):
+    """What a ranking needs of a `Run`, which itself imports this file to be shown."""
+
+    @property
+    def trials(self) -> list[Trial]: ...
+    @property
+    def objectives(self) -> tuple[Objective, ...]: ...
 
 
 def ranked(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list[Trial]:
@@ -50,7 +58,7 @@ def with_fronts(trials: Iterable[Trial], objectives: Sequence[Objective]) -> lis
     ]
 
 
-def ranking(run: Run) -> list[dict[str, Any]]:
+def ranking(run: Ranked) -> list[dict[str, Any]]:
     """Return a row for each trial, best first.
 
     Its keys are rank, trial_id, status, reason, epochs, best_epoch, metrics, config and seconds. `metrics` are those of
@@ -79,7 +87,7 @@ def ranking(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def ranking_frame(run: Run) -> pd.DataFrame:
+def ranking_frame(run: Ranked) -> pd.DataFrame:
     """Return the ranking as a table, best first.
 
     Its columns are the parameters (`optimizer/sgd/lr`) and the metrics of the best epoch (`val/accuracy`). A parameter

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from visionsweep.core.files import check_plain
-from visionsweep.core.safe_path import trial_folder
 from visionsweep.core.writing import write_whole
+from visionsweep.run_dir.files import EPOCHS_FILE, TRIAL_ROOMS, TRIALS_FILE, last_file
 from visionsweep.run_dir.trials import Trial, Trials, read_lines, take_epoch, take_event
 
-ROOMS = ("checkpoints", "predictions")
 BLOCK_BYTES = 2**20
 
 
@@ -23,13 +22,13 @@ def mended(run_dir: Path) -> Trials:
     Another trial may get the number, and must not be resumed from their state.
     """
     trials: Trials = {}
-    for row in read_lines(run_dir / "trials.jsonl"):
+    for row in read_lines(run_dir / TRIALS_FILE):
         take_event(trials, row)
-    path = run_dir / "epochs.jsonl"
+    path = run_dir / EPOCHS_FILE
     rows = read_lines(path)
     for row in rows:
         take_epoch(trials, row)
-    for room in ROOMS:
+    for room in TRIAL_ROOMS:
         for folder in (run_dir / room).glob("[0-9][0-9][0-9][0-9]*"):
             if folder.name not in trials:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -64,7 +63,7 @@ def lost_their_end(run_dir: Path, trials: Trials) -> list[Trial]:
         for trial in trials.values()
         if trial.status not in ("running", "interrupted")
         and len(trial.epochs) < trial.num_epochs_told
-        and (trial_folder(run_dir, "checkpoints", trial.trial_id) / "last.pt").exists()
+        and last_file(run_dir, trial.trial_id).exists()
     ]
 
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from visionsweep.run_dir.files import EPOCHS_FILE, TRIALS_FILE
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial, read_lines
 
@@ -48,7 +49,7 @@ def worked_s(those: Iterable[tuple[float, float]], at: float) -> float:
 
 def times_written(run_dir: Path) -> list[float]:
     """Return when each line of the run's records was written."""
-    rows = (row for name in ("trials.jsonl", "epochs.jsonl") for row in read_lines(run_dir / name))
+    rows = (row for name in (TRIALS_FILE, EPOCHS_FILE) for row in read_lines(run_dir / name))
     return [row["time"] for row in rows if "time" in row]
 
 

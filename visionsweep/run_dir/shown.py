@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from html import escape
+from pathlib import Path
+from typing import Any, Protocol
 
 from visionsweep.core.errors import RunError
 from visionsweep.core.text import duration, in_words
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import Run
-from visionsweep.run_dir.rank import ranking
+from visionsweep.run_dir.rank import Ranked, ranking
 from visionsweep.run_dir.recommended import in_sentences, stored
 from visionsweep.run_dir.trials import Trial
 
@@ -18,7 +19,18 @@ NUM_ROWS = 10
 STATUSES_SHOWN = ("complete", "running", "pruned", "interrupted", "failed", "diverged", "oom")
 
 
-def best_trial(run: Run) -> tuple[float, Trial] | None:
+class Shown(Ranked, Protocol):
+    """What is shown of a `Run`."""
+
+    @property
+    def run_dir(self) -> Path: ...
+    @property
+    def search(self) -> dict[str, Any]: ...
+    @property
+    def metric(self) -> str: ...
+
+
+def best_trial(run: Shown) -> tuple[float, Trial] | None:
     """Return the score of the trial that ranks first, and the trial, or None while none has a score."""
     by_id = {trial.trial_id: trial for trial in run.trials}
     for row in ranking(run)[:1]:
@@ -40,7 +52,7 @@ def in_counts(counts: Mapping[str, int]) -> str:
     return f"{counted(sum(counts.values()), 'trial')}{': ' if listed else ''}{listed}"
 
 
-def run_line(run: Run) -> str:
+def run_line(run: Shown) -> str:
     """`<Run runs/mine: 7 trials: 5 complete, 2 pruned; best 0.9312 val/accuracy (trial 0003)>`"""
     try:
         best = best_trial(run)
@@ -50,7 +62,7 @@ def run_line(run: Run) -> str:
     return f"<Run {run.run_dir}: {in_counts(counts_of(run.trials))}; {said}>"
 
 
-def run_html(run: Run, heading: str | None = None) -> str:
+def run_html(run: Shown, heading: str | None = None) -> str:
     """Return the best trials as a table of HTML, below a heading, and what is recommended.
 
     heading: None means the counts of the trials. Everything in it may be the words of others, and is escaped.
@@ -69,7 +81,7 @@ def run_html(run: Run, heading: str | None = None) -> str:
         cells += [duration(row["seconds"]), in_words(row["config"])]
         body.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    more = f"<p>{len(rows) - NUM_ROWS} more: <code>run.ranking()</code></p>" if len(rows) > NUM_ROWS else ""
+    more = f"<p>{len(rows) - NUM_ROWS} more: <code>vs.ranking(run)</code></p>" if len(rows) > NUM_ROWS else ""
     return (
         f"<div><p><b>{escape(str(run.run_dir))}</b>: {escape(heading or in_counts(counts_of(run.trials)))}</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in body)}</tbody></table>"
@@ -77,12 +89,12 @@ def run_html(run: Run, heading: str | None = None) -> str:
     )
 
 
-def _notes(run: Run) -> list[str]:
+def _notes(run: Shown) -> list[str]:
     """Return what was assumed of the data, or left out of it."""
     return [str(note) for note in (run.search.get("data") or {}).get("notes") or ()]
 
 
-def _recommended(run: Run) -> list[str]:
+def _recommended(run: Shown) -> list[str]:
     try:
         told = stored(run.run_dir)
     except RunError as error:  # a table must be shown nevertheless

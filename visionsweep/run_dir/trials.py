@@ -16,6 +16,7 @@ from visionsweep.core.errors import RunError
 from visionsweep.core.files import RESTORE, Hole, read_json_lines, read_object, short, utf8
 from visionsweep.core.names import did_you_mean
 from visionsweep.core.objectives import Objective, outcome, value_of
+from visionsweep.run_dir.files import EPOCHS_FILE, SEARCH_FILE, TRIALS_FILE, trials_with_weights
 from visionsweep.run_dir.shapes import STATUSES, epoch_problem, event_problem, search_problems
 
 __all__ = ["STATUSES", "Trial", "Trials", "read_search", "read_trials"]
@@ -132,7 +133,7 @@ def take_epoch(trials: Trials, row: Mapping[str, Any]) -> None:
     trial.epochs.append({**row, "node": utf8(row["node"])} if row.get("node") else dict(row))
 
 
-LINES = {"trials.jsonl": event_problem, "epochs.jsonl": epoch_problem}
+LINES = {TRIALS_FILE: event_problem, EPOCHS_FILE: epoch_problem}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -161,7 +162,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any], ValueError
 
 def read_search(run_dir: Path) -> dict[str, Any]:
     """Return search.json. Raises RunError if it is missing, damaged or of another format version."""
-    path = run_dir / "search.json"
+    path = run_dir / SEARCH_FILE
     if not os.path.lexists(path) and _can_be_entered(run_dir):
         raise RunError(f"{run_dir}: is not a run directory (it has no search.json). {_nearest_run(run_dir)}")
     search = read_object(path)
@@ -181,7 +182,7 @@ def _can_be_entered(run_dir: Path) -> bool:
     Otherwise reading a file in it says why not.
     """
     try:
-        os.stat(run_dir / "search.json")
+        os.stat(run_dir / SEARCH_FILE)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):
@@ -191,15 +192,15 @@ def _can_be_entered(run_dir: Path) -> bool:
 
 def no_such_trial(run_dir: Path, trial_id: str, known: Sequence[str]) -> RunError:
     """An error that says which trials there are, and which of them keep weights."""
-    kept = sorted(path.parent.name for path in run_dir.glob("checkpoints/*/*.safetensors"))
+    kept = trials_with_weights(run_dir)
     which = f"It has {known[0]} to {known[-1]}" if len(known) > 1 else f"It has {known[0]} alone" if known else "None"
-    with_weights = f"; with weights: {', '.join(dict.fromkeys(kept))}" if kept else ""
+    with_weights = f"; with weights: {', '.join(kept)}" if kept else ""
     return RunError(f"{run_dir}: has no trial '{trial_id}'. {which}{with_weights}.")
 
 
 def _nearest_run(run_dir: Path) -> str:
     inside = run_dir.parent / "runs"  # the usual place of runs, for a `rank NAME` without it
-    if os.path.isfile(inside / run_dir.name / "search.json"):
+    if os.path.isfile(inside / run_dir.name / SEARCH_FILE):
         return f"Did you mean '{inside / run_dir.name}'?"
     beside = sorted(other.parent.name for other in run_dir.parent.glob("*/search.json"))
     nearest = did_you_mean(run_dir.name, beside)
@@ -211,8 +212,8 @@ def _nearest_run(run_dir: Path) -> str:
 def read_trials(run_dir: Path) -> Trials:
     """Return every trial of the run with its epochs, by id."""
     trials: Trials = {}
-    for row in read_lines(run_dir / "trials.jsonl"):
+    for row in read_lines(run_dir / TRIALS_FILE):
         take_event(trials, row)
-    for row in read_lines(run_dir / "epochs.jsonl"):
+    for row in read_lines(run_dir / EPOCHS_FILE):
         take_epoch(trials, row)
     return trials
