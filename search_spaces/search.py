@@ -22,7 +22,7 @@ from search_spaces.regimes import (
     without,
 )
 from visionsweep.core.errors import ConfigError
-from visionsweep.core.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, SEVERAL, check_metric, mode_of, pick
+from visionsweep.core.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, check_metric, mode_of, pick
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE, Objective, parse_objectives
 
 CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
@@ -222,10 +222,11 @@ def _check_objectives(search: Search) -> None:
             raise ConfigError(
                 f"metric '{search.metric}' and objectives whose first is '{metric}' contradict each other. Name one."
             )
-    if len(texts) > 1 and search.sampler not in SEVERAL:
+    if len(texts) > 1 and not SAMPLERS[search.sampler].several:
+        several = [name for name, sampler in SAMPLERS.items() if sampler.several]
         raise ConfigError(
             f"sampler '{search.sampler}' knows one objective, and {len(texts)} are asked for. "
-            f"Take one of {', '.join(SEVERAL)}."
+            f"Take one of {', '.join(several)}."
         )
 
 

@@ -17,8 +17,8 @@ from search_spaces.grammar import REGIME
 from search_spaces.paths import highest, is_range, lowest, possible_values
 from search_spaces.regimes import capped, of_these_regimes, regimes_of, wholes, without_regimes
 from search_spaces.search import Search
+from trainables.config.architecture import SEGMENTERS
 from trainables.config.io import parse_config
-from trainables.config.model import OWN_BACKBONE
 from trainables.config.parts import part_names
 from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
@@ -216,7 +216,8 @@ def _backbones(search: Search) -> list[str]:
     space = search.full_space
     named = [str(name) for name in possible_values(space, "model.backbone") if name is not None]
     architectures = possible_values(space, "model.architecture.name")
-    return [*named, *(own for name in architectures if (own := OWN_BACKBONE.get(str(name))) is not None)]
+    brought = [SEGMENTERS[str(name)].backbone for name in architectures if str(name) in SEGMENTERS]
+    return [*named, *(name for name in brought if name is not None)]
 
 
 def _check_classes(search: Search, dataset: Dataset) -> None:

@@ -15,8 +15,9 @@ from search_spaces.paths import highest, merged, possible_values
 from search_spaces.regimes import wholes, within
 from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
+from trainables.config.augment import AugmentConfig
 from trainables.config.io import parse_config
-from trainables.config.trial import AugmentConfig, TrialConfig
+from trainables.config.trial import TrialConfig
 
 NUM_DRAWS = 200
 IN_ALL_REGIMES = 1000  # of a large search, for one regime to be drawn often enough

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.config.trial import Adam, AdamW, Sgd
-from trainables.optimizers import OPTIMIZERS, build_optimizer
+from trainables.config.optimizer import OPTIMIZERS, Adam, AdamW, Sgd
+from trainables.optimizers import build_optimizer
 from visionsweep.core.errors import ConfigError
 
 EXAMPLES = {

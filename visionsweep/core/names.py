@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, TypeVar
 
 from visionsweep.core.errors import ConfigError
+from visionsweep.core.functions import Place
 
 T = TypeVar("T")
 
@@ -28,10 +30,35 @@ CLASS_IOU = "val/iou/"  # prefix of a class's name, which is checked once the da
 COSTS = ("latency_ms", "parameters", "peak_memory_mb", "gpu_seconds")
 METRICS = tuple(dict.fromkeys(name for names in METRICS_OF_TASK.values() for name in names))
 
-# The samplers (`launch/samplers/samplers.py`) and the pruners, which end trials early (`launch/pruners/pruning.py`).
-SAMPLERS = ("fidelity", "tpe", "random", "quasirandom", "gp", "cmaes", "nsga2", "stock")
-SEVERAL = ("fidelity", "tpe", "random", "quasirandom", "nsga2", "stock")  # take several objectives
-PRUNERS = ("asha", "stock", "hyperband", "median", "pbt", "none")
+
+@dataclass(frozen=True)
+class Sampler:
+    """A sampler's function, where it stands, and whether it takes several objectives."""
+
+    function: Place
+    several: bool = True
+
+
+# Samplers propose configurations. Functions of (search, seed, number of trials before) return Optuna's BaseSampler.
+SAMPLERS: dict[str, Sampler] = {
+    "fidelity": Sampler("launch.samplers.samplers:fidelity"),
+    "tpe": Sampler("launch.samplers.samplers:tpe"),
+    "random": Sampler("launch.samplers.samplers:random"),
+    "quasirandom": Sampler("launch.samplers.samplers:quasirandom"),
+    "gp": Sampler("launch.samplers.samplers:gp", several=False),
+    "cmaes": Sampler("launch.samplers.samplers:cmaes", several=False),
+    "nsga2": Sampler("launch.samplers.samplers:nsga2"),
+    "stock": Sampler("launch.samplers.samplers:stock"),
+}
+# Pruners end trials early. Functions of (search, surroundings) return Ray's TrialScheduler.
+PRUNERS: dict[str, Place] = {
+    "asha": "launch.pruners.pruning:asha",
+    "stock": "launch.pruners.ray_pruners:stock_asha",
+    "hyperband": "launch.pruners.ray_pruners:hyperband",
+    "median": "launch.pruners.ray_pruners:median_stopping",
+    "pbt": "launch.pruners.pbt:PbtScheduler",
+    "none": "launch.pruners.pruning:no_pruning",
+}
 RUNGS = ("epochs", "seconds", "tiers")
 
 
