@@ -17,6 +17,7 @@ from trainables.targets import classes_and_labels, output_classes
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
 from visionsweep.core.safe_path import trial_folder
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
 
@@ -98,7 +99,7 @@ def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]
         notes.append(f"{len(kept) - len(found)} models merge the classes in another way than the best, and stay out.")
     num_images = len(dataset.indices("val"))
     for one in found:
-        num = len(one.predictions["shapes" if dataset.task == "segmentation" else "logits"])
+        num = len(one.predictions[task_kind(dataset.task).stored[0]])
         if num != num_images:
             raise RunError(
                 f"trial {one.trial_id}, epoch {one.epoch}: has predictions of {num} validation images, and the data "
@@ -113,7 +114,7 @@ def side_by_side(data: TrialData, kept: Sequence[Kept], ask: Callable[[], object
     config = kept[0].config
     positions = dataset.indices("val")
     classes = output_classes(config, dataset.classes)
-    if dataset.task == "segmentation":
+    if task_kind(dataset.task).pixels:
         _, merge, _ = classes_and_labels(config, data)
 
         def truths() -> Iterator[np.ndarray]:

@@ -36,6 +36,7 @@ from trainables.tasks import mean_logits
 from visionsweep.core.errors import InputError, RunError
 from visionsweep.core.files import read_npz, read_object
 from visionsweep.core.safe_path import trial_folder
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE
 
@@ -169,7 +170,7 @@ def _about(exported: ExportedModel, before: Mapping[str, Any], checked_on: str) 
     return {
         "task": exported.config.task,
         "classes": list(exported.classes),
-        "threshold": str(exported.config.threshold) if exported.config.task in ("binary", "multilabel") else "",
+        "threshold": str(exported.config.threshold) if task_kind(exported.config.task).thresholded else "",
         "preprocessing": {**before, "normalisation": "inside the graph"},
         "checked_on": checked_on,
         "made_with": f"visionsweep {_version('visionsweep')}, torch {_version('torch')}",
@@ -207,7 +208,7 @@ def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray]
         stored.append({name: array for name, array in arrays.items() if name != "metrics"})
     if len(stored) == 1:
         return stored[0]
-    if config.task == "segmentation":
+    if task_kind(config.task).pixels:
         return None  # decisions of each epoch, which cannot be averaged
     return {"logits": mean_logits(config.task, [torch.from_numpy(one["logits"]) for one in stored]).numpy()}
 

@@ -21,6 +21,7 @@ from trainables.config.schedule import SCHEDULES, Cosine, SchedulePart
 from trainables.config.solved import SOLVERS, Lbfgs, check_solved
 from trainables.config.views import check_views
 from visionsweep.core.names import check_metric
+from visionsweep.core.tasks import task_kind
 
 # Fields of only one kind of task. A value other than the default is refused for the other kind.
 SEGMENTATION_ONLY = ("merge", "short_side", "evaluation", "tile_overlap")
@@ -109,7 +110,7 @@ class TrialConfig(Part):
 
     def _check_kind(self) -> None:
         """Refuse a classifier's settings for a segmenter, and the other way round."""
-        segments = self.task == "segmentation"
+        segments = task_kind(self.task).pixels
         if segments != isinstance(self.model, SegmenterConfig):
             needs = "a model.architecture, such as unet" if segments else "a model.backbone and no model.architecture"
             raise ValueError(f"task '{self.task}' needs {needs}")
@@ -118,7 +119,7 @@ class TrialConfig(Part):
                 raise ValueError(f"'{name}' means nothing to task '{self.task}', and is {getattr(self, name)!r}")
         if self.batch_size == 1 and not isinstance(self.optimizer, Lbfgs):  # which trains on no batches
             self._check_batch_of_one()
-        if isinstance(self.model, SegmenterConfig):
+        if segments:
             for name in ("policy", "mix"):  # they move or mix pixels without their labels
                 if getattr(self.augment, name) is not None:
                     raise ValueError(f"augment.{name} is for classification, and the task is segmentation")
@@ -135,7 +136,6 @@ class TrialConfig(Part):
 
     def _check_batch_of_one(self) -> None:
         """Refuse networks whose batch norm would train on a single value per channel."""
-        segments = isinstance(self.model, SegmenterConfig)
         architecture = self.model.architecture.name if isinstance(self.model, SegmenterConfig) else None
         if architecture is not None and SEGMENTERS[architecture].two_images:  # whatever the image's size
             who = f"architecture '{architecture}'"
@@ -145,7 +145,7 @@ class TrialConfig(Part):
 
             if not needs_two_images(self.model, self.image_size):
                 return
-            name = f"architecture '{architecture}'" if segments else f"backbone '{self.model.backbone}'"
+            name = f"architecture '{architecture}'" if architecture is not None else f"backbone '{self.model.backbone}'"
             who = f"{name} at image_size {self.image_size}"
             way_out = "a larger image_size"
         raise ValueError(

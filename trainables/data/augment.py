@@ -22,6 +22,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.dataset import VOID
 from trainables.data.steps import A, FitShortSide, ForegroundCrop, ImagePolicy, Pipeline, ShrinkLarge
 from trainables.data.view import View
+from visionsweep.core.tasks import task_kind
 
 
 def train_transform(config: TrialConfig, background: int | None = None) -> A.Compose:
@@ -32,7 +33,7 @@ def train_transform(config: TrialConfig, background: int | None = None) -> A.Com
     """
     # Twice the final size is enough for a crop of a quarter of the area. It bounds the work on large photos.
     steps = [ShrinkLarge(2 * config.image_size)]
-    if config.task == "segmentation" and config.fit_image == "crop":
+    if task_kind(config.task).pixels and config.fit_image == "crop":
         steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]  # what evaluation sees
     for field, augmentation in AUGMENTATIONS.items():
         part = getattr(config.augment, field, None)
@@ -70,7 +71,7 @@ def cached_short_side(config: TrialConfig) -> int:
 
     For classifiers it is larger than the network's input, as evaluation cuts off the borders of the image.
     """
-    if config.task == "segmentation":
+    if task_kind(config.task).pixels:
         return config.image_size if config.fit_image == "squash" else seen_short_side(config)
     return round(config.image_size / config.eval_crop)
 
@@ -99,7 +100,7 @@ def mix_batch(mix: parts.MixUp | parts.CutMix | None, images: Tensor, targets: T
 
 def _final_crop(config: TrialConfig, background: int | None) -> list[Any]:
     """Return the steps that bring an image of any size to the size of the batch."""
-    if config.task != "segmentation" or config.fit_image == "squash":
+    if not task_kind(config.task).pixels or config.fit_image == "squash":
         return _fit(config)
     size = config.image_size
     foreground = config.augment.foreground_crop

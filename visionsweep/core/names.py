@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.functions import Place
+from visionsweep.core.tasks import task_kind
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ def pick(table: Mapping[str, T], name: str, kind: str) -> T:
 
 def check_metric(metric: str, task: str, kind: str = "metric") -> None:
     """Raise ConfigError for a metric that is unknown, or that `task` does not have."""
-    if task == "segmentation" and metric.startswith(CLASS_IOU):
+    if task_kind(task).pixels and metric.startswith(CLASS_IOU):
         return
     pick({name: name for name in METRICS}, metric, kind)
     if metric not in METRICS_OF_TASK[task]:
