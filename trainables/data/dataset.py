@@ -12,7 +12,6 @@ import numpy as np
 
 from visionsweep.core.tasks import task_kind
 
-TASKS = ("binary", "multiclass", "multilabel", "segmentation")
 VOID = 255  # in every mask: a pixel that is neither learnt nor judged
 SPLITS = ("train", "val", "test", "skipped", "duplicate")
 UNJUDGED = "unjudged"  # a validation image that a search does not judge by, as it has enough others

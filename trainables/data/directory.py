@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainables.data.csv_table import scan_csv
-from trainables.data.dataset import TASKS
 from trainables.data.folders import has_class_folders, scan_folder
 from trainables.data.mask_folders import find_layout, scan_masks
 from trainables.data.plain_files import require_plain
@@ -17,7 +16,7 @@ from trainables.data.tools.find import all_annotations, find_annotations, scan_a
 from trainables.data.unpacked import TABLE_NAME, enter
 from trainables.data.walk import notes_below
 from visionsweep.core.errors import DataError
-from visionsweep.core.tasks import task_kind
+from visionsweep.core.tasks import TASKS, task_kind
 from visionsweep.core.words import below
 
 

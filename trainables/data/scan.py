@@ -12,10 +12,11 @@ from typing import IO, TypeVar
 
 import numpy as np
 
-from trainables.data.dataset import TASKS, MaskReader, Reader
+from trainables.data.dataset import MaskReader, Reader
 from trainables.data.plain_files import open_plain
 from visionsweep.core.errors import DataError
 from visionsweep.core.names import did_you_mean
+from visionsweep.core.tasks import TASKS
 from visionsweep.core.words import quoted
 
 T = TypeVar("T")

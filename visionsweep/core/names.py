@@ -9,23 +9,12 @@ from typing import Literal, TypeVar
 
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.functions import Place
-from visionsweep.core.tasks import task_kind
+from visionsweep.core.tasks import TASKS, task_kind
 
 T = TypeVar("T")
 
-_COMMON = ("val/accuracy", "val/precision", "val/recall", "val/f1", "val/map", "val/auroc", "val/loss")
-_AVERAGED = (
-    "val/precision_micro", "val/recall_micro", "val/f1_micro",
-    "val/precision_macro", "val/recall_macro", "val/f1_macro",
-)  # fmt: skip
-
 # The metrics of a validated epoch. Scripts may rely on their names.
-METRICS_OF_TASK: dict[str, tuple[str, ...]] = {
-    "binary": _COMMON,
-    "multiclass": (*_COMMON, "val/top5", *_AVERAGED),
-    "multilabel": (*_COMMON, *_AVERAGED),
-    "segmentation": ("val/miou", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_iou", "val/loss"),
-}
+METRICS_OF_TASK: dict[str, tuple[str, ...]] = {name: task.metrics for name, task in TASKS.items()}
 CLASS_IOU = "val/iou/"  # prefix of a class's name, which is checked once the data is known
 # The costs of every trial: milliseconds for one image, number of weights, MB, seconds times the share of a GPU.
 COSTS = ("latency_ms", "parameters", "peak_memory_mb", "gpu_seconds")
