@@ -77,6 +77,7 @@ class LossEntry(Entry):
     softmax: Place | None = None
     sigmoid: Place | None = None
     pixels: Place | None = None
+    mean_of_pixels: bool = False  # whether the loss of masks is the mean over their pixels, or the weighted mean
 
 
 LOSSES: dict[str, LossEntry] = {
@@ -84,6 +85,7 @@ LOSSES: dict[str, LossEntry] = {
         CrossEntropy,
         softmax="trainables.losses:cross_entropy",
         pixels="trainables.losses_pixel:cross_entropy",
+        mean_of_pixels=True,
     ),
     "bce": LossEntry(Bce, sigmoid="trainables.losses:bce"),
     "focal": LossEntry(
@@ -91,6 +93,7 @@ LOSSES: dict[str, LossEntry] = {
         softmax="trainables.losses:focal_softmax",
         sigmoid="trainables.losses:focal_sigmoid",
         pixels="trainables.losses_pixel:focal",
+        mean_of_pixels=True,
     ),
     "dice": LossEntry(Dice, pixels="trainables.losses_pixel:dice"),
     "lovasz": LossEntry(Lovasz, pixels="trainables.losses_pixel:lovasz"),
