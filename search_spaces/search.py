@@ -22,10 +22,9 @@ from search_spaces.regimes import (
     without,
 )
 from visionsweep.core.errors import ConfigError
-from visionsweep.core.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, SEVERAL, check_metric, mode_of, pick
+from visionsweep.core.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, check_metric, mode_of, pick
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE, Objective, parse_objectives
-
-CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
+from visionsweep.core.tasks import tasks_of
 
 # Fields of the search that `--set` takes. Every other key is a path of the configuration.
 SETTABLE = (
@@ -120,7 +119,7 @@ class Search:
 
         Raises ConfigError if the search is for another task, or its metric is not one of the task.
         """
-        asked = CLASSIFICATION_TASKS if self.task == "classification" else (self.task,)
+        asked = tasks_of(self.task)
         if task not in asked:
             raise ConfigError(
                 f"the search is for {' or '.join(asked)} data, and this data is {task}. "
@@ -222,10 +221,11 @@ def _check_objectives(search: Search) -> None:
             raise ConfigError(
                 f"metric '{search.metric}' and objectives whose first is '{metric}' contradict each other. Name one."
             )
-    if len(texts) > 1 and search.sampler not in SEVERAL:
+    if len(texts) > 1 and not SAMPLERS[search.sampler].several:
+        several = [name for name, sampler in SAMPLERS.items() if sampler.several]
         raise ConfigError(
             f"sampler '{search.sampler}' knows one objective, and {len(texts)} are asked for. "
-            f"Take one of {', '.join(SEVERAL)}."
+            f"Take one of {', '.join(several)}."
         )
 
 

@@ -370,3 +370,21 @@ def test_files_that_others_may_have_written_are_read_in_one_way(path: Path) -> N
     assert relative(path) in READERS or not found, (
         f"{found}: visionsweep/core/files.py reads it, in a sentence where it cannot"
     )
+
+
+# Only what settles a data set's task from its labels compares names of tasks. All else asks `task_kind`.
+NAMES_OF_TASKS = {"binary", "multiclass", "multilabel", "segmentation"}
+SETTLES_THE_TASK = {"trainables/data/scan.py"}
+
+
+def compared_tasks(source: str) -> list[str]:
+    """Return the comparisons of a source with a task's name."""
+    compares = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Compare)]
+    constants = [{one.value for one in ast.walk(node) if isinstance(one, ast.Constant)} for node in compares]
+    return [ast.unparse(node) for node, found in zip(compares, constants, strict=True) if NAMES_OF_TASKS & found]
+
+
+def test_what_depends_on_the_task_asks_its_kind_and_not_its_name() -> None:
+    compared = {relative(path): compared_tasks(path.read_text()) for path in FILES}
+    assert {file for file, found in compared.items() if found} == SETTLES_THE_TASK
+    assert compared_tasks("if run.task in ('binary', 'multiclass'): pass") == ["run.task in ('binary', 'multiclass')"]

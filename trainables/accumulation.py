@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.config.loss import LOSSES
 from trainables.config.trial import TrialConfig
 from trainables.data.dataset import VOID
 from trainables.losses import Loss
+from visionsweep.core.tasks import task_kind
 
 Mass = Callable[[Tensor], float]  # targets of a batch, on the host -> the divisor of its mean loss
 
@@ -98,7 +100,7 @@ def batch_mass(config: TrialConfig, loss: Loss) -> Mass | None:
     """
     if config.accumulate == 1 or getattr(config.loss, "reduction", "mean") == "sum":
         return None
-    if config.task == "segmentation" and config.loss.name in ("cross_entropy", "focal"):
+    if task_kind(config.task).pixels and LOSSES[config.loss.name].mean_of_pixels:
         weighed = np.ones(VOID) if loss.weight is None else loss.weight.double().cpu().numpy()
         return lambda masks: float(np.bincount(masks.flatten().numpy(), minlength=VOID + 1)[: len(weighed)] @ weighed)
     if getattr(config.loss, "class_weights", "none") != "none":

@@ -17,6 +17,7 @@ from trainables.data.merge import Merge
 from trainables.inference import chunk_images, predict_batch, predict_features, predict_logits, raise_if_asked
 from trainables.pixel_scores import PixelScores
 from trainables.tasks import score
+from visionsweep.core.tasks import task_kind
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,14 @@ def evaluate(
     for model in models:
         model.eval()
     ask = stop or (lambda: None)
-    if features is not None and isinstance(labels, Tensor):
+    if features is not None:
+        assert isinstance(labels, Tensor)  # a classifier's: those of masks are not kept
         raise_if_asked(ask, epoch)
         logits = predict_features(config, models, features, device)
         targets = labels[torch.from_numpy(data.dataset.indices(split))].to(device)
         values, predictions = _scored(config, logits, targets, data)
     else:
-        judge = _segmentation if isinstance(labels, Merge) else _classification
+        judge = _segmentation if task_kind(config.task).pixels else _classification
         seen = data.judged(config, split)
         values, predictions = judge(config, models, seen, labels, device, split, num_workers, ask, epoch)
     return Evaluation({f"val/{name}": value for name, value in values.items()}, predictions)

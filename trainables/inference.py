@@ -13,6 +13,7 @@ from trainables.models.classifiers import Classifier
 from trainables.precision import precision_in_force
 from trainables.tasks import TASKS, mean_logits
 from visionsweep.core.errors import Interrupted
+from visionsweep.core.tasks import task_kind
 
 # Images that a CPU evaluates at once. More, or larger ones, do not fit into its caches: 64 at 128 px take nearly twice
 # as long for each image as 16, and 16 at 224 px a quarter longer than 4.
@@ -88,7 +89,7 @@ def predict_batch(config: TrialConfig, models: Sequence[nn.Module], images_u8: T
     The logits of several models (an ensemble of epochs) are those of their mean probability. The models must be in
     evaluation mode and share one normalisation. A CPU takes a classifier's images in chunks.
     """
-    if device.type == "cpu" and config.task != "segmentation" and len(images_u8) > chunk_images(config, device):
+    if device.type == "cpu" and not task_kind(config.task).pixels and len(images_u8) > chunk_images(config, device):
         chunks = torch.split(images_u8, chunk_images(config, device))
         return torch.cat([predict_batch(config, models, chunk, device) for chunk in chunks])
     images = to_input(images_u8, models[0], config, device)
@@ -97,7 +98,7 @@ def predict_batch(config: TrialConfig, models: Sequence[nn.Module], images_u8: T
 
 
 def _run(config: TrialConfig, model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    if config.task == "segmentation" and config.evaluation == "tiled":
+    if task_kind(config.task).pixels and config.evaluation == "tiled":
         return _tiled(config, model, images, device)
     with autocast(config, device):
         logits = model(images)

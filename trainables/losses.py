@@ -1,4 +1,6 @@
-"""Losses: functions of logits and targets, both (B, K) float. Those of segmentation are in `losses_pixel.py`.
+"""Losses: functions of logits and targets, both (B, K) float, weights (K,) or None, and the loss's settings.
+
+Those of segmentation are in `losses_pixel.py`. `LOSSES`, in `config/loss.py`, lists both.
 
 Targets are one-hot or soft for multiclass, one column for binary, multi-hot or soft for multilabel. So mixed images
 (MixUp, CutMix) need no special case.
@@ -14,10 +16,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
-from trainables.config.loss import Bce, CrossEntropy, Focal
+from trainables.config.loss import LOSSES, Bce, CrossEntropy, Focal
 from trainables.config.trial import TrialConfig
-from trainables.losses_pixel import PIXEL_LOSSES, inverse_frequency, median_frequency
+from trainables.losses_pixel import inverse_frequency, median_frequency
+from visionsweep.core.functions import function_at
 from visionsweep.core.names import pick
+from visionsweep.core.tasks import TASKS
 
 MIN_BASE = 1e-8  # a power below 1 has an infinite gradient at zero
 
@@ -44,78 +48,55 @@ def build_loss(config: TrialConfig, train_targets: np.ndarray, num_classes: int)
     train_targets  (N,) int64 for binary and multiclass, (N, C) uint8 for multilabel, pixels of each class (N, C) int64
                    for segmentation
     """
-    if config.task == "segmentation":
-        return Loss(pick(PIXEL_LOSSES, config.loss.name, "loss")(config.loss), _pixel_weights(config, train_targets))
-    return pick(LOSSES, config.loss.name, "loss")(config, train_targets, num_classes)
+    entry = pick(LOSSES, config.loss.name, "loss")
+    place = getattr(entry, TASKS[config.task].outputs)
+    return Loss(partial(function_at(place), settings=config.loss), _weights(config, train_targets, num_classes))
 
 
-def cross_entropy(
-    logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float, reduction: str = "mean"
-) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None, settings: CrossEntropy) -> Tensor:
     """Return softmax cross-entropy, the weighted mean over the batch or the sum."""
     weights = logits.new_ones(logits.shape[1]) if class_weights is None else class_weights  # (K,)
-    smooth = targets * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    smoothing = settings.label_smoothing
+    smooth = targets * (1 - smoothing) + smoothing / logits.shape[1]
     total = -(weights * smooth * F.log_softmax(logits, dim=1)).sum()
     # torch divides by B for soft targets, which lets rare classes shrink the loss. For hard ones it divides by their
     # weights, as here.
-    return total if reduction == "sum" else total / (weights * targets).sum()
+    return total if settings.reduction == "sum" else total / (weights * targets).sum()
 
 
-def bce(logits: Tensor, targets: Tensor, pos_weight: Tensor | None, label_smoothing: float) -> Tensor:
+def bce(logits: Tensor, targets: Tensor, pos_weight: Tensor | None, settings: Bce) -> Tensor:
     """Return the mean binary cross-entropy over all outputs."""
-    smooth = targets * (1 - label_smoothing) + label_smoothing / 2
+    smooth = targets * (1 - settings.label_smoothing) + settings.label_smoothing / 2
     return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=pos_weight)
 
 
-def focal_softmax(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
+def focal_softmax(logits: Tensor, targets: Tensor, _: Tensor | None, settings: Focal) -> Tensor:
     """Return focal loss on the softmax probability of the true class (Lin et al. 2017, arXiv:1708.02002, eq. 4)."""
     log_p = F.log_softmax(logits, dim=1)
     doubt = (-torch.expm1(log_p)).clamp(min=MIN_BASE)  # 1 - p
-    return -(targets * doubt**gamma * log_p).sum(dim=1).mean()
+    return -(targets * doubt**settings.gamma * log_p).sum(dim=1).mean()
 
 
-def focal_sigmoid(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
+def focal_sigmoid(logits: Tensor, targets: Tensor, _: Tensor | None, settings: Focal) -> Tensor:
     """Return the mean focal loss over all outputs (Lin et al. 2017, eq. 4), without the balancing factor alpha."""
-    missed = torch.sigmoid(-logits).clamp(min=MIN_BASE) ** gamma * F.softplus(-logits)
-    false_alarm = torch.sigmoid(logits).clamp(min=MIN_BASE) ** gamma * F.softplus(logits)
+    missed = torch.sigmoid(-logits).clamp(min=MIN_BASE) ** settings.gamma * F.softplus(-logits)
+    false_alarm = torch.sigmoid(logits).clamp(min=MIN_BASE) ** settings.gamma * F.softplus(logits)
     return (targets * missed + (1 - targets) * false_alarm).mean()
-
-
-def _cross_entropy(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
-    assert isinstance(config.loss, CrossEntropy)
-    weights = None
-    if config.loss.class_weights != "none":
-        weights = CLASS_WEIGHTS[config.loss.class_weights](np.bincount(train_targets, minlength=num_classes)[None])
-    function = partial(cross_entropy, label_smoothing=config.loss.label_smoothing, reduction=config.loss.reduction)
-    return Loss(function, weights)
-
-
-def _bce(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
-    assert isinstance(config.loss, Bce)
-    weights = positive_weight(train_targets) if config.loss.pos_weight == "balanced" else None
-    return Loss(partial(bce, label_smoothing=config.loss.label_smoothing), weights)
-
-
-def _focal(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Loss:
-    assert isinstance(config.loss, Focal)
-    function = focal_softmax if config.task == "multiclass" else focal_sigmoid
-    return Loss(partial(function, gamma=config.loss.gamma), None)
-
-
-LOSSES: dict[str, Callable[[TrialConfig, np.ndarray, int], Loss]] = {
-    "cross_entropy": _cross_entropy,
-    "bce": _bce,
-    "focal": _focal,
-}
 
 
 # By their names in a configuration: counts (N, C), of pixels or of images, -> weights (C,).
 CLASS_WEIGHTS = {"inverse_frequency": inverse_frequency, "median_frequency": median_frequency}
 
 
-def _pixel_weights(config: TrialConfig, pixel_counts: np.ndarray) -> Tensor | None:
+def _weights(config: TrialConfig, train_targets: np.ndarray, num_classes: int) -> Tensor | None:
+    """Return the weights that the loss's settings ask for: (C,) of classes or (K,) of positives, None for none."""
+    if getattr(config.loss, "pos_weight", "none") == "balanced":
+        return positive_weight(train_targets)
     kind = getattr(config.loss, "class_weights", "none")
-    return None if kind == "none" else CLASS_WEIGHTS[kind](pixel_counts)
+    if kind == "none":
+        return None
+    is_counted = TASKS[config.task].pixels
+    return CLASS_WEIGHTS[kind](train_targets if is_counted else np.bincount(train_targets, minlength=num_classes)[None])
 
 
 def positive_weight(train_targets: np.ndarray) -> Tensor:

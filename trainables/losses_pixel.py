@@ -1,4 +1,4 @@
-"""Losses of segmentation: functions of logits (B, C, H, W) float and targets (B, H, W) int64.
+"""Losses of segmentation: functions of logits (B, C, H, W) float, targets (B, H, W) int64, weights (C,) and settings.
 
 Pixels without a label are VOID and contribute nothing. A batch of void pixels alone gives zero and no gradient.
 """
@@ -6,8 +6,6 @@ Pixels without a label are VOID and contribute nothing. A batch of void pixels a
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,17 +16,17 @@ from trainables.config.loss import CrossEntropy, Dice, Focal, Lovasz
 from trainables.data.dataset import VOID
 from trainables.losses_overlap import dice_overlap, lovasz_softmax
 
-PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # logits, targets, class weights (C,) -> scalar
+PLAIN = CrossEntropy()
 
 
 def cross_entropy(
-    logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float = 0.0, reduction: str = "mean"
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None, settings: CrossEntropy = PLAIN
 ) -> Tensor:
     """Return softmax cross-entropy, the weighted mean over the pixels that count or their sum."""
     total = F.cross_entropy(
-        logits, targets, class_weights, ignore_index=VOID, reduction="sum", label_smoothing=label_smoothing
+        logits, targets, class_weights, ignore_index=VOID, reduction="sum", label_smoothing=settings.label_smoothing
     )
-    if reduction == "sum":
+    if settings.reduction == "sum":
         return total
     counts = targets != VOID
     if class_weights is None:
@@ -37,47 +35,25 @@ def cross_entropy(
     return total / padded[targets].sum().clamp(min=1e-12)
 
 
-def focal(logits: Tensor, targets: Tensor, _: Tensor | None, gamma: float) -> Tensor:
+def focal(logits: Tensor, targets: Tensor, _: Tensor | None, settings: Focal) -> Tensor:
     """Return focal loss on the softmax probability of the true class (Lin et al. 2017, arXiv:1708.02002, eq. 4)."""
     log_p = -F.cross_entropy(logits, targets, ignore_index=VOID, reduction="none")  # (B, H, W), zero where void
     doubt = (-torch.expm1(log_p)).clamp(min=1e-8)  # 1 - p; a power below 1 has an infinite gradient at zero
-    return -(doubt**gamma * log_p).sum() / (targets != VOID).sum().clamp(min=1)
+    return -(doubt**settings.gamma * log_p).sum() / (targets != VOID).sum().clamp(min=1)
 
 
-def dice(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) -> Tensor:
+def dice(logits: Tensor, targets: Tensor, _: Tensor | None, settings: Dice) -> Tensor:
     """Return 1 - soft Dice overlap, over the classes in the batch, plus `ce_weight` x cross-entropy."""
-    loss = dice_overlap(logits, targets)
-    return loss + ce_weight * cross_entropy(logits, targets, None) if ce_weight else loss
+    return _with_cross_entropy(dice_overlap(logits, targets), logits, targets, settings.ce_weight)
 
 
-def lovasz(logits: Tensor, targets: Tensor, _: Tensor | None, ce_weight: float) -> Tensor:
+def lovasz(logits: Tensor, targets: Tensor, _: Tensor | None, settings: Lovasz) -> Tensor:
     """Return Lovasz-Softmax over the pixels of the batch, plus `ce_weight` x cross-entropy."""
-    loss = lovasz_softmax(logits, targets)
-    return loss + ce_weight * cross_entropy(logits, targets, None) if ce_weight else loss
+    return _with_cross_entropy(lovasz_softmax(logits, targets), logits, targets, settings.ce_weight)
 
 
-def _cross_entropy(config: CrossEntropy) -> PixelLoss:
-    return partial(cross_entropy, label_smoothing=config.label_smoothing, reduction=config.reduction)
-
-
-def _focal(config: Focal) -> PixelLoss:
-    return partial(focal, gamma=config.gamma)
-
-
-def _dice(config: Dice) -> PixelLoss:
-    return partial(dice, ce_weight=config.ce_weight)
-
-
-def _lovasz(config: Lovasz) -> PixelLoss:
-    return partial(lovasz, ce_weight=config.ce_weight)
-
-
-PIXEL_LOSSES: dict[str, Callable[[Any], PixelLoss]] = {
-    "cross_entropy": _cross_entropy,
-    "focal": _focal,
-    "dice": _dice,
-    "lovasz": _lovasz,
-}
+def _with_cross_entropy(loss: Tensor, logits: Tensor, targets: Tensor, weight: float) -> Tensor:
+    return loss + weight * cross_entropy(logits, targets, None) if weight else loss
 
 
 def inverse_frequency(pixel_counts: np.ndarray) -> Tensor:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from trainables.config.optimizer import OPTIMIZERS, Adam, AdamW, OptimizerPart, Sgd
 from trainables.config.solved import Lbfgs
-from trainables.config.trial import Adam, AdamW, OptimizerPart, Sgd, TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.lean_imports import eager
 from trainables.models.freezing import parameter_stages
 from trainables.schedules import lr_factor
@@ -28,7 +29,7 @@ FUSED = ("cuda",)  # devices on which a step is one kernel for all tensors, inst
 NUM_STAGES = 4  # of a backbone; its stem is stage 0
 
 
-def build_optimizer(config: Sgd | Adam | AdamW | Lbfgs, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(config: OptimizerPart | Lbfgs, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer over all of the model's parameters that are not frozen.
 
     A model has a `backbone` and the names of its `stages`. All else counts as its head. Every group has an `lr_scale`.
@@ -42,26 +43,20 @@ def build_optimizer(config: Sgd | Adam | AdamW | Lbfgs, model: nn.Module) -> tor
     """
     if isinstance(config, Lbfgs):
         return SGD([{"params": model.get_submodule("head").parameters(), "lr_scale": 1.0}], lr=0.0)
-    return pick(OPTIMIZERS, config.name, "optimizer")(config, _groups(config, model))
+    optimizer: torch.optim.Optimizer = pick(OPTIMIZERS, config.name, "optimizer").load()(config, _groups(config, model))
+    return optimizer
 
 
-def _sgd(config: Sgd, groups: Iterable[Group]) -> torch.optim.Optimizer:
+def sgd(config: Sgd, groups: Iterable[Group]) -> torch.optim.Optimizer:
     return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=_nesterov(config))
 
 
-def _adam(config: Adam, groups: Iterable[Group]) -> torch.optim.Optimizer:
+def adam(config: Adam, groups: Iterable[Group]) -> torch.optim.Optimizer:
     return ADAM(groups, lr=config.lr, betas=(config.beta1, config.beta2))
 
 
-def _adamw(config: AdamW, groups: Iterable[Group]) -> torch.optim.Optimizer:
+def adamw(config: AdamW, groups: Iterable[Group]) -> torch.optim.Optimizer:
     return ADAMW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
-
-
-OPTIMIZERS: dict[str, Callable[[Any, Iterable[Group]], torch.optim.Optimizer]] = {
-    "sgd": _sgd,
-    "adam": _adam,
-    "adamw": _adamw,
-}
 
 
 def _nesterov(config: Sgd) -> bool:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 
+from visionsweep.core.tasks import task_kind
+
 
 def log_odds(task_name: str, logits: Tensor) -> Tensor:
     """Return the log odds (N, K) float64, log p / (1 - p), of logits (N, K). Outputs are ranked by them.
@@ -15,7 +17,7 @@ def log_odds(task_name: str, logits: Tensor) -> Tensor:
     A float32 probability is exactly one beyond a logit of 17, where images would be tied.
     """
     exact = logits.double()
-    if task_name != "multiclass":
+    if not task_kind(task_name).softmax:
         return exact
     top = exact.argmax(dim=1, keepdim=True)
     of_others = exact.scatter(1, top, -math.inf).logsumexp(dim=1, keepdim=True)  # of all classes but the most likely
@@ -39,7 +41,7 @@ def mean_in_logs(task_name: str, logits: Tensor) -> Tensor:
 
     It computes in float32 throughout, as an exported graph does.
     """
-    if task_name in ("binary", "multilabel"):
+    if task_kind(task_name).thresholded:
         # log p is -softplus(-z). For logsigmoid a runtime may take the logarithm of a sigmoid that is zero.
         return (-F.softplus(-logits)).logsumexp(dim=0) - (-F.softplus(logits)).logsumexp(dim=0)
     return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))

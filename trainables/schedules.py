@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from trainables.config.trial import Constant, Cosine, CosineThenMultiStep, MultiStep, Piecewise
+from trainables.config.schedule import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    CosineThenMultiStep,
+    MultiStep,
+    Piecewise,
+    SchedulePart,
+)
 from visionsweep.core.names import pick
-
-Schedule = Constant | Cosine | MultiStep | CosineThenMultiStep | Piecewise
 
 WARMUP_START = 0.01  # not zero: a first step that changes nothing would be wasted
 
@@ -21,14 +26,14 @@ SPACINGS = {
 }
 
 
-def lr_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
+def lr_factor(schedule: SchedulePart, epoch: float, epochs: int) -> float:
     """Return the factor in [0, 1] of the base learning rate at `epoch` (progress from 0, fractional within an epoch).
 
     Warm-up is a factor of its own. It rises linearly to 1 over `warmup_epochs`. The schedule runs on the plain epoch
     axis, so that the two meet without a jump.
     """
-    shape = pick(SCHEDULES, schedule.name, "schedule")
-    return _warmup(epoch, schedule.warmup_epochs) * shape(schedule, epoch, epochs)
+    factor: float = pick(SCHEDULES, schedule.name, "schedule").load()(schedule, epoch, epochs)
+    return _warmup(epoch, schedule.warmup_epochs) * factor
 
 
 def constant(schedule: Constant, epoch: float, epochs: int) -> float:
@@ -58,15 +63,6 @@ def piecewise(schedule: Piecewise, epoch: float, epochs: int) -> float:
         return schedule.fractions[bisect_right(schedule.boundaries, epoch)]
     piece = min(int(epoch * schedule.num_pieces / epochs), schedule.num_pieces - 1)  # the end belongs to the last one
     return schedule.fractions[0] * schedule.factor**piece
-
-
-SCHEDULES: dict[str, Callable[[Any, float, int], float]] = {
-    "constant": constant,
-    "cosine": cosine,
-    "multistep": multistep,
-    "cosine_then_multistep": cosine_then_multistep,
-    "piecewise": piecewise,
-}
 
 
 def _warmup(epoch: float, warmup_epochs: float) -> float:

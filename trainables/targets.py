@@ -14,11 +14,12 @@ from trainables.data.merge import merge_classes
 from trainables.tasks import LABEL_TASKS
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import CLASS_IOU, did_you_mean
+from visionsweep.core.tasks import task_kind
 
 
 def output_classes(config: TrialConfig, classes: Sequence[str]) -> tuple[str, ...]:
     """Return the classes that a model of this configuration predicts, given those of the data."""
-    return merge_classes(classes, config.merge).classes if config.task == "segmentation" else tuple(classes)
+    return merge_classes(classes, config.merge).classes if task_kind(config.task).pixels else tuple(classes)
 
 
 def check_class_metrics(dataset: Dataset, merge: Mapping[str, Sequence[str]], **metrics: Iterable[str | None]) -> None:
@@ -26,7 +27,7 @@ def check_class_metrics(dataset: Dataset, merge: Mapping[str, Sequence[str]], **
 
     The keywords `metrics` are the configuration's names for them. Found here, the error costs no training.
     """
-    if dataset.task != "segmentation":
+    if not task_kind(dataset.task).pixels:
         return
     merged = merge_classes(dataset.classes, merge)
     val_pixels = merged.counts(dataset.targets[dataset.indices("val")]).sum(axis=0)  # (C,)
@@ -55,7 +56,7 @@ def classes_and_labels(config: TrialConfig, data: TrialData) -> tuple[tuple[str,
     """
     dataset = data.dataset
     train_targets = dataset.targets[dataset.indices("train")]
-    if config.task == "segmentation":
+    if task_kind(config.task).pixels:
         merge = merge_classes(dataset.classes, config.merge)
         of_masks = merge if dataset.numbers is None else replace(merge, table=merge.table[dataset.numbers])
         return merge.classes, of_masks, merge.counts(train_targets)

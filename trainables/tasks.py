@@ -27,6 +27,7 @@ from torchmetrics import Metric, MetricCollection
 
 from trainables.label_metrics import binary_metrics, multiclass_metrics, multilabel_metrics
 from trainables.ranking import log_odds, ranks
+from visionsweep.core.tasks import task_kind
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def score(
     labels = LABEL_TASKS[task_name]
     wanted = labels.metric_target(targets)
     # Logits rank the classes of an image even where a probability rounds to one.
-    decided_by = logits if task_name == "multiclass" else TASKS[task_name].probabilities(logits)
+    decided_by = logits if task_kind(task_name).softmax else TASKS[task_name].probabilities(logits)
     # Classes with both positives and negatives. Ranking metrics are undefined for the others, and torchmetrics' own
     # macro average would count them as zero.
     ranked = (targets > 0.5).any(dim=0) & (targets <= 0.5).any(dim=0)

@@ -16,6 +16,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform, mix_batch, train_transform
 from trainables.data.merge import merge_classes
 from visionsweep.core.errors import RunError
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import Trial
@@ -80,7 +81,7 @@ def _positions(run: Run, data: RunData) -> list[int]:
 
 
 def _background(run: Run, config: TrialConfig) -> int | None:
-    if config.task != "segmentation":
+    if not task_kind(config.task).pixels:
         return None
     return merge_classes(value_at(run.search, "data.classes"), config.merge).background
 

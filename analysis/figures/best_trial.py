@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from visionsweep.core.errors import RunError
 from visionsweep.core.names import CLASS_IOU
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.files import PREDICTIONS, predictions_file, read_predictions
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import is_number
@@ -79,19 +80,19 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
         if not all(0 <= one < num_classes for one in listed):
             raise RunError("search.json has a label of a class that it does not name.")
         truth[row, listed] = True
-    width = 1 if task == "binary" else num_classes
+    width = 1 if task_kind(task).one_output else num_classes
     if logits.dtype.kind != "f" or logits.shape != (len(names), width):
         raise RunError(f"the predictions of trial {trial.trial_id} are not of the classes that search.json names.")
     threshold = trial.config.get("threshold", THRESHOLD)
     threshold = float(threshold) if is_number(threshold) else THRESHOLD
     logits = logits.astype(np.float64)
-    if task == "multiclass":
+    if task_kind(task).softmax:
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = shifted / shifted.sum(axis=1, keepdims=True)
         decided = np.eye(num_classes, dtype=bool)[probabilities.argmax(axis=1)]
     else:
         probabilities = 1 / (1 + np.exp(-logits.clip(-500, 500)))
-        if task == "binary":
+        if task_kind(task).one_output:
             probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
             decided = np.eye(2, dtype=bool)[(probabilities[:, 1] > threshold).astype(int)]
         else:

@@ -21,6 +21,7 @@ from trainables.inference import autocast, to_input
 from trainables.models.classifiers import Classifier
 from trainables.targets import output_classes
 from visionsweep.core.errors import RunError
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.files import weights_file
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import value_at
@@ -58,7 +59,7 @@ def features(run: Run, trial: Trial, data: RunData) -> tuple[NDArray[np.int64], 
         found.append(image)
     if len(rows) < LEAST_IMAGES:
         raise RunError(f"a map of the images needs {LEAST_IMAGES} of them, and {len(rows)} can be read.")
-    alike = config.task != "segmentation" or len({image.shape for image in found}) == 1
+    alike = not task_kind(config.task).pixels or len({image.shape for image in found}) == 1
     size = BATCH if alike else 1
     parts = [_features(config, model, np.stack(found[at : at + size]), device) for at in range(0, len(found), size)]
     return np.array(rows), np.concatenate(parts)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figures.best_trial import Judged
+from visionsweep.core.tasks import task_kind
 
 REPLICATES = 1000
 NUM_HALVES = 200
@@ -71,26 +72,26 @@ def scores(one: Judged, task: str, metric: str, counts: Array) -> Array | None:
     decided = one.decided.astype(float)
     if name == "loss":
         sure = np.where(one.truth, one.probabilities, 1 - one.probabilities).clip(1e-12, 1.0)
-        losses = -np.log(sure).mean(axis=1) if task == "multilabel" else -np.log(sure[one.truth])
+        losses = -np.log(sure).mean(axis=1) if task_kind(task).tags else -np.log(sure[one.truth])
         return np.asarray(counts @ losses / total)
     if name == "accuracy":
-        return np.asarray(counts @ (truth == decided).all(axis=1) / total if task != "multilabel" else
+        return np.asarray(counts @ (truth == decided).all(axis=1) / total if not task_kind(task).tags else
                           counts @ (truth == decided).mean(axis=1) / total)  # fmt: skip
     kind, _, average = name.partition("_")
     if kind not in ("precision", "recall", "f1") or average not in ("", "micro", "macro"):
         return None
     hits = truth * decided
-    if task == "multilabel" and not average:  # the mean over the images
+    if task_kind(task).tags and not average:  # the mean over the images
         by_image = _ratio(kind, hits.sum(axis=1), decided.sum(axis=1), truth.sum(axis=1), undefined=1.0)
         return np.asarray(counts @ by_image / total)
     found, said, there = (counts @ part for part in (hits, decided, truth))  # each (R, C)
     if average == "micro":
         return _ratio(kind, found.sum(axis=1), said.sum(axis=1), there.sum(axis=1))
     of_class = _ratio(kind, found, said, there)
-    if task == "binary":
+    if task_kind(task).one_output:
         return of_class[:, 1]
     # A class that is neither there nor predicted is left out of the mean of a multiclass task.
-    shown = ((said + there) > 0) if task == "multiclass" else np.ones_like(of_class, bool)
+    shown = ((said + there) > 0) if task_kind(task).softmax else np.ones_like(of_class, bool)
     return np.asarray((of_class * shown).sum(axis=1) / np.maximum(shown.sum(axis=1), 1))
 
 

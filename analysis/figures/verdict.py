@@ -14,6 +14,7 @@ from analysis.figures.best_trial import Judged, class_scores, judged
 from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilson
 from analysis.figures.resampled import on_other_half, score
 from visionsweep.core.errors import RunError
+from visionsweep.core.tasks import TASKS, task_kind
 from visionsweep.core.words import counted
 from visionsweep.run_dir.files import PREDICTIONS, trial_folder
 from visionsweep.run_dir.rank import ranked
@@ -69,7 +70,7 @@ def verdict(run: Run) -> Verdict | None:
     its interval, but no lead.
     """
     task = run.search.get("search", {}).get("task")
-    if task not in ("binary", "multiclass", "multilabel") or not run.trials or len(run.objectives) > 1:
+    if task not in TASKS or TASKS[task].pixels or not run.trials or len(run.objectives) > 1:
         return None
     with_epochs = [trial for trial in ranked(run.trials, run.objectives) if trial.epochs]
     own = _judged(run, with_epochs[0]) if with_epochs else None
@@ -79,7 +80,7 @@ def verdict(run: Run) -> Verdict | None:
     if found is None:
         return None
     others = [one for one in (_judged(run, trial) for trial in with_epochs[1:]) if one is not None]
-    by_images = run.metric == ACCURACY and task != "multilabel"
+    by_images = run.metric == ACCURACY and not task_kind(task).tags
     low: float | None
     high: float | None
     if by_images:
@@ -109,7 +110,7 @@ def _by_score(run: Run, task: str, trial: Trial) -> Verdict | None:
     best = trial.best(run.metric, run.mode)
     targets = run.search.get("data", {}).get("val_targets")
     classes = run.search.get("data", {}).get("classes", [])
-    if run.metric != ACCURACY or task == "multilabel" or best is None or not 0 <= best[0] <= 1 or not targets:
+    if run.metric != ACCURACY or task_kind(task).tags or best is None or not 0 <= best[0] <= 1 or not targets:
         return None
     if not all(isinstance(target, int) and target < len(classes) for target in targets):
         return None

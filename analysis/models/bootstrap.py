@@ -21,6 +21,7 @@ from torch import Tensor
 from trainables.pixel_scores import scores_of
 from trainables.ranking import log_odds
 from trainables.tasks import LABEL_TASKS, TASKS
+from visionsweep.core.tasks import task_kind
 
 REPLICATES = 1000
 MOST_DRAWN = 2_000_000  # counts of images at once: bounds the memory
@@ -83,13 +84,13 @@ def label_scores(
     total = counts.sum(axis=1)
     metrics: dict[str, Array] = {"loss": counts @ _losses(task, logits, targets) / total}
     micro = _from_counts(tp.sum(axis=1), fp.sum(axis=1), fn.sum(axis=1))
-    if task == "multiclass":
+    if task_kind(task).softmax:
         top = logits.topk(min(5, logits.shape[1]), dim=1).indices
         in_top = targets.gather(1, top).sum(dim=1).double().numpy()
         shown = (tp + fp + fn) > 0  # torchmetrics leaves a class out of the mean that is neither there nor predicted
         macro = {name: (values * shown).sum(axis=1) / shown.sum(axis=1) for name, values in per_class.items()}
         metrics |= {"accuracy": tp.sum(axis=1) / total, "top5": counts @ in_top / total, **macro}
-    elif task == "multilabel":
+    elif task_kind(task).tags:
         macro = {name: values.mean(axis=1) for name, values in per_class.items()}
         predicted = decided.sum(axis=1)
         there = truth.sum(axis=1)
@@ -100,11 +101,11 @@ def label_scores(
         metrics |= {name: counts @ values / total for name, values in by_image.items()}
     else:
         metrics |= {"accuracy": tp.sum(axis=1) / total, **{name: per_class[name][:, 1] for name in BY_COUNTS}}
-    if task != "binary":
+    if not task_kind(task).one_output:
         metrics |= {f"{name}_micro": values for name, values in micro.items()}
         metrics |= {f"{name}_macro": values for name, values in macro.items()}
     # Metrics of the ranking: the mean over the classes where they are defined.
-    positive = slice(1, 2) if task == "binary" else slice(None)
+    positive = slice(1, 2) if task_kind(task).one_output else slice(None)
     curves = [_ranking(scores, of, counts) for scores, of in zip(ranked.T[positive], truth.T[positive], strict=True)]
     for place, name in enumerate(("map", "auroc")):
         values = np.stack([curve[place] for curve in curves], axis=1)  # (R, C), nan where all or none are positive
@@ -162,13 +163,13 @@ def _drawn(num_images: int, replicates: int, seed: int) -> Iterator[Array]:
 
 def _as_columns(task: str, logits: Tensor, targets: Tensor, threshold: float) -> tuple[Array, Array, Array]:
     """Return truth and decision (N, C) of 0 and 1, and the scores that rank images. Binary tasks get both classes."""
-    if task == "multiclass":
+    if task_kind(task).softmax:
         decided = F.one_hot(logits.argmax(dim=1), logits.shape[1])
     else:
         decided = (TASKS[task].probabilities(logits) > threshold).long()
     truth = (targets > 0.5).long()
     ranked = log_odds(task, logits)
-    if task == "binary":
+    if task_kind(task).one_output:
         truth = torch.cat([1 - truth, truth], dim=1)
         decided = torch.cat([1 - decided, decided], dim=1)
         ranked = torch.cat([-ranked, ranked], dim=1)

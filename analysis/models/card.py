@@ -12,6 +12,7 @@ from analysis.models.evaluate import Judged
 from analysis.models.graphs import OPSET, TOLERANCE, Written
 from analysis.models.preprocessing import in_steps
 from analysis.models.resizing import Elsewhere
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.text import duration
 from visionsweep.run_dir.run import Run
 
@@ -66,11 +67,11 @@ def what_it_is(facts: Facts) -> Iterator[str]:
     yield f"{TITLES[facts.config['task']]}, trained and exported by visionsweep {facts.version}."
     yield ""
     yield f"Classes ({len(facts.classes)}): {', '.join(map(as_code, classes))}{more}."
-    if facts.config["task"] == "binary":
+    if task_kind(facts.config["task"]).one_output:
         positive = as_code(facts.classes[1])
         threshold = facts.config["threshold"]
         yield f"The positive class is {positive}, from a probability of {threshold:g} on."
-    if facts.config["task"] == "multilabel":
+    if task_kind(facts.config["task"]).tags:
         yield f"A label is given from a probability of {facts.config['threshold']:g} on."
 
 
@@ -138,8 +139,9 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     yield ""
     sides = [f"{graph.side} x {graph.side} in `{graph.file}`" for graph in written if graph.side]
     sizes = ", ".join(["N is free", *sides]) if sides else "N, height and width are free"
-    last = ", height, width" if facts.config["task"] == "segmentation" else ""
-    columns = "1 (the positive class)" if facts.config["task"] == "binary" else f"{len(facts.classes)} classes"
+    task = task_kind(facts.config["task"])
+    last = ", height, width" if task.pixels else ""
+    columns = "1 (the positive class)" if task.one_output else f"{len(facts.classes)} classes"
     yield f"Input `images`: uint8 (N, height, width, 3); {sizes}. Outputs `logits` and `probabilities`: float32"
     yield f"(N, {columns}{last}), in the order of `classes.txt`."
     yield ""
@@ -214,7 +216,7 @@ def limits(facts: Facts) -> Iterator[str]:
     yield "## Limits"
     yield ""
     yield "- It knows its classes only: an image of anything else is given probabilities of these all the same."
-    if facts.config["task"] != "segmentation":
+    if not task_kind(facts.config["task"]).pixels:
         yield "- Its probabilities were not calibrated."
     if facts.run is not None:
         judged = sum(bool(trial.epochs) for trial in facts.run.trials)

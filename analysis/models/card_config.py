@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from analysis.models.resizing import BOUND, Elsewhere, in_code, without_opencv
+from visionsweep.core.tasks import task_kind
 
 
 def configuration(config: Mapping[str, Any]) -> Iterator[str]:
@@ -49,7 +50,7 @@ def own_code(resize: Mapping[str, int], task: str, elsewhere: Elsewhere | None, 
     yield ""
     yield f"Their pixels differ by one level of 255 here and there: count on {BOUND:g} in the probabilities."
     if elsewhere is not None:
-        of = "pixels" if task == "segmentation" else "decisions"
+        of = "pixels" if task_kind(task).pixels else "decisions"
         yield f"On {elsewhere.num_images} {checked_on} the largest difference was {elsewhere.numpy:.1e}."
         yield "Pillow's own resize (HAMMING, its nearest) makes other pixels: the probabilities differ by up to"
         yield f"{elsewhere.pillow:.1e} on the same images, and {elsewhere.changed:.2%} of the {of} change."
@@ -76,7 +77,7 @@ def _size(config: Mapping[str, Any]) -> str:
     size = config["image_size"]
     if config["fit_image"] == "squash":
         return f"{size} x {size} pixels, squashed"
-    if config["task"] != "segmentation":
+    if not task_kind(config["task"]).pixels:
         return f"{size} x {size} pixels, cropped"
     seen = config["short_side"] or size
     whole = "as a whole" if config["evaluation"] == "whole" else "in windows that overlap"

@@ -24,6 +24,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import ensemble_problem
@@ -52,7 +53,7 @@ class Yardstick:
 
 def yardstick(run: Run, config: TrialConfig, notes: list[str]) -> Yardstick:
     """Return the run's metric as a yardstick, or a substitute, with a note, where votes have no value of it."""
-    if config.task != "segmentation" or run.metric != "val/loss":
+    if not task_kind(config.task).pixels or run.metric != "val/loss":
         return Yardstick(run.metric, 1 if run.mode == "max" else -1)
     notes.append("Votes have no val/loss, by which the run compares its trials: the ensemble is chosen by val/miou.")
     return Yardstick("val/miou", 1)

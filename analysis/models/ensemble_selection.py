@@ -22,6 +22,7 @@ from analysis.models.pixel_mean import MeanMembers
 from trainables.data.dataset import VOID
 from trainables.pixel_scores import scores_of
 from trainables.tasks import LABEL_TASKS, TASKS, score
+from visionsweep.core.tasks import task_kind
 
 # Additional weight of the first member's vote, so that it decides where the others are split evenly.
 FIRST_VOTE = 0.5
@@ -57,7 +58,7 @@ class LabelMembers:
     def contribution(self, member: int) -> Tensor:
         """Return a member's likelihoods (see `tasks.Task`). `metrics` takes their sum."""
         yes = self.probabilities[member].double()  # (N, K)
-        if self.task == "multiclass":
+        if task_kind(self.task).softmax:
             return yes
         return torch.stack([yes, 1 - yes if self.complements is None else self.complements[member].double()])
 
@@ -135,7 +136,7 @@ def label_members(
     thresholds  one of each model
     """
     stacked = torch.stack([TASKS[task].likelihoods(torch.from_numpy(one)) for one in logits])
-    yes, no = (stacked, None) if task == "multiclass" else (stacked[:, 0], stacked[:, 1])
+    yes, no = (stacked, None) if task_kind(task).softmax else (stacked[:, 0], stacked[:, 1])
     encoded = LABEL_TASKS[task].encode(targets, len(classes))
     return LabelMembers(task, len(classes), yes, encoded, tuple(thresholds), no)
 

@@ -30,6 +30,7 @@ from trainables.tasks import mean_logits, score
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.files import read_object, short
 from visionsweep.core.names import did_you_mean
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.words import quoted
 from visionsweep.run_dir.shapes import search_problems
 
@@ -199,7 +200,7 @@ def judge(
         once = np.ones((1, len(positions)))
         _, scores = label_scores(config.task, logits, targets, config.threshold, once)
         present = targets.sum(dim=0).long().tolist()
-        images = [len(positions) - present[0], present[0]] if config.task == "binary" else present
+        images = [len(positions) - present[0], present[0]] if task_kind(config.task).one_output else present
         per_class = {
             name: {
                 "images": images[i],

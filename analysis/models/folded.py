@@ -19,6 +19,7 @@ from analysis.models.kept import Kept
 from trainables.data.loader import TrialData
 from trainables.features.probe import ENOUGH_TO_CHOOSE, UNSEEN
 from trainables.tasks import LABEL_TASKS
+from visionsweep.core.tasks import task_kind
 
 MOST_DEVIATIONS = 2.0  # difference of the losses on training and validation images above which folds cannot choose
 
@@ -36,7 +37,7 @@ class Folded:
 
 def is_small(data: TrialData) -> bool:
     """Return whether a choice by the validation images alone is often luck, because so few of them have labels."""
-    return data.dataset.task != "segmentation" and len(data.dataset.indices("val")) < ENOUGH_TO_CHOOSE
+    return not task_kind(data.dataset.task).pixels and len(data.dataset.indices("val")) < ENOUGH_TO_CHOOSE
 
 
 def folded(data: TrialData, probes: Sequence[Kept], notes: list[str]) -> Folded | None:

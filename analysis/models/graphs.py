@@ -28,6 +28,7 @@ from trainables.data.augment import eval_transform, seen_short_side
 from trainables.ranking import mean_in_logs
 from trainables.tasks import TASKS
 from visionsweep.core.errors import RunError
+from visionsweep.core.tasks import task_kind
 
 TOLERANCE = 1e-4  # on probabilities; relative on logits above one
 OPSET = 18  # the lowest that torch's exporter writes without conversion, which most programs can read
@@ -94,7 +95,7 @@ def write_graphs(
     """
     graph = Graph(exported).eval()
     config = exported.config
-    whole = config.task == "segmentation" and config.fit_image == "crop"
+    whole = task_kind(config.task).pixels and config.fit_image == "crop"
     sides = [None, seen_short_side(config)] if whole else [config.image_size]
     traced = _Traced(graph, sides[-1] or config.image_size)
     writers: dict[str, Callable[[Any, Path], Run]] = {

@@ -14,6 +14,7 @@ from trainables.data.judged_part import as_it_was
 from trainables.data.merge import merge_classes
 from trainables.targets import output_classes
 from visionsweep.core.errors import DataError
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.words import quoted
 
 SPLITS = ("test", "val", "train", "all")
@@ -28,7 +29,7 @@ def with_model_classes(dataset: Dataset, model: ExportedModel, described: Mappin
     """
     classes = _learnt(model, described) or dataset.classes
     place = {name: number for number, name in enumerate(classes)}
-    if dataset.task == "segmentation":
+    if task_kind(dataset.task).pixels:
         # Where the model merged the classes of its data, masks may already have the merged ones.
         merged = merge_classes(classes, model.config.merge)
         for number, name in enumerate(merged.classes):
@@ -39,12 +40,12 @@ def with_model_classes(dataset: Dataset, model: ExportedModel, described: Mappin
     if classes == dataset.classes:
         return dataset
     numbers = np.array([place[name] for name in dataset.classes], dtype=np.int64)
-    if dataset.targets.ndim == 1:
+    if task_kind(dataset.task).one_label:
         return replace(dataset, classes=classes, targets=numbers[dataset.targets])
     targets = np.zeros((len(dataset.targets), len(classes)), dataset.targets.dtype)
     for column, number in enumerate(numbers):
         targets[:, number] += dataset.targets[:, column]
-    if dataset.task != "segmentation":
+    if not task_kind(dataset.task).pixels:
         return replace(dataset, classes=classes, targets=targets)
     of_values = np.full(256, VOID, np.uint8)
     of_values[: len(numbers)] = numbers
@@ -75,7 +76,7 @@ def one_split(dataset: Dataset, split: str) -> Dataset:
     if not len(dataset.indices(split)):
         having = [name for name in SPLITS[:3] if len(dataset.indices(name))]
         raise DataError(f"'{dataset.spec}' has no split '{split}'. Name one of {', '.join([*having, 'all'])}.")
-    if dataset.task == "segmentation" and not dataset.targets[dataset.indices(split)].any():
+    if task_kind(dataset.task).pixels and not dataset.targets[dataset.indices(split)].any():
         raise DataError(
             f"'{dataset.spec}': every pixel of the {split} masks is void, so there is nothing to judge. "
             "Correct what classes.txt or the palette calls void, or name another --split."
@@ -85,7 +86,7 @@ def one_split(dataset: Dataset, split: str) -> Dataset:
 
 def _learnt(model: ExportedModel, described: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the classes that the model was trained on, before any merge, or None where unknown."""
-    if model.config.task != "segmentation" or not model.config.merge:
+    if not task_kind(model.config.task).pixels or not model.config.merge:
         return model.classes
     return tuple(described["classes"]) if "classes" in described else None
 

@@ -13,6 +13,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.targets import classes_and_labels, output_classes
 from visionsweep.core.errors import RunError
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.files import (
     PREDICTIONS,
     epoch_of,
@@ -93,7 +94,7 @@ def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]
         notes.append(f"{len(kept) - len(found)} models merge the classes in another way than the best, and stay out.")
     num_images = len(dataset.indices("val"))
     for one in found:
-        num = len(one.predictions["shapes" if dataset.task == "segmentation" else "logits"])
+        num = len(one.predictions[task_kind(dataset.task).stored[0]])
         if num != num_images:
             raise RunError(
                 f"trial {one.trial_id}, epoch {one.epoch}: has predictions of {num} validation images, and the data "
@@ -108,7 +109,7 @@ def side_by_side(data: TrialData, kept: Sequence[Kept], ask: Callable[[], object
     config = kept[0].config
     positions = dataset.indices("val")
     classes = output_classes(config, dataset.classes)
-    if dataset.task == "segmentation":
+    if task_kind(dataset.task).pixels:
         _, merge, _ = classes_and_labels(config, data)
 
         def truths() -> Iterator[np.ndarray]:

@@ -26,6 +26,7 @@ from trainables.data.read_as import ReadAs
 from trainables.data.there import require_there
 from trainables.data.view import Pixels
 from visionsweep.core.errors import RunError
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.whole_folder import mend
 
 ONE_PER_CLASS = {"probabilities": "probability", "shares": "share"}
@@ -124,7 +125,7 @@ class LoadedModel:
         return _as_frame(evaluate_export(self.folder, spec, split, cache_dir=folder, read_as=read_as))
 
     def _keep_mask(self, out: Path | str | None) -> KeepMask | None:
-        if self.task != "segmentation":
+        if not task_kind(self.task).pixels:
             if out is not None:
                 raise RunError(
                     f"out is a folder for masks, and this model is for {self.task}, got {out}. "

@@ -33,6 +33,7 @@ from trainables.data.view import Pixels
 from trainables.tasks import mean_logits
 from visionsweep.core.errors import InputError
 from visionsweep.core.files import read_object
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.files import predictions_file, read_predictions
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE
 from visionsweep.run_dir.run import Run
@@ -155,7 +156,7 @@ def _about(exported: ExportedModel, before: Mapping[str, Any], checked_on: str) 
     return {
         "task": exported.config.task,
         "classes": list(exported.classes),
-        "threshold": str(exported.config.threshold) if exported.config.task in ("binary", "multilabel") else "",
+        "threshold": str(exported.config.threshold) if task_kind(exported.config.task).thresholded else "",
         "preprocessing": {**before, "normalisation": "inside the graph"},
         "checked_on": checked_on,
         "made_with": f"visionsweep {_version('visionsweep')}, torch {_version('torch')}",
@@ -193,7 +194,7 @@ def _stored(config: TrialConfig, files: Sequence[Path]) -> dict[str, np.ndarray]
         stored.append({name: array for name, array in arrays.items() if name != "metrics"})
     if len(stored) == 1:
         return stored[0]
-    if config.task == "segmentation":
+    if task_kind(config.task).pixels:
         return None  # decisions of each epoch, which cannot be averaged
     return {"logits": mean_logits(config.task, [torch.from_numpy(one["logits"]) for one in stored]).numpy()}
 

@@ -21,6 +21,7 @@ from trainables.data.there import no_such_image
 from trainables.data.view import Pixels, check_aspect
 from trainables.data.walk import Walk
 from visionsweep.core.errors import DataError, RunError
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.words import counted
 
 MOST_PIXELS = 2**24  # of images in full size that wait for their masks at once
@@ -55,7 +56,7 @@ def predict_images(
     """
     exported = load_export(export_dir, flips=flips)
     paths = list(expand(images, note))
-    segments = exported.config.task == "segmentation"
+    segments = task_kind(exported.config.task).pixels
     if out is not None and out.suffix.lower() in TABLES:
         out = out.with_name(f"{out.stem}-{'masks' if segments else 'annotations'}")
     elif not segments and out is not None and annotations is None:
@@ -184,10 +185,10 @@ def _decide(exported: Predictor, probabilities: Tensor) -> dict[str, Any]:
     values = [float(value) for value in probabilities]
     classes = exported.classes
     threshold = exported.config.threshold
-    if exported.config.task == "binary":
+    if task_kind(exported.config.task).one_output:
         values = [1 - values[0], values[0]]
         label: dict[str, Any] = {"label": classes[int(values[1] > threshold)]}
-    elif exported.config.task == "multiclass":
+    elif task_kind(exported.config.task).softmax:
         label = {"label": classes[int(np.argmax(values))]}
     else:
         label = {"labels": [name for name, value in zip(classes, values, strict=True) if value > threshold]}

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side, seen_short_side
+from visionsweep.core.tasks import task_kind
 
 RESIZED = "bilinear; by averaging over areas where it shrinks"
 
@@ -16,7 +17,7 @@ def preprocessing(config: TrialConfig, mean: Sequence[float], std: Sequence[floa
     size = config.image_size
     if config.fit_image == "squash":
         resize: dict[str, Any] = {"height": size, "width": size}
-    elif config.task == "segmentation":
+    elif task_kind(config.task).pixels:
         resize = {"shorter_side": seen_short_side(config)}
     else:
         resize = {"shorter_side": cached_short_side(config), "centre_crop": size}

@@ -33,6 +33,7 @@ from analysis.models.solved_again import solve_again
 from analysis.models.soup import cook
 from trainables.data.loader import TrialData
 from trainables.features.probe import UNSEEN
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.rank import ranked
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE, RECOMMENDED_FILE, gain_of, kind_of
@@ -111,7 +112,7 @@ def _means(
 
     The result is None for other models, and where time does not allow two.
     """
-    if data.dataset.task != "segmentation":
+    if not task_kind(data.dataset.task).pixels:
         return None
     given = left_s()
     least = 0.0 if np.isinf(given) else given / 2

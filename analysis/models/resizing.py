@@ -13,6 +13,7 @@ from torch import Tensor
 from analysis.models.predictor import ExportedModel
 from trainables.data.view import Pixels, View
 from trainables.tasks import TASKS
+from visionsweep.core.tasks import task_kind
 
 # On probabilities, between averages by NumPy and by OpenCV, which differ by one level of 255 here and there.
 BOUND = 1e-2
@@ -150,6 +151,6 @@ def _probabilities(exported: ExportedModel, image: Pixels) -> Tensor:
 
 
 def _decided(exported: ExportedModel, probabilities: Tensor) -> Tensor:
-    if exported.config.task in ("multiclass", "segmentation"):
-        return probabilities.argmax(dim=1)
-    return probabilities > exported.config.threshold
+    if task_kind(exported.config.task).thresholded:
+        return probabilities > exported.config.threshold
+    return probabilities.argmax(dim=1)

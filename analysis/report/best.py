@@ -12,6 +12,7 @@ from analysis.figures.best_trial import Judged, class_iou, class_scores, confusi
 from analysis.figures.class_figures import class_bars, confusion_figure
 from analysis.report.plots import Plot, Plots
 from visionsweep.core.errors import InputError
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
@@ -47,7 +48,7 @@ def best_section(run: Run, trial: Trial, plots: Plots, *, with_model: bool) -> B
     epoch = (trial.best(run.metric, run.mode) or (0.0, 0))[1]
     section = BestSection(trial.trial_id, epoch)
     data = _attempt(section, "The images are not shown", lambda: _open_data(run)) if with_model else None
-    if run.task == "segmentation":
+    if task_kind(run.task).pixels:
         _segmentation(section, run, trial, plots, data)
         one = None
     else:
@@ -88,7 +89,7 @@ def _open_data(run: Run) -> Any:
 def _classes(section: BestSection, run: Run, one: Judged, plots: Plots) -> None:
     table = class_scores(one)
     section.table = table.to_dict("records")  # type: ignore[assignment]
-    if run.task == "multilabel":
+    if task_kind(run.task).tags:
         figure = class_bars(table, "f1", "F1")
         section.plots.append(plots.add("class-f1", figure, "F1 of each class"))
         return
@@ -156,11 +157,11 @@ def _labels(run: Run, trial: Trial, one: Judged | None, rows: Any, data: Any) ->
     """Return a class for each image, the classes in the order of the legend, and how they were chosen."""
     if one is not None:
         common = np.argsort(-one.truth.sum(axis=0), kind="stable")
-        order = [one.classes[i] for i in (common if run.task == "multilabel" else range(len(one.classes)))]
+        order = [one.classes[i] for i in (common if task_kind(run.task).tags else range(len(one.classes)))]
         truth = one.truth[rows]
         rarest = np.where(truth, one.truth.sum(axis=0)[None], np.iinfo(np.int64).max).argmin(axis=1)
         labels = [one.classes[i] if row.any() else "none" for i, row in zip(rarest, truth, strict=True)]
-        return labels, order, "class" if run.task != "multilabel" else "the rarest of its labels"
+        return labels, order, "class" if not task_kind(run.task).tags else "the rarest of its labels"
     from analysis.figures.overlays import commonest_class
 
     labels = [commonest_class(run, trial, data, int(row)) for row in rows]

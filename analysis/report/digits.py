@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run
 
 ACCURACY = "val/accuracy"
@@ -27,7 +28,7 @@ def rank_digits(run: Run) -> int:
 
 def as_percent(run: Run) -> bool:
     """Return whether the score is the share of the images that are right."""
-    return run.metric == ACCURACY and run.task in ("binary", "multiclass")
+    return run.metric == ACCURACY and task_kind(run.task).one_label
 
 
 def written(run: Run, value: float) -> str:

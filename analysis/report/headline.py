@@ -17,6 +17,7 @@ from analysis.report.payload import words_of
 from analysis.report.trust import trust
 from visionsweep.core.errors import RunError
 from visionsweep.core.objectives import value_of
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.text import duration
 from visionsweep.core.words import counted
 from visionsweep.run_dir.files import PREDICTIONS, trial_folder
@@ -94,7 +95,7 @@ def _data(run: Run) -> str:
     if not used:
         return ""
     listed = ", ".join(classes[:MOST_CLASSES]) + (", ..." if len(classes) > MOST_CLASSES else "")
-    kind = "tag" if run.task == "multilabel" else "class"
+    kind = "tag" if task_kind(run.task).tags else "class"
     many = f"1 {kind}" if len(classes) == 1 else f"{len(classes)} {'tags' if kind == 'tag' else 'classes'}"
     of_classes = f", {many} ({listed})" if classes else ""
     purposes = {"train": "to train on", "val": "to judge by", "test": "to test on"}
@@ -127,7 +128,7 @@ def _result(run: Run, at: Incumbent, found: Verdict | None) -> list[str]:
         return [result_sentence(found)]
     if len(run.objectives) > 1:
         return []
-    why = "a run keeps no true masks" if run.task == "segmentation" else "the page knows no interval of this metric"
+    why = "a run keeps no true masks" if task_kind(run.task).pixels else "the page knows no interval of this metric"
     if not trial_folder(run.run_dir, PREDICTIONS, at.best.trial_id).is_dir():
         why = "its predictions are not kept"
     return [f"How sure that is cannot be told here: {why}. The command of `evaluate` below gives intervals."]

@@ -11,6 +11,7 @@ from analysis.figures.best_trial import class_iou
 from analysis.figures.cost import Incumbent, best_so_far
 from analysis.figures.verdict import Verdict
 from analysis.report.commands import again, of_run
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.text import duration
 from visionsweep.core.words import counted
 from visionsweep.run_dir.files import PREDICTIONS
@@ -78,7 +79,7 @@ def _train_longer(run: Run, best: Trial, epoch: int) -> Step | None:
 
 def _more_photos(run: Run, best: Trial, found: Verdict | None) -> Step | None:
     command = again(run)
-    if run.task == "segmentation":
+    if task_kind(run.task).pixels:
         table = class_iou(run, best)
         if len(table) < 2 or table["iou"].iloc[-1] > table["iou"].mean() - WEAK:
             return None

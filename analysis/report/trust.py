@@ -9,6 +9,7 @@ from analysis.figures.cost import Incumbent
 from analysis.figures.verdict import Verdict, lead_sentences, percent, shown
 from analysis.report.commands import export_folder, of_run
 from analysis.report.next_steps import Step, latency_ms
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.words import counted
 from visionsweep.run_dir.run import Run
 
@@ -70,11 +71,11 @@ def _join(*parts: str) -> str:
 
 
 def _weakest(run: Run, at: Incumbent, found: Verdict | None) -> str | None:
-    if run.task == "segmentation":
+    if task_kind(run.task).pixels:
         table = class_iou(run, at.best)
         return f"Weakest class: {table['class'].iloc[-1]}, IoU {table['iou'].iloc[-1]:.2f}." if len(table) > 1 else None
     weakest = None if found is None else found.weakest
     if weakest is None:
         return None
-    kind = "tag" if run.task == "multilabel" else "class"
+    kind = "tag" if task_kind(run.task).tags else "class"
     return f"Weakest {kind}: {weakest.name}, {weakest.num_found} of {weakest.num_images} found."

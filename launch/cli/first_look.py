@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search_spaces.search import CLASSIFICATION_TASKS, Search
+from search_spaces.search import Search
 from trainables.config.io import parse_config
 from trainables.data.there import no_such_image, require_there
 from visionsweep.core.errors import ConfigError, Contradiction, RunError
 from visionsweep.core.s3 import is_remote
+from visionsweep.core.tasks import tasks_of
 from visionsweep.core.whole_folder import mend
 
 NUM_DRAWS = 20  # `preflight.check_names` draws more, when the task is known
@@ -24,7 +25,7 @@ def look_first(search: Search, data: str) -> None:
     The task of a classification search is known with the data: refused is what no task takes.
     """
     require_there(data)
-    tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
+    tasks = tasks_of(search.task)
     problems: list[ConfigError] = []
     for task in tasks:
         try:

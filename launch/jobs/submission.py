@@ -17,9 +17,10 @@ from launch.cli.options import amount, check_gpus_per_trial
 from launch.jobs import jobs
 from launch.search.warm_start import warm_started
 from search_spaces.recipes import RECIPES
-from search_spaces.search import CLASSIFICATION_TASKS, Search
+from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError, DataError
 from visionsweep.core.s3 import is_remote
+from visionsweep.core.tasks import tasks_of
 
 if TYPE_CHECKING:
     from trainables.data.read_as import ReadAs
@@ -167,7 +168,7 @@ def _check_names(search: Search, given: Mapping[str, object]) -> None:
     from launch.search import preflight
 
     _read_as(given)
-    tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
+    tasks = tasks_of(search.task)
     for task in tasks:
         try:
             return preflight.check_names(search.for_task(task))

@@ -13,7 +13,7 @@ trained to its end, is no measure for running trials, and is compared among the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -21,12 +21,11 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from launch.pruners.early_stopping import REPEATED_EPOCHS, DominatedStarts, DuplicateTrials
-from launch.pruners.pbt import PbtScheduler
-from launch.pruners.ray_pruners import hyperband, median_stopping, stock_asha
 from launch.pruners.rungs import ParetoRungs, Rungs, extrapolate
 from launch.trial_notes import Surroundings, TrialNotes
 from search_spaces.search import Search
-from visionsweep.core.names import pick
+from visionsweep.core.functions import function_at
+from visionsweep.core.names import PRUNERS, pick
 from visionsweep.core.objectives import outcome
 from visionsweep.core.rungs import milestones
 from visionsweep.run_dir.trials import WARM_START, Trial
@@ -46,7 +45,8 @@ def build_scheduler(
     running  most trials of a population that run at once, None means as many as fit
     """
     around = Surroundings(tuple(past), notes or TrialNotes(), running)
-    return pick(PRUNERS, search.pruner, "pruner")(search, around)
+    scheduler: TrialScheduler = function_at(pick(PRUNERS, search.pruner, "pruner"))(search, around)
+    return scheduler
 
 
 @dataclass
@@ -210,13 +210,3 @@ def asha(search: Search, around: Surroundings) -> TrialScheduler:
 def no_pruning(search: Search, around: Surroundings) -> TrialScheduler:
     """Return a scheduler that trains every trial to its end."""
     return FIFOScheduler()
-
-
-PRUNERS: dict[str, Callable[[Search, Surroundings], TrialScheduler]] = {
-    "asha": asha,
-    "stock": stock_asha,
-    "hyperband": hyperband,
-    "median": median_stopping,
-    "pbt": PbtScheduler,
-    "none": no_pruning,
-}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainables.data.kind import has_masks
+from visionsweep.core.tasks import task_kind
 
 DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, and CUDA below Windows
 ASK_TORCH = "import torch; raise SystemExit(not torch.cuda.is_available())"
@@ -25,7 +26,7 @@ def chosen_search(
 
     Raises DataError if there is no such data, or if it is on S3 and nothing says what it is.
     """
-    masks = task == "segmentation" if task is not None else has_masks(data, layout)
+    masks = task_kind(task).pixels if task is not None else has_masks(data, layout)
     machine = "gpu-small" if (gpu or sees_gpu)() else "cpu"
     return f"{'segmentation' if masks else 'classification'}-{machine}"
 

@@ -1,9 +1,8 @@
-"""Samplers by name: visionsweep's own, and Optuna's."""
+"""The functions of `SAMPLERS` (`visionsweep/core/names.py`): visionsweep's own sampler, and Optuna's."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -11,7 +10,8 @@ from optuna.samplers import BaseSampler
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.history import Ladder
 from search_spaces.search import Search
-from visionsweep.core.names import pick
+from visionsweep.core.functions import function_at
+from visionsweep.core.names import SAMPLERS, pick
 
 
 def build_sampler(search: Search, seed: int, num_before: int) -> BaseSampler:
@@ -20,11 +20,12 @@ def build_sampler(search: Search, seed: int, num_before: int) -> BaseSampler:
     Optuna's samplers draw from a stream of random numbers. A resumed run starts another stream, or it would propose its
     first trials again. Our own sampler needs no such care (see FidelitySampler).
     """
-    build = pick(SAMPLERS, search.sampler, "sampler")
+    build = function_at(pick(SAMPLERS, search.sampler, "sampler").function)
     with warnings.catch_warnings():
         # Optuna still marks `multivariate` and `group` as experimental, which have been stable for years.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return build(search, seed, num_before)
+        sampler: BaseSampler = build(search, seed, num_before)
+    return sampler
 
 
 def fidelity(search: Search, seed: int, num_before: int) -> BaseSampler:
@@ -69,15 +70,3 @@ def cmaes(search: Search, seed: int, num_before: int) -> BaseSampler:
 def nsga2(search: Search, seed: int, num_before: int) -> BaseSampler:
     """A genetic algorithm (Deb et al. 2002), with populations small enough for a search of some dozens of trials."""
     return optuna.samplers.NSGAIISampler(seed=seed + num_before, population_size=16)
-
-
-SAMPLERS: dict[str, Callable[[Search, int, int], BaseSampler]] = {
-    "fidelity": fidelity,
-    "tpe": tpe,
-    "random": random,
-    "quasirandom": quasirandom,
-    "gp": gp,
-    "cmaes": cmaes,
-    "nsga2": nsga2,
-    "stock": stock,
-}

@@ -12,6 +12,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.near import named, near_sets
 from trainables.data.reading import FileReader
 from trainables.data.scan import content_digests
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.words import counted
 
 
@@ -46,9 +47,9 @@ def _line(dataset: Dataset, reader: FileReader, names: Sequence[str], places: Se
 
 def _label(dataset: Dataset, place: int) -> str:
     """Return an image's class or tags. Masks are not compared."""
-    if dataset.task == "segmentation":
+    if task_kind(dataset.task).pixels:
         return ""
     target = dataset.targets[place]
-    if dataset.targets.ndim == 1:
+    if task_kind(dataset.task).one_label:
         return dataset.classes[int(target)]
     return "|".join(dataset.classes[index] for index in np.flatnonzero(target))

@@ -17,8 +17,8 @@ from search_spaces.grammar import REGIME
 from search_spaces.paths import highest, is_range, lowest, possible_values
 from search_spaces.regimes import capped, of_these_regimes, regimes_of, wholes, without_regimes
 from search_spaces.search import Search
+from trainables.config.architecture import SEGMENTERS
 from trainables.config.io import parse_config
-from trainables.config.model import OWN_BACKBONE
 from trainables.config.parts import part_names
 from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
@@ -28,6 +28,7 @@ from trainables.models.weights import require_weights
 from trainables.models.weights_file import file_of
 from trainables.targets import check_class_metrics
 from visionsweep.core.errors import ConfigError, Contradiction, DataError, RunError
+from visionsweep.core.tasks import task_kind
 
 # A run of small networks needs about this much for its k best and its running trials.
 MIN_FREE_MB = 200
@@ -166,7 +167,7 @@ def check_data(search: Search, dataset: Dataset) -> None:
 
     Raises ConfigError if classes are merged, or a class's IoU is looked at, that the data does not have.
     """
-    if search.task == "segmentation":
+    if task_kind(search.task).pixels:
         _check_classes(search, dataset)
     largest = int(highest(search.full_space, "batch_size"))
     num_train = len(dataset.indices("train"))
@@ -186,7 +187,7 @@ def short_side_px(search: Search) -> int:
     fields = TrialConfig.model_fields
     space = search.full_space
     largest = highest(space, "image_size") or float(fields["image_size"].default)
-    if search.task == "segmentation":
+    if task_kind(search.task).pixels:
         return round(max(largest, highest(space, "short_side")))
     return round(largest / (lowest(space, "eval_crop") or float(fields["eval_crop"].default)))
 
@@ -197,13 +198,13 @@ def views(search: Search) -> list[View]:
     Empty if a size is drawn from a range, or if there are more than MOST_VIEWS. What a trial needs is then built when
     it needs it.
     """
-    third = "short_side" if search.task == "segmentation" else "eval_crop"
+    third = "short_side" if task_kind(search.task).pixels else "eval_crop"
     names = ("image_size", "fit_image", third)
     if any(is_range(search.full_space, name) for name in names):
         return []
     fields = TrialConfig.model_fields
     found = list[View]()
-    view = View.of_segmenter if search.task == "segmentation" else View.of_classifier
+    view = View.of_segmenter if task_kind(search.task).pixels else View.of_classifier
     for space in wholes(search.full_space):
         values = [possible_values(space, name) or [fields[name].default] for name in names]
         found += [view(*each) for each in product(*values)]
@@ -216,7 +217,8 @@ def _backbones(search: Search) -> list[str]:
     space = search.full_space
     named = [str(name) for name in possible_values(space, "model.backbone") if name is not None]
     architectures = possible_values(space, "model.architecture.name")
-    return [*named, *(own for name in architectures if (own := OWN_BACKBONE.get(str(name))) is not None)]
+    brought = [SEGMENTERS[str(name)].backbone for name in architectures if str(name) in SEGMENTERS]
+    return [*named, *(name for name in brought if name is not None)]
 
 
 def _check_classes(search: Search, dataset: Dataset) -> None:

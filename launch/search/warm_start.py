@@ -14,9 +14,10 @@ from typing import Any
 
 from launch.remote.open_run import open_run
 from search_spaces.recipes import RECIPES, recipe
-from search_spaces.search import CLASSIFICATION_TASKS, Search
+from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.s3 import is_remote
+from visionsweep.core.tasks import CLASSIFICATION, tasks_of
 from visionsweep.run_dir.rank import ranked
 
 TOP = 3  # trials of a run: a bad run then costs a few trials, pruned at the first rung
@@ -52,8 +53,8 @@ def _configs(search: Search, source: str) -> list[dict[str, Any]]:
             f"--warm-start takes a run directory or a recipe, and '{source}' is neither. "
             "`ls runs` and `visionsweep recipes` list them."
         )
-    asked = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
-    both_classify = task in CLASSIFICATION_TASKS and asked[0] in CLASSIFICATION_TASKS
+    asked = tasks_of(search.task)
+    both_classify = task in CLASSIFICATION and asked[0] in CLASSIFICATION
     if task not in asked and not both_classify:
         raise ConfigError(
             f"--warm-start {source}: is for {task}, and this search is for {' or '.join(asked)}. Leave it out."

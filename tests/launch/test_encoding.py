@@ -11,13 +11,14 @@ import pytest
 
 from launch.samplers.encoding import Encoder, Rows
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, draw, encode
-from search_spaces.search import CLASSIFICATION_TASKS, Search
+from search_spaces.search import Search
 from search_spaces.shipped import SEARCHES
+from visionsweep.core.tasks import tasks_of
 
 SHIPPED = [
     pytest.param(search.for_task(task), id=f"{name}-{task}")
     for name, search in SEARCHES.items()
-    for task in (CLASSIFICATION_TASKS if search.task == "classification" else (search.task,))
+    for task in tasks_of(search.task)
 ]
 
 CONDITIONAL = {

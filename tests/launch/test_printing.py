@@ -18,8 +18,8 @@ from launch.cli.printing_search import print_search
 from search_spaces import Branch, Float, Int, Pick, Search
 from search_spaces.grammar import walk
 from search_spaces.regimes import readable
-from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
+from visionsweep.core.tasks import tasks_of
 from visionsweep.run_dir.rank import ranking
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import VERSION, Trial
@@ -65,7 +65,7 @@ def test_a_shipped_search_is_described_with_every_parameter(visionsweep: CLI, na
     assert said.code == 0, said.err
     first_cells = {re.split(r"\s{2,}", line)[0] for line in said.out.splitlines()}
     search = SEARCHES[name]
-    tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
+    tasks = tasks_of(search.task)
     spaces = [search.full_space, *(search.for_task(task).full_space for task in tasks)]
     assert {readable(parameter) for space in spaces for parameter, _, _ in walk(space)} <= first_cells
 

@@ -15,7 +15,7 @@ from scripted_scheduler import ACCURACY, LOSS, Controller, Driver, search
 
 from benchmarks.simulate import Floats, simulate
 from benchmarks.simulate_ray import RayMethod
-from launch.pruners.pruning import PRUNERS, FairAsha, build_scheduler
+from launch.pruners.pruning import FairAsha, build_scheduler
 from launch.samplers.replay import ended_as
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
@@ -83,10 +83,15 @@ def as_recorded(driver: Driver, stopped: Set[str]) -> list[Trial]:
     return trials
 
 
-def test_every_pruner_that_can_be_named_can_be_built_and_none_is_hidden() -> None:
-    assert set(PRUNERS) == set(names.PRUNERS)
+def test_every_pruner_that_can_be_named_can_be_built_and_one_line_adds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Impatient(FIFOScheduler):
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            return TrialScheduler.STOP
+
+    monkeypatch.setitem(names.PRUNERS, "impatient", lambda search, around: Impatient())
     for pruner in names.PRUNERS:
         assert isinstance(build_scheduler(search(pruner=pruner)), TrialScheduler)
+    assert not Driver(search(pruner="impatient")).continues("first", 1, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from launch.search.searcher import StudySearcher
 from search_spaces import Branch, Float, Pick, Search, recipe
 from search_spaces.recipes import RECIPES
 from trainables.config.io import load_config, parse_config
-from trainables.config.trial import Adam
+from trainables.config.optimizer import Adam
 from visionsweep.core.errors import ConfigError
 
 CLI = Callable[..., Outcome]

@@ -8,14 +8,16 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.samplers import BaseSampler
 from ray.tune.search import Searcher
 
-from launch.samplers.samplers import SAMPLERS
+from launch.samplers import samplers
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick, Space
 from search_spaces.search import Search
 from visionsweep.core import names
+from visionsweep.core.errors import ConfigError
 
 SPACE: Space = {
     "optimizer": Branch(
@@ -31,11 +33,16 @@ SPACE: Space = {
 ENDS = ("complete", "pruned", "complete", "diverged", "complete", "failed", "running")
 
 
+def search(sampler: str, space: Space = SPACE) -> Search:
+    return Search(task="multiclass", space=space, epochs=4, sampler=sampler).for_task("multiclass")
+
+
 def configs(folder: Path, sampler: str, num: int, space: Space = SPACE, seed: int = 0) -> list[dict[str, Any]]:
     """Return `num` proposals in a row. All but every seventh ended before the next."""
-    search = Search(task="multiclass", space=space, epochs=4, sampler=sampler).for_task("multiclass")
     records = Records.create(folder, {"search": {}})
-    searcher = StudySearcher(search, records, seed, num_trials=None, deadline=None, valid=lambda config: None)
+    searcher = StudySearcher(
+        search(sampler, space), records, seed, num_trials=None, deadline=None, valid=lambda config: None
+    )
     proposed = []
     for number in range(num):
         name = f"ray-{number}"
@@ -56,7 +63,10 @@ def configs(folder: Path, sampler: str, num: int, space: Space = SPACE, seed: in
 
 
 def test_every_sampler_that_can_be_named_can_be_built_and_none_is_hidden() -> None:
-    assert set(SAMPLERS) == set(names.SAMPLERS)
+    written = [name for name, one in vars(samplers).items() if getattr(one, "__module__", "") == samplers.__name__]
+    assert set(written) - {"build_sampler"} == set(names.SAMPLERS)
+    for sampler in names.SAMPLERS:
+        assert isinstance(samplers.build_sampler(search(sampler), 0, 0), BaseSampler)
 
 
 @pytest.mark.parametrize("sampler", names.SAMPLERS)
@@ -116,3 +126,19 @@ def test_every_sampler_copes_with_nothing_but_diverged_trials(tmp_path: Path, sa
         assert isinstance(proposal, dict)
         assert math.isfinite(proposal["config"]["optimizer"]["lr"])
         searcher.on_trial_complete(str(number), {"status": "diverged", "reason": "", "done": True})
+
+
+def test_a_sampler_of_ones_own_is_one_function_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lowest(optuna.samplers.RandomSampler):
+        def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+            return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+
+    own = names.Sampler(lambda search, seed, num_before: Lowest(seed), several=False)
+    monkeypatch.setitem(names.SAMPLERS, "lowest", own)
+    (proposed,) = configs(tmp_path / "run", "lowest", 1)
+    assert proposed["optimizer"] == {"name": "sgd", "lr": pytest.approx(1e-3), "momentum": 0.8}
+    assert proposed["depth"] == 1
+    with pytest.raises(ConfigError, match=r"sampler 'lowest' knows one objective, and 2 are asked for\."):
+        Search(task="multiclass", space=SPACE, epochs=4, sampler="lowest", objectives=["val/f1", "-latency_ms"])
+    with pytest.raises(ConfigError, match=r"unknown sampler 'lowst'\. Did you mean 'lowest'\?"):
+        Search(task="multiclass", space=SPACE, epochs=4, sampler="lowst")

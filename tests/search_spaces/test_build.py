@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from search_spaces.paths import possible_values
-from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
 from trainables.config.io import parse_config
 from trainables.config.model import SegmenterConfig
@@ -28,6 +27,7 @@ from trainables.data.loader import TrialData
 from trainables.loop import fit
 from trainables.models.build import build_model
 from trainables.tasks import TASKS
+from visionsweep.core.tasks import tasks_of
 
 NUM_DRAWS = 10
 DIGITS_OF_TASK = {
@@ -68,7 +68,7 @@ def draws() -> list[tuple[str, int, TrialConfig]]:
     """Ten of every search, its tasks in turn."""
     drawn = []
     for name, search in SEARCHES.items():
-        tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
+        tasks = tasks_of(search.task)
         for number in range(NUM_DRAWS):
             study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
             config = search.for_task(tasks[number % len(tasks)]).draw(study.ask())

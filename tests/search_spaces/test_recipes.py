@@ -14,8 +14,9 @@ from search_spaces import Branch, Float, Maybe, Pick, Search, recipe
 from search_spaces.recipes import RECIPES
 from search_spaces.regimes import within
 from search_spaces.shipped import SEARCHES
+from trainables.config.augment import AugmentConfig
 from trainables.config.io import parse_config
-from trainables.config.trial import AugmentConfig, TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data.augment import train_transform
 from trainables.models.build import build_model
 from trainables.schedules import lr_factor

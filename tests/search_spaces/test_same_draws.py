@@ -15,12 +15,12 @@ import json
 
 import optuna
 
-from search_spaces.search import CLASSIFICATION_TASKS
+from visionsweep.core.tasks import tasks_of
 from search_spaces.shipped import SEARCHES
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 for name, search in SEARCHES.items():
-    for task in CLASSIFICATION_TASKS if search.task == "classification" else (search.task,):
+    for task in tasks_of(search.task):
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         for _ in range(10):
             print(name, task, json.dumps(search.for_task(task).draw(study.ask())))

@@ -8,13 +8,13 @@ import optuna
 import pytest
 
 from search_spaces import Branch, Float, Int, Maybe, Pick, Search
-from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.serial import from_json, search_from_json, search_to_json, to_json
 from search_spaces.shipped import SEARCHES
 from trainables.config.io import parse_config
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import METRICS, METRICS_OF_TASK, mode_of
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE
+from visionsweep.core.tasks import CLASSIFICATION, tasks_of
 
 SEARCH = Search(
     task="classification",
@@ -34,7 +34,7 @@ def drawn(search: Search, seed: int = 0) -> dict[str, Any]:
     return search.draw(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask())
 
 
-@pytest.mark.parametrize("task", CLASSIFICATION_TASKS)
+@pytest.mark.parametrize("task", CLASSIFICATION)
 def test_a_classification_search_becomes_one_of_the_datas_task(task: str) -> None:
     search = SEARCH.for_task(task)
     assert search.task == task
@@ -167,7 +167,7 @@ def test_a_metric_of_another_task_is_refused_with_the_nearest_one(task: str, met
     assert str(caught.value).startswith(f"metric '{metric}' is not one of task '{task}'. {hint}")
 
 
-@pytest.mark.parametrize("task", CLASSIFICATION_TASKS)
+@pytest.mark.parametrize("task", CLASSIFICATION)
 def test_every_metric_of_a_task_may_be_compared_by(task: str) -> None:
     assert DEFAULT_OBJECTIVE[task][0] in METRICS_OF_TASK[task]
     for metric in METRICS_OF_TASK[task]:
@@ -235,7 +235,7 @@ def test_set_wins_over_what_the_search_fixes() -> None:
     assert (config["precision"], config["model"]["weights"]) == ("bf16", "imagenet")
 
 
-@pytest.mark.parametrize("task", CLASSIFICATION_TASKS)
+@pytest.mark.parametrize("task", CLASSIFICATION)
 def test_set_of_what_only_one_task_searches_holds_for_every_task(task: str) -> None:
     search = SEARCH.with_set({"fit_image": "squash", "threshold": 0.3}).for_task(task)
     config = drawn(search)
@@ -306,7 +306,7 @@ def test_every_shipped_search_comes_back_whole_from_json(name: str) -> None:
     search = SEARCHES[name]
     restored = search_from_json(json.loads(json.dumps(search_to_json(search))))
     assert search_to_json(restored) == search_to_json(search)
-    for task in CLASSIFICATION_TASKS if search.task == "classification" else [search.task]:
+    for task in tasks_of(search.task):
         assert restored.for_task(task).full_space == search.for_task(task).full_space
         assert drawn(restored.for_task(task)) == drawn(search.for_task(task))
     assert list(restored.warm_start) == list(search.warm_start)

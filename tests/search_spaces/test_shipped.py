@@ -13,18 +13,15 @@ from search_spaces.classification_parts import BY_TASK
 from search_spaces.grammar import walk
 from search_spaces.paths import highest, merged, possible_values
 from search_spaces.regimes import wholes, within
-from search_spaces.search import CLASSIFICATION_TASKS
 from search_spaces.shipped import SEARCHES
+from trainables.config.augment import AugmentConfig
 from trainables.config.io import parse_config
-from trainables.config.trial import AugmentConfig, TrialConfig
+from trainables.config.trial import TrialConfig
+from visionsweep.core.tasks import CLASSIFICATION, tasks_of
 
 NUM_DRAWS = 200
 IN_ALL_REGIMES = 1000  # of a large search, for one regime to be drawn often enough
-CASES = [
-    (name, task)
-    for name, search in SEARCHES.items()
-    for task in (CLASSIFICATION_TASKS if search.task == "classification" else (search.task,))
-]
+CASES = [(name, task) for name, search in SEARCHES.items() for task in tasks_of(search.task)]
 
 
 @cache
@@ -170,7 +167,7 @@ def test_a_part_of_a_schedule_changes_the_rates(name: str, task: str) -> None:
 def _offered(searches: list[Search]) -> dict[str, set[Any]]:
     offered: dict[str, set[Any]] = {}
     for search in searches:
-        for task in CLASSIFICATION_TASKS:
+        for task in CLASSIFICATION:
             for parameter, node, _ in walk(search.for_task(task).full_space):
                 if isinstance(node, (Pick, Branch)):
                     values = node.choices if isinstance(node, Pick) else node.arms

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from search_spaces.shipped import SEARCHES
-from trainables.config.model import ClassifierConfig, LinearHead, MishMlpHead
+from trainables.config.model import HEADS, ClassifierConfig, LinearHead, MishMlpHead
 from trainables.models.classifiers import TORCHVISION_BACKBONES, Classifier, build_classifier, check_backbone
 from trainables.models.freezing import parameter_stages
-from trainables.models.heads import HEADS, build_head
+from trainables.models.heads import build_head
 from visionsweep.core.errors import ConfigError
 
 BACKBONES = [

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from trainables.config.base import Part
 from trainables.config.io import dump_config, load_config, parse_config
-from trainables.config.trial import LOSSES_OF_TASK, TrialConfig
+from trainables.config.loss import LOSSES, losses_of
+from trainables.config.trial import TrialConfig
 from visionsweep.core.errors import ConfigError, Contradiction
 from visionsweep.core.names import METRICS, METRICS_OF_TASK
+from visionsweep.core.tasks import TASKS
 
 ABSENT = object()
 CONFIG: dict[str, Any] = {
@@ -185,22 +187,22 @@ def test_everything_that_is_wrong_is_said_at_once_a_line_each() -> None:
     assert all(line.startswith("the configuration: ") for line in lines)
 
 
-@pytest.mark.parametrize("task", LOSSES_OF_TASK)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_configuration_without_a_loss_takes_the_first_of_its_task(task: str) -> None:
-    assert parse_config(of_task(task)).loss.name == LOSSES_OF_TASK[task][0]
+    assert parse_config(of_task(task)).loss.name == losses_of(task)[0]
 
 
-@pytest.mark.parametrize("task", LOSSES_OF_TASK)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_takes_its_own_losses_and_no_others(task: str) -> None:
-    for name in {loss for losses in LOSSES_OF_TASK.values() for loss in losses}:
+    for name in LOSSES:
         config = {**of_task(task), "loss": {"name": name}}
-        if name in LOSSES_OF_TASK[task]:
+        if name in losses_of(task):
             assert parse_config(config).loss.name == name
         else:
             assert f"not '{name}'" in message_of(config)
 
 
-@pytest.mark.parametrize("task", LOSSES_OF_TASK)
+@pytest.mark.parametrize("task", TASKS)
 def test_early_stopping_watches_a_metric_of_the_task(task: str) -> None:
     for metric in METRICS:
         config = {**of_task(task), "early_stopping_metric": metric}

@@ -6,9 +6,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from timm.loss import SoftTargetCrossEntropy
 from torchvision.ops import sigmoid_focal_loss
 
+from trainables.config.loss import LOSSES, losses_of
 from trainables.config.model import ClassifierConfig
-from trainables.config.trial import LOSSES_OF_TASK, Sgd, TrialConfig
-from trainables.losses import LOSSES, build_loss, inverse_frequency, positive_weight
+from trainables.config.optimizer import Sgd
+from trainables.config.trial import TrialConfig
+from trainables.losses import build_loss, inverse_frequency, positive_weight
 
 TRAIN_TARGETS = {
     "binary": np.array([0, 0, 0, 1]),
@@ -21,7 +23,7 @@ OPTIONS = {
     "focal": [{}, {"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 5.0}],
 }
 CASES = [
-    (task, name, options) for task in TRAIN_TARGETS for name in LOSSES_OF_TASK[task] for options in OPTIONS[name]
+    (task, name, options) for task in TRAIN_TARGETS for name in losses_of(task) for options in OPTIONS[name]
 ]  # those of segmentation are in test_losses_pixel.py
 
 
@@ -47,7 +49,8 @@ def make_batch(task):
 
 
 def test_the_cases_here_cover_every_loss():
-    assert {name for _, name, _ in CASES} == LOSSES.keys()
+    named = {name for _, name, _ in CASES}
+    assert named == OPTIONS.keys() == {name for name, entry in LOSSES.items() if entry.softmax or entry.sigmoid}
 
 
 @pytest.mark.parametrize(("task", "name", "options"), CASES)

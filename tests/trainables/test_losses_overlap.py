@@ -9,6 +9,7 @@ import torch
 from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss
 from torch import Tensor
 
+from trainables.config.loss import Focal
 from trainables.data.dataset import VOID
 from trainables.losses_overlap import dice_overlap, lovasz_softmax
 from trainables.losses_pixel import cross_entropy, focal
@@ -55,7 +56,7 @@ def test_values_and_gradients_are_those_of_the_library(
     [
         dice_overlap,
         lovasz_softmax,
-        lambda logits, targets: focal(logits, targets, None, 2.0),
+        lambda logits, targets: focal(logits, targets, None, Focal(gamma=2.0)),
         lambda logits, targets: cross_entropy(logits, targets, torch.ones(NUM_CLASSES, device="meta")),
     ],
 )

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from trainables.config.io import parse_config
-from trainables.config.trial import LOSSES_OF_TASK
+from trainables.config.loss import LOSSES, losses_of
 from trainables.data.dataset import VOID
 from trainables.losses import Loss, build_loss
-from trainables.losses_pixel import PIXEL_LOSSES, inverse_frequency, median_frequency
+from trainables.losses_pixel import inverse_frequency, median_frequency
 
 COUNTS = np.array([[60, 30, 0], [80, 0, 10]])  # two masks, three classes
 OPTIONS = {
@@ -26,7 +26,7 @@ OPTIONS = {
     "dice": [{}, {"ce_weight": 0.5}],
     "lovasz": [{}, {"ce_weight": 0.5}],
 }
-CASES = [(name, options) for name in LOSSES_OF_TASK["segmentation"] for options in OPTIONS[name]]
+CASES = [(name, options) for name in losses_of("segmentation") for options in OPTIONS[name]]
 
 
 def make_loss(name: str, options: dict[str, object]) -> Loss:
@@ -56,7 +56,7 @@ def logits_for(targets: torch.Tensor, confidence: float) -> torch.Tensor:
 
 
 def test_the_cases_here_cover_every_loss() -> None:
-    assert {name for name, _ in CASES} == PIXEL_LOSSES.keys() == set(LOSSES_OF_TASK["segmentation"])
+    assert {name for name, _ in CASES} == OPTIONS.keys() == {name for name, entry in LOSSES.items() if entry.pixels}
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from trainables import optimizers
-from trainables.config.trial import Adam, AdamW, Sgd
-from trainables.optimizers import OPTIMIZERS, build_optimizer, load_optimizer
+from trainables.config.optimizer import OPTIMIZERS, Adam, AdamW, Sgd
+from trainables.optimizers import build_optimizer, load_optimizer
 from visionsweep.core.errors import ConfigError
 
 EXAMPLES = {

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from trainables.config.trial import Constant, Cosine, CosineThenMultiStep, MultiStep, Piecewise
-from trainables.schedules import SCHEDULES, lr_factor
+from trainables.config.schedule import SCHEDULES, Constant, Cosine, CosineThenMultiStep, MultiStep, Piecewise
+from trainables.schedules import lr_factor
 
 EXAMPLES = {
     "constant": Constant(),

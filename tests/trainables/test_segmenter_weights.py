@@ -5,7 +5,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from trainables.config.model import OWN_BACKBONE, SegmenterConfig
+from trainables.config.architecture import SEGMENTERS
+from trainables.config.model import SegmenterConfig
 from trainables.models import pyramids
 from trainables.models.lite import has_package
 from trainables.models.segmenters import Segmenter, build_segmenter
@@ -70,7 +71,7 @@ def test_packaged_weights_reach_the_encoder_without_any_hub(name, monkeypatch):
 )
 def test_whole_networks_take_their_own_backbones_weights(name, prefix, tmp_path):
     with torch.device("meta"):
-        timms = timm.create_model(OWN_BACKBONE[name], num_classes=0).state_dict()
+        timms = timm.create_model(SEGMENTERS[name].backbone, num_classes=0).state_dict()
     kept = [key for key in timms if not key.startswith("pre_logits.")]  # VGG's dense layers: half a gigabyte
     stored = {key: torch.rand(timms[key].shape).to(timms[key].dtype) for key in kept}
     save_file(stored, tmp_path / "weights.safetensors")

@@ -1,22 +1,22 @@
 import copy
 from itertools import pairwise
-from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trainables.config.model import OWN_BACKBONE, Architecture, SegmenterConfig
-from trainables.config.trial import Sgd
-from trainables.models.segmenters import SEGMENTERS, Segmenter, build_segmenter
+from trainables.config.architecture import SEGMENTERS, Decoder
+from trainables.config.model import SegmenterConfig
+from trainables.config.optimizer import Sgd
+from trainables.models.segmenters import Segmenter, build_segmenter
 from trainables.optimizers import build_optimizer
 from visionsweep.core.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NUM_CLASSES = 5
-DECODERS = [name for name in SEGMENTERS if name not in OWN_BACKBONE]
-PRETRAINABLE = [name for name in SEGMENTERS if OWN_BACKBONE.get(name, "any")]
+DECODERS = [name for name, entry in SEGMENTERS.items() if issubclass(entry.part, Decoder)]
+PRETRAINABLE = [name for name, entry in SEGMENTERS.items() if name in DECODERS or entry.backbone]
 EXTRA = {"fcn32s": {"fc_kernel": 1}}  # with its kernel of 7 it has a hundred million parameters more
 BIG = ["fcn32s", "segnet", "unet_paper", "deeplabv3_resnet101", "fcn_resnet50"]
 LEVELS = ["none", "stage1", "stage2", "stage3", "stage4", "all"]
@@ -41,9 +41,10 @@ def train_one_step(model):
     optimizer.step()
 
 
-def test_every_architecture_of_the_schema_has_its_builder():
-    names = [kind.model_fields["name"].default for kind in get_args(Architecture)]
-    assert names == list(SEGMENTERS)
+def test_every_architecture_has_its_function_and_whole_networks_alone_a_backbone_of_their_own():
+    for name, entry in SEGMENTERS.items():
+        assert entry.load().__name__ == name
+        assert not (issubclass(entry.part, Decoder) and entry.backbone)
 
 
 @pytest.mark.parametrize(

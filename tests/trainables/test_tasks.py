@@ -18,7 +18,6 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from trainables.config.trial import LOSSES_OF_TASK
 from trainables.ranking import mean_in_logs
 from trainables.tasks import LABEL_TASKS, TASKS, mean_logits, score
 from visionsweep.core.names import METRICS_OF_TASK
@@ -58,7 +57,7 @@ def close(values: dict[str, float]) -> Any:
 
 
 def test_every_task_of_the_configuration_is_here() -> None:
-    assert TASKS.keys() == LOSSES_OF_TASK.keys()
+    assert TASKS.keys() == METRICS_OF_TASK.keys()
 
 
 @pytest.mark.parametrize("task", LABEL_TASKS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from trainables.config.base import Fraction, Part, Probability
+from trainables.config.entries import Entry, ParsedBy
 
 
 class RandomResizedCrop(Part):
@@ -109,18 +111,55 @@ class CutMix(Part):
     alpha: Annotated[float, Field(gt=0, le=10)] = 1.0
 
 
-class AugmentConfig(Part):
-    """The pipeline, in the order of application. All steps are off by default."""
+# The fields of AugmentConfig, in the order of application. A function of (settings, image size) returns a transform of
+# albumentations, or any that moves masks along with their images.
+AUGMENTATIONS: dict[str, Entry] = {
+    "rescale": Entry(Rescale, "trainables.data.augment:rescale"),
+    "crop_and_pad": Entry(CropAndPad, "trainables.data.augment:crop_and_pad"),
+    "rotate": Entry(Rotate, "trainables.data.augment:rotate"),
+    "random_resized_crop": Entry(RandomResizedCrop, "trainables.data.augment:random_resized_crop"),
+    "foreground_crop": Entry(ForegroundCrop, None),  # the last crop of images with masks
+    "horizontal_flip": Entry(Flip, "trainables.data.augment:horizontal_flip"),
+    "tone": Entry(Tone, "trainables.data.augment:tone"),
+    "color_jitter": Entry(ColorJitter, "trainables.data.augment:color_jitter"),
+    "blur": Entry(Blur, "trainables.data.augment:blur"),
+    "policy": Entry(
+        Annotated[AutoAugment | RandAugment, Field(discriminator="name")], "trainables.data.augment:policy"
+    ),
+    "coarse_dropout": Entry(CoarseDropout, "trainables.data.augment:coarse_dropout"),
+    "mix": Entry(Annotated[MixUp | CutMix, Field(discriminator="name")], None),  # of whole batches (`mix_batch`)
+}
 
-    rescale: Rescale | None = None
-    crop_and_pad: CropAndPad | None = None
-    rotate: Rotate | None = None
-    random_resized_crop: RandomResizedCrop | None = None
-    foreground_crop: ForegroundCrop | None = None
-    horizontal_flip: Flip | None = None
-    tone: Tone | None = None
-    color_jitter: ColorJitter | None = None
-    blur: Blur | None = None
-    policy: Annotated[AutoAugment | RandAugment, Field(discriminator="name")] | None = None
-    coarse_dropout: CoarseDropout | None = None
-    mix: Annotated[MixUp | CutMix, Field(discriminator="name")] | None = None
+if TYPE_CHECKING:
+
+    class _Steps(Part):
+        """The fields that other code asks for by their names."""
+
+        random_resized_crop: RandomResizedCrop | None = None
+        foreground_crop: ForegroundCrop | None = None
+        policy: AutoAugment | RandAugment | None = None
+        mix: MixUp | CutMix | None = None
+
+else:
+    _Steps = create_model(
+        "_Steps", __base__=Part, **{name: (one.part | None, None) for name, one in AUGMENTATIONS.items()}
+    )
+
+
+class AugmentConfig(_Steps):
+    """The pipeline, in the order of application. All steps are off by default. Its fields are those of the table."""
+
+
+def _now() -> type[AugmentConfig]:
+    added = tuple((name, one.part) for name, one in AUGMENTATIONS.items() if name not in AugmentConfig.model_fields)
+    return _with_fields(added)
+
+
+@lru_cache(maxsize=64)
+def _with_fields(added: tuple[tuple[str, Any], ...]) -> type[AugmentConfig]:
+    """Return the class with the fields that the table has got since it was made."""
+    fields: dict[str, Any] = {name: (part | None, None) for name, part in added}
+    return create_model("AugmentConfig", __base__=AugmentConfig, **fields) if fields else AugmentConfig
+
+
+Augmentations = Annotated[AugmentConfig, ParsedBy(lambda values: _now().model_validate(values), lambda: (_now(),))]

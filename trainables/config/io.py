@@ -13,7 +13,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
+from trainables.config.entries import ParsedBy
 from trainables.config.model import ClassifierConfig, SegmenterConfig, kind_of_model
 from trainables.config.trial import TrialConfig
 from visionsweep.core.errors import ConfigError, Contradiction
@@ -135,7 +137,7 @@ def _paths_to(name: str) -> list[str]:
     return [
         f"{top}.{name}"
         for top, field in TrialConfig.model_fields.items()
-        if any(name in model.model_fields for model in _models_in(field.annotation))
+        if any(name in model.model_fields for model in _models_of(field))
     ]
 
 
@@ -162,7 +164,7 @@ def _known_keys(model: Any, path: list[str], values: Any) -> list[str]:
     for part in path:
         values = values.get(part) if isinstance(values, Mapping) else None
         name = values.get("name") if isinstance(values, Mapping) else None
-        arms = _models_in(model.model_fields[part].annotation) if part in model.model_fields else []
+        arms = _models_of(model.model_fields[part]) if part in model.model_fields else []
         if not arms:
             return []
         if part == "model":
@@ -170,6 +172,12 @@ def _known_keys(model: Any, path: list[str], values: Any) -> list[str]:
         else:
             model = next((arm for arm in arms if _name_of(arm) == name), arms[0])
     return list(model.model_fields)
+
+
+def _models_of(field: FieldInfo) -> list[Any]:
+    """Return the classes that a field may hold."""
+    looked_up = [annotation for annotation in field.metadata if isinstance(annotation, ParsedBy)]
+    return list(looked_up[0].parts()) if looked_up else _models_in(field.annotation)
 
 
 def _models_in(annotation: Any) -> list[Any]:

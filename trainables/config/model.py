@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from trainables.config.adapter import Lora
+from trainables.config.architecture import SEGMENTERS, Decoder
 from trainables.config.base import Part
+from trainables.config.entries import Entry, Named, OneOf
 from trainables.config.parts import check_classifier, part_names
 
 Freeze = Literal["none", "stage1", "stage2", "stage3", "stage4", "all"]
@@ -15,17 +17,28 @@ Freeze = Literal["none", "stage1", "stage2", "stage3", "stage4", "all"]
 BatchNorm = Literal["trained", "fixed"]
 
 
-class LinearHead(Part):
+class HeadPart(Named):
+    """A head's settings."""
+
+
+class LinearHead(HeadPart):
     name: Literal["linear"] = "linear"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-class MishMlpHead(Part):
+class MishMlpHead(HeadPart):
     """Linear, Mish, Dropout, Linear (report "3080Ti", section 2-b: 256 hidden units, dropout 0.5)."""
 
     name: Literal["mish_mlp"] = "mish_mlp"
     hidden: Annotated[int, Field(ge=1)] = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+# Functions of (settings, number of features, number of outputs) that return a module.
+HEADS: dict[str, Entry] = {
+    "linear": Entry(LinearHead, "trainables.models.heads:linear"),
+    "mish_mlp": Entry(MishMlpHead, "trainables.models.heads:mish_mlp"),
+}
 
 
 class ClassifierConfig(Part):
@@ -45,7 +58,7 @@ class ClassifierConfig(Part):
     freeze: Freeze = "none"
     batch_norm: BatchNorm = "trained"
     adapter: Lora | None = None
-    head: Annotated[LinearHead | MishMlpHead, Field(discriminator="name")] = LinearHead()
+    head: Annotated[HeadPart, OneOf(HEADS)] = LinearHead()
     head_init: Literal["random", "probe"] = "random"
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
 
@@ -60,137 +73,6 @@ class ClassifierConfig(Part):
         return self.backbone
 
 
-class Decoder(Part):
-    """A decoder for any backbone of timm's. `channels` are those of its widest map."""
-
-    channels: Annotated[int, Field(ge=16, le=2048)] = 256
-
-
-class UNet(Decoder):
-    """Skips by concatenation, on any backbone (Ronneberger et al. 2015, arXiv:1505.04597)."""
-
-    name: Literal["unet"] = "unet"
-
-
-class Fpn(Decoder):
-    """Feature pyramid (Kirillov et al. 2019, arXiv:1901.02446)."""
-
-    name: Literal["fpn"] = "fpn"
-
-
-class PspNet(Decoder):
-    """Pooling over a pyramid of regions, at an eighth of the resolution (Zhao et al. 2017, arXiv:1612.01105)."""
-
-    name: Literal["pspnet"] = "pspnet"
-
-
-class DeepLabV3(Decoder):
-    """Dilated convolutions at several rates (Chen et al. 2017, arXiv:1706.05587)."""
-
-    name: Literal["deeplabv3"] = "deeplabv3"
-
-
-class DeepLabV3Plus(Decoder):
-    """DeepLabV3 with a skip from the second stage (Chen et al. 2018, arXiv:1802.02611)."""
-
-    name: Literal["deeplabv3plus"] = "deeplabv3plus"
-
-
-class UPerNet(Decoder):
-    """Pyramid pooling and a feature pyramid (Xiao et al. 2018, arXiv:1807.10221)."""
-
-    name: Literal["upernet"] = "upernet"
-
-
-class SegFormer(Decoder):
-    """All levels through small linear layers, added up (Xie et al. 2021, arXiv:2105.15203)."""
-
-    name: Literal["segformer"] = "segformer"
-
-
-# --- segmenters: whole networks ----------------------------------------------------------------------------------
-
-
-class Fcn32s(Part):
-    """VGG16, its two dense layers as convolutions, one upsampling by 32 (Long et al. 2015, arXiv:1411.4038).
-
-    `fc_kernel` is 7 in the paper, and 1 in report "DLCV HW1".
-    """
-
-    name: Literal["fcn32s"] = "fcn32s"
-    fc_kernel: Literal[1, 7] = 7
-
-
-class Fcn8s(Part):
-    """VGG16 and five upsamplings by two (report "CV Homework 4"). With `skips` maps 3 and 4 are added on the way up."""
-
-    name: Literal["fcn8s"] = "fcn8s"
-    skips: bool = True
-
-
-class SegNet(Part):
-    """VGG16 with batch norm and its mirror image, unpooled at the stored positions (arXiv:1511.00561)."""
-
-    name: Literal["segnet"] = "segnet"
-
-
-class UNetPaper(Part):
-    """U-Net of its paper, 64 to 1024 channels, padded so that maps keep their size, trained from scratch."""
-
-    name: Literal["unet_paper"] = "unet_paper"
-
-
-class DeepLabV3ResNet101(Part):
-    """torchvision's network. `aux_weight` is that of its auxiliary classifier's loss, 0 omits that classifier."""
-
-    name: Literal["deeplabv3_resnet101"] = "deeplabv3_resnet101"
-    aux_weight: Annotated[float, Field(ge=0)] = 0.0
-
-
-class FcnResNet50(Part):
-    """torchvision's network. `aux_weight` is that of its auxiliary classifier's loss, 0 omits that classifier."""
-
-    name: Literal["fcn_resnet50"] = "fcn_resnet50"
-    aux_weight: Annotated[float, Field(ge=0)] = 0.0
-
-
-class VocBaseline(Part):
-    """Five convolutions and five deconvolutions, Xavier initialisation, from scratch (report UCSD, section 3.1)."""
-
-    name: Literal["voc_baseline"] = "voc_baseline"
-
-
-class VocDeeper(Part):
-    """The baseline deepened with max pooling and unpooling, from scratch (report UCSD, Table 1)."""
-
-    name: Literal["voc_deeper"] = "voc_deeper"
-
-
-class VocResNet18(Part):
-    """ResNet-18 and five deconvolutions (report UCSD, Table 2)."""
-
-    name: Literal["voc_resnet18"] = "voc_resnet18"
-
-
-Architecture = (
-    UNet | Fpn | PspNet | DeepLabV3 | DeepLabV3Plus | UPerNet | SegFormer
-    | Fcn32s | Fcn8s | SegNet | UNetPaper | DeepLabV3ResNet101 | FcnResNet50 | VocBaseline | VocDeeper | VocResNet18
-)  # fmt: skip
-
-# Whole networks -> the network whose ImageNet weights their backbone takes (timm's name), None if from scratch.
-OWN_BACKBONE = {
-    "fcn32s": "vgg16.tv_in1k",
-    "fcn8s": "vgg16.tv_in1k",
-    "segnet": "vgg16_bn.tv_in1k",
-    "deeplabv3_resnet101": "resnet101.tv_in1k",
-    "fcn_resnet50": "resnet50.tv_in1k",
-    "voc_resnet18": "resnet18.tv_in1k",
-    "unet_paper": None,
-    "voc_baseline": None,
-    "voc_deeper": None,
-}
-
-
 class SegmenterConfig(Part):
     """A backbone with a decoder, or a whole network.
 
@@ -200,7 +82,7 @@ class SegmenterConfig(Part):
     decoder_first       share of the epochs in which the decoder trains alone
     """
 
-    architecture: Annotated[Architecture, Field(discriminator="name")]
+    architecture: Annotated[Named, OneOf(SEGMENTERS)]
     backbone: str | None = None
     weights: str = "imagenet"
     freeze: Freeze = "none"
@@ -234,7 +116,7 @@ class SegmenterConfig(Part):
     @property
     def backbone_name(self) -> str | None:
         """The name of the network whose ImageNet weights the backbone takes, None if trained from scratch."""
-        return self.backbone or OWN_BACKBONE.get(self.architecture.name)
+        return self.backbone or SEGMENTERS[self.architecture.name].backbone
 
     @property
     def aux_weight(self) -> float:

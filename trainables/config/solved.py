@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from trainables.config.base import Part
+from trainables.config.entries import Entry, Named
 
 if TYPE_CHECKING:
     from trainables.config.trial import TrialConfig
 
 
-class Lbfgs(Part):
+class Lbfgs(Named):
     """Regularised logistic regression on kept features (see `trainables/features/solved_head.py`).
 
     l2  strength in mean loss + l2 / 2 * ||W||^2 on standardised features, None chooses by cross-validation on the
@@ -22,6 +22,8 @@ class Lbfgs(Part):
     name: Literal["lbfgs"] = "lbfgs"
     l2: Annotated[float, Field(ge=1e-8, le=1e4)] | None = None
 
+
+SOLVERS: dict[str, Entry] = {"lbfgs": Entry(Lbfgs, None)}  # it takes no steps, and the loop calls `solve_epoch`
 
 # Fields about optimizer steps, which a solved head does not take -> the value that they must have.
 OF_STEPS = {"ema_decay": None, "clip_grad_norm": None, "accumulate": 1, "repeat": 1, "least_epoch_images": None}

@@ -10,121 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.config.augment import AugmentConfig
-from trainables.config.base import Fraction, Part
-from trainables.config.loss import Bce, CrossEntropy, Dice, Focal, Lovasz
+from trainables.config.architecture import SEGMENTERS
+from trainables.config.augment import Augmentations, AugmentConfig
+from trainables.config.base import Part
+from trainables.config.entries import OneOf
+from trainables.config.loss import LOSSES, LossPart, losses_of
 from trainables.config.model import AnyModel, SegmenterConfig
-from trainables.config.solved import Lbfgs, check_solved
+from trainables.config.optimizer import OPTIMIZERS, OptimizerPart
+from trainables.config.schedule import SCHEDULES, Cosine, SchedulePart
+from trainables.config.solved import SOLVERS, Lbfgs, check_solved
 from trainables.config.views import check_views
 from visionsweep.core.names import check_metric
-
-# --- optimizer, schedule, loss --------------------------------------------------------------------------------
-
-
-class OptimizerPart(Part):
-    lr: Annotated[float, Field(gt=0, le=100)]
-    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
-    backbone_lr_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
-    layer_decay: Fraction = 1.0  # stage s of the backbone, 0 its stem, learns at layer_decay ** (4 - s) of that
-
-
-class Sgd(OptimizerPart):
-    name: Literal["sgd"] = "sgd"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = False
-
-
-class Adam(OptimizerPart):
-    name: Literal["adam"] = "adam"
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-
-
-class AdamW(OptimizerPart):
-    name: Literal["adamw"] = "adamw"
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
-
-
-class SchedulePart(Part):
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-
-
-class Constant(SchedulePart):
-    name: Literal["constant"] = "constant"
-
-
-class Cosine(SchedulePart):
-    """Cosine from lr to final_fraction x lr over `period_epochs` (None is the whole training), then back up."""
-
-    name: Literal["cosine"] = "cosine"
-    period_epochs: Annotated[float, Field(gt=0)] | None = None
-    final_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class MultiStep(SchedulePart):
-    """lr x gamma at every milestone.
-
-    milestones  in epochs, None takes `spacing`
-    spacing     shares of the training: `doubling` is 1/16, 1/8, 1/4, 1/2, 15/16 (the shape of [5, 10, 20, 40, 75]),
-                `late` is 3/5, 4/5, 9/10
-    """
-
-    name: Literal["multistep"] = "multistep"
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    spacing: Literal["doubling", "late"] = "doubling"
-    milestones: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-
-
-class CosineThenMultiStep(SchedulePart):
-    """Cosine down to final_fraction x lr for the first `switch_fraction` of the epochs, then multistep.
-
-    The cosine comes close fast. Each milestone of the rest multiplies the rate by gamma.
-    """
-
-    name: Literal["cosine_then_multistep"] = "cosine_then_multistep"
-    switch_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    final_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    spacing: Literal["doubling", "late"] = "late"
-
-
-class Piecewise(SchedulePart):
-    """Constant pieces: `fractions[0]` x lr, then `fractions[i + 1]` x lr from epoch `boundaries[i]` on.
-
-    Without boundaries there are `num_pieces` pieces of equal length, each `factor` times the one before.
-    """
-
-    name: Literal["piecewise"] = "piecewise"
-    boundaries: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    fractions: tuple[Fraction, ...] = (1.0,)
-    num_pieces: Annotated[int, Field(ge=1, le=100)] = 1
-    factor: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-    @model_validator(mode="after")
-    def _pieces_fit(self) -> Piecewise:
-        if len(self.fractions) != len(self.boundaries) + 1 or list(self.boundaries) != sorted(set(self.boundaries)):
-            raise ValueError(
-                "piecewise needs rising boundaries and one fraction more than boundaries, "
-                f"got {len(self.boundaries)} boundaries {list(self.boundaries)} and {len(self.fractions)} fractions"
-            )
-        if self.boundaries and self.num_pieces > 1:
-            raise ValueError("piecewise takes boundaries or num_pieces, and got both")
-        return self
-
-
-# --- the whole ------------------------------------------------------------------------------------------------
-
-LOSSES_OF_TASK = {
-    "binary": ("bce", "focal"),
-    "multiclass": ("cross_entropy", "focal"),
-    "multilabel": ("bce", "focal"),
-    "segmentation": ("cross_entropy", "dice", "focal", "lovasz"),
-}
-
-# Their pooling leaves one value per channel, and batch norm cannot train on a single value.
-NEED_TWO_IMAGES = ("deeplabv3", "deeplabv3plus", "upernet", "deeplabv3_resnet101")
+from visionsweep.core.tasks import task_kind
 
 # Fields of only one kind of task. A value other than the default is refused for the other kind.
 SEGMENTATION_ONLY = ("merge", "short_side", "evaluation", "tile_overlap")
@@ -136,12 +33,10 @@ class TrialConfig(Part):
 
     task: Literal["binary", "multiclass", "multilabel", "segmentation"]
     model: AnyModel
-    optimizer: Annotated[Sgd | Adam | AdamW | Lbfgs, Field(discriminator="name")]
-    loss: Annotated[CrossEntropy | Bce | Focal | Dice | Lovasz, Field(discriminator="name")]
-    schedule: Annotated[
-        Constant | Cosine | MultiStep | CosineThenMultiStep | Piecewise, Field(discriminator="name")
-    ] = Cosine()
-    augment: AugmentConfig = AugmentConfig()
+    optimizer: Annotated[OptimizerPart | Lbfgs, OneOf(OPTIMIZERS, SOLVERS)]
+    loss: Annotated[LossPart, OneOf(LOSSES)]
+    schedule: Annotated[SchedulePart, OneOf(SCHEDULES)] = Cosine()
+    augment: Augmentations = AugmentConfig()
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
@@ -185,15 +80,16 @@ class TrialConfig(Part):
     def _default_loss(cls, values: Any) -> Any:
         """Fill in the task's own loss where none is named."""
         if isinstance(values, dict) and values.get("loss") is None:
-            own = LOSSES_OF_TASK.get(str(values.get("task")), ("cross_entropy",))[0]  # a wrong task has its own message
+            own = (*losses_of(str(values.get("task"))), "cross_entropy")[0]  # a wrong task has its own message
             return {**values, "loss": {"name": own}}
         return values
 
     @model_validator(mode="after")
     def _parts_fit(self) -> TrialConfig:
-        allowed = LOSSES_OF_TASK[self.task]
+        allowed = losses_of(self.task)
         if self.loss.name not in allowed:
-            raise ValueError(f"task '{self.task}' takes the losses {' and '.join(allowed)}, not '{self.loss.name}'")
+            listed = " and ".join(sorted(allowed))
+            raise ValueError(f"task '{self.task}' takes the losses {listed}, not '{self.loss.name}'")
         check_metric(self.early_stopping_metric, self.task, "early_stopping_metric")
         if self.ensemble_metric is not None:
             check_metric(self.ensemble_metric, self.task, "ensemble_metric")
@@ -214,7 +110,7 @@ class TrialConfig(Part):
 
     def _check_kind(self) -> None:
         """Refuse a classifier's settings for a segmenter, and the other way round."""
-        segments = self.task == "segmentation"
+        segments = task_kind(self.task).pixels
         if segments != isinstance(self.model, SegmenterConfig):
             needs = "a model.architecture, such as unet" if segments else "a model.backbone and no model.architecture"
             raise ValueError(f"task '{self.task}' needs {needs}")
@@ -223,7 +119,7 @@ class TrialConfig(Part):
                 raise ValueError(f"'{name}' means nothing to task '{self.task}', and is {getattr(self, name)!r}")
         if self.batch_size == 1 and not isinstance(self.optimizer, Lbfgs):  # which trains on no batches
             self._check_batch_of_one()
-        if isinstance(self.model, SegmenterConfig):
+        if segments:
             for name in ("policy", "mix"):  # they move or mix pixels without their labels
                 if getattr(self.augment, name) is not None:
                     raise ValueError(f"augment.{name} is for classification, and the task is segmentation")
@@ -240,9 +136,8 @@ class TrialConfig(Part):
 
     def _check_batch_of_one(self) -> None:
         """Refuse networks whose batch norm would train on a single value per channel."""
-        segments = isinstance(self.model, SegmenterConfig)
         architecture = self.model.architecture.name if isinstance(self.model, SegmenterConfig) else None
-        if architecture in NEED_TWO_IMAGES:  # whatever the image's size
+        if architecture is not None and SEGMENTERS[architecture].two_images:  # whatever the image's size
             who = f"architecture '{architecture}'"
             way_out = "take another architecture"
         else:
@@ -250,7 +145,7 @@ class TrialConfig(Part):
 
             if not needs_two_images(self.model, self.image_size):
                 return
-            name = f"architecture '{architecture}'" if segments else f"backbone '{self.model.backbone}'"
+            name = f"architecture '{architecture}'" if architecture is not None else f"backbone '{self.model.backbone}'"
             who = f"{name} at image_size {self.image_size}"
             way_out = "a larger image_size"
         raise ValueError(

@@ -6,7 +6,6 @@ nearest pixel. What is added to an image is VOID in its mask. Pixels are normali
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,12 @@ from timm.data import Mixup
 from torch import Tensor
 
 from trainables.config import augment as parts
+from trainables.config.augment import AUGMENTATIONS
 from trainables.config.trial import TrialConfig
 from trainables.data.dataset import VOID
 from trainables.data.steps import A, FitShortSide, ForegroundCrop, ImagePolicy, Pipeline, ShrinkLarge
 from trainables.data.view import View
+from visionsweep.core.tasks import task_kind
 
 
 def train_transform(config: TrialConfig, background: int | None = None) -> A.Compose:
@@ -32,12 +33,12 @@ def train_transform(config: TrialConfig, background: int | None = None) -> A.Com
     """
     # Twice the final size is enough for a crop of a quarter of the area. It bounds the work on large photos.
     steps = [ShrinkLarge(2 * config.image_size)]
-    if config.task == "segmentation" and config.fit_image == "crop":
+    if task_kind(config.task).pixels and config.fit_image == "crop":
         steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]  # what evaluation sees
-    for field, build in AUGMENTATIONS.items():
-        part = getattr(config.augment, field)
-        if part is not None:
-            steps.append(build(part, config.image_size))
+    for field, augmentation in AUGMENTATIONS.items():
+        part = getattr(config.augment, field, None)
+        if part is not None and augmentation.function is not None:
+            steps.append(augmentation.load()(part, config.image_size))
         elif field == "random_resized_crop":  # whatever is drawn, the geometric part ends at the final size
             steps += _final_crop(config, background)
     return Pipeline(steps)
@@ -70,7 +71,7 @@ def cached_short_side(config: TrialConfig) -> int:
 
     For classifiers it is larger than the network's input, as evaluation cuts off the borders of the image.
     """
-    if config.task == "segmentation":
+    if task_kind(config.task).pixels:
         return config.image_size if config.fit_image == "squash" else seen_short_side(config)
     return round(config.image_size / config.eval_crop)
 
@@ -99,7 +100,7 @@ def mix_batch(mix: parts.MixUp | parts.CutMix | None, images: Tensor, targets: T
 
 def _final_crop(config: TrialConfig, background: int | None) -> list[Any]:
     """Return the steps that bring an image of any size to the size of the batch."""
-    if config.task != "segmentation" or config.fit_image == "squash":
+    if not task_kind(config.task).pixels or config.fit_image == "squash":
         return _fit(config)
     size = config.image_size
     foreground = config.augment.foreground_crop
@@ -116,33 +117,33 @@ def _fit(config: TrialConfig) -> list[Any]:
     return [FitShortSide(round(size / config.eval_crop)), A.RandomCrop(size, size)]
 
 
-def _rescale(part: parts.Rescale, image_size: int) -> A.Affine:
+def rescale(part: parts.Rescale, image_size: int) -> A.Affine:
     # Balanced: as often out as in. A plain draw from 0.5 to 2 would zoom in twice as often.
     return A.Affine(
         scale=(part.low, part.high), keep_ratio=True, balanced_scale=part.low < 1 < part.high, fill_mask=VOID, p=part.p
     )
 
 
-def _crop_and_pad(part: parts.CropAndPad, image_size: int) -> A.CropAndPad:
+def crop_and_pad(part: parts.CropAndPad, image_size: int) -> A.CropAndPad:
     return A.CropAndPad(
         percent=(-part.fraction, part.fraction), keep_size=False, fill_mask=VOID, p=part.p
     )  # resized once, at the end
 
 
-def _rotate(part: parts.Rotate, image_size: int) -> A.Rotate:
+def rotate(part: parts.Rotate, image_size: int) -> A.Rotate:
     # Reflected corners: black wedges would tell the network that an image was rotated.
     return A.Rotate(limit=part.degrees, border_mode=cv2.BORDER_REFLECT_101, p=part.p)
 
 
-def _random_resized_crop(part: parts.RandomResizedCrop, image_size: int) -> A.RandomResizedCrop:
+def random_resized_crop(part: parts.RandomResizedCrop, image_size: int) -> A.RandomResizedCrop:
     return A.RandomResizedCrop((image_size, image_size), scale=(part.scale_min, part.scale_max))
 
 
-def _horizontal_flip(part: parts.Flip, image_size: int) -> A.HorizontalFlip:
+def horizontal_flip(part: parts.Flip, image_size: int) -> A.HorizontalFlip:
     return A.HorizontalFlip(p=part.p)
 
 
-def _tone(part: parts.Tone, image_size: int) -> A.OneOf:
+def tone(part: parts.Tone, image_size: int) -> A.OneOf:
     strength = part.strength
     return A.OneOf(
         [
@@ -154,12 +155,12 @@ def _tone(part: parts.Tone, image_size: int) -> A.OneOf:
     )
 
 
-def _color_jitter(part: parts.ColorJitter, image_size: int) -> A.ColorJitter:
+def color_jitter(part: parts.ColorJitter, image_size: int) -> A.ColorJitter:
     strength = part.strength
     return A.ColorJitter(brightness=strength, contrast=strength, saturation=strength, hue=strength, p=part.p)
 
 
-def _blur(part: parts.Blur, image_size: int) -> A.GaussianBlur | A.OneOf:
+def blur(part: parts.Blur, image_size: int) -> A.GaussianBlur | A.OneOf:
     limit = part.limit_px - (part.limit_px + 1) % 2  # kernels have a middle: the largest odd one allowed
     # Without a sigma, the one that OpenCV takes for a kernel of this size.
     sigmas = (1e-6, part.sigma_max) if part.sigma_max else (0.5, 0.3 * ((limit - 1) / 2 - 1) + 0.8)
@@ -169,25 +170,10 @@ def _blur(part: parts.Blur, image_size: int) -> A.GaussianBlur | A.OneOf:
     return A.OneOf([gaussian, A.MotionBlur((3, limit), p=1), A.MedianBlur((3, limit), p=1)], p=part.p)
 
 
-def _policy(part: parts.AutoAugment | parts.RandAugment, image_size: int) -> ImagePolicy:
+def policy(part: parts.AutoAugment | parts.RandAugment, image_size: int) -> ImagePolicy:
     return ImagePolicy(part)
 
 
-def _coarse_dropout(part: parts.CoarseDropout, image_size: int) -> A.CoarseDropout:
+def coarse_dropout(part: parts.CoarseDropout, image_size: int) -> A.CoarseDropout:
     side = min(part.hole_px, image_size)
     return A.CoarseDropout((1, part.num_holes), (side, side), (side, side), fill=0, p=part.p)
-
-
-# A field of AugmentConfig -> what it adds to the pipeline, in the order of application.
-AUGMENTATIONS: dict[str, Callable[[Any, int], Any]] = {
-    "rescale": _rescale,
-    "crop_and_pad": _crop_and_pad,
-    "rotate": _rotate,
-    "random_resized_crop": _random_resized_crop,
-    "horizontal_flip": _horizontal_flip,
-    "tone": _tone,
-    "color_jitter": _color_jitter,
-    "blur": _blur,
-    "policy": _policy,
-    "coarse_dropout": _coarse_dropout,
-}

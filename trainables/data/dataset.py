@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-TASKS = ("binary", "multiclass", "multilabel", "segmentation")
+from visionsweep.core.tasks import task_kind
+
 VOID = 255  # in every mask: a pixel that is neither learnt nor judged
 SPLITS = ("train", "val", "test", "skipped", "duplicate")
 UNJUDGED = "unjudged"  # a validation image that a search does not judge by, as it has enough others
@@ -134,10 +135,10 @@ class Dataset:
 
     def _val_targets(self) -> list[int] | list[list[int]] | None:
         """Return one class index per validation image, for multilabel the indices of its labels, None for masks."""
-        if self.task == "segmentation":
+        if task_kind(self.task).pixels:
             return None
         targets = self.targets[self.indices("val")]
-        if targets.ndim == 2:
+        if task_kind(self.task).tags:
             return [np.flatnonzero(row).tolist() for row in targets]
         return [int(target) for target in targets]
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainables.data.csv_table import scan_csv
-from trainables.data.dataset import TASKS
 from trainables.data.folders import has_class_folders, scan_folder
 from trainables.data.mask_folders import find_layout, scan_masks
 from trainables.data.plain_files import require_plain
@@ -17,6 +16,7 @@ from trainables.data.tools.find import all_annotations, find_annotations, scan_a
 from trainables.data.unpacked import TABLE_NAME, enter
 from trainables.data.walk import notes_below
 from visionsweep.core.errors import DataError
+from visionsweep.core.tasks import TASKS, task_kind
 from visionsweep.core.words import below
 
 
@@ -33,7 +33,7 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
     What a tool wrote comes after a table and after masks, which somebody may have made of it.
     """
     table = path / TABLE_NAME
-    if read_as.layout is not None or (task != "segmentation" and os.path.lexists(table)):
+    if read_as.layout is not None or (not task_kind(task).pixels and os.path.lexists(table)):
         return _without_tools(spec, path, table, task, read_as)
     if find_layout(spec, path) is None:
         found = find_annotations(spec, path)
@@ -45,7 +45,7 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
 
 
 def _without_tools(spec: str, path: Path, table: Path, task: str | None, read_as: ReadAs) -> Scan:
-    if task == "segmentation":
+    if task_kind(task).pixels:
         return _masks(spec, path, read_as)
     if os.path.lexists(table):  # a link that leads nowhere is no reason to take the folders for the classes
         if read_as.layout is not None:

@@ -107,7 +107,7 @@ def load_dataset(
         near=near,
         for_training=for_training,
     )
-    why_bad = "unreadable" if scan.mask_reader is None else "unreadable, or with a mask that cannot be used"
+    why_bad = "unreadable, or with a mask that cannot be used" if scan.pixels else "unreadable"
     skipped = [scan.names[index] for index in images.bad]
     dataset = Dataset(
         spec=spec,
@@ -203,7 +203,7 @@ def reopen_images(dataset: Dataset, short_side_px: int, cache_dir: Path | None, 
 
 def _by_presence(scan: Scan) -> Scan:
     """Return the scan with the targets that stratify a split: the labels, or the classes that each mask shows."""
-    return scan if scan.mask_reader is None else replace(scan, targets=(scan.targets > 0).astype(np.uint8))
+    return replace(scan, targets=(scan.targets > 0).astype(np.uint8)) if scan.pixels else scan
 
 
 def _bad_image(spec: str, bad: Mapping[int, str], *, is_drawn: bool) -> str:

@@ -73,7 +73,7 @@ def with_near(scan: Scan, sets: np.ndarray, near: np.ndarray | None, pool: np.nd
     """
     if near is None:
         return sets
-    if scan.targets.ndim == 1:
+    if scan.one_label:
         near = near.copy()
         for index in range(len(scan.classes)):
             images = pool[scan.targets[pool] == index]

@@ -12,11 +12,12 @@ from typing import IO, TypeVar
 
 import numpy as np
 
-from trainables.data.dataset import TASKS, MaskReader, Reader
+from trainables.data.dataset import MaskReader, Reader
 from trainables.data.plain_files import open_plain
 from visionsweep.core.cores import num_cores
 from visionsweep.core.errors import DataError
 from visionsweep.core.names import did_you_mean
+from visionsweep.core.tasks import TASKS
 from visionsweep.core.words import quoted
 
 T = TypeVar("T")
@@ -54,13 +55,23 @@ class Scan:
     groups: np.ndarray | None = None
     grouped_by: str = ""
 
+    @property
+    def pixels(self) -> bool:
+        """Whether there are masks."""
+        return self.mask_reader is not None
+
+    @property
+    def one_label(self) -> bool:
+        """Whether an image has exactly one label."""
+        return self.targets.ndim == 1
+
     def fingerprint(self) -> str:
         """Return 16 hex digits that change when a name, a file's contents, a class, a label or a mask does."""
         digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogateescape"))
         for name, content in zip(self.names, self.digests, strict=True):
             digest.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(self.targets).tobytes())
-        if self.mask_reader is not None:  # the same images with labels must not find this cache
+        if self.pixels:  # the same images with labels must not find this cache
             digest.update(b"\0masks\0" + "\0".join(self.mask_digests).encode())
         return digest.hexdigest()[:16]
 
@@ -73,24 +84,23 @@ class Scan:
         # Refuse unknown tasks, and data with a single class.
         if asked is not None and asked not in TASKS:
             raise DataError(f"unknown task '{asked}'. {did_you_mean(asked, TASKS)}")
-        masked = self.mask_reader is not None
         if len(self.classes) < 2 and for_training:
             move = (
                 "Name all that the masks can hold in classes.txt, one a line; void does not count."
-                if masked
+                if self.pixels
                 else "Put each class's images in a folder of its own, or name the classes in labels.csv."
             )
             raise DataError(
                 f"a data set needs at least two classes, got {len(self.classes)} ({quoted(self.classes)}). {move}"
             )
         # Masks and labels are different tasks.
-        if masked:
+        if self.pixels:
             check_masks_wanted(asked)
             return "segmentation"
         if asked == "segmentation":
             raise DataError(f"task 'segmentation' needs masks, but this data has labels only. {MASK_LAYOUTS}")
         # Labels allow their natural task. Two classes may also be trained as multiclass.
-        natural = "multilabel" if self.targets.ndim == 2 else "binary" if len(self.classes) == 2 else "multiclass"
+        natural = "multilabel" if not self.one_label else "binary" if len(self.classes) == 2 else "multiclass"
         if asked in (None, natural) or (natural, asked) == ("binary", "multiclass"):
             return asked or natural
         if not for_training and {asked, natural} == {"binary", "multiclass"}:

@@ -16,10 +16,11 @@ from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
 from trainables.data.remote import bring, brought
 from trainables.data.scan import Scan
-from trainables.data.there import BUILT_IN, OF_TORCHVISION, require_there
+from trainables.data.there import BUILT_IN, OF_TORCHVISION, format_of, require_there
 from trainables.data.tools.find import is_table, scan_annotation_file
 from trainables.data.torchvision_sets import scan_torchvision
 from visionsweep.core.errors import DataError
+from visionsweep.core.functions import function_at
 from visionsweep.core.s3 import is_remote
 
 SCANNERS = dict(zip(BUILT_IN, (scan_digits, scan_even_odd, scan_scenes, scan_scene_masks), strict=True))
@@ -68,8 +69,14 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs, cache_dir: P
         if path.is_dir():
             return scan_directory(spec, path, task, read_as)
         require_plain(spec, path)
-        if is_table(path):
-            return scan_csv(spec, path, read_as)
-        return scan_annotation_file(spec, path, task, read_as)
+        file_format = format_of(path)
+        assert file_format is not None  # by `require_there`
+        scan: Scan = function_at(file_format.scan)(spec, path, task, read_as)
+        return scan
     except OSError as error:
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}. Check its path and rights.") from error
+
+
+def scan_table(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
+    """Scan a .csv table of the user's own, or one that an annotation tool wrote."""
+    return scan_csv(spec, path, read_as) if is_table(path) else scan_annotation_file(spec, path, task, read_as)

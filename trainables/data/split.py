@@ -200,23 +200,22 @@ def _draw(scan: Scan, pool: np.ndarray, sets: np.ndarray, seed: int, fraction: f
         return stratified_groups(scan.targets[pool], sets[pool], fraction, seed)
     _, first, set_of = np.unique(sets[pool], return_index=True, return_inverse=True)
     targets = scan.targets[pool[first]]  # (sets,) or (sets, C)
-    draw = stratified_val_multilabel if targets.ndim == 2 else stratified_val
+    draw = stratified_val if scan.one_label else stratified_val_multilabel
     in_val: np.ndarray = draw(targets, fraction, seed)[set_of]
     return in_val
 
 
 def _contradictions(scan: Scan, split: np.ndarray, groups: np.ndarray) -> list[str]:
     """A note for each of the first few images whose copies carry other labels, or other masks."""
-    masked = scan.mask_reader is not None
     first_of: dict[int, int] = {}
     pairs: list[tuple[str, str]] = []
     for i in np.flatnonzero(split != "skipped").tolist():
         first = first_of.setdefault(int(groups[i]), i)
         if (
             scan.mask_digests[first] != scan.mask_digests[i]
-            if masked
+            if scan.pixels
             else not np.array_equal(scan.targets[first], scan.targets[i])
         ):
             pairs.append((scan.names[first], scan.names[i]))
-    what = "masks" if masked else "labels"
+    what = "masks" if scan.pixels else "labels"
     return [f"Exact copies with different {what}, of which one must be wrong: {quoted(p)}." for p in pairs[:MOST_PAIRS]]

@@ -11,7 +11,7 @@ from visionsweep.core.words import counted, quoted
 
 def check_enough(scan: Scan, split: np.ndarray, groups: np.ndarray) -> None:
     """Raise DataError if a class has fewer than two distinct images. Rare tags of a multilabel set only get a note."""
-    if scan.targets.ndim == 2:
+    if not scan.one_label:
         return
     kept = split != "skipped"
     for index, name in enumerate(scan.classes):
@@ -50,7 +50,7 @@ def check_both_sides(scan: Scan, split: np.ndarray) -> None:
 
 def check_something_known(scan: Scan, split: np.ndarray) -> None:
     """Raise DataError if all masks of train, or of val, are void. Those of test may be, if they are kept secret."""
-    if scan.mask_reader is None:
+    if not scan.pixels:
         return
     for side, purpose in (("train", "learn"), ("val", "judge by")):
         if not scan.targets[split == side].any():
@@ -63,7 +63,7 @@ def check_something_known(scan: Scan, split: np.ndarray) -> None:
 
 def check_same_classes(scan: Scan, split: np.ndarray) -> None:
     """Raise DataError if train and val do not hold the same classes, or test holds one that train does not."""
-    if scan.targets.ndim == 2:
+    if not scan.one_label:
         return
     train, val, test = (set(scan.targets[split == side].tolist()) for side in ("train", "val", "test"))
     differing = [
@@ -85,9 +85,9 @@ def check_same_classes(scan: Scan, split: np.ndarray) -> None:
 
 def label_notes(scan: Scan, split: np.ndarray) -> list[str]:
     """Return notes about labels, or classes of masks, that a side never shows. Their scores mean nothing."""
-    if scan.targets.ndim != 2:
+    if scan.one_label:
         return []
-    where, one, several = ("mask", "class", "classes") if scan.mask_reader is not None else ("image", "label", "labels")
+    where, one, several = ("mask", "class", "classes") if scan.pixels else ("image", "label", "labels")
     notes = []
     for side in ("train", "val"):
         never = [

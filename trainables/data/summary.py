@@ -8,6 +8,7 @@ import numpy as np
 
 from trainables.data.dataset import UNJUDGED, Dataset
 from trainables.data.scan import Scan
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.words import counted
 
 MOST_CLASSES = 6  # of more, the largest, the smallest and how many others
@@ -21,7 +22,7 @@ def summary(dataset: Dataset) -> str:
     Masks give each class's share of the pixels. Images that were left out are not counted: notes list them.
     """
     used = np.isin(dataset.split, ("train", "val", "test", UNJUDGED))
-    masked = dataset.mask_reader is not None
+    masked = task_kind(dataset.task).pixels
     counts = {split: len(dataset.indices(split)) for split in ("train", "val", "test")}
     unjudged = len(dataset.indices(UNJUDGED))
     purposes = {"train": "to train on", "val": "to judge by", "test": "to test on"}
@@ -33,7 +34,7 @@ def summary(dataset: Dataset) -> str:
 
 def scan_summary(spec: str, scan: Scan) -> str:
     """Return the summary of data that is not decoded or split yet. The classes of masks have no shares then."""
-    masked = scan.mask_reader is not None
+    masked = scan.pixels
     found = _found(len(scan.names), scan.classes, scan.targets, masked)
     grouping = ""
     if scan.groups is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from visionsweep.core.errors import DataError
+from visionsweep.core.functions import Place
 from visionsweep.core.names import did_you_mean
 from visionsweep.core.s3 import is_remote
 from visionsweep.core.words import quoted
@@ -12,8 +14,33 @@ from visionsweep.core.words import quoted
 BUILT_IN = ("digits", "digits:binary", "digits:multilabel", "digits:segmentation")
 OF_TORCHVISION = "torchvision:"
 FETCHED = ("s3://", OF_TORCHVISION)  # data that is brought to this machine from elsewhere
-FILES = (".csv", ".json", ".jsonl", ".xml", ".yaml", ".yml")  # tables, and what annotation tools write
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of one file that names images, or holds them.
+
+    endings  in small letters
+    scan     function of (spec, path, task, `ReadAs`) that returns a `Scan`. 'module:name' is imported when it is called
+    """
+
+    endings: tuple[str, ...]
+    scan: Place
+
+
+# The first with a file's ending reads it. Layouts of folders are in `directory.py`, files of tools in `tools/find.py`.
+FORMATS: dict[str, FileFormat] = {
+    "table": FileFormat((".csv",), "trainables.data.scanned:scan_table"),
+    "annotations": FileFormat(
+        (".json", ".jsonl", ".xml", ".yaml", ".yml"), "trainables.data.tools.find:scan_annotation_file"
+    ),
+}
+
+
+def format_of(path: Path) -> FileFormat | None:
+    """Return the format of a file's ending, None for an unknown one."""
+    return next((one for one in FORMATS.values() if path.suffix.lower() in one.endings), None)
 
 
 def require_there(spec: str, path: Path | None = None) -> None:
@@ -26,7 +53,7 @@ def require_there(spec: str, path: Path | None = None) -> None:
             return
         path = Path(spec).expanduser()
     try:
-        if path.is_dir() or (path.exists() and path.suffix.lower() in FILES):
+        if path.is_dir() or (path.exists() and format_of(path) is not None):
             return
         is_file = path.is_file()
     except OSError as error:

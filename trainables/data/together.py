@@ -60,7 +60,7 @@ def check_groups(scan: Scan, sets: np.ndarray, pool: np.ndarray, num_sides: int)
             f"group stays on one side: {num_sides} sides need as many groups at least. Group by something finer, or "
             "leave out --group."
         )
-    if scan.targets.ndim == 2:
+    if not scan.one_label:
         return
     for index, name in enumerate(scan.classes):
         images = pool[scan.targets[pool] == index]

@@ -19,6 +19,7 @@ from trainables.data.reading import read_image, to_rgb
 from trainables.data.scan import Scan, bytes_digest, content_digests
 from visionsweep.core.errors import DataError
 from visionsweep.core.names import did_you_mean
+from visionsweep.core.tasks import task_kind
 
 Arguments = dict[str, dict[str, Any]]  # our split -> the constructor's arguments for it
 
@@ -143,7 +144,7 @@ def scan_torchvision(name: str, root: Path, task: str | None = None, *, fetch: b
 
     Raises DataError for a name that is in neither table, or if the set cannot be downloaded.
     """
-    if name in MASKED_SETS and (task == "segmentation" or name not in NAMED_SETS):
+    if name in MASKED_SETS and (task_kind(task).pixels or name not in NAMED_SETS):
         return _scan_masks(name, root, fetch)
     if name not in NAMED_SETS:
         raise DataError(f"unknown torchvision data set '{name}'. {did_you_mean(name, [*NAMED_SETS, *MASKED_SETS])}")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from trainables.config.trial import TrialConfig
 from visionsweep.core.errors import DataError
+from visionsweep.core.tasks import task_kind
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -41,7 +42,7 @@ class View:
     @classmethod
     def of(cls, config: TrialConfig) -> View:
         """The view of a configuration's network at evaluation."""
-        if config.task == "segmentation":
+        if task_kind(config.task).pixels:
             return cls.of_segmenter(config.image_size, config.fit_image, config.short_side)
         return cls.of_classifier(config.image_size, config.fit_image, config.eval_crop)
 

@@ -8,7 +8,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 
-from trainables.config.model import DeepLabV3, DeepLabV3Plus, Fpn, PspNet, SegFormer, UNet, UPerNet
+from trainables.config.architecture import DeepLabV3, DeepLabV3Plus, Fpn, PspNet, SegFormer, UNet, UPerNet
 from trainables.models.network import Network
 from trainables.models.pyramids import Source, encoder_arguments, pretrained_encoder
 from visionsweep.core.errors import ConfigError

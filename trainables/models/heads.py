@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import nn
 
-from trainables.config.model import LinearHead, MishMlpHead
+from trainables.config.model import HEADS, HeadPart, LinearHead, MishMlpHead
 from visionsweep.core.names import pick
 
 
-def build_head(config: LinearHead | MishMlpHead, in_features: int, num_outputs: int) -> nn.Module:
+def build_head(config: HeadPart, in_features: int, num_outputs: int) -> nn.Module:
     """The configured head for features (B, in_features) and logits (B, num_outputs)."""
-    return pick(HEADS, config.name, "head")(config, in_features, num_outputs)
+    head: nn.Module = pick(HEADS, config.name, "head").load()(config, in_features, num_outputs)
+    return head
 
 
 def linear(config: LinearHead, in_features: int, num_outputs: int) -> nn.Module:
@@ -28,9 +26,3 @@ def mish_mlp(config: MishMlpHead, in_features: int, num_outputs: int) -> nn.Modu
         nn.Dropout(config.dropout),
         nn.Linear(config.hidden, num_outputs),
     )
-
-
-HEADS: dict[str, Callable[[Any, int, int], nn.Module]] = {
-    "linear": linear,
-    "mish_mlp": mish_mlp,
-}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.segmentation import deeplabv3_resnet101 as torchvision_deeplabv3
 from torchvision.models.segmentation import fcn_resnet50 as torchvision_fcn
 
-from trainables.config.model import DeepLabV3ResNet101, FcnResNet50
+from trainables.config.architecture import DeepLabV3ResNet101, FcnResNet50
 from trainables.models.network import Network
 from trainables.models.pyramids import Source, pretrained
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
+from trainables.config.architecture import SEGMENTERS
 from trainables.config.model import SegmenterConfig
 from trainables.models.base import BackboneModel
-from trainables.models.decoders import deeplabv3, deeplabv3plus, fpn, pspnet, segformer, unet, upernet
 from trainables.models.freezing import fixed_norms, freeze_backbone
 from trainables.models.network import Network
 from trainables.models.pyramids import Source
-from trainables.models.residual import deeplabv3_resnet101, fcn_resnet50
-from trainables.models.unet_paper import unet_paper
-from trainables.models.vgg import fcn8s, fcn32s, segnet
-from trainables.models.voc import voc_baseline, voc_deeper, voc_resnet18
 from visionsweep.core.names import pick
-
-__all__ = ["SEGMENTERS", "Segmenter", "build_segmenter"]
 
 
 class Segmenter(BackboneModel):
@@ -64,7 +57,8 @@ def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) 
     names. Raises WeightsError if the weights are not available.
     """
     source = Source(config.backbone_name, config.weights, image_size)
-    network = pick(SEGMENTERS, config.architecture.name, "architecture")(config.architecture, source, num_classes)
+    build = pick(SEGMENTERS, config.architecture.name, "architecture").load()
+    network: Network = build(config.architecture, source, num_classes)
     frozen = freeze_backbone(network.backbone, config.freeze)
     return Segmenter(network, frozen + fixed_norms(network.backbone.module, config.batch_norm))
 
@@ -92,23 +86,3 @@ def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if not torch.compiler.is_exporting() and logits.shape[-2:] == size:
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-
-
-SEGMENTERS: dict[str, Callable[[Any, Source, int], Network]] = {
-    "unet": unet,
-    "fpn": fpn,
-    "pspnet": pspnet,
-    "deeplabv3": deeplabv3,
-    "deeplabv3plus": deeplabv3plus,
-    "upernet": upernet,
-    "segformer": segformer,
-    "fcn32s": fcn32s,
-    "fcn8s": fcn8s,
-    "segnet": segnet,
-    "unet_paper": unet_paper,
-    "deeplabv3_resnet101": deeplabv3_resnet101,
-    "fcn_resnet50": fcn_resnet50,
-    "voc_baseline": voc_baseline,
-    "voc_deeper": voc_deeper,
-    "voc_resnet18": voc_resnet18,
-}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
-from trainables.config.model import UNetPaper
+from trainables.config.architecture import UNetPaper
 from trainables.models.network import Network
 from trainables.models.pyramids import Source, pretrained
 

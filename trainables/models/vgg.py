@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from trainables.config.model import Fcn8s, Fcn32s, SegNet
+from trainables.config.architecture import Fcn8s, Fcn32s, SegNet
 from trainables.models.deconvolutions import WIDTHS, doublings
 from trainables.models.network import Network
 from trainables.models.pyramids import Source, pretrained

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
-from trainables.config.model import VocBaseline, VocDeeper, VocResNet18
+from trainables.config.architecture import VocBaseline, VocDeeper, VocResNet18
 from trainables.models.deconvolutions import WIDTHS, doublings
 from trainables.models.network import Network
 from trainables.models.pyramids import Source, pretrained, pretrained_encoder

@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, TypeVar
 
 from visionsweep.core.errors import ConfigError
+from visionsweep.core.functions import Place
+from visionsweep.core.tasks import TASKS, task_kind
 
 T = TypeVar("T")
 
-_COMMON = ("val/accuracy", "val/precision", "val/recall", "val/f1", "val/map", "val/auroc", "val/loss")
-_AVERAGED = (
-    "val/precision_micro", "val/recall_micro", "val/f1_micro",
-    "val/precision_macro", "val/recall_macro", "val/f1_macro",
-)  # fmt: skip
-
 # The metrics of a validated epoch. Scripts may rely on their names.
-METRICS_OF_TASK: dict[str, tuple[str, ...]] = {
-    "binary": _COMMON,
-    "multiclass": (*_COMMON, "val/top5", *_AVERAGED),
-    "multilabel": (*_COMMON, *_AVERAGED),
-    "segmentation": ("val/miou", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_iou", "val/loss"),
-}
+METRICS_OF_TASK: dict[str, tuple[str, ...]] = {name: task.metrics for name, task in TASKS.items()}
 CLASS_IOU = "val/iou/"  # prefix of a class's name, which is checked once the data is known
 # The costs of every trial: milliseconds for one image, number of weights, MB, seconds times the share of a GPU.
 COSTS = ("latency_ms", "parameters", "peak_memory_mb", "gpu_seconds")
 METRICS = tuple(dict.fromkeys(name for names in METRICS_OF_TASK.values() for name in names))
 
-# The samplers (`launch/samplers/samplers.py`) and the pruners, which end trials early (`launch/pruners/pruning.py`).
-SAMPLERS = ("fidelity", "tpe", "random", "quasirandom", "gp", "cmaes", "nsga2", "stock")
-SEVERAL = ("fidelity", "tpe", "random", "quasirandom", "nsga2", "stock")  # take several objectives
-PRUNERS = ("asha", "stock", "hyperband", "median", "pbt", "none")
+
+@dataclass(frozen=True)
+class Sampler:
+    """A sampler's function, where it stands, and whether it takes several objectives."""
+
+    function: Place
+    several: bool = True
+
+
+# Samplers propose configurations. Functions of (search, seed, number of trials before) return Optuna's BaseSampler.
+SAMPLERS: dict[str, Sampler] = {
+    "fidelity": Sampler("launch.samplers.samplers:fidelity"),
+    "tpe": Sampler("launch.samplers.samplers:tpe"),
+    "random": Sampler("launch.samplers.samplers:random"),
+    "quasirandom": Sampler("launch.samplers.samplers:quasirandom"),
+    "gp": Sampler("launch.samplers.samplers:gp", several=False),
+    "cmaes": Sampler("launch.samplers.samplers:cmaes", several=False),
+    "nsga2": Sampler("launch.samplers.samplers:nsga2"),
+    "stock": Sampler("launch.samplers.samplers:stock"),
+}
+# Pruners end trials early. Functions of (search, surroundings) return Ray's TrialScheduler.
+PRUNERS: dict[str, Place] = {
+    "asha": "launch.pruners.pruning:asha",
+    "stock": "launch.pruners.ray_pruners:stock_asha",
+    "hyperband": "launch.pruners.ray_pruners:hyperband",
+    "median": "launch.pruners.ray_pruners:median_stopping",
+    "pbt": "launch.pruners.pbt:PbtScheduler",
+    "none": "launch.pruners.pruning:no_pruning",
+}
 RUNGS = ("epochs", "seconds", "tiers")
 
 
@@ -60,7 +77,7 @@ def pick(table: Mapping[str, T], name: str, kind: str) -> T:
 
 def check_metric(metric: str, task: str, kind: str = "metric") -> None:
     """Raise ConfigError for a metric that is unknown, or that `task` does not have."""
-    if task == "segmentation" and metric.startswith(CLASS_IOU):
+    if task_kind(task).pixels and metric.startswith(CLASS_IOU):
         return
     pick({name: name for name in METRICS}, metric, kind)
     if metric not in METRICS_OF_TASK[task]:

@@ -9,14 +9,10 @@ from typing import Any, Literal
 
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import COSTS, check_metric, did_you_mean, mode_of
+from visionsweep.core.tasks import TASKS
 
 # The metric of a search that names none: (metric, mode) by task.
-DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {
-    "binary": ("val/accuracy", "max"),
-    "multiclass": ("val/accuracy", "max"),
-    "multilabel": ("val/f1", "max"),
-    "segmentation": ("val/miou", "max"),
-}
+DEFAULT_OBJECTIVE: dict[str, tuple[str, str]] = {name: (task.compared, "max") for name, task in TASKS.items()}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from trainables.data.scan import Scan, bytes_digest, class_order, content_digest
 from trainables.data.tools.gathered import Annotated, Gathered
 from trainables.data.tools.shapes import BOX, DrawnMasks, Shape, check_class, packed, polygon
 from visionsweep.core.errors import DataError
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.words import counted, quoted
 
 BACKGROUND = ("background", "_background_", "__background__")
@@ -30,7 +31,7 @@ def as_scan(found: Gathered, task: str | None) -> Scan:
         except DataError as error:
             raise DataError(f"{found.spec}: {error}. Rename it.") from None
     has_areas = any(shape.kind != BOX for one in found.images for shape in one.shapes)
-    masked = task == "segmentation" or (task is None and has_areas)
+    masked = task_kind(task).pixels or (task is None and has_areas)
     scan = _masks(found) if masked else _labels(found, task)
     return replace(scan, notes=(*_notes(found, scan.names), *scan.notes))
 
@@ -95,7 +96,7 @@ def _labels(found: Gathered, task: str | None) -> Scan:
     # Several labels each, unless the tool or the task says that an image has one.
     one_each = all(len(row) == 1 for row in rows)
     is_single = one_each and (
-        task in ("binary", "multiclass") or (of_images and task is None and not found.several_labels)
+        (task is not None and task_kind(task).one_label) or (of_images and task is None and not found.several_labels)
     )
     named = {label for row in rows for label in row}
     classes = tuple(name for name in found.classes if name in named or found.several_labels or not of_images)
