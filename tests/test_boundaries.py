@@ -205,7 +205,8 @@ def test_every_module_of_ours_that_is_imported_exists() -> None:
 
 
 COMMAND_LINE = (
-    *(f"launch.cli.{name}" for name in ("app", "commands", "hidden", "option_hints", "options", "slow")),
+    *(f"launch.cli.{name}" for name in ("app", "commands", "hidden", "option_groups", "option_hints", "options")),
+    *(f"launch.cli.{name}" for name in ("search_options", "slow")),
     *(f"launch.cli.{name}" for name in ("after", "evaluate", "jobs", "models", "report", "runs", "search")),
     "launch.machines.auth_token",
 )

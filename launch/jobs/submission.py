@@ -16,9 +16,11 @@ from launch.cli.loading import check_name, data_of, default_name, load_search, p
 from launch.cli.options import amount, check_gpus_per_trial
 from launch.jobs import jobs
 from launch.search.warm_start import warm_started
+from launch.tracking.loggers import MODULES
 from search_spaces.recipes import RECIPES
 from search_spaces.search import CLASSIFICATION_TASKS, Search
 from visionsweep.core.errors import ConfigError, DataError
+from visionsweep.core.names import pick
 from visionsweep.core.s3 import is_remote
 
 if TYPE_CHECKING:
@@ -151,6 +153,8 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
     group = str(given.get("--group", ""))
     if group.lower().endswith(".csv") and ("/" in group or Path(group).exists()):  # else it lies beside the data
         _must_be_absolute("--group", group, "/shared/photos/groups.csv, or groups.csv for the one beside the data")
+    for logger in _several(given, "--log"):
+        pick(MODULES, logger, "logger")  # whether it is installed there, the job says
     sources = _several(given, "--warm-start")
     found = warm_started(found, [source for source in sources if source in RECIPES])
     for source in sources:
