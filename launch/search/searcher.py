@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from launch.machines.packing import Packer
@@ -24,6 +24,7 @@ from launch.samplers.encoding import Rows
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.fitting import Fitting
 from launch.samplers.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.samplers.optuna_internals import opened, stored
 from launch.samplers.proposals import GIVEN, Proposals
 from launch.samplers.replay import (
     DIRECTIONS,
@@ -216,7 +217,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.proposals.nothing_left = None
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
-        epochs = by_epoch(_frozen(trial))
+        epochs = by_epoch(stored(trial))
         first = self.objectives[0]
         # An interrupted trial counts as failed here. A resumed run builds a new study, in which it runs.
         state = STATES.get(status, TrialState.FAIL)
@@ -233,11 +234,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Save nothing: a run is resumed from its records."""
 
     def _report(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
-        if "epoch" not in result or result["epoch"] in by_epoch(_frozen(trial)):
+        if "epoch" not in result or result["epoch"] in by_epoch(stored(trial)):
             return
         seconds = self.seconds.setdefault(trial.user_attrs["trial_id"], [])
         seconds.append(float(result["seconds"]))
-        if _frozen(trial).user_attrs.get(EPOCH_SECONDS) != (took := epoch_seconds(seconds)):
+        if stored(trial).user_attrs.get(EPOCH_SECONDS) != (took := epoch_seconds(seconds)):
             trial.set_user_attr(EPOCH_SECONDS, took)
         values = measured(result, self.objectives)
         if values is None:
@@ -275,9 +276,4 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.study.add_trial(replay.frozen(record))
             if record.status in ("interrupted", "running"):
                 self.seconds[record.trial_id] = [row["seconds"] for row in record.epochs]
-                opened = self.study.get_trials(deepcopy=False)[-1]
-                self.asked[record.trial_id] = optuna.Trial(self.study, opened._trial_id)
-
-
-def _frozen(trial: optuna.Trial) -> FrozenTrial:
-    return trial.study._storage.get_trial(trial._trial_id)
+                self.asked[record.trial_id] = opened(self.study, self.study.get_trials(deepcopy=False)[-1])

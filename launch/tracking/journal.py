@@ -18,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from launch.samplers.optuna_internals import id_in_storage
 from launch.samplers.replay import DIRECTIONS, STATES, Replay
 from search_spaces.search import Search
 from visionsweep.run_dir.trials import Trial
@@ -84,7 +85,8 @@ class Journal:
             )
             study.set_user_attr("metric", self.search.metric)
             study.set_user_attr("objectives", [objective.name for objective in self.search.compared])
-            self.study_id, self.numbers = study._study_id, dict[str, int]()
+            self.study_id = id_in_storage(study)
+            self.numbers = dict[str, int]()
             for trial in past:
                 self._add(trial)
             while (message := self.queue.get()) is not None:
