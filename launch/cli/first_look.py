@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search_spaces.search import CLASSIFICATION_TASKS, Search
+from search_spaces.search import Search
 from trainables.config.io import parse_config
 from trainables.data.there import no_such_image, require_there
 from visionsweep.core.errors import ConfigError, Contradiction, RunError
@@ -24,9 +24,8 @@ def look_first(search: Search, data: str) -> None:
     The task of a classification search is known with the data: refused is what no task takes.
     """
     require_there(data)
-    tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
     problems: list[ConfigError] = []
-    for task in tasks:
+    for task in search.tasks:
         try:
             _parse_some(search.for_task(task))
         except Contradiction:  # others may be drawn

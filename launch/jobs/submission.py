@@ -18,7 +18,7 @@ from launch.jobs import jobs
 from launch.search.warm_start import warm_started
 from launch.tracking.loggers import MODULES
 from search_spaces.recipes import RECIPES
-from search_spaces.search import CLASSIFICATION_TASKS, Search
+from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError, DataError
 from visionsweep.core.names import pick
 from visionsweep.core.s3 import is_remote
@@ -171,12 +171,11 @@ def _check_names(search: Search, given: Mapping[str, object]) -> None:
     from launch.search import preflight
 
     _read_as(given)
-    tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
-    for task in tasks:
+    for task in search.tasks:
         try:
             return preflight.check_names(search.for_task(task))
         except ConfigError:
-            if task == tasks[-1]:
+            if task == search.tasks[-1]:
                 raise
     return None
 

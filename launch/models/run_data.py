@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.models.run_source import source_of
-from launch.search.preflight import short_side_px
+from launch.search.settled import SettledSearch
 from search_spaces.serial import search_from_json
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
@@ -28,7 +28,7 @@ def data_of_run(run: Run, named: str | None = None) -> TrialData:
         task=value_at(run.search, "data.task"),
         seed=options.get("seed", 0),
         **ReadAs.of(options).options(),
-        short_side_px=short_side_px(search_from_json(value_at(run.search, "search"))),
+        short_side_px=SettledSearch.of(search_from_json(value_at(run.search, "search"))).short_side_px,
         cache_dir=cache_dir,
     )
     require_same(dataset, data, value_at(run.search, "data"))

@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -38,10 +38,12 @@ from launch.samplers.samplers import build_sampler
 from launch.samplers.work import Known
 from launch.search.records import Records
 from launch.trial_notes import TrialNotes
-from search_spaces.search import Search
 from trainables.config.io import parse_config
 from visionsweep.core.objectives import measured
 from visionsweep.run_dir.trials import WARM_START
+
+if TYPE_CHECKING:
+    from launch.search.settled import SettledSearch
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the user's table
 
@@ -54,7 +56,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     A proposal is recorded before it is handed out. Recorded trials are added to the study. Interrupted ones are
     proposed again first, and resumed where they stopped.
 
-        search      for one task, all settled
+        search      settled for its data
         records     of the run, new or resumed
         num_trials  proposals in all, None: no limit
         deadline    of `now`, after which nothing is proposed, None: no limit
@@ -69,7 +71,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def __init__(
         self,
-        search: Search,
+        search: SettledSearch,
         records: Records,
         seed: int,
         num_trials: int | None,

@@ -52,7 +52,7 @@ def _configs(search: Search, source: str) -> list[dict[str, Any]]:
             f"--warm-start takes a run directory or a recipe, and '{source}' is neither. "
             "`ls runs` and `visionsweep recipes` list them."
         )
-    asked = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
+    asked = search.tasks
     both_classify = task in CLASSIFICATION_TASKS and asked[0] in CLASSIFICATION_TASKS
     if task not in asked and not both_classify:
         raise ConfigError(
