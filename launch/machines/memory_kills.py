@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.exceptions import OutOfMemoryError
 
-from launch.machines.ray_internals import before_failures
+from launch.machines.ray_internals import before_failures, count_failures
 from trainables.worker.settings import HALVED
 
 IN_RAYS_WORDS = ("OutOfMemory", "running low on memory")  # of a running task, or of a process that was about to start
@@ -34,7 +34,7 @@ def halving_on_memory_kills(out_of_memory: dict[str, str], max_failures: int) ->
             return
         if trial.config.get(HALVED):
             out_of_memory[trial.config["trial_id"]] = f"{REASON}, at half the batch too"
-            trial.run_metadata.num_failures = max_failures  # this one is its last
+            count_failures(trial, max_failures)  # this one is its last
         trial.config[HALVED] = True
 
     with before_failures(look):

@@ -8,6 +8,7 @@
     class_cache             DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE: the variables of a trial's process
     utils, accelerators     the cores and GPUs that Ray itself will find
     TuneController          _process_trial_failure, _resetting_trials, _trial_to_actor, _actor_manager
+    Trial                   run_metadata.num_failures
     SearchGenerator         _finished: whether it still asks the searcher
 
 With another version of Ray, look at each of them. `tests/launch/test_internals.py` says which are no longer there. Two
@@ -118,6 +119,11 @@ def before_failures(act: Callable[[Any, BaseException], None]) -> Iterator[None]
         yield
     finally:
         TuneController._process_trial_failure = own
+
+
+def count_failures(trial: Any, number: int) -> None:
+    """Have Tune count so many failures of a trial. It gives a trial up by their number."""
+    trial.run_metadata.num_failures = number
 
 
 def ask_again(tune_controller: Any) -> None:

@@ -35,7 +35,7 @@ def ctrl_c(searcher: StudySearcher, stop: Callable[[], object], progress: Progre
     def on_signal(number: int, frame: object) -> None:
         if searcher.stopped:
             raise KeyboardInterrupt
-        searcher.stopped = True
+        searcher.stop()
         stop()
         late.start()
         progress.say("Stopping: running trials end after their current batch. Ctrl-C again stops at once.")

@@ -106,11 +106,10 @@ def start(
         "started": started,
     }
     with mirrored(location, console.print, new=True) as mirror:
-        records = Records.create(location.folder, sealed(about))
+        records = Records.create(location.folder, sealed(about), mirror)
         for note in (*fewer(settled, options.num_trials), *raw_epochs(settled)):
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
-            records.mirror = mirror
             _execute(records, settled, shared, options, console, began)
     return records
 
@@ -155,10 +154,9 @@ def _resume_at(
     began: float,
 ) -> Records:
     read_search(location.folder)  # raises if it is no run
-    records = Records(location.folder)
+    records = Records(location.folder, mirror)
     with records.locked():
         search_json = read_search(location.folder)  # what the last holder of the lock wrote
-        records.mirror = mirror
         # Take the search and its options from the run, the data from where the user says.
         search = SettledSearch.of(search_from_json(value_at(search_json, "search")))
         one_gpu = with_one_gpu(value_at(search_json, "options"), console)

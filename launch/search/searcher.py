@@ -100,7 +100,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.avoided = avoided
         sampler = build_sampler(search, seed, len(records.trials))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
-            sampler.fits = self._fit  # else there are no shorter trials to propose
+            sampler.propose_only(self._fit)  # else there are no shorter trials to propose
         self.study = optuna.create_study(
             sampler=sampler,
             directions=[DIRECTIONS[objective.mode] for objective in search.compared],
@@ -154,6 +154,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.trial_ids[trial_id], self.asked[own_id] = own_id, trial
         proposal = self._placed({"trial_id": own_id, "config": config, "resume": False, "origin": origin})
         return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
+
+    def stop(self) -> None:
+        """Propose nothing more: the user has asked to stop."""
+        self.stopped = True
 
     def over(self) -> str | None:
         """Return why nothing more is proposed or started, None while the search continues."""
@@ -216,7 +220,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         # A trial without a result was ended before it began (`starting.py`).
         status = "failed" if error else ended_as(result or {}, self.search.metric or "")
         if status == "failed":
-            self.proposals.nothing_left = None
+            self.proposals.may_try_again()
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
         epochs = by_epoch(stored(trial))
