@@ -45,8 +45,7 @@ class Judged:
 def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any]]]:
     """Return (epoch, arrays) of the trial's best epoch with kept predictions. Raises RunError if there is none."""
     values = trial.values(run.metric)
-    sign = 1 if run.mode == "max" else -1
-    for epoch in sorted(values, key=lambda epoch: (-sign * values[epoch], epoch)):
+    for epoch in sorted(values, key=lambda epoch: (-run.sign * values[epoch], epoch)):
         path = trial_folder(run.run_dir, "predictions", trial.trial_id) / f"epoch-{epoch:04d}.npz"
         if path.is_file():
             arrays = read_npz(path, "Train the trial again for its predictions.")

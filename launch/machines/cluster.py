@@ -27,7 +27,7 @@ from launch.machines.own_folder import own_folder
 from launch.machines.ray_internals import forget_token, listen_here_alone, own_processes, without_onlookers
 from launch.machines.ray_settings import our_code
 from visionsweep.core.errors import ConfigError
-from visionsweep.core.masked import masked
+from visionsweep.core.masked import masked, masked_line
 from visionsweep.core.printable import printable
 
 MAX_LOADERS = 8  # per trial; more only wait for each other
@@ -170,14 +170,14 @@ def started_here() -> bool:
 
 
 def _cannot_start(address: str, error: Exception) -> ConfigError:
-    why = " ".join(masked(str(error)).split())[:200] or type(error).__name__
+    why = masked_line(error)
     return ConfigError(
         f"Ray cannot start on this machine ({why}). Free some memory and disk, or set RAY_TMPDIR to another folder."
     )
 
 
 def _no_answer(address: str, error: OSError) -> ConfigError:
-    why = " ".join(masked(str(error)).split())[:200]
+    why = masked_line(error)
     return ConfigError(
         f"no Ray answers at --address {address} ({why}). Start one with `ray start --head`, give the address that it "
         "prints, or leave --address out for this machine alone. A cluster that asks for a token wants its own in "

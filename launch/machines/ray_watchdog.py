@@ -12,6 +12,7 @@ import ray
 
 from launch.machines.cluster import started_here
 from launch.machines.ray_internals import own_processes
+from visionsweep.core.files import one_line
 from visionsweep.core.printable import printable
 
 LOOK_EVERY_S = 5.0
@@ -61,5 +62,5 @@ def ray_is_gone() -> str:
         if any(one["NodeID"] == here and one["Alive"] for one in ray.nodes()):
             return ""
     except Exception as error:  # the head does not answer
-        return " ".join(str(error).split())[:200] or type(error).__name__
+        return one_line(error)
     return "this machine is no longer part of the cluster"

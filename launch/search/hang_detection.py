@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.tune import Callback
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from launch.machines.placement import task_on
 from launch.machines.ray_internals import count_failures
 from launch.trial_notes import TrialNotes
 from trainables.checkpoint import PROCESS_FILE
@@ -158,8 +157,7 @@ def kill_trial(run_dir: Path, trial_id: str) -> None:
     """End the process that a trial runs in. Does nothing if it, or its machine, is gone."""
     with suppress(RunError, ValueError, KeyError):
         where = read_object(trial_folder(run_dir, "checkpoints", trial_id) / PROCESS_FILE)
-        there = NodeAffinitySchedulingStrategy(where["node_id"], soft=False)
-        ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_kill).remote(where["pid"])
+        task_on(where["node_id"], _kill).remote(where["pid"])
 
 
 def _kill(pid: int) -> None:

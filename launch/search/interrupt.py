@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from launch.cli.signals import handled_by, raise_if_asked
+from launch.machines.placement import task_on
 from launch.search.progress import Progress
 from launch.search.searcher import StudySearcher
 
@@ -58,8 +58,7 @@ def write_on_machines(path: Path, text: str) -> None:
     """Write a file on every live machine, by a task on each."""
     for node in ray.nodes():
         if node["Alive"]:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_write).remote(path, text)
+            task_on(node["NodeID"], _write).remote(path, text)
 
 
 def _write(path: Path, text: str) -> None:
