@@ -39,8 +39,8 @@ def with_groups(without: Collection[str] = (), instead: Mapping[str, object] = N
 
         @functools.wraps(command, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
         def called(**values: Any) -> None:
-            filled = {name: _filled(kind, values) for name, kind in groups.items()}
-            command(**{name: values[name] for name in own if name in values}, **filled)
+            whole = {name: filled(kind, values) for name, kind in groups.items()}
+            command(**{name: values[name] for name in own if name in values}, **whole)
 
         called.__annotations__ = {}
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
@@ -60,7 +60,8 @@ def _options(group: Any, taken: Collection[str], instead: Mapping[str, object]) 
             yield Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def _filled(group: Any, values: Mapping[str, Any]) -> Any:
+def filled(group: Any, values: Mapping[str, Any]) -> Any:
+    """Return a group with the values of its fields, and of the groups in it. Others keep their defaults."""
     hints = get_type_hints(group)
-    inner = {name: _filled(kind, values) for name, kind in hints.items() if is_dataclass(kind)}
+    inner = {name: filled(kind, values) for name, kind in hints.items() if is_dataclass(kind)}
     return group(**inner, **{one.name: values[one.name] for one in fields(group) if one.name in values})

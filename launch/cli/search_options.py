@@ -5,11 +5,13 @@ A further option is a field here, and a line where it is used. `with_groups` mak
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from launch.cli.option_groups import filled
 from launch.cli.options import (
     Address,
     CacheDir,
@@ -104,6 +106,13 @@ class SearchOptions:
     runs_dir: RunsDir = "runs"
     reading: ReadingOptions = ReadingOptions()
     no_report: NoReport = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> SearchOptions:
+        """Return the options of a command by their names on its line (`options.given`). Others keep their defaults."""
+        values = {name.removeprefix("--").replace("-", "_"): value for name, value in given.items()}
+        found: SearchOptions = filled(cls, {"assignments": values.get("set"), **values})
+        return found
 
     @property
     def budget_s(self) -> float | None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launch.cli.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+from launch.cli.loading import check_name, data_of, default_name
 from launch.cli.options import amount, check_gpus_per_trial
+from launch.cli.search_options import SearchOptions
 from launch.jobs import jobs
 from launch.search.warm_start import warm_started
 from launch.tracking.loggers import MODULES
@@ -138,12 +139,11 @@ def carried(search: str) -> dict[str, Path]:
 
 def _checked(search: str, given: Mapping[str, object]) -> Search:
     """Return the search. Raises InputError for what would fail there too, and for paths that only this machine has."""
-    parts = {key: given[f"--{key}"] for key in ("task", "sampler", "pruner", "seed") if f"--{key}" in given}
-    found = load_search(search).with_set({**parts, **parse_assignments(_several(given, "--set"))})
+    asked = SearchOptions.of(given)
+    found = asked.loaded(search)
     if "--gpus-per-trial" in given:
         check_gpus_per_trial(amount(str(given["--gpus-per-trial"])))
-    if "--budget" in given:
-        parse_duration(str(given["--budget"]))
+    asked.budget_s  # noqa: B018  # raises for a text that is no duration
     data = data_of(search, found, _text(given, "--data"))
     if not BY_NAME.match(data):
         _must_be_absolute("--data", data, "/shared/photos")
