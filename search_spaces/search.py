@@ -24,6 +24,7 @@ from search_spaces.regimes import (
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import CLASS_IOU, METRICS, PRUNERS, RUNGS, SAMPLERS, check_metric, mode_of, pick
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE, Objective, parse_objectives
+from visionsweep.core.rungs import GRACE_S, milestones, milestones_s
 from visionsweep.core.tasks import tasks_of
 
 # Fields of the search that `--set` takes. Every other key is a path of the configuration.
@@ -76,7 +77,7 @@ class Search:
     sampler: str = "fidelity"
     pruner: str = "asha"
     rungs: Literal["epochs", "seconds", "tiers"] = "epochs"
-    grace_seconds: float = 60.0
+    grace_seconds: float = GRACE_S
     warm_start: Sequence[Mapping[str, Any]] = ()
     data: str | None = None
     num_trials: int | None = None
@@ -119,10 +120,9 @@ class Search:
 
         Raises ConfigError if the search is for another task, or its metric is not one of the task.
         """
-        asked = tasks_of(self.task)
-        if task not in asked:
+        if task not in self.tasks:
             raise ConfigError(
-                f"the search is for {' or '.join(asked)} data, and this data is {task}. "
+                f"the search is for {' or '.join(self.tasks)} data, and this data is {task}. "
                 "Choose another search (`visionsweep spaces` lists them) or other data."
             )
         metric, mode = DEFAULT_OBJECTIVE[task]
@@ -169,6 +169,11 @@ class Search:
         return replace(search, warm_start=of_these_regimes(self.warm_start, self.space, search.space))
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that its data may have. The data decides."""
+        return tasks_of(self.task)
+
+    @property
     def compared(self) -> tuple[Objective, ...]:
         """The objectives that trials are compared by, or the metric alone. The search must be one `for_task`."""
         alone = (Objective(self.metric or "", self.mode or "max"),)
@@ -178,6 +183,13 @@ class Search:
     def full_space(self) -> dict[str, Any]:
         """The space that `draw` draws from, with the fixed values, the task and the epochs."""
         return with_own_epochs(laid_over(self.space, {**self.fixed, "task": self.task}), self.epochs)
+
+    @property
+    def rung_at(self) -> tuple[float, ...]:
+        """Where trials are compared, rising: seconds if `rungs` says so, else epochs of the longest trial."""
+        if self.rungs == "seconds":
+            return tuple(milestones_s(self.grace_seconds, self.reduction_factor))
+        return tuple(milestones(self.grace_epochs, self.reduction_factor, self.epochs))
 
     def draw(self, trial: SuggestsValues) -> dict[str, Any]:
         """Draw a configuration, as `trainables.config.trial.TrialConfig` parses it."""

@@ -9,6 +9,7 @@ from typing import Any
 from search_spaces.grammar import Branch, Float, Int, Maybe, Pick
 from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError, RunError
+from visionsweep.core.files import one_line
 
 
 def to_json(node: Any) -> Any:
@@ -62,5 +63,4 @@ def search_from_json(values: Mapping[str, Any]) -> Search:
     try:
         return Search(**{key: from_json(value) for key, value in values.items()})
     except (ConfigError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise RunError(f"search.json: 'search' cannot be read ({why}). Restore it from a copy.") from None
+        raise RunError(f"search.json: 'search' cannot be read ({one_line(error)}). Restore it from a copy.") from None

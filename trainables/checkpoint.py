@@ -30,6 +30,7 @@ from trainables.worker.failures import is_out_of_memory
 from visionsweep.core.errors import Damaged, RunError
 from visionsweep.core.files import one_line
 from visionsweep.core.names import mode_of
+from visionsweep.core.objectives import sign_of
 from visionsweep.core.writing import write_whole as write_whole
 from visionsweep.run_dir.files import (
     LAST_FILE,
@@ -185,7 +186,7 @@ class TrialFiles:
 
 def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, count: int) -> list[int]:
     """Return the `count` best epochs, best first, of those that have a value of the metric."""
-    sign = 1 if mode == "max" else -1
+    sign = sign_of(mode)
     having = [epoch for epoch, metrics in stored.items() if metric in metrics]
     # Ties go to the earlier epoch: it cost less.
     return sorted(having, key=lambda epoch: (-sign * stored[epoch][metric], epoch))[:count]

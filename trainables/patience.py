@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from trainables.config.trial import TrialConfig
 from trainables.state import TrainState
 from visionsweep.core.names import mode_of
+from visionsweep.core.objectives import sign_of
 
 
 def stop_early(config: TrialConfig, state: TrainState, metrics: Mapping[str, float]) -> str:
@@ -16,7 +17,7 @@ def stop_early(config: TrialConfig, state: TrainState, metrics: Mapping[str, flo
         return ""
     value = metrics.get(config.early_stopping_metric, math.nan)
     best = state.best_watched
-    sign = 1 if mode_of(config.early_stopping_metric) == "max" else -1
+    sign = sign_of(mode_of(config.early_stopping_metric))
     if best is None or math.isnan(best):  # patience begins with the first value
         state.best_watched = None if math.isnan(value) else value
         state.epochs_without_gain = 0

@@ -45,8 +45,7 @@ class Judged:
 def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any]]]:
     """Return (epoch, arrays) of the trial's best epoch with kept predictions. Raises RunError if there is none."""
     values = trial.values(run.metric)
-    sign = 1 if run.mode == "max" else -1
-    for epoch in sorted(values, key=lambda epoch: (-sign * values[epoch], epoch)):
+    for epoch in sorted(values, key=lambda epoch: (-run.sign * values[epoch], epoch)):
         path = predictions_file(run.run_dir, trial.trial_id, epoch)
         if path.is_file():
             return epoch, read_predictions(path, "Train the trial again for its predictions.")

@@ -121,7 +121,7 @@ def best_so_far(run: Run) -> pd.DataFrame:
     hours = 0.0
     best = None
     found = []
-    sign = 1 if run.mode == "max" else -1
+    sign = run.sign
     values = {trial.trial_id: trial.values(run.metric) for trial in run.trials}
     for _, trial, row in rows:
         hours += float(row["seconds"]) / 3600

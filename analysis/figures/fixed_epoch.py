@@ -67,7 +67,7 @@ def scores_at_epoch(run: Run, epoch: int | None = None) -> ScoresAtEpoch:
         at_epoch = _scores_at(run, epoch)
         trials = [trial for trial, _ in at_epoch]
         bests = [score for _, score in at_epoch]
-        values = np.array([score for _, score in at_epoch], dtype=float) * (1 if run.mode == "max" else -1)
+        values = np.array([score for _, score in at_epoch], dtype=float) * run.sign
         found = np.sign(values[:, None] - values[None, :]).astype(np.int8)
     rows = []
     for trial, best, score in zip(trials, bests, standings(found).tolist(), strict=True):

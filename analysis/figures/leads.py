@@ -69,14 +69,13 @@ def by_resampling(run: Run, task: str, those: list[Judged]) -> tuple[float | Non
     if drawn is None:
         return None, None, []
     low, high = np.percentile(drawn[:, 0], (2.5, 97.5))
-    sign = 1 if run.mode == "max" else -1
     own = score(those[0], task, run.metric) or 0.0
     leads = []
     for column, other in enumerate(those[1:], start=1):
         gain = own - (score(other, task, run.metric) or 0.0)
-        differences = sign * (drawn[:, 0] - drawn[:, column])
+        differences = run.sign * (drawn[:, 0] - drawn[:, column])
         # Draws without a difference speak for neither.
         below = float((differences < 0).mean() + (differences == 0).mean() / 2)
         p_value = min(1.0, 2 * min(below, 1 - below) + 1 / len(differences))
-        leads.append(Lead(other.trial.trial_id, gain, None, None, p_value, is_ahead=sign * gain > 0))
+        leads.append(Lead(other.trial.trial_id, gain, None, None, p_value, is_ahead=run.sign * gain > 0))
     return float(low), float(high), leads

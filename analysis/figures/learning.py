@@ -10,13 +10,12 @@ from typing import Any
 import plotly.graph_objects as go
 
 from analysis.figures.style import BEST, GREY, plot, status_colour
-from visionsweep.core.rungs import milestones
+from visionsweep.core.rungs import milestones, milestones_s
 from visionsweep.run_dir.rank import ranked
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 MOST_CURVES = 300
-MAX_RUNGS = 12
 
 
 def rungs(run: Run) -> tuple[list[float], str]:
@@ -26,8 +25,7 @@ def rungs(run: Run) -> tuple[list[float], str]:
     grace = search.get("grace_epochs", 1)
     match search.get("pruner", "asha"):
         case "asha" if search.get("rungs") == "seconds":
-            first = float(search.get("grace_seconds") or 60.0)
-            return [first * factor**power for power in range(MAX_RUNGS)], "seconds"
+            return milestones_s(search.get("grace_seconds"), factor), "seconds"
         case "asha" | "hyperband":
             return milestones(grace, factor, run.full_epochs), "epochs"
         case "stock":  # Ray's ASHA with its defaults

@@ -86,9 +86,8 @@ def place(run: Run, trial: Trial) -> Place:
     """Return where one trial came to."""
     if trial.status == "diverged":
         return Place(-math.inf, DIVERGED, judged=True)
-    sign = 1 if run.mode == "max" else -1
     best = trial.best(run.metric, run.mode)
-    score = -math.inf if best is None else sign * best[0]
+    score = -math.inf if best is None else run.sign * best[0]
     at, unit = rungs(run)
     length = _length(run, trial)
     # Rungs are at a share of a trial's own length (`launch/pruners/pruning.py`), or at its seconds.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figures.best_trial import Judged
+from visionsweep.core.objectives import sign_of
 from visionsweep.core.tasks import task_kind
 
 REPLICATES = 1000
@@ -58,8 +59,9 @@ def on_other_half(those: Sequence[Judged], task: str, metric: str, mode: str) ->
     judging = [scores(one, task, metric, 1 - halves) for one in those]
     if any(one is None for one in (*choosing, *judging)):
         return None
-    sign = 1 if mode == "max" else -1
-    chosen = np.argmax(sign * np.stack([one for one in choosing if one is not None]), axis=0)  # the first on ties
+    chosen = np.argmax(
+        sign_of(mode) * np.stack([one for one in choosing if one is not None]), axis=0
+    )  # the first on ties
     judged = np.stack([one for one in judging if one is not None])  # (trials, NUM_HALVES)
     return float(judged[chosen, np.arange(NUM_HALVES)].mean())
 

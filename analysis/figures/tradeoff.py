@@ -37,10 +37,9 @@ def costs(run: Run) -> pd.DataFrame:
                 {"trial_id": trial.trial_id, "status": trial.status, "score": best[0],
                  "train_seconds": trial.seconds, **measured}
             )  # fmt: skip
-    sign = 1 if run.mode == "max" else -1
     for name in COSTS:
         competing = [row for row in rows if row["status"] == "complete" and row[name] is not None]
-        found = fronts([(sign * row["score"], -row[name]) for row in competing])
+        found = fronts([(run.sign * row["score"], -row[name]) for row in competing])
         on_front = {row["trial_id"] for row, front in zip(competing, found, strict=True) if front == 1}
         for row in rows:
             row[f"front_{name}"] = row["trial_id"] in on_front

@@ -54,7 +54,7 @@ class Yardstick:
 def yardstick(run: Run, config: TrialConfig, notes: list[str]) -> Yardstick:
     """Return the run's metric as a yardstick, or a substitute, with a note, where votes have no value of it."""
     if not task_kind(config.task).pixels or run.metric != "val/loss":
-        return Yardstick(run.metric, 1 if run.mode == "max" else -1)
+        return Yardstick(run.metric, run.sign)
     notes.append("Votes have no val/loss, by which the run compares its trials: the ensemble is chosen by val/miou.")
     return Yardstick("val/miou", 1)
 

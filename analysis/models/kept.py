@@ -78,8 +78,7 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
         trials += 1
         if trials == num_trials:
             break
-    sign = 1 if run.mode == "max" else -1
-    return sorted(found, key=lambda one: -sign * one.value)
+    return sorted(found, key=lambda one: -run.sign * one.value)
 
 
 def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]:

@@ -28,6 +28,7 @@ from trainables.models.build import Model
 from trainables.tasks import TASKS, mean_logits
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_bytes, read_object, short
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.whole_folder import mend
 from visionsweep.run_dir.shapes import ensemble_problem, is_text
 
@@ -183,7 +184,7 @@ def _loaded(export_dir: Path, device: torch.device | None, flips: bool) -> Predi
     config = load_config(export_dir / "config.yaml")
     classes = _classes(export_dir / "classes.txt")
     device = device or device_here()
-    speed_up(device, fixed_shapes=config.task != "segmentation")
+    speed_up(device, fixed_shapes=not task_kind(config.task).pixels)
     if several:
         return _load_ensemble(export_dir, classes, device, flips)
     return ExportedModel(config, classes, load_models(config, len(classes), weights, device), device, flips)

@@ -100,7 +100,6 @@ def cook(
     having = ingredients(kept)
     if not having:
         return []
-    sign = 1 if run.mode == "max" else -1
     found: list[Soup] = []
     chosen = having[:1]
     best = having[0].value
@@ -119,7 +118,7 @@ def cook(
         if value is None:
             break
         found.append(soup)
-        if sign * value >= sign * best:
+        if run.sign * value >= run.sign * best:
             chosen = [*chosen, one]
             best = value
         took_s = time.monotonic() - began

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from visionsweep.run_dir.run import Run
 TEMPLATES = Path(__file__).parent / "template"
 SCRIPTS = ("format.js", "plots.js", "table.js", "page.js")
 RELOAD_S = 15
+NOTHING: Mapping[Path, Verdict | None] = {}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,12 @@ class RunPage:
 
 
 def write_report(
-    run_dirs: Sequence[Path | str], out: Path | None = None, *, with_model: bool = True, reloads: bool = False
+    run_dirs: Sequence[Path | str],
+    out: Path | None = None,
+    *,
+    with_model: bool = True,
+    reloads: bool = False,
+    known: Mapping[Path, Verdict | None] = NOTHING,
 ) -> Path:
     """Write one page about one or several runs, and return its path.
 
@@ -62,13 +68,14 @@ def write_report(
         out         the page, None means report.html in the first run's folder
         with_model  also the parts that need the best trial's weights, the data and torch
         reloads     the page reloads itself every RELOAD_S seconds, for as long as a search runs
+        known       by folder, verdicts that were reached before
 
     What is missing in a run is named on the page. Raises RunError if a folder has none of a run's files, or if the page
     cannot be written.
     """
     runs = [load_run(run_dir, strict=False) for run_dir in run_dirs]
     out = out or runs[0].run_dir / REPORT_FILE
-    text = render(runs, with_model=with_model, reloads=reloads)
+    text = render(runs, with_model=with_model, reloads=reloads, known=known)
     try:
         # File names may hold bytes that are no valid text.
         write_whole(out, lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
@@ -77,9 +84,15 @@ def write_report(
     return out
 
 
-def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = False) -> str:
+def render(
+    runs: Sequence[Run],
+    *,
+    with_model: bool = True,
+    reloads: bool = False,
+    known: Mapping[Path, Verdict | None] = NOTHING,
+) -> str:
     """Return the page as text."""
-    pages = [_run_page(f"r{number}", run, with_model=with_model) for number, run in enumerate(runs)]
+    pages = [_run_page(f"r{number}", run, known, with_model=with_model) for number, run in enumerate(runs)]
     names = [str(run.search.get("name") or run.run_dir.name) for run in runs]
     together = Plots("all")
     beside = [together.add("progress", progress_figure(runs, names), "Best score so far")] if _alike(runs) else []
@@ -110,10 +123,10 @@ def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = Fals
     )
 
 
-def _run_page(key: str, run: Run, *, with_model: bool) -> RunPage:
+def _run_page(key: str, run: Run, known: Mapping[Path, Verdict | None], *, with_model: bool) -> RunPage:
     plots = Plots(key)
     at = incumbent(run)
-    judged, problem = _verdict(run)
+    judged, problem = (known[run.run_dir], "") if run.run_dir in known else _verdict(run)
     found = sections(run, plots)
     best = None if at is None else best_section(run, at.best, plots, with_model=with_model)
     return RunPage(

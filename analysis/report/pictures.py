@@ -14,6 +14,7 @@ from analysis.report.best import best_section
 from analysis.report.plots import Plot, Plots
 from analysis.report.sections import sections
 from visionsweep.core.errors import ConfigError, RunError
+from visionsweep.core.files import one_line
 from visionsweep.run_dir.run import Run
 
 # width in page pixels, and picture pixels for each of them
@@ -46,9 +47,8 @@ def write_pictures(run: Run, folder: Path, *, with_model: bool = True) -> list[P
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror or error}). Choose another --png.") from None
     except (RuntimeError, ValueError) as error:  # plotly's, where there is no browser or it has ended
-        why = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"no browser draws the pictures ({why}). Install Chrome or Chromium, or let kaleido fetch one: "
+            f"no browser draws the pictures ({one_line(error)}). Install Chrome or Chromium, or let kaleido fetch one: "
             "plotly_get_chrome."
         ) from None
     return paths

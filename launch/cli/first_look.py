@@ -13,7 +13,6 @@ from trainables.config.io import parse_config
 from trainables.data.there import no_such_image, require_there
 from visionsweep.core.errors import ConfigError, Contradiction, RunError
 from visionsweep.core.s3 import is_remote
-from visionsweep.core.tasks import tasks_of
 from visionsweep.core.whole_folder import mend
 
 NUM_DRAWS = 20  # `preflight.check_names` draws more, when the task is known
@@ -25,9 +24,8 @@ def look_first(search: Search, data: str) -> None:
     The task of a classification search is known with the data: refused is what no task takes.
     """
     require_there(data)
-    tasks = tasks_of(search.task)
     problems: list[ConfigError] = []
-    for task in tasks:
+    for task in search.tasks:
         try:
             _parse_some(search.for_task(task))
         except Contradiction:  # others may be drawn

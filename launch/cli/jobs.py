@@ -12,28 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from launch.cli.options import (
-    Cluster,
-    CpusPerTrial,
-    DataOption,
-    GpusPerTrial,
-    Group,
-    LabelSeparator,
-    Layout,
-    MaskValues,
-    MaxConcurrent,
-    NoCache,
-    NoReport,
-    OnBadImage,
-    Pruner,
-    Sampler,
-    SetOption,
-    TaskOption,
-    Test,
-    WarmStart,
-    given,
-    new_console,
-)
+from launch.cli.option_groups import with_groups
+from launch.cli.options import Cluster, DataOption, given, new_console
+from launch.cli.search_options import SearchArgument, SearchOptions
 
 if TYPE_CHECKING:
     from launch.jobs.submission import Submitted
@@ -41,41 +22,26 @@ if TYPE_CHECKING:
 Job = Annotated[str, typer.Argument(metavar="JOB", help="What `submit` printed, or the name of the run.")]
 
 
+@with_groups(
+    without=("address",),
+    instead={"cache_dir": Annotated[str | None, typer.Option(help="Where each machine keeps decoded images.")]},
+)
 def submit(
     ctx: typer.Context,
-    search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
+    search: SearchArgument,
     data: DataOption = None,
     cluster: Cluster = None,
     runs_dir: Annotated[str | None, typer.Option(help="Where runs are kept: a folder of the cluster.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; default: search and time.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,
-    assignments: SetOption = None,
-    max_concurrent: MaxConcurrent = None,
-    cpus_per_trial: CpusPerTrial = None,
-    gpus_per_trial: GpusPerTrial = None,
-    task: TaskOption = None,
-    sampler: Sampler = None,
-    pruner: Pruner = None,
-    warm_start: WarmStart = None,
-    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
-    cache_dir: Annotated[str | None, typer.Option(help="Where each machine keeps decoded images.")] = None,
-    no_cache: NoCache = False,
-    on_bad_image: OnBadImage = "error",
-    layout: Layout = None,
-    mask_values: MaskValues = None,
-    label_separator: LabelSeparator = None,
-    group: Group = None,
-    test: Test = None,
-    no_report: NoReport = False,
+    *,
+    options: SearchOptions,
 ) -> None:
     """Hand a search to a cluster, which continues it when this machine is switched off."""
+    # The words are sent as they were given, for `run` to read them there.
     from launch.jobs.submission import submit_search
 
-    options = given(ctx)
-    del options["--cluster"]
-    tell(submit_search(search, options, cluster, partial(new_console().print, soft_wrap=True)), cluster)
+    asked = given(ctx)
+    del asked["--cluster"]
+    tell(submit_search(search, asked, cluster, partial(new_console().print, soft_wrap=True)), cluster)
 
 
 def status(

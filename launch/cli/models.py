@@ -7,25 +7,13 @@ from typing import Annotated
 
 import typer
 
-from launch.cli.options import (
-    CacheDir,
-    Group,
-    LabelSeparator,
-    Layout,
-    MaskValues,
-    NoCache,
-    OnBadImage,
-    RunArgument,
-    RunData,
-    SetOption,
-    Test,
-    cache_folder,
-    group_of,
-    new_console,
-)
+from launch.cli.option_groups import with_groups
+from launch.cli.options import RunArgument, RunData, SetOption, new_console
+from launch.cli.search_options import ReadingOptions
 from visionsweep.core.errors import ConfigError
 
 
+@with_groups()
 def train(
     data: Annotated[
         str,
@@ -40,24 +28,16 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Where to export the trained model.")] = None,
     metric: Annotated[str | None, typer.Option(help="Which epoch is the best.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split and the training.")] = None,
-    cache_dir: CacheDir = None,
-    no_cache: NoCache = False,
-    on_bad_image: OnBadImage = "error",
-    layout: Layout = None,
-    mask_values: MaskValues = None,
-    label_separator: LabelSeparator = None,
-    group: Group = None,
-    test: Test = None,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Train one configuration, of a file or a recipe, in this process, with a progress bar."""
     from launch.cli.recipes import configuration
-    from trainables.data.read_as import ReadAs
 
     parsed = configuration(config, recipe, assignments or [])
     from launch.models.train import train_one  # imports torch, after the names are checked
 
-    read_as = ReadAs(on_bad_image, layout, mask_values, label_separator, group=group_of(group, data), test=test)
-    train_one(parsed, data, out, metric, seed, cache_folder(cache_dir, no_cache), read_as, new_console())
+    train_one(parsed, data, out, metric, seed, reading.folder(), reading.read_as(data), new_console())
 
 
 def export(

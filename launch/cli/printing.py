@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from analysis.figures.verdict import in_lines, verdict
+from analysis.figures.verdict import Verdict, in_lines, verdict
 from launch.cli.narrow import table_for
 from visionsweep.core.names import CLASS_IOU
 from visionsweep.core.text import duration, in_words
@@ -98,12 +98,15 @@ def _amount(value: float | None) -> str:
 
 
 def print_outcome(
-    run_dir: Path, console: Console, place: str | None = None, report: Callable[[], Path | None] = lambda: None
+    run_dir: Path,
+    console: Console,
+    place: str | None = None,
+    report: Callable[[Verdict | None], Path | None] = lambda found: None,
 ) -> None:
     """Print what a finished search found, where it lies, and what to do next.
 
         place   what commands take for the run, None means the folder
-        report  writes the run's page and returns its path, None means that there is none
+        report  writes the run's page with the verdict, and returns its path, None means that there is none
 
     The page takes seconds: what was found stands on the terminal before.
     """
@@ -134,7 +137,7 @@ def print_outcome(
     for line in in_sentences(recommended) if recommended is not None else ():
         console.print(line, style="bold green" if line.startswith("Recommended") else None, soft_wrap=True)
     model = "model" if recommended is None else recommended["kind"].replace("single", "model")
-    page = report()
+    page = report(found)
     console.print(f"\nReport:  {page or f'visionsweep report {shlex.quote(place)}'}", soft_wrap=True)
     out = shlex.quote(f"exports/{run_dir.name}")
     console.print(f"Export the {model}:  visionsweep export {shlex.quote(place)} --out {out}", soft_wrap=True)

@@ -14,7 +14,6 @@ from search_spaces.regimes import added, readable, within
 from search_spaces.search import Search
 from search_spaces.shipped import SEARCHES
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE
-from visionsweep.core.tasks import tasks_of
 
 
 def print_searches(console: Console) -> None:
@@ -33,8 +32,7 @@ def print_searches(console: Console) -> None:
 def print_search(name: str, search: Search, console: Console) -> None:
     """Print what a search compares, and what it may try and when."""
     console.print(f"{name}: {search.description}", style="bold", soft_wrap=True)
-    tasks = tasks_of(search.task)
-    goals = ", ".join(f"{DEFAULT_OBJECTIVE[task][0]} ({task})" for task in tasks)
+    goals = ", ".join(f"{DEFAULT_OBJECTIVE[task][0]} ({task})" for task in search.tasks)
     compared = ", ".join(search.objectives) or search.metric or goals
     console.print(f"task {search.task}; compares {compared}", soft_wrap=True)
     console.print(

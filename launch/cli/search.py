@@ -9,80 +9,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from launch.cli.option_groups import with_groups
 from launch.cli.options import (
     Address,
     CacheDir,
-    CpusPerTrial,
-    DataOption,
-    GpusPerTrial,
-    Group,
-    LabelSeparator,
-    Layout,
-    Log,
-    MaskValues,
-    MaxConcurrent,
-    NoCache,
     NoReport,
-    OnBadImage,
-    Pruner,
     RunArgument,
     RunData,
-    RunsDir,
-    Sampler,
-    SetOption,
-    TaskOption,
-    Test,
-    WarmStart,
     absolute,
     amount,
-    cache_folder,
     given,
-    group_of,
     new_console,
 )
+from launch.cli.search_options import SearchArgument, SearchOptions
 from launch.cli.slow import said_if_slow, stage
 from visionsweep.core.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from analysis.figures.verdict import Verdict
     from launch.search.records import Records
 
 THROUGH_CLIENT = "ray://"  # a driver behind Ray's client would end with the connection, so it is sent as a job
 
 
-def run(
-    ctx: typer.Context,
-    search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
-    data: DataOption = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; default: search and time.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations to try.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Wall-clock for everything, such as 30m or 2h.")] = None,
-    assignments: SetOption = None,
-    max_concurrent: MaxConcurrent = None,
-    cpus_per_trial: CpusPerTrial = None,
-    gpus_per_trial: GpusPerTrial = None,
-    address: Address = None,
-    task: TaskOption = None,
-    sampler: Sampler = None,
-    pruner: Pruner = None,
-    warm_start: WarmStart = None,
-    log: Log = None,
-    keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
-    runs_dir: RunsDir = "runs",
-    cache_dir: CacheDir = None,
-    no_cache: NoCache = False,
-    on_bad_image: OnBadImage = "error",
-    layout: Layout = None,
-    mask_values: MaskValues = None,
-    label_separator: LabelSeparator = None,
-    group: Group = None,
-    test: Test = None,
-    no_report: NoReport = False,
-) -> None:
+@with_groups()
+def run(ctx: typer.Context, search: SearchArgument, options: SearchOptions) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
     # Through Ray's client: send the search as a job, and follow it.
+    address = options.address
     if address is not None and address.startswith(THROUGH_CLIENT):
         from launch.cli.jobs import follow, tell
         from launch.jobs.submission import submit_search
@@ -92,17 +48,16 @@ def run(
         raise typer.Exit(follow(submitted))
     started = time.time()
     began = time.monotonic()
-    stage(f"{search} on {data or 'its own data'}: looking at both.")
+    stage(f"{search} on {options.data or 'its own data'}: looking at both.")
     with said_if_slow("importing libraries"):
         from launch.cli.first_look import look_first
-        from launch.cli.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+        from launch.cli.loading import check_name, data_of, default_name
 
-    named = {"task": task, "sampler": sampler, "pruner": pruner}
-    chosen = {key: value for key, value in named.items() if value is not None}
-    name = check_name(name or default_name(search))
-    budget_s = None if budget is None else parse_duration(budget)
-    found = load_search(search).with_set({**chosen, "seed": seed, **parse_assignments(assignments or [])})
-    data = data_of(search, found, data)
+    # Check what needs no Ray, so that a mistake is answered at once.
+    name = check_name(options.name or default_name(search))
+    options.budget_s  # noqa: B018  # raises for a text that is no duration
+    found = options.loaded(search)
+    data = data_of(search, found, options.data)
     look_first(found, data)
     with said_if_slow("importing libraries"):
         from launch.cli.printing import print_outcome
@@ -110,44 +65,26 @@ def run(
         from launch.search.warm_start import warm_started
         from launch.tracking.loggers import check_loggers
 
-    found = warm_started(found, warm_start or [])
-    check_loggers(log or [])
+    found = warm_started(found, options.warm_start or [])
+    check_loggers(options.log or [])
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
         from launch.machines.ray_settings import preloading
 
     # Start Ray, and import the rest meanwhile.
-    at_once = [most for most in (trials, max_concurrent) if most is not None]
+    at_once = [most for most in (options.trials, options.max_concurrent) if most is not None]
     stage("Starting Ray and importing torch; then the data is read." if address is None else f"Joining {address}.")
-    ahead = preloading(min(at_once, default=None), amount(cpus_per_trial), amount(gpus_per_trial))
+    ahead = preloading(min(at_once, default=None), amount(options.cpus_per_trial), amount(options.gpus_per_trial))
     with ray_at(address, ahead):
         with said_if_slow("importing libraries"):
-            from launch.search.prepare import RunOptions
             from launch.search.run import start  # imports torch
 
         # Search, and print the outcome even if a signal comes.
-        options = RunOptions(
-            data=absolute(data),
-            num_trials=trials,
-            budget_s=budget_s,
-            max_concurrent=max_concurrent,
-            cpus_per_trial=amount(cpus_per_trial),
-            gpus_per_trial=amount(gpus_per_trial),
-            seed=seed,
-            cache_dir=cache_folder(cache_dir, no_cache),
-            on_bad_image=on_bad_image,
-            layout=layout,
-            mask_values=mask_values,
-            label_separator=label_separator,
-            group=group_of(group, data),
-            test=test,
-            keep_trials=keep_trials,
-            log=log or [],
-        )
         console = new_console()
-        records = start(found, name, runs_dir, options, console, started, began)
+        records = start(found, name, options.runs_dir, options.run_options(data), console, started, began)
         with finishing():
-            print_outcome(records.run_dir, console, records.place, partial(_page, records, no_report, console))
+            page = partial(_page, records, options.no_report, console)
+            print_outcome(records.run_dir, console, records.place, page)
 
 
 def resume(
@@ -210,69 +147,43 @@ def resume(
             print_outcome(records.run_dir, console, records.place, partial(_page, records, no_report, console))
 
 
+@with_groups(
+    without=("name", "trials", "sampler", "pruner", "warm_start", "log", "keep_trials", "seed", "no_report"),
+    instead={"budget": Annotated[str | None, typer.Option(help="Say what this budget buys, such as 30m or 2h.")]},
+)
 def check(
     ctx: typer.Context,
-    search: Annotated[str, typer.Argument(help="A shipped search (`visionsweep spaces`) or a Python file.")],
-    data: DataOption = None,
-    budget: Annotated[str | None, typer.Option(help="Say what this budget buys, such as 30m or 2h.")] = None,
-    assignments: SetOption = None,
-    max_concurrent: MaxConcurrent = None,
-    cpus_per_trial: CpusPerTrial = None,
-    gpus_per_trial: GpusPerTrial = None,
-    address: Address = None,
-    task: TaskOption = None,
-    runs_dir: RunsDir = "runs",
-    cache_dir: CacheDir = None,
-    no_cache: NoCache = False,
-    on_bad_image: OnBadImage = "error",
-    layout: Layout = None,
-    mask_values: MaskValues = None,
-    label_separator: LabelSeparator = None,
-    group: Group = None,
-    test: Test = None,
+    search: SearchArgument,
+    options: SearchOptions,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="List images that hardly differ.")] = False,
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
     # Through Ray's client: send the check as a job, and follow it.
-    if address is not None and address.startswith(THROUGH_CLIENT):
+    if options.address is not None and options.address.startswith(THROUGH_CLIENT):
         from launch.cli.jobs import follow
         from launch.jobs.submission import submit_check
 
-        raise typer.Exit(follow(submit_check(search, _without_address(ctx), address)))
+        raise typer.Exit(follow(submit_check(search, _without_address(ctx), options.address)))
     with said_if_slow("importing libraries"):
         from launch.cli.first_look import look_first
-        from launch.cli.loading import data_of, load_search, parse_assignments, parse_duration
+        from launch.cli.loading import data_of
 
     # Check what needs no Ray, so that a mistake is answered at once.
-    budget_s = None if budget is None else parse_duration(budget)
-    found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
-    data = data_of(search, found, data)
+    options.budget_s  # noqa: B018  # raises for a text that is no duration
+    found = options.loaded(search)
+    data = data_of(search, found, options.data)
     look_first(found, data)
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
 
-    with ray_at(address):
+    with ray_at(options.address):
         with said_if_slow("importing libraries"):
             from launch.search.check import check_search
-            from launch.search.prepare import RunOptions
 
-        options = RunOptions(
-            data=absolute(data),
-            budget_s=budget_s,
-            max_concurrent=max_concurrent,
-            cpus_per_trial=amount(cpus_per_trial),
-            gpus_per_trial=amount(gpus_per_trial),
-            cache_dir=cache_folder(cache_dir, no_cache),
-            on_bad_image=on_bad_image,
-            layout=layout,
-            mask_values=mask_values,
-            label_separator=label_separator,
-            group=group_of(group, data),
-            test=test,
-        )
         console = new_console()
         # Check, and print a line for each finding. One that is fatal is exit code 1.
-        findings = check_search(found, options, runs_dir, console, list_duplicates=duplicates)
+        asked = options.run_options(data)
+        findings = check_search(found, asked, options.runs_dir, console, list_duplicates=duplicates)
         for finding in findings:
             mark, style = ("ok", "green") if finding.good else ("NO", "red") if finding.fatal else ("..", "yellow")
             console.print(f"{mark}  {finding.text}", style=None if finding.good else style, soft_wrap=True)
@@ -281,7 +192,7 @@ def check(
     raise typer.Exit(int(any(finding.fatal for finding in findings)))
 
 
-def _page(records: Records, no_report: bool, console: Console) -> Path | None:
+def _page(records: Records, no_report: bool, console: Console, found: Verdict | None) -> Path | None:
     """Write the page of a run that has ended. A problem with it is printed, no more: the run is whole."""
     if no_report or records.mirror is not None:
         return None
@@ -289,7 +200,7 @@ def _page(records: Records, no_report: bool, console: Console) -> Path | None:
 
     try:
         with said_if_slow("writing the report"):
-            return write_report([records.run_dir], with_model=False)
+            return write_report([records.run_dir], with_model=False, known={records.run_dir: found})
     except (InputError, OSError, MemoryError) as error:
         console.print(f"The report could not be written: {error}", style="yellow", soft_wrap=True)
         return None

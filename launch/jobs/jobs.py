@@ -26,7 +26,7 @@ import search_spaces
 from launch.jobs import ray_client
 from launch.machines.auth_token import has_token, token_path
 from visionsweep.core.errors import ConfigError, RunError, VisionsweepError
-from visionsweep.core.masked import masked
+from visionsweep.core.masked import masked, masked_line
 from visionsweep.core.names import did_you_mean
 
 ANSWER_S = 10.0
@@ -124,9 +124,8 @@ def _look_at(url: str) -> None:
 
 
 def _no_ray(url: str, why: object) -> ConfigError:
-    words = " ".join(masked(str(why)).split())[:200]
     return ConfigError(
-        f"no Ray dashboard answers at {masked(url)} ({words}). Give --cluster the address of the head's, "
+        f"no Ray dashboard answers at {masked(url)} ({masked_line(why)}). Give --cluster the address of the head's, "
         "http://HEAD:8265; `ray dashboard cluster.yaml` brings it to http://localhost:8265."
     )
 

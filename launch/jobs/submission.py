@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launch.cli.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+from launch.cli.loading import check_name, data_of, default_name
 from launch.cli.options import amount, check_gpus_per_trial
+from launch.cli.search_options import SearchOptions
 from launch.jobs import jobs
 from launch.search.warm_start import warm_started
+from launch.tracking.loggers import MODULES
 from search_spaces.recipes import RECIPES
 from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError, DataError
+from visionsweep.core.names import pick
 from visionsweep.core.s3 import is_remote
-from visionsweep.core.tasks import tasks_of
 
 if TYPE_CHECKING:
     from trainables.data.read_as import ReadAs
@@ -137,12 +139,11 @@ def carried(search: str) -> dict[str, Path]:
 
 def _checked(search: str, given: Mapping[str, object]) -> Search:
     """Return the search. Raises InputError for what would fail there too, and for paths that only this machine has."""
-    parts = {key: given[f"--{key}"] for key in ("task", "sampler", "pruner", "seed") if f"--{key}" in given}
-    found = load_search(search).with_set({**parts, **parse_assignments(_several(given, "--set"))})
+    asked = SearchOptions.of(given)
+    found = asked.loaded(search)
     if "--gpus-per-trial" in given:
         check_gpus_per_trial(amount(str(given["--gpus-per-trial"])))
-    if "--budget" in given:
-        parse_duration(str(given["--budget"]))
+    asked.budget_s  # noqa: B018  # raises for a text that is no duration
     data = data_of(search, found, _text(given, "--data"))
     if not BY_NAME.match(data):
         _must_be_absolute("--data", data, "/shared/photos")
@@ -152,6 +153,8 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
     group = str(given.get("--group", ""))
     if group.lower().endswith(".csv") and ("/" in group or Path(group).exists()):  # else it lies beside the data
         _must_be_absolute("--group", group, "/shared/photos/groups.csv, or groups.csv for the one beside the data")
+    for logger in _several(given, "--log"):
+        pick(MODULES, logger, "logger")  # whether it is installed there, the job says
     sources = _several(given, "--warm-start")
     found = warm_started(found, [source for source in sources if source in RECIPES])
     for source in sources:
@@ -168,12 +171,11 @@ def _check_names(search: Search, given: Mapping[str, object]) -> None:
     from launch.search import preflight
 
     _read_as(given)
-    tasks = tasks_of(search.task)
-    for task in tasks:
+    for task in search.tasks:
         try:
             return preflight.check_names(search.for_task(task))
         except ConfigError:
-            if task == tasks[-1]:
+            if task == search.tasks[-1]:
                 raise
     return None
 

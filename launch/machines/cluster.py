@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private import ray_constants
 
 from launch.cli.options import check_gpus_per_trial
 from launch.cli.signals import finishing, kept_below, raise_if_asked
 from launch.machines.auth_token import close_token_file, own_token
 from launch.machines.own_folder import own_folder
-from launch.machines.ray_settings import OurCode, forget_token, without_onlookers
+from launch.machines.ray_internals import forget_token, listen_here_alone, own_processes, without_onlookers
+from launch.machines.ray_settings import our_code
 from visionsweep.core.cores import MAX_LOADERS
 from visionsweep.core.errors import ConfigError
-from visionsweep.core.masked import masked
+from visionsweep.core.masked import masked, masked_line
 from visionsweep.core.printable import printable
 
 ANSWER_S = 10.0  # for a cluster to accept a connection
@@ -55,9 +55,7 @@ class _Start(threading.Thread):
         try:
             close_token_file()
             if self.address == "local":
-                # Ray's own switch for a single machine: its ports then listen on 127.0.0.1 alone.
-                ray_constants.ENABLE_RAY_CLUSTER = False
-                ray_constants.NUM_REDIS_GET_RETRIES = 300  # seconds for the first process on a busy machine
+                listen_here_alone()
             self._start()
         except BaseException as error:
             self.error = error
@@ -74,7 +72,7 @@ class _Start(threading.Thread):
                 quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
                 bare = without_onlookers() if self.address == "local" else contextlib.nullcontext()
                 with kept_below(), bare:
-                    ray.init(address=self.address, job_config=OurCode.config(), **quiet, **self.options)
+                    ray.init(address=self.address, job_config=our_code(), **quiet, **self.options)
                 return
             except OSError as error:  # ConnectionError among them
                 raise (_cannot_start if self.address == "local" else _no_answer)(self.address, error) from None
@@ -168,19 +166,18 @@ def ready() -> None:
 
 def started_here() -> bool:
     """Whether this process has started its own Ray, which no other machine joins."""
-    node = ray._private.worker._global_node
-    return node is not None and "raylet" in node.all_processes
+    return "raylet" in (own_processes() or {})
 
 
 def _cannot_start(address: str, error: Exception) -> ConfigError:
-    why = " ".join(masked(str(error)).split())[:200] or type(error).__name__
+    why = masked_line(error)
     return ConfigError(
         f"Ray cannot start on this machine ({why}). Free some memory and disk, or set RAY_TMPDIR to another folder."
     )
 
 
 def _no_answer(address: str, error: OSError) -> ConfigError:
-    why = " ".join(masked(str(error)).split())[:200]
+    why = masked_line(error)
     return ConfigError(
         f"no Ray answers at --address {address} ({why}). Start one with `ray start --head`, give the address that it "
         "prints, or leave --address out for this machine alone. A cluster that asks for a token wants its own in "

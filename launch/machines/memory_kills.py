@@ -2,7 +2,7 @@
 
 They are resumed once, at half the batch. After that they end as `oom`.
 
-Ray Tune 2.60 gives its callbacks no reason for the death of a process. Its controller has one.
+Ray Tune gives its callbacks no reason for the death of a process, so `ray_internals.py` asks its controller.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray.exceptions import OutOfMemoryError
-from ray.tune.execution.tune_controller import TuneController
 
+from launch.machines.ray_internals import before_failures, count_failures
 from trainables.worker.settings import HALVED
 
 IN_RAYS_WORDS = ("OutOfMemory", "running low on memory")  # of a running task, or of a process that was about to start
@@ -28,21 +28,17 @@ def halving_on_memory_kills(out_of_memory: dict[str, str], max_failures: int) ->
 
     max_failures: the number of failures after which Ray gives a trial up.
     """
-    before = TuneController._process_trial_failure
 
-    def process(self: Any, trial: Any, exception: BaseException) -> None:
-        if _is_memory_kill(exception):
-            if trial.config.get(HALVED):
-                out_of_memory[trial.config["trial_id"]] = f"{REASON}, at half the batch too"
-                trial.run_metadata.num_failures = max_failures  # this one is its last
-            trial.config[HALVED] = True
-        before(self, trial, exception)
+    def look(trial: Any, exception: BaseException) -> None:
+        if not _is_memory_kill(exception):
+            return
+        if trial.config.get(HALVED):
+            out_of_memory[trial.config["trial_id"]] = f"{REASON}, at half the batch too"
+            count_failures(trial, max_failures)  # this one is its last
+        trial.config[HALVED] = True
 
-    TuneController._process_trial_failure = process
-    try:
+    with before_failures(look):
         yield
-    finally:
-        TuneController._process_trial_failure = before
 
 
 def _is_memory_kill(exception: BaseException | None) -> bool:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from launch.machines.placement import task_on
 from launch.remote.probe import Storage, problems
 
 ANSWER_S = 60.0  # a machine may have to import torch first
@@ -86,10 +86,10 @@ class Survey:
 
     def ask(self, node: Mapping[str, Any]) -> Any:
         """Start a task on a node of ray.nodes() and return it, for `answer`."""
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        remote = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_answer)
         has_gpus = node["Resources"].get("GPU", 0.0) > 0
-        return remote.remote(dict(self.expected), self.mark, self.cache_dir, self.storage, has_gpus)
+        return task_on(node["NodeID"], _answer).remote(
+            dict(self.expected), self.mark, self.cache_dir, self.storage, has_gpus
+        )
 
     def answer(self, node: Mapping[str, Any], task: Any) -> Node:
         """Return the machine's answer so far."""

@@ -1,14 +1,16 @@
-"""Placement: what Ray reserves for a trial.
+"""Placement: what Ray reserves for a trial, and tasks on a machine of one's choice.
 
 A module of its own because workers import it, and its neighbours import pandas and Optuna.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import ray
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 NODE_ID = "ray.io/node-id"  # Ray's label of a machine
 
@@ -31,3 +33,9 @@ def resources_of(config: Mapping[str, Any], cpus: float = 0.0, gpus: float = 0.0
     return tune.PlacementGroupFactory(
         [bundle], bundle_label_selector=[{NODE_ID: f"!in({','.join(sorted(config['avoid']))})"}]
     )
+
+
+def task_on(node_id: str, function: Callable[..., Any]) -> Any:
+    """Return a Ray task that runs on one machine or not at all, beside the trials. Start it with its `remote`."""
+    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(function)

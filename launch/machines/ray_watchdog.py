@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import ray
 
 from launch.machines.cluster import started_here
+from launch.machines.ray_internals import own_processes
+from visionsweep.core.files import one_line
 from visionsweep.core.printable import printable
 
 LOOK_EVERY_S = 5.0
@@ -50,17 +52,15 @@ def watched_ray(next_move: str, before_exit: Callable[[], object]) -> Iterator[N
 
 def ray_is_gone() -> str:
     """Return why this process has no Ray any more, or '' while it has one."""
-    node = ray._private.worker._global_node  # of a Ray that this process has started
-    if node is not None:
-        for name, started in node.all_processes.items():
-            if name in ("raylet", "gcs_server") and any(one.process.poll() is not None for one in started):
-                return f"its process {name} on this machine is gone"
-        if started_here():
-            return ""
+    for name, started in (own_processes() or {}).items():
+        if name in ("raylet", "gcs_server") and any(one.process.poll() is not None for one in started):
+            return f"its process {name} on this machine is gone"
+    if started_here():
+        return ""
     try:
         here = ray.get_runtime_context().get_node_id()
         if any(one["NodeID"] == here and one["Alive"] for one in ray.nodes()):
             return ""
     except Exception as error:  # the head does not answer
-        return " ".join(str(error).split())[:200] or type(error).__name__
+        return one_line(error)
     return "this machine is no longer part of the cluster"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis.models.annotations import FORMS
 from analysis.models.predict import TABLES, predict_images
 from launch.cli.printing import print_predictions
+from launch.models.bar import bar_on
 from launch.models.tables import as_csv, as_json, write_table
 from launch.remote.images import brought, by_address
 from visionsweep.core.errors import ConfigError
@@ -34,7 +34,7 @@ def predict_and_tell(
     table = out if out is not None and out.suffix.lower() in TABLES else None
     paths, copies = brought(images)
     # The bar is on standard error, as standard output may be a file.
-    with _bar() as bar:
+    with bar_on(Console(stderr=True, highlight=False, markup=False)) as bar:
         task = bar.add_task("predicting", total=None)
         rows = predict_images(
             export_dir,
@@ -56,11 +56,3 @@ def predict_and_tell(
         text = as_csv(rows) if form == "csv" else as_json(rows)
         sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     return any("error" in row for row in rows)
-
-
-def _bar() -> Progress:
-    console = Console(stderr=True, highlight=False, markup=False)
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip

@@ -25,6 +25,7 @@ from trainables.data.same_data import what_changed
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.files import read_object
 from visionsweep.core.names import did_you_mean, mode_of
+from visionsweep.core.objectives import sign_of
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.run import Run
@@ -127,7 +128,7 @@ def in_words(refits: dict[str, Any]) -> str:
     sentence = f"Trial {refits['trial_id']}, {num} seed{'s' if num > 1 else ''}: {metric} {mean:.4f}{spread}"
     if own is None:
         return f"{sentence}."
-    ahead = (own - mean) * (1 if mode_of(metric) == "max" else -1)
+    ahead = (own - mean) * sign_of(mode_of(metric))
     sentence += f"; in the search it gave {own:.4f}"
     if not deviation:
         return f"{sentence}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.models.open_run_data import open_run_data
-from launch.search.preflight import short_side_px
+from launch.search.settled import SettledSearch
 from search_spaces.serial import search_from_json
 from trainables.data.loader import TrialData
 from visionsweep.run_dir.run import Run
@@ -16,4 +16,4 @@ def data_of_run(run: Run, named: str | None = None) -> TrialData:
     named, and what is raised: see `open_run_data`.
     """
     search = search_from_json(value_at(run.search, "search"))
-    return open_run_data(run, short_side_px(search), named)
+    return open_run_data(run, SettledSearch.of(search).short_side_px, named)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis.models.export import write_export
 from analysis.models.manifest import check_out, written_whole
 from analysis.models.package import package_export
 from launch.cli.printing import print_class_iou, print_found
+from launch.models.bar import bar_on
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.io import dump_config
 from trainables.config.trial import TrialConfig
@@ -118,7 +118,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
             resume = load_state(files.last) if files.last.exists() else None
             return fit(config, data, device, resume=resume, num_workers=loaders)
 
-        with _bar(console) as bar:
+        with bar_on(console) as bar:
             task = bar.add_task("training", total=config.epochs)
             for result in without_lost_loaders(begin, num_workers, lambda note: console.print(f"The training: {note}")):
                 if not judged:
@@ -190,13 +190,6 @@ def _work_folder(out: Path | None, asked: str, console: Console) -> Iterator[Pat
         raise RunError(f"{work}: cannot be written ({error.strerror}). Choose another --out.") from None
     yield work
     shutil.rmtree(work)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
 
 
 def _line(result: EpochResult, metric: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from launch.machines.ray_internals import ask_again, end_pending
 from launch.trial_notes import TrialNotes
 
 
@@ -96,7 +97,7 @@ class StartingTrials(SchedulerAround):
             self.times[name] += 1
             self.notes.not_begun.add(trial.trial_id)
             # The searcher may have been finished. It now has a trial to propose, and Tune would not ask again.
-            tune_controller.search_alg._finished = False
+            ask_again(tune_controller)
         self.base.on_trial_error(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:  # called at every step
@@ -106,17 +107,6 @@ class StartingTrials(SchedulerAround):
             with suppress(OSError):  # if the disk is full, those trials still look at their own clocks
                 self.when_over(reason)
         if reason is not None:
-            _end_pending(getattr(tune_controller, "_tune_controller", tune_controller), reason, self.notes.cut)
+            for trial in end_pending(tune_controller):
+                self.notes.cut[trial.config["trial_id"]] = reason
         return super().choose_trial_to_run(tune_controller)
-
-
-def _end_pending(controller: Any, reason: str, cut: dict[str, str]) -> None:
-    for trial in [trial for trial in controller.get_live_trials() if trial.status == "PENDING"]:
-        if trial in controller._resetting_trials:
-            continue  # a process that runs takes it over, and ends it at once
-        starting = controller._trial_to_actor.get(trial)
-        cut[trial.config["trial_id"]] = reason
-        trial.init_local_path()  # Tune's last message names each trial's folder, and fails without one
-        controller.stop_trial(trial)
-        if starting is not None and controller._actor_manager.is_actor_started(starting):  # which means asked for
-            controller._actor_manager.remove_actor(starting, kill=True)

@@ -27,11 +27,9 @@ from search_spaces.search import Search
 from visionsweep.core.functions import function_at
 from visionsweep.core.names import PRUNERS, pick
 from visionsweep.core.objectives import outcome
-from visionsweep.core.rungs import milestones
 from visionsweep.run_dir.trials import WARM_START, Trial
 
 TIER = 4.0  # roughly the ratio of costs up to which epochs are of one tier
-MAX_RUNGS_S = 12  # rungs in seconds have no end: this many, each `reduction_factor` times the one before
 
 
 def build_scheduler(
@@ -76,13 +74,8 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self.search = search
         self.objectives = search.compared  # Ray keeps `metric` for itself
-        if search.rungs == "seconds":
-            first = search.grace_seconds or 60.0
-            at = [first * search.reduction_factor**power for power in range(MAX_RUNGS_S)]
-        else:
-            at = milestones(search.grace_epochs, search.reduction_factor, search.epochs)
         several = len(self.objectives) > 1
-        self.rungs = (ParetoRungs if several else Rungs)(at, search.reduction_factor)
+        self.rungs = (ParetoRungs if several else Rungs)(search.rung_at, search.reduction_factor)
         self.dominated_starts = DominatedStarts(search.reduction_factor)
         self.duplicates = DuplicateTrials()
         self.courses: dict[str, _Course] = {}

@@ -87,6 +87,20 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.fits: Callable[[Rows], NDArray[np.bool_]] | None = None  # whether rows fit into the budget; None: all do
         self.nothing_fits = False  # whether no draw fitted at the last proposal
 
+    def propose_only(self, fits: Callable[[Rows], NDArray[np.bool_]]) -> None:
+        """Propose, from now on, what fits into a budget. fits: of rows (n, num_parameters), (n,) bool."""
+        self.fits = fits
+
+    def begin(self, number: int, attempt: int, spent: frozenset[str] = frozenset()) -> None:
+        """Hear what is proposed next.
+
+        number   of the trial
+        attempt  at it, from 0
+        spent    regimes of which every configuration was tried
+        """
+        self.stream = (number, attempt)
+        self.spent = spent
+
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.chosen[trial.number] = self._propose(study, trial.number) if len(self.encoder) else {}
 

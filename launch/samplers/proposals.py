@@ -66,8 +66,7 @@ class Proposals:
         for attempt in range(MAX_ATTEMPTS):
             if isinstance(self.study.sampler, FidelitySampler):
                 # Seed by what the records know. The study's own numbers count attempts that a rebuilt study never sees.
-                self.study.sampler.stream = (number, attempt)
-                self.study.sampler.spent = self.tried.spent() if not self.may_repeat else frozenset()
+                self.study.sampler.begin(number, attempt, self.tried.spent() if not self.may_repeat else frozenset())
             chosen = None
             again = False
             # After several repeats, or half of the attempts, choose an untried configuration. A sampler that is sure of
@@ -110,6 +109,10 @@ class Proposals:
         if problem is None or too_long:
             return None
         raise ConfigError(f"a hundred configurations in a row were not valid; the last one: {problem}")
+
+    def may_try_again(self) -> None:
+        """Hear that a trial has failed: its configuration may be tried once more."""
+        self.nothing_left = None
 
     def _enqueue_what_fits_now(self) -> None:
         """Propose a warm start after all, where it has become cheaper: another trial has kept its features, or taught

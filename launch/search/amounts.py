@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from launch.machines.cluster import MachineShare
 from launch.search.speed import Speed, speeds
@@ -17,6 +18,8 @@ from search_spaces.regimes import regimes_of
 from search_spaces.search import Search
 from trainables.data.dataset import Dataset
 from visionsweep.core.text import duration
+
+Settled = TypeVar("Settled", bound=Search)
 
 EPOCH_IMAGES = "epoch_images"
 MANY = 5000  # images of train and val together; with no more, nothing is measured or cut
@@ -67,8 +70,8 @@ def amounts(num_train: int, num_val: int, seconds: float, found: Mapping[str, Sp
 
 
 def in_amounts(
-    search: Search, dataset: Dataset, budget_s: float, left_s: float, share_of: Callable[[], MachineShare]
-) -> tuple[Search, tuple[str, ...]]:
+    search: Settled, dataset: Dataset, budget_s: float, left_s: float, share_of: Callable[[], MachineShare]
+) -> tuple[Settled, tuple[str, ...]]:
     """Return the search with `epoch_images` and `val_images` for its data and budget, and a sentence if it was cut.
 
         search    for the data's task
@@ -103,7 +106,7 @@ def is_said(search: Search) -> bool:
     return any(EPOCH_IMAGES in part for part in (search.space, search.fixed, *arms))
 
 
-def with_amounts(search: Search, cut: Amounts) -> Search:
+def with_amounts(search: Settled, cut: Amounts) -> Settled:
     """Return the search with these amounts.
 
     They are plain values in the space, so the same is proposed.

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
@@ -16,11 +16,13 @@ from launch.search.estimating import Estimating
 from launch.search.progress import Progress
 from launch.search.records import Records
 from launch.trial_notes import TrialNotes
-from search_spaces.search import Search
 from visionsweep.core.errors import DiskFull, RunError
 from visionsweep.core.names import COSTS
 from visionsweep.run_dir.rank import ranked
 from visionsweep.run_dir.trials import Trial
+
+if TYPE_CHECKING:
+    from launch.search.settled import SettledSearch
 
 SAY_AFTER_S = 60.0  # without a first result, after which the user learns what takes long
 
@@ -29,7 +31,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     """Callback that writes the records of a run and shows its progress.
 
     records      of the run
-    search       for one task, all settled
+    search       settled for its data
     progress     shows the run
     keep_trials  number of best trials that keep their weights and predictions
     notes        read for why trials ended, if their processes cannot say so
@@ -39,7 +41,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     def __init__(
         self,
         records: Records,
-        search: Search,
+        search: SettledSearch,
         progress: Progress,
         keep_trials: int,
         notes: TrialNotes,

@@ -20,10 +20,10 @@ from launch.machines.nodes import Node
 from launch.machines.trial_probe import NUM_DRAWS, costliest, measure
 from launch.remote.location import new_location
 from launch.remote.session import check_new
-from launch.search import preflight
 from launch.search.duplicates import duplicates
 from launch.search.estimate import Cost, Estimate, sizes_of, usual_epochs
 from launch.search.prepare import RunOptions, prepared
+from launch.search.settled import SettledSearch
 from launch.search.speed import speeds
 from search_spaces.search import Search
 from trainables.data.cache_build import SAMPLE
@@ -43,7 +43,7 @@ def check_search(
 
     Raises InputError, as `run` does, for what is wrong with the search or the data.
     """
-    search, dataset = prepared(search, options)
+    settled, dataset = prepared(search, options)
     cache_dir = options.cache
     location = new_location(runs_dir, "visionsweep-check", cache_dir)
     check_new(location)
@@ -61,17 +61,17 @@ def check_search(
             Path(runs_dir).resolve() if location.remote is None else f"{location.remote.parent}, which all can write to"
         )
         found.append(Finding(f"data and runs folder {runs}: {seen}"))
-    needed_gb = cache_gb(dataset, preflight.short_side_px(search), preflight.views(search))
+    needed_gb = cache_gb(dataset, settled.short_side_px, settled.views)
     found += look_at_cache(nodes, needed_gb, cache_dir)
-    found += look_at_trials(search, dataset, *plan(*options.resources), nodes)
+    found += look_at_trials(settled, dataset, *plan(*options.resources), nodes)
     if not any(finding.fatal for finding in found):
-        found += look_at_budget(search, dataset, plan(*options.resources)[0], options.budget_s)
+        found += look_at_budget(settled, dataset, plan(*options.resources)[0], options.budget_s)
     found.append(_tokens())
     return found
 
 
 def look_at_trials(
-    search: Search, dataset: Dataset, share: MachineShare, capacity: Capacity | None, nodes: Sequence[Node]
+    search: SettledSearch, dataset: Dataset, share: MachineShare, capacity: Capacity | None, nodes: Sequence[Node]
 ) -> list[Finding]:
     """Return what the costliest trial needs, and how many run at once. capacity: set if trials are packed."""
     outputs = TASKS[search.task].num_outputs(len(dataset.classes))
@@ -99,7 +99,9 @@ def look_at_trials(
     return found
 
 
-def look_at_budget(search: Search, dataset: Dataset, share: MachineShare, budget_s: float | None) -> list[Finding]:
+def look_at_budget(
+    search: SettledSearch, dataset: Dataset, share: MachineShare, budget_s: float | None
+) -> list[Finding]:
     """Return what a budget buys. A usual configuration of each regime is timed on a few images, for some seconds."""
     found = speeds(search, dataset, share)
     lengths = usual_epochs(search)

@@ -13,7 +13,7 @@ from analysis.models.recommend import recommend
 from launch.cli.signals import asked, finishing
 from launch.cli.slow import said_if_slow
 from launch.search.records import Records
-from search_spaces.search import Search
+from launch.search.settled import SettledSearch
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
@@ -40,7 +40,7 @@ class Comparing:
     """
 
     records: Records
-    search: Search
+    search: SettledSearch
     ends_s: float | None
 
     @property

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launch.search.estimate import Cost, Estimate, sizes_of, usual_epochs
 from search_spaces.grammar import REGIME
-from search_spaces.search import Search
+
+if TYPE_CHECKING:
+    from launch.search.settled import SettledSearch
 
 MOST_WAITING = 1 / 3  # of the budget, after which the estimate does not wait for every regime
 
@@ -39,7 +41,7 @@ class Estimating:
         ends_s    when everything must be over
     """
 
-    search: Search
+    search: SettledSearch
     budget_s: float
     began: float
     deadline: float

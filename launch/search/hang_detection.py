@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.tune import Callback
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from launch.machines.placement import task_on
+from launch.machines.ray_internals import count_failures
 from launch.trial_notes import TrialNotes
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object
@@ -53,6 +53,25 @@ class _Silence:
     longest_s: float = 0.0
     last: int = 0
     hangs: int = 0
+
+    def heard(self, begun: bool = False) -> None:
+        """Begin anew, as the trial has shown something. begun: it was an epoch."""
+        self.since = time.monotonic()
+        self.begun = begun
+
+    def took(self, seconds: float, epoch: int) -> bool:
+        """Take the seconds of a result, and return whether it is of a later epoch than any before."""
+        self.longest_s = max(self.longest_s, seconds)
+        later = epoch > self.last
+        self.last = max(self.last, epoch)
+        return later
+
+    def hung(self, now: float) -> bool:
+        """Count a hang, after which the trial gets a new process. Returns whether it is not the first."""
+        self.since = now
+        self.begun = False
+        self.hangs += 1
+        return self.hangs > 1
 
 
 class HangDetector(Callback):  # type: ignore[misc]
@@ -93,13 +112,11 @@ class HangDetector(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         silence = self._heard(trial, begun="epoch" in result)  # the measurement of its first batches is no epoch
-        silence.longest_s = max(silence.longest_s, float(result.get("seconds", 0.0)))
-        if result.get("epoch", 0) > silence.last:
-            silence.last = result["epoch"]
-            if trial.config["trial_id"] not in self.notes.given_up:
-                # It has come further, so its configuration was not what killed it. On machines that come and go a long
-                # trial dies more often than a bad one.
-                trial.run_metadata.num_failures = 0
+        further = silence.took(float(result.get("seconds", 0.0)), result.get("epoch", 0))
+        if further and trial.config["trial_id"] not in self.notes.given_up:
+            # It has come further, so its configuration was not what killed it. On machines that come and go a long
+            # trial dies more often than a bad one.
+            count_failures(trial, 0)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.silences.pop(trial.config["trial_id"], None)
@@ -118,19 +135,15 @@ class HangDetector(Callback):  # type: ignore[misc]
 
     def _heard(self, trial: Any, begun: bool = False) -> _Silence:
         silence = self.silences.setdefault(trial.config["trial_id"], _Silence(trial))
-        silence.since = time.monotonic()
-        silence.begun = begun
+        silence.heard(begun)
         return silence
 
     def _look(self, trial: Any, silence: _Silence, now: float) -> None:
         allowed_s = max(LEAST_S if silence.begun else FIRST_S, FACTOR * silence.longest_s)
         if now - silence.since < allowed_s:
             return
-        silence.since = now
-        silence.begun = False
-        silence.hangs = silence.hangs + 1
-        if silence.hangs > 1:
-            trial.run_metadata.num_failures = self.retries  # the next failure is its last
+        if silence.hung(now):
+            count_failures(trial, self.retries)  # the next failure is its last
             self.notes.given_up[trial.config["trial_id"]] = (
                 f"hung twice: no epoch for {allowed_s:.0f} s, where its longest took {silence.longest_s:.0f} s"
             )
@@ -143,8 +156,7 @@ def kill_trial(run_dir: Path, trial_id: str) -> None:
     """End the process that a trial runs in. Does nothing if it, or its machine, is gone."""
     with suppress(RunError, ValueError, KeyError):
         where = read_object(process_file(run_dir, trial_id))
-        there = NodeAffinitySchedulingStrategy(where["node_id"], soft=False)
-        ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_kill).remote(where["pid"])
+        task_on(where["node_id"], _kill).remote(where["pid"])
 
 
 def _kill(pid: int) -> None:

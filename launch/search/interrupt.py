@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from launch.cli.signals import handled_by, raise_if_asked
+from launch.machines.placement import task_on
 from launch.search.progress import Progress
 from launch.search.searcher import StudySearcher
 
@@ -35,7 +35,7 @@ def ctrl_c(searcher: StudySearcher, stop: Callable[[], object], progress: Progre
     def on_signal(number: int, frame: object) -> None:
         if searcher.stopped:
             raise KeyboardInterrupt
-        searcher.stopped = True
+        searcher.stop()
         stop()
         late.start()
         progress.say("Stopping: running trials end after their current batch. Ctrl-C again stops at once.")
@@ -58,8 +58,7 @@ def write_on_machines(path: Path, text: str) -> None:
     """Write a file on every live machine, by a task on each."""
     for node in ray.nodes():
         if node["Alive"]:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_write).remote(path, text)
+            task_on(node["NodeID"], _write).remote(path, text)
 
 
 def _write(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from launch.machines.capacity import plan
 from launch.machines.cluster import MachineShare
 from launch.search import preflight
 from launch.search.amounts import MANY, in_amounts
+from launch.search.settled import SettledSearch, settle
 from search_spaces.finite import limited
 from search_spaces.search import Search
 from trainables.data.cache import Images, keep_views
@@ -104,16 +105,18 @@ def options_of(search_json: Mapping[str, Any]) -> RunOptions:
         ) from None
 
 
-def prepared(search: Search, options: RunOptions, began: float | None = None) -> tuple[Search, Dataset]:
-    """Return the search for the data's task, and the data. Raises InputError for everything that is wrong with either.
+def prepared(search: Search, options: RunOptions, began: float | None = None) -> tuple[SettledSearch, Dataset]:
+    """Return the search, settled for its data, and the data. Raises InputError for everything wrong with either.
 
     began: when the budget began to count, of time.monotonic(), None: now.
     """
     began = time.monotonic() if began is None else began
     preflight.check_weights(search)
     preflight.check_packing(search, "auto" in (options.cpus_per_trial, options.gpus_per_trial))
-    if search.task != "classification":  # else the task is known with the data, and checked then
-        preflight.check_names(search.for_task(search.task))
+    is_known = search.task != "classification"  # else the task is known with the data, and names are checked then
+    if is_known:
+        search = search.for_task(search.task)
+        preflight.check_names(search)
     within_s = None if options.budget_s is None else options.budget_s * MOST_DECODING
     dataset, images = _read(search, options, within_s)
     if search.task == "classification" and isinstance(dataset.mask_reader, DrawnMasks):
@@ -121,25 +124,22 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
             f"'{dataset.spec}' has areas that were drawn, for segmentation, and the search is for classification. Pass "
             "--task multilabel to learn which classes an image shows, or choose another search (`visionsweep spaces`)."
         )
-    search = search.for_task(dataset.task)
-    preflight.check_names(search)
-    search, notes = preflight.with_fitting_regimes(search)
-    search, more = preflight.with_fitting_batches(search, dataset)
-    notes = (*notes, *more)
-    preflight.check_data(search, dataset)
+    if not is_known:
+        preflight.check_names(search.for_task(dataset.task))
+    settled, notes = settle(search, dataset)
     if options.budget_s is not None and len(dataset.names) > MANY:
         with said_if_slow("measuring how fast trials are"):
             left_s = options.budget_s - (time.monotonic() - began)
-            search, cut_notes = in_amounts(
-                search, dataset, options.budget_s, left_s, lambda: plan(*options.resources)[0]
+            settled, cut_notes = in_amounts(
+                settled, dataset, options.budget_s, left_s, lambda: plan(*options.resources)[0]
             )
             notes = (*notes, *cut_notes)
     if dataset.on_demand is not None:
         notes = (*notes, DECODED_ON_DEMAND)
     with said_if_slow("reading the data"):
-        dataset = with_judged_part(dataset, search.val_images, options.seed)
-        keep_views(images, preflight.views(search), dataset.indices("val"))
-    return search, replace(dataset, notes=(*dataset.notes, *notes))
+        dataset = with_judged_part(dataset, settled.val_images, options.seed)
+        keep_views(images, settled.views, dataset.indices("val"))
+    return settled, replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def as_settled(options: RunOptions, search: Search, dataset: Dataset) -> RunOptions:
@@ -148,11 +148,11 @@ def as_settled(options: RunOptions, search: Search, dataset: Dataset) -> RunOpti
     return replace(options, val_images=search.val_images, on_demand=on_demand, alike=dataset.alike)
 
 
-def load_data(search: Search, options: RunOptions) -> Dataset:
+def load_data(search: SettledSearch, options: RunOptions) -> Dataset:
     """Return the data of a run that has begun."""
     dataset, images = _read(search, options, None)
     with said_if_slow("reading the data"):
-        keep_views(images, preflight.views(search), dataset.indices("val"))
+        keep_views(images, search.views, dataset.indices("val"))
     return dataset
 
 
@@ -192,7 +192,12 @@ def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
 
 
 def trial_settings(
-    search: Search, options: RunOptions, run_dir: Path, run_uri: str | None, share: MachineShare, deadline: float | None
+    search: SettledSearch,
+    options: RunOptions,
+    run_dir: Path,
+    run_uri: str | None,
+    share: MachineShare,
+    deadline: float | None,
 ) -> TrialSettings:
     """Return the settings of all trials. run_uri: of a run on S3. deadline: of time.monotonic()."""
     stop_file = run_dir / STOP_FILE
@@ -202,8 +207,8 @@ def trial_settings(
         run_dir=run_dir,
         metric=search.metric or "",
         mode=search.mode or "max",
-        short_side_px=preflight.short_side_px(search),
-        views=tuple(preflight.views(search)),
+        short_side_px=search.short_side_px,
+        views=search.views,
         cache_dir=options.cache,
         cpus=max(1, int(share.cpus)),
         gpu_share=share.gpus,

@@ -16,6 +16,7 @@ from rich.text import Text
 from launch.cli.narrow import table_for
 from launch.cli.slow import BEGAN
 from search_spaces.search import Search
+from visionsweep.core.objectives import sign_of
 from visionsweep.core.text import duration, in_words
 from visionsweep.core.words import counted
 from visionsweep.run_dir.trials import Trial, Trials
@@ -71,7 +72,7 @@ class _Tally:
 
     def _scored(self, trial: Trial) -> _Scored | None:
         best = trial.best(self.metric, self.mode)
-        return None if best is None else (best[0] * (1 if self.mode == "max" else -1), -int(trial.trial_id), trial)
+        return None if best is None else (best[0] * sign_of(self.mode), -int(trial.trial_id), trial)
 
     @property
     def best(self) -> Trial | None:

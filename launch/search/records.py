@@ -60,14 +60,18 @@ from visionsweep.run_dir.trials import (
 
 
 class Records:
-    """Writer of a run directory, which keeps its contents in memory too."""
+    """Writer of a run directory, which keeps its contents in memory too.
 
-    def __init__(self, run_dir: Path) -> None:
+    mirror  sends what is written to S3, None for a run that is a folder
+    trials  what was read from the folder before
+    """
+
+    def __init__(self, run_dir: Path, mirror: Mirror | None = None, trials: Trials | None = None) -> None:
         self.run_dir = run_dir
-        self.trials: Trials = {}
+        self.mirror = mirror
+        self.trials: Trials = {} if trials is None else trials
         self.syncer: Syncer | None = None  # while the lock is held
         self.listeners: list[Listener] = []
-        self.mirror: Mirror | None = None  # set for a run on S3
 
     @property
     def place(self) -> str:
@@ -75,9 +79,9 @@ class Records:
         return str(self.run_dir) if self.mirror is None else self.mirror.uri
 
     @classmethod
-    def create(cls, run_dir: Path, search_json: Mapping[str, Any]) -> Records:
+    def create(cls, run_dir: Path, search_json: Mapping[str, Any], mirror: Mirror | None = None) -> Records:
         """Make the directory. Raises RunError if it exists or cannot be written."""
-        records = cls(run_dir)
+        records = cls(run_dir, mirror)
         with disk_errors(run_dir):
             make_folder(run_dir.parent)
             try:
@@ -95,9 +99,7 @@ class Records:
     def open(cls, run_dir: Path) -> tuple[Records, dict[str, Any]]:
         """Read a run that was started before, and return its search.json too. Changes nothing: see `locked`."""
         search_json = read_search(run_dir)
-        records = cls(run_dir)
-        records.trials = read_trials(run_dir)
-        return records, search_json
+        return cls(run_dir, trials=read_trials(run_dir)), search_json
 
     def write_search(self, search_json: Mapping[str, Any]) -> None:
         """Write search.json, whole or not at all.

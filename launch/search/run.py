@@ -46,6 +46,7 @@ from launch.search.prepare import (
 from launch.search.progress import Progress
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
+from launch.search.settled import SettledSearch
 from launch.search.tuning import MAX_RETRIES, tune_until_done
 from launch.search.versions import versions, versions_note
 from launch.tracking.journal import Journal
@@ -86,18 +87,18 @@ def start(
     # Check everything that can be wrong before there is a run.
     location = new_location(runs_dir, name, options.cache)
     check_new(location)
-    search, dataset = prepared(search, options, began)
-    options = as_settled(options, search, dataset)
+    settled, dataset = prepared(search, options, began)
+    options = as_settled(options, settled, dataset)
     print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
-        options = replace(options, num_trials=search.num_trials or 50)
+        options = replace(options, num_trials=settled.num_trials or 50)
     plan(*options.resources)  # raises for what the machine lacks, before there is a run
     shared = Shared(dataset, location, options.cache)
     shared.require()
     # Write the run directory, and search.
     about = {
         "name": name,
-        "search": search_to_json(search),
+        "search": search_to_json(settled),
         "data": dataset.describe(),
         "options": asdict(options),
         "versions": versions(),
@@ -106,12 +107,11 @@ def start(
         "started": started,
     }
     with mirrored(location, console.print, new=True) as mirror:
-        records = Records.create(location.folder, sealed(about))
-        for note in (*fewer(search, options.num_trials), *raw_epochs(search)):
+        records = Records.create(location.folder, sealed(about), mirror)
+        for note in (*fewer(settled, options.num_trials), *raw_epochs(settled)):
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
-            records.mirror = mirror
-            _execute(records, search, shared, options, console, began)
+            _execute(records, settled, shared, options, console, began)
     return records
 
 
@@ -155,12 +155,11 @@ def _resume_at(
     began: float,
 ) -> Records:
     read_search(location.folder)  # raises if it is no run
-    records = Records(location.folder)
+    records = Records(location.folder, mirror)
     with records.locked():
         search_json = read_search(location.folder)  # what the last holder of the lock wrote
-        records.mirror = mirror
         # Take the search and its options from the run, the data from where the user says.
-        search = search_from_json(value_at(search_json, "search"))
+        search = SettledSearch.of(search_from_json(value_at(search_json, "search")))
         one_gpu = with_one_gpu(value_at(search_json, "options"), console)
         spec, cache = source_of(search_json, data)
         options = options_of({**search_json, "options": one_gpu})
@@ -199,7 +198,7 @@ def _resume_at(
 
 
 def _execute(
-    records: Records, search: Search, shared: Shared, options: RunOptions, console: Console, began: float
+    records: Records, search: SettledSearch, shared: Shared, options: RunOptions, console: Console, began: float
 ) -> None:
     # Divide the budget: trials until `deadline`, the comparison of the best until `ends_s`.
     ends_s = None if options.budget_s is None else began + options.budget_s - closing_s(options.budget_s)

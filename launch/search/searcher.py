@@ -10,12 +10,12 @@ import math
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from launch.machines.packing import Packer
@@ -24,6 +24,7 @@ from launch.samplers.encoding import Rows
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.fitting import Fitting
 from launch.samplers.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.samplers.optuna_internals import opened, stored
 from launch.samplers.proposals import GIVEN, Proposals
 from launch.samplers.replay import (
     DIRECTIONS,
@@ -37,10 +38,12 @@ from launch.samplers.samplers import build_sampler
 from launch.samplers.work import Known
 from launch.search.records import Records
 from launch.trial_notes import TrialNotes
-from search_spaces.search import Search
 from trainables.config.io import parse_config
 from visionsweep.core.objectives import measured
 from visionsweep.run_dir.trials import WARM_START
+
+if TYPE_CHECKING:
+    from launch.search.settled import SettledSearch
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal is for the user's table
 
@@ -53,7 +56,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     A proposal is recorded before it is handed out. Recorded trials are added to the study. Interrupted ones are
     proposed again first, and resumed where they stopped.
 
-        search      for one task, all settled
+        search      settled for its data
         records     of the run, new or resumed
         num_trials  proposals in all, None: no limit
         deadline    of `now`, after which nothing is proposed, None: no limit
@@ -68,7 +71,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def __init__(
         self,
-        search: Search,
+        search: SettledSearch,
         records: Records,
         seed: int,
         num_trials: int | None,
@@ -97,7 +100,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.avoided = avoided
         sampler = build_sampler(search, seed, len(records.trials))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
-            sampler.fits = self._fit  # else there are no shorter trials to propose
+            sampler.propose_only(self._fit)  # else there are no shorter trials to propose
         self.study = optuna.create_study(
             sampler=sampler,
             directions=[DIRECTIONS[objective.mode] for objective in search.compared],
@@ -151,6 +154,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.trial_ids[trial_id], self.asked[own_id] = own_id, trial
         proposal = self._placed({"trial_id": own_id, "config": config, "resume": False, "origin": origin})
         return proposal if copied is None else {**proposal, "epochs_recorded": copied.epoch}
+
+    def stop(self) -> None:
+        """Propose nothing more: the user has asked to stop."""
+        self.stopped = True
 
     def over(self) -> str | None:
         """Return why nothing more is proposed or started, None while the search continues."""
@@ -213,10 +220,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         # A trial without a result was ended before it began (`starting.py`).
         status = "failed" if error else ended_as(result or {}, self.search.metric or "")
         if status == "failed":
-            self.proposals.nothing_left = None
+            self.proposals.may_try_again()
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
-        epochs = by_epoch(_frozen(trial))
+        epochs = by_epoch(stored(trial))
         first = self.objectives[0]
         # An interrupted trial counts as failed here. A resumed run builds a new study, in which it runs.
         state = STATES.get(status, TrialState.FAIL)
@@ -233,11 +240,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Save nothing: a run is resumed from its records."""
 
     def _report(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
-        if "epoch" not in result or result["epoch"] in by_epoch(_frozen(trial)):
+        if "epoch" not in result or result["epoch"] in by_epoch(stored(trial)):
             return
         seconds = self.seconds.setdefault(trial.user_attrs["trial_id"], [])
         seconds.append(float(result["seconds"]))
-        if _frozen(trial).user_attrs.get(EPOCH_SECONDS) != (took := epoch_seconds(seconds)):
+        if stored(trial).user_attrs.get(EPOCH_SECONDS) != (took := epoch_seconds(seconds)):
             trial.set_user_attr(EPOCH_SECONDS, took)
         values = measured(result, self.objectives)
         if values is None:
@@ -275,9 +282,4 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.study.add_trial(replay.frozen(record))
             if record.status in ("interrupted", "running"):
                 self.seconds[record.trial_id] = [row["seconds"] for row in record.epochs]
-                opened = self.study.get_trials(deepcopy=False)[-1]
-                self.asked[record.trial_id] = optuna.Trial(self.study, opened._trial_id)
-
-
-def _frozen(trial: optuna.Trial) -> FrozenTrial:
-    return trial.study._storage.get_trial(trial._trial_id)
+                self.asked[record.trial_id] = opened(self.study, self.study.get_trials(deepcopy=False)[-1])

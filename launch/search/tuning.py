@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune import TuneError
@@ -22,7 +22,9 @@ from launch.pruners.pruning import build_scheduler
 from launch.search.callback import RunCallback
 from launch.search.hang_detection import HangDetector
 from launch.search.searcher import StudySearcher
-from search_spaces.search import Search
+
+if TYPE_CHECKING:
+    from launch.search.settled import SettledSearch
 
 MAX_RETRIES = 2
 
@@ -30,7 +32,7 @@ MAX_RETRIES = 2
 def tune_until_done(
     trainable: Any,
     searcher: StudySearcher,
-    search: Search,
+    search: SettledSearch,
     callback: RunCallback,
     hang_detector: HangDetector,
     concurrent: int,

@@ -17,7 +17,7 @@ from search_spaces.recipes import RECIPES, recipe
 from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.s3 import is_remote
-from visionsweep.core.tasks import CLASSIFICATION, tasks_of
+from visionsweep.core.tasks import CLASSIFICATION
 from visionsweep.run_dir.rank import ranked
 
 TOP = 3  # trials of a run: a bad run then costs a few trials, pruned at the first rung
@@ -53,7 +53,7 @@ def _configs(search: Search, source: str) -> list[dict[str, Any]]:
             f"--warm-start takes a run directory or a recipe, and '{source}' is neither. "
             "`ls runs` and `visionsweep recipes` list them."
         )
-    asked = tasks_of(search.task)
+    asked = search.tasks
     both_classify = task in CLASSIFICATION and asked[0] in CLASSIFICATION
     if task not in asked and not both_classify:
         raise ConfigError(

@@ -18,7 +18,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from launch.samplers.optuna_internals import id_in_storage
 from launch.samplers.replay import DIRECTIONS, STATES, Replay
+from launch.tracking.listener import snapshot
 from search_spaces.search import Search
 from visionsweep.run_dir.trials import Trial
 
@@ -45,12 +47,12 @@ class Journal:
         self.replay = Replay(search)
         self.queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.thread = threading.Thread(
-            target=self._write, args=([_copy(trial) for trial in past],), name="study-journal", daemon=True
+            target=self._write, args=([snapshot(trial) for trial in past],), name="study-journal", daemon=True
         )
         self.thread.start()
 
     def proposed(self, trial: Trial) -> None:
-        self.queue.put(("_add", (_copy(trial),)))
+        self.queue.put(("_add", (snapshot(trial),)))
 
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
         value = row["metrics"].get(self.search.metric or "")
@@ -58,7 +60,7 @@ class Journal:
             self.queue.put(("_report", (trial.trial_id, row["epoch"], value)))
 
     def ended(self, trial: Trial) -> None:
-        self.queue.put(("_end", (_copy(trial),)))
+        self.queue.put(("_end", (snapshot(trial),)))
 
     def close(self) -> None:
         """Wait for pending writes.
@@ -84,7 +86,8 @@ class Journal:
             )
             study.set_user_attr("metric", self.search.metric)
             study.set_user_attr("objectives", [objective.name for objective in self.search.compared])
-            self.study_id, self.numbers = study._study_id, dict[str, int]()
+            self.study_id = id_in_storage(study)
+            self.numbers = dict[str, int]()
             for trial in past:
                 self._add(trial)
             while (message := self.queue.get()) is not None:
@@ -110,8 +113,3 @@ class Journal:
         if state == TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
         self.storage.set_trial_state_values(number, state, values if state == TrialState.COMPLETE else None)
-
-
-def _copy(trial: Trial) -> Trial:
-    """Return the trial as it is now: the records keep changing theirs."""
-    return Trial(trial.trial_id, trial.params, trial.config, list(trial.epochs), trial.status, trial.reason)

@@ -22,3 +22,8 @@ class Listener(Protocol):
 
     def close(self) -> None:
         """Finish what is pending."""
+
+
+def snapshot(trial: Trial) -> Trial:
+    """Return the trial as it is now, for another thread: the records keep changing theirs."""
+    return Trial(trial.trial_id, trial.params, trial.config, list(trial.epochs), trial.status, trial.reason)

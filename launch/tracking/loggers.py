@@ -23,8 +23,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launch.tracking.listener import snapshot
 from visionsweep.core.errors import ConfigError
-from visionsweep.core.masked import masked
+from visionsweep.core.masked import masked_line
 from visionsweep.core.names import COSTS, pick
 from visionsweep.run_dir.trials import Trial
 
@@ -203,11 +204,11 @@ class Loggers:
 
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
         for thread in self.threads:
-            thread.tell("epoch", _copy(trial), dict(row))
+            thread.tell("epoch", snapshot(trial), dict(row))
 
     def ended(self, trial: Trial) -> None:
         for thread in self.threads:
-            thread.tell("ended", _copy(trial))
+            thread.tell("ended", snapshot(trial))
 
     def close(self) -> None:
         """Wait for pending writes. Raises nothing, and leaves behind a logger that is not done after CLOSE_S."""
@@ -241,14 +242,9 @@ class _LoggerThread(threading.Thread):
                 getattr(logger, message[0])(*message[1:])
         except Exception as error:
             self.failed = True
-            why = " ".join(masked(str(error)).split())[:300]
+            why = masked_line(error, 300)
             _log.warning("--log %s: cannot be written any more (%s); the search continues without it", self.kind, why)
         finally:
             with contextlib.suppress(Exception):
                 if logger is not None:
                     logger.close()
-
-
-def _copy(trial: Trial) -> Trial:
-    """Return the trial as it is now: the records keep changing theirs."""
-    return Trial(trial.trial_id, trial.params, trial.config, list(trial.epochs), trial.status, trial.reason)

@@ -23,6 +23,7 @@ from analysis.report.digits import rank_digits, written
 from analysis.report.headline import Headline, headline
 from analysis.report.model_words import model_words
 from analysis.report.next_steps import Step, next_steps
+from analysis.report.page import write_report
 from analysis.report.payload import trial_rows
 from launch.cli.commands import app
 from visionsweep.run_dir.load import load_run
@@ -67,6 +68,17 @@ def test_the_first_screen_says_what_the_photos_are_and_how_good_the_model_is(run
         == "Trial 0000: test_resnet, trained from scratch, adam with rate 0.001, images of 32 px."
     )
     assert found.model[0].command == shlex.join(["visionsweep", "export", str(run.run_dir), "--out", "exports/run"])
+
+
+def test_the_page_takes_the_verdict_that_the_terminal_has_reached(run: Run) -> None:
+    sentence = "38 of 40 validation images are right"
+    found = verdict(run)
+    assert found is not None
+    assert sentence in write_report([run.run_dir], with_model=False).read_text()
+    known = {run.run_dir: replace(found, low=0.123)}
+    page = write_report([run.run_dir], with_model=False, known=known).read_text()
+    assert sentence in page
+    assert "95% interval 12% to" in page, "it is not reached a second time"
 
 
 def test_the_first_screen_says_how_far_to_trust_it(run: Run) -> None:

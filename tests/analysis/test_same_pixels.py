@@ -24,6 +24,7 @@ from analysis.models.predictor import load_export
 from launch.search.preflight import short_side_px, views
 from launch.search.prepare import RunOptions, load_data
 from launch.search.records import Records
+from launch.search.settled import SettledSearch
 from search_spaces import Int, Pick, Search
 from search_spaces.serial import search_to_json
 from trainables.checkpoint import TrialFiles
@@ -83,7 +84,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_of(folder: Path, search: Search, data: Path, configs: Sequence[dict[str, Any]], cache: Path | None) -> Run:
     """Return a run whose trials are each trained as in a worker, which opens the run's images itself."""
     options = RunOptions(data=str(data), cache_dir=None if cache is None else str(cache))
-    dataset = load_data(search, options)
+    dataset = load_data(SettledSearch.of(search), options)
     search = search.for_task(dataset.task)
     about = {"search": search_to_json(search), "data": dataset.describe(), "options": asdict(options)}
     records = Records.create(folder, about)
@@ -212,7 +213,7 @@ def test_a_disk_without_room_for_another_size_has_images_decoded_every_time(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     search = Search(task="binary", space={**CLASSIFIER, "image_size": Int(32, 64)}, epochs=2)
-    dataset = load_data(search, RunOptions(data=str(photos), cache_dir=str(tmp_path)))
+    dataset = load_data(SettledSearch.of(search), RunOptions(data=str(photos), cache_dir=str(tmp_path)))
     images = reopen_images(dataset, 73, tmp_path)
     assert isinstance(images, CachedImages)
     val = dataset.indices("val")
@@ -232,7 +233,7 @@ def test_all_sizes_of_a_space_are_there_before_the_first_trial(photos: Path, tmp
     search = Search(
         task="binary", space={**CLASSIFIER, "image_size": Pick(32, 64), "fit_image": Pick("crop", "squash")}, epochs=2
     )
-    dataset = load_data(search, RunOptions(data=str(photos), cache_dir=str(tmp_path)))
+    dataset = load_data(SettledSearch.of(search), RunOptions(data=str(photos), cache_dir=str(tmp_path)))
     names = {path.name.removeprefix(f"{dataset.fingerprint}-") for path in tmp_path.iterdir() if path.is_dir()}
     assert {name.split("-of-")[0] for name in names} == {"73", "37", "32x32", "64x64"}
     for file in photos.glob("*/*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from support import make_photos
 
 from launch.search.preflight import views
 from launch.search.prepare import RunOptions, prepared
+from launch.search.settled import SettledSearch
 from search_spaces.grammar import Branch, Int, Pick
 from search_spaces.paths import possible_values
 from search_spaces.search import Search
+from search_spaces.serial import search_from_json, search_to_json
 from search_spaces.shipped import SEARCHES
 from visionsweep.core.errors import DataError
 
@@ -44,8 +47,24 @@ def test_larger_batches_than_the_training_set_are_left_out_and_that_is_said(phot
 def test_a_search_whose_batches_fit_is_left_as_it_is(photos: Path) -> None:
     asked = of_batches(Pick(8, 32))
     search, dataset = prepared(asked, RunOptions(str(photos)))
-    assert search == asked.for_task("binary")
+    assert search == SettledSearch.of(asked.for_task("binary"))
     assert not any("Batches" in note for note in dataset.notes)
+
+
+def test_what_follows_from_a_settled_search_is_computed_once_and_the_same_after_a_resume(photos: Path) -> None:
+    asked = replace(of_batches(Pick(8, 64)), epochs=12, objectives=("val/f1", "-latency_ms"))
+    settled, _ = prepared(asked, RunOptions(str(photos)))
+    assert settled.full_space is settled.full_space
+    assert settled.compared is settled.compared
+    assert (settled.short_side_px, [view.crop for view in settled.views]) == (18, [16])
+    assert settled.rung_at == (4,)
+    assert [objective.name for objective in settled.compared] == ["val/f1", "latency_ms"]
+    resumed = SettledSearch.of(search_from_json(json.loads(json.dumps(search_to_json(settled)))))
+    assert resumed.full_space == settled.full_space
+    assert (resumed.views, resumed.rung_at, resumed.compared) == (settled.views, settled.rung_at, settled.compared)
+    longer = replace(settled, epochs=40, fixed={"image_size": 32})
+    assert (longer.rung_at, longer.short_side_px) == ((4, 12, 36), 37), "nothing is left of the shorter one"
+    assert longer.full_space["image_size"] == 32
 
 
 @pytest.mark.parametrize("batch_size", [64, Pick(64, 128)])

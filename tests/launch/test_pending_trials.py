@@ -82,7 +82,7 @@ def test_a_search_that_is_stopped_just_when_a_trial_was_proposed_ends_in_peace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stop(config: dict[str, Any]) -> None:
-        searcher.stopped = True  # before Tune has asked for a process
+        searcher.stop()  # before Tune has asked for a process
 
     records = Records.create(tmp_path / "run", {"search": {}})
     notes = TrialNotes()

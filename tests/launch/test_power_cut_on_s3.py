@@ -47,9 +47,8 @@ class Searching:
     def __call__(self) -> None:
         self.mirror.lock.acquire(lambda said: None)
         try:
-            self.records = Records.create(self.home / "run", SEARCH)
+            self.records = Records.create(self.home / "run", SEARCH, self.mirror)
             with self.records.locked():
-                self.records.mirror = self.mirror
                 self.mirror._send()
                 self.created = True
                 self.trial("0000", [0.5, 0.7, 0.6], "complete")
@@ -164,9 +163,8 @@ class Checked:
         mirror.lock.acquire(lambda said: None)
         mirror.fetch()
         assert (folder / "trials.jsonl").read_bytes().startswith(self.content.get("trials.jsonl", b""))
-        records, _ = Records.open(folder)
+        records = Records(folder, mirror)
         with records.locked():
-            records.mirror = mirror
             for trial in records.trials.values():
                 self._is_whole(copy, folder, trial)
             for room in ("checkpoints/", "predictions/"):

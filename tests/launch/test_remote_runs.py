@@ -97,8 +97,7 @@ def test_a_driver_that_was_taken_over_records_nothing_more(quick: None, run: Rem
     mirroring = mirrored(location, silent, new=True)
     mirror = mirroring.__enter__()
     assert mirror is not None
-    records = Records.create(location.folder, SEARCH)
-    records.mirror = mirror
+    records = Records.create(location.folder, SEARCH, mirror)
     records.proposed("0000", {}, {}, "sampler")
     wait_until(lambda: "runs/a/trials.jsonl" in keys(run.bucket), seconds=30)
     run.write("lock.json", json.dumps({"owner": "x", "pid": 7, "node": "far"}).encode())
@@ -243,8 +242,7 @@ def test_a_search_sends_its_records_while_it_runs_and_deletes_after_them(
 ) -> None:
     location = location_of(run.uri, tmp_path)
     with mirrored(location, silent, new=True) as mirror:
-        records = Records.create(location.folder, SEARCH)
-        records.mirror = mirror
+        records = Records.create(location.folder, SEARCH, mirror)
         for trial_id in ("0000", "0001", "0002"):
             records.proposed(trial_id, {}, {}, "sampler")
             records.epoch({"trial_id": trial_id, "epoch": 1, **ROW})

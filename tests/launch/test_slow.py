@@ -10,6 +10,7 @@ import pytest
 from launch.cli import slow
 from launch.cli.slow import said_if_slow
 from launch.search import prepare
+from launch.search.settled import SettledSearch
 from search_spaces import Search
 from visionsweep.core.errors import DataError
 
@@ -44,5 +45,5 @@ def test_a_search_whose_data_takes_long_to_read_says_so(monkeypatch: pytest.Monk
     monkeypatch.setattr(prepare, "load_dataset", load_dataset)
     search = Search(task="multiclass", space={}, epochs=1)
     with pytest.raises(DataError, match="unreadable"):
-        prepare.load_data(search, prepare.RunOptions(data="digits"))
+        prepare.load_data(SettledSearch.of(search), prepare.RunOptions(data="digits"))
     assert re.search(r"^Still reading the data \(\d+ s since the start\)\.$", capsys.readouterr().err, re.M)

@@ -37,6 +37,7 @@ def no_cluster_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["quickstart", "--set", "metric=val/miou"], "val/miou"),
         (["quickstart", "--budget", "2 hous"], "a budget is a number with a unit (s, m, h or d), got '2 hous'"),
         (["quickstart", "--sampler", "nosuch"], "nosuch"),
+        (["quickstart", "--log", "tensorbord"], "unknown logger 'tensorbord'. Did you mean 'tensorboard'?"),
         (["quickstart", "--name", "a/b"], "a run name is one folder name without slashes, got 'a/b'"),
         (["quickstart", "--on-bad-image", "skipp"], "unknown --on-bad-image 'skipp'. Did you mean 'skip'?"),
         (["quickstart", "--data", "photos"], "or on S3, got 'photos'. For example --data /shared/photos"),

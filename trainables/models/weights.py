@@ -22,6 +22,7 @@ from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
 from trainables.models.side_by_side import side_by_side
 from trainables.models.weights_file import load_weights_file
 from visionsweep.core.errors import InputError, WeightsError
+from visionsweep.core.files import one_line
 
 HUB_TIMEOUT_S = 3
 ASKED_AT_ONCE = 8  # addresses of one host
@@ -53,7 +54,7 @@ def load_weights(name: str, weights: str, image_size: int) -> Backbone:
     except InputError:
         raise
     except Exception as error:  # hub clients raise what they like: OSError, RuntimeError, errors of their own
-        raise WeightsError(_no_weights({name: " ".join(str(error).split())[:200]}, [name])) from error
+        raise WeightsError(_no_weights({name: one_line(error)}, [name])) from error
 
 
 def require_weights(backbones: Iterable[str]) -> None:

@@ -18,6 +18,11 @@ _FIELD = re.compile(
 )
 
 
+def masked_line(error: object, most: int = 200) -> str:
+    """Return the message of an error, masked, in one line of at most so many characters."""
+    return " ".join(masked(str(error)).split())[:most] or type(error).__name__
+
+
 def masked(text: str) -> str:
     """Return the text with *** in place of names and passwords in addresses."""
     if "://" not in text and "=" not in text:

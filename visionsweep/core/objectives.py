@@ -25,7 +25,12 @@ class Objective:
     @property
     def sign(self) -> int:
         """+1 if higher is better, -1 if lower is."""
-        return 1 if self.mode == "max" else -1
+        return sign_of(self.mode)
+
+
+def sign_of(mode: str) -> int:
+    """Return +1 for the mode max, by which higher is better, and -1 for min."""
+    return 1 if mode == "max" else -1
 
 
 def value_of(row: Mapping[str, Any], name: str) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from visionsweep.core.objectives import Objective, parse_objectives
+from visionsweep.core.objectives import Objective, parse_objectives, sign_of
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.shown import run_html, run_line
 from visionsweep.run_dir.trials import Trial
@@ -33,6 +33,11 @@ class Run:
     @property
     def mode(self) -> str:
         return str(value_at(self.search, "search.mode"))
+
+    @property
+    def sign(self) -> int:
+        """+1 if higher values of the metric are better, -1 if lower ones are."""
+        return sign_of(self.mode)
 
     @property
     def task(self) -> str:

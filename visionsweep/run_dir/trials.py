@@ -15,7 +15,7 @@ from typing import Any
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import RESTORE, Hole, read_json_lines, read_object, short, utf8
 from visionsweep.core.names import did_you_mean
-from visionsweep.core.objectives import Objective, outcome, value_of
+from visionsweep.core.objectives import Objective, outcome, sign_of, value_of
 from visionsweep.run_dir.files import EPOCHS_FILE, SEARCH_FILE, TRIALS_FILE, trials_with_weights
 from visionsweep.run_dir.shapes import STATUSES, epoch_problem, event_problem, search_problems
 
@@ -51,7 +51,7 @@ class Trial:
 
     def best(self, metric: str, mode: str) -> tuple[float, int] | None:
         """Return (value, epoch) of the best epoch, the earlier one on ties, or None if there is none."""
-        sign = 1 if mode == "max" else -1
+        sign = sign_of(mode)
         values = [(sign * value, -epoch) for epoch, value in self.values(metric).items()]
         if not values:
             return None
