@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.figures.ranking import log_odds
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
 from visionsweep.core.names import CLASS_IOU
@@ -31,6 +32,7 @@ class Judged:
     probabilities  (N, C), for binary tasks of both classes
     truth          (N, C) bool, the classes of each image
     decided        (N, C) bool, the classes that the trial predicts
+    ranked         (N, C), what ranks the images of a class; None takes the probabilities
     """
 
     trial: Trial
@@ -40,16 +42,22 @@ class Judged:
     probabilities: NDArray[np.float64]
     truth: NDArray[np.bool_]
     decided: NDArray[np.bool_]
+    ranked: NDArray[np.float64] | None = None
 
 
-def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any]]]:
-    """Return (epoch, arrays) of the trial's best epoch with kept predictions. Raises RunError if there is none."""
+def kept_predictions(
+    run: Run, trial: Trial, only: Collection[str] | None = None
+) -> tuple[int, dict[str, NDArray[Any]]]:
+    """Return (epoch, arrays) of the trial's best epoch with kept predictions.
+
+    only: names of arrays, None means all. Raises RunError if there is no such epoch, or it lacks one of them.
+    """
     values = trial.values(run.metric)
     sign = 1 if run.mode == "max" else -1
     for epoch in sorted(values, key=lambda epoch: (-sign * values[epoch], epoch)):
         path = trial_folder(run.run_dir, "predictions", trial.trial_id) / f"epoch-{epoch:04d}.npz"
         if path.is_file():
-            arrays = read_npz(path, "Train the trial again for its predictions.")
+            arrays = read_npz(path, "Train the trial again for its predictions.", only=only)
             return epoch, {name: array for name, array in arrays.items() if name != "metrics"}
     raise RunError(
         f"the predictions of trial {trial.trial_id} are not in {run.run_dir / 'predictions'}. "
@@ -98,7 +106,7 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
             decided = np.eye(2, dtype=bool)[(probabilities[:, 1] > threshold).astype(int)]
         else:
             decided = probabilities > threshold
-    return Judged(trial, epoch, classes, names, probabilities, truth, decided)
+    return Judged(trial, epoch, classes, names, probabilities, truth, decided, log_odds(logits, task))
 
 
 def confusion(one: Judged) -> NDArray[np.int64]:

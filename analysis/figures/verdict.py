@@ -12,8 +12,10 @@ import numpy as np
 
 from analysis.figures.best_trial import Judged, class_scores, judged
 from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilson
-from analysis.figures.resampled import on_other_half, score
+from analysis.figures.pixels import JudgedMasks, judged_masks
+from analysis.figures.resampled import RANKING, Kept, on_other_half, score
 from visionsweep.core.errors import RunError
+from visionsweep.core.objectives import DEFAULT_OBJECTIVE
 from visionsweep.core.words import counted
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
@@ -39,7 +41,8 @@ class Verdict:
     score      by the run's metric
     num_right  where the metric is accuracy with one class an image, else None
     low, high  a 95% interval of the score (accuracy: Wilson 1927; else of resampled images); None where it is unknown
-    constant   the class that is best to answer always, and its score then; None for a loss
+    constant   the class that is best to answer always, and its score then; '' for a metric of the ranking, where any
+               constant answer gets that; None for a loss
     lead       over the next trial that has kept its predictions, None where none has
     expected   the score on images that did not choose, as halves tell (`resampled.on_other_half`); None where unknown
     tied       trials that are not clearly behind the best, as far as their predictions are kept
@@ -63,12 +66,12 @@ class Verdict:
 def verdict(run: Run) -> Verdict | None:
     """Return what the validation images say of the best trial.
 
-    None for masks, whose truth a run does not keep, for several objectives, for a metric that is of no decisions
-    (`val/map`), and where the images' classes are not kept. Without the best trial's predictions an accuracy still has
-    its interval, but no lead.
+    None for several objectives, for a metric that kept predictions do not tell (`val/top5`), and where the images'
+    classes or pixels are not kept. Without the best trial's predictions an accuracy still has its interval, but no
+    lead.
     """
     task = run.search.get("search", {}).get("task")
-    if task not in ("binary", "multiclass", "multilabel") or not run.trials or len(run.objectives) > 1:
+    if task not in DEFAULT_OBJECTIVE or not run.trials or len(run.objectives) > 1:
         return None
     with_epochs = [trial for trial in ranked(run.trials, run.objectives) if trial.epochs]
     own = _judged(run, with_epochs[0]) if with_epochs else None
@@ -77,13 +80,15 @@ def verdict(run: Run) -> Verdict | None:
     found = score(own, task, run.metric)
     if found is None:
         return None
-    others = [one for one in (_judged(run, trial) for trial in with_epochs[1:]) if one is not None]
-    by_images = run.metric == ACCURACY and task != "multilabel"
+    kept = (_judged(run, trial) for trial in with_epochs[1:])
+    others = [one for one in kept if one is not None and one.classes == own.classes]  # trials may merge classes
+    num_right = None
     low: float | None
     high: float | None
-    if by_images:
-        low, high = wilson(int(right(own).sum()), len(own.truth))
-        leads = [by_mcnemar(own, other) for other in others]
+    if isinstance(own, Judged) and run.metric == ACCURACY and task != "multilabel":
+        num_right = int(right(own).sum())
+        low, high = wilson(num_right, len(own.truth))
+        leads = [by_mcnemar(own, other) for other in others if isinstance(other, Judged)]
     else:
         low, high, leads = by_resampling(run, task, [own, *others])
     complete = {trial.trial_id for trial in run.trials if trial.status == "complete"}
@@ -92,14 +97,14 @@ def verdict(run: Run) -> Verdict | None:
         metric=run.metric,
         score=found,
         num_images=len(own.truth),
-        num_right=int(right(own).sum()) if by_images else None,
+        num_right=num_right,
         low=low,
         high=high,
         constant=_constant(own, task, run.metric),
         lead=leads[0] if leads else None,
         expected=on_other_half([own, *others], task, run.metric, run.mode),
         tied=tuple(lead.over for lead in leads if lead.over in complete and not lead.is_clear),
-        weakest=_weakest(own),
+        weakest=_weakest(own) if isinstance(own, Judged) else None,
     )
 
 
@@ -167,7 +172,7 @@ def result_sentence(found: Verdict) -> str:
         return f"{first}."
     name, base = found.constant
     would_be = f"{base:.0%}" if found.num_right is not None else shown(base, found)
-    return f"{first}. Always '{name}' would be {would_be}."
+    return f"{first}. Always '{name}' would be {would_be}." if name else f"{first}. Guessing would be {would_be}."
 
 
 def lead_sentences(found: Verdict) -> list[str]:
@@ -194,27 +199,41 @@ def shown(value: float, found: Verdict) -> str:
     return f"{value:.{digits_for(found.num_images) + 2}f}"
 
 
-def _judged(run: Run, trial: Trial) -> Judged | None:
+def _judged(run: Run, trial: Trial) -> Kept | None:
     if not (run.run_dir / "predictions" / trial.trial_id).is_dir():  # thousands of trials keep none
         return None
     try:
-        return judged(run, trial)
+        return judged_masks(run, trial) if run.task == "segmentation" else judged(run, trial)
     except RunError:
         return None
 
 
-def _constant(own: Judged, task: str, metric: str) -> tuple[str, float] | None:
+def _constant(own: Kept, task: str, metric: str) -> tuple[str, float] | None:
     """Return the class that is best to answer always, with its score."""
     if metric == "val/loss":
         return None
+    if isinstance(own, Judged) and metric.removeprefix("val/") in RANKING:
+        value = score(replace(own, ranked=np.zeros(own.truth.shape)), task, metric)
+        return None if value is None else ("", value)
     best: tuple[str, float] | None = None
     for number in np.argsort(-own.truth.sum(axis=0), kind="stable")[:20]:  # of many classes, the commonest
-        decided = np.zeros_like(own.decided)
-        decided[:, number] = True
-        value = score(replace(own, decided=decided), task, metric)
+        value = score(_always(own, int(number)), task, metric)
         if value is not None and (best is None or value > best[1]):
             best = (own.classes[number], value)
     return best
+
+
+def _always(own: Kept, number: int) -> Kept:
+    """Return the predictions as they were if every image, or every pixel, were decided to be of one class."""
+    if isinstance(own, JudgedMasks):
+        pixels = np.zeros_like(own.decided)
+        pixels[:, number] = own.truth.sum(axis=1)
+        hits = np.zeros_like(own.hits)
+        hits[:, number] = own.truth[:, number]
+        return replace(own, hits=hits, decided=pixels)
+    decided = np.zeros_like(own.decided)
+    decided[:, number] = True
+    return replace(own, decided=decided)
 
 
 def _weakest(own: Judged) -> Weakest | None:
