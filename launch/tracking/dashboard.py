@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -181,6 +182,8 @@ def server(run_dirs: list[Path], host: str, port: int) -> WSGIServer:
             f"another one: `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`, then http://localhost:{port}."
         )
     journals = watched(run_dirs)
+    # It judges importance for every view, and would warn of every arm with few trials each time.
+    warnings.filterwarnings("ignore", message="Some regimes for parameter")
     try:
         from optuna_dashboard import wsgi
     except ImportError:
