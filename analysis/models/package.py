@@ -36,6 +36,7 @@ from trainables.tasks import mean_logits
 from visionsweep.core.errors import InputError, RunError
 from visionsweep.core.files import read_npz, read_object
 from visionsweep.core.safe_path import trial_folder
+from visionsweep.core.stages import stage
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE
 
@@ -70,6 +71,7 @@ def package_soup(
 
 def _data_or_why(run: Run, out: Path, named: str | None) -> TrialData | str:
     """Return the data that a run's export was judged on, or the reason why it cannot be read."""
+    stage("reading the validation photos")
     config = load_config(out / "config.yaml")
     options = run.search.get("options", {})
     try:
@@ -120,7 +122,9 @@ def package_export(
             checked_on = "images of noise (the data could not be read)"
         else:
             images, elsewhere = compare(exported, _some(data))
+        stage("writing the graph and comparing it with torch")
         graphs = write_graphs(exported, out, images, _about(exported, before, checked_on), onnx=onnx, pt2=pt2)
+    stage("computing the intervals of the model card")
     # The card gives intervals where the stored predictions can be judged again.
     judged, why_not = _judged(exported, metrics, data, files)
     facts = Facts(

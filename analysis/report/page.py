@@ -23,6 +23,7 @@ from analysis.report.payload import script_json, trial_curves, trial_rows, words
 from analysis.report.plots import Plots
 from analysis.report.sections import sections
 from visionsweep.core.errors import RunError
+from visionsweep.core.stages import stage
 from visionsweep.core.text import duration
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.load import Run, load_run
@@ -64,9 +65,11 @@ def write_report(
     What is missing in a run is named on the page. Raises RunError if a folder has none of a run's files, or if the page
     cannot be written.
     """
+    stage("reading the run")
     runs = [load_run(run_dir, strict=False) for run_dir in run_dirs]
     out = out or runs[0].run_dir / "report.html"
     text = render(runs, with_model=with_model, reloads=reloads)
+    stage("writing the page")
     try:
         # File names may hold bytes that are no valid text.
         write_whole(out, lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
@@ -111,8 +114,11 @@ def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = Fals
 def _run_page(key: str, run: Run, *, with_model: bool) -> RunPage:
     plots = Plots(key)
     at = incumbent(run)
+    stage("drawing the figures")
     judged, problem = _verdict(run)
     found = sections(run, plots)
+    if with_model:
+        stage("looking at the best trial's photos")
     best = None if at is None else best_section(run, at.best, plots, with_model=with_model)
     return RunPage(
         key=key,
