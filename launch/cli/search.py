@@ -41,11 +41,12 @@ from launch.cli.options import (
     new_console,
 )
 from launch.cli.slow import said_if_slow, stage
-from visionsweep.core.errors import InputError
+from visionsweep.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from launch.search.prepare import RunOptions
     from launch.search.records import Records
 
 THROUGH_CLIENT = "ray://"  # a driver behind Ray's client would end with the connection, so it is sent as a job
@@ -169,7 +170,6 @@ def resume(
     with said_if_slow("importing libraries"):
         from launch.cli.loading import parse_duration
         from launch.remote.location import require_run
-        from visionsweep.core.errors import ConfigError
 
     # Check what needs no Ray, so that a mistake is answered at once.
     if not trials.lstrip("+").isdigit():
@@ -231,6 +231,10 @@ def check(
     group: Group = None,
     test: Test = None,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="List images that hardly differ.")] = False,
+    look: Annotated[
+        bool, typer.Option("--look", help="Instead: a page of your photos as training will see them.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The page of --look; default: look.html.")] = None,
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
     # Through Ray's client: send the check as a job, and follow it.
@@ -248,15 +252,13 @@ def check(
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)
     look_first(found, data)
-    with said_if_slow("importing libraries"):
-        from launch.machines.cluster import ray_at
+    if out is not None and not look:
+        raise ConfigError(f"check takes --out with --look alone, got --out {out}. Add --look.")
 
-    with ray_at(address):
-        with said_if_slow("importing libraries"):
-            from launch.search.check import check_search
-            from launch.search.prepare import RunOptions
+    def options() -> RunOptions:
+        from launch.search.prepare import RunOptions  # imports torch
 
-        options = RunOptions(
+        return RunOptions(
             data=absolute(data),
             budget_s=budget_s,
             max_concurrent=max_concurrent,
@@ -270,9 +272,24 @@ def check(
             group=group_of(group, data),
             test=test,
         )
-        console = new_console()
+
+    console = new_console()
+    if look:
+        with said_if_slow("importing libraries"):
+            from launch.search.look import look_at
+
+        page = look_at(found, options(), search, out or Path("look.html"), console)
+        console.print(f"Your photos as training will see them: {page}", soft_wrap=True)
+        return
+    with said_if_slow("importing libraries"):
+        from launch.machines.cluster import ray_at
+
+    with ray_at(address):
+        with said_if_slow("importing libraries"):
+            from launch.search.check import check_search
+
         # Check, and print a line for each finding. One that is fatal is exit code 1.
-        findings = check_search(found, options, runs_dir, console, list_duplicates=duplicates)
+        findings = check_search(found, options(), runs_dir, console, list_duplicates=duplicates)
         for finding in findings:
             mark, style = ("ok", "green") if finding.good else ("NO", "red") if finding.fatal else ("..", "yellow")
             console.print(f"{mark}  {finding.text}", style=None if finding.good else style, soft_wrap=True)
