@@ -237,8 +237,8 @@ def check(
     out: Annotated[Path | None, typer.Option(help="The page of --look; default: look.html.")] = None,
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
-    # Through Ray's client: send the check as a job, and follow it.
-    if address is not None and address.startswith(THROUGH_CLIENT):
+    # Through Ray's client: send the check as a job, and follow it. To look at photos needs no cluster.
+    if address is not None and address.startswith(THROUGH_CLIENT) and not look:
         from launch.cli.jobs import follow
         from launch.jobs.submission import submit_check
 
