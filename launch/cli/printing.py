@@ -143,12 +143,21 @@ def print_outcome(
         console.print(line, style="bold green" if line.startswith("Recommended") else None, **_prose(console))
     model = "model" if recommended is None else recommended["kind"].replace("single", "model")
     page = report()
-    console.print(f"\nReport:  {page or f'visionsweep report {shlex.quote(place)}'}", soft_wrap=True)
+    console.print()
+    _next(console, "Report", str(page or f"visionsweep report {shlex.quote(place)}"))
     out = shlex.quote(f"exports/{run_dir.name}")
-    console.print(f"Export the {model}:  visionsweep export {shlex.quote(place)} --out {out}", soft_wrap=True)
-    console.print(f"Then predict:  visionsweep predict {out} PHOTOS", soft_wrap=True)
+    _next(console, f"Export the {model}", f"visionsweep export {shlex.quote(place)} --out {out}")
+    _next(console, "Then predict", f"visionsweep predict {out} PHOTOS")
     more = f"  (with {counted(unfinished, 'interrupted trial')})" if unfinished else ""
-    console.print(f"Search longer:  visionsweep resume {shlex.quote(place)} --budget 20m{more}", soft_wrap=True)
+    _next(console, "Search longer", f"visionsweep resume {shlex.quote(place)} --budget 20m{more}")
+
+
+def _next(console: Console, what: str, command: str) -> None:
+    """Print a command beside its purpose, or below it where both do not fit into the terminal's line."""
+    line = f"{what}:  {command}"
+    if console.is_terminal and len(line) > console.width:
+        line = f"{what}:\n  {command}"
+    console.print(line, soft_wrap=True)
 
 
 def print_found(dataset: Dataset, console: Console) -> None:
