@@ -165,8 +165,12 @@ def result_sentence(found: Verdict) -> str:
     else:
         first = f"{found.metric} is {shown(found.score, found)} on {found.num_images} validation images"
     if found.low is not None and found.high is not None:
-        low, high = (percent(one, found.num_images) if found.num_right is not None else shown(one, found)
-                     for one in (found.low, found.high))  # fmt: skip
+        bounds = (found.low, found.high)
+        if found.num_right is not None:
+            finer = max(len(percent(one, found.num_images).partition(".")[2]) - 1 for one in bounds)
+            low, high = (f"{one:.{max(0, finer)}%}" for one in bounds)  # both with the digits that one of them needs
+        else:
+            low, high = (shown(one, found) for one in bounds)
         first += f" (95% interval {low} to {high})"
     if found.constant is None:
         return f"{first}."

@@ -81,6 +81,13 @@ def test_all_but_one_is_not_all() -> None:
     assert (percent(0.8693, 505), percent(0.8693, 5000)) == ("87%", "86.9%")
 
 
+def test_both_ends_of_an_interval_have_the_same_digits(run: Run) -> None:
+    found = verdict(run)
+    assert found is not None
+    narrow = replace(found, num_right=357, num_images=359, score=357 / 359, low=0.9799, high=0.998)
+    assert in_lines(narrow)[0].startswith("357 of 359 validation images are right: 99% (95% interval 98.0% to 99.8%).")
+
+
 def test_a_lead_that_is_more_than_luck_is_called_clear(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", {"train/ants": 4, "train/bees": 4, "val/ants": 25, "val/bees": 15})
     sure = np.where(truths(opened(photos)) == 1, 3.0, -3.0).astype(np.float32)[:, None]
