@@ -28,7 +28,8 @@ class Evaluation:
     predictions  of every image of the split, in its order: `logits` (N, K) float32
 
     For segmentation the predictions are the decisions at the masks' own sizes. `masks` uint8 holds all pixels, image
-    by image. `shapes` (N, 2) int64 holds heights and widths.
+    by image. `shapes` (N, 2) int64 holds heights and widths. `pixels` (N, 3, C) int64 counts the pixels of each class:
+    rightly decided, true and decided ones. `classes` names the C classes.
     """
 
     metrics: dict[str, float]
@@ -135,6 +136,8 @@ def _segmentation(
     predictions: dict[str, np.ndarray] = {
         "masks": np.frombuffer(decided, np.uint8),
         "shapes": np.array(shapes, dtype=np.int64),
+        "pixels": torch.stack(scores.counts).cpu().numpy(),
+        "classes": np.array(labels.classes),
     }
     return scores.compute(), predictions
 

@@ -1,11 +1,12 @@
-"""Photos of the user as a trial saw them: as the network is judged on them, and augmented as it trained."""
+"""Photos of the user as training sees them: as the network is judged on them, and augmented in a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from analysis.figures.overlays import IMAGE_ERRORS, RunData, thumbnail
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
-from trainables.data.augment import eval_transform, mix_batch, train_transform
-from trainables.data.merge import merge_classes
+from trainables.data.augment import cached_short_side, eval_transform, mix_batch, train_transform
+from trainables.data.dataset import Dataset
+from trainables.data.merge import Merge, merge_classes
+from trainables.data.view import shrunk
 from visionsweep.core.errors import RunError
 from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run
@@ -37,6 +40,24 @@ class Seen:
     trained: str | None
 
 
+@dataclass(frozen=True, eq=False)
+class Augmented:
+    """One photo of a batch.
+
+    position  in the data
+    judged    (h, w, 3), as a network is judged on it
+    trained   (S, S, 3), augmented and mixed; None for a probe, which augments nothing
+    mask      (S, S) class numbers of `trained`, None without masks
+    mixture   (B,), the shares of the batch's photos in `trained`, in their order
+    """
+
+    position: int
+    judged: Pixels
+    trained: Pixels | None
+    mask: Pixels | None
+    mixture: NDArray[np.float32]
+
+
 def seen_photos(run: Run, trial: Trial, data: RunData) -> list[Seen]:
     """Return a few training photos as the trial saw them, in one batch, with its mixing.
 
@@ -44,62 +65,80 @@ def seen_photos(run: Run, trial: Trial, data: RunData) -> list[Seen]:
     read.
     """
     config = parse_config(trial.config, f"trial {trial.trial_id}")
-    names: list[str] = []
-    judged: list[Pixels] = []
-    trained: list[Pixels] = []
-    transform = train_transform(config, background=_background(run, config))
-    transform.set_random_seed(0)  # a report made twice shows the same
-    for position in _positions(run, data):
-        if len(names) == NUM_SHOWN:
-            break
-        try:
-            image = np.asarray(data.dataset.reader(position), np.uint8)
-            own = eval_transform(config)(image=image)["image"]
-            augmented = transform(**{"image": image, **_mask(run, data, config, position)})["image"]
-        except IMAGE_ERRORS:
-            continue
-        names.append(str(data.dataset.names[position]))
-        judged.append(own)
-        trained.append(augmented)
-    if not names:
-        raise RunError("none of the training photos can be read.")
-    probe = config.optimizer.name == "lbfgs"
-    mixed: list[Pixels | None] = [None] * len(names) if probe else [*_mixed(config, np.stack(trained))]
-    return [
-        Seen(name, thumbnail(one, SIZE_PX), None if other is None else thumbnail(other, SIZE_PX))
-        for name, one, other in zip(names, judged, mixed, strict=True)
-    ]
-
-
-def _positions(run: Run, data: RunData) -> list[int]:
-    """Return positions of some training photos, evenly spread in an order without meaning."""
     told = run.search["data"]
     others = {*map(str, told.get("val", ())), *map(str, told.get("test", ()))}
     training = [position for position, name in enumerate(data.dataset.names) if str(name) not in others]
-    order = np.random.default_rng(0).permutation(len(training))[:MOST_TRIED]
-    return [training[int(number)] for number in order]
+    merge = merge_of(config, value_at(run.search, "data.classes"))
+    return [
+        Seen(
+            str(data.dataset.names[one.position]),
+            thumbnail(one.judged, SIZE_PX),
+            None if one.trained is None else thumbnail(one.trained, SIZE_PX),
+        )
+        for one in augmented(config, data.dataset, training, merge)
+    ]
 
 
-def _background(run: Run, config: TrialConfig) -> int | None:
-    if not task_kind(config.task).pixels:
-        return None
-    return merge_classes(value_at(run.search, "data.classes"), config.merge).background
+def merge_of(config: TrialConfig, classes: Sequence[str]) -> Merge | None:
+    """Return how a segmenter merges the data's classes, None for a classifier."""
+    return merge_classes(classes, config.merge) if task_kind(config.task).pixels else None
 
 
-def _mask(run: Run, data: RunData, config: TrialConfig, position: int) -> dict[str, Pixels]:
+def augmented(
+    config: TrialConfig, photos: Dataset, training: Sequence[int], merge: Merge | None, count: int = NUM_SHOWN
+) -> list[Augmented]:
+    """Return a batch of photos as training sees them.
+
+        training  positions of the photos to choose from
+        merge     of the masks' classes, None without masks
+        count     photos, fewer where some cannot be read
+
+    The same photos and draws come each time. Raises RunError if no photo can be read.
+    """
+    transform = train_transform(config, background=None if merge is None else merge.background)
+    transform.set_random_seed(0)  # a page made twice shows the same
+    own = eval_transform(config)
+    found: list[tuple[int, Pixels, Pixels, Pixels | None]] = []
+    # Evenly spread in an order without meaning.
+    for number in np.random.default_rng(0).permutation(len(training))[:MOST_TRIED]:
+        if len(found) == count:
+            break
+        position = int(training[int(number)])
+        try:
+            whole = np.asarray(photos.reader(position), np.uint8)
+            image = shrunk(whole, cached_short_side(config))  # as decoded images are kept
+            given = {"image": image, **_mask(photos.mask_reader, merge, position, image)}
+            done = transform(**given)
+            found.append((position, own(image=whole)["image"], done["image"], done.get("mask")))
+        except IMAGE_ERRORS:
+            continue
+    if not found:
+        raise RunError("none of the training photos can be read.")
+    mixed, mixture = _mixed(config, np.stack([one[2] for one in found]))
+    probe = config.optimizer.name == "lbfgs"
+    return [
+        Augmented(position, judged, None if probe else image, mask, shares)
+        for (position, judged, _, mask), image, shares in zip(found, mixed, mixture, strict=True)
+    ]
+
+
+def _mask(
+    reader: Callable[[int], NDArray[np.generic]] | None, merge: Merge | None, position: int, image: Pixels
+) -> dict[str, Pixels]:
     """Return the mask that goes through the augmentation with its photo, if there is one."""
-    if data.dataset.mask_reader is None:
+    if reader is None or merge is None:
         return {}
-    merge = merge_classes(value_at(run.search, "data.classes"), config.merge)
-    return {"mask": merge.table[np.asarray(data.dataset.mask_reader(position), np.uint8)]}
+    mask = np.asarray(reader(position), np.uint8)
+    size = (image.shape[1], image.shape[0])
+    return {"mask": merge.table[cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)]}
 
 
-def _mixed(config: TrialConfig, images: Pixels) -> Pixels:
-    """Return a batch (B, H, W, 3) with its images mixed, as the configuration mixes batches."""
+def _mixed(config: TrialConfig, images: Pixels) -> tuple[Pixels, NDArray[np.float32]]:
+    """Return a batch (B, H, W, 3) with its images mixed, as the configuration mixes batches, and the shares (B, B)."""
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     with _own_draws():
-        mixed, _ = mix_batch(config.augment.mix, inputs, torch.zeros(len(images), 1))
-    return mixed.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8).numpy()
+        mixed, mixture = mix_batch(config.augment.mix, inputs, torch.eye(len(images)))
+    return mixed.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8).numpy(), mixture.numpy()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.figures.ranking import log_odds
 from visionsweep.core.errors import RunError
 from visionsweep.core.names import CLASS_IOU
 from visionsweep.core.tasks import task_kind
@@ -31,6 +32,7 @@ class Judged:
     probabilities  (N, C), for binary tasks of both classes
     truth          (N, C) bool, the classes of each image
     decided        (N, C) bool, the classes that the trial predicts
+    ranked         (N, C), what ranks the images of a class; None takes the probabilities
     """
 
     trial: Trial
@@ -40,15 +42,21 @@ class Judged:
     probabilities: NDArray[np.float64]
     truth: NDArray[np.bool_]
     decided: NDArray[np.bool_]
+    ranked: NDArray[np.float64] | None = None
 
 
-def kept_predictions(run: Run, trial: Trial) -> tuple[int, dict[str, NDArray[Any]]]:
-    """Return (epoch, arrays) of the trial's best epoch with kept predictions. Raises RunError if there is none."""
+def kept_predictions(
+    run: Run, trial: Trial, only: Collection[str] | None = None
+) -> tuple[int, dict[str, NDArray[Any]]]:
+    """Return (epoch, arrays) of the trial's best epoch with kept predictions.
+
+    only: names of arrays, None means all. Raises RunError if there is no such epoch, or it lacks one of them.
+    """
     values = trial.values(run.metric)
     for epoch in sorted(values, key=lambda epoch: (-run.sign * values[epoch], epoch)):
         path = predictions_file(run.run_dir, trial.trial_id, epoch)
         if path.is_file():
-            return epoch, read_predictions(path, "Train the trial again for its predictions.")
+            return epoch, read_predictions(path, "Train the trial again for its predictions.", only=only)
     raise RunError(
         f"the predictions of trial {trial.trial_id} are not in {run.run_dir / PREDICTIONS}. "
         "A search keeps those of its best trials (`--keep-trials`)."
@@ -96,7 +104,7 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
             decided = np.eye(2, dtype=bool)[(probabilities[:, 1] > threshold).astype(int)]
         else:
             decided = probabilities > threshold
-    return Judged(trial, epoch, classes, names, probabilities, truth, decided)
+    return Judged(trial, epoch, classes, names, probabilities, truth, decided, log_odds(logits, task))
 
 
 def confusion(one: Judged) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from analysis.figures.best_trial import kept_predictions
 from analysis.figures.overlays import IMAGE_ERRORS, RunData
@@ -94,7 +95,8 @@ def plane(found: NDArray[np.float32]) -> NDArray[np.float64]:
     scaled = (found - found.mean(axis=0)) / (found.std(axis=0) + 1e-6)
     perplexity = min(30.0, (len(found) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=0, max_iter=600)
-    return np.asarray(tsne.fit_transform(scaled), np.float64)
+    with threadpool_limits(1):  # its threads wait for each other busily: on a busy machine that took ten times as long
+        return np.asarray(tsne.fit_transform(scaled), np.float64)
 
 
 def embedding_figure(points: NDArray[np.float64], labels: list[str], names: list[str], order: list[str]) -> go.Figure:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figures.best_trial import Judged
-from analysis.figures.resampled import resampled, score
+from analysis.figures.resampled import Kept, resampled, score
 from visionsweep.run_dir.run import Run
 
 CLEAR = 0.05  # a lead whose p-value is below this is not chance
@@ -63,10 +64,11 @@ def by_mcnemar(own: Judged, other: Judged) -> Lead:
     return Lead(other.trial.trial_id, gain, only_first, only_second, p_value, is_ahead=only_first > only_second)
 
 
-def by_resampling(run: Run, task: str, those: list[Judged]) -> tuple[float | None, float | None, list[Lead]]:
+def by_resampling(run: Run, task: str, those: Sequence[Kept]) -> tuple[float | None, float | None, list[Lead]]:
     """Return the interval of the first trial, and its leads over the others, on the same resampled images."""
     drawn = resampled(those, task, run.metric)
-    if drawn is None:
+    drawn = None if drawn is None else drawn[np.isfinite(drawn).all(axis=1)]  # some draws lack a class
+    if drawn is None or not len(drawn):
         return None, None, []
     low, high = np.percentile(drawn[:, 0], (2.5, 97.5))
     own = score(those[0], task, run.metric) or 0.0

@@ -12,9 +12,11 @@ import numpy as np
 
 from analysis.figures.best_trial import Judged, class_scores, judged
 from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilson
-from analysis.figures.resampled import on_other_half, score
+from analysis.figures.pixels import JudgedMasks, judged_masks
+from analysis.figures.resampled import RANKING, Kept, on_other_half, score
 from visionsweep.core.errors import RunError
-from visionsweep.core.tasks import TASKS, task_kind
+from visionsweep.core.objectives import DEFAULT_OBJECTIVE
+from visionsweep.core.tasks import task_kind
 from visionsweep.core.words import counted
 from visionsweep.run_dir.files import PREDICTIONS, trial_folder
 from visionsweep.run_dir.rank import ranked
@@ -41,7 +43,8 @@ class Verdict:
     score      by the run's metric
     num_right  where the metric is accuracy with one class an image, else None
     low, high  a 95% interval of the score (accuracy: Wilson 1927; else of resampled images); None where it is unknown
-    constant   the class that is best to answer always, and its score then; None for a loss
+    constant   the class that is best to answer always, and its score then; '' for a metric of the ranking, where any
+               constant answer gets that; None for a loss
     lead       over the next trial that has kept its predictions, None where none has
     expected   the score on images that did not choose, as halves tell (`resampled.on_other_half`); None where unknown
     tied       trials that are not clearly behind the best, as far as their predictions are kept
@@ -65,12 +68,12 @@ class Verdict:
 def verdict(run: Run) -> Verdict | None:
     """Return what the validation images say of the best trial.
 
-    None for masks, whose truth a run does not keep, for several objectives, for a metric that is of no decisions
-    (`val/map`), and where the images' classes are not kept. Without the best trial's predictions an accuracy still has
-    its interval, but no lead.
+    None for several objectives, for a metric that kept predictions do not tell (`val/top5`), and where the images'
+    classes or pixels are not kept. Without the best trial's predictions an accuracy still has its interval, but no
+    lead.
     """
     task = run.search.get("search", {}).get("task")
-    if task not in TASKS or TASKS[task].pixels or not run.trials or len(run.objectives) > 1:
+    if task not in DEFAULT_OBJECTIVE or not run.trials or len(run.objectives) > 1:
         return None
     with_epochs = [trial for trial in ranked(run.trials, run.objectives) if trial.epochs]
     own = _judged(run, with_epochs[0]) if with_epochs else None
@@ -79,13 +82,15 @@ def verdict(run: Run) -> Verdict | None:
     found = score(own, task, run.metric)
     if found is None:
         return None
-    others = [one for one in (_judged(run, trial) for trial in with_epochs[1:]) if one is not None]
-    by_images = run.metric == ACCURACY and not task_kind(task).tags
+    kept = (_judged(run, trial) for trial in with_epochs[1:])
+    others = [one for one in kept if one is not None and one.classes == own.classes]  # trials may merge classes
+    num_right = None
     low: float | None
     high: float | None
-    if by_images:
-        low, high = wilson(int(right(own).sum()), len(own.truth))
-        leads = [by_mcnemar(own, other) for other in others]
+    if isinstance(own, Judged) and run.metric == ACCURACY and not task_kind(task).tags:
+        num_right = int(right(own).sum())
+        low, high = wilson(num_right, len(own.truth))
+        leads = [by_mcnemar(own, other) for other in others if isinstance(other, Judged)]
     else:
         low, high, leads = by_resampling(run, task, [own, *others])
     complete = {trial.trial_id for trial in run.trials if trial.status == "complete"}
@@ -94,14 +99,14 @@ def verdict(run: Run) -> Verdict | None:
         metric=run.metric,
         score=found,
         num_images=len(own.truth),
-        num_right=int(right(own).sum()) if by_images else None,
+        num_right=num_right,
         low=low,
         high=high,
         constant=_constant(own, task, run.metric),
         lead=leads[0] if leads else None,
         expected=on_other_half([own, *others], task, run.metric, run.mode),
         tied=tuple(lead.over for lead in leads if lead.over in complete and not lead.is_clear),
-        weakest=_weakest(own),
+        weakest=_weakest(own) if isinstance(own, Judged) else None,
     )
 
 
@@ -162,14 +167,18 @@ def result_sentence(found: Verdict) -> str:
     else:
         first = f"{found.metric} is {shown(found.score, found)} on {found.num_images} validation images"
     if found.low is not None and found.high is not None:
-        low, high = (percent(one, found.num_images) if found.num_right is not None else shown(one, found)
-                     for one in (found.low, found.high))  # fmt: skip
+        bounds = (found.low, found.high)
+        if found.num_right is not None:
+            finer = max(len(percent(one, found.num_images).partition(".")[2]) - 1 for one in bounds)
+            low, high = (f"{one:.{max(0, finer)}%}" for one in bounds)  # both with the digits that one of them needs
+        else:
+            low, high = (shown(one, found) for one in bounds)
         first += f" (95% interval {low} to {high})"
     if found.constant is None:
         return f"{first}."
     name, base = found.constant
     would_be = f"{base:.0%}" if found.num_right is not None else shown(base, found)
-    return f"{first}. Always '{name}' would be {would_be}."
+    return f"{first}. Always '{name}' would be {would_be}." if name else f"{first}. Guessing would be {would_be}."
 
 
 def lead_sentences(found: Verdict) -> list[str]:
@@ -196,27 +205,41 @@ def shown(value: float, found: Verdict) -> str:
     return f"{value:.{digits_for(found.num_images) + 2}f}"
 
 
-def _judged(run: Run, trial: Trial) -> Judged | None:
+def _judged(run: Run, trial: Trial) -> Kept | None:
     if not trial_folder(run.run_dir, PREDICTIONS, trial.trial_id).is_dir():  # thousands of trials keep none
         return None
     try:
-        return judged(run, trial)
+        return judged_masks(run, trial) if task_kind(run.task).pixels else judged(run, trial)
     except RunError:
         return None
 
 
-def _constant(own: Judged, task: str, metric: str) -> tuple[str, float] | None:
+def _constant(own: Kept, task: str, metric: str) -> tuple[str, float] | None:
     """Return the class that is best to answer always, with its score."""
     if metric == "val/loss":
         return None
+    if isinstance(own, Judged) and metric.removeprefix("val/") in RANKING:
+        value = score(replace(own, ranked=np.zeros(own.truth.shape)), task, metric)
+        return None if value is None else ("", value)
     best: tuple[str, float] | None = None
     for number in np.argsort(-own.truth.sum(axis=0), kind="stable")[:20]:  # of many classes, the commonest
-        decided = np.zeros_like(own.decided)
-        decided[:, number] = True
-        value = score(replace(own, decided=decided), task, metric)
+        value = score(_always(own, int(number)), task, metric)
         if value is not None and (best is None or value > best[1]):
             best = (own.classes[number], value)
     return best
+
+
+def _always(own: Kept, number: int) -> Kept:
+    """Return the predictions as they were if every image, or every pixel, were decided to be of one class."""
+    if isinstance(own, JudgedMasks):
+        pixels = np.zeros_like(own.decided)
+        pixels[:, number] = own.truth.sum(axis=1)
+        hits = np.zeros_like(own.hits)
+        hits[:, number] = own.truth[:, number]
+        return replace(own, hits=hits, decided=pixels)
+    decided = np.zeros_like(own.decided)
+    decided[:, number] = True
+    return replace(own, decided=decided)
 
 
 def _weakest(own: Judged) -> Weakest | None:

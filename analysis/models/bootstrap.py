@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 
+from analysis.figures.ranking import ranking
 from trainables.pixel_scores import scores_of
 from trainables.ranking import log_odds
 from trainables.tasks import LABEL_TASKS, TASKS
@@ -106,7 +107,8 @@ def label_scores(
         metrics |= {f"{name}_macro": values for name, values in macro.items()}
     # Metrics of the ranking: the mean over the classes where they are defined.
     positive = slice(1, 2) if task_kind(task).one_output else slice(None)
-    curves = [_ranking(scores, of, counts) for scores, of in zip(ranked.T[positive], truth.T[positive], strict=True)]
+    drawn = np.ascontiguousarray(counts.T)
+    curves = [ranking(scores, of, drawn) for scores, of in zip(ranked.T[positive], truth.T[positive], strict=True)]
     for place, name in enumerate(("map", "auroc")):
         values = np.stack([curve[place] for curve in curves], axis=1)  # (R, C), nan where all or none are positive
         defined = ~np.isnan(values)
@@ -186,21 +188,6 @@ def _from_counts(tp: Array, fp: Array, fn: Array, undefined: float = 0.0) -> dic
     """Return precision, recall and F1. `undefined` stands for 0/0, like scikit-learn's zero_division."""
     over = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
     return {name: np.where(whole > 0, part / np.maximum(whole, 1), undefined) for name, (part, whole) in over.items()}
-
-
-def _ranking(scores: Array, truth: Array, counts: Array) -> tuple[Array, Array]:
-    """Return average precision and area under the ROC curve (R,) of one class, NaN where all or none are positive."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # equal scores are passed at once
-    positives = np.cumsum(counts[:, order] * truth[order], axis=1)[:, ends]  # (R, T) found above each threshold
-    negatives = np.cumsum(counts[:, order] * (1 - truth[order]), axis=1)[:, ends]
-    new_positives, new_negatives = (np.diff(found, axis=1, prepend=0) for found in (positives, negatives))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = positives / np.maximum(positives + negatives, 1)
-        average_precision = (precision * new_positives).sum(axis=1) / positives[:, -1]
-        area = (new_negatives * (positives - new_positives / 2)).sum(axis=1) / (positives[:, -1] * negatives[:, -1])
-    one_sided = (positives[:, -1] == 0) | (negatives[:, -1] == 0)
-    return np.where(one_sided, np.nan, average_precision), np.where(one_sided, np.nan, area)
 
 
 def _interval(values: Array) -> Interval | None:

@@ -33,6 +33,7 @@ from trainables.data.view import Pixels
 from trainables.tasks import mean_logits
 from visionsweep.core.errors import InputError
 from visionsweep.core.files import read_object
+from visionsweep.core.stages import stage
 from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.files import predictions_file, read_predictions
 from visionsweep.run_dir.recommended import PREDICTIONS_FILE
@@ -68,6 +69,7 @@ def package_soup(
 
 def _data_or_why(run: Run, out: Path, named: str | None) -> TrialData | str:
     """Return the data that a run's export was judged on, or the reason why it cannot be read."""
+    stage("reading the validation photos")
     config = load_config(out / "config.yaml")
     try:
         return open_run_data(run, cached_short_side(config), named, only_judged=True)
@@ -107,7 +109,9 @@ def package_export(
             checked_on = "images of noise (the data could not be read)"
         else:
             images, elsewhere = compare(exported, _some(data))
+        stage("writing the graph and comparing it with torch")
         graphs = write_graphs(exported, out, images, _about(exported, before, checked_on), onnx=onnx, pt2=pt2)
+    stage("computing the intervals of the model card")
     # The card gives intervals where the stored predictions can be judged again.
     judged, why_not = _judged(exported, metrics, data, files)
     facts = Facts(

@@ -12,6 +12,7 @@ from analysis.figures.best_trial import Judged, class_iou, class_scores, confusi
 from analysis.figures.class_figures import class_bars, confusion_figure
 from analysis.report.plots import Plot, Plots
 from visionsweep.core.errors import InputError
+from visionsweep.core.stages import stage
 from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
@@ -61,6 +62,7 @@ def best_section(run: Run, trial: Trial, plots: Plots, *, with_model: bool) -> B
     if data is not None:
         what = "The photos as it saw them are not shown"
         section.seen = _attempt(section, what, lambda: _seen_photos(run, trial, data)) or []
+        stage("computing the map of the photos")
         what = "The map of the images is not shown"
         section.embedding = _attempt(section, what, lambda: _embedding(run, trial, one, data, plots))
     return section

@@ -128,7 +128,9 @@ def _result(run: Run, at: Incumbent, found: Verdict | None) -> list[str]:
         return [result_sentence(found)]
     if len(run.objectives) > 1:
         return []
-    why = "a run keeps no true masks" if task_kind(run.task).pixels else "the page knows no interval of this metric"
+    why = "the page knows no interval of this metric"
+    if task_kind(run.task).pixels and run.metric != "val/loss":
+        why = "its pixels were not counted image by image"
     if not trial_folder(run.run_dir, PREDICTIONS, at.best.trial_id).is_dir():
         why = "its predictions are not kept"
     return [f"How sure that is cannot be told here: {why}. The command of `evaluate` below gives intervals."]

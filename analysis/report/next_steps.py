@@ -57,7 +57,9 @@ def _search_on(run: Run) -> Step | None:
         were, them = ("was", "it") if counts["interrupted"] == 1 else ("were", "them")
         return Step(f"{counted(counts['interrupted'], 'trial')} {were} interrupted: train {them} to the end.", command)
     if complete < FEW_COMPLETE:
-        return Step(f"Only {complete} of {counted(len(run.trials), 'trial')} trained to the end: search on.", command)
+        of = "" if complete == len(run.trials) else f" of {len(run.trials)}"
+        trials = "trial" if len(run.trials) == 1 else "trials"
+        return Step(f"Only {complete}{of} {trials} trained to the end: search on.", command)
     progress = best_so_far(run)
     improved = progress.drop_duplicates("trial_id")["hours"].iloc[-1] / max(progress["hours"].iloc[-1], 1e-9)
     if improved > LATE:

@@ -23,6 +23,7 @@ from analysis.report.payload import script_json, trial_curves, trial_rows, words
 from analysis.report.plots import Plots
 from analysis.report.sections import sections
 from visionsweep.core.errors import RunError
+from visionsweep.core.stages import stage
 from visionsweep.core.text import duration
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.files import REPORT_FILE
@@ -73,9 +74,11 @@ def write_report(
     What is missing in a run is named on the page. Raises RunError if a folder has none of a run's files, or if the page
     cannot be written.
     """
+    stage("reading the run")
     runs = [load_run(run_dir, strict=False) for run_dir in run_dirs]
     out = out or runs[0].run_dir / REPORT_FILE
     text = render(runs, with_model=with_model, reloads=reloads, known=known)
+    stage("writing the page")
     try:
         # File names may hold bytes that are no valid text.
         write_whole(out, lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
@@ -126,8 +129,11 @@ def render(
 def _run_page(key: str, run: Run, known: Mapping[Path, Verdict | None], *, with_model: bool) -> RunPage:
     plots = Plots(key)
     at = incumbent(run)
+    stage("drawing the figures")
     judged, problem = (known[run.run_dir], "") if run.run_dir in known else _verdict(run)
     found = sections(run, plots)
+    if with_model:
+        stage("looking at the best trial's photos")
     best = None if at is None else best_section(run, at.best, plots, with_model=with_model)
     return RunPage(
         key=key,

@@ -54,6 +54,7 @@ def export(
     if single and trial is not None:
         raise ConfigError(f"export takes --single or --trial, got --trial {trial} too. Leave one away.")
     from launch.cli.first_look import default_export, look_at_run
+    from launch.cli.stages import stages_shown
 
     look_at_run(run_dir, trial)
     out = out or default_export(run_dir)
@@ -62,15 +63,17 @@ def export(
         given += [name for name, is_given in (("--single", single), ("--onnx", onnx), ("--pt2", pt2)) if is_given]
         if given:
             raise ConfigError(f"export takes --ensemble alone, got {given[0]} too. Leave one away.")
-        from launch.models.ensembles import export_chosen
-        from launch.remote.location import local_run
+        with stages_shown("importing libraries"):
+            from launch.models.ensembles import export_chosen
+            from launch.remote.location import local_run
 
-        export_chosen(local_run(run_dir), out, new_console(), data)
+            export_chosen(local_run(run_dir), out, new_console(), data)
         return
-    from launch.models.exporting import export_run
+    with stages_shown("importing libraries"):
+        from launch.models.exporting import export_run
 
-    console = new_console()
-    whole = export_run(run_dir, out, console, trial=trial, single=single, onnx=onnx, pt2=pt2, named=data)
+        console = new_console()
+        whole = export_run(run_dir, out, console, trial=trial, single=single, onnx=onnx, pt2=pt2, named=data)
     raise typer.Exit(int(not whole))
 
 

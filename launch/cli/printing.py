@@ -60,7 +60,7 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
     # Below the table: what it leaves out, who competes, the Pareto front, and why trials failed.
     if len(shown) < len(columns):
         missing = ", ".join(name for name in columns if name not in shown)
-        console.print(f"The terminal is too narrow for: {missing}. --json has all.", style="dim", soft_wrap=True)
+        console.print(f"The terminal is too narrow for: {missing}. --json has all.", style="dim", **_prose(console))
     if num_competing < len(rows):
         console.print(
             f"{num_competing} of {len(rows)} trials shown trained to {_their_end(run)} "
@@ -78,6 +78,14 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
     for row in rows:
         if row["status"] in ("failed", "diverged", "oom"):
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
+
+
+def _prose(console: Console) -> dict[str, Any]:
+    """Return how a sentence is printed: broken between words on a terminal, in one line where a program may read it.
+
+    Paths and commands are never broken: they are to be copied.
+    """
+    return {"soft_wrap": not console.is_terminal}
 
 
 def _their_end(run: Run) -> str:
@@ -127,23 +135,33 @@ def print_outcome(
     score = f"{run.metric} {best['metrics'][run.metric]:.4f}"
     score += "".join(f", {name} {_amount(value)}" for name, value in list(best.get("objectives", {}).items())[1:])
     console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
-    console.print(f"{in_words(best['config'])}. All of it is in {place}/best.yaml.", soft_wrap=True)
+    console.print(f"{in_words(best['config'])}.", **_prose(console))
+    console.print(f"All of it is in {place}/best.yaml.", soft_wrap=True)
     print_class_iou(best["metrics"], console)
     found = verdict(run)
     for line in () if found is None else in_lines(found):
-        console.print(line, soft_wrap=True)
+        console.print(line, **_prose(console))
     unfinished = sum(row["status"] == "interrupted" for row in rows)
     recommended = stored(run_dir)
     for line in in_sentences(recommended) if recommended is not None else ():
-        console.print(line, style="bold green" if line.startswith("Recommended") else None, soft_wrap=True)
+        console.print(line, style="bold green" if line.startswith("Recommended") else None, **_prose(console))
     model = "model" if recommended is None else recommended["kind"].replace("single", "model")
     page = report(found)
-    console.print(f"\nReport:  {page or f'visionsweep report {shlex.quote(place)}'}", soft_wrap=True)
+    console.print()
+    _next(console, "Report", str(page or f"visionsweep report {shlex.quote(place)}"))
     out = shlex.quote(f"exports/{run_dir.name}")
-    console.print(f"Export the {model}:  visionsweep export {shlex.quote(place)} --out {out}", soft_wrap=True)
-    console.print(f"Then predict:  visionsweep predict {out} PHOTOS", soft_wrap=True)
+    _next(console, f"Export the {model}", f"visionsweep export {shlex.quote(place)} --out {out}")
+    _next(console, "Then predict", f"visionsweep predict {out} PHOTOS")
     more = f"  (with {counted(unfinished, 'interrupted trial')})" if unfinished else ""
-    console.print(f"Search longer:  visionsweep resume {shlex.quote(place)} --budget 20m{more}", soft_wrap=True)
+    _next(console, "Search longer", f"visionsweep resume {shlex.quote(place)} --budget 20m{more}")
+
+
+def _next(console: Console, what: str, command: str) -> None:
+    """Print a command beside its purpose, or below it where both do not fit into the terminal's line."""
+    line = f"{what}:  {command}"
+    if console.is_terminal and len(line) > console.width:
+        line = f"{what}:\n  {command}"
+    console.print(line, soft_wrap=True)
 
 
 def print_found(dataset: Dataset, console: Console) -> None:

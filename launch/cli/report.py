@@ -26,13 +26,18 @@ def report(
     ] = False,
 ) -> None:
     """Write one HTML page about a run, or about several beside each other. Works while the search runs."""
-    import webbrowser
+    from launch.cli.stages import stages_shown
 
-    from analysis.report import write_report
-    from launch.remote.location import local_run
-    from visionsweep.run_dir.load import load_run
+    with stages_shown("importing libraries"):
+        import webbrowser
 
-    console, folders = new_console(), [local_run(run) for run in runs]
+        from analysis.report import write_report
+        from launch.remote.location import local_run
+        from visionsweep.core.stages import stage
+        from visionsweep.run_dir.load import load_run
+
+        stage("reading the run")
+        console, folders = new_console(), [local_run(run) for run in runs]
     if csv is not None or png is not None:
         for run_dir in folders:
             own = Path() if len(runs) == 1 else Path(run_dir.resolve().name)
@@ -52,7 +57,9 @@ def report(
 
         follow(folders, out, with_model=not no_model, on_written=told)
     else:
-        told(write_report(folders, out, with_model=not no_model))
+        with stages_shown("reading the run"):
+            page = write_report(folders, out, with_model=not no_model)
+        told(page)
 
 
 def _files(run: Run, own: Path, csv: Path | None, png: Path | None, *, with_model: bool) -> Iterator[Path]:

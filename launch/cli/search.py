@@ -23,7 +23,7 @@ from launch.cli.options import (
 )
 from launch.cli.search_options import SearchArgument, SearchOptions
 from launch.cli.slow import said_if_slow, stage
-from visionsweep.core.errors import InputError
+from visionsweep.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,7 +106,6 @@ def resume(
     with said_if_slow("importing libraries"):
         from launch.cli.loading import parse_duration
         from launch.remote.location import require_run
-        from visionsweep.core.errors import ConfigError
 
     # Check what needs no Ray, so that a mistake is answered at once.
     if not trials.lstrip("+").isdigit():
@@ -156,10 +155,14 @@ def check(
     search: SearchArgument,
     options: SearchOptions,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="List images that hardly differ.")] = False,
+    look: Annotated[
+        bool, typer.Option("--look", help="Instead: a page of your photos as training will see them.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The page of --look; default: look.html.")] = None,
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
-    # Through Ray's client: send the check as a job, and follow it.
-    if options.address is not None and options.address.startswith(THROUGH_CLIENT):
+    # Through Ray's client: send the check as a job, and follow it. To look at photos needs no cluster.
+    if options.address is not None and options.address.startswith(THROUGH_CLIENT) and not look:
         from launch.cli.jobs import follow
         from launch.jobs.submission import submit_check
 
@@ -173,6 +176,17 @@ def check(
     found = options.loaded(search)
     data = data_of(search, found, options.data)
     look_first(found, data)
+    if out is not None and not look:
+        raise ConfigError(f"check takes --out with --look alone, got --out {out}. Add --look.")
+
+    console = new_console()
+    if look:
+        with said_if_slow("importing libraries"):
+            from launch.search.look import look_at
+
+        page = look_at(found, options.run_options(data), search, out or Path("look.html"), console)
+        console.print(f"Your photos as training will see them: {page}", soft_wrap=True)
+        return
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
 
@@ -180,7 +194,6 @@ def check(
         with said_if_slow("importing libraries"):
             from launch.search.check import check_search
 
-        console = new_console()
         # Check, and print a line for each finding. One that is fatal is exit code 1.
         asked = options.run_options(data)
         findings = check_search(found, asked, options.runs_dir, console, list_duplicates=duplicates)

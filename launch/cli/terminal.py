@@ -5,6 +5,7 @@ It holds names of files and classes, and messages of other programs. They are sh
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,8 +23,10 @@ def say(text: str, *, end: str = "\n", flush: bool = False) -> None:
 class Terminal(Console):
     """rich's console, through `printable`. Square brackets are no markup: a class may be called [red]."""
 
-    def __init__(self, width: int | None) -> None:
-        super().__init__(width=width, highlight=False, markup=False)
+    def __init__(self, width: int | None, *, record: bool = False) -> None:
+        """Take the width, None for the terminal's own. record: keep as text what a terminal would show."""
+        shown = {"record": True, "file": io.StringIO(), "force_terminal": True} if record else {}
+        super().__init__(width=width, highlight=False, markup=False, **shown)  # type: ignore[arg-type]
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

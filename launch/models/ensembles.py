@@ -13,6 +13,7 @@ from analysis.models.ensemble_export import export_ensemble
 from analysis.models.export_folder import ENSEMBLE_FILE
 from analysis.models.manifest import check_out
 from launch.models.run_data import data_of_run
+from visionsweep.core.stages import stage
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.run import Run
 
@@ -43,13 +44,17 @@ def export_chosen(run_dir: Path, out: Path, console: Console, data: str | None =
     check_out(out)
     ensemble = stored_ensemble(run_dir)
     if ensemble is None:
+        stage("choosing the ensemble")
         ensemble = choose_ensemble(run, data_of_run(run, data), SIZE)
+        stage("")
         print_ensemble(ensemble, console)
     _export(run, ensemble, out, console)
 
 
 def _export(run: Run, ensemble: dict[str, Any], out: Path, console: Console) -> None:
+    stage("writing the weights")
     export_ensemble(run, ensemble, out)
+    stage("")
     num = len(ensemble["members"])
     console.print(f"Exported {num} model{'s' if num > 1 else ''} to {out}.", soft_wrap=True)
     console.print(f"Next: visionsweep predict {out} IMAGES...", soft_wrap=True)

@@ -17,6 +17,7 @@ from analysis.models.solved_again import Heads, heads_of
 from analysis.models.soup_export import write_soup
 from launch.cli.printing import print_export
 from launch.remote.open_run import open_run
+from visionsweep.core.stages import stage
 from visionsweep.run_dir.recommended import one_network, stored
 from visionsweep.run_dir.run import Run
 
@@ -41,6 +42,7 @@ def export_run(
 
     Returns whether every graph that was asked for was written. Raises InputError.
     """
+    stage("reading the run")
     with open_run(run_dir, weights_of=trial) as run:
         if onnx:
             require_onnx()
@@ -51,6 +53,7 @@ def export_run(
         if recommended is not None and kind == "ensemble" and (onnx or pt2):
             kind = one_network(recommended)
             which = "the soup" if kind == "soup" else "the best trial alone"
+            stage("")
             console.print(
                 f"The run recommends an ensemble, of which there is no one graph. Exported is {which}; without --onnx "
                 "and --pt2 it is the ensemble.",
@@ -62,6 +65,7 @@ def export_run(
             return _ensemble(run, recommended["ensemble"], out, console, heads)
         with written_whole(out) as folder:  # all or nothing, the graphs included
             note = ""
+            stage("writing the weights")
             if recommended is not None and kind == "soup":
                 write_soup(run, recommended["soup"], folder)
                 graphs = package_soup(run, folder, onnx=onnx, pt2=pt2, named=named)
@@ -77,12 +81,15 @@ def export_run(
                 note = written.note
                 which_epochs = f"epoch {epochs[0]}" if len(epochs) == 1 else f"mean of epochs {epochs}"
                 what = f"trial {written.trial_id} ({which_epochs})"
+        stage("")
         print_export(what, out, console, graphs, note)
         return _all_written(graphs)
 
 
 def _ensemble(run: Run, ensemble: Mapping[str, Any], out: Path, console: Console, heads: Heads | None) -> bool:
+    stage("writing the weights")
     export_ensemble(run, ensemble, out, heads)
+    stage("")
     print_export(f"the ensemble of {len(ensemble['members'])} models", out, console)
     return True
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -17,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from rich.console import Console
 
+from launch.tracking.journal import METRIC_NAMES
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.files import json_or_error, one_line
 from visionsweep.run_dir.files import STUDY_FILE
@@ -28,6 +30,8 @@ LOOPBACK = ("127.0.0.1", "localhost")
 # Operations of Optuna's journal (optuna.storages.journal._storage.JournalOperation).
 CREATE_STUDY = 0
 DELETE_STUDY = 1
+SET_USER_ATTRIBUTE = 2  # of a study
+SET_SYSTEM_ATTRIBUTE = 3
 CREATE_TRIAL = 4
 
 
@@ -73,6 +77,9 @@ class Journals(BaseJournalBackend):
         if "trial_id" in log:
             log = {**log, "trial_id": file.trials[log["trial_id"]]}
         self.logs.append(log)
+        if log["op_code"] == SET_USER_ATTRIBUTE and "objectives" in log["user_attr"]:  # unnamed metrics, before 0.5
+            names = {METRIC_NAMES: log["user_attr"]["objectives"]}
+            self.logs.append({**log, "op_code": SET_SYSTEM_ATTRIBUTE, "system_attr": names})
 
 
 class _Sound(BaseJournalBackend):
@@ -182,6 +189,9 @@ def server(run_dirs: list[Path], host: str, port: int) -> WSGIServer:
             f"another one: `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`, then http://localhost:{port}."
         )
     journals = watched(run_dirs)
+    # Every view draws and judges anew, and would warn each time of every arm with few trials.
+    warnings.filterwarnings("ignore", message="Some regimes for parameter")
+    logging.getLogger("optuna.visualization").setLevel(logging.ERROR)
     try:
         from optuna_dashboard import wsgi
     except ImportError:

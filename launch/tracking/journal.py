@@ -25,6 +25,7 @@ from search_spaces.search import Search
 from visionsweep.run_dir.trials import Trial
 
 CLOSE_S = 60.0  # for pending writes
+METRIC_NAMES = "study:metric_names"  # Optuna's key of them
 LOCK_FILE_SUFFIX = ".lock"  # of the link with which Optuna keeps other writers out
 
 _log = logging.getLogger(__name__)
@@ -84,8 +85,11 @@ class Journal:
                 study_name=self.name,
                 directions=[DIRECTIONS[objective.mode] for objective in self.search.compared],
             )
+            names = [objective.name for objective in self.search.compared]
+            # As `study.set_metric_names` does, without its warning that it is experimental.
+            self.storage.set_study_system_attr(id_in_storage(study), METRIC_NAMES, names)
             study.set_user_attr("metric", self.search.metric)
-            study.set_user_attr("objectives", [objective.name for objective in self.search.compared])
+            study.set_user_attr("objectives", names)
             self.study_id = id_in_storage(study)
             self.numbers = dict[str, int]()
             for trial in past:

@@ -27,7 +27,7 @@ from launch.tracking.listener import snapshot
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.masked import masked_line
 from visionsweep.core.names import COSTS, pick
-from visionsweep.run_dir.trials import Trial
+from visionsweep.run_dir.trials import Trial, read_search
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,10 @@ CLOSE_S = 10.0  # how long the end of a search waits for pending writes
 
 
 class TensorBoard:
-    """An event file per trial and session, in Google's format as tensorboardX writes it."""
+    """An event file per trial and session, in Google's format as tensorboardX writes it.
+
+    The best score so far is a scalar of its own, whose name stands before the others in TensorBoard's alphabet.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         from tensorboardX import SummaryWriter
@@ -45,6 +48,9 @@ class TensorBoard:
         self.new_writer = SummaryWriter
         self.hparams = hparams
         self.writers: dict[str, Any] = {}
+        search = read_search(run_dir).get("search", {})
+        self.metric = str(search.get("metric", ""))
+        self.mode = str(search.get("mode", "max"))
 
     def epoch(self, trial: Trial, row: Mapping[str, Any]) -> None:
         if trial.trial_id not in self.writers:
@@ -52,15 +58,19 @@ class TensorBoard:
             own = f".{os.getpid()}.{time.monotonic_ns()}"
             folder = str(self.folder / trial.trial_id)
             self.writers[trial.trial_id] = self.new_writer(folder, flush_secs=5, filename_suffix=own)
-        for name, value in scalars(row).items():
+        best = trial.best(self.metric, self.mode)
+        score = {} if best is None else {f"best/{self.metric}": best[0]}
+        for name, value in {**score, **scalars(row)}.items():
             self.writers[trial.trial_id].add_scalar(name, value, row["epoch"], walltime=row.get("time"))
 
     def ended(self, trial: Trial) -> None:
         writer = self.writers.pop(trial.trial_id, None)
         if writer is not None:
-            last = scalars(trial.epochs[-1]) if trial.epochs else {}
-            for summary in self.hparams(plain(trial.params), last):  # TensorBoard's table of trials
-                writer.file_writer.add_summary(summary)
+            # TensorBoard's table of trials. Its first part would name one trial's parameters as those of all: without
+            # it TensorBoard collects them.
+            _, began, done = self.hparams(plain(trial.params), {})
+            writer.file_writer.add_summary(began)
+            writer.file_writer.add_summary(done)
             writer.close()
 
     def close(self) -> None:

@@ -119,6 +119,8 @@ def test_an_ensemble_whose_members_err_apart_is_recommended(photos: Path, truth:
     assert first.startswith(f"Recommended: an ensemble of {len(members)} models, val/accuracy +0.")
     assert first.endswith(" ms an image.")
     assert others[0] == f"Instead: trial {told['single']['trial_id']} alone, 2 ms an image."
+    lost = {**told["ensemble"], "held_out": {**held_out, "gain": -3 * held_out["error"]}}
+    assert in_sentences({**told, "kind": "single", "ensemble": lost})[1].startswith("Worse: an ensemble of ")
 
 
 def test_luck_is_not_recommended(photos: Path, truth: np.ndarray, tmp_path: Path) -> None:

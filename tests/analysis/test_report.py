@@ -17,6 +17,8 @@ from support import Outcome, lines
 from analysis import load_run
 from analysis.report import write_report
 from analysis.report.watch import watch
+from launch.cli import stages
+from launch.cli.report import report as report_command
 from visionsweep.core.errors import RunError
 from visionsweep.run_dir.rank import ranking_frame
 
@@ -276,3 +278,14 @@ def test_what_a_report_that_was_killed_left_is_deleted_by_the_next(tmp_path: Pat
     (run_dir / ".report.html.123.partial").write_text("<html>")
     write_report([run_dir], with_model=False)
     assert not list(run_dir.glob(".report.html*"))
+
+
+def test_a_report_tells_its_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "run", 4)
+    monkeypatch.setattr(stages, "QUIET_S", 0.0)
+    report_command([str(tmp_path / "run")])
+    told = [line.removesuffix(" ...") for line in capsys.readouterr().err.splitlines()]
+    assert told[-3:] == ["drawing the figures", "looking at the best trial's photos", "writing the page"]
+    assert "reading the run" in told

@@ -13,9 +13,11 @@ from kept_run import kept_run, opened, truths
 from support import make_photos
 
 from analysis.figures.best_trial import Judged
+from analysis.figures.ranking import log_odds
 from analysis.figures.resampled import on_other_half, scores
 from analysis.figures.verdict import in_lines, percent, verdict
 from analysis.models.bootstrap import label_scores
+from trainables.ranking import log_odds as of_torch
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
@@ -80,6 +82,13 @@ def test_all_but_one_is_not_all() -> None:
     assert (percent(0.8693, 505), percent(0.8693, 5000)) == ("87%", "86.9%")
 
 
+def test_both_ends_of_an_interval_have_the_same_digits(run: Run) -> None:
+    found = verdict(run)
+    assert found is not None
+    narrow = replace(found, num_right=357, num_images=359, score=357 / 359, low=0.9799, high=0.998)
+    assert in_lines(narrow)[0].startswith("357 of 359 validation images are right: 99% (95% interval 98.0% to 99.8%).")
+
+
 def test_a_lead_that_is_more_than_luck_is_called_clear(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", {"train/ants": 4, "train/bees": 4, "val/ants": 25, "val/bees": 15})
     sure = np.where(truths(opened(photos)) == 1, 3.0, -3.0).astype(np.float32)[:, None]
@@ -127,8 +136,21 @@ def test_another_metric_has_an_interval_and_a_lead_from_resampled_images(run: Ru
     assert loss.lead.gain < 0
 
 
-def test_a_metric_of_the_ranking_and_several_objectives_have_no_verdict(run: Run) -> None:
-    assert verdict(by_metric(run, "val/map")) is None
+def test_a_metric_of_the_ranking_is_held_against_guessing(run: Run) -> None:
+    found = verdict(by_metric(run, "val/map"))
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.score <= found.high
+    assert found.constant == ("", pytest.approx(15 / 40)), "the share of the bees"
+    assert in_lines(found)[0].endswith("Guessing would be 0.38.")
+    area = verdict(by_metric(run, "val/auroc"))
+    assert area is not None
+    assert area.constant == ("", 0.5)
+
+
+def test_a_metric_that_is_not_kept_and_several_objectives_have_no_verdict(run: Run) -> None:
+    assert verdict(by_metric(run, "val/top5")) is None
     two = {**run.search["search"], "objectives": ["val/accuracy", "-latency_ms"]}
     assert verdict(replace(run, search={**run.search, "search": two})) is None
 
@@ -157,12 +179,14 @@ def test_resampled_scores_are_those_of_the_tasks_own_metrics(task: str) -> None:
     one = Judged(Trial("0000", {}, {}), 1, ("a", "b", "c", "d")[: truth.shape[1]], names, probabilities, truth, decided)
     counts = rng.multinomial(60, np.full(60, 1 / 60), size=5).astype(float)
     expected, _ = label_scores(task, torch.from_numpy(logits), torch.from_numpy(targets), 0.5, counts)
-    compared = [name for name in expected if name not in ("map", "auroc", "top5")]
-    assert {"accuracy", "f1", "precision", "recall", "loss"} <= set(compared)
+    compared = [name for name in expected if name != "top5"]
+    assert {"accuracy", "f1", "precision", "recall", "loss", "map", "auroc"} <= set(compared)
     for name in compared:
         assert scores(one, task, f"val/{name}", counts) == pytest.approx(expected[name], abs=1e-5), name
-    for name in ("val/map", "val/auroc", "val/top5"):
-        assert scores(one, task, name, counts) is None
+    assert scores(one, task, "val/top5", counts) is None
+    sure = 40 * logits.astype(float)  # probabilities that are one
+    odds = of_torch(task, torch.from_numpy(sure)).numpy()
+    assert log_odds(sure, task)[:, -odds.shape[1] :] == pytest.approx(odds)
 
 
 def guesses(num_trials: int, num_images: int) -> list[Judged]:
@@ -187,7 +211,7 @@ def test_what_to_expect_is_free_of_the_luck_of_being_chosen() -> None:
     assert worst == pytest.approx(0.5, abs=0.06)
     assert on_other_half(those[:1], "binary", "val/accuracy", "max") is None
     assert on_other_half(guesses(3, 10), "binary", "val/accuracy", "max") is None
-    assert on_other_half(those, "binary", "val/map", "max") is None
+    assert on_other_half(those, "binary", "val/top5", "max") is None
 
 
 def test_trials_that_are_not_clearly_behind_are_tied_and_the_weakest_class_is_named(run: Run) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +19,17 @@ from support import Outcome
 from launch.search.records import Records
 from launch.tracking.dashboard import beside, server
 from launch.tracking.journal import Journal
-from search_spaces.grammar import Float
+from search_spaces.grammar import Branch, Float
 from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError, RunError
 
 CLI = Callable[..., Outcome]
-SEARCH = Search(task="multiclass", space={"optimizer": {"lr": Float(1e-3, 0.3)}}, epochs=4).for_task("multiclass")
+SEARCH = Search(
+    task="multiclass",
+    space={"optimizer": Branch({"sgd": {"lr": Float(1e-3, 0.3)}, "adam": {"lr": Float(1e-3, 0.3)}})},
+    epochs=4,
+).for_task("multiclass")
+PARAMS = {"optimizer": "sgd", "optimizer/sgd/lr": 0.1}
 
 
 def opened(run_dir: Path) -> Records:
@@ -34,7 +41,7 @@ def opened(run_dir: Path) -> Records:
 
 def trained(records: Records, trial_id: str, values: list[float], end: bool = True) -> None:
     if trial_id not in records.trials:
-        records.proposed(trial_id, {"optimizer/lr": 0.1}, {"optimizer": {"lr": 0.1}}, "drawn")
+        records.proposed(trial_id, PARAMS, {"optimizer": {"name": "sgd", "lr": 0.1}}, "drawn")
         records.started(trial_id)
     for epoch, value in enumerate(values, start=1):
         records.epoch({"trial_id": trial_id, "epoch": epoch, "metrics": {"val/accuracy": value}, "seconds": 1.0})
@@ -105,6 +112,35 @@ def test_several_runs_stand_in_one_dashboard_and_grow_while_it_is_open(tmp_path:
             0: ("Complete", [0.5, 0.6]), 1: ("Complete", [0.7]), 2: ("Complete", [0.9]),
         }  # fmt: skip
         assert found["second"]["values"] == {0: ("Complete", [0.1])}
+
+
+def test_the_metric_has_its_name_and_arms_with_few_trials_are_no_flood_of_warnings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = opened(tmp_path / "run")
+    for number in range(6):
+        name, lr = ("sgd", 0.01 * (number + 1)) if number else ("adam", 0.1)
+        params = {"optimizer": name, f"optimizer/{name}/lr": lr}
+        records.proposed(f"{number:04d}", params, {"optimizer": {"name": name, "lr": lr}}, "drawn")
+        records.started(f"{number:04d}")
+        trained(records, f"{number:04d}", [0.1 * number])
+    closed(records)
+    journal = tmp_path / "run" / "study.journal"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if "metric_names" not in line))  # as one of before 0.5
+    optunas = logging.getLogger("optuna")  # which hands nothing on to pytest's
+    optunas.addHandler(caplog.handler)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with serving(tmp_path / "run") as get:
+            (study,) = get("/api/studies")["study_summaries"]
+            assert get(f"/api/studies/{study['study_id']}")["objective_names"] == ["val/accuracy"]
+            (importances,) = get(f"/api/studies/{study['study_id']}/param_importances")["param_importances"]
+            get(f"/api/studies/{study['study_id']}/plot/contour")
+    optunas.removeHandler(caplog.handler)
+    assert {one["name"] for one in importances} >= {"optimizer", "optimizer/sgd/lr"}
+    noise = [message for message in caplog.messages if "unique value" in message]
+    assert ([str(one.message) for one in warned], noise) == ([], [])
 
 
 def test_it_only_looks_and_answers_this_machine_alone(tmp_path: Path) -> None:

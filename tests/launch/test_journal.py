@@ -109,6 +109,7 @@ def test_the_study_says_what_is_compared_and_which_way_is_better(tmp_path: Path)
     found = study(tmp_path / "run" / "study.journal")
     assert found.direction == optuna.study.StudyDirection.MAXIMIZE
     assert found.user_attrs["metric"] == METRIC
+    assert found.metric_names == [METRIC], "what optuna-dashboard calls its axes"
     loss = Search(task="multiclass", space={}, metric="val/loss").for_task("multiclass")
     journal = Journal(tmp_path / "loss.journal", "run", loss)
     journal.close()

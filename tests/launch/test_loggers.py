@@ -21,12 +21,13 @@ from visionsweep.core.errors import ConfigError
 pytestmark = pytest.mark.with_ray
 
 CLI = Callable[..., Outcome]
+SEARCH = {"search": {"metric": "val/accuracy", "mode": "max"}}
 PARAMS = {"optimizer": "sgd", "optimizer/sgd/lr": 0.1, "batch_size": 16, "merge": None}
 
 
 def logged(run_dir: Path, *names: str) -> Records:
     """Open a run, new or resumed, that writes to these loggers."""
-    records = Records.open(run_dir)[0] if run_dir.exists() else Records.create(run_dir, {"search": {}})
+    records = Records.open(run_dir)[0] if run_dir.exists() else Records.create(run_dir, SEARCH)
     records.listen(Loggers(names, run_dir))
     return records
 
@@ -70,9 +71,31 @@ def test_tensorboard_shows_every_epoch_of_every_trial(tmp_path: Path) -> None:
         shown = [(event.step, round(event.value, 3)) for event in events.Scalars("val/accuracy")]
         assert shown == [(1, 0.1), (2, 0.2), (3, 0.3)]
         assert [event.value for event in events.Scalars("seconds")] == [1.5] * 3
-        assert "_hparams_/session_start_info" in events.summary_metadata
+        assert [round(event.value, 3) for event in events.Scalars("best/val/accuracy")] == [0.1, 0.2, 0.3]
         wall = events.Scalars("val/accuracy")[0].wall_time
         assert abs(wall - time.time()) < 600
+
+
+def test_tensorboards_table_of_trials_has_the_score_first_and_the_parameters_of_all(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams.backend_context import Context
+
+    records = logged(tmp_path / "run", "tensorboard")
+    records.proposed("0001", {"optimizer": "adam", "optimizer/adam/beta": 0.9}, {}, "drawn")
+    trained(records, "0000", range(1, 3))
+    trained(records, "0001", range(1, 3))
+    closed(records)
+    folder = str(tmp_path / "run" / "tb")
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(folder)
+    multiplexer.Reload()
+    asked = RequestContext()
+    table = Context(TBContext(logdir=folder, data_provider=MultiplexerDataProvider(multiplexer, folder)))
+    found = table.experiment_from_metadata(asked, "", True, table.hparams_metadata(asked, ""), None)
+    assert found.metric_infos[0].name.tag == "best/val/accuracy"
+    assert {info.name for info in found.hparam_infos} == {*PARAMS, "optimizer/adam/beta"}
 
 
 def test_mlflow_keeps_a_run_per_trial_in_a_database_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +158,8 @@ def history_of(path: Path) -> list[dict[str, Any]]:
 def test_a_logger_that_fails_is_a_line_in_the_log_and_the_records_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "run").mkdir()
+    records = Records.create(tmp_path / "run", SEARCH)
     (tmp_path / "run" / "tb").write_text("a file where the folder should be")
-    records = Records(tmp_path / "run")
     records.listen(Loggers(["tensorboard"], tmp_path / "run"))
     with caplog.at_level(logging.WARNING):
         trained(records, "0000", range(1, 4))

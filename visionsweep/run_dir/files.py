@@ -15,6 +15,7 @@ A run on S3 has the same names below its address. `recommended.py` names the fil
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +95,14 @@ def trials_with_weights(run_dir: Path) -> list[str]:
     return sorted({path.parent.name for path in run_dir.glob(f"{CHECKPOINTS}/*/*.safetensors")})
 
 
-def read_predictions(path: Path, next_move: str = "Delete it.") -> dict[str, np.ndarray]:
-    """Return an epoch's predictions by name: logits, or masks with their shapes. Raises RunError."""
-    return {name: array for name, array in read_npz(path, next_move).items() if name != "metrics"}
+def read_predictions(
+    path: Path, next_move: str = "Delete it.", only: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Return an epoch's predictions by name: logits, or masks with their shapes. Raises RunError.
+
+    only: names of arrays, None means all. The file must have them.
+    """
+    return {name: array for name, array in read_npz(path, next_move, only=only).items() if name != "metrics"}
 
 
 def read_metrics(path: Path) -> dict[str, float]:

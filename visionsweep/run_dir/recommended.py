@@ -39,6 +39,7 @@ from visionsweep.run_dir.shapes import (
 )
 
 RECOMMENDED_FILE = "recommended.json"
+CLEAR = 2  # standard errors
 PREDICTIONS_FILE = "recommended.npz"
 HEADS_FILE = "recommended.safetensors"
 KINDS = ("single", "soup", "ensemble")  # of equal gains, the first is taken: it predicts faster
@@ -95,17 +96,24 @@ def in_sentences(recommended: Mapping[str, Any]) -> list[str]:
             num = len(one["members"])
             gain = "no gain could be judged" if held_out is None else f"{recommended['metric']} {_signed(held_out)}"
             described[name] = f"{'an' if name == 'ensemble' else 'a'} {name} of {num} models, {gain}{_time(one)}"
-    first, *others = [described[kind], *(words for name, words in described.items() if name != kind)]
+    first = described[kind]
+    others = [(_verdict(recommended, name), words) for name, words in described.items() if name != kind]
     judged = any(gain_of(recommended, name) is not None for name in ("ensemble", "soup"))
     num_images = recommended.get("chosen_on")
     where = "the validation split" if num_images is None else f"these {num_images} images"
     how = f"Gains are over {alone}, ± their standard error, on halves of {where} that did not choose."
-    lines = [f"Recommended: {first}.", *(f"Instead: {words}." for words in others)]
+    lines = [f"Recommended: {first}.", *(f"{verdict}: {words}." for verdict, words in others)]
     again = recommended.get("solved_again")
     if again is not None:
         whose = "the probe's head" if len(again["trials"]) == 1 else "the heads of its probes"
         lines.append(f"What is exported has {whose} solved again on all {again['images']} images, after these scores.")
     return [*lines, *([how] if judged else []), *recommended["notes"]]
+
+
+def _verdict(recommended: Mapping[str, Any], kind: str) -> str:
+    """Return how a candidate that is not recommended compares with the best trial alone."""
+    held_out = (recommended.get(kind) or {}).get("held_out")
+    return "Worse" if held_out is not None and held_out["gain"] < -CLEAR * held_out["error"] else "Instead"
 
 
 def _signed(held_out: Mapping[str, Any]) -> str:
