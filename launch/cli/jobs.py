@@ -16,6 +16,7 @@ from launch.cli.options import (
     Cluster,
     CpusPerTrial,
     DataOption,
+    Folds,
     GpusPerTrial,
     Group,
     LabelSeparator,
@@ -68,6 +69,7 @@ def submit(
     label_separator: LabelSeparator = None,
     group: Group = None,
     test: Test = None,
+    folds: Folds = None,
     no_report: NoReport = False,
 ) -> None:
     """Hand a search to a cluster, which continues it when this machine is switched off."""

@@ -14,6 +14,7 @@ from launch.cli.options import (
     CacheDir,
     CpusPerTrial,
     DataOption,
+    Folds,
     GpusPerTrial,
     Group,
     LabelSeparator,
@@ -79,6 +80,7 @@ def run(
     label_separator: LabelSeparator = None,
     group: Group = None,
     test: Test = None,
+    folds: Folds = None,
     no_report: NoReport = False,
 ) -> None:
     """Search: try configurations on your data, end the bad ones early, rank the rest."""
@@ -141,6 +143,7 @@ def run(
             label_separator=label_separator,
             group=group_of(group, data),
             test=test,
+            folds=folds,
             keep_trials=keep_trials,
             log=log or [],
         )
@@ -230,6 +233,7 @@ def check(
     label_separator: LabelSeparator = None,
     group: Group = None,
     test: Test = None,
+    folds: Folds = None,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="List images that hardly differ.")] = False,
 ) -> None:
     """Say what would stand in the way of a search, on every machine, before anything is spent."""
@@ -269,6 +273,7 @@ def check(
             label_separator=label_separator,
             group=group_of(group, data),
             test=test,
+            folds=folds,
         )
         console = new_console()
         # Check, and print a line for each finding. One that is fatal is exit code 1.

@@ -166,7 +166,7 @@ def _check_names(search: Search, given: Mapping[str, object]) -> None:
     """
     from launch.search import preflight
 
-    _read_as(given)
+    preflight.check_folds(search, _read_as(given).folds)
     tasks = CLASSIFICATION_TASKS if search.task == "classification" else (search.task,)
     for task in tasks:
         try:

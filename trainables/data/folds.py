@@ -59,6 +59,20 @@ def of_fold(dataset: Dataset, fold: int) -> Dataset:
     return replace(dataset, split=split)
 
 
+def judged_in_turn(dataset: Dataset) -> list[np.ndarray]:
+    """Return the images of each fold, (n,) int64, or those of val alone for data without folds."""
+    if dataset.folds is None:
+        return [dataset.indices("val")]
+    return [of_fold(dataset, fold).indices("val") for fold in range(1, dataset.num_folds + 1)]
+
+
+def fewest_trained(dataset: Dataset) -> int:
+    """Return the size of the training set, with folds the smallest of theirs."""
+    if dataset.folds is None:
+        return len(dataset.indices("train"))
+    return int((dataset.folds > 0).sum()) - max(len(positions) for positions in judged_in_turn(dataset))
+
+
 def draw_folds(targets: np.ndarray, groups: np.ndarray | None, num_folds: int, seed: int) -> np.ndarray:
     """Return the fold (N,) of each image, from 1.
 
