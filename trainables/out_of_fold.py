@@ -22,7 +22,6 @@ from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
 from visionsweep.core.writing import write_whole
 
-OUT_OF_FOLD_FILE = "out-of-fold.npz"
 PREDICTED = ("logits", "masks", "shapes")  # those of a split's predictions that are kept
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,15 @@ from trainables.checkpoint import epoch_of
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
+from trainables.features.probe import UNSEEN
+from trainables.out_of_fold import unseen_logits
 from trainables.targets import classes_and_labels, output_classes
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
 from visionsweep.core.safe_path import trial_folder
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.rank import ranked
+from visionsweep.run_dir.trials import OUT_OF_FOLD_FILE
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,25 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
             break
     sign = 1 if run.mode == "max" else -1
     return sorted(found, key=lambda one: -sign * one.value)
+
+
+def with_out_of_fold(run: Run, data: TrialData, kept: Sequence[Kept]) -> list[Kept]:
+    """Return the models that have predictions of the training images too, by models that have not seen them.
+
+    They are the best kept epoch of each trial that completed its folds. All models are returned as they are if there
+    are no folds, or fewer than two such models. Raises RunError if predictions cannot be read.
+    """
+    if data.dataset.folds is None:
+        return list(kept)
+    found = []
+    for number, one in enumerate(kept):
+        if any(one.trial_id == better.trial_id for better in kept[:number]):
+            continue
+        path = trial_folder(run.run_dir, "predictions", one.trial_id) / OUT_OF_FOLD_FILE
+        unseen = unseen_logits(path, data.dataset)
+        if unseen is not None:
+            found.append(replace(one, predictions={**one.predictions, UNSEEN: unseen}))
+    return found if len(found) > 1 else list(kept)
 
 
 def weights_of(run: Run, trial_id: str, epoch: int) -> Path:

@@ -26,7 +26,7 @@ from analysis.models.ensemble import Yardstick, named, yardstick
 from analysis.models.ensemble_selection import Members
 from analysis.models.folded import folded, how_chosen, is_small
 from analysis.models.held_out import FEWEST_IMAGES, OutOfTime, halves
-from analysis.models.kept import Kept, alike, kept_models, side_by_side
+from analysis.models.kept import Kept, alike, kept_models, side_by_side, with_out_of_fold
 from analysis.models.kept_means import means_side_by_side
 from analysis.models.pixel_mean import MeanMembers
 from analysis.models.solved_again import solve_again
@@ -65,7 +65,7 @@ def recommend(
     kept = kept_models(run)
     if len(kept) < 2 or len(data.dataset.indices("val")) < FEWEST_IMAGES:
         return None
-    kept = alike(data, kept, notes)
+    kept = with_out_of_fold(run, data, alike(data, kept, notes))
     best = ranked(run.trials, run.objectives)[0].trial_id
     first = next((one for one in kept if one.trial_id == best), None)
     if first is None or len(kept) < 2:
@@ -76,7 +76,7 @@ def recommend(
         began = time.monotonic()
         means = _means(run, data, kept, device, left_s)
         bench = _bench(data, by, kept, means, notes, ask)
-        single = bench.alone() if is_small(data) else first
+        single = bench.alone() if is_small(data) and data.dataset.folds is None else first
         ensemble = bench.ensemble()
     except OutOfTime:
         return None
@@ -157,8 +157,9 @@ def _bench(
 ) -> Bench:
     """Return where the kept models are judged.
 
-    If all of them are probes, all images choose (see `folded.py`). Beside other models the validation images choose.
-    All images then select the probes that stand for the others: the best one, and those that are best together.
+    If all of them are probes, or have completed folds, all images choose (see `folded.py`). Beside other models the
+    validation images choose. All images then select the probes that stand for the others: the best one, and those that
+    are best together.
 
     `means` are segmenters as an ensemble combines them, None where it combines the stored predictions.
     """

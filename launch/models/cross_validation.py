@@ -22,12 +22,12 @@ from launch.models.train import train_on
 from trainables.config.trial import TrialConfig
 from trainables.data.folds import of_fold, with_folds
 from trainables.data.loader import TrialData
-from trainables.out_of_fold import OUT_OF_FOLD_FILE, write_out_of_fold
+from trainables.out_of_fold import write_out_of_fold
 from visionsweep.core.files import read_npz
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.load import Run
 from visionsweep.run_dir.shapes import value_at
-from visionsweep.run_dir.trials import Trial
+from visionsweep.run_dir.trials import OUT_OF_FOLD_FILE, Trial
 
 CONFIDENCE = 0.95
 

@@ -24,12 +24,11 @@ from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.data.read_as import check_folds
-from trainables.out_of_fold import OUT_OF_FOLD_FILE
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import did_you_mean, mode_of
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.load import Run, load_run
-from visionsweep.run_dir.trials import Trial
+from visionsweep.run_dir.trials import OUT_OF_FOLD_FILE, Trial
 
 ON = ("train", "train+val")
 SEEDS = 3

@@ -22,9 +22,10 @@ from trainables.checkpoint import TrialFiles, stored_fold
 from trainables.data.folds import of_fold
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult
-from trainables.out_of_fold import OUT_OF_FOLD_FILE, write_out_of_fold
+from trainables.out_of_fold import write_out_of_fold
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
+from visionsweep.run_dir.trials import OUT_OF_FOLD_FILE
 
 
 @dataclass

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from trainables.checkpoint import PROCESS_FILE, TrialFiles, epoch_of
-from trainables.out_of_fold import OUT_OF_FOLD_FILE
 from visionsweep.core.errors import StorageError
 from visionsweep.core.s3 import parse_remote
 from visionsweep.core.safe_path import safe_path
+from visionsweep.run_dir.trials import OUT_OF_FOLD_FILE
 
 ROWS_FILE = "epochs.jsonl"
 

@@ -23,6 +23,7 @@ __all__ = ["STATUSES", "Trial", "Trials", "read_search", "read_trials"]
 
 VERSION = 1
 WARM_START = "warm_start"
+OUT_OF_FOLD_FILE = "out-of-fold.npz"  # in predictions/TRIAL (see `trainables/out_of_fold.py`)
 
 
 @dataclass
