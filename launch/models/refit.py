@@ -120,7 +120,9 @@ def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None]
     refits["mean"] = statistics.mean(given) if given else None
     refits["deviation"] = statistics.stdev(given) if len(given) > 1 else None
     # With other epochs or images it is another experiment than the trial's own.
-    refits["trial_value"] = best[0] if best is not None and not changed and metric == run.metric else None
+    # With folds the value of the first one: refits have that split.
+    own = None if best is None else trial.values(run.metric)[best[1]]
+    refits["trial_value"] = own if not changed and metric == run.metric else None
     return refits
 
 
