@@ -83,7 +83,10 @@ def recommend(
     # The soup gets the rest of the time, less what it may take to judge it.
     judging_s = time.monotonic() - began  # a soup's halves take less: there is less to choose from
     notes += how_chosen(data, by.metric, bench.num_images, first, single)
-    soup = bench.soup(cook(run, data, kept, device, lambda: left_s() - judging_s))
+    # With folds there is none: mixed weights are of the first fold's models, which judge its images alone.
+    by_folds = data.dataset.folds is not None and bench.num_images is not None
+    soups = [] if by_folds else cook(run, data, kept, device, lambda: left_s() - judging_s)
+    soup = bench.soup(soups)
     recommended = {
         "metric": by.metric,
         "mode": "max" if by.sign == 1 else "min",

@@ -98,7 +98,9 @@ def run(
     with said_if_slow("importing libraries"):
         from launch.cli.first_look import look_first
         from launch.cli.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
+        from trainables.data.read_as import check_folds
 
+    check_folds(folds)
     named = {"task": task, "sampler": sampler, "pruner": pruner}
     chosen = {key: value for key, value in named.items() if value is not None}
     name = check_name(name or default_name(search))
@@ -246,8 +248,10 @@ def check(
     with said_if_slow("importing libraries"):
         from launch.cli.first_look import look_first
         from launch.cli.loading import data_of, load_search, parse_assignments, parse_duration
+        from trainables.data.read_as import check_folds
 
     # Check what needs no Ray, so that a mistake is answered at once.
+    check_folds(folds)
     budget_s = None if budget is None else parse_duration(budget)
     found = load_search(search).with_set({**({"task": task} if task else {}), **parse_assignments(assignments or [])})
     data = data_of(search, found, data)
