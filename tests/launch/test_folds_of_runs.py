@@ -87,6 +87,11 @@ def test_scores_are_shown_with_their_deviation_and_exports_name_the_folds(
     assert row["folds"] == 3
     assert row["epochs"] == 2
     assert f"{row['metrics']['val/accuracy']:.4f} ± {row['deviation']:.4f}" in ranked.out
+    assert "±" in visionsweep("status", folded / "run").out
+    page = tmp_path / "page.html"
+    assert visionsweep("report", folded / "run", "--no-model", "--out", page).code == 0
+    assert f"Trial {row['trial_id']}, complete: the mean over 3 folds, ±" in page.read_text()
+    assert "of 36 validation images are right" in page.read_text()
     exported = visionsweep("export", folded / "run", "--single", "--out", tmp_path / "kept")
     assert exported.code == 0, exported.err
     about = json.loads((tmp_path / "kept" / "metrics.json").read_text())
