@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from scripted_scheduler import ACCURACY, Driver, search
+from support import Outcome
 
 from launch.pruners.pruning import FairAsha, build_scheduler
 from launch.samplers.encoding import Encoder
 from launch.samplers.history import FOLDS_FROM, History, Ladder, score_of
 from launch.samplers.replay import Replay
+from launch.search.hang_detection import HangDetector
 from launch.search.preflight import check_folds
 from search_spaces import Float, Search
 from visionsweep.core.errors import ConfigError
@@ -107,6 +112,25 @@ def test_the_engine_sees_the_mean_of_folds_at_full_training() -> None:
     _, fidelity, values = history.observations(10, np.random.default_rng(0), lambda found: found[:, 0])
     assert fidelity.tolist() == [0.0, 1.0]
     assert values[:, 0].tolist() == pytest.approx([0.5, 0.6])
+
+
+def test_other_folds_for_a_resumed_run_are_refused(visionsweep: Callable[..., Outcome]) -> None:
+    refused = visionsweep("resume", "runs/mine", "--folds", 3)
+    assert refused.code == 2
+    words = " ".join(refused.err.replace("│", " ").split())
+    assert "No such option: --folds. A resumed run keeps what it began with: `run` starts one with others." in words
+
+
+def test_an_epoch_of_a_later_fold_is_a_sign_of_life(tmp_path: Path) -> None:
+    watch = HangDetector(tmp_path, retries=2)
+    one = SimpleNamespace(config={"trial_id": "0000"}, status="RUNNING", run_metadata=SimpleNamespace(num_failures=1))
+    watch.on_trial_start(1, [], one)
+    watch.on_trial_result(1, [], one, {"epoch": 2, "fold": 1, "seconds": 1.0})
+    one.run_metadata.num_failures = 1
+    watch.on_trial_result(1, [], one, {"fold_epoch": 1, "seconds": 2.0})
+    assert one.run_metadata.num_failures == 0
+    watch.on_trial_result(1, [], one, {"epoch": 3, "fold": 2, "seconds": 100.0})
+    assert watch.silences["0000"].longest_s == 2.0, "a fold's seconds are not those of an epoch"
 
 
 def test_folds_that_a_search_cannot_have_are_refused() -> None:
