@@ -106,7 +106,8 @@ def refit(
     write_whole(folder / "refits.json", lambda path: path.write_text(text))
     console.print(in_words(refits), style="bold green", soft_wrap=True)
     console.print(f"Models, each an export: {folder}/seed-*", soft_wrap=True)
-    return refits
+    told: dict[str, Any] = json.loads(text)  # seeds are text there
+    return told
 
 
 def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None], changed: bool) -> dict[str, Any]:
