@@ -165,7 +165,7 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
     ) -> bool:
         """Record an epoch, of the first fold if there are folds, and return whether the trial continues."""
         # Add the epoch to the trial's course.
-        value = result[self.objectives[0].name]
+        value = self.objectives[0].sign * values[0]
         course.seconds.append(float(result["seconds"]))
         position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
         best = max(values[0], course.points[-1][1] if course.points else -math.inf)
