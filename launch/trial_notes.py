@@ -38,8 +38,10 @@ class Surroundings:
     past     trials of a resumed run
     notes    where it writes which trials it ended for what, and which are to be copied
     running  most trials of a population that run at once, None means as many as fit
+    folds    number of folds that a complete trial is judged on, 1 without any
     """
 
     past: Sequence[Trial] = ()
     notes: TrialNotes = field(default_factory=TrialNotes)
     running: int | None = None
+    folds: int = 1

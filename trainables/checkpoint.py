@@ -4,6 +4,8 @@ checkpoints/TRIAL/last.pt                what a running trial needs to be resume
 checkpoints/TRIAL/process.json           where a running trial runs: node_id (Ray's) and pid
 checkpoints/TRIAL/epoch-0007.safetensors the weights of one of the trial's k best epochs
 predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoch: logits, or masks
+
+With folds also what `worker/fold_steps.py` names.
 """
 
 from __future__ import annotations
@@ -79,21 +81,29 @@ class TrialFiles:
     def last(self) -> Path:
         return self.checkpoints / LAST_FILE
 
-    def save(self, result: EpochResult, *, resumable: bool) -> bool:
-        """Store an epoch, and last.pt too if `resumable`. Return whether the epoch is kept."""
+    def save(self, result: EpochResult, *, resumable: bool, row: dict[str, Any] | None = None) -> bool:
+        """Store an epoch, and last.pt too if `resumable`. Return whether the epoch is kept.
+
+        row: of the epoch, None: the result's own.
+        """
         is_kept = self._keep_if_good(result)
         before = [row for row in self.rows if row["epoch"] < result.epoch]
-        self.rows[:] = [*before, {"trial_id": self.checkpoints.name, **result.row()}]
+        self.rows[:] = [*before, {"trial_id": self.checkpoints.name, **(row or result.row())}]
         if resumable:
-            self._save_last(result)
+            self.store_state(result)
         return is_kept
 
-    def _save_last(self, result: EpochResult) -> None:
+    def store_state(self, result: EpochResult, fold: int = 1, fold_seconds: float = 0.0) -> None:
+        """Write last.pt: the state after an epoch of a fold, whose epochs took so long until then.
+
+        A GPU does not wait until it is written (see `background.py`).
+        """
+
         def write(packed: dict[str, Any]) -> None:
             write_whole(self.last, lambda path: torch.save(packed, path))
 
         def packed() -> dict[str, Any]:
-            return {**_pack(result), "rows": list(self.rows)}
+            return {**_pack(result), "rows": list(self.rows), "fold": fold, "fold_seconds": fold_seconds}
 
         if next(result.state.model.parameters()).device.type in LATER:
             self.background.submit(packed, write)
@@ -106,6 +116,18 @@ class TrialFiles:
             self.background.wait()
         except Exception as error:
             self.notes.append(f"its last state was not stored ({one_line(error)}).")
+
+    def save_part(self, path: Path, result: EpochResult) -> dict[str, float]:
+        """Keep an epoch's predictions if it is the best so far. Return the metrics of the best."""
+        if path.exists():
+            try:
+                stored = {0: read_metrics(path), 1: result.metrics}
+                if _best_epochs(stored, self.metric, self.mode, 1) != [1]:
+                    return stored[0]
+            except RunError as error:
+                self.notes.append(f"{path.name} is written anew: {error}")
+        write_whole(path, lambda scratch: _save_npz(scratch, result))
+        return result.metrics
 
     def best(self) -> tuple[int, dict[str, float]] | None:
         """Return (epoch, metrics) of the best kept epoch, None without any."""
@@ -221,6 +243,15 @@ def stored_row(path: Path) -> dict[str, Any] | None:
     except Exception:
         return None
     return row
+
+
+def stored_fold(path: Path) -> tuple[int, float]:
+    """Return the fold that a last.pt is of, and how long its epochs took. One that cannot be read is of the first."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(stored.get("fold", 1)), float(stored.get("fold_seconds", 0.0))
+    except Exception:
+        return 1, 0.0
 
 
 def stored_rows(path: Path, trial_id: str) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.from_python import compare, importance, ranking, report
     from analysis.models.loaded import load_model
     from launch.python.export import export
+    from launch.python.refit import refit
     from launch.python.resume import resume
     from launch.python.search import search
     from search_spaces import Branch, Float, Int, Maybe, Pick, Search, recipe
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Branch", "Float", "Int", "Maybe", "Pick", "Search", "__version__", "compare", "export", "importance", "load_model",
-    "load_run", "ranking", "recipe", "report", "resume", "search",
+    "load_run", "ranking", "recipe", "refit", "report", "resume", "search",
 ]  # fmt: skip
 __version__: str
 
@@ -37,6 +38,7 @@ _MODULES = {
     "export": "launch.python.export",
     "load_model": "analysis.models.loaded",
     "load_run": "visionsweep.run_dir.load",
+    "refit": "launch.python.refit",
     "resume": "launch.python.resume",
     "search": "launch.python.search",
 }

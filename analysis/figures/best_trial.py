@@ -14,7 +14,12 @@ from analysis.figures.ranking import log_odds
 from visionsweep.core.errors import RunError
 from visionsweep.core.names import CLASS_IOU
 from visionsweep.core.tasks import task_kind
-from visionsweep.run_dir.files import PREDICTIONS, predictions_file, read_predictions
+from visionsweep.run_dir.files import (
+    PREDICTIONS,
+    out_of_fold_file,
+    predictions_file,
+    read_predictions,
+)
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.shapes import is_number
 from visionsweep.run_dir.trials import Trial
@@ -72,11 +77,41 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
     epoch, arrays = kept_predictions(run, trial)
     data = run.search.get("data", {})
     targets = data.get("val_targets") if targets is None else targets
-    classes = tuple(map(str, data.get("classes", ())))
     names = tuple(map(str, data.get("val", ())))
     if targets is None:
         raise RunError("which classes the validation images have is not in search.json, and the data is not at hand.")
-    logits = arrays.get("logits")
+    return _beside(run, trial, epoch, arrays.get("logits"), targets, names)
+
+
+def judged_on_folds(run: Run, trial: Trial) -> Judged | None:
+    """Return a classifier's predictions of all images of train and val, each by a model that has not seen it.
+
+    The result is None for a trial that did not complete its folds, or does not keep them. Raises RunError if they are
+    damaged.
+    """
+    path = out_of_fold_file(run.run_dir, trial.trial_id)
+    if not path.is_file():
+        return None
+    arrays = read_predictions(path, "Train the trial again for its predictions.")
+    if "targets" not in arrays or "names" not in arrays:
+        return None
+    labels = arrays["targets"]
+    targets = labels.tolist() if labels.ndim == 1 else [np.flatnonzero(row).tolist() for row in labels]
+    best = trial.best(run.metric, run.mode)
+    names = tuple(map(str, arrays["names"].tolist()))
+    return _beside(run, trial, 0 if best is None else best[1], arrays.get("logits"), targets, names)
+
+
+def _beside(
+    run: Run,
+    trial: Trial,
+    epoch: int,
+    logits: NDArray[Any] | None,
+    targets: Sequence[Any],
+    names: tuple[str, ...],
+) -> Judged:
+    """Return logits beside the truth."""
+    classes = tuple(map(str, run.search.get("data", {}).get("classes", ())))
     if logits is None or not len(logits) == len(targets) == len(names):
         raise RunError(f"the predictions of trial {trial.trial_id} are not of the images that search.json names.")
     num_classes = len(classes)

@@ -59,7 +59,7 @@ def run_cost(run: Run) -> RunCost:
     elif device == "cpu":
         hours *= _cpus(run)
     pruned = [trial for trial in run.trials if trial.status == "pruned" and trial.epochs]
-    left = [max(0, _full(run, trial) - max(int(row["epoch"]) for row in trial.epochs)) for trial in pruned]
+    left = [max(0, _full(run, trial) - max(int(row["epoch"]) for row in trial.curve)) for trial in pruned]
     paces = [trial.seconds / len(trial.epochs) for trial in pruned]
     return RunCost(
         wall_s=spent_s(run.search, times) if times and "started" in run.search else None,

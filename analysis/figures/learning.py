@@ -97,7 +97,7 @@ def _lines(
 
 
 def _points(run: Run, trial: Trial, unit: str) -> list[tuple[float, float]]:
-    rows = sorted(trial.epochs, key=lambda row: int(row["epoch"]))
+    rows = sorted(trial.curve, key=lambda row: int(row["epoch"]))
     values = trial.values(run.metric)
     spent = accumulate(float(row["seconds"]) for row in rows)
     at = {row["epoch"]: now if unit == "seconds" else row["epoch"] for row, now in zip(rows, spent, strict=True)}

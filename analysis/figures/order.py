@@ -91,9 +91,9 @@ def place(run: Run, trial: Trial) -> Place:
     at, unit = rungs(run)
     length = _length(run, trial)
     # Rungs are at a share of a trial's own length (`launch/pruners/pruning.py`), or at its seconds.
-    reached = float(max((row["epoch"] for row in trial.epochs), default=0)) * run.full_epochs / length
+    reached = float(max((row["epoch"] for row in trial.curve), default=0)) * run.full_epochs / length
     if unit == "seconds":
-        reached = max(accumulate(float(row["seconds"]) for row in trial.epochs), default=0.0)
+        reached = max(accumulate(float(row["seconds"]) for row in trial.curve), default=0.0)
     judged = reached >= at[0] if unit == "seconds" and at else length > 1
     tier = _tier(trial) if run.search["search"].get("rungs") == "tiers" else 0
     if trial.status == "complete":
@@ -119,7 +119,7 @@ def _signs(values: NDArray[np.float64]) -> Pairs:
 
 def _tier(trial: Trial) -> int:
     """Return the tier of the cost of its epochs, as the pruner reckons it (`launch/pruners/pruning.py`)."""
-    seconds = [float(row["seconds"]) for row in trial.epochs]
+    seconds = [float(row["seconds"]) for row in trial.curve]
     return round(math.log(max(median(seconds), 1e-3)) / math.log(TIER)) if seconds else 0
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.figures.best_trial import Judged, class_scores, judged
+from analysis.figures.best_trial import Judged, class_scores, judged, judged_on_folds
 from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilson
 from analysis.figures.pixels import JudgedMasks, judged_masks
 from analysis.figures.resampled import RANKING, Kept, on_other_half, score
@@ -115,7 +115,14 @@ def _by_score(run: Run, task: str, trial: Trial) -> Verdict | None:
     best = trial.best(run.metric, run.mode)
     targets = run.search.get("data", {}).get("val_targets")
     classes = run.search.get("data", {}).get("classes", [])
-    if run.metric != ACCURACY or task_kind(task).tags or best is None or not 0 <= best[0] <= 1 or not targets:
+    if (
+        run.num_folds > 1
+        or run.metric != ACCURACY
+        or task_kind(task).tags
+        or best is None
+        or not 0 <= best[0] <= 1
+        or not targets
+    ):
         return None
     if not all(isinstance(target, int) and target < len(classes) for target in targets):
         return None
@@ -209,7 +216,9 @@ def _judged(run: Run, trial: Trial) -> Kept | None:
     if not trial_folder(run.run_dir, PREDICTIONS, trial.trial_id).is_dir():  # thousands of trials keep none
         return None
     try:
-        return judged_masks(run, trial) if task_kind(run.task).pixels else judged(run, trial)
+        if task_kind(run.task).pixels:
+            return judged_masks(run, trial)
+        return judged(run, trial) if run.num_folds == 1 else judged_on_folds(run, trial)
     except RunError:
         return None
 

@@ -196,6 +196,13 @@ def how_found(facts: Facts) -> Iterator[str]:
     yield f"- {which} of the run `{facts.run.run_dir.name}`"
     yield f"- trials: {len(facts.run.trials)} ({', '.join(f'{n} {status}' for status, n in counts.items())})"
     yield f"- trained in all: {epochs} epochs, {seconds / 3600:.2f} hours of trials"
+    folds = facts.metrics.get("folds")
+    if folds:
+        mean = f"{folds[search.get('metric')]:.4f} ± {folds['deviation'] or 0:.4f}"
+        yield (
+            f"- its configuration over {folds['number']} folds: {search.get('metric')} {mean}. These weights have not "
+            "seen the first fold, which is scored above"
+        )
     if budget:
         yield f"- budget: {duration(budget)} of wall-clock"
     yield f"- compared by: {', '.join(map(str, goals))}, at the best of up to {search.get('epochs')} epochs"

@@ -18,8 +18,9 @@ import numpy as np
 
 from analysis.models.ensemble_selection import Members, PixelMembers, score_ensemble, select_members, threshold_of
 from analysis.models.export_folder import ENSEMBLE_FILE
+from analysis.models.folded import folded
 from analysis.models.held_out import FEWEST_IMAGES, halves
-from analysis.models.kept import Kept, alike, kept_models, side_by_side
+from analysis.models.kept import Kept, alike, kept_models, side_by_side, with_out_of_fold
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from visionsweep.core.errors import RunError
@@ -66,7 +67,7 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
         combine         mean probability, or vote (for segmenters, whose predictions hold decisions alone)
         threshold       of the mean probability, for binary and multilabel decisions
         members         trial_id, epoch, weight (how often it was taken) and value (alone); the first is the best
-        metrics         on all validation images, on which it was also chosen
+        metrics         on all validation images, on which it was also chosen; with folds on all images
         single          the best model alone: trial_id, epoch, value, likewise
         held_out        on images that did not choose: `ensemble` and `single`, their means; `gain`, the mean
                         difference (positive is better), and its `deviation` over `estimates`
@@ -84,8 +85,10 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
             f"{run.run_dir}: keeps {len(kept)} models, and an ensemble takes two. Search with a larger --keep-trials, "
             "or with --set keep_best=3, which keeps three epochs of each trial."
         )
-    best_first = alike(data, kept, notes)
-    members = side_by_side(data, best_first)
+    best_first = with_out_of_fold(run, data, alike(data, kept, notes))
+    # With folds all images choose, each predicted by a model that has not seen it.
+    whole = None if data.dataset.folds is None else folded(data, best_first, notes)
+    members = side_by_side(data, best_first) if whole is None else whole.members
     num_images = len(data.dataset.indices("val"))
     if num_images < FEWEST_IMAGES:
         raise RunError(
@@ -95,8 +98,9 @@ def choose_ensemble(run: Run, data: TrialData, size: int, num_trials: int | None
     by = yardstick(run, best_first[0].config, notes)
     # Judge the choice by halves of the images: one half chooses, the other one judges.
     estimates = []
-    val = data.dataset.indices("val")
-    for first, second in halves(data.dataset.targets[val], data.dataset.groups_of(val)):
+    sides = ("val",) if whole is None else ("train", "val")
+    chosen_on = np.concatenate([data.dataset.indices(side) for side in sides])
+    for first, second in halves(data.dataset.targets[chosen_on], data.dataset.groups_of(chosen_on)):
         for choosing, judging in ((first, second), (second, first)):
             chosen_by = members.of_images(choosing)
             judged_by = members.of_images(judging)

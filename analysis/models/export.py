@@ -68,10 +68,13 @@ def write_trial(
     config = parse_config(trial.config, f"trial {trial.trial_id}")
     epochs = _epochs(run, trial, config)
     rows = {row["epoch"]: row["metrics"] for row in trial.epochs}
-    about = {"run": run.run_dir.name, "trial_id": trial.trial_id, "status": trial.status}
+    about: dict[str, Any] = {"run": run.run_dir.name, "trial_id": trial.trial_id, "status": trial.status}
     used = {row.get("precision", config.precision) for row in trial.epochs} - {config.precision, None}
     if used:  # some or all machines lacked the configuration's precision
         about["precision"] = " and ".join(sorted(used))
+    best = trial.best(run.metric, run.mode)
+    if best is not None and trial.num_folds > 1:  # the scores below are those of the first fold
+        about["folds"] = {"number": trial.num_folds, run.metric: best[0], "deviation": trial.deviation}
     weights = [weights_file(run.run_dir, trial.trial_id, epoch) for epoch in epochs]
     metrics = rows[epochs[0]]
     note = ""

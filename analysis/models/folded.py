@@ -46,9 +46,10 @@ def folded(data: TrialData, probes: Sequence[Kept], notes: list[str]) -> Folded 
     Folds cannot choose where training images belong together and a manual split keeps them apart, such as photos of one
     object or slices of one patient. The heads of folds have then seen an image's siblings, and look better than they
     are. It shows as a loss that differs from that of the validation images by more than chance, and a note reports it.
+    A search with folds keeps such images together, and every one of its models has predictions of all images.
     """
     dataset = data.dataset
-    if not is_small(data):
+    if not is_small(data) and dataset.folds is None:
         return None
     rows = [dataset.indices(split) for split in ("train", "val")]
     if len(probes) < 2 or any(len(one.predictions.get(UNSEEN, ())) != len(rows[0]) for one in probes):
@@ -59,7 +60,7 @@ def folded(data: TrialData, probes: Sequence[Kept], notes: list[str]) -> Folded 
     trained = losses[: len(rows[0])]
     judged = losses[len(rows[0]) :]
     error = float(np.sqrt(trained.var() / len(trained) + judged.var() / len(judged)))
-    if abs(trained.mean() - judged.mean()) > MOST_DEVIATIONS * error:
+    if dataset.folds is None and abs(trained.mean() - judged.mean()) > MOST_DEVIATIONS * error:
         notes.append(
             f"The validation images alone chose. Left out in turn, the training images have a loss of "
             f"{trained.mean():.3f} and the validation images one of {judged.mean():.3f}: they are of other kinds, or "
@@ -78,7 +79,9 @@ def how_chosen(data: TrialData, metric: str, num_images: int | None, first: Kept
     single      the model that was chosen
     """
     lines = []
-    if num_images is not None:
+    if num_images is not None and data.dataset.folds is not None:
+        lines.append(f"All {num_images} images chose, each predicted by the model of a fold that has not seen it.")
+    elif num_images is not None:
         lines.append(
             f"All {num_images} images chose, each predicted by a head of the probe that has not seen it: "
             f"{len(data.dataset.indices('val'))} validation images alone would often choose by luck."

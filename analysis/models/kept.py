@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from analysis.models.ensemble_selection import Members, label_members, pixel_mem
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
+from trainables.features.probe import UNSEEN
+from trainables.out_of_fold import unseen_logits
 from trainables.targets import classes_and_labels, output_classes
 from visionsweep.core.errors import RunError
 from visionsweep.core.tasks import task_kind
@@ -18,6 +20,7 @@ from visionsweep.run_dir.files import (
     PREDICTIONS,
     epoch_of,
     kept_files,
+    out_of_fold_file,
     predictions_file,
     read_predictions,
     trial_folder,
@@ -79,6 +82,25 @@ def kept_models(run: Run, num_trials: int | None = None) -> list[Kept]:
         if trials == num_trials:
             break
     return sorted(found, key=lambda one: -run.sign * one.value)
+
+
+def with_out_of_fold(run: Run, data: TrialData, kept: Sequence[Kept]) -> list[Kept]:
+    """Return the models that have predictions of the training images too, by models that have not seen them.
+
+    They are the best kept epoch of each trial that completed its folds. All models are returned as they are if there
+    are no folds, or fewer than two such models. Raises RunError if predictions cannot be read.
+    """
+    if data.dataset.folds is None:
+        return list(kept)
+    found = []
+    for number, one in enumerate(kept):
+        if any(one.trial_id == better.trial_id for better in kept[:number]):
+            continue
+        path = out_of_fold_file(run.run_dir, one.trial_id)
+        unseen = unseen_logits(path, data.dataset)
+        if unseen is not None:
+            found.append(replace(one, predictions={**one.predictions, UNSEEN: unseen}))
+    return found if len(found) > 1 else list(kept)
 
 
 def alike(data: TrialData, kept: Sequence[Kept], notes: list[str]) -> list[Kept]:

@@ -26,7 +26,7 @@ from analysis.models.ensemble import Yardstick, named, yardstick
 from analysis.models.ensemble_selection import Members
 from analysis.models.folded import folded, how_chosen, is_small
 from analysis.models.held_out import FEWEST_IMAGES, OutOfTime, halves
-from analysis.models.kept import Kept, alike, kept_models, side_by_side
+from analysis.models.kept import Kept, alike, kept_models, side_by_side, with_out_of_fold
 from analysis.models.kept_means import means_side_by_side
 from analysis.models.pixel_mean import MeanMembers
 from analysis.models.solved_again import solve_again
@@ -66,7 +66,7 @@ def recommend(
     kept = kept_models(run)
     if len(kept) < 2 or len(data.dataset.indices("val")) < FEWEST_IMAGES:
         return None
-    kept = alike(data, kept, notes)
+    kept = with_out_of_fold(run, data, alike(data, kept, notes))
     best = ranked(run.trials, run.objectives)[0].trial_id
     first = next((one for one in kept if one.trial_id == best), None)
     if first is None or len(kept) < 2:
@@ -77,14 +77,17 @@ def recommend(
         began = time.monotonic()
         means = _means(run, data, kept, device, left_s)
         bench = _bench(data, by, kept, means, notes, ask)
-        single = bench.alone() if is_small(data) else first
+        single = bench.alone() if is_small(data) and data.dataset.folds is None else first
         ensemble = bench.ensemble()
     except OutOfTime:
         return None
     # The soup gets the rest of the time, less what it may take to judge it.
     judging_s = time.monotonic() - began  # a soup's halves take less: there is less to choose from
     notes += how_chosen(data, by.metric, bench.num_images, first, single)
-    soup = bench.soup(cook(run, data, kept, device, lambda: left_s() - judging_s))
+    # With folds there is none: mixed weights are of the first fold's models, which judge its images alone.
+    by_folds = data.dataset.folds is not None and bench.num_images is not None
+    soups = [] if by_folds else cook(run, data, kept, device, lambda: left_s() - judging_s)
+    soup = bench.soup(soups)
     recommended = {
         "metric": by.metric,
         "mode": "max" if by.sign == 1 else "min",
@@ -158,8 +161,9 @@ def _bench(
 ) -> Bench:
     """Return where the kept models are judged.
 
-    If all of them are probes, all images choose (see `folded.py`). Beside other models the validation images choose.
-    All images then select the probes that stand for the others: the best one, and those that are best together.
+    If all of them are probes, or have completed folds, all images choose (see `folded.py`). Beside other models the
+    validation images choose. All images then select the probes that stand for the others: the best one, and those that
+    are best together.
 
     `means` are segmenters as an ensemble combines them, None where it combines the stored predictions.
     """

@@ -115,11 +115,14 @@ def _score(run: Run, at: Incumbent) -> str:
 def _sentence(run: Run, at: Incumbent) -> str:
     trial = at.best
     if trial.status == "complete":
-        last = max(int(row["epoch"]) for row in trial.epochs)
+        last = max(int(row["epoch"]) for row in trial.curve)
+        if trial.deviation is not None:
+            spread = f"{trial.deviation:.{digits_of(run)}f}"
+            return f"Trial {trial.trial_id}, complete: the mean over {trial.num_folds} folds, ± {spread} between them."
         if last == 1:
             return f"Trial {trial.trial_id}, complete after its single epoch."
         return f"Trial {trial.trial_id}, complete; its best epoch was {at.epoch} of {last}."
-    epochs = f"{len(trial.epochs)} of {counted(trial.config.get('epochs', run.full_epochs), 'epoch')}"
+    epochs = f"{len(trial.curve)} of {counted(trial.config.get('epochs', run.full_epochs), 'epoch')}"
     return f"Trial {trial.trial_id}, so far: {trial.status} after {epochs}. No trial has trained to the end yet."
 
 

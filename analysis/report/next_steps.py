@@ -73,7 +73,7 @@ def _more(run: Run) -> tuple[str, str]:
 
 
 def _train_longer(run: Run, best: Trial, epoch: int) -> Step | None:
-    last = max((int(row["epoch"]) for row in best.epochs), default=0)
+    last = max((int(row["epoch"]) for row in best.curve), default=0)
     if best.status != "complete" or last < 2 or epoch < last:
         return None
     return Step(f"It was still improving at its last epoch ({last}): train longer.", again(run, epochs=2 * last))

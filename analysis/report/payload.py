@@ -69,7 +69,7 @@ def trial_curves(run: Run) -> dict[str, Any]:
     names = list(dict.fromkeys((run.metric, *LOSSES)))
     trials = {}
     for trial in run.trials:
-        rows = sorted(trial.epochs, key=lambda row: int(row["epoch"]))
+        rows = sorted(trial.curve, key=lambda row: int(row["epoch"]))
         if rows:
             values = [[rounded(row["metrics"].get(name)) for row in rows] for name in names]
             trials[trial.trial_id] = [[row["epoch"] for row in rows], *values]

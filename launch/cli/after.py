@@ -27,16 +27,21 @@ def ensemble(
 def refit(
     run_dir: RunArgument,
     trial: Annotated[str | None, typer.Option(help="Which trial; default: the best.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, each with a seed of its own.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many trainings, each with a seed of its own; default: 3.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", help="Instead: cross-validate it on K folds of train and val.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the trial's own.")] = None,
     on: Annotated[str, typer.Option(help="train, or train+val: then no validation score is left.")] = "train",
     data: RunData = None,
 ) -> None:
-    """Train the best trial again with other seeds: its mean and deviation. What was stopped is resumed."""
+    """Train the best trial again with other seeds, or on folds: its mean and deviation. What was stopped is resumed."""
     from launch.models.refit import refit as refit_trial
     from launch.remote.location import local_run
 
-    refit_trial(local_run(run_dir), trial, seeds, epochs, on, new_console(), data)
+    refit_trial(local_run(run_dir), trial, seeds, epochs, on, new_console(), data, folds)
 
 
 def dashboard(

@@ -36,6 +36,7 @@ MEANT = {
     "--dataset": "--data FOLDER",
     "--run-name": "--name NAME",
 }
+KEPT = ("--folds", "--group", "--test", "--seed")  # what a resumed run has from its beginning
 _UsageError: Any = BadParameter.__base__  # of the parser that typer brings along
 
 
@@ -61,6 +62,8 @@ class Command(TyperCommand):
         hint = MEANT.get(str(unknown))
         if hint is not None and hint.partition(" ")[0] in own:
             return f"No such option: {unknown}. Write {hint}, for example."
+        if unknown in KEPT and self.name == "resume":
+            return f"No such option: {unknown}. A resumed run keeps what it began with: `run` starts one with others."
         apart = _set_apart(typed)
         if "extra argument" in str(error.message) and apart is not None:
             key, value = apart

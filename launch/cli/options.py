@@ -48,6 +48,10 @@ Test = Annotated[
     str | None,
     typer.Option(metavar="SHARE", help="Such as 15%: kept back as a test split that only `evaluate` looks at."),
 ]
+Folds = Annotated[
+    int | None,
+    typer.Option(metavar="K", help="Judge each trial on K folds of train and val: its score is their mean."),
+]
 OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="error, or skip: leave it out and list it.")]
 RunData = Annotated[
     str | None,

@@ -37,9 +37,10 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
         "rank": [str(row["rank"]) for row in rows],
         **({"front": [str(row["front"] or "") for row in rows]} if others else {}),
         "trial": [row["trial_id"] for row in rows],
-        run.metric: [_score(row["metrics"].get(run.metric)) for row in rows],
+        run.metric: [_score(row["metrics"].get(run.metric), row.get("deviation")) for row in rows],
         **{name: [_amount(row["objectives"][name]) for row in rows] for name in others},
         "status": [row["status"] for row in rows],
+        **({"folds": [str(row["folds"]) for row in rows]} if run.num_folds > 1 else {}),
         "epochs": [str(row["epochs"]) for row in rows],
         "time": [duration(row["seconds"]) for row in rows],
         "configuration": [in_words(row["config"]) for row in rows],
@@ -48,7 +49,7 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
         console.width,
         columns,
         left=("trial", "status", "configuration"),
-        given_up=("configuration", "time", "epochs", "rank", "front", *reversed(others)),
+        given_up=("configuration", "time", "epochs", "rank", "folds", "front", *reversed(others)),
         folds="configuration",
     )
     # One row for each trial, in the columns that fit.
@@ -90,12 +91,16 @@ def _prose(console: Console) -> dict[str, Any]:
 
 def _their_end(run: Run) -> str:
     """Return what complete trials were trained for, in words."""
+    if run.num_folds > 1:
+        return f"the end of all {run.num_folds} folds"
     lengths = {trial.config.get("epochs", run.full_epochs) for trial in run.trials}
     return f"the full {run.full_epochs} epochs" if lengths <= {run.full_epochs} else "the end of their own epochs"
 
 
-def _score(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _score(value: float | None, deviation: float | None = None) -> str:
+    """Return a score, with its deviation over folds if there are several."""
+    spread = "" if deviation is None else f" ± {deviation:.4f}"
+    return "" if value is None else f"{value:.4f}{spread}"
 
 
 def _amount(value: float | None) -> str:
@@ -132,12 +137,19 @@ def print_outcome(
         console.print(f"\nNo trial has a value of {run.metric}. Start a run with another --set metric.", soft_wrap=True)
         return
     so_far = "" if best["status"] == "complete" else f" so far ({best['status']} after {best['epochs']} epochs)"
-    score = f"{run.metric} {best['metrics'][run.metric]:.4f}"
+    score = f"{run.metric} {_score(best['metrics'][run.metric], best.get('deviation'))}"
+    score += f" over {best['folds']} folds" if best.get("folds", 0) > 1 else ""
     score += "".join(f", {name} {_amount(value)}" for name, value in list(best.get("objectives", {}).items())[1:])
     console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
     console.print(f"{in_words(best['config'])}.", **_prose(console))
     console.print(f"All of it is in {place}/best.yaml.", soft_wrap=True)
     print_class_iou(best["metrics"], console)
+    if run.num_folds > 1:
+        console.print(
+            "Kept models have not seen fold 1, by which an export is judged. To train on all images: "
+            f"visionsweep refit {shlex.quote(place)} --seeds 1 --on train+val",
+            soft_wrap=True,
+        )
     found = verdict(run)
     for line in () if found is None else in_lines(found):
         console.print(line, **_prose(console))

@@ -17,6 +17,7 @@ from launch.cli.options import (
     CacheDir,
     CpusPerTrial,
     DataOption,
+    Folds,
     GpusPerTrial,
     Group,
     LabelSeparator,
@@ -105,6 +106,7 @@ class SearchOptions:
     seed: Seed = 0
     runs_dir: RunsDir = "runs"
     reading: ReadingOptions = ReadingOptions()
+    folds: Folds = None
     no_report: NoReport = False
 
     @classmethod
@@ -122,9 +124,11 @@ class SearchOptions:
         return None if self.budget is None else parse_duration(self.budget)
 
     def loaded(self, search: str) -> Search:
-        """Return a named search with what these options set in it. Raises ConfigError."""
+        """Return a named search with what these options set in it. Raises ConfigError, DataError for too few folds."""
         from launch.cli.loading import load_search, parse_assignments
+        from trainables.data.read_as import check_folds
 
+        check_folds(self.folds)
         named = {"task": self.task, "sampler": self.sampler, "pruner": self.pruner}
         chosen = {key: value for key, value in named.items() if value is not None}
         return load_search(search).with_set({**chosen, "seed": self.seed, **parse_assignments(self.assignments or [])})
@@ -148,6 +152,7 @@ class SearchOptions:
             label_separator=self.reading.label_separator,
             group=group_of(self.reading.group, data),
             test=self.reading.test,
+            folds=self.folds,
             keep_trials=self.keep_trials,
             log=self.log or [],
         )

@@ -170,6 +170,7 @@ def _check_names(search: Search, given: Mapping[str, object]) -> None:
     """
     from launch.search import preflight
 
+    preflight.check_folds(search, SearchOptions.of(given).folds)
     _read_as(given)
     for task in search.tasks:
         try:

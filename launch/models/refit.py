@@ -16,22 +16,26 @@ from typing import Any
 from rich.console import Console
 
 from analysis.models.export import find_trial
+from launch.models.cross_validation import cross_validate, folds_in_words
+from launch.models.refit_data import finished
 from launch.models.run_data import data_of_run
 from launch.models.train import train_on
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
-from trainables.data.same_data import what_changed
-from visionsweep.core.errors import ConfigError, RunError
-from visionsweep.core.files import read_object
+from trainables.data.read_as import check_folds
+from visionsweep.core.errors import ConfigError
+from visionsweep.core.files import parse_json
 from visionsweep.core.names import did_you_mean, mode_of
 from visionsweep.core.objectives import sign_of
 from visionsweep.core.writing import write_whole
+from visionsweep.run_dir.files import OUT_OF_FOLD_FILE
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 ON = ("train", "train+val")
+SEEDS = 3
 # What needs the validation split's scores, with the values that turn it off.
 NEED_VAL = {"early_stopping_patience": None, "ensemble": 1}
 LUCK = 2.0  # deviations above the mean of its refits from which a trial is called lucky
@@ -40,22 +44,30 @@ LUCK = 2.0  # deviations above the mean of its refits from which a trial is call
 def refit(
     run_dir: Path,
     trial_id: str | None,
-    num_seeds: int,
+    num_seeds: int | None,
     epochs: int | None,
     on: str,
     console: Console,
     named: str | None = None,
-) -> None:
+    num_folds: int | None = None,
+) -> dict[str, Any]:
     """Train the best trial, or the named one, with the seeds after the run's own. Refits that are there are kept.
 
         trial_id   None: the best trial
-        num_seeds  trainings, each with a seed of its own
+        num_seeds  trainings, each with a seed of its own; None: SEEDS
         epochs     None: the trial's own
         on         train, or train+val
         named      where the user says that the data is, None: where the run says
+        num_folds  instead of seeds: once for each fold, with the trial's own seed (`cross_validation.py`)
 
-    Raises ConfigError for another `on`. Raises RunError if there is no such trial or the data has changed.
+    Return what refits.json says. Raises ConfigError for another `on`, or for folds with seeds. Raises RunError if there
+    is no such trial or the data has changed.
     """
+    check_folds(num_folds)
+    if num_folds is not None and (num_seeds is not None or on != "train"):
+        other = f"--seeds {num_seeds}" if num_seeds is not None else f"--on {on}"
+        raise ConfigError(f"refit takes --folds or {other.split()[0]}, got --folds {num_folds} and {other}. Leave one.")
+    num_seeds = num_seeds or SEEDS
     if on not in ON:
         raise ConfigError(f"--on takes {' or '.join(ON)}, got '{on}'. {did_you_mean(on, ON)}")
     # Settle what is trained, on which images, and which split judges it.
@@ -64,6 +76,14 @@ def refit(
     changed = {} if epochs is None else {"epochs": epochs}
     config = parse_config({**trial.config, **changed}, f"trial {trial.trial_id}")
     data = data_of_run(run, named)
+    if num_folds is not None:
+        parts = [trial.trial_id, *([f"epochs-{epochs}"] if epochs else []), f"folds-{num_folds}"]
+        folder = run_dir / "refits" / "-".join(parts)
+        found_by_fold = cross_validate(run, trial, config, data, num_folds, folder, console)
+        console.print(folds_in_words(found_by_fold), style="bold green", soft_wrap=True)
+        console.print(f"Predictions of every image: {folder / OUT_OF_FOLD_FILE}", soft_wrap=True)
+        console.print(f"Models, each an export: {folder}/fold-*", soft_wrap=True)
+        return found_by_fold
     if on == "train+val":
         config, data = _with_val(config, data, console)
     has_test = len(data.dataset.indices("test")) > 0 and not data.dataset.kept_back
@@ -77,7 +97,7 @@ def refit(
     for seed in range(config.seed + 1, config.seed + 1 + num_seeds):
         out = folder / f"seed-{seed}"
         console.print(f"Trial {trial.trial_id} with seed {seed} ({len(found) + 1} of {num_seeds}):", style="bold")
-        done = _finished(out, data)
+        done = finished(out, data)
         if done is not None:
             console.print(f"Trained before: {out}", soft_wrap=True)
         found[seed] = done or train_on(config.model_copy(update={"seed": seed}), data, out, run.metric, console)
@@ -90,6 +110,8 @@ def refit(
     write_whole(folder / "refits.json", lambda path: path.write_text(text))
     console.print(in_words(refits), style="bold green", soft_wrap=True)
     console.print(f"Models, each an export: {folder}/seed-*", soft_wrap=True)
+    told: dict[str, Any] = parse_json(text)  # seeds are text there
+    return told
 
 
 def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None], changed: bool) -> dict[str, Any]:
@@ -103,7 +125,9 @@ def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None]
     refits["mean"] = statistics.mean(given) if given else None
     refits["deviation"] = statistics.stdev(given) if len(given) > 1 else None
     # With other epochs or images it is another experiment than the trial's own.
-    refits["trial_value"] = best[0] if best is not None and not changed and metric == run.metric else None
+    # With folds the value of the first one: refits have that split.
+    own = None if best is None else trial.values(run.metric)[best[1]]
+    refits["trial_value"] = own if not changed and metric == run.metric else None
     return refits
 
 
@@ -153,18 +177,3 @@ def _with_val(config: TrialConfig, data: TrialData, console: Console) -> tuple[T
         )
     config = config.model_copy(update=NEED_VAL)
     return config, TrialData(data.dataset.with_val_trained_on(), data.images)
-
-
-def _finished(out: Path, data: TrialData) -> dict[str, Any] | None:
-    """Return the metrics of a refit that is whole and on this data, else None.
-
-    A refit that was cut off has its training beside it.
-    """
-    if not (out / "data.json").is_file() or out.with_name(f"{out.name}.training").exists():
-        return None
-    try:
-        metrics = read_object(out / "metrics.json")
-        same = not what_changed(data.dataset, read_object(out / "data.json"))
-    except (RunError, TypeError, AttributeError):
-        return None  # damaged: it is trained again
-    return metrics if same else None

@@ -88,11 +88,21 @@ def train_one(
         console.print("Add --out DIR to keep the model.", style="dim")
 
 
-def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str, console: Console) -> dict[str, Any]:
+def train_on(
+    config: TrialConfig,
+    data: TrialData,
+    out: Path | None,
+    metric: str,
+    console: Console,
+    *,
+    predictions: Path | None = None,
+) -> dict[str, Any]:
     """Train on data that is open. Returns what `metrics.json` of an export says.
 
     The best epoch by `metric` is kept. Without a validation split it is the last one. That is judged on the test split
     (`test/...`), if there is one, as nothing was chosen by it. One that the user had kept back stays unseen.
+
+    predictions: where those of the best epoch on the validation split are kept, None: nowhere beside the export.
     """
     # Settle device, threads and precision.
     dataset = data.dataset
@@ -150,6 +160,8 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
         elif not judged:
             on_test = evaluate_files(config, weights, data, device, split="test")
             metrics = {name.replace("val/", "test/"): value for name, value in on_test.items()}
+        if predictions is not None:
+            shutil.copyfile(files.files_of(epoch)[1], predictions)
         # Print, and export.
         print_class_iou(metrics, console)
         if out is None:

@@ -8,6 +8,9 @@ Backbones differ by two orders of magnitude in cost, and small ones rise faster.
 
 If trials differ in length, a rung is for those that have an epoch near it. A trial of a single epoch has no rung. It is
 trained to its end, is no measure for running trials, and is compared among the complete ones alone.
+
+With folds the number of completed ones is another ladder: 1, `reduction_factor`, its square and so on. Trials of any
+length are compared there, each by its mean over as many folds.
 """
 
 from __future__ import annotations
@@ -27,13 +30,18 @@ from search_spaces.search import Search
 from visionsweep.core.functions import function_at
 from visionsweep.core.names import PRUNERS, pick
 from visionsweep.core.objectives import outcome
+from visionsweep.core.rungs import milestones
 from visionsweep.run_dir.trials import WARM_START, Trial
 
 TIER = 4.0  # roughly the ratio of costs up to which epochs are of one tier
 
 
 def build_scheduler(
-    search: Search, past: Iterable[Trial] = (), notes: TrialNotes | None = None, running: int | None = None
+    search: Search,
+    past: Iterable[Trial] = (),
+    notes: TrialNotes | None = None,
+    running: int | None = None,
+    folds: int = 1,
 ) -> TrialScheduler:
     """Return the search's pruner.
 
@@ -41,8 +49,9 @@ def build_scheduler(
              schedulers start anew.
     notes    where it writes which trials it ended for what, and which are to be copied
     running  most trials of a population that run at once, None means as many as fit
+    folds    that a complete trial is judged on, 1 without any
     """
-    around = Surroundings(tuple(past), notes or TrialNotes(), running)
+    around = Surroundings(tuple(past), notes or TrialNotes(), running, folds)
     scheduler: TrialScheduler = function_at(pick(PRUNERS, search.pruner, "pruner"))(search, around)
     return scheduler
 
@@ -80,11 +89,14 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
         self.duplicates = DuplicateTrials()
         self.courses: dict[str, _Course] = {}
         self.notes = around.notes
+        self.folds = around.folds
+        self.fold_rungs = {round(at) for at in milestones(1, search.reduction_factor, around.folds)}
         for trial in around.past:
             course = self._course(trial.trial_id, trial.config, trial.origin)
             for row in sorted(trial.epochs, key=lambda row: int(row["epoch"])):
                 self._decide(trial.trial_id, {**row, **row["metrics"]}, ask=False)
-            if trial.status == "pruned" and course.next_rung == 0 and course.duplicate_of is None:
+            ended_early = course.next_rung == 0 and course.duplicate_of is None and not trial.num_folds
+            if trial.status == "pruned" and ended_early:
                 self._end_early(course)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -115,8 +127,39 @@ class FairAsha(FIFOScheduler):  # type: ignore[misc]
             return True  # there is nothing to compare if the metric is not defined
         if result["epoch"] <= course.epoch:
             return True  # repeated by a process that took over from one that died
-        # Add the epoch to the trial's course.
         course.epoch = result["epoch"]
+        fold = result.get("fold", 0)  # that ended with this result
+        continues = fold > 1 or self._decide_epoch(trial_id, course, result, values, ask=ask)
+        return self._decide_fold(trial_id, course, fold, values, ask=ask) if fold and continues else continues
+
+    def _decide_fold(self, trial_id: str, course: _Course, fold: int, values: tuple[float, ...], *, ask: bool) -> bool:
+        """Record a completed fold, and return whether the trial continues with the next one."""
+        if fold not in self.fold_rungs:
+            return True
+        score = course.points[-1][1] if fold == 1 else values[0]  # of its epochs the best, or the mean of folds
+        milestone = -float(fold)  # beside the rungs of epochs
+        tier = self._tier(course)
+        if isinstance(self.rungs, ParetoRungs):
+            passes = self.rungs.promote(milestone, (score, *values[1:]), tier, course.from_warm_start) or not ask
+        elif ask:
+            passes = self.rungs.promote(milestone, score, tier, None, course.from_warm_start)
+        else:
+            self.rungs.record(milestone, score, tier, course.from_warm_start)
+            passes = True
+        if not passes:
+            first = self.objectives[0]
+            self.notes.pruned[trial_id] = (
+                f"{first.name} {first.sign * score:.4g} after fold {fold} of {self.folds} is not in the best "
+                f"1/{self.search.reduction_factor}"
+            )
+        return passes
+
+    def _decide_epoch(
+        self, trial_id: str, course: _Course, result: dict[str, Any], values: tuple[float, ...], *, ask: bool
+    ) -> bool:
+        """Record an epoch, of the first fold if there are folds, and return whether the trial continues."""
+        # Add the epoch to the trial's course.
+        value = self.objectives[0].sign * values[0]
         course.seconds.append(float(result["seconds"]))
         position = sum(course.seconds) if self.search.rungs == "seconds" else result["epoch"] * course.scale
         best = max(values[0], course.points[-1][1] if course.points else -math.inf)
@@ -196,7 +239,7 @@ def _metrics_of(result: dict[str, Any]) -> object:
 
 def asha(search: Search, around: Surroundings) -> TrialScheduler:
     """Return ASHA with the rules of `launch.pruners.rungs`. Nothing is pruned if the first rung is full training."""
-    ends_first = search.rungs != "seconds" and search.grace_epochs >= search.epochs
+    ends_first = search.rungs != "seconds" and search.grace_epochs >= search.epochs and around.folds == 1
     return FIFOScheduler() if ends_first else FairAsha(search, around)
 
 

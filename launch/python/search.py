@@ -26,6 +26,7 @@ from launch.python.words import (
     search_file,
 )
 from search_spaces.search import Search
+from trainables.data.read_as import check_folds
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.files import short
 from visionsweep.core.printable import printable
@@ -63,6 +64,7 @@ def search(
     label_separator: str | None = None,
     group: str | None = None,
     test: str | None = None,
+    folds: int | None = None,
     no_report: bool = False,
     wait: bool = True,
     quiet: bool = False,
@@ -87,6 +89,7 @@ def search(
     """
     # Check what is known at once, so that a mistake is answered before a process starts.
     checked_counts({"trials": trials, "max_concurrent": max_concurrent, "keep_trials": keep_trials, "seed": seed})
+    check_folds(folds)
     checked_share("cpus_per_trial", cpus_per_trial)
     checked_share("gpus_per_trial", gpus_per_trial)
     check_address(address)
@@ -142,6 +145,7 @@ def search(
         "label_separator": label_separator,
         "group": group,
         "test": test,
+        "folds": folds,
         "no_report": no_report,
         "set": assignments({key: value for key, value in changes.items() if is_plain(value)}),
     }

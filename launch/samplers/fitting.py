@@ -25,9 +25,10 @@ class Fitting:
 
     search  for one task, with every option settled
     known   what predicts costs before the first trial, None where nothing does
+    folds   that a complete trial is judged on, 1 without any
     """
 
-    def __init__(self, search: Search, known: Known | None = None) -> None:
+    def __init__(self, search: Search, known: Known | None = None, folds: int = 1) -> None:
         space = search.full_space
         self.encoder = Encoder(space)
         self.lengths = Lengths(space, self.encoder, search.epochs)
@@ -35,7 +36,7 @@ class Fitting:
         self.cost = TrialCosts(space, work)
         # Whole trials must fit where the space has shorter ones to propose instead, else only their first rung.
         self.margin = MARGIN if self.lengths.vary else 1.0
-        self.share = 1.0 if self.lengths.vary else min(search.grace_epochs / search.epochs, 1.0)
+        self.share = float(folds) if self.lengths.vary else min(search.grace_epochs / search.epochs, 1.0)
 
     def of_rows(self, rows: Rows, trials: Sequence[FrozenTrial], left_s: float) -> NDArray[np.bool_]:
         """Return which rows (n, num_parameters) fit into `left_s` seconds, (n,) bool.

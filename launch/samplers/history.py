@@ -23,6 +23,7 @@ Vector: TypeAlias = NDArray[np.float64]
 INFEASIBLE = "infeasible"  # it diverged or ran out of memory: worse than any value
 EPOCH_SECONDS = "epoch_seconds"  # the median so far
 TRIAL_ID = "trial_id"  # in the run; a proposal that was replaced by another draw has none
+FOLDS_FROM = "folds_from"  # the last epoch of the first fold; later steps are means over folds, at their best epochs
 OUTCOME = "outcome:"  # prefix of an epoch: its values in each of several objectives, as measured
 
 
@@ -94,7 +95,9 @@ class History:
             num_epochs = len(trial.intermediate_values) or sum(key.startswith(OUTCOME) for key in trial.user_attrs)
             if row is not None and self._seen_open.get(number, (0, []))[0] != num_epochs:
                 length = float(self.lengths.of(row[None])[0])
-                seen = [Seen(row, *pair) for pair in self._shown(by_epoch(trial), length)]
+                seen = [
+                    Seen(row, *pair) for pair in self._shown(by_epoch(trial), length, trial.user_attrs.get(FOLDS_FROM))
+                ]
                 self._seen_open[number] = num_epochs, seen
             if trial.state.is_finished():
                 self._end(number, trial)
@@ -159,7 +162,9 @@ class History:
         rows = [row for row, _ in self._costs[-most:]]
         return np.array(rows).reshape(-1, len(self.encoder)), np.array([cost for _, cost in self._costs[-most:]])
 
-    def _shown(self, epochs: Mapping[int, Sequence[float]], length: float) -> list[tuple[float, tuple[float, ...]]]:
+    def _shown(
+        self, epochs: Mapping[int, Sequence[float]], length: float, folds_from: int | None = None
+    ) -> list[tuple[float, tuple[float, ...]]]:
         """Return (fidelity, values) at each rung that was reached, and at the latest epoch.
 
         The values are the best so far in the first objective, and the latest in the others. The latest epoch counts
@@ -167,7 +172,10 @@ class History:
 
             epochs  the values of each epoch
             length  epochs of the whole trial; an epoch counts as its share of them
+            folds_from  see FOLDS_FROM, None without folds
         """
+        of_folds = {} if folds_from is None else {step: of for step, of in epochs.items() if step > folds_from}
+        epochs = {step: of for step, of in epochs.items() if step not in of_folds}
         found: list[tuple[float, tuple[float, ...]]] = []
         ordered = [(epoch * self.ladder.epochs / length, of) for epoch, of in sorted(epochs.items())]
         last = ordered[-1][0] if ordered else 0
@@ -183,6 +191,10 @@ class History:
             # Not every rung has an epoch: a copy begins where its source stood, a short trial skips rungs.
             if position > before:
                 found.append((self.ladder.fidelity(ordered[position - 1][0]), (best, *others)))
+        if of_folds and found:
+            # A mean over folds takes the place of the first one's value: it is the same quantity, with less noise.
+            mean = (self.signs * of_folds[max(of_folds)]).tolist()
+            found[-1] = (found[-1][0], tuple(mean))
         return found
 
 
@@ -193,3 +205,15 @@ def by_epoch(trial: FrozenTrial) -> dict[int, Sequence[float]]:
     """
     several = {int(key.removeprefix(OUTCOME)): of for key, of in trial.user_attrs.items() if key.startswith(OUTCOME)}
     return several or {epoch: (value,) for epoch, value in trial.intermediate_values.items()}
+
+
+def score_of(trial: FrozenTrial, sign: int) -> Sequence[float] | None:
+    """Return the values of a trial's best epoch by the first objective, the earlier one on ties, None without any.
+
+    sign: +1 if higher is better, -1 if lower is. With more folds than one they are the means over those completed.
+    """
+    epochs = by_epoch(trial)
+    last = max(epochs, default=0)
+    if last > trial.user_attrs.get(FOLDS_FROM, last):
+        return epochs[last]
+    return max((of for _, of in sorted(epochs.items())), key=lambda of: sign * of[0], default=None)

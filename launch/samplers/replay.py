@@ -12,10 +12,10 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from launch.samplers.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME
+from launch.samplers.history import EPOCH_SECONDS, FOLDS_FROM, INFEASIBLE, OUTCOME
 from search_spaces.search import Search
 from visionsweep.core.errors import RunError
-from visionsweep.core.objectives import measured
+from visionsweep.core.objectives import measured, value_of
 from visionsweep.run_dir.trials import Trial
 
 # A study's state for each way in which a trial ends. `interrupted` trials are resumed, so for a study they run.
@@ -64,7 +64,7 @@ class Replay:
             params={name: value for name, value in record.params.items() if name in ranges.found},
             distributions={name: ranges.found[name] for name in record.params if name in ranges.found},
             # Optuna's trials of several objectives have no intermediate values.
-            intermediate_values={} if len(self.objectives) > 1 else record.values(self.objectives[0].name),
+            intermediate_values={} if len(self.objectives) > 1 else self._steps(record),
             user_attrs={**self.attributes(record), **self._outcomes(record)},
         )
 
@@ -72,6 +72,12 @@ class Replay:
         """Return what a study takes for the value, or the values, of a trial, None if it has none."""
         row = record.best_row(self.objectives[0])
         return None if row is None else measured(row, self.objectives)
+
+    def _steps(self, record: Trial) -> dict[int, float]:
+        """Return the metric by epoch, and the means after further folds by their number in its place."""
+        name = self.objectives[0].name
+        folds = {row["epoch"]: value_of(row, name) for row in record.epochs if row.get("fold", 1) > 1}
+        return record.values(name) | {step: value for step, value in folds.items() if value is not None}
 
     def _outcomes(self, record: Trial) -> dict[str, list[float]]:
         if len(self.objectives) == 1:
@@ -90,7 +96,9 @@ class Replay:
         if record.status in INFEASIBLE_STATUSES:
             found[INFEASIBLE] = True
         if record.epochs:
-            found[EPOCH_SECONDS] = epoch_seconds([row["seconds"] for row in record.epochs])
+            found[EPOCH_SECONDS] = epoch_seconds([row["seconds"] for row in record.curve])
+        if record.num_folds:
+            found[FOLDS_FROM] = record.curve[-1]["epoch"]
         return found
 
 

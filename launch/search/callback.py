@@ -24,6 +24,7 @@ from visionsweep.run_dir.trials import Trial
 if TYPE_CHECKING:
     from launch.search.settled import SettledSearch
 
+IF_THERE = ("l2", "fold", "fold_values")  # beside what every epoch has
 SAY_AFTER_S = 60.0  # without a first result, after which the user learns what takes long
 
 
@@ -78,7 +79,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         if "epoch" not in result:
             return
         keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
-        row = {key: result[key] for key in keys} | {key: result[key] for key in ("l2",) if key in result}
+        row = {key: result[key] for key in keys} | {key: result[key] for key in IF_THERE if key in result}
         row["metrics"] = {name: value for name, value in row["metrics"].items() if math.isfinite(value)}
         where = {"node": result.get("hostname"), **{key: result.get(key) for key in ("pid", "device", "precision")}}
         with self._remembering_errors():
@@ -152,7 +153,8 @@ class RunCallback(Callback):  # type: ignore[misc]
         if first.trial_id != self.written and first.outcome(self.search.compared):
             metric = self.search.metric or ""
             best = first.best(metric, self.search.mode or "max")
-            score = "" if best is None else f": {metric} {best[0]:.4f} at epoch {best[1]}, {first.status}"
+            spread = "" if first.deviation is None else f" ± {first.deviation:.4f} over {first.num_folds} folds"
+            score = "" if best is None else f": {metric} {best[0]:.4f}{spread} at epoch {best[1]}, {first.status}"
             self.records.write_best(first, score)
             self.written = first.trial_id
 

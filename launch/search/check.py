@@ -112,7 +112,7 @@ def look_at_budget(
     for regime, one in found.items():
         cut = one.config.get("epoch_images")
         num = num_train if cut is None else min(num_train, int(cut))
-        whole = one.trial_s(num, num_val, lengths[regime])
+        whole = one.trial_s(num, num_val, lengths[regime]) * dataset.num_folds
         size = one.config.get("image_size")
         by_area = None if one.by_area is None else one.by_area * (whole - one.fixed_s) / whole
         costs[regime] = Cost(whole, size, by_area)

@@ -39,6 +39,7 @@ class Estimating:
         began     when the budget began to count
         deadline  when trials must be over
         ends_s    when everything must be over
+        folds     that a complete trial is judged on, 1 without any
     """
 
     search: SettledSearch
@@ -49,18 +50,19 @@ class Estimating:
     concurrent: int
     say: Callable[[str], object]
     now: Callable[[], float] = time.monotonic
+    folds: int = 1
     seen: dict[str, _Seen] = field(default_factory=dict)
     first_s: float | None = None  # from the budget's beginning to the first trial's
     done: bool = False
 
     def look(self, trial_id: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Take an epoch's result, and say what the budget buys once enough is known."""
-        if self.done:
+        if self.done or result.get("fold", 1) > 1:  # whose seconds are of all its epochs
             return
         seconds = float(result["seconds"])
         if self.first_s is None:
             self.first_s = max(0.0, self.now() - self.began - seconds)
-        settled = result["epoch"] > 1 or result.get("status") == "complete"
+        settled = result["epoch"] > 1 or result.get("status") == "complete" or "fold" in result
         waited_s = float(result.get("waited_s") or 0.0)
         size = config.get("image_size")
         self.seen[trial_id] = _Seen(str(config.get(REGIME, "")), seconds, waited_s, size, settled)
@@ -82,6 +84,8 @@ class Estimating:
             waited = sum(one.waited_s for one in trials) / max(1e-9, total)
             sizes = {one.image_size for one in trials}
             size = sizes.pop() if len(sizes) == 1 else None
-            costs[regime] = Cost(total / len(trials) * epochs, size, 1 - waited if 0 < waited < 1 else None)
+            costs[regime] = Cost(
+                total / len(trials) * epochs * self.folds, size, 1 - waited if 0 < waited < 1 else None
+            )
         unused_s = (self.first_s or 0.0) + max(0.0, self.ends_s - self.deadline)
         return Estimate(costs, self.budget_s, unused_s, self.concurrent, sizes_of(self.search))

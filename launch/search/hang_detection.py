@@ -111,8 +111,10 @@ class HangDetector(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        silence = self._heard(trial, begun="epoch" in result)  # the measurement of its first batches is no epoch
-        further = silence.took(float(result.get("seconds", 0.0)), result.get("epoch", 0))
+        within_fold = "fold_epoch" in result  # an epoch of a later fold, which has no number of its own
+        silence = self._heard(trial, begun="epoch" in result or within_fold)  # what its first batches took is no epoch
+        seconds = float(result.get("seconds", 0.0)) if result.get("fold", 1) == 1 else 0.0  # else of a whole fold
+        further = silence.took(seconds, result.get("epoch", 0)) or within_fold
         if further and trial.config["trial_id"] not in self.notes.given_up:
             # It has come further, so its configuration was not what killed it. On machines that come and go a long
             # trial dies more often than a bad one.

@@ -22,6 +22,7 @@ from trainables.config.io import parse_config
 from trainables.config.parts import part_names
 from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
+from trainables.data.folds import fewest_trained
 from trainables.data.view import View
 from trainables.models.classifiers import check_adapted, check_backbone
 from trainables.models.weights import require_weights
@@ -100,6 +101,22 @@ def check_packing(search: Search, packed: bool) -> None:
         )
 
 
+def check_folds(search: Search, num_folds: int | None) -> None:
+    """Raise ConfigError for a pruner that knows epochs alone, or for a search that judges a part of val."""
+    if num_folds is None:
+        return
+    if search.pruner not in ("asha", "none"):
+        raise ConfigError(
+            f"--folds {num_folds} needs a pruner that compares trials of as many folds: asha or none, "
+            f"got {search.pruner}. Leave out --folds, or choose another --pruner."
+        )
+    if search.val_images is not None:
+        raise ConfigError(
+            f"--folds {num_folds} judges every image, and val_images {search.val_images} judges a part of them. "
+            "Leave out one of the two."
+        )
+
+
 def check_weights(search: Search) -> None:
     """Raise WeightsError if ImageNet weights are asked for and cannot be had for a backbone of the space.
 
@@ -151,7 +168,7 @@ def with_fitting_batches(search: Search, dataset: Dataset) -> tuple[Search, tupl
 
     Values that are all too large are left as they are.
     """
-    num_train = len(dataset.indices("train"))
+    num_train = fewest_trained(dataset)
     fitting = replace(search, space=capped(search.space, "batch_size", num_train))
     before, after = (highest(one.full_space, "batch_size") for one in (search, fitting))
     if before == after:
@@ -170,7 +187,7 @@ def check_data(search: Search, dataset: Dataset) -> None:
     if task_kind(search.task).pixels:
         _check_classes(search, dataset)
     largest = int(highest(search.full_space, "batch_size"))
-    num_train = len(dataset.indices("train"))
+    num_train = fewest_trained(dataset)
     if largest > num_train:
         raise DataError(
             f"the search tries batches of up to {largest} images, and the training set has {num_train}. "

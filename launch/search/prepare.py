@@ -23,9 +23,10 @@ from search_spaces.finite import limited
 from search_spaces.search import Search
 from trainables.data.cache import Images, keep_views
 from trainables.data.dataset import Dataset
+from trainables.data.folds import judged_in_turn
 from trainables.data.formats import load_dataset
 from trainables.data.judged_part import with_judged_part
-from trainables.data.read_as import ReadAs
+from trainables.data.read_as import ReadAs, check_folds
 from trainables.data.tools.shapes import DrawnMasks
 from trainables.worker.settings import TrialSettings
 from trainables.worker.stopping import Deadline
@@ -53,8 +54,8 @@ class RunOptions:
         val_images, on_demand, alike    see `ReadAs`; what was settled when the run began
         log                             names of loggers (`launch/tracking/loggers.py`)
 
-    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group
-    and test.
+    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group,
+    test and folds.
     """
 
     data: str
@@ -75,10 +76,12 @@ class RunOptions:
     on_demand: bool = False
     group: str | None = None
     test: str | None = None
+    folds: int | None = None
     alike: Sequence[Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         check_gpus_per_trial(self.gpus_per_trial)
+        check_folds(self.folds)
 
     @property
     def resources(self) -> tuple[float | Literal["auto"] | None, float | Literal["auto"] | None, int | None]:
@@ -117,6 +120,7 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
     if is_known:
         search = search.for_task(search.task)
         preflight.check_names(search)
+    preflight.check_folds(search, options.folds)
     within_s = None if options.budget_s is None else options.budget_s * MOST_DECODING
     dataset, images = _read(search, options, within_s)
     if search.task == "classification" and isinstance(dataset.mask_reader, DrawnMasks):
@@ -127,7 +131,7 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
     if not is_known:
         preflight.check_names(search.for_task(dataset.task))
     settled, notes = settle(search, dataset)
-    if options.budget_s is not None and len(dataset.names) > MANY:
+    if options.budget_s is not None and len(dataset.names) > MANY and dataset.folds is None:
         with said_if_slow("measuring how fast trials are"):
             left_s = options.budget_s - (time.monotonic() - began)
             settled, cut_notes = in_amounts(
@@ -137,8 +141,10 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
     if dataset.on_demand is not None:
         notes = (*notes, DECODED_ON_DEMAND)
     with said_if_slow("reading the data"):
-        dataset = with_judged_part(dataset, settled.val_images, options.seed)
-        keep_views(images, settled.views, dataset.indices("val"))
+        if dataset.folds is None:
+            dataset = with_judged_part(dataset, settled.val_images, options.seed)
+        for positions in judged_in_turn(dataset):
+            keep_views(images, settled.views, positions)
     return settled, replace(dataset, notes=(*dataset.notes, *notes))
 
 
@@ -152,7 +158,8 @@ def load_data(search: SettledSearch, options: RunOptions) -> Dataset:
     """Return the data of a run that has begun."""
     dataset, images = _read(search, options, None)
     with said_if_slow("reading the data"):
-        keep_views(images, search.views, dataset.indices("val"))
+        for positions in judged_in_turn(dataset):
+            keep_views(images, search.views, positions)
     return dataset
 
 

@@ -161,7 +161,7 @@ class Progress:
         reason = f" ({trial.reason})" if trial.reason else ""
         score = self._score(trial)
         return (
-            f"[{done}{of}] trial {trial.trial_id} {trial.status} after {counted(len(trial.epochs), 'epoch')}, "
+            f"[{done}{of}] trial {trial.trial_id} {trial.status} after {_lasted(trial)}, "
             f"{self.search.metric} {score}{reason}; best so far {self._best_text()}; {self._left()}"
         )
 
@@ -185,8 +185,7 @@ class Progress:
         columns: dict[str, list[str]] = {
             "trial": [trial.trial_id for trial in running],
             "epoch": [
-                "starts" if _is_starting(trial) else f"{row['epoch'] if row else 0}/{self._num_epochs(trial)}"
-                for trial, row in zip(running, last, strict=True)
+                "starts" if _is_starting(trial) else _reached(trial, self._num_epochs(trial)) for trial in running
             ],
             self.search.metric or "": ["" if value is None else f"{value:.4f}" for value in now],
             "best": [self._score(trial) for trial in running],
@@ -242,7 +241,8 @@ class Progress:
 
     def _score(self, trial: Trial) -> str:
         best = trial.best(self.search.metric or "", self.search.mode or "max")
-        return "none" if best is None else f"{best[0]:.4f}"
+        spread = "" if trial.deviation is None else f" ± {trial.deviation:.4f}"
+        return "none" if best is None else f"{best[0]:.4f}{spread}"
 
     def _left(self) -> str:
         estimates = []
@@ -256,6 +256,16 @@ class Progress:
 
     def _num_done(self) -> int:
         return sum(self.tally.settled.values())
+
+
+def _lasted(trial: Trial) -> str:
+    """`12 epochs`, or `2 folds`."""
+    return counted(trial.num_folds, "fold") if trial.num_folds else counted(len(trial.curve), "epoch")
+
+
+def _reached(trial: Trial, num_epochs: int) -> str:
+    """`3/12` for epochs, or `2 folds`."""
+    return counted(trial.num_folds, "fold") if trial.num_folds else f"{len(trial.curve)}/{num_epochs}"
 
 
 def _is_starting(trial: Trial) -> bool:

@@ -227,13 +227,14 @@ def _execute(
         packer=None if capacity is None else Packer(capacity, search.full_space, records, machines.now),
         at_once=None if capacity is not None or takes_turns else at_once_on(machines, options.max_concurrent),
         avoided=machines.avoided,
+        folds=shared.dataset.num_folds,
     )
     # Build the callbacks, and what writes copies of the records.
     hang_detector = HangDetector(settings.run_dir, MAX_RETRIES, notes, None if mirror is None else mirror.bring)
     estimating = None
     if options.budget_s is not None and deadline is not None and ends_s is not None and not records.trials:
         times = options.budget_s, began, deadline, ends_s
-        estimating = Estimating(search, *times, share.concurrent, progress.tell)
+        estimating = Estimating(search, *times, share.concurrent, progress.tell, folds=shared.dataset.num_folds)
     callback = RunCallback(records, search, progress, options.keep_trials, notes, estimating)
     past = records.trials.values()
     records.listen(Journal(records.run_dir / STUDY_FILE, records.run_dir.name, search, past))
@@ -253,7 +254,8 @@ def _execute(
         kept_room(records.run_dir) as free_room,
     ):
         try:
-            tune_until_done(trainable, searcher, search, callback, hang_detector, share.concurrent, stop)
+            folds = shared.dataset.num_folds
+            tune_until_done(trainable, searcher, search, callback, hang_detector, share.concurrent, stop, folds)
         finally:
             machines.close()
             free_room()

@@ -23,7 +23,7 @@ from launch.pruners.pbt import Copied, mutated
 from launch.samplers.encoding import Rows
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.fitting import Fitting
-from launch.samplers.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.samplers.history import EPOCH_SECONDS, FOLDS_FROM, INFEASIBLE, OUTCOME, by_epoch, score_of
 from launch.samplers.optuna_internals import opened, stored
 from launch.samplers.proposals import GIVEN, Proposals
 from launch.samplers.replay import (
@@ -67,6 +67,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         packer      of trials that are packed by their memory, None means that each has resources of its own
         at_once     most trials at once, which may change as machines join and leave, None: no limit
         avoided     machines that trials proposed from now on must avoid; it may change
+        folds       that a complete trial is judged on, 1 without any
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         packer: Packer | None = None,
         at_once: Callable[[], int] | None = None,
         avoided: Collection[str] = (),
+        folds: int = 1,
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
         self.search = search
@@ -91,7 +93,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.num_trials = num_trials
         self.deadline = deadline
         self.now = now
-        self.fitting = Fitting(search, known)
+        self.fitting = Fitting(search, known, folds)
         self.stopped = False
         self.seed = seed
         self.notes = notes or TrialNotes()
@@ -223,14 +225,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.proposals.may_try_again()
         if status in INFEASIBLE_STATUSES:
             trial.set_user_attr(INFEASIBLE, True)
-        epochs = by_epoch(stored(trial))
-        first = self.objectives[0]
+        values = score_of(stored(trial), self.objectives[0].sign)
         # An interrupted trial counts as failed here. A resumed run builds a new study, in which it runs.
         state = STATES.get(status, TrialState.FAIL)
-        if state == TrialState.COMPLETE and not epochs:  # it never had a value of the metric
+        if state == TrialState.COMPLETE and values is None:  # it never had a value of the metric
             state = TrialState.FAIL
-        # The values are those of the best epoch by the first objective, the earlier one on ties.
-        values = max((of for _, of in sorted(epochs.items())), key=lambda of: first.sign * of[0], default=None)
         self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def __getstate__(self) -> dict[str, object]:
@@ -243,7 +242,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if "epoch" not in result or result["epoch"] in by_epoch(stored(trial)):
             return
         seconds = self.seconds.setdefault(trial.user_attrs["trial_id"], [])
-        seconds.append(float(result["seconds"]))
+        if result.get("fold", 1) == 1:  # else they are of all epochs of a fold
+            seconds.append(float(result["seconds"]))
+        if result.get("fold") == 1:
+            trial.set_user_attr(FOLDS_FROM, result["epoch"])
         if stored(trial).user_attrs.get(EPOCH_SECONDS) != (took := epoch_seconds(seconds)):
             trial.set_user_attr(EPOCH_SECONDS, took)
         values = measured(result, self.objectives)
@@ -281,5 +283,5 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         for record in self.records.trials.values():
             self.study.add_trial(replay.frozen(record))
             if record.status in ("interrupted", "running"):
-                self.seconds[record.trial_id] = [row["seconds"] for row in record.epochs]
+                self.seconds[record.trial_id] = [row["seconds"] for row in record.curve]
                 self.asked[record.trial_id] = opened(self.study, self.study.get_trials(deepcopy=False)[-1])

@@ -37,6 +37,7 @@ def tune_until_done(
     hang_detector: HangDetector,
     concurrent: int,
     stop: Callable[[str], object] = lambda reason: None,
+    folds: int = 1,
 ) -> None:
     """Run trials until the searcher says that it is finished and the last one has ended.
 
@@ -44,10 +45,11 @@ def tune_until_done(
 
         concurrent  trials of a population that train at once
         stop        ends the trials that run, called once when the search is over, with the reason
+        folds       that a complete trial is judged on, 1 without any
     """
     trials_environment(local=started_here())
     notes = searcher.notes
-    scheduler = build_scheduler(search, list(searcher.records.trials.values()), notes, concurrent)
+    scheduler = build_scheduler(search, list(searcher.records.trials.values()), notes, concurrent, folds)
     # The searcher proposes nothing that has no room. Of a population so many are alive at a time.
     most = max(concurrent, SIZE) if isinstance(scheduler, PbtScheduler) else MAX_TRIALS
     if searcher.packer is not None:

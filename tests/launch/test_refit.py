@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -14,13 +15,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import Outcome, make_photos, tiny_config
 from trained_run import trained_run
 
+from launch.models.cross_validation import interval_of
 from launch.models.refit import in_words, summary
 from search_spaces.search import Search
 from trainables.config.io import load_config
+from visionsweep import refit
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
@@ -70,6 +74,46 @@ def test_the_best_trial_is_trained_again_with_other_seeds_and_nothing_twice(visi
     assert third.out.count("Trained before: ") == 2
     assert (export / "model.safetensors").stat().st_mtime_ns == weights
     assert len(json.loads((run_dir / "refits" / "0000" / "refits.json").read_text())["values"]) == 3
+
+
+def test_folds_judge_every_image_of_train_and_val_once(visionsweep: CLI, run_dir: Path) -> None:
+    done = visionsweep("refit", run_dir, "--folds", 2)
+    assert done.code == 0, done.err
+    folder = run_dir / "refits" / "0000-folds-2"
+    told = json.loads((folder / "refits.json").read_text())
+    assert told["folds"] == 2
+    given = list(told["values"].values())
+    assert told["mean"] == pytest.approx(statistics.mean(given))
+    assert told["deviation"] == pytest.approx(statistics.stdev(given))
+    assert told["interval"][0] <= told["mean"] <= told["interval"][1]
+    assert "2 folds over the 40 images of train and val." in done.out
+    assert f"Trial 0000, 2 folds: val/accuracy {told['mean']:.4f} ± {told['deviation']:.4f}, 95% interval" in done.out
+
+    stored = np.load(folder / "out-of-fold.npz")
+    named = {
+        f"{path.parent.parent.name}/{path.parent.name}/{path.name}" for path in run_dir.parent.glob("photos/*/*/*")
+    }
+    assert {*stored["names"].tolist()} == {name for name in named if not name.startswith("test/")}
+    right = (stored["logits"].ravel() > 0) == stored["targets"]
+    for fold in (1, 2):
+        assert right[stored["fold"] == fold].mean() == pytest.approx(told["values"][str(fold)])
+        assert json.loads((folder / f"fold-{fold}" / "data.json").read_text())["counts"]["val"] == 20
+
+    again = refit(run_dir, folds=2)
+    assert again == told, "from Python nothing is trained twice"
+    refused = visionsweep("refit", run_dir, "--folds", 2, "--seeds", 2)
+    assert "refit takes --folds or --seeds, got --folds 2 and --seeds 2. Leave one." in refused.err
+    few = visionsweep("refit", run_dir, "--folds", 21)
+    assert "class 'blue' has 20 images. Pass --folds 20, or add images." in few.err
+
+
+def test_the_interval_of_a_mean_over_folds_is_wider_than_of_independent_trainings() -> None:
+    values = [0.80, 0.84, 0.82, 0.86, 0.78]
+    low, high = interval_of(values, "val/accuracy") or (0.0, 0.0)
+    # t(0.975, 4) = 2.776, and 1/5 + 1/4 instead of 1/5 of the variance
+    assert high - low == pytest.approx(2 * 2.776 * statistics.stdev(values) * math.sqrt(0.45), rel=1e-3)
+    assert interval_of([0.1, 0.9], "val/accuracy") == [0.0, 1.0]
+    assert interval_of([0.9], "val/accuracy") is None
 
 
 def test_on_train_and_val_the_test_split_judges_the_last_epoch(visionsweep: CLI, run_dir: Path) -> None:

@@ -237,6 +237,28 @@ def test_a_trial_that_goes_on_elsewhere_keeps_its_best_epochs_and_s3_holds_no_ot
     assert {"time", "trial_id", "node", "pid"} <= rows[0].keys()
 
 
+def test_the_predictions_of_folds_are_on_s3_until_they_are_one_file(run: Remote, tmp_path: Path) -> None:
+    def files(machine: str) -> TrialFiles:
+        root = tmp_path / machine
+        return TrialFiles(root / "checkpoints/0003", root / "predictions/0003", "val/accuracy", "max", keep_best=1)
+
+    here = files("one")
+    mirror = TrialMirror(run.uri, "0003", here)
+    mirror.bring()
+    here.predictions.mkdir(parents=True)
+    (here.predictions / "fold-2.npz").write_text("of fold 2")
+    mirror.send()  # within a fold there is no row
+    assert keys_of(run) == {"predictions/0003/fold-2.npz"}
+    there = files("two")
+    other = TrialMirror(run.uri, "0003", there)
+    other.bring()
+    part = there.predictions / "fold-2.npz"
+    assert part.read_text() == "of fold 2"
+    part.rename(there.predictions / "out-of-fold.npz")
+    other.send({"epoch": 3, **ROW})
+    assert keys_of(run) == {"predictions/0003/out-of-fold.npz", "checkpoints/0003/epochs.jsonl"}
+
+
 def test_a_search_sends_its_records_while_it_runs_and_deletes_after_them(
     quick: None, run: Remote, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform
 from trainables.data.cache import CachedImages
+from trainables.data.folds import of_fold, with_folds
 from trainables.data.kept_views import training_views
 from trainables.data.loader import TrialData, shuffled
 from trainables.evaluate import evaluate
@@ -89,6 +90,26 @@ def test_validation_is_the_whole_models_bit_for_bit(
         assert np.array_equal(result.predictions["logits"], fresh.predictions["logits"])
         assert {name: result.metrics[name] for name in fresh.metrics} == fresh.metrics
     assert num_kept(data) == 1 + (config.views or 0)
+
+
+def test_folds_compute_the_features_of_each_image_and_view_once(loaded: Loaded, tiny: Tiny) -> None:
+    data = loaded()
+    folded = with_folds(data.dataset, 3, seed=0)
+    sources = []
+    for fold in (1, 2, 3):
+        of = source(tiny(model=FROZEN, views=2), TrialData(of_fold(folded, fold), data.images))
+        sources.append(of)
+        rows, images = of.training_rows()
+        judged = of.judged("val")
+        assert judged is not None
+        assert len(rows) == 2 * len(images.unique())
+        assert len(judged) + len(images.unique()) == 64 + 40
+    assert num_kept(data) == 2 * 3, "of every fold the plain pictures and the mirrored ones"
+    # Whichever fold is judged, an image has the same features, in its place.
+    rows, images = sources[1].training_rows()
+    first = sources[0].judged("val")
+    of_first = np.isin(images.numpy()[: len(images) // 2], folded.indices("val"))
+    assert torch.equal(rows[: len(images) // 2][torch.from_numpy(of_first)], first)
 
 
 def test_trials_of_other_heads_batches_and_seeds_share_features(

@@ -78,6 +78,8 @@ class Dataset:
     kept_back    whether test was drawn at the user's wish: nothing may look at it before it is asked for
     on_demand    None if every image was decoded when the data was loaded. Else images are decoded at each access,
                  and an unreadable one is an error, or with skip another one takes its place
+    folds        (N,) int16: the fold of each image that is judged in turn, from 1, and 0 for all others. None: there
+                 are no folds. The split's val is one of them (see `folds.py`)
     """
 
     spec: str
@@ -99,6 +101,12 @@ class Dataset:
     group: str = ""
     grouping: str = ""
     kept_back: bool = False
+    folds: np.ndarray | None = None
+
+    @property
+    def num_folds(self) -> int:
+        """Number of folds, 1 for data without any: a trial is judged once."""
+        return 1 if self.folds is None else int(self.folds.max())
 
     def indices(self, split: str) -> np.ndarray:
         """Return the positions of a split, (n,) int64, ascending."""
@@ -111,7 +119,7 @@ class Dataset:
     def with_val_trained_on(self) -> Dataset:
         """Return the data with its validation images among the training images: none is left to judge by."""
         split = np.where(np.isin(self.split, ("val", UNJUDGED)), "train", self.split)
-        return replace(self, split=split, split_origin=f"{self.split_origin}; val is trained on too")
+        return replace(self, split=split, folds=None, split_origin=f"{self.split_origin}; val is trained on too")
 
     def describe(self) -> dict[str, Any]:
         """Return the data's part of search.json: plain values that later identify the judged images and labels."""
@@ -130,6 +138,7 @@ class Dataset:
             "notes": list(self.notes),
             **({"group": self.group, "grouping": self.grouping} if self.group else {}),
             **({"kept_back": True} if self.kept_back else {}),
+            **({"folds": self.num_folds} if self.folds is not None else {}),
             **({UNJUDGED: packed(unjudged)} if unjudged.any() else {}),
         }
 

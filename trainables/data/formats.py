@@ -24,6 +24,7 @@ import numpy as np
 from trainables.data.cache import CachedImages, DecodedImages, Images, keep_views, open_images
 from trainables.data.cache_build import Source
 from trainables.data.dataset import Dataset
+from trainables.data.folds import pooled, with_folds
 from trainables.data.judged_part import with_judged_part
 from trainables.data.mask_classes import void_notes
 from trainables.data.near import named, near_sets
@@ -60,6 +61,7 @@ def load_dataset(
     group: str | None = None,
     test: str | None = None,
     alike: Sequence[Sequence[str]] | None = None,
+    folds: int | None = None,
     decode_within_s: float | None = None,
     short_side_px: int,
     cache_dir: Path | None,
@@ -72,6 +74,7 @@ def load_dataset(
         val_fraction     share of each class that is split off
         on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand, group, test, alike
                          see `ReadAs`
+        folds            likewise, in place of `val_fraction`
         decode_within_s  labelled images that would take longer to decode are decoded on demand too
         cache_dir        None decodes at each access
 
@@ -79,9 +82,23 @@ def load_dataset(
     """
     # Scan names and labels first. No image is decoded yet, so most errors come early.
     read_as = ReadAs(
-        on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand, group, test, alike
+        on_bad_image,
+        layout,
+        mask_values,
+        label_separator,
+        for_training,
+        val_images,
+        on_demand,
+        group,
+        test,
+        alike,
+        folds,
     )
     scan, copy = scanned(spec, task, read_as, cache_dir)
+    folds = folds if for_training else None
+    if folds is not None:
+        scan = pooled(scan, folds)
+        val_fraction = (1 - (read_as.test_fraction or 0)) / folds
     resolved_task = scan.task(task, for_training=for_training)
     fingerprint = scan.fingerprint()
     # Decode all images, which finds the unreadable ones, unless the set is too large.
@@ -91,6 +108,11 @@ def load_dataset(
         images = on_demand_images(source, fingerprint, short_side_px, cache_dir, on_bad_image)
     else:
         images = open_images(scan.names, scan.reader, fingerprint, short_side_px, cache_dir, scan.mask_reader)
+    if folds is not None and (val_images is not None or isinstance(images, OnDemandImages)):
+        raise DataError(
+            f"--folds {folds} judges every image of the data, and there are too many of them to decode first. "
+            "Leave out --folds: a validation split of so many images tells models apart."
+        )
     if images.bad and on_bad_image == "error":
         raise DataError(_bad_image(spec, images.bad, is_drawn=isinstance(scan.mask_reader, DrawnMasks)))
     # Split by the labels, or by the classes that the decoded masks show.
@@ -134,6 +156,8 @@ def load_dataset(
         kept_back=split.kept_back,
         on_demand=images.on_bad if isinstance(images, OnDemandImages) else None,
     )
+    if folds is not None:
+        return with_folds(dataset, folds, seed), images
     settled = val_images is not None or on_demand  # fixed in a resumed run: else the search's budget decides
     return (with_judged_part(dataset, val_images, seed) if settled else dataset), images
 

@@ -13,6 +13,7 @@ from visionsweep.core.names import did_you_mean
 ON_BAD_IMAGE = ("error", "skip")
 LAYOUTS = ("classes", "splits", "groups")
 MASK_VALUES = ("classes",)
+FEWEST_FOLDS = 2
 MOST_TEST = 0.5  # of the images, that --test may keep back
 
 
@@ -27,6 +28,7 @@ class ReadAs:
         label_separator  what separates the tags in a column `labels`. None: '|'
         group            what belongs together: a column of the table, a file .csv, or a pattern on names (`groups.py`)
         test             share that is kept back as a test split, such as '15%'. None: the data's own test split, if any
+        folds            number of folds that train and val are divided into, None: one split (`folds.py`)
         alike            not an option: the sets of near duplicates, by name, that a run found when it began. None: they
                          are looked for (`near.py`)
         for_training     not an option: False where the data is only judged. Then nothing is split, and a class may have
@@ -47,6 +49,7 @@ class ReadAs:
     group: str | None = None
     test: str | None = None
     alike: Sequence[Sequence[str]] | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         for option, value, known in (
@@ -61,6 +64,7 @@ class ReadAs:
         if self.group is not None:
             check_group(self.group)
         share_of(self.test)
+        check_folds(self.folds)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ReadAs:
@@ -76,6 +80,12 @@ class ReadAs:
     def options(self) -> dict[str, Any]:
         """Return the fields as keyword arguments of `load_dataset`."""
         return asdict(self)
+
+
+def check_folds(num_folds: int | None) -> None:
+    """Raise DataError for fewer than two folds."""
+    if num_folds is not None and num_folds < FEWEST_FOLDS:
+        raise DataError(f"--folds takes {FEWEST_FOLDS} or more, got {num_folds}. 5 is usual.")
 
 
 def is_group_file(group: str) -> bool:

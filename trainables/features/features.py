@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,6 @@ class FrozenBackbone:
     ask: Callable[[], None]
     widths: list[int] = field(default_factory=list)  # of each backbone's features, once some are kept
     _judged: dict[str, Tensor | None] = field(default_factory=dict)
-    _views: list[KeptView] = field(default_factory=list)
     _trained_on: list[Tensor | None] = field(default_factory=list)
 
     @cached_property
@@ -88,14 +87,12 @@ class FrozenBackbone:
         """Return (N, F) of a split's images in the evaluation's view. None for no images, or no room to keep them."""
         if split not in self._judged:
             indices = self.data.dataset.indices(split)
-            self._judged[split] = (
-                self._kept(judged_view(self.config, self.data, indices), indices) if len(indices) else None
-            )
+            self._judged[split] = self._kept(self._judged_view, indices) if len(indices) else None
         return self._judged[split]
 
     def of_images(self, indices: npt.NDArray[np.int64]) -> Tensor:
         """Return (N, F) of some images in the evaluation's view, on the CPU. They must fit into memory."""
-        features = self._kept(judged_view(self.config, self.data, indices), indices, most_in_memory=sys.maxsize)
+        features = self._kept(self._judged_view, indices, most_in_memory=sys.maxsize)
         assert features is not None
         return features
 
@@ -131,11 +128,12 @@ class FrozenBackbone:
         images = []
         for split in splits:
             indices = images_learnt(self.config, self.data.dataset, split)
-            views = training_views(self.config, self.data, indices)
+            num_views = self.config.views or 1
+            views = [partial(self._training_view, number) for number in range(num_views)]
             kept = [of_view for view in views if (of_view := self._kept(view, indices)) is not None]
-            if len(kept) < len(views):
+            if len(kept) < num_views:
                 raise DataError(
-                    f"the features of {len(indices)} images in {len(views)} views fit neither beside the decoded "
+                    f"the features of {len(indices)} images in {num_views} views fit neither beside the decoded "
                     "images nor into the memory. Free some disk, or set views=1."
                 )
             rows += kept
@@ -143,9 +141,9 @@ class FrozenBackbone:
         return torch.cat(rows), torch.cat(images)
 
     def _compute_training_views(self, indices: npt.NDArray[np.int64]) -> None:
-        if not self._views:
-            self._views = training_views(self.config, self.data, indices)
-            self._trained_on = [self._kept(view, indices) for view in self._views]
+        if not self._trained_on:
+            views = [partial(self._training_view, number) for number in range(self.config.views or 1)]
+            self._trained_on = [self._kept(view, indices) for view in views]
 
     def _rows(self, rows: Tensor, turn: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:
         """Return (B, F), of each row the features of the view `turn`."""
@@ -156,7 +154,8 @@ class FrozenBackbone:
             kept = self._trained_on[number]
             of_view = rows[places]
             if kept is None:
-                (part,) = self._computed(self.model, self._views[number], [indices[of_view.numpy()]])
+                view = self._training_view(number, indices)
+                (part,) = self._computed(self.model, view, [indices[of_view.numpy()]])
             else:
                 part = kept[of_view]
             parts.append(part)
@@ -164,10 +163,37 @@ class FrozenBackbone:
         features = torch.cat(parts)
         return torch.empty_like(features).index_copy_(0, torch.cat(order), features)
 
+    def _judged_view(self, indices: npt.NDArray[np.int64]) -> KeptView:
+        return judged_view(self.config, self.data, indices)
+
+    def _training_view(self, number: int, indices: npt.NDArray[np.int64]) -> KeptView:
+        return training_views(self.config, self.data, indices)[number]
+
     def _kept(
-        self, view: KeptView, indices: npt.NDArray[np.int64], *, most_in_memory: int | None = None
+        self,
+        view_of: Callable[[npt.NDArray[np.int64]], KeptView],
+        indices: npt.NDArray[np.int64],
+        *,
+        most_in_memory: int | None = None,
     ) -> Tensor | None:
+        """Return (N, F) of the images in the view that `view_of` makes of them, None if there is no room."""
         most = most_in_memory or MOST_IN_MEMORY // ((self.config.views or 0) + 1)
+        # Fold by fold: all folds of all trials share them, whichever of them is judged.
+        folds = self.data.dataset.folds
+        of_image = np.zeros(len(indices), np.int64) if folds is None else folds[indices]
+        places = [np.flatnonzero(of_image == fold) for fold in np.unique(of_image)]
+        found = []
+        for place in places:
+            rows = indices[place]
+            part = self._kept_rows(view_of(rows), rows, most * len(rows) // len(indices))
+            if part is None:
+                return None
+            found.append(part)
+        if len(found) == 1:
+            return found[0]
+        return torch.cat(found)[torch.from_numpy(np.argsort(np.concatenate(places)))]
+
+    def _kept_rows(self, view: KeptView, indices: npt.NDArray[np.int64], most: int) -> Tensor | None:
         parts = []
         for model, key in self._parts:
             kept = self._kept_part(model, key, view, indices, most // len(self._parts))

@@ -37,6 +37,7 @@ from trainables.worker.failures import (
     is_out_of_memory,
     poisons_the_process,
 )
+from trainables.worker.fold_steps import FoldSteps
 from trainables.worker.resources import TrialResources
 from trainables.worker.settings import HALVED, TrialSettings
 from trainables.worker.stopping import FirstBatches, Measured, StopSignal
@@ -66,11 +67,14 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
     COSTS of `visionsweep.core.names`             latency, weights, memory, GPU time
     the search's metric                        under its own name, if it is defined on the split
 
+    With folds the end of each has the keys of `fold_steps.py` too. Results of later folds' epochs have no `epoch`.
     A packed trial also returns results that are no epochs: `peak_memory_mb` of its first batches, and `out_of_memory`.
     """
 
     unrecorded: deque[dict[str, Any]]  # results that are stored but not reported yet
     mirror: TrialMirror | None = None
+    epochs: Iterator[EpochResult]
+    steps: FoldSteps
     files: TrialFiles
     parsed: TrialConfig
     loaders: int  # loader processes, 0 after they have failed once
@@ -96,11 +100,11 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             return self._trained(self.unrecorded.popleft(), last=False, reason="")
         try:
             result = next(self.epochs)
-            row = result.row()
-            # A trial that ends here needs no last.pt. One that ASHA may still end needs it until then.
-            self.files.save(result, resumable=not result.last)
+            row = self.steps.take(result)
             if self.mirror is not None:
                 self.mirror.send(row)
+            if result.last and not self.steps.over:
+                self.epochs = self._fit()  # the next fold's model is built in the next step, when this one is gone
         except Damaged as reason:
             return self._anew(reason)
         except StopIteration:  # resumed after its last epoch
@@ -131,7 +135,10 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
             return self._ended("failed", f"{type(error).__name__}: {error} ({place})")
-        return self._trained({**row, "waited_s": result.waited_s}, last=result.last, reason=result.reason)
+        if row is None:  # within a fold after the first
+            return self._continuing(fold_epoch=result.epoch, seconds=result.seconds)
+        last = result.last and self.steps.over
+        return self._trained({**row, "waited_s": result.waited_s}, last=last, reason=result.reason if last else "")
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint for schedulers that pause trials. A search itself uses `trainables/checkpoint.py`."""
@@ -154,6 +161,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self.parsed = parse_config(config["config"], f"trial {config['trial_id']}")
         root = self.settings.run_dir if self.settings.run_uri is None else scratch(self.settings.run_dir)
         self.files = TrialFiles.below(root, config["trial_id"], self.settings.metric, self.settings.mode, self.parsed)
+        self.steps = FoldSteps(self.files, self.data)
         try:
             self._open_files()
         except StorageError as error:
@@ -167,8 +175,9 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self.should_stop: Callable[[], str | None] = StopSignal.of(ends, config.get("left_s"), file)
         if self.share.measure and not resume:
             self.should_stop = FirstBatches(self.should_stop, self.device, self.parsed.accumulate + 1)
-        self.epochs = self._fit(self.files.last if resume else None)
         self.unrecorded = self.files.take_up(config.get("epochs_recorded", 0))
+        self.steps.resumed()
+        self.epochs = self._fit()
         if config.get(HALVED):
             self._begin_halved()
 
@@ -181,7 +190,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
             self.epochs = failing(MemoryError("its machine ran low on memory, and its batch cannot be halved"))
             return
         self.parsed = smaller
-        self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
+        self.epochs = self._fit()
 
     def _share(self, config: Mapping[str, Any]) -> TrialResources:
         """Return the trial's share if it is packed, else the run's settings."""
@@ -219,6 +228,7 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         """Restart the trial from its first epoch, because its state cannot be read."""
         self.files.notes.append(f"its state cannot be read, so it begins anew ({error.why}).")
         self.files.last.unlink(missing_ok=True)
+        self.steps.anew()
         self._again(self.parsed, error)
         return self.step()
 
@@ -228,13 +238,17 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self._release()
         self.files.settle()
         self.parsed = parsed
-        self.epochs = self._fit(self.files.last if self.files.last.exists() else None)
+        self.epochs = self._fit()
 
-    def _fit(self, resume_from: Path | None) -> Iterator[EpochResult]:
+    def _fit(self, resume_from: Path | None = None) -> Iterator[EpochResult]:
+        """Train the fold that the trial is in. resume_from: None takes what is stored of it."""
+        if self.steps.over:
+            return iter(())
+        resume_from = resume_from or self.steps.state()
         # A generator: nothing is built before the first step, so every error of a trial appears in `step`.
         return fit(
             self.parsed,
-            self.data,
+            self.steps.trained_on(),
             self.device,
             resume=None if resume_from is None else load_state(resume_from),
             num_workers=self.loaders,

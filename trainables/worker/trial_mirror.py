@@ -5,7 +5,7 @@ another machine. S3 has the authoritative copy, and the local folders are scratc
 
     RUN/checkpoints/TRIAL/last.pt, process.json, epoch-NNNN.safetensors    as in a run directory
     RUN/checkpoints/TRIAL/epochs.jsonl     the trial's own lines, for a driver that was killed before it sent its own
-    RUN/predictions/TRIAL/epoch-NNNN.npz
+    RUN/predictions/TRIAL/epoch-NNNN.npz, and with folds fold-F.npz or out-of-fold.npz
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainables.checkpoint import TrialFiles
 from visionsweep.core.errors import StorageError
 from visionsweep.core.s3 import parse_remote
 from visionsweep.core.safe_path import safe_path
-from visionsweep.run_dir.files import CHECKPOINTS, EPOCHS_FILE, PROCESS_FILE, epoch_of, kept_files
+from visionsweep.run_dir.files import CHECKPOINTS, EPOCHS_FILE, OUT_OF_FOLD_FILE, PROCESS_FILE, epoch_of, kept_files
 
 ROWS_FILE = EPOCHS_FILE
 
@@ -68,7 +68,9 @@ class TrialMirror:
         """
         kept = [self.files.files_of(epoch_of(path)) for path in kept_files(self.files.predictions)]
         # In the order of writing: weights must be there before the predictions that mark them as kept.
-        local = [path for pair in kept for path in pair] + [self.files.last, self.files.checkpoints / PROCESS_FILE]
+        parts = [*self.files.predictions.glob("fold-*.npz"), self.files.predictions / OUT_OF_FOLD_FILE]
+        others = [*parts, self.files.last, self.files.checkpoints / PROCESS_FILE]
+        local = [path for pair in kept for path in pair] + others
         for path in local:
             name = self._name(path)
             if path.exists() and self.sent.get(name) != (looks := _looks(path)):

@@ -37,6 +37,7 @@ PREDICTIONS = "predictions"
 TRIAL_ROOMS = (CHECKPOINTS, PREDICTIONS)
 LAST_FILE = "last.pt"
 PROCESS_FILE = "process.json"
+OUT_OF_FOLD_FILE = "out-of-fold.npz"  # see `trainables/out_of_fold.py`
 
 
 def trial_folder(run_dir: Path, room: str, trial_id: str) -> Path:
@@ -65,6 +66,11 @@ def weights_file(run_dir: Path, trial_id: str, epoch: int) -> Path:
 def predictions_file(run_dir: Path, trial_id: str, epoch: int) -> Path:
     """Return the path of an epoch's predictions, whether it exists or not."""
     return trial_folder(run_dir, PREDICTIONS, trial_id) / f"{epoch_name(epoch)}.npz"
+
+
+def out_of_fold_file(run_dir: Path, trial_id: str) -> Path:
+    """Return the path of a trial's predictions of all images by models that have not seen them, if it keeps them."""
+    return trial_folder(run_dir, PREDICTIONS, trial_id) / OUT_OF_FOLD_FILE
 
 
 def state_name(trial_id: str, file: str = LAST_FILE) -> str:

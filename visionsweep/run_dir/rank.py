@@ -19,14 +19,17 @@ class Ranked(Protocol):
     def trials(self) -> list[Trial]: ...
     @property
     def objectives(self) -> tuple[Objective, ...]: ...
+    @property
+    def num_folds(self) -> int: ...
 
 
 def ranked(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list[Trial]:
     """Return the trials, best first.
 
-    Complete trials with a score come first, then the others with a score, then those without one. Within each group the
-    better score comes first, and ties go to the earlier trial. With several objectives a group is ordered by Pareto
-    front (`pareto.fronts`), and a front by the first objective.
+    Complete trials with a score come first, then the others with a score, then those without one. Among the others,
+    those with more completed folds come first. Within each group the better score comes first, and ties go to the
+    earlier trial. With several objectives a group is ordered by Pareto front (`pareto.fronts`), and a front by the
+    first objective.
     """
     return [trial for trial, _ in with_fronts(trials, objectives)]
 
@@ -48,10 +51,11 @@ def with_fronts(trials: Iterable[Trial], objectives: Sequence[Objective]) -> lis
             numbers = fronts([outcomes[trial.trial_id] or () for trial in some])
             front |= {trial.trial_id: int(number) for trial, number in zip(some, numbers, strict=True)}
 
-    def key(trial: Trial) -> tuple[bool, bool, int, float, str]:
+    def key(trial: Trial) -> tuple[bool, bool, int, int, float, str]:
         values = outcomes[trial.trial_id]
         first = -values[0] if values else 0.0
-        return values is None, trial.status != "complete", front.get(trial.trial_id, 0), first, trial.trial_id
+        group = values is None, trial.status != "complete", -trial.num_folds
+        return *group, front.get(trial.trial_id, 0), first, trial.trial_id
 
     return [
         (trial, front.get(trial.trial_id) if trial.status == "complete" else None) for trial in sorted(listed, key=key)
@@ -62,8 +66,9 @@ def ranking(run: Ranked) -> list[dict[str, Any]]:
     """Return a row for each trial, best first.
 
     Its keys are rank, trial_id, status, reason, epochs, best_epoch, metrics, config and seconds. `metrics` are those of
-    the best epoch. With several objectives a row also has `front`, None for trials that are not complete, and
-    `objectives`, their values at that epoch.
+    the best epoch. With folds they are means, and a row also has `folds`, the number of completed ones, and
+    `deviation`, that of the run's metric over them. With several objectives a row also has `front`, None for trials
+    that are not complete, and `objectives`, their values at that epoch.
     """
     rows = []
     objectives = run.objectives
@@ -74,12 +79,14 @@ def ranking(run: Ranked) -> list[dict[str, Any]]:
             "trial_id": trial.trial_id,
             "status": trial.status,
             "reason": trial.reason,
-            "epochs": len(trial.epochs),
+            "epochs": len(trial.curve),
             "best_epoch": best_row["epoch"] if best_row else None,
             "metrics": best_row["metrics"] if best_row else {},
             "config": trial.config,
             "seconds": round(trial.seconds, 3),
         }
+        if run.num_folds > 1:
+            row |= {"folds": trial.num_folds, "deviation": trial.deviation}
         if len(objectives) > 1:
             values = {one.name: value_of(best_row, one.name) if best_row else None for one in objectives}
             row |= {"front": front, "objectives": values}

@@ -49,6 +49,11 @@ class Run:
         return int(value_at(self.search, "search.epochs"))
 
     @property
+    def num_folds(self) -> int:
+        """Number of folds that a complete trial is judged on, 1 without any."""
+        return int(self.search.get("data", {}).get("folds", 1))
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """What its trials are compared by, the metric first."""
         several = value_at(self.search, "search").get("objectives")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,18 +46,25 @@ class Trial:
     notes: list[str] = field(default_factory=list)  # events that its epochs do not show
 
     def values(self, metric: str) -> dict[int, float]:
-        """Return the metric, or a cost such as latency_ms, by epoch, where it exists and is finite."""
-        found = {row["epoch"]: value_of(row, metric) for row in self.epochs}
+        """Return the metric, or a cost such as latency_ms, by epoch, where it exists and is finite.
+
+        With folds they are the epochs of the first one, whose models are kept.
+        """
+        found = {row["epoch"]: value_of(row, metric) for row in self.curve}
         return {epoch: value for epoch, value in found.items() if value is not None and math.isfinite(value)}
 
     def best(self, metric: str, mode: str) -> tuple[float, int] | None:
-        """Return (value, epoch) of the best epoch, the earlier one on ties, or None if there is none."""
+        """Return (value, epoch) of the best epoch, the earlier one on ties, or None if there is none.
+
+        With folds the value is the mean over those completed, and the epoch is that of the first, whose model is kept.
+        """
         sign = sign_of(mode)
         values = [(sign * value, -epoch) for epoch, value in self.values(metric).items()]
         if not values:
             return None
         value, negative_epoch = max(values)
-        return sign * value, -negative_epoch
+        mean = None if self.num_folds < 2 else value_of(self.epochs[-1], metric)
+        return sign * value if mean is None else mean, -negative_epoch
 
     def outcome(self, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
         """Return the value in each objective at its best epoch by the first one, higher is better.
@@ -67,9 +75,28 @@ class Trial:
         return None if row is None else outcome(row, objectives)
 
     def best_row(self, objective: Objective) -> dict[str, Any] | None:
-        """Return the line of its best epoch."""
+        """Return the line of its best epoch. With folds it has the means over those completed."""
         best = self.best(objective.name, objective.mode)
+        if best is not None and self.num_folds > 1:
+            return {**self.epochs[-1], "epoch": best[1]}
         return next((row for row in self.epochs if best and row["epoch"] == best[1]), None)
+
+    @property
+    def curve(self) -> list[dict[str, Any]]:
+        """The lines of its epochs, with folds those of the first. A later fold has one line, at its end."""
+        return [row for row in self.epochs if row.get("fold", 1) == 1]
+
+    @property
+    def num_folds(self) -> int:
+        """How many folds are completed, 0 without any."""
+        return int(self.epochs[-1].get("fold", 0)) if self.epochs else 0
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation of the run's metric over the completed folds, None for fewer than two."""
+        values = self.epochs[-1].get("fold_values", []) if self.epochs else []
+        known = [value for value in values if value is not None]
+        return statistics.stdev(known) if len(known) > 1 else None
 
     @property
     def peak_memory_mb(self) -> float | None:
