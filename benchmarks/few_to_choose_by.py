@@ -13,6 +13,8 @@ for all rules.
     loss             the log loss alone
     folded accuracy  of all photos that are not held out: those of training by heads of folds that have not seen them
     folded and loss  that less 0.3 of the log loss: what a search recommends probes by (`analysis/models/folded.py`)
+    ties to the widest  of the probes within two standard errors of the best by that, the best with most backbones
+    the widest       all backbones together, whatever the photos say
 
 The second table draws validation splits of other sizes from the photos that the heads have not seen, 40 times each. It
 shows how much larger the error of the chosen probe is than that of the best one.
@@ -42,6 +44,8 @@ L2 = 0.15  # for one backbone, about what cross-validation finds. For several: t
 LOSS_SHARE = 0.3
 SIZES = (25, 50, 100, 200, 400, 800)
 DRAWS = 40
+TIE = 2.0  # standard errors
+WIDER = 1e3  # more than any difference of scores
 NONE = 1e-9  # in the place of an error of zero, of which there is no ratio
 
 Floats = NDArray[np.float64]
@@ -65,15 +69,26 @@ class Votes:
         return np.average(self.right - loss_share * self.loss, axis=1, weights=weights)
 
 
-def rules(val: Votes, folded: Votes) -> dict[str, Floats]:
-    """Return each rule's scores of the probes by name, higher is better."""
+def rules(val: Votes, folded: Votes, num_backbones: NDArray[np.int64]) -> dict[str, Floats]:
+    """Return each rule's scores of the probes by name, higher is better. num_backbones: (C,) of each probe."""
+    best = folded.score(LOSS_SHARE)
     return {
         "accuracy": val.score(0.0),
         "and loss": val.score(LOSS_SHARE),
         "loss": -val.loss.mean(axis=1),
         "folded accuracy": folded.score(0.0),
-        "folded and loss": folded.score(LOSS_SHARE),
+        "folded and loss": best,
+        "ties to widest": best + np.where(tied(folded), num_backbones, -1) * WIDER,
+        "the widest": best + num_backbones * WIDER,
     }
+
+
+def tied(votes: Votes) -> NDArray[np.bool_]:
+    """Return which probes (C,) are within TIE standard errors of the best, image by image."""
+    each = votes.right - LOSS_SHARE * votes.loss
+    apart = each[int(each.mean(axis=1).argmax())] - each
+    errors = apart.std(axis=1, ddof=1) / np.sqrt(each.shape[1])
+    return np.asarray(apart.mean(axis=1) <= TIE * errors)
 
 
 @dataclass(frozen=True)
@@ -117,7 +132,8 @@ def judged(problems: Sequence[tuple[HeadProblem, float]], targets: NDArray[np.in
         folded.append(logits[np.arange(num), np.where(fold >= 0, fold + 2, 0)])
     errors = 1 - Votes.of(np.stack(after)[:, held_out], targets[held_out]).score(0.0)
     seen = Votes.of(np.stack(before)[:, val], targets[val])
-    scores = rules(seen, Votes.of(np.stack(folded)[:, ~held_out], targets[~held_out]))
+    num_backbones = np.array([round((l2 / L2) ** 2) for _, l2 in problems])  # see L2
+    scores = rules(seen, Votes.of(np.stack(folded)[:, ~held_out], targets[~held_out]), num_backbones)
     chosen = {name: float(errors[int(score.argmax())]) for name, score in scores.items()}
     others = {"best": float(errors.min()), "mean": float(errors.mean())}
     unseen = val | held_out

@@ -2,7 +2,7 @@
 
     python -m benchmarks.minutes --budget 60s [--sets photos] [--methods ours stock hand probe] [--seeds 1]
                                  [--out runs/minutes.jsonl] [--runs-dir runs/minutes] [--data ../shared/data]
-                                 [--search SEARCH] [--set key=value ...] [--read-only]
+                                 [--search SEARCH] [--set key=value ...] [--read-only] [--records FILE]
 
 Every method sees the training rows of a set alone and is judged on its test rows, which nothing else looks at.
 
@@ -18,8 +18,11 @@ after the other, each in processes of its own. Wall-clock counts from Enter: it 
 of the test rows. No search finds another's caches. `!` marks where ours is behind the probe by more than two standard
 errors.
 
-Each result is a line of --out as soon as it is there. The same command again runs what is missing, so Ctrl-C loses only
-the running part. Measure on an idle machine, and name another --out for another version.
+Each result is a line of --out as soon as it is there. A small row of it, with the commit, is kept in
+benchmarks/records/minutes.jsonl. `minutes_records.py` prints tables from the rows of several runs.
+
+The same command again runs what is missing, so Ctrl-C loses only the running part. Measure on an idle machine, and name
+another --out for another version.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from benchmarks.minutes_records import RECORDS, commit, row_of
 from benchmarks.minutes_scores import METHODS, Record, table
 from benchmarks.minutes_sets import SHARED, Labelled, sets_below
 from visionsweep.core.errors import InputError, RunError
@@ -69,6 +73,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SHARED)
     parser.add_argument("--search", help="instead of classification-cpu and segmentation-cpu")
     parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="where a row of each result is kept")
     parser.add_argument("--read-only", action="store_true", help="run nothing, print the table")
     options = parser.parse_args()
     from launch.cli.loading import parse_duration
@@ -106,6 +111,7 @@ def run_jobs(
             print(f"failed: {why}", flush=True)
             continue
         append(options.out, record)
+        append(options.records, row_of(record, commit()))
         records.append(record)
         error = record["error"]
         doubt = record["standard_error"]

@@ -111,7 +111,7 @@ def cell(records: Sequence[Record]) -> Cell:
         mean(errors),
         math.sqrt(within + between),
         records[0]["num_test"],
-        mean(record["wall_s"] for record in records),
+        mean([record["wall_s"] for record in records if record["wall_s"] is not None] or [math.nan]),
         mean(first) if len(first) == len(records) else None,
     )
 
@@ -123,17 +123,18 @@ def table(records: Sequence[Record], budget_s: float) -> str:
     """
     mine = [record for record in records if record["budget_s"] in (budget_s, None)]
     names = list(dict.fromkeys(record["set"] for record in mine))
-    rows = {name: _cells([record for record in mine if record["set"] == name]) for name in names}
+    rows = {name: cells_of([record for record in mine if record["set"] == name]) for name in names}
     said = [f"{'error at ' + f'{budget_s:g} s':20}" + "".join(f"{method:>16}" for method in METHODS)]
     said[0] += f"{'ours/best':>11}{'first model':>13}{'wall-clock':>12}"
     said += [_row(name, cells) for name, cells in rows.items()]
     masks = {record["set"] for record in mine if record["task"] == "segmentation"}
     for kind, there in (("photos", False), ("masks", True)):
-        said += _means(kind, [cells for name, cells in rows.items() if (name in masks) == there])
+        said += means(kind, [cells for name, cells in rows.items() if (name in masks) == there])
     return "\n".join(said)
 
 
-def _cells(records: Sequence[Record]) -> dict[str, Cell]:
+def cells_of(records: Sequence[Record]) -> dict[str, Cell]:
+    """Return the mean of each method that has records of a set."""
     by_method = {method: [record for record in records if record["method"] == method] for method in METHODS}
     return {method: cell(found) for method, found in by_method.items() if found}
 
@@ -153,7 +154,7 @@ def _row(name: str, cells: dict[str, Cell]) -> str:
     return f"{name:20}" + "".join(f"{one:>16}" for one in errors) + f"{ratio:>11}{first:>13}{wall:>12}"
 
 
-def _means(kind: str, rows: Sequence[dict[str, Cell]]) -> list[str]:
+def means(kind: str, rows: Sequence[dict[str, Cell]]) -> list[str]:
     """A line for every method that was run on a set which has a reference."""
     lines = []
     for method in METHODS:

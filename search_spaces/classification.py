@@ -51,7 +51,7 @@ _FINETUNE = {
     "batch_size": Pick(16, 32, 64),
     "accumulate": Pick(1, 2),
     "fit_image": Pick("crop", "squash"),
-    "image_size": Pick(64, 96, 128, 160, 192, 224),
+    "image_size": Pick(96, 128, 160, 192, 224),
     "epochs": Pick(2, 4, 6, 8, 12, 16, 24),
 }
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from analysis.models.ensemble import Yardstick, described, named
-from analysis.models.ensemble_selection import Members, select_members
+from analysis.models.ensemble_selection import LabelMembers, Members, select_members
 from analysis.models.folded import is_small
 from analysis.models.held_out import OutOfTime, Scores, judge
 from analysis.models.kept import Kept, side_by_side
 from analysis.models.soup import Soup
+from trainables.config.parts import part_names
 from trainables.data.loader import TrialData
 
 SIZE = 10  # members of an ensemble; one that is taken twice counts twice
@@ -21,6 +22,9 @@ PATIENCE = 2  # steps without gain: in a vote of three, the second member change
 # Share of the loss that is subtracted from the metric where few images choose. On few images many models have nearly
 # the same metric. Of those, the one with the lower loss is better on new images (see docs/choosing.md).
 LOSS_SHARE = 0.3
+# Standard errors within which probes cannot be told apart. Of those, the one with most backbones is better on new
+# images (see docs/choosing.md).
+TIE = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,14 @@ class Bench:
         competing = self._competing()
         trial_ids = [one.trial_id for one in self.kept]
         # Only the best epoch of each trial, which an export takes.
-        return self.kept[
-            self._best_of(self.members, [one for one in competing if trial_ids.index(trial_ids[one]) == one])
-        ]
+        first = [one for one in competing if trial_ids.index(trial_ids[one]) == one]
+        return self.kept[self._widest(self._best_of(self.members, first), first)]
 
     def standing(self) -> list[Kept]:
         """Return the models that are best alone or together."""
-        return [self.kept[one] for one in {*self._greedy(self.members), self._best_of(self.members, self._competing())}]
+        competing = self._competing()
+        best = self._widest(self._best_of(self.members, competing), competing)
+        return [self.kept[one] for one in {*self._greedy(self.members), best}]
 
     def ensemble(self) -> dict[str, Any] | None:
         """Return the greedy choice on all images, judged by halves of them, or None where it is a single model."""
@@ -124,6 +129,22 @@ class Bench:
     def _best_of(self, members: Members, among: Sequence[int]) -> int:
         """Return the first of the best models."""
         return max(among, key=lambda one: self._value(members.metrics(members.contribution(one), [one], self.by.name)))
+
+    def _widest(self, best: int, among: Sequence[int]) -> int:
+        """Return the probe with most backbones of those that cannot be told apart from the best, else the best.
+
+        Only where folds choose, by accuracy.
+        """
+        if self.num_images is None or self.by.name != "accuracy" or not isinstance(self.members, LabelMembers):
+            return best
+        each = self.members.each(LOSS_SHARE)
+        apart = each[best] - each
+        errors = apart.std(dim=1) / each.shape[1] ** 0.5
+        tied = (apart.mean(dim=1) <= TIE * errors).tolist()
+        mean = each.mean(dim=1).tolist()
+        widths = [len(part_names(one.config.model.backbone or "")) for one in self.kept]
+        wider = [one for one in among if tied[one] and widths[one] > widths[best]]
+        return max(wider, key=lambda one: (widths[one], mean[one]), default=best)
 
     def _value(self, metrics: dict[str, float]) -> float:
         self.ask()

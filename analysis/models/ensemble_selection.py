@@ -72,6 +72,21 @@ class LabelMembers:
         threshold = threshold_of([self.thresholds[member] for member in chosen])
         return score(self.task, logits, self.targets, self.num_classes, threshold, only)
 
+    def each(self, loss_share: float) -> Tensor:
+        """Return (M, N) float64: whether each model is right about each image, less a share of its loss there.
+
+        Of tasks with one class for an image.
+        """
+        yes = self.probabilities.double()
+        if task_kind(self.task).softmax:
+            right = yes.argmax(dim=-1) == self.targets.argmax(dim=-1)
+            of_truth = (yes * self.targets).sum(dim=-1)
+        else:
+            truth = self.targets[:, 0] > 0.5  # (N,)
+            right = (yes[:, :, 0] >= torch.tensor(self.thresholds)[:, None]) == truth
+            of_truth = torch.where(truth, yes[:, :, 0], 1 - yes[:, :, 0])
+        return right + loss_share * of_truth.clamp(min=1e-12).log()
+
 
 def threshold_of(thresholds: Sequence[float]) -> float:
     """Return the threshold of a mean probability, the mean of its members' thresholds."""

@@ -71,7 +71,7 @@ class WholeCosts:
     def __init__(self, model: CostModel, lengths: Lengths, rows: Rows, log_seconds: Vector) -> None:
         self.model = model
         self.lengths = lengths
-        self.usual = np.zeros(max(1, len(lengths.regimes)))
+        self.usual = np.zeros(lengths.num_regimes)
         if lengths.regimes and len(rows):
             totals = log_seconds + np.log(lengths.shares(rows))
             regimes = lengths.regime_of(rows)
@@ -103,7 +103,7 @@ class TrialCosts:
         self.encoder = Encoder(space)
         self.work = work
         self.model: CostModel | None = None
-        self.kept: set[Kept] = set()  # features that timed trials have cached
+        self.kept: set[Kept] = self._kept_before()  # features in the cache: those found there, and of timed trials
         self.floor = 0.0  # an epoch's overhead, as the giga-FLOPs that take equally long
 
     def seconds(self, params: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> float | None:
@@ -126,6 +126,9 @@ class TrialCosts:
             log_seconds = log_seconds + np.log(self.work.of(rows, kept) + self.floor)
         return np.exp(log_seconds)
 
+    def _kept_before(self) -> set[Kept]:
+        return set() if self.work is None else set(self.work.known.kept)
+
     def _being_kept(self, trials: Sequence[FrozenTrial]) -> set[Kept]:
         """Return the features that running trials compute now: a trial that needs them waits instead of computing."""
         assert self.work is not None
@@ -138,14 +141,19 @@ class TrialCosts:
         log_seconds = np.log([trial.user_attrs[EPOCH_SECONDS] for trial in timed])
         if self.work is not None:
             work = np.zeros(len(rows))
-            self.kept = set()
+            self.kept = self._kept_before()
             for number, row in enumerate(rows):
                 work[number] = self.work.of(row[None], self.kept)[0]
                 self.kept |= self.work.keeps(row)
-            # The overhead of an epoch is unknown: choose the floor that leaves the least variance to explain.
-            typical = max(float(np.median(work[work > 0])), 1e-9) if (work > 0).any() else 1.0
-            self.floor = min(
-                (share * typical for share in FLOORS), key=lambda one: np.var(log_seconds - np.log(work + one))
-            )
+            self.floor = self._floor(work, log_seconds)
             log_seconds = log_seconds - np.log(work + self.floor)
         self.model = CostModel(self.encoder, rows, log_seconds, RIDGE if self.work is None else RIDGE_BESIDE_WORK)
+
+    def _floor(self, work: Vector, log_seconds: Vector) -> float:
+        """Return an epoch's overhead in giga-FLOPs. It is unknown, and what leaves the least variance to explain."""
+        assert self.work is not None
+        if not (work > 0).any():
+            # All features were there: seconds tell nothing of the machine's speed, which is assumed to be usual.
+            return float(np.exp(log_seconds.mean())) * self.work.known.gflops_per_s
+        typical = max(float(np.median(work[work > 0])), 1e-9)
+        return min((share * typical for share in FLOORS), key=lambda one: np.var(log_seconds - np.log(work + one)))

@@ -31,6 +31,7 @@ from launch.samplers.gp import (
 )
 from launch.samplers.history import History, Ladder, Vector
 from launch.samplers.scalarization import ScalarizedImprovement, by_ranks
+from launch.samplers.warm_prior import WarmPrior
 from search_spaces.grammar import REGIME, Space
 from visionsweep.core.objectives import Objective
 
@@ -56,17 +57,23 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         ladder      the rungs
         objectives  what is compared; with several, each proposal draws random weights, which covers the Pareto front
         seed        of all random draws
-        num_given   number of first trials that come from a warm start
+        warm_start  flat parameters of the first trials
 
-    Trials of a warm start are learned from like any other. The sampler's own initial points begin after them. So a bad
-    warm start does not use up the first points that cover the space.
+    Trials of a warm start are learned from like any other. In a space with regimes they are its prior too (WarmPrior).
+    The sampler's own initial points begin after them. So a bad warm start does not use up the first points that cover
+    the space.
 
     A proposal depends only on the seed, its number and the study's trials. A study that is rebuilt from the records
     continues as if it had never stopped.
     """
 
     def __init__(
-        self, space: Space, ladder: Ladder, objectives: Sequence[Objective], seed: int, num_given: int = 0
+        self,
+        space: Space,
+        ladder: Ladder,
+        objectives: Sequence[Objective],
+        seed: int,
+        warm_start: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.encoder = Encoder(space)
         self.seed = seed
@@ -74,8 +81,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.num_objectives = len(objectives)
         # Trials before the model is used: enough to tell a slope from noise, few enough for a small budget.
         self.least_observed = min(12, 2 * len(self.encoder) + 2)
-        self.num_given = num_given
+        self.num_given = len(warm_start)
         self.lengths = self.history.lengths
+        self.prior = WarmPrior(self.encoder, self.lengths, warm_start)
         self.regime = self.encoder.column.get(REGIME, -2)
         near_root = (self.encoder.parents < 0) | (self.encoder.parents == self.regime)
         self.choices = np.flatnonzero(near_root & (self.encoder.choices > 1)).tolist()
@@ -138,9 +146,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         rng = np.random.default_rng([self.seed, number, attempt])
         self.history.update(study.get_trials(deepcopy=False), proposing)
         if self.history.num_observed < self.least_observed:
-            row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt, self._only_open(rng))
+            row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt, rng)
         elif rng.random() < RANDOM_SHARE:
-            row = self.encoder.sample(rng, 1, self._only_open(rng))[0]
+            row = self._drawn(rng, 1, self._only_open(rng))[0]
         else:
             row = self._most_promising(rng)
         self.nothing_fits = False
@@ -156,8 +164,16 @@ class FidelitySampler(optuna.samplers.BaseSampler):
 
     def _that_fit(self, rng: np.random.Generator, fixed: Mapping[int, float]) -> Rows:
         """Return those of DRAWS random configurations that fit into the budget, (n, num_parameters)."""
-        rows = self.encoder.sample(rng, DRAWS, fixed)
+        rows = self._drawn(rng, DRAWS, fixed)
         return np.asarray(rows[self._fitting(rows)])
+
+    def _drawn(self, rng: np.random.Generator, num: int, fixed: Mapping[int, float]) -> Rows:
+        """Return random configurations (num, num_parameters) of the prior, with the value of some columns fixed."""
+        return self._of_prior(rng.random((num, len(self.encoder))), rng, fixed)
+
+    def _of_prior(self, points: Rows, rng: np.random.Generator, fixed: Mapping[int, float]) -> Rows:
+        pulled = self.prior.pull(fix(points, fixed), rng, self.history.num_ended_in_regimes)
+        return self.encoder.settle(fix(pulled, fixed))
 
     def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
         """Return the observations of each objective."""
@@ -194,14 +210,17 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         left = [number for number, name in enumerate(names) if name not in self.spent]
         return {self.regime: (int(rng.choice(left)) + 0.5) / len(names)} if left else {}
 
-    def _quasi_random(self, number: int, fixed: Mapping[int, float]) -> Rows:
-        """Return the number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance."""
+    def _quasi_random(self, number: int, rng: np.random.Generator) -> Rows:
+        """Return the number-th point of a scrambled Sobol sequence, which covers the space more evenly than chance.
+
+        `rng` draws what the prior keeps of a warm start.
+        """
         from scipy.stats import qmc  # most of a second, which a search's own first trials need not wait for
 
         sobol = qmc.Sobol(len(self.encoder), seed=self.seed)
         if number:  # fast_forward(0) overflows in SciPy 1.17
             sobol.fast_forward(number)
-        row: Rows = self.encoder.settle(fix(sobol.random(1), fixed))[0]
+        row: Rows = self._of_prior(sobol.random(1), rng, self._only_open(rng))[0]
         return row
 
     def _drawn_choices(self, rng: np.random.Generator) -> dict[int, float]:
@@ -215,7 +234,8 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             return {}
         drawn = [column for column in self.choices if rng.random() < 0.5]
         counts = self.encoder.choices[drawn]
-        return dict(zip(drawn, (rng.integers(counts) + 0.5) / counts, strict=True))
+        values = dict(zip(drawn, (rng.integers(counts) + 0.5) / counts, strict=True))
+        return self.prior.pull_choices(values, rng, self.history.num_ended_in_regimes)
 
     def _most_promising(self, rng: np.random.Generator) -> Rows:
         # Condition one model per objective on the history; running trials count as their expected values.
@@ -249,20 +269,21 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         def worth(candidates: Rows) -> Rows:
             seen = self.encoder.features(candidates)[0]
             repeated = NEARNESS * _nearness(seen, tried, distance)
+            known = self.prior.log_weight(candidates, self.history.num_ended_in_regimes)
             if drawn and scalarized is None:  # the gain is tiny there, and would prefer the least known of the rest
-                return models[0].predict(seen)[0] - repeated
+                return models[0].predict(seen)[0] + known - repeated
             if scalarized is None:
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
             else:
                 gain = scalarized.gain(seen)
-            return gain - COST * cost.log_seconds(candidates, seen) - repeated
+            return gain - COST * cost.log_seconds(candidates, seen) + known - repeated
 
         # Candidates: random ones, and neighbours of the ten best so far, far and near.
         rate = min(0.5, 2.5 / len(self.encoder))
         best = rows[np.argsort(-expected, kind="stable")[:10]]
         pool = np.concatenate(
             [
-                self.encoder.sample(rng, 300, fixed),
+                self._drawn(rng, 300, fixed),
                 self.encoder.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, fixed),
                 self.encoder.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, fixed),
             ]
@@ -272,7 +293,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             if len(pool) < FEW:  # near the end of the budget most of the space is too long
                 pool = np.concatenate([pool, self._that_fit(rng, fixed)[:MANY]])
             if not len(pool):
-                pool = self.encoder.sample(rng, 1, fixed)
+                pool = self._drawn(rng, 1, fixed)
         # Refine: replace the pool with its best six and their neighbours, twice, in ever smaller steps.
         gain = worth(pool)
         for scale in (0.08, 0.02):

@@ -74,6 +74,7 @@ class History:
         self.lengths = Lengths(encoder.space, encoder, ladder.epochs)
         self.signs = np.array([objective.sign for objective in objectives])
         self._num_ended_observed = 0
+        self.num_ended_in_regimes = np.zeros(self.lengths.num_regimes)  # (num_regimes,) trials with values
         self._num_read = 0
         self._open: dict[int, Rows | None] = {}  # row of parameters by trial number, None before it has any
         self._seen_open: dict[
@@ -112,6 +113,7 @@ class History:
             seen = [Seen(row, fidelity, worst) for fidelity in {*(one.fidelity for one in seen), 1.0}]
         self._ended += seen
         self._num_ended_observed += bool(seen)
+        self.num_ended_in_regimes[self.lengths.regime_of(row[None])] += bool(seen)
         if trial.user_attrs.get(EPOCH_SECONDS):
             self._costs.append((row, math.log(trial.user_attrs[EPOCH_SECONDS])))
 

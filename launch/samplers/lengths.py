@@ -33,6 +33,11 @@ class Lengths:
         nodes = [node for _, _, node in self.places]
         return any(node != nodes[0] or not isinstance(node, int) for node in nodes)
 
+    @property
+    def num_regimes(self) -> int:
+        """Number of regimes, 1 in a space without any."""
+        return max(1, len(self.regimes))
+
     def of(self, rows: Rows) -> NDArray[np.float64]:
         """Return the epochs (n,) of rows (n, num_parameters)."""
         found = np.full(len(rows), float(self.longest))

@@ -31,7 +31,8 @@ def build_sampler(search: Search, seed: int, num_before: int) -> BaseSampler:
 def fidelity(search: Search, seed: int, num_before: int) -> BaseSampler:
     """visionsweep's own sampler, see `launch.samplers.fidelity_sampler`."""
     ladder = Ladder(search.grace_epochs, search.epochs, search.reduction_factor)
-    return FidelitySampler(search.full_space, ladder, search.compared, seed, len(search.warm_start))
+    given = [search.encode(config) for config in search.warm_start]
+    return FidelitySampler(search.full_space, ladder, search.compared, seed, given)
 
 
 def tpe(search: Search, seed: int, num_before: int) -> BaseSampler:

@@ -23,6 +23,9 @@ from search_spaces.regimes import by_regime
 # and the early stages, which have the largest maps, cost most of it.
 BACKWARD = {"none": 2.0, "stage1": 1.6, "stage2": 1.2, "stage3": 0.8, "all": 0.0}
 
+# EfficientNet-Lite0 takes 0.77 giga-FLOPs an image, and a core of a server computes about 50 images a second.
+GFLOPS_PER_S_OF_A_CORE = 40.0
+
 SIDE_PX = 224  # of the images for which a backbone's FLOPs are counted
 Kept: TypeAlias = tuple[str, Any, Any, bool]  # features: backbone, image size, fit, whether mirrored
 
@@ -33,11 +36,15 @@ class Known:
 
     num_train, num_val  images
     gflops              giga-FLOPs of a forward pass of one image of 224 px through a backbone, by its name
+    kept                features that lay in the cache before the search's first trial
+    gflops_per_s        a trial's usual speed, while no trial has shown it
     """
 
     num_train: int
     num_val: int
     gflops: Callable[[str], float]
+    kept: Collection[Kept] = frozenset()
+    gflops_per_s: float = GFLOPS_PER_S_OF_A_CORE
 
 
 @dataclass
@@ -131,4 +138,4 @@ def _node(arm: Space, path: str) -> Any:
 
 
 def _name(part: str, asked: Mapping[str, Any], mirrored: bool) -> Kept:
-    return part, asked["image_size"], asked["fit_image"], mirrored
+    return part, asked["image_size"], asked["fit_image"] or "crop", mirrored  # crop is the schema's own choice

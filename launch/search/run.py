@@ -25,11 +25,11 @@ from launch.remote.location import RunLocation, location_of, new_location
 from launch.remote.mirror import Mirror
 from launch.remote.session import check_new, mirrored
 from launch.samplers.tried import nothing_left
-from launch.samplers.work import Known
 from launch.search.budget import ENDED, began_at, budget_note, closing_s, ended_because, resume_options
 from launch.search.callback import RunCallback
 from launch.search.comparing import Comparing
 from launch.search.estimating import Estimating
+from launch.search.foreknown import known_before
 from launch.search.hang_detection import HangDetector
 from launch.search.interrupt import ctrl_c, stop_everywhere
 from launch.search.kept_room import end_running, kept_room
@@ -57,7 +57,6 @@ from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
-from trainables.models.flops import forward_gflops
 from trainables.worker.trainable import VisionTrainable
 from visionsweep.run_dir.files import STOP_FILE, STUDY_FILE
 from visionsweep.run_dir.recommended import forget
@@ -215,14 +214,13 @@ def _execute(
     progress = Progress(records, search, console, limited(search, options.num_trials), deadline)
     machines = Machines(shared, partial(slots_of, share, capacity), progress.say)
     takes_turns = search.pruner == "pbt"
-    images = [len(shared.dataset.indices(split)) for split in ("train", "val")]
     searcher = StudySearcher(
         search,
         records,
         options.seed,
         options.num_trials,
         deadline,
-        known=Known(images[0], images[1], forward_gflops),
+        known=known_before(records, search, shared, share, packed=capacity is not None),
         notes=notes,
         packer=None if capacity is None else Packer(capacity, search.full_space, records, machines.now),
         at_once=None if capacity is not None or takes_turns else at_once_on(machines, options.max_concurrent),

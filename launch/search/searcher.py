@@ -6,6 +6,7 @@ value is not a number. This searcher keeps the study in the state that the run d
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import time
@@ -17,6 +18,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
+from threadpoolctl import ThreadpoolController
 
 from launch.machines.packing import Packer
 from launch.pruners.pbt import Copied, mutated
@@ -142,7 +144,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         number = self.records.next_number
         own_id = f"{number:04d}"
         copied = self._exploit(own_id)
-        asked = self.proposals.ask(number)
+        with _one_thread().limit(limits=1):
+            asked = self.proposals.ask(number)
         if copied is not None and (asked is None or asked[0].params != copied.params):  # it no longer fits
             self.records.drop_state(own_id)
             copied = None
@@ -285,3 +288,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             if record.status in ("interrupted", "running"):
                 self.seconds[record.trial_id] = [row["seconds"] for row in record.curve]
                 self.asked[record.trial_id] = opened(self.study, self.study.get_trials(deepcopy=False)[-1])
+
+
+@functools.cache
+def _one_thread() -> ThreadpoolController:
+    """Return what limits the threads of linear algebra.
+
+    A proposal's matrices are small. With a thread for every core it takes three times the seconds of CPU, from trials.
+    """
+    return ThreadpoolController()

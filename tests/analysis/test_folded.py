@@ -73,6 +73,22 @@ def test_among_probes_all_images_choose_and_the_last_lines_say_so(
     assert f"Exported trial {LUCKY} (epoch 1)" in done.out
 
 
+@pytest.mark.parametrize(("of_val", "of_train", "chosen"), [(24, 48, "0001"), (4, 4, "0000")])
+def test_of_probes_that_cannot_be_told_apart_the_one_with_more_backbones_is_recommended(
+    tmp_path: Path, photos: Path, of_val: int, of_train: int, chosen: str
+) -> None:
+    """The first probe has no mistake. The second has 3 in 120, which is luck, or 30, which is not."""
+    data = opened(photos)
+    val = truths(data)
+    train = truths(data, "train")
+    wide = {**PROBE, "model": {**PROBE["model"], "backbone": "test_resnet+test_efficientnet"}}
+    unseen = [answers(train, 1000), answers(train, of_train)]
+    data = kept_run(tmp_path / "run", photos, [answers(val, 1000), answers(val, of_val)], [PROBE, wide], unseen)
+    told = recommend(load_run(tmp_path / "run"), data, CPU)
+    assert told is not None
+    assert (told["single"]["trial_id"], told["chosen_on"]) == (chosen, 120)
+
+
 def test_folds_that_say_something_else_than_val_choose_nothing(tmp_path: Path, photos: Path) -> None:
     """Folds may disagree with val if photos of one object are in several of them: then they reward having seen it."""
     data = opened(photos)

@@ -84,7 +84,7 @@ def test_minutes_judges_what_two_searches_export_on_rows_that_they_never_saw(
     out = tmp_path / "minutes.jsonl"
     runs = tmp_path / "kept"
     command = ("--data", tiny.parents[1], "--methods", "ours", "stock", "--out", out, "--runs-dir", runs)
-    command += ("--search", one, "--set", "image_size=16", "--budget", "10m")
+    command += ("--search", one, "--set", "image_size=16", "--budget", "10m", "--records", tmp_path / "rows.jsonl")
     main_of("minutes", monkeypatch)(*command)
     said = capsys.readouterr().out
     assert re.search(r"^error [01]\.\d{4} ± 0\.\d{4} after .*\nerror at 600 s .*\ntiny  ", said), said

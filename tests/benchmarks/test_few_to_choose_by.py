@@ -44,8 +44,23 @@ def test_every_rule_is_judged_on_the_same_splits_and_none_beats_the_best_probe(f
 
 def test_of_equal_accuracies_the_loss_decides(few: ModuleType) -> None:
     votes = few.Votes(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.1, 3.0], [0.1, 0.8]]))
-    found = few.rules(votes, votes)
+    found = few.rules(votes, votes, np.array([1, 1]))
     assert (found["accuracy"].argmax(), found["and loss"].argmax(), found["folded and loss"].argmax()) == (0, 1, 1)
+
+
+def test_of_probes_that_cannot_be_told_apart_the_widest_is_taken(few: ModuleType) -> None:
+    right = np.ones((4, 100))
+    right[1, :3] = 0  # three photos of a hundred: within two standard errors
+    right[2, :30] = 0
+    right[3, :2] = 0
+    votes = few.Votes(right, np.zeros((4, 100)))
+    assert few.tied(votes).tolist() == [True, True, False, True]
+    found = few.rules(votes, votes, np.array([1, 2, 3, 2]))
+    assert (found["folded and loss"].argmax(), found["ties to widest"].argmax(), found["the widest"].argmax()) == (
+        0,
+        3,
+        2,
+    )
 
 
 @needs_weights
@@ -60,6 +75,7 @@ def test_it_prints_both_tables(
     out = capsys.readouterr().out
     assert out.startswith("hymenoptera: 40 photos, 1 splits")
     assert out.count("and loss") == 3
+    assert "\nties to widest  " in out
     with pytest.raises(SystemExit):
         run("--data", tmp_path, "--sets", "ants")
     assert "no set 'ants' below --data. Known: hymenoptera." in capsys.readouterr().err

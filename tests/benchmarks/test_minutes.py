@@ -259,7 +259,8 @@ def test_hands_are_run_once_and_kept(
 ) -> None:
     small(load, monkeypatch)
     out = tmp_path / "kept/minutes.jsonl"
-    command = ("--data", root, "--methods", "hand", "probe", "--out", out, "--budget", "60s", "--sets", "all")
+    rows = tmp_path / "rows.jsonl"
+    command = ("--data", root, "--methods", "hand", "probe", "--out", out, "--budget", "60s", "--records", rows)
     main_of("minutes", monkeypatch)(*command)
     said = capsys.readouterr().out
     assert "[3/3] stripes, hand, seed 0: error 0." in said
@@ -276,6 +277,39 @@ def test_hands_are_run_once_and_kept(
     main_of("minutes", monkeypatch)(*command)
     assert "[1/" not in capsys.readouterr().out
     assert len(out.read_text().splitlines()) == 3
+    kept = [json.loads(one) for one in rows.read_text().splitlines()]
+    assert [one["error"] for one in kept] == [round(one["error"], 4) for one in records]
+    assert {(one["version"], one["commit"]) for one in kept} == {
+        (records[0]["version"], load("minutes_records").commit())
+    }
+
+
+def test_a_table_for_a_page_is_made_of_the_latest_rows_of_several_runs(
+    load: Any, tmp_path: Path, capsys: Capture
+) -> None:
+    records = load("minutes_records")
+    file = tmp_path / "rows.jsonl"
+    measured = [
+        ("old", line("one", "ours", 0.3, first_model_s=20.04)),
+        ("old", line("one", "probe", 0.2, budget_s=None)),
+        ("new", line("one", "ours", 0.1)),
+        ("new", line("two", "ours", 0.0)),
+        ("new", line("three", "ours", 0.5, budget_s=300.0)),
+    ]
+    for commit, result in measured:
+        load("minutes").append(file, records.row_of({"num_train": 300, **result}, commit))
+    records.main(["--records", str(file)])
+    assert capsys.readouterr().out.splitlines()[:5] == [
+        "| error at 60 s | `visionsweep run` | probe | first model after |",
+        "|---|---|---|---|",
+        "| one, 300 + 100 | 0.100 ± 0.010 | 0.200 ± 0.010 |  |",
+        "| two, 300 + 100 | 0.000 |  |  |",
+        "",
+    ]
+    records.main(["--records", str(file), "--commits", "old"])
+    said = capsys.readouterr().out
+    assert "| one, 300 + 100 | 0.300 ± 0.010 | 0.200 ± 0.010 | 20 s |" in said
+    assert "all: ours is at 1.50" in said
 
 
 def test_a_hand_works_in_a_process_of_its_own(load: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scripted_search import CONDITIONAL, EPOCHS, METRIC, SQUARE, Searching, bumpy, quadratic, rising, search
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
@@ -124,6 +125,20 @@ def test_a_warm_start_shifts_the_first_points_and_counts_among_what_the_model_wa
     assert [{"a": config["a"], "b": config["b"]} for config in tried[:2]] == given
     assert tried[2:6] == first[:4]
     assert tried[6] != first[4], "six have shown something, two of them given: the model is asked"
+
+
+def test_proposals_take_one_core_from_the_trials(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def look(config: dict[str, Any]) -> None:
+        seen.append(max(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"))
+
+    running = Searching(tmp_path / "run", search(SQUARE), quadratic, valid=look)
+    with threadpool_limits(2, user_api="blas"):
+        for _ in range(8):
+            running.step()
+        assert 2 in {library["num_threads"] for library in threadpool_info()}
+    assert set(seen) == {1}
 
 
 def test_cheaper_epochs_are_preferred_among_equals(tmp_path: Path) -> None:

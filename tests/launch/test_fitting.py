@@ -6,6 +6,7 @@ import math
 import tempfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from launch.samplers.encoding import Encoder
 from launch.samplers.fitting import Fitting
 from launch.samplers.history import EPOCH_SECONDS, TRIAL_ID
 from launch.samplers.lengths import Lengths
-from launch.samplers.work import Known, Work
+from launch.samplers.work import GFLOPS_PER_S_OF_A_CORE, Known, Work
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from search_spaces import Branch, Pick
@@ -103,6 +104,25 @@ def test_two_probes_tell_what_a_fine_tuning_costs() -> None:
     found = {known: cost.seconds(finetune(LITE[2]), study.get_trials()) for known, cost in costs.items()}
     assert found[True] == pytest.approx(truth, rel=0.35)
     assert (found[False] or math.inf) < 0.4 * truth
+
+
+def test_probes_of_features_that_an_earlier_run_has_kept_do_not_make_fine_tunings_cheap() -> None:
+    """Two probes took half a second each, as all their features were in the cache."""
+    study = optuna.create_study()
+    kept = frozenset((backbone, 224, fit, False) for backbone in LITE for fit in ("crop", "squash"))
+    cost = Fitting(SEARCH, replace(KNOWN, kept=kept)).cost
+    told_nothing = Fitting(SEARCH, KNOWN).cost
+    for params in (probe(LITE[0]), probe(LITE[1], fit="squash")):
+        study.enqueue_trial(params)
+        trial = study.ask()
+        SEARCH.draw(trial)
+        trial.set_user_attr(EPOCH_SECONDS, 0.5)
+        study.tell(trial, 0.5)
+    seconds = cost.seconds(finetune(LITE[2]), study.get_trials())
+    usual = GFLOPS[LITE[2]] * (3 * NUM_IMAGES + NUM_IMAGES // 4) / GFLOPS_PER_S_OF_A_CORE
+    assert seconds == pytest.approx(usual, rel=0.35)
+    assert (told_nothing.seconds(finetune(LITE[2]), study.get_trials()) or math.inf) < 0.2 * usual
+    assert cost.seconds(probe(LITE[2]), study.get_trials()) == pytest.approx(0.5, rel=0.35)
 
 
 def test_features_that_a_running_trial_computes_are_not_paid_again() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from trainables.evaluate import evaluate
 from trainables.features import features
 from trainables.features.feature_key import backbone_key, images_key, weights_digest
 from trainables.features.features import FrozenBackbone, frozen_backbone
+from trainables.features.kept_before import kept_before
 from trainables.inference import features_of
 from trainables.loop import EpochResult, fit
 from trainables.models.classifiers import Classifier, build_classifier
@@ -129,6 +132,23 @@ def test_trials_of_other_heads_batches_and_seeds_share_features(
     ):
         list(fit(tiny(model=FROZEN, **{"views": 2, **changed}), data, CPU))
     list(fit(tiny(model={**FROZEN, "head": {"name": "mish_mlp", "hidden": 16}}, views=2), data, CPU))
+
+
+def test_what_a_cache_holds_is_named_by_backbone_size_and_fit_and_what_came_later_is_not(
+    loaded: Loaded, tiny: Tiny, tmp_path: Path
+) -> None:
+    data = loaded()
+    begun = time.time() - 1
+    list(fit(tiny(model=FROZEN, views=2), data, CPU))
+    list(fit(tiny(model=FROZEN, views=1, image_size=28, fit_image="crop"), data, CPU))
+    list(fit(tiny(model=FROZEN, views=3, augment=ROTATE, seed=1), data, CPU))  # no pictures of these count
+    ask = partial(kept_before, tmp_path / "cache", before_s=time.time() + 1)
+    found = {("test_resnet", 32, "squash", False), ("test_resnet", 32, "squash", True)}
+    assert ask(data.dataset, threads=1) == found | {("test_resnet", 28, "crop", False)}
+    assert ask(data.dataset, eval_crop=1.0) == found
+    assert ask(data.dataset, threads=2) == ask(data.dataset, before_s=begun) == frozenset()
+    assert ask(loaded(train=63).dataset) == frozenset()
+    assert ask(loaded(val=39).dataset) == {("test_resnet", 32, "squash", True)}  # is of training images alone
 
 
 def _start_from(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:

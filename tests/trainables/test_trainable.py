@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 import torch
 from support import tiny_config
 
@@ -43,6 +46,20 @@ def started(digits: Callable[..., TrialData], tmp_path: Path) -> Iterator[Starte
     yield start
     for actor in running:
         actor.cleanup()
+
+
+def test_in_ray_s_process_what_is_imported_is_left_out_of_the_collections_between_trials(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = gc.get_freeze_count()
+    started()
+    assert gc.get_freeze_count() == before, "this process is none of Ray's"
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    here = SimpleNamespace(get_actor_id=lambda: "an actor", get_node_id=lambda: "a node")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
+    trial = started()
+    assert gc.get_freeze_count() > before
+    assert trial.step()["epoch"] == 1
 
 
 def memory_for(most: int, asked: list[TrialConfig], from_epoch: int = 1) -> Callable[..., Iterator[EpochResult]]:

@@ -87,6 +87,9 @@ class VisionTrainable(tune.Trainable):  # type: ignore[misc]
         self._share(config).limit(self.device)
         images = reopen_images(dataset, settings.short_side_px, settings.cache_dir, settings.views)
         self.data = TrialData(dataset, images)
+        if ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None:
+            # The libraries stay. After a trial, a collection of their 400,000 objects took 0.26 s instead of 0.001 s.
+            gc.freeze()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
