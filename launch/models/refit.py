@@ -106,8 +106,7 @@ def refit(
     write_whole(folder / "refits.json", lambda path: path.write_text(text))
     console.print(in_words(refits), style="bold green", soft_wrap=True)
     console.print(f"Models, each an export: {folder}/seed-*", soft_wrap=True)
-    told: dict[str, Any] = json.loads(text)  # seeds are text there
-    return told
+    return {**refits, "values": {str(seed): value for seed, value in refits["values"].items()}}  # as in the file
 
 
 def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None], changed: bool) -> dict[str, Any]:
