@@ -25,7 +25,6 @@ from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.data.read_as import check_folds
 from visionsweep.core.errors import ConfigError
-from visionsweep.core.files import parse_json
 from visionsweep.core.names import did_you_mean, mode_of
 from visionsweep.core.objectives import sign_of
 from visionsweep.core.writing import write_whole
@@ -110,8 +109,7 @@ def refit(
     write_whole(folder / "refits.json", lambda path: path.write_text(text))
     console.print(in_words(refits), style="bold green", soft_wrap=True)
     console.print(f"Models, each an export: {folder}/seed-*", soft_wrap=True)
-    told: dict[str, Any] = parse_json(text)  # seeds are text there
-    return told
+    return {**refits, "values": {str(seed): value for seed, value in refits["values"].items()}}  # as in the file
 
 
 def summary(trial: Trial, run: Run, metric: str, values: dict[int, float | None], changed: bool) -> dict[str, Any]:

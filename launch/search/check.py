@@ -21,7 +21,7 @@ from launch.machines.trial_probe import NUM_DRAWS, costliest, measure
 from launch.remote.location import new_location
 from launch.remote.session import check_new
 from launch.search.duplicates import duplicates
-from launch.search.estimate import Cost, Estimate, sizes_of, usual_epochs
+from launch.search.estimate import Cost, Estimate, sizes_of, times_folds, usual_epochs
 from launch.search.prepare import RunOptions, prepared
 from launch.search.settled import SettledSearch
 from launch.search.speed import speeds
@@ -112,7 +112,7 @@ def look_at_budget(
     for regime, one in found.items():
         cut = one.config.get("epoch_images")
         num = num_train if cut is None else min(num_train, int(cut))
-        whole = one.trial_s(num, num_val, lengths[regime]) * dataset.num_folds
+        whole = one.trial_s(num, num_val, lengths[regime]) * times_folds(one.config, dataset.num_folds)
         size = one.config.get("image_size")
         by_area = None if one.by_area is None else one.by_area * (whole - one.fixed_s) / whole
         costs[regime] = Cost(whole, size, by_area)

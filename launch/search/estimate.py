@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from search_spaces.paths import lowest, possible_values
 from search_spaces.regimes import by_regime
@@ -125,3 +126,8 @@ def _short(seconds: float) -> str:
         return f"{whole}s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}h" * (hours > 0) + f"{minutes}m" * (minutes > 0)
+
+
+def times_folds(config: Mapping[str, Any], num_folds: int) -> int:
+    """Return how many times as long a trial takes with folds. Kept features are computed once for all of them."""
+    return 1 if config.get("views") is not None else num_folds

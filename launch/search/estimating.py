@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from launch.search.estimate import Cost, Estimate, sizes_of, usual_epochs
+from launch.search.estimate import Cost, Estimate, sizes_of, times_folds, usual_epochs
 from search_spaces.grammar import REGIME
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ MOST_WAITING = 1 / 3  # of the budget, after which the estimate does not wait fo
 class _Seen:
     """A trial's latest epoch.
 
+    times: how many times as long the trial takes with folds.
     seconds, waited_s: of that epoch. settled: False for the first of several, whose seconds include the start.
     """
 
@@ -28,6 +29,7 @@ class _Seen:
     waited_s: float
     image_size: int | None
     settled: bool
+    times: int
 
 
 @dataclass
@@ -65,7 +67,8 @@ class Estimating:
         settled = result["epoch"] > 1 or result.get("status") == "complete" or "fold" in result
         waited_s = float(result.get("waited_s") or 0.0)
         size = config.get("image_size")
-        self.seen[trial_id] = _Seen(str(config.get(REGIME, "")), seconds, waited_s, size, settled)
+        times = times_folds(config, self.folds)
+        self.seen[trial_id] = _Seen(str(config.get(REGIME, "")), seconds, waited_s, size, settled, times)
         lengths = usual_epochs(self.search)
         known = {one.regime for one in self.seen.values() if one.settled}
         if known >= set(lengths) or (known and self.now() - self.began > MOST_WAITING * self.budget_s):
@@ -85,7 +88,9 @@ class Estimating:
             sizes = {one.image_size for one in trials}
             size = sizes.pop() if len(sizes) == 1 else None
             costs[regime] = Cost(
-                total / len(trials) * epochs * self.folds, size, 1 - waited if 0 < waited < 1 else None
+                total / len(trials) * epochs * max(one.times for one in trials),
+                size,
+                1 - waited if 0 < waited < 1 else None,
             )
         unused_s = (self.first_s or 0.0) + max(0.0, self.ends_s - self.deadline)
         return Estimate(costs, self.budget_s, unused_s, self.concurrent, sizes_of(self.search))

@@ -16,6 +16,7 @@ from launch.pruners.pruning import FairAsha, build_scheduler
 from launch.samplers.encoding import Encoder
 from launch.samplers.history import FOLDS_FROM, History, Ladder, score_of
 from launch.samplers.replay import Replay
+from launch.search.estimate import times_folds
 from launch.search.hang_detection import HangDetector
 from launch.search.preflight import check_folds
 from search_spaces import Float, Search
@@ -131,6 +132,11 @@ def test_an_epoch_of_a_later_fold_is_a_sign_of_life(tmp_path: Path) -> None:
     assert one.run_metadata.num_failures == 0
     watch.on_trial_result(1, [], one, {"epoch": 3, "fold": 2, "seconds": 100.0})
     assert watch.silences["0000"].longest_s == 2.0, "a fold's seconds are not those of an epoch"
+
+
+def test_folds_cost_a_probe_on_kept_features_little_and_any_other_trial_as_often() -> None:
+    assert times_folds({"views": 2}, 5) == 1
+    assert times_folds({"epochs": 12}, 5) == 5
 
 
 def test_folds_that_a_search_cannot_have_are_refused() -> None:
