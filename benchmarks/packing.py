@@ -34,8 +34,8 @@ from launch.machines.trial_probe import measure
 from launch.search.prepare import RunOptions, prepared
 from launch.search.run import start
 from search_spaces import Float, Pick, Search
-from trainables.checkpoint import PROCESS_FILE
 from trainables.data.dataset import Dataset
+from trainables.stored_rows import PROCESS_FILE
 
 SEARCH = Search(
     task="binary",

@@ -40,6 +40,7 @@ ALLOWED = {
     # `run.importance()` and `run.compare()` are methods for notebooks, and import their work when they are called.
     "visionsweep/run_dir/load.py": {"pandas", "analysis.figures.importance", "analysis.figures.compare"},
     "trainables/worker/trainable.py": {"ray"},
+    "trainables/worker/door.py": {"ray"},
     # Exports, what an exported model says and how well, and which of a run's models are recommended.
     "analysis/models/*": {"trainables", *TORCH},
     "analysis/figures/batches.py": {"trainables", *TORCH},

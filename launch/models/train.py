@@ -20,6 +20,7 @@ from analysis.models.manifest import check_out, written_whole
 from analysis.models.package import package_export
 from launch.cli.printing import print_class_iou, print_found
 from trainables.checkpoint import TrialFiles, load_state
+from trainables.class_metrics import check_class_metrics
 from trainables.config.io import dump_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side
@@ -31,7 +32,7 @@ from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
 from trainables.precision import fallback, precision_in_force
-from trainables.targets import check_class_metrics, output_classes
+from trainables.targets import output_classes
 from trainables.worker.failures import without_lost_loaders
 from trainables.worker.threads import limit_threads
 from visionsweep.core.errors import ConfigError, RunError

@@ -22,8 +22,7 @@ from typing import Any
 
 from launch.remote.lock import RemoteLock
 from launch.remote.open_run import read_records
-from trainables.checkpoint import PROCESS_FILE, stored_row
-from trainables.worker.trial_mirror import ROWS_FILE
+from trainables.stored_rows import PROCESS_FILE, ROWS_FILE, stored_row
 from visionsweep.core.errors import RunError, StorageError
 from visionsweep.core.files import json_or_error, parse_json
 from visionsweep.core.s3 import Remote

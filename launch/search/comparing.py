@@ -6,19 +6,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
 from rich.console import Console
 
-from analysis.models.recommend import recommend
 from launch.cli.signals import asked, finishing
 from launch.cli.slow import said_if_slow
 from launch.search.records import Records
 from search_spaces.search import Search
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
-from trainables.data.loader import TrialData
 from trainables.worker.settings import TrialSettings
-from trainables.worker.threads import threads_of_a_trial
 from visionsweep.core.errors import InputError
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.recommended import forget
@@ -66,6 +62,13 @@ class Comparing:
         if not self.wanted or len(kept) < 2:
             return
         ends_s = self.ends_s or time.monotonic() + WITHOUT_BUDGET_S
+        with said_if_slow("importing libraries"):  # what the search itself went without
+            import torch
+
+            from analysis.models.recommend import recommend
+            from trainables.data.loader import TrialData
+            from trainables.worker.threads import threads_of_a_trial
+
         device = torch.device("cuda" if settings.gpu_share and torch.cuda.is_available() else "cpu")
         try:
             with finishing(), said_if_slow("comparing the kept models"):

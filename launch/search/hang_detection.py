@@ -23,7 +23,7 @@ from ray.tune import Callback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from launch.trial_notes import TrialNotes
-from trainables.checkpoint import PROCESS_FILE
+from trainables.stored_rows import PROCESS_FILE
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_object
 from visionsweep.core.safe_path import trial_folder

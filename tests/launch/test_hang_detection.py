@@ -20,7 +20,7 @@ from support import TINY_SPACE, Outcome, lines, tiny_search
 from launch.search import hang_detection as module
 from launch.search.hang_detection import HangDetector
 from search_spaces import Float
-from trainables.checkpoint import PROCESS_FILE
+from trainables.stored_rows import PROCESS_FILE
 
 pytestmark = pytest.mark.with_ray(turn=10)
 

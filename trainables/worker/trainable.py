@@ -1,7 +1,7 @@
-"""VisionTrainable: fit() behind Ray Tune's interface, with actors that are reused from trial to trial.
+"""VisionTrainable: fit() behind Ray Tune's interface (`door.py`), with actors that are reused from trial to trial.
 
 Starting an actor imports torch and timm, which costs more than a short trial. A reused actor (`reset_config`) trains
-the next configuration at once. This is the only file of this room that imports ray.
+the next configuration at once. This file and `door.py` alone import ray in this room.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from typing import Any
 
 import ray
 import torch
-from ray import tune
 
-from trainables.checkpoint import PROCESS_FILE, TrialFiles, load_state
+from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
@@ -28,6 +27,7 @@ from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.precision import precision_in_force
+from trainables.stored_rows import PROCESS_FILE
 from trainables.worker.failures import (
     end_loaders,
     failing,
@@ -44,7 +44,7 @@ from trainables.worker.trial_mirror import TrialMirror, scratch
 from visionsweep.core.errors import ConfigError, Damaged, DiskFull, Diverged, Interrupted, StorageError
 
 
-class VisionTrainable(tune.Trainable):  # type: ignore[misc]
+class VisionTrainable:
     """One trial at a time. `step` trains one epoch and returns it as a flat result.
 
     The config has these keys. Other keys are ignored.

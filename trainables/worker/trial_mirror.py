@@ -20,12 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.checkpoint import PROCESS_FILE, TrialFiles, epoch_of
+from trainables.checkpoint import TrialFiles, epoch_of
+from trainables.stored_rows import PROCESS_FILE, ROWS_FILE
 from visionsweep.core.errors import StorageError
 from visionsweep.core.s3 import parse_remote
 from visionsweep.core.safe_path import safe_path
-
-ROWS_FILE = "epochs.jsonl"
 
 
 class TrialMirror:
