@@ -34,7 +34,7 @@ from trainables.models.weights import require_weights
 from trainables.precision import fallback, precision_in_force
 from trainables.targets import output_classes
 from trainables.worker.failures import without_lost_loaders
-from trainables.worker.threads import limit_threads
+from trainables.worker.threads import limit_threads, own_threads
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.names import check_metric, mode_of
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE
@@ -98,7 +98,7 @@ def train_on(config: TrialConfig, data: TrialData, out: Path | None, metric: str
     # Settle device, threads and precision.
     dataset = data.dataset
     judged = len(data.dataset.indices("val")) > 0
-    limit_threads(os.cpu_count() or 1)
+    limit_threads(own_threads())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = (os.cpu_count() or 1) // 2 if device.type == "cuda" else 0
     if note := fallback(config, device):
