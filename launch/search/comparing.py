@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from visionsweep.run_dir.recommended import forget
 SHARE = 0.04  # of the budget
 MOST_S = 20.0
 LEAST_S = 6.0
+IMPORTS_S = 3.0  # of torch and timm, which the driver of a search goes without until here
 WITHOUT_BUDGET_S = 120.0
 
 
@@ -51,7 +53,8 @@ class Comparing:
         """Return how many seconds before the end the trials must stop."""
         if budget_s is None or not self.wanted:
             return 0.0
-        return min(MOST_S, max(SHARE * budget_s, min(LEAST_S, budget_s / 10)))
+        imports_s = 0.0 if "torch" in sys.modules else min(IMPORTS_S, budget_s / 20)
+        return imports_s + min(MOST_S, max(SHARE * budget_s, min(LEAST_S, budget_s / 10)))
 
     def recommend(self, dataset: Dataset, settings: TrialSettings, console: Console) -> None:
         """Write what the run recommends, if there is something to compare and time for it.
@@ -62,7 +65,7 @@ class Comparing:
         if not self.wanted or len(kept) < 2:
             return
         ends_s = self.ends_s or time.monotonic() + WITHOUT_BUDGET_S
-        with said_if_slow("importing libraries"):  # what the search itself went without
+        with finishing(), said_if_slow("importing libraries"):  # what the search itself went without
             import torch
 
             from analysis.models.recommend import recommend
