@@ -94,7 +94,7 @@ def test_a_killed_worker_is_replaced_ctrl_c_prints_the_ranking_and_the_run_goes_
     assert len(told) - len(set(told)) <= 1, "at most one, of the killed process, is told again"
 
 
-@pytest.mark.parametrize("ended_by", [["--budget", "50s"]])
+@pytest.mark.parametrize("ended_by", [["--budget", "75s"]])
 def test_a_search_that_was_killed_spends_the_rest_of_its_budget(
     started: subprocess.Popen[str], visionsweep: CLI, tmp_path: Path
 ) -> None:
@@ -108,9 +108,9 @@ def test_a_search_that_was_killed_spends_the_rest_of_its_budget(
     resumed = time.time()
     ran = visionsweep("resume", "runs/slow")
     assert ran.code == 0, ran.err
-    assert "s of the budget of 50s is left." in ran.out
-    assert spent_s + time.time() - resumed < 60, "the budget is kept, all in all, and the time to print"
-    assert spent_s + read_lines(run_dir / "epochs.jsonl")[-1]["time"] - resumed > 35, "and used"
+    assert "s of the budget of 1m15s is left." in ran.out
+    assert spent_s + time.time() - resumed < 85, "the budget is kept, all in all, and the time to print"
+    assert spent_s + read_lines(run_dir / "epochs.jsonl")[-1]["time"] - resumed > 60, "and used"
     assert len(load_run(run_dir).trials) > 2, "new ones were proposed"
     # Until the budget is spent: some seconds were reserved for the end, or were too few for another trial. An
     # interrupted trial, if there is one, is trained to its end, and nothing new is tried.
@@ -118,9 +118,9 @@ def test_a_search_that_was_killed_spends_the_rest_of_its_budget(
         before = {trial.trial_id: len(trial.epochs) for trial in load_run(run_dir).trials}
         lines_before = len(read_lines(run_dir / "epochs.jsonl"))
         said = visionsweep("resume", "runs/slow").out
-        if "The budget of 50s is spent: " in said:
+        if "The budget of 1m15s is spent: " in said:
             break
-    assert "The budget of 50s is spent: " in said
+    assert "The budget of 1m15s is spent: " in said
     trials = load_run(run_dir).trials
     assert {trial.trial_id for trial in trials} == set(before)
     assert {trial.status for trial in trials} <= {"complete", "pruned"}
