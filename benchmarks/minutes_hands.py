@@ -47,7 +47,8 @@ class Outcome:
 
 
 def use_all_cores() -> None:
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    """Or as many as OMP_NUM_THREADS says."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
 
 
 def backbone_of(name: str) -> nn.Module:

@@ -78,6 +78,18 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
+@pytest.fixture(autouse=True)
+def one_thread_of_torch() -> None:
+    """Begin every test with one thread, whatever the one before has set.
+
+    Two threads of each of two processes wait for each other on two cores: sixty steps of a tiny network then took two
+    minutes and not a second.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
 @pytest.fixture
 def visionsweep(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -40,6 +40,7 @@ ALLOWED = {
     "visionsweep/run_dir/rank.py": {"pandas"},
     "visionsweep/run_dir/run.py": {"pandas"},
     "trainables/worker/trainable.py": {"ray"},
+    "trainables/worker/door.py": {"ray"},
     # Exports, what an exported model says and how well, and which of a run's models are recommended.
     "analysis/models/*": {"trainables", *TORCH},
     "analysis/figures/batches.py": {"trainables", *TORCH},

@@ -21,12 +21,13 @@ from safetensors.torch import save_file
 from support import Outcome, make_photos
 
 from launch.machines.auth_token import close_token_file
-from trainables.checkpoint import TrialFiles, load_state, stored_row
+from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.io import parse_config
 from trainables.data.cache_stack import Stack
 from trainables.data.formats import load_dataset, read_image
 from trainables.models.classifiers import build_classifier
 from trainables.state import TrainState
+from trainables.stored_rows import stored_row
 from visionsweep.core.errors import DataError, RunError
 
 CLI = Callable[..., Outcome]

@@ -28,6 +28,7 @@ from trainables.loop import EpochResult
 from trainables.models.adapters import plain_state_dict
 from trainables.optimizers import load_optimizer
 from trainables.state import TrainState
+from trainables.stored_rows import stored_rows
 from trainables.worker.failures import is_out_of_memory
 from visionsweep.core.errors import Damaged, RunError
 from visionsweep.core.files import one_line
@@ -234,37 +235,6 @@ def _pack(result: EpochResult) -> dict[str, Any]:
         "epochs_without_gain": state.epochs_without_gain,
         "gpu_seconds": state.gpu_seconds,
     }
-
-
-def stored_row(path: Path) -> dict[str, Any] | None:
-    """Return the result of the last epoch in a last.pt, None if the file cannot be read. `load_state` says why."""
-    try:
-        row: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["row"]
-    except Exception:
-        return None
-    return row
-
-
-def stored_fold(path: Path) -> tuple[int, float]:
-    """Return the fold that a last.pt is of, and how long its epochs took. One that cannot be read is of the first."""
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return int(stored.get("fold", 1)), float(stored.get("fold_seconds", 0.0))
-    except Exception:
-        return 1, 0.0
-
-
-def stored_rows(path: Path, trial_id: str) -> list[dict[str, Any]]:
-    """Return the results of all of the trial's epochs in a last.pt, [] if it cannot be read.
-
-    Epochs of another trial, which the file was copied from, are left out.
-    """
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        rows: list[dict[str, Any]] = stored.get("rows", [{"trial_id": trial_id, **stored["row"]}])  # none before 0.5
-        return [row for row in rows if row["trial_id"] == trial_id]
-    except Exception:
-        return []
 
 
 def load_state(path: Path) -> Callable[[TrainState], None]:

@@ -18,6 +18,7 @@ from analysis.models.package import package_export
 from launch.cli.printing import print_class_iou, print_found
 from launch.models.bar import bar_on
 from trainables.checkpoint import TrialFiles, load_state
+from trainables.class_metrics import check_class_metrics
 from trainables.config.io import dump_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side
@@ -30,9 +31,9 @@ from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
 from trainables.precision import fallback, precision_in_force
-from trainables.targets import check_class_metrics, output_classes
+from trainables.targets import output_classes
 from trainables.worker.failures import without_lost_loaders
-from trainables.worker.threads import limit_threads
+from trainables.worker.threads import limit_threads, own_threads
 from visionsweep.core.cores import MAX_LOADERS, num_cores
 from visionsweep.core.errors import ConfigError, RunError
 from visionsweep.core.names import check_metric, mode_of
@@ -107,7 +108,7 @@ def train_on(
     # Settle device, threads and precision.
     dataset = data.dataset
     judged = len(data.dataset.indices("val")) > 0
-    limit_threads(num_cores())
+    limit_threads(own_threads())
     less_fragmented()
     device = device_here()
     num_workers = min(MAX_LOADERS, num_cores() // 2) if device.type == "cuda" else 0

@@ -22,8 +22,7 @@ from typing import Any
 
 from launch.remote.lock import RemoteLock
 from launch.remote.open_run import read_records
-from trainables.checkpoint import stored_row
-from trainables.worker.trial_mirror import ROWS_FILE
+from trainables.stored_rows import stored_row
 from visionsweep.core.errors import RunError, StorageError
 from visionsweep.core.files import json_or_error, parse_json
 from visionsweep.core.s3 import Remote
@@ -44,7 +43,7 @@ from visionsweep.run_dir.trials import read_lines, read_search, read_trials
 
 READ_ORDER = (TRIALS_FILE, EPOCHS_FILE, SEARCH_FILE, BEST_FILE, STUDY_FILE)
 SEND_ORDER = (SEARCH_FILE, EPOCHS_FILE, TRIALS_FILE, BEST_FILE, STUDY_FILE)
-NEEDED_TO_RESUME = (LAST_FILE, PROCESS_FILE, ROWS_FILE)
+NEEDED_TO_RESUME = (LAST_FILE, PROCESS_FILE, EPOCHS_FILE)
 
 SEND_EVERY_S = 3.0
 LONGEST_SHARE = 0.2  # of the time may be spent on sending: large files are sent less often
@@ -208,7 +207,7 @@ class Mirror:
         for trial in trials.values():
             if trial.status in ("running", "interrupted"):
                 recorded = {row["epoch"] for row in trial.epochs}
-                stored = self.run.read(state_name(trial.trial_id, ROWS_FILE))
+                stored = self.run.read(state_name(trial.trial_id, EPOCHS_FILE))
                 rows += [row for row in _lines(stored.content if stored else b"") if row["epoch"] not in recorded]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_whole(path, lambda partial: partial.write_text(text))

@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from launch.machines.cluster import MachineShare
-from launch.search.speed import Speed, speeds
 from search_spaces.grammar import REGIME, Branch
 from search_spaces.regimes import regimes_of
 from search_spaces.search import Search
 from trainables.data.dataset import Dataset
 from visionsweep.core.text import duration
+
+if TYPE_CHECKING:  # imports torch, which only a large set needs
+    from launch.search.speed import Speed
 
 Settled = TypeVar("Settled", bound=Search)
 
@@ -85,6 +87,8 @@ def in_amounts(
     num_val = len(dataset.indices("val"))
     if num_train + num_val <= MANY or (is_said(search) and search.val_images is not None):
         return search, ()
+    from launch.search.speed import speeds
+
     began = time.monotonic()
     share = share_of()
     found = speeds(search, dataset, share)

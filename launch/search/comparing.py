@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 
-import torch
 from rich.console import Console
 
-from analysis.models.recommend import recommend
 from launch.cli.signals import asked, finishing
 from launch.cli.slow import said_if_slow
 from launch.search.records import Records
 from launch.search.settled import SettledSearch
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
-from trainables.data.loader import TrialData
-from trainables.device import CPU, device_here
 from trainables.worker.settings import TrialSettings
-from trainables.worker.threads import threads_of_a_trial
 from visionsweep.core.errors import InputError
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.recommended import forget
@@ -29,6 +25,7 @@ from visionsweep.run_dir.recommended import forget
 SHARE = 0.04  # of the budget
 MOST_S = 20.0
 LEAST_S = 6.0
+IMPORTS_S = 3.0  # of torch and timm, which the driver of a search goes without until here
 WITHOUT_BUDGET_S = 120.0
 
 
@@ -56,7 +53,8 @@ class Comparing:
         """Return how many seconds before the end the trials must stop."""
         if budget_s is None or not self.wanted:
             return 0.0
-        return min(MOST_S, max(SHARE * budget_s, min(LEAST_S, budget_s / 10)))
+        imports_s = 0.0 if "torch" in sys.modules else min(IMPORTS_S, budget_s / 20)
+        return imports_s + min(MOST_S, max(SHARE * budget_s, min(LEAST_S, budget_s / 10)))
 
     def recommend(self, dataset: Dataset, settings: TrialSettings, console: Console) -> None:
         """Write what the run recommends, if there is something to compare and time for it.
@@ -67,6 +65,14 @@ class Comparing:
         if not self.wanted or len(kept) < 2:
             return
         ends_s = self.ends_s or time.monotonic() + WITHOUT_BUDGET_S
+        with finishing(), said_if_slow("importing libraries"):  # what the search itself went without
+            import torch
+
+            from analysis.models.recommend import recommend
+            from trainables.data.loader import TrialData
+            from trainables.device import CPU, device_here
+            from trainables.worker.threads import threads_of_a_trial
+
         device = device_here() if settings.gpu_share else CPU
         try:
             with finishing(), said_if_slow("comparing the kept models"):

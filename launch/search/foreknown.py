@@ -8,7 +8,7 @@ from launch.samplers.work import GFLOPS_PER_S_OF_A_CORE, Known
 from launch.search.records import Records
 from search_spaces.search import Search
 from trainables.features.kept_before import EVAL_CROP, kept_before
-from trainables.models.flops import forward_gflops
+from trainables.models.known import forward_gflops
 from visionsweep.run_dir.trials import read_search
 
 GFLOPS_PER_S_OF_A_GPU = 2000.0  # a tenth of what its tensor cores could do

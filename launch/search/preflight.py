@@ -17,6 +17,7 @@ from search_spaces.grammar import REGIME
 from search_spaces.paths import highest, is_range, lowest, possible_values
 from search_spaces.regimes import capped, of_these_regimes, regimes_of, wholes, without_regimes
 from search_spaces.search import Search
+from trainables.class_metrics import check_class_metrics
 from trainables.config.architecture import SEGMENTERS
 from trainables.config.io import parse_config
 from trainables.config.parts import part_names
@@ -24,10 +25,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
 from trainables.data.folds import fewest_trained
 from trainables.data.view import View
-from trainables.models.classifiers import check_adapted, check_backbone
-from trainables.models.weights import require_weights
-from trainables.models.weights_file import file_of
-from trainables.targets import check_class_metrics
+from trainables.models.known import has_package, is_known
 from visionsweep.core.errors import ConfigError, Contradiction, DataError, RunError
 from visionsweep.core.tasks import task_kind
 
@@ -80,8 +78,12 @@ def check_names(search: Search) -> None:
             problem = error
     if problem is not None and not num_valid:
         raise ConfigError(f"no configuration of the search is valid; one of them: {problem}")
-    for backbone in _backbones(search):
-        check_backbone(backbone)
+    unknown = [backbone for backbone in _backbones(search) if not is_known(backbone)]
+    if unknown:
+        from trainables.models.backbones import check_backbone  # imports timm, which knows them all
+
+        for backbone in unknown:
+            check_backbone(backbone)
 
 
 def _check_copies(search: Search, config: TrialConfig) -> None:
@@ -124,14 +126,18 @@ def check_weights(search: Search) -> None:
     """
     space = search.full_space
     weights = possible_values(space, "model.weights") or [_default_weights()]
-    if "imagenet" in weights:
+    parts = dict.fromkeys(part for name in _backbones(search) for part in part_names(name))
+    if "imagenet" in weights and not all(map(has_package, parts)):
+        from trainables.models.weights import require_weights  # imports timm, which knows where weights are
+
         require_weights(_backbones(search))
     for place in map(str, weights):
         if place in ("imagenet", "none"):
             continue
         if not Path(place).exists():
             raise ConfigError(f"model.weights: no such file '{place}'. Give imagenet, none or the path of a file.")
-        parts = dict.fromkeys(part for name in _backbones(search) for part in part_names(name))
+        from trainables.models.weights_file import file_of  # imports torch, as above
+
         missing = [part for part in parts if file_of(part, place) is None]
         if missing:
             raise ConfigError(
@@ -150,6 +156,8 @@ def with_fitting_regimes(search: Search) -> tuple[Search, tuple[str, ...]]:
     for whole in wholes(search.full_space):
         backbones = possible_values(whole, "model.backbone")
         if len(backbones) == 1 and any(possible_values(whole, "model.adapter.name")):
+            from trainables.models.classifiers import check_adapted  # builds the network, with torch
+
             try:
                 check_adapted(str(backbones[0]))
             except ConfigError as error:

@@ -28,8 +28,8 @@ from typing import Any
 
 from launch.remote.mirror import Mirror
 from launch.tracking.listener import Listener
-from trainables.checkpoint import stored_row
 from trainables.config.io import dump_config, parse_config
+from trainables.stored_rows import stored_row
 from visionsweep.core.errors import RunError
 from visionsweep.core.s3 import Remote
 from visionsweep.core.writing import make_folder, sync_folder, write_whole

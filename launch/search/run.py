@@ -57,7 +57,7 @@ from search_spaces.search import Search
 from search_spaces.serial import search_from_json, search_to_json
 from trainables.data.cache import default_cache_dir
 from trainables.data.same_data import require_same
-from trainables.worker.trainable import VisionTrainable
+from trainables.worker.door import TrialDoor
 from visionsweep.run_dir.files import STOP_FILE, STUDY_FILE
 from visionsweep.run_dir.recommended import forget
 from visionsweep.run_dir.sessions import RESUMED, spent_s, times_written
@@ -239,7 +239,7 @@ def _execute(
     records.listen(Loggers(options.log, records.run_dir))
     # Run trials until the searcher is finished. However that ends, the records must say how each trial did.
     trainable = tune.with_resources(
-        tune.with_parameters(VisionTrainable, dataset=shared.dataset, settings=settings),
+        tune.with_parameters(TrialDoor, dataset=shared.dataset, settings=settings),
         partial(resources_of, cpus=share.cpus, gpus=share.gpus),
     )
     next_move = f"`visionsweep resume {records.place}` resumes the search."

@@ -14,7 +14,7 @@ import pytest
 from analysis.models.export import export_trial
 from launch.cli.loading import parse_duration
 from tests.kept_run import kept_run, opened, truths
-from tests.support import make_photos
+from tests.support import command_in, make_photos
 from visionsweep.core.errors import ConfigError
 from visionsweep.run_dir.load import load_run
 
@@ -98,16 +98,19 @@ def test_other_budgets_are_refused_with_an_example(text: str) -> None:
         parse_duration(text)
 
 
-def test_what_is_left_out_is_taken_from_the_newest_run_and_the_model_s_own_data(place: Path) -> None:
+def test_what_is_left_out_is_taken_from_the_newest_run_and_the_model_s_own_data(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     older = place / "runs" / "first" / "search.json"
     os.utime(older)
-    status = visionsweep(place, "status")
-    assert "2 trials have ended: 2 complete." in status.stdout
-    exported = visionsweep(place, "export", "runs/first")
-    assert "to exports/first:" in exported.stdout
-    judged = visionsweep(place, "evaluate", "exports/first")
-    assert judged.stderr.startswith("Judged on the data that the model was trained on:")
-    assert "accuracy" in judged.stdout
+    status = command_in(place, "status")
+    assert "2 trials have ended: 2 complete." in status.out
+    exported = command_in(place, "export", "runs/first")
+    assert "to exports/first:" in exported.out
+    judged = command_in(place, "evaluate", "exports/first")
+    assert judged.err.startswith("Judged on the data that the model was trained on:")
+    assert "accuracy" in judged.out
 
 
 def test_without_a_run_status_says_how_to_start_one(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from support import Outcome
 
 from launch.search.preflight import check_data
 from search_spaces import Pick, Search
+from trainables.class_metrics import check_class_metrics
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
-from trainables.targets import check_class_metrics
 from visionsweep.core.errors import ConfigError
 
 CLI = Callable[..., Outcome]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -218,15 +219,19 @@ def test_a_search_that_is_killed_leaves_a_folder_that_the_next_one_removes(work:
 
 
 def test_without_a_home_a_search_runs_and_a_file_beside_the_data_changes_nothing(work: Path, short: Path) -> None:
+    """And its driver, with one trial nothing to compare, has imported neither torch nor timm."""
     for name in ("analysis", "trainables", "torch", "ray"):
         (work / f"{name}.py").write_text("raise RuntimeError('the wrong file was imported')")
     (work / "launch").mkdir()
     (work / "launch" / "__init__.py").write_text("raise RuntimeError('the wrong file was imported')")
     environment = {**os.environ, "HOME": "/proc/nohome"}
-    asked = arguments(work, 1, "--data", "photos", "--trials", 1)
+    asked = [sys.executable, "-X", "importtime", *arguments(work, 1, "--data", "photos", "--trials", 1)]
     ran = subprocess.run(asked, cwd=work, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
     assert "trial 0000 complete" in ran.stdout
+    imported = set(re.findall(r"^import time: .*\| +(\S+)$", ran.stderr, re.M))
+    assert {"ray.tune", "optuna", "launch.search.tuning"} <= imported
+    assert imported.isdisjoint({"torch", "torchvision", "timm", "torchmetrics", "albumentations", "sklearn"})
     assert list(short.iterdir()) == []
 
 

@@ -14,10 +14,11 @@ from power_cut import Disk, Recording, lay_out
 from torch import nn
 
 from launch.search.records import Records
-from trainables.checkpoint import TrialFiles, stored_rows
+from trainables.checkpoint import TrialFiles
 from trainables.config.io import load_config
 from trainables.loop import EpochResult
 from trainables.state import TrainState
+from trainables.stored_rows import stored_rows
 from visionsweep.core.errors import RunError
 from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.syncing import Syncer

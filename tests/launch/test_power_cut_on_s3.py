@@ -18,7 +18,8 @@ from test_power_cut import CONFIG, SEARCH, result
 from launch.remote.lock import LOCK_FILE, RemoteLock
 from launch.remote.mirror import Mirror
 from launch.search.records import Records
-from trainables.checkpoint import TrialFiles, stored_rows
+from trainables.checkpoint import TrialFiles
+from trainables.stored_rows import stored_rows
 from trainables.worker.trial_mirror import ROWS_FILE, TrialMirror
 from visionsweep.core.s3 import Remote
 from visionsweep.run_dir.files import TRIAL_ROOMS

@@ -23,8 +23,9 @@ from trainables.data.kept_views import training_views
 from trainables.data.loader import TrialData, shuffled
 from trainables.evaluate import evaluate
 from trainables.features import features
-from trainables.features.feature_key import backbone_key, images_key, weights_digest
+from trainables.features.feature_key import backbone_key, weights_digest
 from trainables.features.features import FrozenBackbone, frozen_backbone
+from trainables.features.images_key import images_key
 from trainables.features.kept_before import kept_before
 from trainables.inference import features_of
 from trainables.loop import EpochResult, fit

@@ -48,7 +48,7 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_a_trials_process_imports_nothing_that_no_trial_needs() -> None:
-    loaded = modules_after("import trainables.worker.trainable")
+    loaded = modules_after("import trainables.worker.preloaded")
     assert {"torch", "torchvision", "timm", "torchmetrics", "ray.tune"} <= loaded
     assert loaded.intersection(UNNEEDED) == set()
 

@@ -27,7 +27,7 @@ from trainables.inference import features_of
 from trainables.loop import EpochResult, fit
 from trainables.models.backbones import check_backbone
 from trainables.models.classifiers import Classifier, build_classifier
-from trainables.models.lite import LITE_PACKAGES, has_package
+from trainables.models.known import LITE_PACKAGES, has_package
 from trainables.models.weights import require_weights
 from trainables.targets import classes_and_labels
 from visionsweep.core.errors import ConfigError, Diverged, Interrupted, WeightsError

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from trainables.config.architecture import SEGMENTERS
 from trainables.config.model import SegmenterConfig
 from trainables.models import pyramids
-from trainables.models.lite import has_package
+from trainables.models.known import has_package
 from trainables.models.segmenters import Segmenter, build_segmenter
 from trainables.models.weights import load_weights
 from visionsweep.core.errors import ConfigError, WeightsError

@@ -20,6 +20,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.worker import trainable as module
+from trainables.worker.door import TrialDoor
 from trainables.worker.settings import HALVED, TrialSettings
 from trainables.worker.trainable import VisionTrainable
 
@@ -336,3 +337,22 @@ def test_a_batch_that_cannot_be_halved_is_out_of_memory_at_once(started: Started
     result = trial.step()
     assert (result["status"], result["done"]) == ("oom", True)
     assert result["reason"] == "its machine ran low on memory, and its batch cannot be halved"
+
+
+def test_the_door_hands_what_ray_asks_on_to_the_trial(started: Started, tmp_path: Path) -> None:
+    door = TrialDoor.__new__(TrialDoor)
+    door.trial = started(epochs=3)
+    assert door.step()["epoch"] == 1
+    (tmp_path / "paused").mkdir()
+    door.save_checkpoint(str(tmp_path / "paused"))
+    assert door.step()["epoch"] == 2
+    door.load_checkpoint(str(tmp_path / "paused"))
+    assert door.step()["epoch"] == 2, "from the checkpoint"
+    assert door.reset_config({"trial_id": "0001", "config": {**CONFIG, "epochs": 1}})
+    last = door.step()
+    assert (last["trial_id"], last["epoch"], last["status"]) == ("0001", 1, "complete")
+    door.cleanup()
+    again = TrialDoor.__new__(TrialDoor)
+    again.setup({"trial_id": "0002", "config": {**CONFIG, "epochs": 1}}, door.trial.data.dataset, door.trial.settings)
+    assert again.step()["status"] == "complete"
+    again.cleanup()

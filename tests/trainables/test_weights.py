@@ -27,7 +27,8 @@ from trainables.config.model import ClassifierConfig
 from trainables.models import weights as weights_module
 from trainables.models.backbones import TORCHVISION_BACKBONES
 from trainables.models.classifiers import build_classifier
-from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
+from trainables.models.known import LITE_PACKAGES, has_package
+from trainables.models.lite import lite_state_dict
 from trainables.models.weights import load_weights, missing_weights, require_weights
 from visionsweep.core.errors import ConfigError, WeightsError
 

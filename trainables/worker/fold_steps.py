@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainables.checkpoint import TrialFiles, stored_fold
+from trainables.checkpoint import TrialFiles
 from trainables.data.folds import of_fold
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult
 from trainables.out_of_fold import write_out_of_fold
+from trainables.stored_rows import stored_fold
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
 from visionsweep.run_dir.files import OUT_OF_FOLD_FILE

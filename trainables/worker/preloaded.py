@@ -10,6 +10,7 @@ import os
 
 _given = os.environ.get("OMP_NUM_THREADS")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+import trainables.worker.door  # noqa: E402
 import trainables.worker.trainable  # noqa: E402, F401
 
 if _given is None:

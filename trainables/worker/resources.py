@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # the driver of a search plans with these, and trains nothing
+    import torch
 
 GPU_CONTEXT_MB = 600.0  # taken by CUDA itself for each process, beside torch's own memory
 
@@ -30,6 +32,8 @@ class TrialResources:
     def limit(self, device: torch.device) -> None:
         """Make torch refuse GPU memory beyond the share. So a trial cannot take that of its neighbours."""
         if device.type == "cuda" and self.of_one < 1:
+            import torch
+
             total_mb = torch.cuda.get_device_properties(device).total_memory / 2**20
             # Shares are counted in the smallest GPU. This one may be larger.
             fraction = max(0.01, self.of_one - GPU_CONTEXT_MB / total_mb)

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from trainables.costs import peak_memory_mb
+if TYPE_CHECKING:  # the driver of a search sets deadlines, and trains nothing
+    import torch
 
 
 @dataclass(frozen=True)
@@ -102,5 +102,7 @@ class FirstBatches:
     def __call__(self) -> str | None:
         self.asked += 1
         if self.asked == self.batches + 2:
+            from trainables.costs import peak_memory_mb
+
             raise Measured(peak_memory_mb(self.device))
         return self.stop()

@@ -1,7 +1,7 @@
-"""VisionTrainable: fit() behind Ray Tune's interface, with actors that are reused from trial to trial.
+"""VisionTrainable: fit() behind Ray Tune's interface (`door.py`), with actors that are reused from trial to trial.
 
 Starting an actor imports torch and timm, which costs more than a short trial. A reused actor (`reset_config`) trains
-the next configuration at once. This is the only file of this room that imports ray.
+the next configuration at once. This file and `door.py` alone import ray in this room.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 import ray
 import torch
-from ray import tune
 
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.io import parse_config
@@ -47,7 +46,7 @@ from visionsweep.core.errors import ConfigError, Damaged, DiskFull, Diverged, In
 from visionsweep.run_dir.files import LAST_FILE, PROCESS_FILE
 
 
-class VisionTrainable(tune.Trainable):  # type: ignore[misc]
+class VisionTrainable:
     """One trial at a time. `step` trains one epoch and returns it as a flat result.
 
     The config has these keys. Other keys are ignored.
