@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from running import main_of
 
 from benchmarks.captures import BEGINS, ENDS, WIDTHS, at_moment, blocks, live_table, outcome, replace_between
 from visionsweep.core.errors import ConfigError
@@ -45,12 +46,14 @@ def test_what_is_captured_fits_its_width_and_breaks_no_word_of_a_sentence(run_di
     assert "Export the model:" in joined
 
 
-def test_a_page_gets_the_captures_between_its_marks_and_nothing_else_changes(run_dir: Path, tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
+def test_a_page_gets_the_captures_between_its_marks_and_nothing_else_changes(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "running.md"
     page.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
     made = blocks(run_dir)
-    for _ in range(2):  # a second time over the first
-        replace_between(page, made)
+    replace_between(page, made)
+    main_of("captures", monkeypatch)(run_dir, "--docs", tmp_path, "--no-browser")  # a second time over the first
     text = page.read_text()
     assert text == f"before\n{BEGINS}\n\n{made}\n{ENDS}\nafter\n"
     assert text.count("```") == 4 * len(WIDTHS)

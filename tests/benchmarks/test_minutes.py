@@ -285,7 +285,7 @@ def test_hands_are_run_once_and_kept(
 
 
 def test_a_table_for_a_page_is_made_of_the_latest_rows_of_several_runs(
-    load: Any, tmp_path: Path, capsys: Capture
+    load: Any, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     records = load("minutes_records")
     file = tmp_path / "rows.jsonl"
@@ -306,7 +306,7 @@ def test_a_table_for_a_page_is_made_of_the_latest_rows_of_several_runs(
         "| two, 300 + 100 | 0.000 |  |  |",
         "",
     ]
-    records.main(["--records", str(file), "--commits", "old"])
+    main_of("minutes_records", monkeypatch)("--records", file, "--commits", "old")
     said = capsys.readouterr().out
     assert "| one, 300 + 100 | 0.300 ± 0.010 | 0.200 ± 0.010 | 20 s |" in said
     assert "all: ours is at 1.50" in said

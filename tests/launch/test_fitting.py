@@ -30,7 +30,7 @@ from search_spaces import Branch, Pick
 from search_spaces.classification import CPU, LITE
 from search_spaces.finite import drawn_as, identity
 from search_spaces.search import Search
-from trainables.models import flops
+from trainables.models import known
 from trainables.models.flops import counted
 from trainables.models.known import forward_gflops
 
@@ -147,7 +147,7 @@ def test_features_that_a_running_trial_computes_are_not_paid_again() -> None:
 
 
 def test_flops_are_counted_without_computing() -> None:
-    assert {name: round(counted(name), 4) for name in flops.GFLOPS} == flops.GFLOPS
+    assert {name: round(counted(name), 4) for name in known.GFLOPS} == known.GFLOPS
     assert counted("resnet18") == pytest.approx(3.627, rel=0.01)
     assert counted("alexnet") > 1.0  # torchvision's
     assert counted("vit_base_patch16_siglip_224.v2_webli") == pytest.approx(35.42, rel=0.01)  # has a learned query

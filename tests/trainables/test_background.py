@@ -11,10 +11,11 @@ import torch
 
 from trainables import background, checkpoint
 from trainables.background import InBackground, on_host
-from trainables.checkpoint import TrialFiles, load_state, stored_row
+from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.loop import fit
+from trainables.stored_rows import stored_row
 from visionsweep.core.errors import DiskFull
 
 CPU = torch.device("cpu")

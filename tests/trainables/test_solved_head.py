@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from trainables.config.loss import Bce, CrossEntropy, Focal
 from trainables.features.folds import spread_over_folds
 from trainables.features.solved_head import Solved, solve_head
 from trainables.losses import bce, cross_entropy, focal_sigmoid, focal_softmax
@@ -58,11 +59,11 @@ def test_a_solved_head_is_what_scikit_learn_finds(num_features: int, num_classes
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "smoothed": partial(cross_entropy, class_weights=None, label_smoothing=0.1),
-    "weighted": partial(cross_entropy, class_weights=torch.tensor([3.0, 1.0, 0.5]), label_smoothing=0.0),
-    "focal": lambda logits, targets: focal_softmax(logits, targets, None, 2.0),
-    "tags": lambda logits, targets: bce(logits, targets, torch.tensor([3.0, 1.0, 0.5]), 0.0),
-    "focal tags": lambda logits, targets: focal_sigmoid(logits, targets, None, 2.0),
+    "smoothed": partial(cross_entropy, class_weights=None, settings=CrossEntropy(label_smoothing=0.1)),
+    "weighted": partial(cross_entropy, class_weights=torch.tensor([3.0, 1.0, 0.5]), settings=CrossEntropy()),
+    "focal": lambda logits, targets: focal_softmax(logits, targets, None, Focal(gamma=2.0)),
+    "tags": lambda logits, targets: bce(logits, targets, torch.tensor([3.0, 1.0, 0.5]), Bce()),
+    "focal tags": lambda logits, targets: focal_sigmoid(logits, targets, None, Focal(gamma=2.0)),
 }
 
 
