@@ -4,6 +4,7 @@ checkpoints/TRIAL/last.pt                what a running trial needs to be resume
 checkpoints/TRIAL/process.json           where a running trial runs: node_id (Ray's) and pid
 checkpoints/TRIAL/epoch-0007.safetensors the weights of one of the trial's k best epochs
 predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoch: logits, or masks
+judged/TRIAL/best.npz                    those of the best epoch of every trial, where they are small (see `compact.py`)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from trainables.compact import compact, write_compact
 from trainables.config.trial import TrialConfig
 from trainables.held_weights import pack_weights, unpack_weights
 from trainables.loop import EpochResult
@@ -44,6 +46,8 @@ class TrialFiles:
     keep_best        number of best epochs whose files are kept
     ensemble         number of epochs that the exported model averages, kept too; 1 is no ensemble
     ensemble_metric  chooses those epochs; None takes `metric`
+    judged           file of the best epoch's compact predictions; None keeps none
+    task             of the trial, for them
     rows             the trial's epochs so far; last.pt holds them for records that lost them
     notes            sentences about damaged files that were deleted
     """
@@ -55,6 +59,8 @@ class TrialFiles:
     keep_best: int
     ensemble: int = 1
     ensemble_metric: str | None = None
+    judged: Path | None = None
+    task: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list, compare=False)
     notes: list[str] = field(default_factory=list, compare=False)
 
@@ -62,7 +68,8 @@ class TrialFiles:
     def below(cls, run_dir: Path, trial_id: str, metric: str, mode: str, config: TrialConfig) -> TrialFiles:
         checkpoints, predictions = (trial_folder(run_dir, room, trial_id) for room in ("checkpoints", "predictions"))
         kept = config.keep_best, config.ensemble, config.ensemble_metric
-        return cls(checkpoints, predictions, metric, mode, *kept)
+        judged = trial_folder(run_dir, "judged", trial_id) / "best.npz"
+        return cls(checkpoints, predictions, metric, mode, *kept, judged, config.task)
 
     @property
     def last(self) -> Path:
@@ -72,6 +79,7 @@ class TrialFiles:
         """Store an epoch, and last.pt too if `resumable`. Return whether the epoch is kept."""
         is_kept = self._keep_if_good(result)
         before = [row for row in self.rows if row["epoch"] < result.epoch]
+        self._keep_judged(result, before)
         self.rows[:] = [*before, {"trial_id": self.checkpoints.name, **result.row()}]
         if resumable:
             write_whole(self.last, lambda path: torch.save({**_pack(result), "rows": self.rows}, path))
@@ -112,6 +120,16 @@ class TrialFiles:
             for path in reversed(self.files_of(epoch)):
                 path.unlink(missing_ok=True)
         return True
+
+    def _keep_judged(self, result: EpochResult, before: list[dict[str, Any]]) -> None:
+        """Store an epoch's compact predictions if it is the best so far."""
+        if self.judged is None:
+            return
+        metrics = {row["epoch"]: row["metrics"] for row in before} | {result.epoch: result.metrics}
+        if _best_epochs(metrics, self.metric, self.mode, 1) == [result.epoch]:
+            arrays = compact(result.predictions, self.task)
+            if arrays is not None:
+                write_compact(self.judged, arrays, result.epoch, result.metrics)
 
     def _ensemble(self, stored: dict[int, dict[str, float]]) -> list[int]:
         if self.ensemble == 1:

@@ -27,7 +27,8 @@ class Evaluation:
     predictions  of every image of the split, in its order: `logits` (N, K) float32
 
     For segmentation the predictions are the decisions at the masks' own sizes. `masks` uint8 holds all pixels, image
-    by image. `shapes` (N, 2) int64 holds heights and widths.
+    by image. `shapes` (N, 2) int64 holds heights and widths. `pixels` (3, N, C) int64 holds the pixels of each class that
+    are right, there, and predicted.
     """
 
     metrics: dict[str, float]
@@ -133,6 +134,7 @@ def _segmentation(
     predictions: dict[str, np.ndarray] = {
         "masks": np.frombuffer(decided, np.uint8),
         "shapes": np.array(shapes, dtype=np.int64),
+        "pixels": torch.stack(scores.pixels, dim=1).cpu().numpy(),
     }
     return scores.compute(), predictions
 

@@ -19,17 +19,24 @@ from visionsweep.core.names import CLASS_IOU
 
 
 class PixelScores:
-    """Metrics that batches of logits (B, C, H, W) and masks (B, H, W) are added to. Void pixels do not count."""
+    """Metrics that batches of logits (B, C, H, W) and masks (B, H, W) are added to. Void pixels do not count.
+
+    `pixels` holds (3, C) of each batch: the pixels of each class that are right, there, and predicted.
+    """
 
     def __init__(self, classes: Sequence[str], device: torch.device) -> None:
         self.classes = classes
         self.matrix = MulticlassConfusionMatrix(len(classes), ignore_index=VOID, validate_args=False).to(device)
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.pixels: list[Tensor] = []
 
     def update(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Add a batch, and return its decision (B, H, W) uint8."""
         decision = logits.argmax(dim=1)
+        before = self.matrix.confmat.clone()
         self.matrix.update(decision, masks)
+        added = self.matrix.confmat - before
+        self.pixels.append(torch.stack([added.diagonal(), added.sum(dim=1), added.sum(dim=0)]))
         self.loss += F.cross_entropy(logits, masks, ignore_index=VOID, reduction="sum").double()
         return decision.to(torch.uint8)
 

@@ -31,7 +31,7 @@ def safe_path(
 
 
 def trial_folder(run_dir: Path, room: str, trial_id: str) -> Path:
-    """Return the folder of a trial in a run's folder `room`, which is `checkpoints` or `predictions`.
+    """Return the folder of a trial in a run's folder `room`: checkpoints, predictions or judged.
 
     The trial's name comes from records, so it is untrusted.
     """

@@ -13,7 +13,7 @@ from visionsweep.core.safe_path import trial_folder
 from visionsweep.core.writing import write_whole
 from visionsweep.run_dir.trials import Trial, Trials, read_lines, take_epoch, take_event
 
-ROOMS = ("checkpoints", "predictions")
+ROOMS = ("checkpoints", "predictions", "judged")
 BLOCK_BYTES = 2**20
 
 
