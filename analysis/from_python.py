@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from analysis.expect.expected import Expected, expected_score
 from visionsweep.core.errors import RunError
 from visionsweep.core.s3 import is_remote
 from visionsweep.run_dir.load import Readable, Run, load_run
@@ -15,8 +16,16 @@ AnyRun: TypeAlias = Path | str | Run | Readable
 
 
 def ranking(run: AnyRun) -> pd.DataFrame:
-    """Return a row for each trial, best first: see `visionsweep.run_dir.rank.ranking_frame`."""
+    """Return a row for each trial, best first: see `Run.ranking`."""
     return load_run(run).ranking()
+
+
+def expected(run: AnyRun) -> Expected | None:
+    """Return what to expect of the best trial on new photos: see `analysis.expect.expected`.
+
+    None where nobody can say: without the predictions of two trials, for several objectives, for fewer than 20 photos.
+    """
+    return expected_score(load_run(run))
 
 
 def importance(run: AnyRun) -> pd.DataFrame:

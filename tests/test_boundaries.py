@@ -37,8 +37,13 @@ ALLOWED = {
     "visionsweep/core/files.py": {"yaml"},
     "visionsweep/core/s3_client.py": BUCKETS,
     "visionsweep/run_dir/rank.py": {"pandas"},
-    # `run.importance()` and `run.compare()` are methods for notebooks, and import their work when they are called.
-    "visionsweep/run_dir/load.py": {"pandas", "analysis.figures.importance", "analysis.figures.compare"},
+    # The methods of a run are for notebooks, and import their work when they are called.
+    "visionsweep/run_dir/load.py": {
+        "pandas",
+        "analysis.expect.ties",
+        "analysis.figures.importance",
+        "analysis.figures.compare",
+    },
     "trainables/worker/trainable.py": {"ray"},
     # Exports, what an exported model says and how well, and which of a run's models are recommended.
     "analysis/models/*": {"trainables", *TORCH},

@@ -27,8 +27,8 @@ class Evaluation:
     predictions  of every image of the split, in its order: `logits` (N, K) float32
 
     For segmentation the predictions are the decisions at the masks' own sizes. `masks` uint8 holds all pixels, image
-    by image. `shapes` (N, 2) int64 holds heights and widths. `pixels` (3, N, C) int64 holds the pixels of each class that
-    are right, there, and predicted.
+    by image. `shapes` (N, 2) int64 holds heights and widths. `pixels` (3, N, C) int64 holds the pixels of each class
+    that are right, there, and predicted.
     """
 
     metrics: dict[str, float]

@@ -64,41 +64,72 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
     there. Runs of before 0.5 do not have them. Raises RunError if predictions or targets are missing.
     """
     epoch, arrays = kept_predictions(run, trial)
+    images = judged_images(run, targets)
+    return judged_by(run, trial, epoch, arrays.get("logits"), images)
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedImages:
+    """The validation images of a run: C classes, N files, truth (N, C)."""
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    truth: NDArray[np.bool_]
+
+
+def judged_images(run: Run, targets: Sequence[Any] | None = None) -> JudgedImages:
+    """Return the validation images with their classes, as `judged` finds them."""
     data = run.search.get("data", {})
     targets = data.get("val_targets") if targets is None else targets
     classes = tuple(map(str, data.get("classes", ())))
     names = tuple(map(str, data.get("val", ())))
     if targets is None:
         raise RunError("which classes the validation images have is not in search.json, and the data is not at hand.")
-    logits = arrays.get("logits")
-    if logits is None or not len(logits) == len(targets) == len(names):
-        raise RunError(f"the predictions of trial {trial.trial_id} are not of the images that search.json names.")
-    num_classes = len(classes)
-    task = run.task
-    truth = np.zeros((len(names), num_classes), bool)
+    if len(targets) != len(names):
+        raise RunError("search.json does not name the class of each validation image.")
+    truth = np.zeros((len(names), len(classes)), bool)
     for row, target in enumerate(targets):
         listed = target if isinstance(target, list) else [target]  # a class, or a list of classes
-        if not all(0 <= one < num_classes for one in listed):
+        if not all(0 <= one < len(classes) for one in listed):
             raise RunError("search.json has a label of a class that it does not name.")
         truth[row, listed] = True
+    return JudgedImages(classes, names, truth)
+
+
+def judged_by(run: Run, trial: Trial, epoch: int, logits: NDArray[Any] | None, images: JudgedImages) -> Judged:
+    """Return logits (N, K) of a trial beside the truth. Raises RunError if they are not of these images."""
+    names = images.names
+    num_classes = len(images.classes)
+    task = run.task
+    if logits is None or len(logits) != len(names):
+        raise RunError(f"the predictions of trial {trial.trial_id} are not of the images that search.json names.")
     width = 1 if task == "binary" else num_classes
     if logits.dtype.kind != "f" or logits.shape != (len(names), width):
         raise RunError(f"the predictions of trial {trial.trial_id} are not of the classes that search.json names.")
+    probabilities = probabilities_of(task, logits)
     threshold = trial.config.get("threshold", THRESHOLD)
     threshold = float(threshold) if is_number(threshold) else THRESHOLD
+    return Judged(
+        trial, epoch, images.classes, names, probabilities, images.truth, decisions(task, probabilities, threshold)
+    )
+
+
+def probabilities_of(task: str, logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return probabilities (N, C) of logits (N, K), for binary tasks of both classes."""
     logits = logits.astype(np.float64)
     if task == "multiclass":
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-        decided = np.eye(num_classes, dtype=bool)[probabilities.argmax(axis=1)]
-    else:
-        probabilities = 1 / (1 + np.exp(-logits.clip(-500, 500)))
-        if task == "binary":
-            probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
-            decided = np.eye(2, dtype=bool)[(probabilities[:, 1] > threshold).astype(int)]
-        else:
-            decided = probabilities > threshold
-    return Judged(trial, epoch, classes, names, probabilities, truth, decided)
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    probabilities = 1 / (1 + np.exp(-logits.clip(-500, 500)))
+    return np.concatenate([1 - probabilities, probabilities], axis=1) if task == "binary" else probabilities
+
+
+def decisions(task: str, probabilities: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Return (N, C) bool, the classes that are predicted."""
+    if task == "multilabel":
+        return np.asarray(probabilities > threshold)
+    chosen = probabilities.argmax(axis=1) if task == "multiclass" else (probabilities[:, 1] > threshold).astype(int)
+    return np.asarray(np.eye(probabilities.shape[1], dtype=bool)[chosen])
 
 
 def confusion(one: Judged) -> NDArray[np.int64]:

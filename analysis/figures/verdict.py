@@ -6,13 +6,16 @@ its lead over the second is more than luck on the same images.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.expect.ties import as_good
 from analysis.figures.best_trial import Judged, class_scores, judged
 from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilson
-from analysis.figures.resampled import on_other_half, score
+from analysis.figures.ranking_scores import RANKINGS
+from analysis.figures.resampled import score
 from visionsweep.core.errors import RunError
 from visionsweep.core.words import counted
 from visionsweep.run_dir.load import Run
@@ -41,8 +44,7 @@ class Verdict:
     low, high  a 95% interval of the score (accuracy: Wilson 1927; else of resampled images); None where it is unknown
     constant   the class that is best to answer always, and its score then; None for a loss
     lead       over the next trial that has kept its predictions, None where none has
-    expected   the score on images that did not choose, as halves tell (`resampled.on_other_half`); None where unknown
-    tied       trials that are not clearly behind the best, as far as their predictions are kept
+    tied       trials that cannot be told from the best (`analysis/expect/ties.py`), as far as predictions are kept
     weakest    None with one class alone, or where every class is found alike
     """
 
@@ -55,17 +57,18 @@ class Verdict:
     high: float | None
     constant: tuple[str, float] | None
     lead: Lead | None
-    expected: float | None
     tied: tuple[str, ...]
     weakest: Weakest | None
 
 
-def verdict(run: Run) -> Verdict | None:
+def verdict(run: Run, tied: Mapping[str, bool] | None = None) -> Verdict | None:
     """Return what the validation images say of the best trial.
 
-    None for masks, whose truth a run does not keep, for several objectives, for a metric that is of no decisions
-    (`val/map`), and where the images' classes are not kept. Without the best trial's predictions an accuracy still has
-    its interval, but no lead.
+        tied  which trials cannot be told from the best, None asks `analysis.expect.ties`
+
+    None for masks, whose truth a run does not keep, for several objectives, for a metric that is not known here, and
+    where the images' classes are not kept. Without the best trial's predictions an accuracy still has its interval, but
+    no lead.
     """
     task = run.search.get("search", {}).get("task")
     if task not in ("binary", "multiclass", "multilabel") or not run.trials or len(run.objectives) > 1:
@@ -86,7 +89,7 @@ def verdict(run: Run) -> Verdict | None:
         leads = [by_mcnemar(own, other) for other in others]
     else:
         low, high, leads = by_resampling(run, task, [own, *others])
-    complete = {trial.trial_id for trial in run.trials if trial.status == "complete"}
+    alike = as_good(run) if tied is None else tied
     return Verdict(
         trial_id=own.trial.trial_id,
         metric=run.metric,
@@ -97,8 +100,7 @@ def verdict(run: Run) -> Verdict | None:
         high=high,
         constant=_constant(own, task, run.metric),
         lead=leads[0] if leads else None,
-        expected=on_other_half([own, *others], task, run.metric, run.mode),
-        tied=tuple(lead.over for lead in leads if lead.over in complete and not lead.is_clear),
+        tied=tuple(trial_id for trial_id, is_tied in alike.items() if is_tied and trial_id != own.trial.trial_id),
         weakest=_weakest(own),
     )
 
@@ -127,7 +129,6 @@ def _by_score(run: Run, task: str, trial: Trial) -> Verdict | None:
         high,
         constant,
         lead=None,
-        expected=None,
         tied=(),
         weakest=None,
     )
@@ -205,7 +206,7 @@ def _judged(run: Run, trial: Trial) -> Judged | None:
 
 def _constant(own: Judged, task: str, metric: str) -> tuple[str, float] | None:
     """Return the class that is best to answer always, with its score."""
-    if metric == "val/loss":
+    if metric in ("val/loss", "val/top5", *(f"val/{name}" for name in RANKINGS)):  # not of decisions
         return None
     best: tuple[str, float] | None = None
     for number in np.argsort(-own.truth.sum(axis=0), kind="stable")[:20]:  # of many classes, the commonest

@@ -14,6 +14,7 @@ import jinja2
 import plotly.offline
 import yaml
 
+from analysis.expect.chances import Chances, chances_of
 from analysis.figures.cost import incumbent, progress_figure, run_cost
 from analysis.figures.verdict import Verdict, verdict
 from analysis.report.best import BestSection, best_section
@@ -111,30 +112,39 @@ def render(runs: Sequence[Run], *, with_model: bool = True, reloads: bool = Fals
 def _run_page(key: str, run: Run, *, with_model: bool) -> RunPage:
     plots = Plots(key)
     at = incumbent(run)
-    judged, problem = _verdict(run)
+    chances, problem = _chances(run)
+    judged, unsure = _verdict(run, chances)
     found = sections(run, plots)
     best = None if at is None else best_section(run, at.best, plots, with_model=with_model)
     return RunPage(
         key=key,
         run=run,
-        headline=headline(run, judged),
+        headline=headline(run, judged, chances),
         sections=found,
         best=best,
         best_yaml="" if at is None else yaml.safe_dump(at.best.config, sort_keys=False, allow_unicode=True),
         figures=plots.figures,
-        rows=script_json(trial_rows(run, judged)),
-        tied=judged is not None and bool(judged.tied),
+        rows=script_json(trial_rows(run, chances.as_good)),
+        tied=sum(chances.as_good.values()) > 1,
         digits=digits_of(run),
         curves=script_json(trial_curves(run)),
-        notes=[note for note in (*run.notes, last_sign(run), problem) if note],
+        notes=[note for note in (*run.notes, last_sign(run), problem or unsure) if note],
         about=_about(run),
     )
 
 
-def _verdict(run: Run) -> tuple[Verdict | None, str]:
+def _chances(run: Run) -> tuple[Chances, str]:
+    """Return how far the choice is luck, or a sentence on why that cannot be told of a damaged run."""
+    try:
+        return chances_of(run), ""
+    except Exception as error:
+        return Chances(), f"What to expect on new photos cannot be told: {type(error).__name__}: {error}"
+
+
+def _verdict(run: Run, chances: Chances) -> tuple[Verdict | None, str]:
     """Return what the validation images say, or a sentence on why that cannot be told of a damaged run."""
     try:
-        return verdict(run), ""
+        return verdict(run, chances.as_good), ""
     except Exception as error:
         return None, f"How sure the result is cannot be told: {type(error).__name__}: {error}"
 

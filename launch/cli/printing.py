@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from analysis.expect.chances import chances_of
 from analysis.figures.verdict import in_lines, verdict
 from launch.cli.narrow import table_for
 from visionsweep.core.names import CLASS_IOU
@@ -24,19 +25,32 @@ if TYPE_CHECKING:  # imports torch, which most commands do not need
     from trainables.data.dataset import Dataset
 
 
+TIED = "≈"
+NOBODY_KNOWS: Mapping[str, bool] = {}
+
+
 def print_json(rows: list[dict[str, Any]]) -> None:
     """Print plain JSON on standard output, for scripts."""
     print(json.dumps(rows, indent=1))
 
 
-def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> None:
-    """Print the ranking as a table. Trials that do not compete for best are dimmed."""
+def print_ranking(
+    run: Run, rows: list[dict[str, Any]], console: Console, alike: Mapping[str, bool] = NOBODY_KNOWS
+) -> None:
+    """Print the ranking as a table. Trials that do not compete for best are dimmed.
+
+    alike: by trial, whether it cannot be told from the best (`analysis/expect/ties.py`); those get a mark
+    """
+    marked = {trial_id for trial_id, is_alike in alike.items() if is_alike}
+    marked = marked if len(marked) > 1 else set()
     others = [objective.name for objective in run.objectives[1:]]
     columns: dict[str, list[str]] = {
         "rank": [str(row["rank"]) for row in rows],
         **({"front": [str(row["front"] or "") for row in rows]} if others else {}),
         "trial": [row["trial_id"] for row in rows],
-        run.metric: [_score(row["metrics"].get(run.metric)) for row in rows],
+        run.metric: [
+            _score(row["metrics"].get(run.metric)) + (f" {TIED}" if row["trial_id"] in marked else "") for row in rows
+        ],
         **{name: [_amount(row["objectives"][name]) for row in rows] for name in others},
         "status": [row["status"] for row in rows],
         "epochs": [str(row["epochs"]) for row in rows],
@@ -65,6 +79,13 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
             f"{num_competing} of {len(rows)} trials shown trained to {_their_end(run)} "
             "and compete for best; the others follow by score.",
             style="dim",
+        )
+    if marked:
+        console.print(
+            f"{TIED} {counted(len(marked) - 1, 'other trial')} cannot be told from the first: their differences on "
+            "these photos may be luck.",
+            style="dim",
+            soft_wrap=True,
         )
     if others:
         best = [row["trial_id"] for row in ranking(run) if row["front"] == 1]
@@ -114,7 +135,8 @@ def print_outcome(
         for row in rows[:5]:
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
         return
-    print_ranking(run, rows[:10], console)
+    chances = chances_of(run)
+    print_ranking(run, rows[:10], console, chances.as_good)
     best = rows[0]
     if run.metric not in best["metrics"]:
         console.print(f"\nNo trial has a value of {run.metric}. Start a run with another --set metric.", soft_wrap=True)
@@ -125,9 +147,11 @@ def print_outcome(
     console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
     console.print(f"{in_words(best['config'])}. All of it is in {place}/best.yaml.", soft_wrap=True)
     print_class_iou(best["metrics"], console)
-    found = verdict(run)
+    found = verdict(run, chances.as_good)
     for line in () if found is None else in_lines(found):
         console.print(line, soft_wrap=True)
+    if chances.expected is not None:
+        console.print(str(chances.expected), soft_wrap=True)
     unfinished = sum(row["status"] == "interrupted" for row in rows)
     recommended = stored(run_dir)
     for line in in_sentences(recommended) if recommended is not None else ():

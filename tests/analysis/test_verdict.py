@@ -13,7 +13,7 @@ from kept_run import kept_run, opened, truths
 from support import make_photos
 
 from analysis.figures.best_trial import Judged
-from analysis.figures.resampled import on_other_half, scores
+from analysis.figures.resampled import scores
 from analysis.figures.verdict import in_lines, percent, verdict
 from analysis.models.bootstrap import label_scores
 from visionsweep.run_dir.load import Run, load_run
@@ -126,8 +126,13 @@ def test_another_metric_has_an_interval_and_a_lead_from_resampled_images(run: Ru
     assert loss.lead.gain < 0
 
 
-def test_a_metric_of_the_ranking_and_several_objectives_have_no_verdict(run: Run) -> None:
-    assert verdict(by_metric(run, "val/map")) is None
+def test_a_metric_of_the_ranking_has_an_interval_and_several_objectives_have_no_verdict(run: Run) -> None:
+    of_ranking = verdict(by_metric(run, "val/map"))
+    assert of_ranking is not None
+    assert of_ranking.constant is None, "one answer for all images ranks none of them"
+    assert of_ranking.low is not None
+    assert of_ranking.low < of_ranking.score
+    assert verdict(by_metric(run, "val/unknown")) is None
     two = {**run.search["search"], "objectives": ["val/accuracy", "-latency_ms"]}
     assert verdict(replace(run, search={**run.search, "search": two})) is None
 
@@ -156,37 +161,24 @@ def test_resampled_scores_are_those_of_the_tasks_own_metrics(task: str) -> None:
     one = Judged(Trial("0000", {}, {}), 1, ("a", "b", "c", "d")[: truth.shape[1]], names, probabilities, truth, decided)
     counts = rng.multinomial(60, np.full(60, 1 / 60), size=5).astype(float)
     expected, _ = label_scores(task, torch.from_numpy(logits), torch.from_numpy(targets), 0.5, counts)
-    compared = [name for name in expected if name not in ("map", "auroc", "top5")]
-    assert {"accuracy", "f1", "precision", "recall", "loss"} <= set(compared)
-    for name in compared:
-        assert scores(one, task, f"val/{name}", counts) == pytest.approx(expected[name], abs=1e-5), name
-    for name in ("val/map", "val/auroc", "val/top5"):
-        assert scores(one, task, name, counts) is None
+    assert {"accuracy", "f1", "precision", "recall", "loss", "map", "auroc"} <= set(expected)
+    for name, values in expected.items():
+        assert scores(one, task, f"val/{name}", counts) == pytest.approx(values, abs=1e-5), name
+    assert scores(one, task, "val/iou/a", counts) is None
 
 
-def guesses(num_trials: int, num_images: int) -> list[Judged]:
-    """Trials that guess: each is right on half of the images, and the best of them is so by luck."""
-    rng = np.random.default_rng(2)
-    truth = np.eye(2, dtype=bool)[rng.integers(0, 2, num_images)]
-    names = tuple(map(str, range(num_images)))
-    found = []
-    for number in range(num_trials):
-        decided = np.eye(2, dtype=bool)[rng.integers(0, 2, num_images)]
-        trial = Trial(f"{number:04d}", {}, {})
-        found.append(Judged(trial, 1, ("a", "b"), names, decided.astype(float), truth, decided))
-    return found
-
-
-def test_what_to_expect_is_free_of_the_luck_of_being_chosen() -> None:
-    those = guesses(30, 60)
-    best = max(float((one.truth == one.decided).all(axis=1).mean()) for one in those)
-    assert best > 0.6
-    assert on_other_half(those, "binary", "val/accuracy", "max") == pytest.approx(0.5, abs=0.06)
-    worst = on_other_half(those, "binary", "val/accuracy", "min")
-    assert worst == pytest.approx(0.5, abs=0.06)
-    assert on_other_half(those[:1], "binary", "val/accuracy", "max") is None
-    assert on_other_half(guesses(3, 10), "binary", "val/accuracy", "max") is None
-    assert on_other_half(those, "binary", "val/map", "max") is None
+def test_equal_scores_are_ranked_at_once_and_a_class_without_positives_is_left_out() -> None:
+    truth = np.array([[1, 0], [0, 0], [1, 0], [0, 0]], bool)
+    said = np.array([[0.9, 0.1], [0.9, 0.2], [0.4, 0.3], [0.1, 0.4]])
+    one = Judged(Trial("0000", {}, {}), 1, ("a", "b"), tuple("wxyz"), said, truth, said > 0.5)
+    counts = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 0.0, 2.0]])
+    found = scores(one, "multilabel", "val/map", counts)
+    assert found is not None
+    assert found[0] == pytest.approx((1 / 2 + 2 / 3) / 2)  # the first two are one step
+    assert np.isnan(found[1])
+    area = scores(one, "multilabel", "val/auroc", counts)
+    assert area is not None
+    assert area[0] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
 
 
 def test_trials_that_are_not_clearly_behind_are_tied_and_the_weakest_class_is_named(run: Run) -> None:

@@ -82,10 +82,19 @@ class Run:
     # The methods below are shortcuts for notebooks. They import late, because those files import this one.
 
     def ranking(self) -> pd.DataFrame:
-        """See `visionsweep.run_dir.rank.ranking_frame`."""
+        """See `visionsweep.run_dir.rank.ranking_frame`.
+
+        The column `as_good` says whether a trial cannot be told from the best on the same photos, None where nobody can
+        say (`analysis.expect.ties`).
+        """
+        from analysis.expect.ties import as_good
         from visionsweep.run_dir.rank import ranking_frame
 
-        return ranking_frame(self)
+        table = ranking_frame(self)
+        if len(table):
+            alike = as_good(self)
+            table.insert(2, "as_good", [alike.get(trial_id) for trial_id in table["trial_id"]])
+        return table
 
     def importance(self) -> pd.DataFrame:
         """See `analysis.figures.importance.importance`."""
