@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.from_python import compare, expected, importance, ranking, report
     from analysis.models.loaded import load_model
     from launch.python.export import export
+    from launch.python.labels import labels
     from launch.python.resume import resume
     from launch.python.search import search
     from search_spaces import Branch, Float, Int, Maybe, Pick, Search, recipe
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Branch", "Float", "Int", "Maybe", "Pick", "Search", "__version__", "compare", "expected", "export", "importance",
-    "load_model", "load_run", "ranking", "recipe", "report", "resume", "search",
+    "labels", "load_model", "load_run", "ranking", "recipe", "report", "resume", "search",
 ]  # fmt: skip
 __version__: str
 
@@ -35,6 +36,7 @@ _MODULES = {
     **dict.fromkeys(("Branch", "Float", "Int", "Maybe", "Pick", "Search", "recipe"), "search_spaces"),
     **dict.fromkeys(("compare", "expected", "importance", "ranking", "report"), "analysis.from_python"),
     "export": "launch.python.export",
+    "labels": "launch.python.labels",
     "load_model": "analysis.models.loaded",
     "load_run": "visionsweep.run_dir.load",
     "resume": "launch.python.resume",

@@ -108,6 +108,14 @@ def candidates(run: Run) -> Candidates | None:
     return found if num_images >= LEAST_IMAGES and _is_known(found) else None
 
 
+def predictions_of(run: Run, trial: Trial) -> Judged | NDArray[np.uint32] | None:
+    """Return what a trial's best epoch said of the validation photos, as in `Candidates.said`, or None."""
+    try:
+        return _said(run, trial, None if run.task == "segmentation" else judged_images(run))
+    except RunError:
+        return None
+
+
 def resampled_counts(found: Candidates) -> Array:
     """Return counts (REPLICATES, N): how often each photo was drawn. Photos that belong together are drawn together."""
     return np.concatenate(list(drawn(found.num_images, REPLICATES, found.groups)))

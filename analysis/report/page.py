@@ -18,6 +18,7 @@ from analysis.expect.chances import Chances, chances_of
 from analysis.figures.cost import incumbent, progress_figure, run_cost
 from analysis.figures.verdict import Verdict, verdict
 from analysis.report.best import BestSection, best_section
+from analysis.report.commands import of_run
 from analysis.report.digits import digits_of, written
 from analysis.report.headline import headline, last_sign
 from analysis.report.payload import script_json, trial_curves, trial_rows, words_of
@@ -50,6 +51,7 @@ class RunPage:
     curves: str
     notes: list[str]
     about: list[tuple[str, str]]
+    labels_command: str
 
 
 def write_report(
@@ -130,6 +132,7 @@ def _run_page(key: str, run: Run, *, with_model: bool) -> RunPage:
         curves=script_json(trial_curves(run)),
         notes=[note for note in (*run.notes, last_sign(run), problem or unsure) if note],
         about=_about(run),
+        labels_command=of_run(run, "labels", "--out", "suspects.csv"),
     )
 
 

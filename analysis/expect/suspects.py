@@ -1,0 +1,125 @@
+"""Labels that may be wrong, from probabilities of images that the model has not learned from.
+
+Confident learning: Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty in dataset labels"
+(JAIR 70). A class's threshold is its mean probability among the images that are given it. An image whose probability
+reaches another class's threshold belongs there with confidence. Of the classes that it reaches, the likeliest is
+suggested. Images are ordered by how much more likely that one is than the given one.
+
+A tag is a class of its own, given or not. Masks are ordered by how much they disagree with the model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+FEWEST = 5  # images with a tag, and without it: of fewer, nothing is learned of the tag
+SHARE_OF_MASKS = 0.1  # that disagree most
+
+Array = NDArray[np.float64]
+COLUMNS = ["rank", "image", "given", "suggested", "probability"]
+MASK_COLUMNS = ["rank", "image", "class", "iou"]
+
+
+@dataclass(frozen=True, eq=False)
+class Doubts:
+    """Labels in the order of doubt, as rows of the images.
+
+    rows       (n,) images, the most doubtful first
+    suggested  (n,) class numbers
+    margin     (n,) probability of the given class less that of the suggested one
+    """
+
+    rows: NDArray[np.int64]
+    suggested: NDArray[np.int64]
+    margin: Array
+
+
+def doubtful_classes(probabilities: Array, given: NDArray[np.int64]) -> Doubts:
+    """Return the images that belong to another class with confidence.
+
+    probabilities: (N, C). given: (N,) class numbers.
+    """
+    every = np.arange(len(given))
+    own = probabilities[every, given]
+    reached = _reached(probabilities, given)
+    suggested = np.where(reached, probabilities, -1).argmax(axis=1)
+    doubtful = np.flatnonzero(reached.any(axis=1) & (suggested != given))
+    margin = own[doubtful] - probabilities[doubtful, suggested[doubtful]]
+    order = np.argsort(margin, kind="stable")
+    return Doubts(doubtful[order], suggested[doubtful][order], margin[order])
+
+
+def _reached(probabilities: Array, given: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (N, C): whether an image's probability reaches a class's threshold. Nothing reaches an empty one."""
+    num_classes = probabilities.shape[1]
+    counts = np.bincount(given, minlength=num_classes)
+    own = probabilities[np.arange(len(given)), given]
+    sums = np.bincount(given, weights=own, minlength=num_classes)
+    return np.asarray(probabilities >= np.where(counts > 0, sums / np.maximum(counts, 1), np.inf))
+
+
+def suspects(
+    task: str, classes: Sequence[str], names: Sequence[str], probabilities: Array, truth: NDArray[np.bool_]
+) -> pd.DataFrame:
+    """Return a row for each label that may be wrong, the most doubtful first.
+
+    probabilities, truth: (N, C), for binary tasks of both classes
+
+    The columns are rank (from 1), image, given, suggested and probability, that of what is suggested. An image has a
+    row for each tag in doubt, where `given` is the tag, or `not` and the tag.
+    """
+    if task == "multilabel":
+        return _tags(classes, names, probabilities, truth)
+    found = doubtful_classes(probabilities, truth.argmax(axis=1))
+    rows = [
+        (names[row], classes[int(truth[row].argmax())], classes[better], float(probabilities[row, better]))
+        for row, better in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
+    ]
+    return _table(rows)
+
+
+def _tags(classes: Sequence[str], names: Sequence[str], probabilities: Array, truth: NDArray[np.bool_]) -> pd.DataFrame:
+    found: list[tuple[float, tuple[str, str, str, float]]] = []
+    for number, tag in enumerate(classes):
+        given = truth[:, number]
+        if min(given.sum(), (~given).sum()) < FEWEST:
+            continue
+        yes = probabilities[:, number]
+        doubts = doubtful_classes(np.stack([1 - yes, yes], axis=1), given.astype(np.int64))
+        words = (f"not {tag}", tag)
+        for row, better, margin in zip(doubts.rows, doubts.suggested, doubts.margin, strict=True):
+            sure = float(yes[row] if better else 1 - yes[row])
+            found.append((float(margin), (names[row], words[1 - better], words[better], sure)))
+    found.sort(key=lambda item: item[0])
+    return _table([row for _, row in found])
+
+
+def _table(rows: Sequence[tuple[str, str, str, float]]) -> pd.DataFrame:
+    return pd.DataFrame([(rank, *row) for rank, row in enumerate(rows, start=1)], columns=COLUMNS)
+
+
+def mask_suspects(classes: Sequence[str], names: Sequence[str], pixels: NDArray[np.uint32]) -> pd.DataFrame:
+    """Return the images whose masks disagree most with the model's: a tenth of them, the lowest mean IoU first.
+
+    pixels: (3, N, C), those of each class that are right, there, and predicted
+
+    The columns are rank (from 1), image, class (the one that disagrees most) and iou (the mean of the image's classes).
+    """
+    right, there, said = pixels.astype(np.float64)
+    union = there + said - right
+    iou = np.where(union > 0, right / np.maximum(union, 1), np.nan)  # (N, C)
+    judged = np.flatnonzero((union > 0).any(axis=1))
+    mean = np.nanmean(iou[judged], axis=1)
+    order = np.argsort(mean, kind="stable")[: max(1, round(SHARE_OF_MASKS * len(judged)))]
+    # Of an image's classes, the one with the most pixels in dispute.
+    worst = (union - right)[judged].argmax(axis=1)
+    rows = [
+        (rank, names[int(judged[row])], classes[int(worst[row])], float(mean[row]))
+        for rank, row in enumerate(order.tolist(), start=1)
+    ]
+    return pd.DataFrame(rows, columns=MASK_COLUMNS)
