@@ -2,7 +2,7 @@
 
     python -m benchmarks.expected [--sets wbc chess ...] [--splits 5] [--photos 40] [--data ../shared/data]
 
-Many trials are made cheaply: ridge heads on features of EfficientNet-Lite 0, 1 and 2 at 64 to 128 px, ten strengths, on
+Many trials are made cheaply: ridge heads on features of EfficientNet-Lite 0 at 64 and 96 px, at ten strengths, on
 all features and on random halves of them. A fifth of the training rows validates, or `--photos` of that fifth. The
 trial with the best validation score wins. `naive` is that score. `expected` is what `analysis/expect/expected.py` makes
 of the trials' validation predictions. The truth is the winner's score on the test split. Errors are signed (bias) and
@@ -31,7 +31,7 @@ from benchmarks.minutes_sets import SHARED, Labelled, validation
 from visionsweep.run_dir.trials import Trial
 
 STRENGTHS = tuple(10.0**power for power in np.linspace(-5, 0, 10))
-NUM_HALVES = 2  # trials on random halves of the features, beside those on all
+NUM_HALVES = 6  # trials on random halves of the features, beside those on all
 THRESHOLD = 0.3  # of a ridge score, for tags
 
 

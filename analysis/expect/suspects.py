@@ -3,7 +3,7 @@
 Confident learning: Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty in dataset labels"
 (JAIR 70). A class's threshold is its mean probability among the images that are given it. An image whose probability
 reaches another class's threshold belongs there with confidence. Of the classes that it reaches, the likeliest is
-suggested. Images are ordered by how much more likely that one is than the given one.
+suggested, if it is likelier than the given one. Images are ordered by how much likelier it is.
 
 A tag is a class of its own, given or not. Masks are ordered by how much they disagree with the model's.
 """
@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 FEWEST = 5  # images with a tag, and without it: of fewer, nothing is learned of the tag
+ROUNDING = 1e-9  # of a mean of equal probabilities
 SHARE_OF_MASKS = 0.1  # that disagree most
 
 Array = NDArray[np.float64]
@@ -48,7 +49,7 @@ def doubtful_classes(probabilities: Array, given: NDArray[np.int64]) -> Doubts:
     own = probabilities[every, given]
     reached = _reached(probabilities, given)
     suggested = np.where(reached, probabilities, -1).argmax(axis=1)
-    doubtful = np.flatnonzero(reached.any(axis=1) & (suggested != given))
+    doubtful = np.flatnonzero(reached.any(axis=1) & (probabilities[every, suggested] > own))
     margin = own[doubtful] - probabilities[doubtful, suggested[doubtful]]
     order = np.argsort(margin, kind="stable")
     return Doubts(doubtful[order], suggested[doubtful][order], margin[order])
@@ -60,7 +61,8 @@ def _reached(probabilities: Array, given: NDArray[np.int64]) -> NDArray[np.bool_
     counts = np.bincount(given, minlength=num_classes)
     own = probabilities[np.arange(len(given)), given]
     sums = np.bincount(given, weights=own, minlength=num_classes)
-    return np.asarray(probabilities >= np.where(counts > 0, sums / np.maximum(counts, 1), np.inf))
+    least = np.where(counts > 0, sums / np.maximum(counts, 1) - ROUNDING, np.inf)
+    return np.asarray(probabilities >= least)
 
 
 def suspects(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from kept_run import kept_run, opened, truths
+from rich.console import Console
 from scipy.stats import binomtest
 from support import make_photos
 
@@ -18,6 +23,7 @@ from analysis.expect.expected import expected_of, expected_score, in_words
 from analysis.expect.pixel_scores import mask_scores
 from analysis.expect.ties import as_good, as_good_of, mcnemar, p_values
 from analysis.figures.best_trial import Judged
+from launch.cli.printing import print_outcome
 from trainables.compact import MOST_VALUES, compact, write_compact
 from visionsweep.run_dir.load import Run, load_run
 from visionsweep.run_dir.trials import Trial
@@ -195,6 +201,25 @@ def test_trials_that_keep_nothing_else_count_as_candidates(run: Run) -> None:
     assert as_good(run) == {"0000": True, "0001": True, "0002": False}
     ranking = vs.ranking(run.run_dir)
     assert dict(zip(ranking["trial_id"], ranking["as_good"], strict=True)) == as_good(run)
+
+
+def test_rank_the_last_lines_and_the_report_say_how_far_the_choice_is_luck(
+    run: Run, visionsweep: Callable[..., Any]
+) -> None:
+    done = visionsweep("rank", run.run_dir)
+    marked = [line.split()[1] for line in done.out.splitlines() if line.strip()[:1].isdigit() and "≈" in line]
+    assert marked == ["0000", "0001"]
+    assert "≈ 1 other trial cannot be told from the first" in done.out
+    rows = json.loads(visionsweep("rank", run.run_dir, "--json").out)
+    assert [row["as_good"] for row in rows] == [True, True, False]
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_outcome(run.run_dir, console)
+    expected = expected_score(run)
+    assert expected is not None
+    assert in_words(expected) in console.export_text()
+    page = vs.report(run.run_dir, with_model=False).read_text()
+    assert "So much the best gets where resampled photos choose and the others judge." in page
+    assert '"tied":[true,true,false]' in page
 
 
 def test_an_older_run_counts_those_that_kept_their_predictions_and_says_so(run: Run) -> None:
