@@ -23,6 +23,7 @@ from analysis.expect.expected import expected_of, expected_score, in_words
 from analysis.expect.pixel_scores import mask_scores
 from analysis.expect.ties import as_good, as_good_of, mcnemar, p_values
 from analysis.figures.best_trial import Judged
+from analysis.models.card import Facts, limits
 from launch.cli.printing import print_outcome
 from trainables.compact import MOST_VALUES, compact, write_compact
 from visionsweep.run_dir.load import Run, load_run
@@ -220,6 +221,19 @@ def test_rank_the_last_lines_and_the_report_say_how_far_the_choice_is_luck(
     page = vs.report(run.run_dir, with_model=False).read_text()
     assert "So much the best gets where resampled photos choose and the others judge." in page
     assert '"tied":[true,true,false]' in page
+
+
+def test_the_card_says_what_to_expect_beside_the_score_that_chose(run: Run) -> None:
+    expected = expected_score(run)
+    facts = Facts(
+        name="x", classes=("ants", "bees"), config={"task": "binary"}, metrics={"trial_id": "0000"}, data={},
+        preprocessing={}, graphs=(), checked_on="", python="", version="", run=run, expected=expected,
+    )  # fmt: skip
+    assert expected is not None
+    words = in_words(expected).removeprefix("On new photos ")
+    assert f"- It, corrected for that choice: {words}" in list(limits(facts))
+    several = replace(facts, metrics={"members": ["0000", "0001"]})
+    assert f"- The best trial alone, corrected for that choice: {words}" in list(limits(several))
 
 
 def test_an_older_run_counts_those_that_kept_their_predictions_and_says_so(run: Run) -> None:
