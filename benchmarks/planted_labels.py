@@ -8,9 +8,10 @@ does (`analysis/models/unseen.py`). Nothing of the test rows is used.
 
     found       share of the planted labels among as many that are doubted most: precision at the number planted
     loss        the same, where photos are ordered by the probability of their label alone
-    listed      number of labels that confident learning lists
-    of listed   share of them that were planted. The set's own wrong labels count against it
-    missed      share of the planted labels that are not listed
+    margin      the same for confident learning, ordered by the margin between the given class and the suggested one
+    confident   number of labels that are listed as wrong with confidence
+    of these    share of them that were planted. The set's own wrong labels count against it
+    missed      share of the planted labels that are not listed at all
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ SEEN = ((0, 64), (0, 96))
 
 @dataclass(frozen=True)
 class Found:
-    """Shares of one draw of planted labels, and the number of listed ones."""
+    """Shares of one draw of planted labels, and the number of confident ones."""
 
     found: float
     loss: float
-    listed: int
-    of_listed: float
+    margin: float
+    confident: int
+    of_these: float
     missed: float
 
 
@@ -72,19 +74,23 @@ def look(
     is_planted = planted != targets
     num = int(is_planted.sum())
     by_loss = np.argsort(probabilities[np.arange(len(planted)), planted], kind="stable")[:num]
-    listed = len(doubts.rows)
+    sure = doubts.rows[doubts.confident]
+    margin = probabilities[sure, planted[sure]] - probabilities[sure, doubts.suggested[doubts.confident]]
+    by_margin = sure[np.argsort(margin, kind="stable")][:num]
     return Found(
         float(is_planted[doubts.rows[:num]].sum() / num),
         float(is_planted[by_loss].mean()),
-        listed,
-        float(is_planted[doubts.rows].mean()) if listed else 0.0,
+        float(is_planted[by_margin].sum() / num),
+        len(sure),
+        float(is_planted[sure].mean()) if len(sure) else 0.0,
         1 - float(is_planted[doubts.rows].sum() / num),
     )
 
 
+SHARES = ("found", "loss", "margin", "of_these", "missed")
 HEAD = """\
-| set | photos | planted | found | by loss alone | listed | of listed | missed |
-|---|---|---|---|---|---|---|---|"""
+| set | photos | planted | found | by loss | by margin | confident | of these | missed |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -109,19 +115,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed in range(options.draws):
             planted = plant(targets, len(data.classes), options.share, seed)
             rows.append(look(features, [part.shape[1] for part in parts], targets, planted, numbers, seed))
-        found, loss, of_listed, missed = (
-            float(np.mean([getattr(one, key) for one in rows])) for key in ("found", "loss", "of_listed", "missed")
-        )
-        listed = np.mean([one.listed for one in rows])
+        shares = [float(np.mean([getattr(one, key) for one in rows])) for key in SHARES]
+        confident = np.mean([one.confident for one in rows])
         num = int((planted != targets).sum())
-        means.append((found, loss, of_listed, missed))
+        means.append(shares)
+        found, loss, margin, of_these, missed = shares
         print(
-            f"| {name} | {len(targets)} | {num} | {found:.0%} | {loss:.0%} | {listed:.0f} | {of_listed:.0%} "
-            f"| {missed:.0%} |",
+            f"| {name} | {len(targets)} | {num} | {found:.0%} | {loss:.0%} | {margin:.0%} | {confident:.0f} "
+            f"| {of_these:.0%} | {missed:.0%} |",
             flush=True,
         )
-    found, loss, of_listed, missed = np.mean(means, axis=0)
-    print(f"| **mean** | | | {found:.0%} | {loss:.0%} | | {of_listed:.0%} | {missed:.0%} |")
+    found, loss, margin, of_these, missed = np.mean(means, axis=0)
+    print(f"| **mean** | | | {found:.0%} | {loss:.0%} | {margin:.0%} | | {of_these:.0%} | {missed:.0%} |")
     print(f"\nBy chance {options.share:.0%} would be found. {options.draws} draws of each set.")
 
 

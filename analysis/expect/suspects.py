@@ -1,9 +1,12 @@
 """Labels that may be wrong, from probabilities of images that the model has not learned from.
 
-Confident learning: Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty in dataset labels"
-(JAIR 70). A class's threshold is its mean probability among the images that are given it. An image whose probability
-reaches another class's threshold belongs there with confidence. Of the classes that it reaches, the likeliest is
-suggested, if it is likelier than the given one. Images are ordered by how much likelier it is.
+An image is doubted where another class is likelier than the given one. Doubted images are ordered by the probability of
+what they are given, beside its mean among the images that are given the same: an uncertain class is not all wrong.
+
+Confident learning says which of them are wrong with confidence: Northcutt, Jiang and Chuang 2021, "Confident learning:
+estimating uncertainty in dataset labels" (JAIR 70). A class's threshold is that same mean. An image whose probability
+reaches another class's threshold belongs there. As an order, its margin between the two classes found fewer planted
+labels (see docs/benchmarks.md).
 
 A tag is a class of its own, given or not. Masks are ordered by how much they disagree with the model's.
 """
@@ -22,7 +25,8 @@ ROUNDING = 1e-9  # of a mean of equal probabilities
 SHARE_OF_MASKS = 0.1  # that disagree most
 
 Array = NDArray[np.float64]
-COLUMNS = ["rank", "image", "given", "suggested", "probability"]
+Row = tuple[str, str, str, float, bool]
+COLUMNS = ["rank", "image", "given", "suggested", "probability", "confident"]
 MASK_COLUMNS = ["rank", "image", "class", "iou"]
 
 
@@ -32,37 +36,33 @@ class Doubts:
 
     rows       (n,) images, the most doubtful first
     suggested  (n,) class numbers
-    margin     (n,) probability of the given class less that of the suggested one
+    trust      (n,) probability of the given class, over its mean among the images that are given it
+    confident  (n,) bool, whether an image is as likely of the suggested class as that class's own images
     """
 
     rows: NDArray[np.int64]
     suggested: NDArray[np.int64]
-    margin: Array
+    trust: Array
+    confident: NDArray[np.bool_]
 
 
 def doubtful_classes(probabilities: Array, given: NDArray[np.int64]) -> Doubts:
-    """Return the images that belong to another class with confidence.
+    """Return the images of which another class is likelier than the given one.
 
     probabilities: (N, C). given: (N,) class numbers.
     """
     every = np.arange(len(given))
     own = probabilities[every, given]
-    reached = _reached(probabilities, given)
-    suggested = np.where(reached, probabilities, -1).argmax(axis=1)
-    doubtful = np.flatnonzero(reached.any(axis=1) & (probabilities[every, suggested] > own))
-    margin = own[doubtful] - probabilities[doubtful, suggested[doubtful]]
-    order = np.argsort(margin, kind="stable")
-    return Doubts(doubtful[order], suggested[doubtful][order], margin[order])
-
-
-def _reached(probabilities: Array, given: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return (N, C): whether an image's probability reaches a class's threshold. Nothing reaches an empty one."""
-    num_classes = probabilities.shape[1]
-    counts = np.bincount(given, minlength=num_classes)
-    own = probabilities[np.arange(len(given)), given]
-    sums = np.bincount(given, weights=own, minlength=num_classes)
-    least = np.where(counts > 0, sums / np.maximum(counts, 1) - ROUNDING, np.inf)
-    return np.asarray(probabilities >= least)
+    counts = np.bincount(given, minlength=probabilities.shape[1])
+    mean = np.bincount(given, weights=own, minlength=len(counts)) / np.maximum(counts, 1)
+    reached = (probabilities >= np.where(counts > 0, mean - ROUNDING, np.inf)) & (probabilities > own[:, None])
+    confident = np.asarray(reached.any(axis=1))
+    there = np.where(counts > 0, probabilities, -1)  # nothing is of a class without images
+    suggested = np.where(confident, np.where(reached, probabilities, -1).argmax(axis=1), there.argmax(axis=1))
+    trust = own / np.maximum(mean[given], ROUNDING)
+    doubtful = np.flatnonzero(probabilities[every, suggested] > own)
+    rows = doubtful[np.argsort(trust[doubtful], kind="stable")]
+    return Doubts(rows, suggested[rows], trust[rows], confident[rows])
 
 
 def suspects(
@@ -72,21 +72,23 @@ def suspects(
 
     probabilities, truth: (N, C), for binary tasks of both classes
 
-    The columns are rank (from 1), image, given, suggested and probability, that of what is suggested. An image has a
-    row for each tag in doubt, where `given` is the tag, or `not` and the tag.
+    The columns are rank (from 1), image, given, suggested, probability (of what is suggested) and confident (see
+    `Doubts`). An image has a row for each tag in doubt, where `given` is the tag, or `not` and the tag.
     """
     if task == "multilabel":
         return _tags(classes, names, probabilities, truth)
     found = doubtful_classes(probabilities, truth.argmax(axis=1))
     rows = [
-        (names[row], classes[int(truth[row].argmax())], classes[better], float(probabilities[row, better]))
-        for row, better in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
+        (names[row], classes[int(truth[row].argmax())], classes[better], float(probabilities[row, better]), sure)
+        for row, better, sure in zip(
+            found.rows.tolist(), found.suggested.tolist(), found.confident.tolist(), strict=True
+        )
     ]
     return _table(rows)
 
 
 def _tags(classes: Sequence[str], names: Sequence[str], probabilities: Array, truth: NDArray[np.bool_]) -> pd.DataFrame:
-    found: list[tuple[float, tuple[str, str, str, float]]] = []
+    found: list[tuple[float, Row]] = []
     for number, tag in enumerate(classes):
         given = truth[:, number]
         if min(given.sum(), (~given).sum()) < FEWEST:
@@ -94,14 +96,16 @@ def _tags(classes: Sequence[str], names: Sequence[str], probabilities: Array, tr
         yes = probabilities[:, number]
         doubts = doubtful_classes(np.stack([1 - yes, yes], axis=1), given.astype(np.int64))
         words = (f"not {tag}", tag)
-        for row, better, margin in zip(doubts.rows, doubts.suggested, doubts.margin, strict=True):
-            sure = float(yes[row] if better else 1 - yes[row])
-            found.append((float(margin), (names[row], words[1 - better], words[better], sure)))
+        for place, row in enumerate(doubts.rows.tolist()):
+            better = int(doubts.suggested[place])
+            likely = float(yes[row] if better else 1 - yes[row])
+            of_row = (names[row], words[1 - better], words[better], likely, bool(doubts.confident[place]))
+            found.append((float(doubts.trust[place]), of_row))
     found.sort(key=lambda item: item[0])
     return _table([row for _, row in found])
 
 
-def _table(rows: Sequence[tuple[str, str, str, float]]) -> pd.DataFrame:
+def _table(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame([(rank, *row) for rank, row in enumerate(rows, start=1)], columns=COLUMNS)
 
 

@@ -80,9 +80,10 @@ def print_labels(run: Run, out: Path | None, console: Console, named: str | None
     """Print the most doubtful labels, or write all of them to a CSV file. Raises RunError if it cannot be written."""
     table = labels_of_run(run, named)
     console.print(str(table.attrs["note"]), style="dim", soft_wrap=True)
+    sure = f", {int(table['confident'].sum())} of them with confidence" if "confident" in table else ""
     if out is not None:
         write_labels(table, out)
-        console.print(f"{counted(len(table), 'label')} may be wrong: {out}", soft_wrap=True)
+        console.print(f"{counted(len(table), 'label')} may be wrong{sure}: {out}", soft_wrap=True)
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
@@ -90,8 +91,10 @@ def print_labels(run: Run, out: Path | None, console: Console, named: str | None
     for row in table.head(SHOWN).itertuples(index=False):
         shown.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
     console.print(shown)
-    more = f", of which {SHOWN} are shown" if len(table) > SHOWN else ""
-    console.print(f"{counted(len(table), 'label')} may be wrong{more}. --out FILE.csv writes them.", soft_wrap=True)
+    more = f" The first {SHOWN} are shown." if len(table) > SHOWN else ""
+    console.print(
+        f"{counted(len(table), 'label')} may be wrong{sure}.{more} --out FILE.csv writes them.", soft_wrap=True
+    )
 
 
 def write_labels(table: pd.DataFrame, out: Path) -> None:

@@ -18,7 +18,7 @@ def labels(run: Path | str | Run | Readable, data: Path | str | None = None) -> 
         run   a path, a Run, or the handle of a search
         data  where the run's data is, None means where the run says
 
-    The columns are rank, image, given, suggested and probability; of masks rank, image, class and iou (see
+    The columns are rank, image, given, suggested, probability and confident; of masks rank, image, class and iou (see
     `analysis.expect.suspects`). `attrs["note"]` says how they were judged. Raises RunError if nothing can judge them.
     """
     local_run(os.fspath(getattr(run, "run_dir", run)))  # type: ignore[arg-type]

@@ -24,22 +24,26 @@ needs_weights = pytest.mark.skipif(
 LITE = {**SMALL, "model": {"backbone": "tf_efficientnet_lite0", "weights": "imagenet"}, "image_size": 64}
 
 
-def test_an_image_is_doubted_where_it_reaches_the_mean_of_another_class() -> None:
-    """Class a is predicted with 0.8 on average, b with 0.5: an image of a with 0.55 for b is doubted, one of b is not."""
+def test_an_image_is_wrong_with_confidence_where_it_reaches_the_mean_of_another_class() -> None:
+    """Class a is predicted with 0.79 on average, b with 0.5: 0.55 is enough for b, and 0.62 or 0.7 are not for a."""
     probabilities = np.array(
         [[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.45, 0.55], [0.3, 0.7], [0.4, 0.6], [0.62, 0.38], [0.7, 0.3]]
     )
     given = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     found = doubtful_classes(probabilities, given)
-    assert (found.rows.tolist(), found.suggested.tolist()) == ([3], [1])
-    assert found.margin.tolist() == pytest.approx([-0.1])
+    mean_a, mean_b = (0.9 * 3 + 0.45) / 4, (0.7 + 0.6 + 0.38 + 0.3) / 4
+    assert (found.rows.tolist(), found.suggested.tolist()) == ([3, 7, 6], [1, 0, 0])
+    assert found.confident.tolist() == [True, False, False]
+    assert found.trust.tolist() == pytest.approx([0.45 / mean_a, 0.3 / mean_b, 0.38 / mean_b])
     more = doubtful_classes(np.concatenate([probabilities, [[0.02, 0.98], [0.98, 0.02]]]), np.append(given, [0, 1]))
-    assert more.rows.tolist()[:2] == [8, 9], "the surest first"
+    assert more.rows.tolist()[:2] == [8, 9], "the most doubtful first"
+    assert more.confident[:2].all()
 
 
 def test_a_class_without_images_is_never_suggested() -> None:
-    probabilities = np.array([[0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]])
-    assert len(doubtful_classes(probabilities, np.array([0, 0, 1])).rows) == 0
+    probabilities = np.array([[0.1, 0.1, 0.8], [0.1, 0.2, 0.7], [0.1, 0.8, 0.1]])
+    found = doubtful_classes(probabilities, np.array([0, 0, 1]))
+    assert (found.rows.tolist(), found.suggested.tolist()) == ([1], [1])
 
 
 def test_each_tag_is_doubted_for_itself_and_rare_ones_are_left_out() -> None:
@@ -112,7 +116,7 @@ def test_all_photos_are_judged_by_heads_that_have_not_seen_them(
     done = visionsweep("labels", run, "--out", tmp_path / "suspects.csv")
     assert done.code == 0, done.err
     written = pd.read_csv(tmp_path / "suspects.csv")
-    assert written.columns.tolist() == ["rank", "image", "given", "suggested", "probability"]
+    assert written.columns.tolist() == ["rank", "image", "given", "suggested", "probability", "confident"]
     assert written["image"].tolist() == table["image"].tolist()
 
 
