@@ -5,6 +5,9 @@ resamples is free of the luck of having been chosen, and their percentiles are a
 Greasidou and Borboudakis 2018, "Bootstrapping the out-of-sample predictions for efficient and accurate
 cross-validation" (Machine Learning 107). Nothing is trained again, so hundreds of trials take seconds.
 
+A metric that is no mean over photos, such as F1 and average precision, has another value on the third of the photos
+that judge: they lack rare classes. What it differs by for a few trials, whoever won, is taken back.
+
 The choice of an epoch within a trial is not corrected, since a trial keeps predictions of its best epoch alone.
 """
 
@@ -13,13 +16,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.expect.candidates import Candidates, candidates
-from analysis.figures.resampled import drawn
+from analysis.figures.best_trial import Judged
+from analysis.figures.resampled import by_image, drawn
 from visionsweep.core.words import counted
 from visionsweep.run_dir.load import Run
 
 REPLICATES = 500
+MOST_COMPARED = 12  # trials that tell how the metric differs on fewer photos
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,12 @@ def expected_of(found: Candidates, replicates: int = REPLICATES) -> Expected | N
     """Return what to expect of the best of several trials, None for fewer than two, or where nothing is defined."""
     if len(found.trials) < 2:
         return None
+    means = isinstance(found.said[0], Judged) and by_image(found.said[0], found.task, found.metric) is not None
     judged = []
+    on_fewer: list[NDArray[np.float64]] = []
     # On ties the earlier trial wins, as in a ranking. The order by rank would know the photos that judge.
     by_age = np.argsort([trial.trial_id for trial in found.trials], kind="stable")
+    compared = by_age[np.unique(np.linspace(0, len(by_age) - 1, MOST_COMPARED).astype(int))]
     for counts in drawn(found.num_images, replicates, found.groups):
         every = found.sign * found.scores(counts)[by_age]
         chosen = by_age[np.where(np.isfinite(every), every, -np.inf).argmax(axis=0)]
@@ -69,13 +78,18 @@ def expected_of(found: Candidates, replicates: int = REPLICATES) -> Expected | N
             rows = (chosen == winner) & left_out.any(axis=1)
             if rows.any():
                 judged.append(found.score(int(winner), left_out[rows]))
+        if not means:
+            judging = left_out[left_out.any(axis=1)]
+            on_fewer += [found.score(int(number), judging) for number in compared]
     values = np.concatenate(judged) if judged else np.zeros(0)
+    plain = found.plain()
+    if on_fewer:
+        values = values + np.nanmean(plain[compared]) - np.nanmean(np.concatenate(on_fewer))
     values = values[np.isfinite(values)]
     if not len(values):
         return None
-    low, high = np.percentile(values, (2.5, 97.5))
-    plain = found.sign * found.plain()
-    best = found.sign * float(np.nanmax(plain))
+    low, high = np.percentile(values, (2.5, 97.5)).clip(0, np.inf if found.metric == "val/loss" else 1)
+    best = found.sign * float(np.nanmax(found.sign * plain))
     return Expected(
         found.metric, float(values.mean()), float(low), float(high), best, len(found.trials), found.competing,
         found.num_images,
@@ -88,7 +102,9 @@ def in_words(one: Expected) -> str:
     amount = f"{one.score:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
     among = f"{one.num_trials} of {one.competing}" if one.num_trials < one.competing else f"{one.num_trials}"
     kept = " that kept their predictions" if one.num_trials < one.competing else ""
+    looked = f"{one.chosen_by:.{digits}f}"
+    instead = f", not {looked}" if looked != f"{one.score:.{digits}f}" else ""
     return (
-        f"On new photos expect {one.metric} of about {amount}, not {one.chosen_by:.{digits}f}: "
+        f"On new photos expect {one.metric} of about {amount}{instead}: "
         f"these {counted(one.num_images, 'photo')} chose the best of {among} trials{kept}."
     )

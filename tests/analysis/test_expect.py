@@ -70,6 +70,24 @@ def test_the_luck_of_having_been_chosen_is_taken_out_of_the_score() -> None:
     assert in_words(found[0]).endswith("these 60 photos chose the best of 50 trials.")
 
 
+def test_rare_tags_that_the_judging_photos_lack_do_not_raise_what_is_expected() -> None:
+    """Trials that rank at random, of a common tag and of rare ones. What they get on average is what to expect."""
+    rng = np.random.default_rng(0)
+    truth = rng.random((150, 8)) < np.array([0.8, *[0.02] * 7])
+    truth[0] = True
+    classes, names = tuple("abcdefgh"), tuple(map(str, range(150)))
+    said: list[Judged | np.ndarray] = []
+    for number in range(12):
+        scores = rng.random(truth.shape)
+        said.append(Judged(Trial(f"{number:04d}", {}, {}), 1, classes, names, scores, truth, scores > 0.5))
+    trials = [one.trial for one in said if isinstance(one, Judged)]
+    found = Candidates("multilabel", "val/map", "max", trials, said, classes, 12, "0000", 150, None)
+    expected = expected_of(found, 200)
+    assert expected is not None
+    assert expected.score == pytest.approx(found.plain().mean(), abs=0.015)
+    assert expected.score < expected.chosen_by
+
+
 def test_the_order_by_rank_which_knows_the_photos_that_judge_decides_no_ties() -> None:
     """Two trials that differ on one photo. Where it is not drawn they tie, and the earlier one wins."""
     truth = np.eye(2, dtype=bool)[np.zeros(40, int)]
