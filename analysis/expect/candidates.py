@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from analysis.expect.pixel_scores import mask_scores
 from analysis.figures.best_trial import Judged, JudgedImages, judged_by, judged_images, kept_predictions
+from analysis.figures.ranking_scores import RANKINGS
 from analysis.figures.resampled import MOST_WORK, by_image, drawn, scores
 from visionsweep.core.errors import RunError
 from visionsweep.core.files import read_npz
@@ -23,6 +24,8 @@ from visionsweep.run_dir.trials import Trial
 
 MOST_TRIALS = 300  # best ones by rank: those below are never the best of resampled photos
 REPLICATES = 500
+FEWEST_REPLICATES = 100
+MOST_RANKED = 10**9  # images times classes, trials and replicates of a ranking: some ten seconds
 LEAST_IMAGES = 20  # of fewer, a resample leaves a handful out
 
 Array = NDArray[np.float64]
@@ -72,6 +75,14 @@ class Candidates:
             return np.asarray(np.stack(means) @ counts.T / counts.sum(axis=1))
         return np.stack([self.score(number, counts) for number in range(len(self.said))])
 
+    @property
+    def replicates(self) -> int:
+        """Number of resamples: fewer where images are ranked for many trials and classes, which takes long."""
+        one = self.said[0]
+        if self.metric.removeprefix("val/") not in RANKINGS or not isinstance(one, Judged):
+            return REPLICATES
+        return min(REPLICATES, max(FEWEST_REPLICATES, MOST_RANKED // (one.truth.size * len(self.said))))
+
     def plain(self) -> Array:
         """Return the metric (T,) on all photos."""
         return self.scores(np.ones((1, self.num_images)))[:, 0]
@@ -117,8 +128,8 @@ def predictions_of(run: Run, trial: Trial) -> Judged | NDArray[np.uint32] | None
 
 
 def resampled_counts(found: Candidates) -> Array:
-    """Return counts (REPLICATES, N): how often each photo was drawn. Photos that belong together are drawn together."""
-    return np.concatenate(list(drawn(found.num_images, REPLICATES, found.groups)))
+    """Return counts (R, N): how often each photo was drawn. Photos that belong together are drawn together."""
+    return np.concatenate(list(drawn(found.num_images, found.replicates, found.groups)))
 
 
 def _is_known(found: Candidates) -> bool:

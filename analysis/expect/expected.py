@@ -24,7 +24,6 @@ from analysis.figures.resampled import by_image, drawn
 from visionsweep.core.words import counted
 from visionsweep.run_dir.load import Run
 
-REPLICATES = 500
 MOST_COMPARED = 12  # trials that tell how the metric differs on fewer photos
 
 
@@ -60,8 +59,11 @@ def expected_score(run: Run) -> Expected | None:
     return None if found is None else expected_of(found)
 
 
-def expected_of(found: Candidates, replicates: int = REPLICATES) -> Expected | None:
-    """Return what to expect of the best of several trials, None for fewer than two, or where nothing is defined."""
+def expected_of(found: Candidates, replicates: int | None = None) -> Expected | None:
+    """Return what to expect of the best of several trials, None for fewer than two, or where nothing is defined.
+
+    replicates: number of resamples, None takes `Candidates.replicates`
+    """
     if len(found.trials) < 2:
         return None
     means = isinstance(found.said[0], Judged) and by_image(found.said[0], found.task, found.metric) is not None
@@ -70,7 +72,7 @@ def expected_of(found: Candidates, replicates: int = REPLICATES) -> Expected | N
     # On ties the earlier trial wins, as in a ranking. The order by rank would know the photos that judge.
     by_age = np.argsort([trial.trial_id for trial in found.trials], kind="stable")
     compared = by_age[np.unique(np.linspace(0, len(by_age) - 1, MOST_COMPARED).astype(int))]
-    for counts in drawn(found.num_images, replicates, found.groups):
+    for counts in drawn(found.num_images, replicates or found.replicates, found.groups):
         every = found.sign * found.scores(counts)[by_age]
         chosen = by_age[np.where(np.isfinite(every), every, -np.inf).argmax(axis=0)]
         left_out = (counts == 0).astype(np.float64)

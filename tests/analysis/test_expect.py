@@ -123,6 +123,12 @@ def test_photos_that_belong_together_are_drawn_together() -> None:
     assert together.high - together.low > 2.5 * (alone.high - alone.low)
 
 
+def test_rankings_of_many_trials_are_resampled_less_often() -> None:
+    many = made([0.8] * 100, 400, "val/map")
+    assert replace(many, said=many.said * 100).replicates == 125
+    assert (many.replicates, replace(many, metric="val/f1").replicates) == (500, 500)
+
+
 @pytest.mark.parametrize(("metric", "seconds"), [("val/accuracy", 20), ("val/f1", 60)])
 def test_hundreds_of_trials_take_seconds(metric: str, seconds: float) -> None:
     found = made([0.8] * 200, 2000, metric, num_classes=5)
