@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from analysis.expect.expected import Expected, expected_score
+from analysis.expect.ties import as_good
 from visionsweep.core.errors import RunError
 from visionsweep.core.s3 import is_remote
 from visionsweep.run_dir.load import Readable, load_run
@@ -17,8 +19,25 @@ AnyRun: TypeAlias = Path | str | Run | Readable
 
 
 def ranking(run: AnyRun) -> pd.DataFrame:
-    """Return a row for each trial, best first: see `visionsweep.run_dir.rank.ranking_frame`."""
-    return ranking_frame(load_run(run))
+    """Return a row for each trial, best first: see `visionsweep.run_dir.rank.ranking_frame`.
+
+    The column `as_good` says whether a trial cannot be told from the best on the same photos. It is None where nobody
+    can say (`analysis.expect.ties`).
+    """
+    found = load_run(run)
+    table = ranking_frame(found)
+    if len(table):
+        alike = as_good(found)
+        table.insert(2, "as_good", [alike.get(trial_id) for trial_id in table["trial_id"]])
+    return table
+
+
+def expected(run: AnyRun) -> Expected | None:
+    """Return what to expect of the best trial on new photos: see `analysis.expect.expected`.
+
+    None where nobody can say: without the predictions of two trials, for several objectives, for fewer than 20 photos.
+    """
+    return expected_score(load_run(run))
 
 
 def importance(run: AnyRun) -> pd.DataFrame:

@@ -4,6 +4,7 @@ checkpoints/TRIAL/last.pt                what a running trial needs to be resume
 checkpoints/TRIAL/process.json           where a running trial runs: node_id (Ray's) and pid
 checkpoints/TRIAL/epoch-0007.safetensors the weights of one of the trial's k best epochs
 predictions/TRIAL/epoch-0007.npz         the validation predictions of that epoch: logits, or masks
+judged/TRIAL/best.npz                    those of the best epoch of every trial, where they are small (see `compact.py`)
 
 With folds also what `worker/fold_steps.py` names.
 """
@@ -22,6 +23,7 @@ import torch
 from safetensors.torch import save_file
 
 from trainables.background import InBackground
+from trainables.compact import compact, write_compact
 from trainables.config.trial import TrialConfig
 from trainables.held_weights import pack_weights, unpack_weights
 from trainables.loop import EpochResult
@@ -40,6 +42,7 @@ from visionsweep.run_dir.files import (
     TRIAL_ROOMS,
     epoch_name,
     epoch_of,
+    judged_file,
     kept_files,
     read_metrics,
     trial_folder,
@@ -56,6 +59,8 @@ class TrialFiles:
     keep_best        number of best epochs whose files are kept
     ensemble         number of epochs that the exported model averages, kept too; 1 is no ensemble
     ensemble_metric  chooses those epochs; None takes `metric`
+    judged           file of the best epoch's compact predictions; None keeps none
+    task             of the trial, for them
     rows             the trial's epochs so far; last.pt holds them for records that lost them
     notes            sentences about damaged files that were deleted
     background       writes last.pt of a training on a GPU
@@ -68,6 +73,8 @@ class TrialFiles:
     keep_best: int
     ensemble: int = 1
     ensemble_metric: str | None = None
+    judged: Path | None = None
+    task: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list, compare=False)
     notes: list[str] = field(default_factory=list, compare=False)
     background: InBackground = field(default_factory=InBackground, compare=False, repr=False)
@@ -76,7 +83,7 @@ class TrialFiles:
     def below(cls, run_dir: Path, trial_id: str, metric: str, mode: str, config: TrialConfig) -> TrialFiles:
         checkpoints, predictions = (trial_folder(run_dir, room, trial_id) for room in TRIAL_ROOMS)
         kept = config.keep_best, config.ensemble, config.ensemble_metric
-        return cls(checkpoints, predictions, metric, mode, *kept)
+        return cls(checkpoints, predictions, metric, mode, *kept, judged_file(run_dir, trial_id), config.task)
 
     @property
     def last(self) -> Path:
@@ -89,6 +96,7 @@ class TrialFiles:
         """
         is_kept = self._keep_if_good(result)
         before = [row for row in self.rows if row["epoch"] < result.epoch]
+        self._keep_judged(result, before)
         self.rows[:] = [*before, {"trial_id": self.checkpoints.name, **(row or result.row())}]
         if resumable:
             self.store_state(result)
@@ -165,6 +173,16 @@ class TrialFiles:
             for path in reversed(self.files_of(epoch)):
                 path.unlink(missing_ok=True)
         return True
+
+    def _keep_judged(self, result: EpochResult, before: list[dict[str, Any]]) -> None:
+        """Store an epoch's compact predictions if it is the best so far."""
+        if self.judged is None:
+            return
+        metrics = {row["epoch"]: row["metrics"] for row in before} | {result.epoch: result.metrics}
+        if _best_epochs(metrics, self.metric, self.mode, 1) == [result.epoch]:
+            arrays = compact(result.predictions, self.task)
+            if arrays is not None:
+                write_compact(self.judged, arrays, result.epoch, result.metrics)
 
     def _ensemble(self, stored: dict[int, dict[str, float]]) -> list[int]:
         if self.ensemble == 1:

@@ -16,9 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.from_python import compare, importance, ranking, report
+    from analysis.from_python import compare, expected, importance, ranking, report
     from analysis.models.loaded import load_model
     from launch.python.export import export
+    from launch.python.labels import labels
     from launch.python.refit import refit
     from launch.python.resume import resume
     from launch.python.search import search
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
     from visionsweep.run_dir.load import load_run
 
 __all__ = [
-    "Branch", "Float", "Int", "Maybe", "Pick", "Search", "__version__", "compare", "export", "importance", "load_model",
-    "load_run", "ranking", "recipe", "refit", "report", "resume", "search",
+    "Branch", "Float", "Int", "Maybe", "Pick", "Search", "__version__", "compare", "expected", "export", "importance",
+    "labels", "load_model", "load_run", "ranking", "recipe", "refit", "report", "resume", "search",
 ]  # fmt: skip
 __version__: str
 
 # Public name -> the module that holds it.
 _MODULES = {
     **dict.fromkeys(("Branch", "Float", "Int", "Maybe", "Pick", "Search", "recipe"), "search_spaces"),
-    **dict.fromkeys(("compare", "importance", "ranking", "report"), "analysis.from_python"),
+    **dict.fromkeys(("compare", "expected", "importance", "ranking", "report"), "analysis.from_python"),
     "export": "launch.python.export",
+    "labels": "launch.python.labels",
     "load_model": "analysis.models.loaded",
     "load_run": "visionsweep.run_dir.load",
     "refit": "launch.python.refit",

@@ -75,12 +75,7 @@ def judged(run: Run, trial: Trial, targets: Sequence[Any] | None = None) -> Judg
     there. Runs of before 0.5 do not have them. Raises RunError if predictions or targets are missing.
     """
     epoch, arrays = kept_predictions(run, trial)
-    data = run.search.get("data", {})
-    targets = data.get("val_targets") if targets is None else targets
-    names = tuple(map(str, data.get("val", ())))
-    if targets is None:
-        raise RunError("which classes the validation images have is not in search.json, and the data is not at hand.")
-    return _beside(run, trial, epoch, arrays.get("logits"), targets, names)
+    return judged_by(run, trial, epoch, arrays.get("logits"), judged_images(run, targets))
 
 
 def judged_on_folds(run: Run, trial: Trial) -> Judged | None:
@@ -98,48 +93,78 @@ def judged_on_folds(run: Run, trial: Trial) -> Judged | None:
     labels = arrays["targets"]
     targets = labels.tolist() if labels.ndim == 1 else [np.flatnonzero(row).tolist() for row in labels]
     best = trial.best(run.metric, run.mode)
-    names = tuple(map(str, arrays["names"].tolist()))
-    return _beside(run, trial, 0 if best is None else best[1], arrays.get("logits"), targets, names)
+    images = _with_truth(run, targets, tuple(map(str, arrays["names"].tolist())))
+    return judged_by(run, trial, 0 if best is None else best[1], arrays.get("logits"), images)
 
 
-def _beside(
-    run: Run,
-    trial: Trial,
-    epoch: int,
-    logits: NDArray[Any] | None,
-    targets: Sequence[Any],
-    names: tuple[str, ...],
-) -> Judged:
-    """Return logits beside the truth."""
+@dataclass(frozen=True, eq=False)
+class JudgedImages:
+    """The validation images of a run: C classes, N files, truth (N, C)."""
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    truth: NDArray[np.bool_]
+
+
+def judged_images(run: Run, targets: Sequence[Any] | None = None) -> JudgedImages:
+    """Return the validation images with their classes, as `judged` finds them."""
+    data = run.search.get("data", {})
+    targets = data.get("val_targets") if targets is None else targets
+    names = tuple(map(str, data.get("val", ())))
+    if targets is None:
+        raise RunError("which classes the validation images have is not in search.json, and the data is not at hand.")
+    return _with_truth(run, targets, names)
+
+
+def _with_truth(run: Run, targets: Sequence[Any], names: tuple[str, ...]) -> JudgedImages:
     classes = tuple(map(str, run.search.get("data", {}).get("classes", ())))
-    if logits is None or not len(logits) == len(targets) == len(names):
-        raise RunError(f"the predictions of trial {trial.trial_id} are not of the images that search.json names.")
-    num_classes = len(classes)
-    task = run.task
-    truth = np.zeros((len(names), num_classes), bool)
+    if len(targets) != len(names):
+        raise RunError("search.json does not name the class of each validation image.")
+    truth = np.zeros((len(names), len(classes)), bool)
     for row, target in enumerate(targets):
         listed = target if isinstance(target, list) else [target]  # a class, or a list of classes
-        if not all(0 <= one < num_classes for one in listed):
+        if not all(0 <= one < len(classes) for one in listed):
             raise RunError("search.json has a label of a class that it does not name.")
         truth[row, listed] = True
-    width = 1 if task_kind(task).one_output else num_classes
+    return JudgedImages(classes, names, truth)
+
+
+def judged_by(run: Run, trial: Trial, epoch: int, logits: NDArray[Any] | None, images: JudgedImages) -> Judged:
+    """Return logits (N, K) of a trial beside the truth. Raises RunError if they are not of these images."""
+    names = images.names
+    task = run.task
+    if logits is None or len(logits) != len(names):
+        raise RunError(f"the predictions of trial {trial.trial_id} are not of the images that search.json names.")
+    width = 1 if task_kind(task).one_output else len(images.classes)
     if logits.dtype.kind != "f" or logits.shape != (len(names), width):
         raise RunError(f"the predictions of trial {trial.trial_id} are not of the classes that search.json names.")
+    probabilities = probabilities_of(task, logits)
     threshold = trial.config.get("threshold", THRESHOLD)
     threshold = float(threshold) if is_number(threshold) else THRESHOLD
+    decided = decisions(task, probabilities, threshold)
+    ranked = log_odds(logits.astype(np.float64), task)
+    return Judged(trial, epoch, images.classes, names, probabilities, images.truth, decided, ranked)
+
+
+def probabilities_of(task: str, logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return probabilities (N, C) of logits (N, K), for binary tasks of both classes."""
     logits = logits.astype(np.float64)
     if task_kind(task).softmax:
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-        decided = np.eye(num_classes, dtype=bool)[probabilities.argmax(axis=1)]
-    else:
-        probabilities = 1 / (1 + np.exp(-logits.clip(-500, 500)))
-        if task_kind(task).one_output:
-            probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
-            decided = np.eye(2, dtype=bool)[(probabilities[:, 1] > threshold).astype(int)]
-        else:
-            decided = probabilities > threshold
-    return Judged(trial, epoch, classes, names, probabilities, truth, decided, log_odds(logits, task))
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    probabilities = 1 / (1 + np.exp(-logits.clip(-500, 500)))
+    if task_kind(task).one_output:
+        probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
+    return np.asarray(probabilities)
+
+
+def decisions(task: str, probabilities: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Return (N, C) bool, the classes that are predicted."""
+    if task_kind(task).tags:
+        return np.asarray(probabilities > threshold)
+    is_second = probabilities[:, -1] > threshold
+    chosen = is_second.astype(int) if task_kind(task).one_output else probabilities.argmax(axis=1)
+    return np.asarray(np.eye(probabilities.shape[1], dtype=bool)[chosen])
 
 
 def confusion(one: Judged) -> NDArray[np.int64]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
 Array = NDArray[np.float64]
+Pixels = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,7 @@ class JudgedMasks:
 
     trial, epoch  whose predictions they are
     classes       C names, as the trial has merged them
-    hits          (N, C), pixels that are rightly of a class
+    hits          (N, C) whole numbers, pixels that are rightly of a class
     truth         (N, C), pixels that are of it
     decided       (N, C), pixels that were predicted to be of it
     """
@@ -30,9 +33,9 @@ class JudgedMasks:
     trial: Trial
     epoch: int
     classes: tuple[str, ...]
-    hits: Array
-    truth: Array
-    decided: Array
+    hits: Pixels
+    truth: Pixels
+    decided: Pixels
 
 
 def judged_masks(run: Run, trial: Trial) -> JudgedMasks:
@@ -40,13 +43,22 @@ def judged_masks(run: Run, trial: Trial) -> JudgedMasks:
 
     Raises RunError if there are none: runs of before 0.5 kept the predicted masks alone.
     """
-    epoch, arrays = kept_predictions(run, trial, only=("pixels", "classes"))
+    return masks_by(run, trial, *kept_predictions(run, trial, only=("pixels", "classes")))
+
+
+def masks_by(run: Run, trial: Trial, epoch: int, arrays: Mapping[str, NDArray[Any]]) -> JudgedMasks:
+    """Return what a trial's predictions hold as `pixels` (N, 3, C) and `classes`.
+
+    Raises RunError if they are not of the run's images.
+    """
+    if not {"pixels", "classes"} <= set(arrays):
+        raise RunError(f"the predictions of trial {trial.trial_id} do not count pixels.")
     counts = arrays["pixels"]
     classes = tuple(map(str, arrays["classes"]))
     num_images = len(run.search.get("data", {}).get("val", ()))
     if counts.dtype.kind not in "iu" or counts.shape != (num_images, 3, len(classes)):
         raise RunError(f"the pixels of trial {trial.trial_id} are not of the images that search.json names.")
-    hits, truth, decided = counts.astype(np.float64).transpose(1, 0, 2)
+    hits, truth, decided = counts.transpose(1, 0, 2)
     return JudgedMasks(trial, epoch, classes, hits, truth, decided)
 
 
@@ -55,7 +67,9 @@ def pixel_scores(one: JudgedMasks, metric: str, counts: Array) -> Array | None:
 
     counts: (R, N), how often each image counts. The metrics are those of `trainables/pixel_scores.py`.
     """
-    hits, truth, decided = (counts @ part for part in (one.hits, one.truth, one.decided))  # each (R, C)
+    hits, truth, decided = (
+        counts @ part.astype(np.float64) for part in (one.hits, one.truth, one.decided)
+    )  # each (R, C)
     total = truth.sum(axis=1)
     name = metric.removeprefix("val/")
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,7 +1,8 @@
 """Scores of kept predictions under resampled images: 95% intervals, and whether one trial leads another.
 
-The images are resampled with replacement (Efron 1979), for two trials alike. The metrics are those of a search
-(`trainables/tasks.py`), as far as they come from decisions, from a ranking, or are the loss.
+The images are resampled with replacement (Efron 1979), for two trials alike. A replicate is how often each image
+counts, so that a metric of all replicates takes a few matrix products. The metrics are those of a search
+(`trainables/tasks.py`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,9 @@ from numpy.typing import NDArray
 from analysis.figures.best_trial import Judged
 from analysis.figures.pixels import JudgedMasks, pixel_scores
 from analysis.figures.ranking import ranking
-from visionsweep.core.objectives import sign_of
 from visionsweep.core.tasks import task_kind
 
 REPLICATES = 1000
-NUM_HALVES = 200
-LEAST_HALVED = 20  # images: a half of fewer chooses by luck
 MOST_DRAWN = 2_000_000  # counts of images at once: bounds the memory
 MOST_WORK = 400_000  # images times classes: beyond, resampling takes too long for a page
 MOST_RANKED = 60_000_000  # images times classes, trials and replicates: about half a second of a core
@@ -32,7 +30,7 @@ Kept = Judged | JudgedMasks
 
 
 def score(one: Kept, task: str, metric: str) -> float | None:
-    """Return a metric (`val/f1`) of all images, None where kept predictions do not tell it."""
+    """Return a metric (`val/f1`) of all images, None where it is not known here, or not defined."""
     found = scores(one, task, metric, np.ones((1, len(one.truth))))
     return None if found is None or not np.isfinite(found[0]) else float(found[0])
 
@@ -52,86 +50,75 @@ def resampled(those: Sequence[Kept], task: str, metric: str) -> Array | None:
     if images * classes > MOST_WORK or score(those[0], task, metric) is None:
         return None
     parts = []
-    for counts in _drawn(images, replicates):
+    for counts in drawn(images, replicates):
         columns = [scores(one, task, metric, counts) for one in those]
         parts.append(np.stack([column for column in columns if column is not None], axis=1))
     return np.concatenate(parts)
 
 
-def on_other_half(those: Sequence[Kept], task: str, metric: str, mode: str) -> float | None:
-    """Return what the best of several trials gets on images that did not choose it, None as in `resampled`.
-
-    One half of the images chooses, the other half judges, NUM_HALVES times; the result is the mean. It takes the luck
-    of having been chosen out of a score (Cawley and Talbot 2010, JMLR 11).
-    """
-    images, classes = those[0].truth.shape
-    if len(those) < 2 or images < LEAST_HALVED or images * classes > MOST_WORK:
-        return None
-    if metric.removeprefix("val/") in RANKING and images * classes * len(those) * NUM_HALVES > 2 * MOST_RANKED:
-        return None
-    rng = np.random.default_rng(0)
-    halves = np.zeros((NUM_HALVES, images))
-    for row in halves:
-        row[rng.permutation(images)[: images // 2]] = 1
-    choosing = [scores(one, task, metric, halves) for one in those]
-    judging = [scores(one, task, metric, 1 - halves) for one in those]
-    if any(one is None for one in (*choosing, *judging)):
-        return None
-    by = sign_of(mode) * np.stack([one for one in choosing if one is not None])  # (trials, NUM_HALVES)
-    chosen = np.argmax(np.where(np.isnan(by), -np.inf, by), axis=0)  # the first on ties
-    judged = np.stack([one for one in judging if one is not None])
-    found = judged[chosen, np.arange(NUM_HALVES)]
-    defined = found[np.isfinite(found)]
-    return float(defined.mean()) if len(defined) else None
-
-
 def scores(one: Kept, task: str, metric: str, counts: Array) -> Array | None:
     """Return a metric (R,) of R replicates, NaN where it is not defined. counts: (R, N), how often each image counts.
 
-    None for a metric that is not kept, such as `val/top5`, or the loss of masks.
+    None for one that is not known here, such as the loss of masks.
     """
     if isinstance(one, JudgedMasks):
         return pixel_scores(one, metric, counts)
+    of_images = by_image(one, task, metric)
+    if of_images is not None:
+        return np.asarray(counts @ of_images / counts.sum(axis=1))
     name = metric.removeprefix("val/")
     if name in RANKING:
-        return _of_ranking(one, task, RANKING.index(name), counts)
-    total = counts.sum(axis=1)
+        return _of_ranking(one, task, name, counts)
+    kind, _, average = name.partition("_")
+    if name == "balanced_accuracy":  # the mean recall of the classes that are there
+        kind, average = "recall", "there"
+    elif kind not in ("precision", "recall", "f1") or average not in ("", "micro", "macro"):
+        return None
     truth = one.truth.astype(float)
     decided = one.decided.astype(float)
-    if name == "loss":
-        sure = np.where(one.truth, one.probabilities, 1 - one.probabilities).clip(1e-12, 1.0)
-        losses = -np.log(sure).mean(axis=1) if task_kind(task).tags else -np.log(sure[one.truth])
-        return np.asarray(counts @ losses / total)
-    if name == "accuracy":
-        return np.asarray(counts @ (truth == decided).all(axis=1) / total if not task_kind(task).tags else
-                          counts @ (truth == decided).mean(axis=1) / total)  # fmt: skip
-    kind, _, average = name.partition("_")
-    if kind not in ("precision", "recall", "f1") or average not in ("", "micro", "macro"):
-        return None
     hits = truth * decided
-    if task_kind(task).tags and not average:  # the mean over the images
-        by_image = _ratio(kind, hits.sum(axis=1), decided.sum(axis=1), truth.sum(axis=1), undefined=1.0)
-        return np.asarray(counts @ by_image / total)
     found, said, there = (counts @ part for part in (hits, decided, truth))  # each (R, C)
     if average == "micro":
         return _ratio(kind, found.sum(axis=1), said.sum(axis=1), there.sum(axis=1))
     of_class = _ratio(kind, found, said, there)
-    if task_kind(task).one_output:
+    if task_kind(task).one_output and average != "there":
         return of_class[:, 1]
     # A class that is neither there nor predicted is left out of the mean of a multiclass task.
     shown = ((said + there) > 0) if task_kind(task).softmax else np.ones_like(of_class, bool)
+    shown = there > 0 if average == "there" else shown
     return np.asarray((of_class * shown).sum(axis=1) / np.maximum(shown.sum(axis=1), 1))
 
 
-def _of_ranking(one: Judged, task: str, place: int, counts: Array) -> Array:
+def _of_ranking(one: Judged, task: str, name: str, counts: Array) -> Array:
     """Return the mean over the classes that can be ranked, as `trainables/tasks.py` has it."""
     ranked = one.probabilities if one.ranked is None else one.ranked
-    drawn = np.ascontiguousarray(counts.T, np.float32)  # whole numbers, far below 2**24
+    rows = np.ascontiguousarray(counts.T, np.float32)  # (N, R) whole numbers, far below 2**24
     classes = [1] if task_kind(task).one_output else range(ranked.shape[1])
-    values = np.stack([ranking(ranked[:, number], one.truth[:, number], drawn)[place] for number in classes])  # (C, R)
+    place = RANKING.index(name)
+    values = np.stack([ranking(ranked[:, number], one.truth[:, number], rows)[place] for number in classes])  # (C, R)
     defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(defined, values, 0).sum(axis=0) / defined.sum(axis=0))
+
+
+def by_image(one: Kept, task: str, metric: str) -> Array | None:
+    """Return a metric's value (N,) of each image, None for a metric that is not their mean."""
+    if isinstance(one, JudgedMasks):
+        return None
+    name = metric.removeprefix("val/")
+    if name == "loss":
+        sure = np.where(one.truth, one.probabilities, 1 - one.probabilities).clip(1e-12, 1.0)
+        return -np.log(sure).mean(axis=1) if task_kind(task).tags else np.asarray(-np.log(sure[one.truth]))
+    if name == "accuracy":
+        same = one.truth == one.decided
+        return np.asarray(same.mean(axis=1) if task_kind(task).tags else same.all(axis=1).astype(float))
+    if name == "top5" and task_kind(task).softmax:
+        likeliest = np.argsort(-one.probabilities, axis=1, kind="stable")[:, :5]
+        return np.asarray(np.take_along_axis(one.truth, likeliest, axis=1).any(axis=1).astype(float))
+    if task_kind(task).tags and name in ("precision", "recall", "f1"):
+        hits = (one.truth & one.decided).sum(axis=1).astype(float)
+        return _ratio(name, hits, one.decided.sum(axis=1).astype(float), one.truth.sum(axis=1).astype(float), 1.0)
+    return None
 
 
 def _ratio(kind: str, hits: Array, said: Array, there: Array, undefined: float = 0.0) -> Array:
@@ -139,9 +126,15 @@ def _ratio(kind: str, hits: Array, said: Array, there: Array, undefined: float =
     return np.where(whole > 0, part / np.maximum(whole, 1e-12), undefined)
 
 
-def _drawn(num_images: int, replicates: int) -> Iterator[Array]:
+def drawn(num_images: int, replicates: int = REPLICATES, groups: NDArray[np.int64] | None = None) -> Iterator[Array]:
+    """Yield counts (R, N) in parts: how often each image was drawn.
+
+    groups: (N,) numbers from 0, whose images are drawn together; None draws each alone
+    """
     rng = np.random.default_rng(0)  # a report made twice says the same
+    num = num_images if groups is None else int(groups.max()) + 1
     step = max(1, MOST_DRAWN // num_images)
     for start in range(0, replicates, step):
         size = min(step, replicates - start)
-        yield rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=size).astype(np.float64)
+        counts = rng.multinomial(num, np.full(num, 1 / num), size=size).astype(np.float64)
+        yield counts if groups is None else counts[:, groups]

@@ -6,14 +6,16 @@ its lead over the second is more than luck on the same images.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.expect.ties import as_good
 from analysis.figures.best_trial import Judged, class_scores, judged, judged_on_folds
 from analysis.figures.leads import Lead, by_mcnemar, by_resampling, right, wilson
 from analysis.figures.pixels import JudgedMasks, judged_masks
-from analysis.figures.resampled import RANKING, Kept, on_other_half, score
+from analysis.figures.resampled import RANKING, Kept, score
 from visionsweep.core.errors import RunError
 from visionsweep.core.objectives import DEFAULT_OBJECTIVE
 from visionsweep.core.tasks import task_kind
@@ -44,10 +46,9 @@ class Verdict:
     num_right  where the metric is accuracy with one class an image, else None
     low, high  a 95% interval of the score (accuracy: Wilson 1927; else of resampled images); None where it is unknown
     constant   the class that is best to answer always, and its score then; '' for a metric of the ranking, where any
-               constant answer gets that; None for a loss
+               constant answer gets that; None for a loss and top-5
     lead       over the next trial that has kept its predictions, None where none has
-    expected   the score on images that did not choose, as halves tell (`resampled.on_other_half`); None where unknown
-    tied       trials that are not clearly behind the best, as far as their predictions are kept
+    tied       trials that cannot be told from the best (`analysis/expect/ties.py`), as far as predictions are kept
     weakest    None with one class alone, or where every class is found alike
     """
 
@@ -60,17 +61,17 @@ class Verdict:
     high: float | None
     constant: tuple[str, float] | None
     lead: Lead | None
-    expected: float | None
     tied: tuple[str, ...]
     weakest: Weakest | None
 
 
-def verdict(run: Run) -> Verdict | None:
+def verdict(run: Run, tied: Mapping[str, bool] | None = None) -> Verdict | None:
     """Return what the validation images say of the best trial.
 
-    None for several objectives, for a metric that kept predictions do not tell (`val/top5`), and where the images'
-    classes or pixels are not kept. Without the best trial's predictions an accuracy still has its interval, but no
-    lead.
+        tied  which trials cannot be told from the best, None asks `analysis.expect.ties`
+
+    None for several objectives, for a metric that is not known here, and where the images' classes or pixels are not
+    kept. Without the best trial's predictions an accuracy still has its interval, but no lead.
     """
     task = run.search.get("search", {}).get("task")
     if task not in DEFAULT_OBJECTIVE or not run.trials or len(run.objectives) > 1:
@@ -93,7 +94,7 @@ def verdict(run: Run) -> Verdict | None:
         leads = [by_mcnemar(own, other) for other in others if isinstance(other, Judged)]
     else:
         low, high, leads = by_resampling(run, task, [own, *others])
-    complete = {trial.trial_id for trial in run.trials if trial.status == "complete"}
+    alike = as_good(run) if tied is None else tied
     return Verdict(
         trial_id=own.trial.trial_id,
         metric=run.metric,
@@ -104,8 +105,7 @@ def verdict(run: Run) -> Verdict | None:
         high=high,
         constant=_constant(own, task, run.metric),
         lead=leads[0] if leads else None,
-        expected=on_other_half([own, *others], task, run.metric, run.mode),
-        tied=tuple(lead.over for lead in leads if lead.over in complete and not lead.is_clear),
+        tied=tuple(trial_id for trial_id, is_tied in alike.items() if is_tied and trial_id != own.trial.trial_id),
         weakest=_weakest(own) if isinstance(own, Judged) else None,
     )
 
@@ -141,7 +141,6 @@ def _by_score(run: Run, task: str, trial: Trial) -> Verdict | None:
         high,
         constant,
         lead=None,
-        expected=None,
         tied=(),
         weakest=None,
     )
@@ -225,7 +224,7 @@ def _judged(run: Run, trial: Trial) -> Kept | None:
 
 def _constant(own: Kept, task: str, metric: str) -> tuple[str, float] | None:
     """Return the class that is best to answer always, with its score."""
-    if metric == "val/loss":
+    if metric in ("val/loss", "val/top5"):  # of the probabilities alone
         return None
     if isinstance(own, Judged) and metric.removeprefix("val/") in RANKING:
         value = score(replace(own, ranked=np.zeros(own.truth.shape)), task, metric)

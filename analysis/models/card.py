@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.expect.expected import Expected, in_words
 from analysis.models.card_config import as_code, configuration, own_code
 from analysis.models.evaluate import Judged
 from analysis.models.graphs import OPSET, TOLERANCE, Written
@@ -33,6 +34,7 @@ class Facts:
     checked_on  the kind of images that graphs were checked on
     run         where it was found, None where nothing was searched
     judged      scores with intervals, None for the reason `why_not`
+    expected    of the run's best trial on new photos, None where nobody can say
     elsewhere   how predictions differ without OpenCV, None where it was not measured
     """
 
@@ -50,6 +52,7 @@ class Facts:
     judged: Judged | None = None
     why_not: str = ""
     elsewhere: Elsewhere | None = None
+    expected: Expected | None = None
 
 
 def card(facts: Facts) -> str:
@@ -233,6 +236,9 @@ def limits(facts: Facts) -> Iterator[str]:
             f"- {what} of {judged} trials, at its best epoch, on the very images that are scored above: the "
             "scores are somewhat too good, and the intervals do not show by how much."
         )
+        if facts.expected is not None:
+            whose = "The best trial alone" if several else "It"
+            yield f"- {whose}, corrected for that choice: {in_words(facts.expected).removeprefix('On new photos ')}"
     else:
         yield "- Its epoch was chosen on the very images that are scored above: the scores are somewhat too good."
     if counts.get("test"):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from analysis.expect.expected import expected_score
 from analysis.models.card import Facts, card
 from analysis.models.evaluate import Judged, judge
 from analysis.models.export import Exported
@@ -129,6 +130,7 @@ def package_export(
         run=run,
         judged=judged,
         why_not=why_not,
+        expected=None if run is None else expected_score(run),
     )
     (out / "README.md").write_text(card(facts), encoding="utf-8")
     (out / "requirements.txt").write_text(requirements(with_onnx=onnx), encoding="utf-8")

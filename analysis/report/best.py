@@ -17,6 +17,8 @@ from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
 
+MOST_DOUBTS = 24
+
 
 @dataclass
 class Picture:
@@ -37,6 +39,7 @@ class BestSection:
     plots: list[Plot] = field(default_factory=list)
     table: list[dict[str, Any]] = field(default_factory=list)
     mistakes: list[Picture] = field(default_factory=list)
+    doubts: list[Picture] = field(default_factory=list)  # labels that may be wrong
     scenes: list[Any] = field(default_factory=list)
     colours: list[tuple[str, str]] = field(default_factory=list)  # code, class
     seen: list[Any] = field(default_factory=list)  # training photos as it saw them
@@ -59,6 +62,7 @@ def best_section(run: Run, trial: Trial, plots: Plots, *, with_model: bool) -> B
         if one is not None:
             _classes(section, run, one, plots)
             _mistakes(section, one, data)
+            _doubts(section, run, one, data)
     if data is not None:
         what = "The photos as it saw them are not shown"
         section.seen = _attempt(section, what, lambda: _seen_photos(run, trial, data)) or []
@@ -115,6 +119,24 @@ def _mistakes(section: BestSection, one: Judged, data: Any) -> None:
         except IMAGE_ERRORS:
             continue
         section.mistakes.append(Picture(src, mistake.name, mistake.truth, mistake.said))
+
+
+def _doubts(section: BestSection, run: Run, one: Judged, data: Any) -> None:
+    """Show the labels that confident learning doubts most."""
+    if data is None:
+        return
+    from analysis.expect.suspects import suspects
+    from analysis.figures.overlays import IMAGE_ERRORS, thumbnail
+
+    position = {name: row for row, name in enumerate(one.names)}
+    table = suspects(run.task, one.classes, one.names, one.probabilities, one.truth)
+    for row in table.head(MOST_DOUBTS).to_dict("records"):
+        try:
+            src = thumbnail(data.image(position[row["image"]]))
+        except IMAGE_ERRORS:
+            continue
+        said = f"{row['suggested']} {row['probability']:.2f}"
+        section.doubts.append(Picture(src, str(row["image"]), str(row["given"]), said))
 
 
 def _segmentation(section: BestSection, run: Run, trial: Trial, plots: Plots, data: Any) -> None:

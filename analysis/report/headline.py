@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.expect.chances import Chances
 from analysis.figures.cost import Incumbent, incumbent, run_cost
 from analysis.figures.verdict import Verdict, percent, result_sentence
 from analysis.report.commands import export_folder, of_run
@@ -27,6 +28,7 @@ from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import STATUSES
 
 MOST_CLASSES = 6
+NOT_KNOWN = Chances()
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Headline:
     facts: list[Fact] = field(default_factory=list)
 
 
-def headline(run: Run, found: Verdict | None) -> Headline:
-    """Return the first screen. found: what the validation images say of the best trial."""
+def headline(run: Run, found: Verdict | None, chances: Chances = NOT_KNOWN) -> Headline:
+    """Return the first screen. found: what the validation images say of the best trial. chances: how far it is luck."""
     at = incumbent(run)
     facts = [_trials(run), *_cost_facts(run)]
     if at is None:
@@ -79,7 +81,7 @@ def headline(run: Run, found: Verdict | None) -> Headline:
         sentence=_sentence(run, at),
         result=_result(run, at, found),
         model=_model(run, at, recommended),
-        trust=trust(run, at, found),
+        trust=trust(run, at, found, chances),
         chosen=[] if recommended is None else in_sentences(recommended)[1:],
         steps=next_steps(run, at, found, recommended),
         facts=[*_against(run, at), *facts],

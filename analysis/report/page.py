@@ -14,9 +14,11 @@ import jinja2
 import plotly.offline
 import yaml
 
+from analysis.expect.chances import Chances, chances_of
 from analysis.figures.cost import incumbent, progress_figure, run_cost
 from analysis.figures.verdict import Verdict, verdict
 from analysis.report.best import BestSection, best_section
+from analysis.report.commands import of_run
 from analysis.report.digits import digits_of, written
 from analysis.report.headline import headline, last_sign
 from analysis.report.payload import script_json, trial_curves, trial_rows, words_of
@@ -33,7 +35,8 @@ from visionsweep.run_dir.run import Run
 TEMPLATES = Path(__file__).parent / "template"
 SCRIPTS = ("format.js", "plots.js", "table.js", "page.js")
 RELOAD_S = 15
-NOTHING: Mapping[Path, Verdict | None] = {}
+Known = tuple[Verdict | None, Chances]
+NOTHING: Mapping[Path, Known] = {}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class RunPage:
     curves: str
     notes: list[str]
     about: list[tuple[str, str]]
+    labels_command: str
 
 
 def write_report(
@@ -61,7 +65,7 @@ def write_report(
     *,
     with_model: bool = True,
     reloads: bool = False,
-    known: Mapping[Path, Verdict | None] = NOTHING,
+    known: Mapping[Path, Known] = NOTHING,
 ) -> Path:
     """Write one page about one or several runs, and return its path.
 
@@ -69,7 +73,7 @@ def write_report(
         out         the page, None means report.html in the first run's folder
         with_model  also the parts that need the best trial's weights, the data and torch
         reloads     the page reloads itself every RELOAD_S seconds, for as long as a search runs
-        known       by folder, verdicts that were reached before
+        known       by folder, the verdict that was reached before, and how far the choice is luck
 
     What is missing in a run is named on the page. Raises RunError if a folder has none of a run's files, or if the page
     cannot be written.
@@ -92,7 +96,7 @@ def render(
     *,
     with_model: bool = True,
     reloads: bool = False,
-    known: Mapping[Path, Verdict | None] = NOTHING,
+    known: Mapping[Path, Known] = NOTHING,
 ) -> str:
     """Return the page as text."""
     pages = [_run_page(f"r{number}", run, known, with_model=with_model) for number, run in enumerate(runs)]
@@ -126,11 +130,17 @@ def render(
     )
 
 
-def _run_page(key: str, run: Run, known: Mapping[Path, Verdict | None], *, with_model: bool) -> RunPage:
+def _run_page(key: str, run: Run, known: Mapping[Path, Known], *, with_model: bool) -> RunPage:
     plots = Plots(key)
     at = incumbent(run)
     stage("drawing the figures")
-    judged, problem = (known[run.run_dir], "") if run.run_dir in known else _verdict(run)
+    if run.run_dir in known:
+        judged, chances = known[run.run_dir]
+        problems = []
+    else:
+        chances, unsure = _chances(run)
+        judged, problem = _verdict(run, chances)
+        problems = [unsure or problem]
     found = sections(run, plots)
     if with_model:
         stage("looking at the best trial's photos")
@@ -138,24 +148,33 @@ def _run_page(key: str, run: Run, known: Mapping[Path, Verdict | None], *, with_
     return RunPage(
         key=key,
         run=run,
-        headline=headline(run, judged),
+        headline=headline(run, judged, chances),
         sections=found,
         best=best,
         best_yaml="" if at is None else yaml.safe_dump(at.best.config, sort_keys=False, allow_unicode=True),
         figures=plots.figures,
-        rows=script_json(trial_rows(run, judged)),
-        tied=judged is not None and bool(judged.tied),
+        rows=script_json(trial_rows(run, chances.as_good)),
+        tied=sum(chances.as_good.values()) > 1,
         digits=digits_of(run),
         curves=script_json(trial_curves(run)),
-        notes=[note for note in (*run.notes, last_sign(run), problem) if note],
+        notes=[note for note in (*run.notes, last_sign(run), *problems) if note],
         about=_about(run),
+        labels_command=of_run(run, "labels", "--out", "suspects.csv"),
     )
 
 
-def _verdict(run: Run) -> tuple[Verdict | None, str]:
+def _chances(run: Run) -> tuple[Chances, str]:
+    """Return how far the choice is luck, or a sentence on why that cannot be told of a damaged run."""
+    try:
+        return chances_of(run), ""
+    except Exception as error:
+        return Chances(), f"What to expect on new photos cannot be told: {type(error).__name__}: {error}"
+
+
+def _verdict(run: Run, chances: Chances) -> tuple[Verdict | None, str]:
     """Return what the validation images say, or a sentence on why that cannot be told of a damaged run."""
     try:
-        return verdict(run), ""
+        return verdict(run, chances.as_good), ""
     except Exception as error:
         return None, f"How sure the result is cannot be told: {type(error).__name__}: {error}"
 

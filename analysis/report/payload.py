@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.figures.verdict import Verdict
 from analysis.report.digits import rank_digits
 from visionsweep.core.text import in_words
 from visionsweep.run_dir.rank import ranking
@@ -24,14 +23,15 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def trial_rows(run: Run, found: Verdict | None = None) -> dict[str, Any]:
+def trial_rows(run: Run, as_good: Mapping[str, bool] | None = None) -> dict[str, Any]:
     """Return the ranking by columns, each a list with one entry per trial.
 
     Parameters that all configurations share are stored once, under `constant`. `tied` are the best trial and those that
-    `found` says are not clearly behind it.
+    `as_good` says cannot be told from it.
     """
     rows = ranking(run)
-    tied = {found.trial_id, *found.tied} if found is not None and found.tied else set()
+    tied = {trial_id for trial_id, is_tied in (as_good or {}).items() if is_tied}
+    tied = tied if len(tied) > 1 else set()
     origins = {trial.trial_id: trial.origin for trial in run.trials}
     others = [objective.name for objective in run.objectives[1:]]
     configs = [flat(row["config"]) for row in rows]

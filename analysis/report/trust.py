@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 
+from analysis.expect.chances import Chances
+from analysis.expect.expected import Expected
 from analysis.figures.best_trial import class_iou
 from analysis.figures.cost import Incumbent
-from analysis.figures.verdict import Verdict, lead_sentences, percent, shown
+from analysis.figures.verdict import Verdict, digits_for, lead_sentences, percent
 from analysis.report.commands import export_folder, of_run
 from analysis.report.next_steps import Step, latency_ms
 from visionsweep.core.tasks import task_kind
@@ -16,18 +19,18 @@ from visionsweep.run_dir.run import Run
 MUCH_FASTER = 0.67
 
 
-def trust(run: Run, at: Incumbent, found: Verdict | None) -> list[Step]:
-    """Return whether it leads, by what it was chosen, and its weakest class."""
+def trust(run: Run, at: Incumbent, found: Verdict | None, chances: Chances) -> list[Step]:
+    """Return whether it leads, what to expect on new photos, by what it was chosen, and its weakest class."""
     steps = [] if found is None else [Step(line) for line in lead_sentences(found)]
-    tied = 0 if found is None else len(found.tied)
-    if tied > 1:
-        steps.append(Step(f"{counted(tied, 'trial')} of those that kept their predictions are not clearly behind it."))
-    if found is not None and (faster := _faster(run, at, found)) is not None:
+    tied = chances.tied(at.best.trial_id)
+    if tied:
+        steps.append(Step(f"{counted(len(tied), 'trial')} cannot be told from it on these photos (marked ≈)."))
+    if (faster := _faster(run, at, tied)) is not None:
         steps.append(faster)
     counts = run.search["data"].get("counts") or {}
     having = sum(bool(trial.values(run.metric)) for trial in run.trials)
     by = f"these {counts['val']:,} photos" if counts.get("val") else "these photos"
-    chosen = f"It was chosen among {counted(having, 'trial')} by {by}: {_expectation(found)}"
+    chosen = f"It was chosen among {counted(having, 'trial')} by {by}: {_expectation(chances.expected)}"
     evaluate = ["visionsweep evaluate", export_folder(run)]
     spec = run.search["options"].get("data")
     if counts.get("test") and spec:
@@ -41,27 +44,38 @@ def trust(run: Run, at: Incumbent, found: Verdict | None) -> list[Step]:
     return steps
 
 
-def _expectation(found: Verdict | None) -> str:
+def _expectation(expected: Expected | None) -> str:
     """Return what to expect on new photos."""
-    if found is None or found.expected is None:
+    if expected is None:
         return "expect somewhat less on new ones."
-    expected = found.expected
-    about = percent(expected, found.num_images) if found.num_right is not None else shown(expected, found)
+    about, low, high = (_shown(value, expected) for value in (expected.score, expected.low, expected.high))
+    few = (
+        f", by the {expected.num_trials} that kept their predictions"
+        if expected.num_trials < expected.competing
+        else ""
+    )
     return (
-        f"expect about {about} on new ones. So much the best gets where one half of them chooses and the other judges."
+        f"expect about {about} on new ones (95% interval {low} to {high}{few}). So much the best gets where resampled "
+        "photos choose and the others judge."
     )
 
 
-def _faster(run: Run, at: Incumbent, found: Verdict) -> Step | None:
+def _shown(value: float, expected: Expected) -> str:
+    if expected.metric == "val/accuracy":
+        return percent(value, expected.num_images)
+    return f"{value:.{digits_for(expected.num_images) + 2}f}"
+
+
+def _faster(run: Run, at: Incumbent, alike: Collection[str]) -> Step | None:
     """Return the tied trial that predicts much faster, if there is one."""
     own = latency_ms(at.best)
-    tied = [trial for trial in run.trials if trial.trial_id in found.tied and latency_ms(trial)]
+    tied = [trial for trial in run.trials if trial.trial_id in alike and latency_ms(trial)]
     quickest = min(tied, key=latency_ms, default=None)
     if quickest is None or latency_ms(quickest) > MUCH_FASTER * own:
         return None
     return Step(
-        f"Trial {quickest.trial_id}, not clearly behind it, predicts an image in {latency_ms(quickest):.3g} ms instead "
-        f"of {own:.3g} ms.",
+        f"Trial {quickest.trial_id}, which cannot be told from it, predicts an image in {latency_ms(quickest):.3g} ms "
+        f"instead of {own:.3g} ms.",
         of_run(run, "export", "--trial", quickest.trial_id, "--out", f"{export_folder(run)}-{quickest.trial_id}"),
     )
 

@@ -1,4 +1,4 @@
-"""Commands for what a search found: ensemble, refit, dashboard. Heavy libraries are imported inside them."""
+"""Commands for what a search found: ensemble, refit, labels, dashboard. Heavy libraries are imported inside them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,19 @@ def refit(
     from launch.remote.location import local_run
 
     refit_trial(local_run(run_dir), trial, seeds, epochs, on, new_console(), data, folds)
+
+
+def labels(
+    run_dir: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="FILE.csv for all of them; default: the first are printed.")] = None,
+    data: RunData = None,
+) -> None:
+    """List the labels of a run's data that may be wrong, the most doubtful first."""
+    from launch.models.labels import print_labels
+    from launch.remote.location import local_run
+    from visionsweep.run_dir.load import load_run
+
+    print_labels(load_run(local_run(run_dir)), out, new_console(), data)
 
 
 def dashboard(

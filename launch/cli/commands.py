@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from launch.cli.after import dashboard, ensemble, refit
+from launch.cli.after import dashboard, ensemble, labels, refit
 from launch.cli.evaluate import evaluate
 from launch.cli.jobs import fetch, logs, status, stop, submit
 from launch.cli.models import export, predict, train
@@ -41,5 +41,5 @@ def options(
 
 
 searching = (run, resume, rank, report, check, submit, status, logs, stop, fetch)
-for command in (*searching, train, export, predict, evaluate, ensemble, refit, dashboard, spaces, recipes):
+for command in (*searching, train, export, predict, evaluate, ensemble, refit, labels, dashboard, spaces, recipes):
     app.command(cls=Command)(command)

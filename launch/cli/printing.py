@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from analysis.expect.chances import Chances, chances_of
 from analysis.figures.verdict import Verdict, in_lines, verdict
 from launch.cli.narrow import table_for
 from visionsweep.core.names import CLASS_IOU
@@ -25,19 +26,34 @@ if TYPE_CHECKING:  # imports torch, which most commands do not need
     from trainables.data.dataset import Dataset
 
 
+TIED = "≈"
+NOBODY_KNOWS: Mapping[str, bool] = {}
+
+
 def print_json(rows: list[dict[str, Any]]) -> None:
     """Print plain JSON on standard output, for scripts."""
     print(json.dumps(rows, indent=1))
 
 
-def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> None:
-    """Print the ranking as a table. Trials that do not compete for best are dimmed."""
+def print_ranking(
+    run: Run, rows: list[dict[str, Any]], console: Console, alike: Mapping[str, bool] = NOBODY_KNOWS
+) -> None:
+    """Print the ranking as a table. Trials that do not compete for best are dimmed.
+
+    alike: by trial, whether it cannot be told from the best (`analysis/expect/ties.py`); those get a mark
+    """
+    marked = {trial_id for trial_id, is_alike in alike.items() if is_alike}
+    marked = marked if len(marked) > 1 else set()
     others = [objective.name for objective in run.objectives[1:]]
     columns: dict[str, list[str]] = {
         "rank": [str(row["rank"]) for row in rows],
         **({"front": [str(row["front"] or "") for row in rows]} if others else {}),
         "trial": [row["trial_id"] for row in rows],
-        run.metric: [_score(row["metrics"].get(run.metric), row.get("deviation")) for row in rows],
+        run.metric: [
+            _score(row["metrics"].get(run.metric), row.get("deviation"))
+            + (f" {TIED}" if row["trial_id"] in marked else "")
+            for row in rows
+        ],
         **{name: [_amount(row["objectives"][name]) for row in rows] for name in others},
         "status": [row["status"] for row in rows],
         **({"folds": [str(row["folds"]) for row in rows]} if run.num_folds > 1 else {}),
@@ -67,6 +83,13 @@ def print_ranking(run: Run, rows: list[dict[str, Any]], console: Console) -> Non
             f"{num_competing} of {len(rows)} trials shown trained to {_their_end(run)} "
             "and compete for best; the others follow by score.",
             style="dim",
+        )
+    if marked:
+        console.print(
+            f"{TIED} {counted(len(marked) - 1, 'other trial')} cannot be told from the first: their differences on "
+            "these photos may be luck.",
+            style="dim",
+            soft_wrap=True,
         )
     if others:
         best = [row["trial_id"] for row in ranking(run) if row["front"] == 1]
@@ -114,12 +137,12 @@ def print_outcome(
     run_dir: Path,
     console: Console,
     place: str | None = None,
-    report: Callable[[Verdict | None], Path | None] = lambda found: None,
+    report: Callable[[Verdict | None, Chances], Path | None] = lambda found, chances: None,
 ) -> None:
     """Print what a finished search found, where it lies, and what to do next.
 
         place   what commands take for the run, None means the folder
-        report  writes the run's page with the verdict, and returns its path, None means that there is none
+        report  writes the run's page with what was found, and returns its path, None means that there is none
 
     The page takes seconds: what was found stands on the terminal before.
     """
@@ -131,7 +154,8 @@ def print_outcome(
         for row in rows[:5]:
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
         return
-    print_ranking(run, rows[:10], console)
+    chances = chances_of(run)
+    print_ranking(run, rows[:10], console, chances.as_good)
     best = rows[0]
     if run.metric not in best["metrics"]:
         console.print(f"\nNo trial has a value of {run.metric}. Start a run with another --set metric.", soft_wrap=True)
@@ -150,15 +174,17 @@ def print_outcome(
             f"visionsweep refit {shlex.quote(place)} --seeds 1 --on train+val",
             soft_wrap=True,
         )
-    found = verdict(run)
+    found = verdict(run, chances.as_good)
     for line in () if found is None else in_lines(found):
         console.print(line, **_prose(console))
+    if chances.expected is not None:
+        console.print(str(chances.expected), **_prose(console))
     unfinished = sum(row["status"] == "interrupted" for row in rows)
     recommended = stored(run_dir)
     for line in in_sentences(recommended) if recommended is not None else ():
         console.print(line, style="bold green" if line.startswith("Recommended") else None, **_prose(console))
     model = "model" if recommended is None else recommended["kind"].replace("single", "model")
-    page = report(found)
+    page = report(found, chances)
     console.print()
     _next(console, "Report", str(page or f"visionsweep report {shlex.quote(place)}"))
     out = shlex.quote(f"exports/{run_dir.name}")

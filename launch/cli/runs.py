@@ -15,13 +15,15 @@ def rank(
     json: Json = False,
 ) -> None:
     """Rank a run's trials: complete ones first, best first. Works while the search runs."""
+    from analysis.expect.ties import as_good
     from launch.cli.printing import print_json, print_ranking
     from launch.remote.open_run import open_run
     from visionsweep.run_dir.rank import ranking
 
     with open_run(run_dir) as loaded:
-        rows = ranking(loaded)[:top]
-        print_json(rows) if json else print_ranking(loaded, rows, new_console())
+        alike = as_good(loaded)
+        rows = [{**row, "as_good": alike.get(row["trial_id"])} for row in ranking(loaded)[:top]]
+        print_json(rows) if json else print_ranking(loaded, rows, new_console(), alike)
 
 
 def spaces(

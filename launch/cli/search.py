@@ -28,6 +28,7 @@ from visionsweep.core.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from analysis.expect.chances import Chances
     from analysis.figures.verdict import Verdict
     from launch.search.records import Records
 
@@ -205,7 +206,7 @@ def check(
     raise typer.Exit(int(any(finding.fatal for finding in findings)))
 
 
-def _page(records: Records, no_report: bool, console: Console, found: Verdict | None) -> Path | None:
+def _page(records: Records, no_report: bool, console: Console, found: Verdict | None, chances: Chances) -> Path | None:
     """Write the page of a run that has ended. A problem with it is printed, no more: the run is whole."""
     if no_report or records.mirror is not None:
         return None
@@ -213,7 +214,7 @@ def _page(records: Records, no_report: bool, console: Console, found: Verdict | 
 
     try:
         with said_if_slow("writing the report"):
-            return write_report([records.run_dir], with_model=False, known={records.run_dir: found})
+            return write_report([records.run_dir], with_model=False, known={records.run_dir: (found, chances)})
     except (InputError, OSError, MemoryError) as error:
         console.print(f"The report could not be written: {error}", style="yellow", soft_wrap=True)
         return None

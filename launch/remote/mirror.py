@@ -1,7 +1,7 @@
 """Mirror of a run on S3: the driver works in a local folder as always, and what must survive is sent.
 
     search.json  trials.jsonl  epochs.jsonl  best.yaml  study.journal   sent by a thread here, when they have changed
-    checkpoints/TRIAL/  predictions/TRIAL/                               sent by the trials (`trial_mirror`)
+    checkpoints/TRIAL/  predictions/TRIAL/  judged/TRIAL/                sent by the trials (`trial_mirror`)
 
 A killed driver loses the records of its last few seconds. The next driver recovers the epochs among them from the
 trials themselves. epochs.jsonl is read after trials.jsonl and sent before it. So no trial has ended in trials.jsonl
@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from visionsweep.run_dir.files import (
     EPOCHS_FILE,
     LAST_FILE,
     PROCESS_FILE,
+    ROOMS,
     SEARCH_FILE,
     STUDY_FILE,
     TRIAL_ROOMS,
@@ -99,7 +100,7 @@ class Mirror:
         write_whole(self.folder / SEARCH_FILE, lambda path: path.write_bytes(records[SEARCH_FILE]))
         known = frozenset(read_trials(self.folder))
         # Delete the files of trials whose proposals were not sent: other trials will get their numbers.
-        self._sweep(lambda trial_id, name: trial_id in known)
+        self._sweep(lambda trial_id, name: trial_id in known, ROOMS)
         self._repair_epochs()
 
     def keep_only(self, best: Iterable[str], unfinished: Iterable[str], known: Iterable[str]) -> None:
@@ -179,9 +180,9 @@ class Mirror:
             self._sweep(lambda trial_id, name: _belongs(kept, trial_id, name))
             self.swept = kept
 
-    def _sweep(self, belongs: Callable[[str, str], bool]) -> None:
+    def _sweep(self, belongs: Callable[[str, str], bool], rooms: Sequence[str] = TRIAL_ROOMS) -> None:
         """Delete the files of trials for which `belongs(trial id, file name)` is false."""
-        for room in TRIAL_ROOMS:
+        for room in rooms:
             names = [name for name in self.run.listing(f"{room}/") if name.count("/") == 2]
             self.run.delete(name for name in names if not belongs(*name.split("/")[1:]))
 

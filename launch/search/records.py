@@ -4,7 +4,7 @@
       search.json        what was asked, resolved
       trials.jsonl       proposed, started, ended(status, reason): one line per event; see `measured` and `outgrown`
       epochs.jsonl       one line per trial and epoch
-      checkpoints/TRIAL/ predictions/TRIAL/    see `trainables/checkpoint.py`
+      checkpoints/TRIAL/ predictions/TRIAL/ judged/TRIAL/    see `trainables/checkpoint.py`
       best.yaml          the best configuration so far
       study.journal      a copy for optuna-dashboard, see `launch/tracking/journal.py`
       tb/ mlruns/ wandb/ copies for others, see `launch/tracking/loggers.py`
@@ -41,6 +41,7 @@ from visionsweep.run_dir.files import (
     SEARCH_FILE,
     TRIAL_ROOMS,
     TRIALS_FILE,
+    judged_file,
     last_file,
     trial_folder,
 )
@@ -169,6 +170,8 @@ class Records:
     def keep_only(self, trial_ids: Iterable[str], among: Iterable[Trial] | None = None) -> None:
         """Delete the weights and predictions of all ended trials but these, and every ended trial's last.pt.
 
+        The compact predictions of complete trials stay: they are what the best one was chosen among.
+
         among: the only trials that may have files left, None if that is not known.
         """
         kept = set(trial_ids)
@@ -192,7 +195,8 @@ class Records:
             for partial in (file for folder in folders for file in folder.glob(".*.partial")):
                 partial.unlink(missing_ok=True)  # of a process that was killed while it wrote
             if trial.trial_id not in kept:
-                for folder in folders:
+                judged = judged_file(self.run_dir, trial.trial_id).parent
+                for folder in folders if trial.status == "complete" else (*folders, judged):
                     shutil.rmtree(folder, ignore_errors=True)
 
     def copy_state(self, source: str, target: str) -> int | None:

@@ -132,6 +132,8 @@ def test_the_section_on_the_best_trial_shows_images_and_a_map_of_them(on_photos:
     assert {picture.said for picture in section.mistakes} == {"blue 0.58"}
     assert {picture.truth for picture in section.mistakes} == {"green", "red"}
     assert all(picture.src.startswith("data:image/jpeg;base64,") for picture in section.mistakes)
+    assert {picture.said for picture in section.doubts} == {"blue 0.58"}
+    assert {picture.truth for picture in section.doubts} == {"green", "red"}, "labels that may be wrong"
     assert section.embedding is not None
     drawn = json.loads(plots.figures[section.embedding.key])["data"]
     assert {trace["name"] for trace in drawn} == {"red", "green", "blue"}

@@ -16,6 +16,8 @@ from kept_run import SMALL, kept_run, opened, truths
 from made_runs import write_run
 from support import make_photos
 
+from analysis.expect.chances import chances_of
+from analysis.expect.ties import as_good
 from analysis.figures.cost import incumbent
 from analysis.figures.verdict import verdict
 from analysis.report.commands import again, of_run
@@ -49,7 +51,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def screen(run: Run) -> Headline:
-    return headline(run, verdict(run))
+    return headline(run, verdict(run), chances_of(run))
 
 
 def sentences(steps: Sequence[Step]) -> str:
@@ -75,7 +77,7 @@ def test_the_page_takes_the_verdict_that_the_terminal_has_reached(run: Run) -> N
     found = verdict(run)
     assert found is not None
     assert sentence in write_report([run.run_dir], with_model=False).read_text()
-    known = {run.run_dir: replace(found, low=0.123)}
+    known = {run.run_dir: (replace(found, low=0.123), chances_of(run))}
     page = write_report([run.run_dir], with_model=False, known=known).read_text()
     assert sentence in page
     assert "95% interval 12% to" in page, "it is not reached a second time"
@@ -84,9 +86,9 @@ def test_the_page_takes_the_verdict_that_the_terminal_has_reached(run: Run) -> N
 def test_the_first_screen_says_how_far_to_trust_it(run: Run) -> None:
     told = sentences(screen(run).trust)
     assert "Its lead over trial 0001 is not clear: 6 images only it gets right, 2 only the other" in told
-    assert "Trial 0001, not clearly behind it, predicts an image in 2 ms instead of 4 ms." in told
+    assert "Trial 0001, which cannot be told from it, predicts an image in 2 ms instead of 4 ms." in told
     assert "It was chosen among 2 trials by these 40 photos: expect about 9" in told
-    assert "where one half of them chooses and the other judges." in told
+    assert "where resampled photos choose and the others judge." in told
     assert "No test photos were kept back" in told
     assert "Weakest class: bees, 13 of 15 found." in told
     kept_back = {**run.search["data"], "counts": {**run.search["data"]["counts"], "test": 12}}
@@ -199,7 +201,7 @@ def test_the_digits_are_those_that_the_images_support(run: Run, tmp_path: Path) 
 
 
 def test_tied_trials_share_a_mark_in_the_ranking(run: Run) -> None:
-    assert trial_rows(run, verdict(run))["tied"] == [True, True]
+    assert trial_rows(run, as_good(run))["tied"] == [True, True]
     assert trial_rows(run)["tied"] == [False, False]
 
 

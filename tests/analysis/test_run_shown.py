@@ -10,6 +10,7 @@ import pytest
 from made_runs import write_run
 
 import visionsweep as vs
+from analysis.expect.ties import as_good
 from analysis.figures.compare import compare
 from analysis.figures.importance import importance
 from visionsweep.core.errors import RunError
@@ -73,7 +74,9 @@ def test_a_run_without_trials_and_one_without_a_metric_are_shown(run: Run) -> No
 
 def test_a_path_a_run_and_a_handle_are_asked_alike(run: Run) -> None:
     for named in (run, run.run_dir, str(run.run_dir), Handle(run.run_dir)):
-        pd.testing.assert_frame_equal(vs.ranking(named), ranking_frame(run))
+        ranking = vs.ranking(named)
+        assert ranking.pop("as_good").tolist() == [as_good(run).get(trial_id) for trial_id in ranking["trial_id"]]
+        pd.testing.assert_frame_equal(ranking, ranking_frame(run))
         pd.testing.assert_frame_equal(vs.compare(named, "optimizer"), compare(run, "optimizer"))
         pd.testing.assert_frame_equal(vs.importance(named), importance(run))
         assert vs.load_run(named).run_dir == run.run_dir

@@ -152,7 +152,7 @@ def test_an_outcome_names_the_best_trial_and_what_to_do_next(console: Console, t
 
 def test_an_outcome_ends_with_the_report_and_commands_that_can_be_pasted(console: Console, tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "my photos", [Trial("0000", {}, CONFIG, epochs(0.5, 0.7, 0.6), "complete")])
-    print_outcome(run_dir, console, report=lambda found: run_dir / "report.html")
+    print_outcome(run_dir, console, report=lambda found, chances: run_dir / "report.html")
     lines = [line.rstrip() for line in console.export_text().splitlines()][-4:]
     assert lines == [
         f"Report:  {run_dir}/report.html",

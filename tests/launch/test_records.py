@@ -82,9 +82,15 @@ def test_an_epoch_repeated_after_a_crash_counts_once(records: Records) -> None:
 
 
 def test_only_the_best_and_the_unfinished_keep_their_files(records: Records) -> None:
-    for trial_id, status in (("0000", "complete"), ("0001", "pruned"), ("0002", "interrupted"), ("0003", None)):
+    for trial_id, status in (
+        ("0000", "complete"),
+        ("0001", "pruned"),
+        ("0002", "interrupted"),
+        ("0003", None),
+        ("0004", "complete"),
+    ):
         train(records, trial_id, [0.5], status)
-        for room in ("checkpoints", "predictions"):
+        for room in ("checkpoints", "predictions", "judged"):
             folder = records.run_dir / room / trial_id
             folder.mkdir(parents=True)
             (folder / "last.pt").write_text("")
@@ -97,6 +103,8 @@ def test_only_the_best_and_the_unfinished_keep_their_files(records: Records) -> 
         "checkpoints/0002/last.pt", "checkpoints/0002/epoch-0001.npz", "checkpoints/0002/.last.pt.123.partial",
         "checkpoints/0003/last.pt", "checkpoints/0003/epoch-0001.npz", "checkpoints/0003/.last.pt.123.partial",
     }  # fmt: skip
+    judged = sorted(path.parent.name for path in records.run_dir.glob("judged/*/epoch-0001.npz"))
+    assert judged == ["0000", "0002", "0003", "0004"], "what the best was chosen among stays, though not its weights"
 
 
 def test_a_reason_that_names_a_file_of_other_bytes_can_be_shown(records: Records) -> None:

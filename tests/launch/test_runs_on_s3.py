@@ -56,9 +56,11 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     best_two = {row["trial_id"] for row in rows[:2]}
     held = keys(bucket, "runs/")
     assert {key.removeprefix("runs/a/") for key in held if key.count("/") == 2} == RECORDS
-    assert {key.split("/")[3] for key in held if key.count("/") == 4} == best_two
+    judged = {key for key in held if "/judged/" in key}  # of every trial: what the best was chosen among
+    assert {key.split("/")[3] for key in held if key.count("/") == 4 and key not in judged} == best_two
+    assert {key.removeprefix("runs/a/judged/") for key in judged} == {f"{row['trial_id']}/best.npz" for row in rows}
     assert {key.rpartition(".")[2] for key in held if key.count("/") == 4} == {"safetensors", "npz"}
-    assert sum(key.count("/") == 4 for key in held) == 2 * 2, "the best epoch of each, and its predictions"
+    assert sum(key.count("/") == 4 for key in held - judged) == 2 * 2, "the best epoch of each, and its predictions"
     for key in held:
         assert b"nobody-may-see" not in client().get_object(Bucket=bucket, Key=key)["Body"].read()
     assert not list(tmp_path.glob("cache/runs/*/a/scratch/*/*/*")), "a trial leaves nothing behind here"
@@ -76,7 +78,7 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     assert [row["status"] for row in again] == ["complete"] * 4
     former = {row["trial_id"]: (row["metrics"], row["epochs"]) for row in rows}
     assert former.items() <= {row["trial_id"]: (row["metrics"], row["epochs"]) for row in again}.items()
-    kept = {key.split("/")[3] for key in keys(bucket, "runs/") if key.count("/") == 4}
+    kept = {key.split("/")[3] for key in keys(bucket, "runs/") if key.count("/") == 4 and "/judged/" not in key}
     assert kept == {row["trial_id"] for row in again[:2]}
 
     # It is a warm start of another search.

@@ -102,7 +102,7 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert ": val/accuracy " in (run_dir / "best.yaml").read_text().splitlines()[0]
     assert str(run_dir.name) in searched.out
     assert {path.name for path in run_dir.iterdir()} - {"recommended.npz"} == {
-        "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints", "predictions", "best.yaml", "study.journal",
+        "search.json", "trials.jsonl", "epochs.jsonl", "checkpoints", "predictions", "judged", "best.yaml", "study.journal",
         "recommended.json",
     }  # fmt: skip
     told = optuna.load_study(study_name="a", storage=JournalStorage(JournalFileBackend(str(run_dir / "study.journal"))))

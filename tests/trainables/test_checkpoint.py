@@ -118,6 +118,22 @@ def test_the_patience_of_early_stopping_survives_a_resume(digits: Digits, tiny: 
     assert resumed[-1].reason == "early stopping: no better val/accuracy for 3 epochs"
 
 
+def test_compact_predictions_are_those_of_the_best_epoch_so_far(
+    result: EpochResult, tiny: Tiny, tmp_path: Path
+) -> None:
+    trial = TrialFiles.below(tmp_path, "0001", "val/accuracy", "max", tiny())
+    path = tmp_path / "judged" / "0001" / "best.npz"
+    for epoch, accuracy, best in ((1, 0.5, 1), (2, 0.4, 1), (3, 0.7, 3), (4, 0.7, 3), (2, 0.6, 2)):
+        trial.save(scripted(result, epoch, accuracy), resumable=False)  # the last one goes back, after a crash
+        with np.load(path) as stored:
+            assert int(stored["epoch"]) == best
+    with np.load(path) as stored:
+        assert json.loads(str(stored["metrics"]))["val/accuracy"] == 0.6
+        logits = result.predictions["logits"]
+        assert stored["logits"].dtype == np.float16
+        assert (stored["logits"].argmax(1) == logits.argmax(1)).all()
+
+
 def test_an_epoch_is_stored_as_weights_and_logits_that_load_without_us(
     result: EpochResult, tiny: Tiny, tmp_path: Path
 ) -> None:

@@ -327,6 +327,23 @@ def test_a_resumed_training_is_the_same_training(
     assert (resumed[-1].predictions["masks"] == straight[-1].predictions["masks"]).all()
 
 
+def test_pixels_of_each_image_are_counted_for_the_metrics_of_resampled_images(
+    scenes: Callable[..., TrialData], tmp_path: Path
+) -> None:
+    result = next(fit(tiny(epochs=1), scenes(), CPU))
+    files = TrialFiles.below(tmp_path, "0001", "val/miou", "max", tiny())
+    files.save(result, resumable=False)
+    with np.load(tmp_path / "judged" / "0001" / "best.npz") as stored:
+        right, there, said = stored["pixels"].astype(float).transpose(1, 0, 2)  # each (N, C)
+        assert stored["classes"].tolist() == result.predictions["classes"].tolist()
+    assert len(right) == len(result.predictions["shapes"])
+    assert right.sum() / there.sum() == pytest.approx(result.metrics["val/pixel_accuracy"])
+    assert (there.sum(axis=1) == said.sum(axis=1)).all()
+    with np.errstate(invalid="ignore"):
+        iou = right.sum(axis=0) / (there + said - right).sum(axis=0)
+    assert np.nanmean(iou) == pytest.approx(result.metrics["val/miou"])
+
+
 def test_an_image_whose_mask_is_all_void_breaks_nothing(photos: Path) -> None:
     for number in (0, 1, 2):
         Image.fromarray(np.full((90, 120), VOID, np.uint8)).save(photos / "masks" / f"{number}.png")

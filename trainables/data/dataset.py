@@ -137,10 +137,19 @@ class Dataset:
             "test": [self.names[i] for i in self.indices("test")],
             "notes": list(self.notes),
             **({"group": self.group, "grouping": self.grouping} if self.group else {}),
+            **({"val_groups": groups} if (groups := self._val_groups()) is not None else {}),
             **({"kept_back": True} if self.kept_back else {}),
             **({"folds": self.num_folds} if self.folds is not None else {}),
             **({UNJUDGED: packed(unjudged)} if unjudged.any() else {}),
         }
+
+    def _val_groups(self) -> list[int] | None:
+        """Return one number per validation image, equal for those that belong together. None if no two do."""
+        groups = self.groups_of(self.indices("val"))
+        if groups is None:
+            return None
+        found, numbers = np.unique(groups, return_inverse=True)
+        return [int(number) for number in numbers] if len(found) < len(groups) else None
 
     def _val_targets(self) -> list[int] | list[list[int]] | None:
         """Return one class index per validation image, for multilabel the indices of its labels, None for masks."""

@@ -6,6 +6,7 @@ another machine. S3 has the authoritative copy, and the local folders are scratc
     RUN/checkpoints/TRIAL/last.pt, process.json, epoch-NNNN.safetensors    as in a run directory
     RUN/checkpoints/TRIAL/epochs.jsonl     the trial's own lines, for a driver that was killed before it sent its own
     RUN/predictions/TRIAL/epoch-NNNN.npz, and with folds fold-F.npz or out-of-fold.npz
+    RUN/judged/TRIAL/best.npz              of every trial; kept when the others are deleted
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class TrialMirror:
         kept = [self.files.files_of(epoch_of(path)) for path in kept_files(self.files.predictions)]
         # In the order of writing: weights must be there before the predictions that mark them as kept.
         parts = [*self.files.predictions.glob("fold-*.npz"), self.files.predictions / OUT_OF_FOLD_FILE]
-        others = [*parts, self.files.last, self.files.checkpoints / PROCESS_FILE]
+        judged = [] if self.files.judged is None else [self.files.judged]
+        others = [*parts, self.files.last, self.files.checkpoints / PROCESS_FILE, *judged]
         local = [path for pair in kept for path in pair] + others
         for path in local:
             name = self._name(path)
@@ -90,7 +92,8 @@ class TrialMirror:
 
     def leave(self) -> None:
         """Delete the local files of a trial that has ended in this process."""
-        for folder in (self.files.checkpoints, self.files.predictions):
+        judged = [] if self.files.judged is None else [self.files.judged.parent]
+        for folder in (self.files.checkpoints, self.files.predictions, *judged):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _name(self, path: Path) -> str:

@@ -8,6 +8,7 @@
     RUN/checkpoints/TRIAL/process.json           where a running trial runs
     RUN/checkpoints/TRIAL/epoch-0007.safetensors the weights of a kept epoch
     RUN/predictions/TRIAL/epoch-0007.npz         its predictions of the validation images, and its metrics
+    RUN/judged/TRIAL/best.npz                    of every complete trial: its best epoch's predictions, compact
 
 A run on S3 has the same names below its address. `recommended.py` names the files of a recommendation.
 """
@@ -34,14 +35,16 @@ STOP_FILE = "stop"
 
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
-TRIAL_ROOMS = (CHECKPOINTS, PREDICTIONS)
+JUDGED = "judged"
+TRIAL_ROOMS = (CHECKPOINTS, PREDICTIONS)  # emptied where a trial is not among the best
+ROOMS = (*TRIAL_ROOMS, JUDGED)
 LAST_FILE = "last.pt"
 PROCESS_FILE = "process.json"
 OUT_OF_FOLD_FILE = "out-of-fold.npz"  # see `trainables/out_of_fold.py`
 
 
 def trial_folder(run_dir: Path, room: str, trial_id: str) -> Path:
-    """Return the folder of a trial in a run's folder `room`, one of TRIAL_ROOMS.
+    """Return the folder of a trial in a run's folder `room`, one of ROOMS.
 
     The trial's name comes from records, so it is untrusted.
     """
@@ -71,6 +74,11 @@ def predictions_file(run_dir: Path, trial_id: str, epoch: int) -> Path:
 def out_of_fold_file(run_dir: Path, trial_id: str) -> Path:
     """Return the path of a trial's predictions of all images by models that have not seen them, if it keeps them."""
     return trial_folder(run_dir, PREDICTIONS, trial_id) / OUT_OF_FOLD_FILE
+
+
+def judged_file(run_dir: Path, trial_id: str) -> Path:
+    """Return the path of a trial's compact predictions, whether it exists or not."""
+    return trial_folder(run_dir, JUDGED, trial_id) / "best.npz"
 
 
 def state_name(trial_id: str, file: str = LAST_FILE) -> str:

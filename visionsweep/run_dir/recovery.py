@@ -10,7 +10,7 @@ from pathlib import Path
 
 from visionsweep.core.files import check_plain
 from visionsweep.core.writing import write_whole
-from visionsweep.run_dir.files import EPOCHS_FILE, TRIAL_ROOMS, TRIALS_FILE, last_file
+from visionsweep.run_dir.files import EPOCHS_FILE, ROOMS, TRIALS_FILE, last_file
 from visionsweep.run_dir.trials import Trial, Trials, read_lines, take_epoch, take_event
 
 BLOCK_BYTES = 2**20
@@ -28,7 +28,7 @@ def mended(run_dir: Path) -> Trials:
     rows = read_lines(path)
     for row in rows:
         take_epoch(trials, row)
-    for room in TRIAL_ROOMS:
+    for room in ROOMS:
         for folder in (run_dir / room).glob("[0-9][0-9][0-9][0-9]*"):
             if folder.name not in trials:
                 shutil.rmtree(folder, ignore_errors=True)

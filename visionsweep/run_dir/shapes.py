@@ -152,6 +152,7 @@ SEARCH: Mapping[str, Check] = {
     "data.val": list_of(is_text),
     "data.test": list_of(is_text),
     "data.val_targets": none_or(is_targets),
+    "data.val_groups": none_or(list_of(is_count)),
     "data.split_origin": is_text,
     "data.notes": list_of(is_text),
     "data.unjudged": is_text,

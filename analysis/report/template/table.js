@@ -136,7 +136,7 @@ class Ranking {
       if (column.key === "status") cell.append(element("span", { className: `status ${value}`, textContent: value }));
       else if (value !== null && value !== undefined)
         cell.textContent = column.write ? column.write(value) : column.digits && typeof value === "number" ? value.toFixed(column.digits) : format.number(value);
-      if (column.key === "rank" && rows.tied[at]) cell.append(element("span", { className: "tied", title: "not clearly behind the first on the same photos", textContent: " ≈" }));
+      if (column.key === "rank" && rows.tied[at]) cell.append(element("span", { className: "tied", title: "cannot be told from the first on the same photos", textContent: " ≈" }));
       row.append(cell);
     }
     row.addEventListener("click", () => this.toggle(rows.id[at]));

@@ -1,0 +1,1 @@
+"""What to expect of a run's choice on new photos, and of its data's labels."""
