@@ -30,6 +30,8 @@ from launch.cli.options import (
     RunsDir,
     Sampler,
     SetOption,
+    Stop,
+    Target,
     TaskOption,
     Test,
     WarmStart,
@@ -67,6 +69,8 @@ def run(
     sampler: Sampler = None,
     pruner: Pruner = None,
     warm_start: WarmStart = None,
+    target: Target = None,
+    stop: Stop = None,
     log: Log = None,
     keep_trials: Annotated[int, typer.Option(min=1, help="Best trials that keep weights and predictions.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the proposals and the trainings.")] = 0,
@@ -107,11 +111,13 @@ def run(
     with said_if_slow("importing libraries"):
         from launch.cli.printing import print_outcome
         from launch.cli.signals import finishing
+        from launch.search.target import check_ends
         from launch.search.warm_start import warm_started
         from launch.tracking.loggers import check_loggers
 
     found = warm_started(found, warm_start or [])
     check_loggers(log or [])
+    check_ends(found, target, stop)
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
         from launch.machines.ray_settings import preloading
@@ -143,6 +149,8 @@ def run(
             test=test,
             keep_trials=keep_trials,
             log=log or [],
+            target=target,
+            stop=stop,
         )
         console = new_console()
         records = start(found, name, runs_dir, options, console, started, began)
@@ -161,6 +169,7 @@ def resume(
     cache_dir: CacheDir = None,
     cluster: Annotated[str | None, typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,
     data: RunData = None,
+    target: Target = None,
     no_report: NoReport = False,
 ) -> None:
     """Resume a run that was stopped: interrupted trials from their last epoch, then new ones."""
@@ -181,7 +190,7 @@ def resume(
         from launch.cli.jobs import follow, tell
         from launch.jobs.submission import submit_resume
 
-        submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address, data)
+        submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address, data, target)
         tell(submitted, cluster or address)
         raise typer.Exit(follow(submitted) if through_client else 0)
     require_run(run_dir)
@@ -205,6 +214,7 @@ def resume(
             started,
             None if data is None else absolute(data),
             began,
+            target,
         )
         with finishing():
             print_outcome(records.run_dir, console, records.place, partial(_page, records, no_report, console))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from launch.cli.loading import check_name, data_of, default_name, load_search, parse_assignments, parse_duration
 from launch.cli.options import amount, check_gpus_per_trial
 from launch.jobs import jobs
+from launch.search.target import check_ends
 from launch.search.warm_start import warm_started
 from search_spaces.recipes import RECIPES
 from search_spaces.search import Search
@@ -89,7 +90,12 @@ def _send(command: str, search: str, given: Mapping[str, object], url: str, name
 
 
 def submit_resume(
-    run: str, more_trials: int, budget: str | None, cluster: str | None, data: str | None = None
+    run: str,
+    more_trials: int,
+    budget: str | None,
+    cluster: str | None,
+    data: str | None = None,
+    target: str | None = None,
 ) -> Submitted:
     """Have a cluster resume a run.
 
@@ -99,7 +105,7 @@ def submit_resume(
     client = jobs.connect(url)
     named = Path(run).is_absolute() or is_remote(run)
     run_dir = run.rstrip("/") if named else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
-    options = as_arguments({"--trials": f"+{more_trials}", "--budget": budget, "--data": data})
+    options = as_arguments({"--trials": f"+{more_trials}", "--budget": budget, "--data": data, "--target": target})
     command = ["launch.cli", "resume", run_dir, *options, "--address=auto"]
     job = jobs.send(client, url, Path(run_dir).name, command, {}, {jobs.RUN_DIR: run_dir})
     return Submitted(job, run_dir, client, url)
@@ -143,6 +149,7 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
         check_gpus_per_trial(amount(str(given["--gpus-per-trial"])))
     if "--budget" in given:
         parse_duration(str(given["--budget"]))
+    check_ends(found, _text(given, "--target"), _text(given, "--stop"))
     data = data_of(search, found, _text(given, "--data"))
     if not BY_NAME.match(data):
         _must_be_absolute("--data", data, "/shared/photos")

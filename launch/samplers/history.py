@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from launch.samplers.encoding import Encoder, Rows
 from launch.samplers.lengths import Lengths
@@ -73,6 +73,7 @@ class History:
         self.lengths = Lengths(encoder.space, encoder, ladder.epochs)
         self.signs = np.array([objective.sign for objective in objectives])
         self._num_ended_observed = 0
+        self.num_complete = 0  # trials that were observed at full training
         self._num_read = 0
         self._open: dict[int, Rows | None] = {}  # row of parameters by trial number, None before it has any
         self._seen_open: dict[
@@ -109,6 +110,7 @@ class History:
             seen = [Seen(row, fidelity, worst) for fidelity in {*(one.fidelity for one in seen), 1.0}]
         self._ended += seen
         self._num_ended_observed += bool(seen)
+        self.num_complete += trial.state == TrialState.COMPLETE and bool(seen)
         if trial.user_attrs.get(EPOCH_SECONDS):
             self._costs.append((row, math.log(trial.user_attrs[EPOCH_SECONDS])))
 

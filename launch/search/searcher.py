@@ -35,6 +35,7 @@ from launch.samplers.replay import (
 )
 from launch.samplers.samplers import build_sampler
 from launch.samplers.work import Known
+from launch.search.ending import Ending
 from launch.search.records import Records
 from launch.trial_notes import TrialNotes
 from search_spaces.search import Search
@@ -64,6 +65,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         packer      of trials that are packed by their memory, None means that each has resources of its own
         at_once     most trials at once, which may change as machines join and leave, None: no limit
         avoided     machines that trials proposed from now on must avoid; it may change
+        ending      ends the search by its own results, None: they do not
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         packer: Packer | None = None,
         at_once: Callable[[], int] | None = None,
         avoided: Collection[str] = (),
+        ending: Ending | None = None,
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
         self.search = search
@@ -95,6 +98,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.packer = packer
         self.at_once = at_once
         self.avoided = avoided
+        self.ending = ending
         sampler = build_sampler(search, seed, len(records.trials))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
             sampler.fits = self._fit  # else there are no shorter trials to propose
@@ -133,6 +137,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         if self.proposals.nothing_left is not None:
             return self._ends()
+        if self.ending is not None and isinstance(self.study.sampler, FidelitySampler):
+            self.ending.look_ahead(self.study.sampler.history)
+            if self.ending.reason is not None:
+                return str(Searcher.FINISHED)
         # Propose a new trial, or a copy of another one.
         number = self.records.next_number
         own_id = f"{number:04d}"
@@ -156,6 +164,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Return why nothing more is proposed or started, None while the search continues."""
         if self.stopped:
             return "the search was asked to stop"
+        if self.ending is not None and self.ending.reason is not None:
+            return self.ending.reason
         return "the budget is spent" if self.deadline is not None and self.now() >= self.deadline else None
 
     @property
