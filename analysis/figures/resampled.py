@@ -77,6 +77,8 @@ def scores(one: Judged, task: str, metric: str, counts: Array) -> Array | None:
     if name == "accuracy":
         return np.asarray(counts @ (truth == decided).all(axis=1) / total if not task_kind(task).tags else
                           counts @ (truth == decided).mean(axis=1) / total)  # fmt: skip
+    if name == "balanced_accuracy":
+        return _balanced(task_kind(task).tags, truth, decided, counts)
     kind, _, average = name.partition("_")
     if kind not in ("precision", "recall", "f1") or average not in ("", "micro", "macro"):
         return None
@@ -93,6 +95,18 @@ def scores(one: Judged, task: str, metric: str, counts: Array) -> Array | None:
     # A class that is neither there nor predicted is left out of the mean of a multiclass task.
     shown = ((said + there) > 0) if task_kind(task).softmax else np.ones_like(of_class, bool)
     return np.asarray((of_class * shown).sum(axis=1) / np.maximum(shown.sum(axis=1), 1))
+
+
+def _balanced(tags: bool, truth: Array, decided: Array, counts: Array) -> Array:
+    """Return the mean recall (R,) over the classes of the truth, or over the yes and no of the tags that have both."""
+    yes = counts @ truth  # (R, C)
+    recall = counts @ (truth * decided) / np.maximum(yes, 1e-12)
+    counted = yes > 0
+    if tags:
+        no = counts @ (1 - truth)
+        recall = (recall + counts @ ((1 - truth) * (1 - decided)) / np.maximum(no, 1e-12)) / 2
+        counted &= no > 0
+    return np.asarray((recall * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1))
 
 
 def _ratio(kind: str, hits: Array, said: Array, there: Array, undefined: float = 0.0) -> Array:
