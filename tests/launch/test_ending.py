@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 from scripted_search import METRIC, SQUARE, Searching, quadratic, search
 from support import command_in, lines, make_photos, tiny_search
 
+from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.search.ending import Ending, resumed_ends, standard_error
 from launch.search.prepare import RunOptions
 from launch.search.target import Target, check_ends
@@ -72,9 +73,12 @@ def test_a_search_ends_itself_where_less_than_the_noise_is_left_to_gain(tmp_path
     running = Searching(tmp_path / "run", search(SQUARE), quadratic)
     found: list[dict[str, Any]] = []
     ending = running.searcher.ending = Ending(running.search, None, True, images, (), found.append)
+    sampler = running.searcher.study.sampler
+    assert isinstance(sampler, FidelitySampler)
     while running.searcher.over() is None and len(running.records.trials) < 60:
         running.step()
         ending.look_at(list(running.records.trials.values())[-1])
+        ending.look_ahead(sampler.history)  # as the next proposal would
     if images > 60:  # a noise of nothing ends no search
         assert (running.searcher.over(), found) == (None, [])
         return
