@@ -18,6 +18,7 @@ from launch.cli.options import (
     Group,
     LabelSeparator,
     Layout,
+    LearnFrom,
     Log,
     MaskValues,
     MaxConcurrent,
@@ -44,6 +45,7 @@ from launch.cli.options import (
 )
 from launch.cli.slow import said_if_slow, stage
 from visionsweep.core.errors import InputError
+from visionsweep.core.s3 import is_remote
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,6 +71,7 @@ def run(
     sampler: Sampler = None,
     pruner: Pruner = None,
     warm_start: WarmStart = None,
+    learn_from: LearnFrom = None,
     target: Target = None,
     stop: Stop = None,
     log: Log = None,
@@ -111,6 +114,7 @@ def run(
     with said_if_slow("importing libraries"):
         from launch.cli.printing import print_outcome
         from launch.cli.signals import finishing
+        from launch.search.learning import check_sources
         from launch.search.target import check_ends
         from launch.search.warm_start import warm_started
         from launch.tracking.loggers import check_loggers
@@ -118,6 +122,7 @@ def run(
     found = warm_started(found, warm_start or [])
     check_loggers(log or [])
     check_ends(found, target, stop)
+    check_sources(found, learn_from or [])
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
         from launch.machines.ray_settings import preloading
@@ -151,6 +156,7 @@ def run(
             log=log or [],
             target=target,
             stop=stop,
+            learn_from=[source if is_remote(source) else absolute(source) for source in learn_from or []],
         )
         console = new_console()
         records = start(found, name, runs_dir, options, console, started, began)

@@ -164,6 +164,8 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
     for source in sources:
         if source not in RECIPES:
             _must_be_absolute("--warm-start", source, "/shared/runs/earlier, or a recipe (`visionsweep recipes`)")
+    for source in _several(given, "--learn-from"):
+        _must_be_absolute("--learn-from", source, "/shared/runs/earlier")
     return found
 
 

@@ -95,7 +95,7 @@ class History:
             num_epochs = len(trial.intermediate_values) or sum(key.startswith(OUTCOME) for key in trial.user_attrs)
             if row is not None and self._seen_open.get(number, (0, []))[0] != num_epochs:
                 length = float(self.lengths.of(row[None])[0])
-                seen = [Seen(row, *pair) for pair in self._shown(by_epoch(trial), length)]
+                seen = [Seen(row, *pair) for pair in self.shown(by_epoch(trial), length)]
                 self._seen_open[number] = num_epochs, seen
             if trial.state.is_finished():
                 self._end(number, trial)
@@ -154,14 +154,15 @@ class History:
             others = np.setdiff1d(np.arange(len(seen)), kept)
             kept = np.union1d(kept, rng.choice(others, most - len(kept), replace=False))
         fidelity = np.array([seen[index].fidelity for index in kept])
-        return np.array([seen[index].row for index in kept]), fidelity, values[kept]
+        rows = np.array([seen[index].row for index in kept]).reshape(-1, len(self.encoder))
+        return rows, fidelity, values[kept]
 
     def costs(self, most: int) -> tuple[Rows, Vector]:
         """Return rows (n, num_parameters) and their log seconds per epoch (n,), of the latest `most` trials."""
         rows = [row for row, _ in self._costs[-most:]]
         return np.array(rows).reshape(-1, len(self.encoder)), np.array([cost for _, cost in self._costs[-most:]])
 
-    def _shown(self, epochs: Mapping[int, Sequence[float]], length: float) -> list[tuple[float, tuple[float, ...]]]:
+    def shown(self, epochs: Mapping[int, Sequence[float]], length: float) -> list[tuple[float, tuple[float, ...]]]:
         """Return (fidelity, values) at each rung that was reached, and at the latest epoch.
 
         The values are the best so far in the first objective, and the latest in the others. The latest epoch counts

@@ -35,6 +35,7 @@ from launch.search.estimating import Estimating
 from launch.search.hang_detection import HangDetector
 from launch.search.interrupt import ctrl_c, stop_everywhere
 from launch.search.kept_room import end_running, kept_room
+from launch.search.learning import LEARNED, learned_from
 from launch.search.prepare import (
     RunOptions,
     as_settled,
@@ -96,6 +97,7 @@ def start(
     print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=search.num_trials or 50)
+    learned, lessons = learned_from(search, dataset.describe(), options.learn_from)
     plan(*options.resources)  # raises for what the machine lacks, before there is a run
     shared = Shared(dataset, location, options.cache)
     shared.require()
@@ -109,10 +111,11 @@ def start(
         "machine": {"node": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()},
         "command": sys.argv[1:],
         "started": started,
+        **({LEARNED: learned} if learned else {}),
     }
     with mirrored(location, console.print, new=True) as mirror:
         records = Records.create(location.folder, sealed(about))
-        for note in (*fewer(search, options.num_trials), *raw_epochs(search)):
+        for note in (*fewer(search, options.num_trials), *raw_epochs(search), *lessons):
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
             records.mirror = mirror
@@ -252,6 +255,7 @@ def _execute(
         at_once=None if capacity is not None or takes_turns else at_once_on(machines, options.max_concurrent),
         avoided=machines.avoided,
         ending=ending,
+        learned=read_search(records.run_dir).get(LEARNED, ()),
     )
     # Build the callbacks, and what writes copies of the records.
     hang_detector = HangDetector(settings.run_dir, MAX_RETRIES, notes, None if mirror is None else mirror.bring)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from launch.samplers.encoding import Rows
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.fitting import Fitting
 from launch.samplers.history import EPOCH_SECONDS, INFEASIBLE, OUTCOME, by_epoch
+from launch.samplers.learned import Learned
 from launch.samplers.proposals import GIVEN, Proposals
 from launch.samplers.replay import (
     DIRECTIONS,
@@ -66,6 +67,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         at_once     most trials at once, which may change as machines join and leave, None: no limit
         avoided     machines that trials proposed from now on must avoid; it may change
         ending      ends the search by its own results, None: they do not
+        learned     trials of earlier runs, as `learning.learned_from` returns them
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         at_once: Callable[[], int] | None = None,
         avoided: Collection[str] = (),
         ending: Ending | None = None,
+        learned: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
         self.search = search
@@ -100,6 +103,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.avoided = avoided
         self.ending = ending
         sampler = build_sampler(search, seed, len(records.trials))
+        if isinstance(sampler, FidelitySampler):
+            sampler.learned = Learned.of(sampler.encoder, learned, len(search.compared))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
             sampler.fits = self._fit  # else there are no shorter trials to propose
         self.study = optuna.create_study(
