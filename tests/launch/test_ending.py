@@ -123,7 +123,7 @@ def test_a_run_that_ended_itself_continues_only_where_more_is_asked_for(tmp_path
 
 @pytest.mark.with_ray(turn=5)
 @pytest.mark.usefixtures("ray_session")
-def test_a_search_on_photos_ends_with_its_target_and_interrupts_the_rest(tmp_path: Path) -> None:
+def test_a_search_on_photos_ends_with_its_target_and_teaches_the_next_one(tmp_path: Path) -> None:
     make_photos(tmp_path / "photos", {"red": 24, "blue": 24})
     (tmp_path / "tiny.py").write_text(tiny_search(epochs=2, grace_epochs=2))
     ran = command_in(
@@ -141,3 +141,10 @@ def test_a_search_on_photos_ends_with_its_target_and_interrupts_the_rest(tmp_pat
     again = command_in(tmp_path, "resume", "runs/a", "--no-report")
     assert "The search has ended: the target val/accuracy >= 0.01 is reached. --budget" in again.out
     assert len([line for line in lines(tmp_path / "runs/a/trials.jsonl") if line["event"] == "ended"]) == len(ends)
+    words = ("--trials", 1, "--name", "b", "--learn-from", "runs/a", "--no-report")
+    taught = command_in(tmp_path, "run", "tiny.py", "--data", "photos", *words)
+    assert taught.code == 0, taught.out
+    search_json = json.loads((tmp_path / "runs/b/search.json").read_text())
+    assert f"Learned from {len(ends)} trial" in taught.out
+    assert {(one["run"], one["source"]) for one in search_json["learned"]} == {("a", 0)}
+    assert search_json["options"]["learn_from"] == [str(tmp_path / "runs/a")]

@@ -43,7 +43,7 @@ def _dealt(classes: Tensor, total: int, seed: int, epoch: int) -> list[int]:
     The dealing continues in the next epoch. So all images of a large class have their turn, and within a class every
     image is seen equally often, give or take one.
     """
-    members = [torch.nonzero(classes == one).flatten() for one in classes.unique().tolist()]
+    members = [torch.nonzero(classes == one).flatten() for one in sorted(set(classes.tolist()))]
     order = list[int]()
     for number, rows in enumerate(members):
         start, stop = (_turns(total * some, number, len(members)) for some in (epoch, epoch + 1))
