@@ -145,6 +145,7 @@ def test_a_search_on_photos_ends_with_its_target_and_teaches_the_next_one(tmp_pa
     taught = command_in(tmp_path, "run", "tiny.py", "--data", "photos", *words)
     assert taught.code == 0, taught.out
     search_json = json.loads((tmp_path / "runs/b/search.json").read_text())
-    assert f"Learned from {len(ends)} trial" in taught.out
+    trained = {row["trial_id"] for row in lines(tmp_path / "runs/a/epochs.jsonl")}
+    assert f"Learned from {len(trained)} trial" in taught.out
     assert {(one["run"], one["source"]) for one in search_json["learned"]} == {("a", 0)}
     assert search_json["options"]["learn_from"] == [str(tmp_path / "runs/a")]
