@@ -13,6 +13,7 @@ from scripted_search import METRIC, SQUARE, Searching, quadratic, search
 from support import command_in, lines, make_photos, tiny_search
 
 from launch.samplers.fidelity_sampler import FidelitySampler
+from launch.samplers.outlook import still_to_gain
 from launch.search.ending import Ending, resumed_ends, standard_error
 from launch.search.prepare import RunOptions
 from launch.search.target import Target, check_ends
@@ -68,36 +69,37 @@ def test_a_search_proposes_nothing_more_once_a_complete_trial_has_the_target(tmp
     assert Ending(running.search, Target(METRIC, "max", -9.0), False, 100, pruned).reason is None
 
 
-@pytest.mark.parametrize("images", [60, 100_000_000])
-def test_a_search_ends_itself_where_less_than_the_noise_is_left_to_gain(tmp_path: Path, images: int) -> None:
+def test_a_search_ends_itself_where_less_than_the_noise_is_left_to_gain(tmp_path: Path) -> None:
     running = Searching(tmp_path / "run", search(SQUARE), quadratic)
     found: list[dict[str, Any]] = []
-    ending = running.searcher.ending = Ending(running.search, None, True, images, (), found.append)
+    ending = running.searcher.ending = Ending(running.search, None, True, 60, (), found.append)
     sampler = running.searcher.study.sampler
     assert isinstance(sampler, FidelitySampler)
     while running.searcher.over() is None and len(running.records.trials) < 60:
         running.step()
         ending.look_at(list(running.records.trials.values())[-1])
         ending.look_ahead(sampler.history)  # as the next proposal would
-    if images > 60:  # a noise of nothing ends no search
-        assert (running.searcher.over(), found) == (None, [])
-        return
     assert "below the noise of the validation split" in str(running.searcher.over())
     (settled,) = found
-    assert settled["gain"] < settled["noise"] == standard_error(settled["score"], images)
+    assert settled["gain"] < settled["noise"] == standard_error(settled["score"], 60)
     assert 1 - running.best() < settled["noise"]  # the truth is 1
     assert f"standard error of the best score, {settled['score']:.4f} ± {settled['noise']:.4f}" in str(ending.note)
 
 
-def test_asking_the_model_changes_no_proposal(tmp_path: Path) -> None:
+def test_asking_the_model_changes_no_proposal_and_a_noise_of_nothing_ends_no_search(tmp_path: Path) -> None:
     plain = Searching(tmp_path / "plain", search(SQUARE), quadratic)
     asked = Searching(tmp_path / "asked", search(SQUARE), quadratic)
-    ending = asked.searcher.ending = Ending(asked.search, None, False, 60)
-    for _ in range(40):
+    found: list[dict[str, Any]] = []
+    ending = asked.searcher.ending = Ending(asked.search, None, True, 10**12, (), found.append)
+    for _ in range(36):
         assert plain.step() == asked.step()
         ending.look_at(list(asked.records.trials.values())[-1])
-    assert not ending.looks  # it has come to its answer
-    assert ending.reason is None
+    sampler = asked.searcher.study.sampler
+    assert isinstance(sampler, FidelitySampler)
+    gain = still_to_gain(sampler.history, 0, 1.0)
+    assert gain is not None
+    assert gain > 0
+    assert (asked.searcher.over(), found) == (None, [])
 
 
 def test_a_run_that_ended_itself_continues_only_where_more_is_asked_for(tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_a_search_on_photos_ends_with_its_target_and_teaches_the_next_one(tmp_pa
     assert len(ends) < 10
     assert [one["status"] for one in ends].count("complete") >= 1
     reasons = {one["reason"] for one in ends if one["status"] == "interrupted"}
-    assert reasons <= {"the target val/accuracy >= 0.01 is reached"}
+    assert all(reason.startswith("the target val/accuracy >= 0.01 is reached") for reason in reasons)
     assert json.loads((tmp_path / "runs/a/search.json").read_text())["ended"].startswith("the target ")
     again = command_in(tmp_path, "resume", "runs/a", "--no-report")
     assert "The search has ended: the target val/accuracy >= 0.01 is reached. --budget" in again.out
