@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics import classification as tm
@@ -14,6 +16,7 @@ def binary_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
     common: dict[str, Any] = {"threshold": threshold, "validate_args": False}
     return {
         "accuracy": tm.BinaryAccuracy(**common),
+        "balanced_accuracy": _BalancedAccuracy(1, threshold),
         "precision": tm.BinaryPrecision(**common),
         "recall": tm.BinaryRecall(**common),
         "f1": tm.BinaryF1Score(**common),
@@ -32,6 +35,7 @@ def multiclass_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
     }
     return {
         "accuracy": tm.MulticlassAccuracy(average="micro", **common),
+        "balanced_accuracy": _BalancedAccuracy(num_classes, None),
         "top5": tm.MulticlassAccuracy(average="micro", top_k=min(5, num_classes), **common),
         "map": tm.MulticlassAveragePrecision(average=None, **common),
         "auroc": tm.MulticlassAUROC(average=None, **common),
@@ -57,6 +61,7 @@ def multilabel_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
     }
     return {
         "accuracy": tm.MultilabelAccuracy(average="micro", **common),
+        "balanced_accuracy": _BalancedAccuracy(num_classes, threshold),
         "map": tm.MultilabelAveragePrecision(average=None, **ranking),
         "auroc": tm.MultilabelAUROC(average=None, **ranking),
         **per_average,
@@ -68,6 +73,42 @@ _PRF: dict[str, dict[str, Any]] = {
     "multiclass": {"precision": tm.MulticlassPrecision, "recall": tm.MulticlassRecall, "f1": tm.MulticlassF1Score},
     "multilabel": {"precision": tm.MultilabelPrecision, "recall": tm.MultilabelRecall, "f1": tm.MultilabelF1Score},
 }
+
+
+class _BalancedAccuracy(Metric):
+    """The mean recall of the classes that the truth has, each counting the same (Brodersen et al. 2010).
+
+    With a threshold, of the yes and the no of each tag that has both. The one tag of two classes needs only one.
+    """
+
+    hits: Tensor  # (K,) or (K, 2), rightly decided images of a class, or of a tag's no and yes
+    have: Tensor  # likewise, all images
+
+    def __init__(self, num_outputs: int, threshold: float | None) -> None:
+        super().__init__()
+        self.threshold = threshold
+        shape = (num_outputs,) if threshold is None else (num_outputs, 2)
+        self.add_state("hits", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("have", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Count images. preds: logits (N, K) and target (N,), or with a threshold probabilities and target (N, K)."""
+        if self.threshold is None:
+            truth = F.one_hot(target, preds.shape[1])
+            right = truth * F.one_hot(preds.argmax(dim=1), preds.shape[1])
+        else:
+            yes = target.reshape(len(target), -1)
+            truth = torch.stack([1 - yes, yes], dim=-1)  # (N, K, 2)
+            decided = (preds.reshape(yes.shape) > self.threshold).long()
+            right = truth * torch.stack([1 - decided, decided], dim=-1)
+        self.hits += right.sum(dim=0)
+        self.have += truth.sum(dim=0)
+
+    def compute(self) -> Tensor:
+        there = self.have > 0
+        if there.ndim == 2 and len(there) > 1:
+            there = there.all(dim=1, keepdim=True).expand_as(there)
+        return (self.hits[there] / self.have[there]).mean()  # NaN where nothing counts
 
 
 class _MeanOverSamples(Metric):

@@ -23,6 +23,7 @@ from trainables.config.solved import Lbfgs
 from trainables.config.trial import TrialConfig
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
 from trainables.data.augment import mix_batch, train_transform
+from trainables.data.balanced import balanced_draws
 from trainables.data.loader import TrialData, batches, passes
 from trainables.data.merge import Merge
 from trainables.data.order import epoch_size, piece_of_stream
@@ -161,7 +162,7 @@ def fit(
                 train_batches = batches(
                     data, "train", labels, transform, config.batch_size,
                     seed=seed, repeat=repeat, accumulate=config.accumulate,
-                    drawn=piece_of_stream(config, len(train_rows), state.epoch),
+                    drawn=_drawn(config, labels, train_rows, state.epoch),
                     num_workers=num_workers, pin_memory=device.type == "cuda",
                 )  # fmt: skip
             groups = Waited(in_groups(train_batches, config, num_images, mass))
@@ -203,6 +204,12 @@ def fit(
         )  # fmt: skip
         if early:
             return
+
+
+def _drawn(config: TrialConfig, labels: Tensor | Merge, rows: np.ndarray, epoch: int) -> list[list[int]] | None:
+    """Return the draws of each batch of an epoch, None for those of its seed. rows: the training images."""
+    balanced = balanced_draws(config, labels[torch.from_numpy(rows)], epoch) if isinstance(labels, Tensor) else None
+    return piece_of_stream(config, len(rows), epoch) if balanced is None else balanced
 
 
 def _train_epoch(

@@ -15,7 +15,8 @@ from visionsweep.core.tasks import task_kind
 from visionsweep.core.text import duration
 from visionsweep.core.words import counted
 from visionsweep.run_dir.files import PREDICTIONS
-from visionsweep.run_dir.run import Run
+from visionsweep.run_dir.run import SETTLED, Run
+from visionsweep.run_dir.shapes import is_number
 from visionsweep.run_dir.trials import Trial
 
 FEW_COMPLETE = 10
@@ -37,7 +38,7 @@ class Step:
 def next_steps(run: Run, at: Incumbent, found: Verdict | None, recommended: dict[str, Any] | None) -> list[Step]:
     """Return what would help most, at most one step of each kind."""
     steps = [
-        _search_on(run),
+        _settled(run) or _search_on(run),
         _train_longer(run, at.best, at.epoch),
         _more_photos(run, at.best, found),
         _larger_images(run, at.best),
@@ -45,6 +46,20 @@ def next_steps(run: Run, at: Incumbent, found: Verdict | None, recommended: dict
         _cheaper(run, at, found),
     ]
     return [step for step in steps if step is not None]
+
+
+def _settled(run: Run) -> Step | None:
+    """Say when nothing more than noise was left to gain, and how much was searched since."""
+    found = run.search.get(SETTLED)
+    if not isinstance(found, dict) or not all(is_number(found.get(key)) for key in ("time", "trials", "gain", "noise")):
+        return None
+    since = [row for trial in run.trials for row in trial.epochs if float(row.get("time", 0.0)) > found["time"]]
+    took = f" {duration(sum(float(row['seconds']) for row in since))} of training came after." if since else ""
+    return Step(
+        f"After {counted(int(found['trials']), 'trial')} the search's model saw at most {found['gain']:.4f} of "
+        f"{run.metric} to gain, less than the standard error of the best score ({found['noise']:.4f}): more photos, or "
+        f"another space, will help more than more trials.{took}"
+    )
 
 
 def _search_on(run: Run) -> Step | None:

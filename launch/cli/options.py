@@ -121,6 +121,18 @@ WarmStart = Annotated[
     list[str] | None,
     typer.Option("--warm-start", help="A run or a recipe whose best is tried first (repeatable)."),
 ]
+LearnFrom = Annotated[
+    list[str] | None,
+    typer.Option("--learn-from", help="An earlier run, whose trials the sampler's model learns from (repeatable)."),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="METRIC=VALUE", help="Ends the search once it is reached, such as val/accuracy=0.95."),
+]
+Stop = Annotated[
+    str | None,
+    typer.Option(metavar="auto", help="Ends the search where less than the noise of validation is left to gain."),
+]
 
 Log = Annotated[
     list[str] | None,

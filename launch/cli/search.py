@@ -16,6 +16,7 @@ from launch.cli.options import (
     NoReport,
     RunArgument,
     RunData,
+    Target,
     absolute,
     amount,
     given,
@@ -63,11 +64,15 @@ def run(ctx: typer.Context, search: SearchArgument, options: SearchOptions) -> N
     with said_if_slow("importing libraries"):
         from launch.cli.printing import print_outcome
         from launch.cli.signals import finishing
+        from launch.search.learning import check_sources
+        from launch.search.target import check_ends
         from launch.search.warm_start import warm_started
         from launch.tracking.loggers import check_loggers
 
     found = warm_started(found, options.warm_start or [])
     check_loggers(options.log or [])
+    check_ends(found, options.target, options.stop)
+    check_sources(found, options.learn_from or [])
     with said_if_slow("importing libraries"):
         from launch.machines.cluster import ray_at
         from launch.machines.ray_settings import preloading
@@ -99,6 +104,7 @@ def resume(
     cache_dir: CacheDir = None,
     cluster: Annotated[str | None, typer.Option(help="http://HEAD:8265: there, as `submit` does.")] = None,
     data: RunData = None,
+    target: Target = None,
     no_report: NoReport = False,
 ) -> None:
     """Resume a run that was stopped: interrupted trials from their last epoch, then new ones."""
@@ -118,7 +124,7 @@ def resume(
         from launch.cli.jobs import follow, tell
         from launch.jobs.submission import submit_resume
 
-        submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address, data)
+        submitted = submit_resume(str(run_dir), int(trials.lstrip("+")), budget, cluster or address, data, target)
         tell(submitted, cluster or address)
         raise typer.Exit(follow(submitted) if through_client else 0)
     require_run(run_dir)
@@ -142,13 +148,27 @@ def resume(
             started,
             None if data is None else absolute(data),
             began,
+            target,
         )
         with finishing():
             print_outcome(records.run_dir, console, records.place, partial(_page, records, no_report, console))
 
 
 @with_groups(
-    without=("name", "trials", "sampler", "pruner", "warm_start", "log", "keep_trials", "seed", "no_report"),
+    without=(
+        "name",
+        "trials",
+        "sampler",
+        "pruner",
+        "warm_start",
+        "learn_from",
+        "target",
+        "stop",
+        "log",
+        "keep_trials",
+        "seed",
+        "no_report",
+    ),
     instead={"budget": Annotated[str | None, typer.Option(help="Say what this budget buys, such as 30m or 2h.")]},
 )
 def check(

@@ -22,6 +22,7 @@ from launch.cli.options import (
     Group,
     LabelSeparator,
     Layout,
+    LearnFrom,
     Log,
     MaskValues,
     MaxConcurrent,
@@ -32,6 +33,8 @@ from launch.cli.options import (
     RunsDir,
     Sampler,
     SetOption,
+    Stop,
+    Target,
     TaskOption,
     Test,
     WarmStart,
@@ -40,6 +43,7 @@ from launch.cli.options import (
     cache_folder,
     group_of,
 )
+from visionsweep.core.s3 import is_remote
 
 if TYPE_CHECKING:
     from launch.search.prepare import RunOptions
@@ -101,6 +105,9 @@ class SearchOptions:
     sampler: Sampler = None
     pruner: Pruner = None
     warm_start: WarmStart = None
+    learn_from: LearnFrom = None
+    target: Target = None
+    stop: Stop = None
     log: Log = None
     keep_trials: KeepTrials = 8
     seed: Seed = 0
@@ -155,4 +162,7 @@ class SearchOptions:
             folds=self.folds,
             keep_trials=self.keep_trials,
             log=self.log or [],
+            target=self.target,
+            stop=self.stop,
+            learn_from=[source if is_remote(source) else absolute(source) for source in self.learn_from or []],
         )

@@ -124,6 +124,6 @@ def _ended(run_dir: str, trials: list[Trial], why: str | None) -> str:
     if cut_off:
         running = counted(cut_off, "running trial")
         return f"was cut off with {running}. `visionsweep resume {run_dir}` resumes from the last epoch."
-    if interrupted:
+    if interrupted and why is None:
         return f"has stopped. `visionsweep resume {run_dir}` resumes {counted(interrupted, 'interrupted trial')}."
     return f"has ended{'' if why is None else f': {why}'}. `visionsweep rank {run_dir}` ranks its trials."

@@ -16,6 +16,7 @@ from launch.cli.loading import check_name, data_of, default_name
 from launch.cli.options import amount, check_gpus_per_trial
 from launch.cli.search_options import SearchOptions
 from launch.jobs import jobs
+from launch.search.target import check_ends
 from launch.search.warm_start import warm_started
 from launch.tracking.loggers import MODULES
 from search_spaces.recipes import RECIPES
@@ -91,7 +92,12 @@ def _send(command: str, search: str, given: Mapping[str, object], url: str, name
 
 
 def submit_resume(
-    run: str, more_trials: int, budget: str | None, cluster: str | None, data: str | None = None
+    run: str,
+    more_trials: int,
+    budget: str | None,
+    cluster: str | None,
+    data: str | None = None,
+    target: str | None = None,
 ) -> Submitted:
     """Have a cluster resume a run.
 
@@ -101,7 +107,7 @@ def submit_resume(
     client = jobs.connect(url)
     named = Path(run).is_absolute() or is_remote(run)
     run_dir = run.rstrip("/") if named else jobs.find(client, url, run).metadata[jobs.RUN_DIR]
-    options = as_arguments({"--trials": f"+{more_trials}", "--budget": budget, "--data": data})
+    options = as_arguments({"--trials": f"+{more_trials}", "--budget": budget, "--data": data, "--target": target})
     command = ["launch.cli", "resume", run_dir, *options, "--address=auto"]
     job = jobs.send(client, url, Path(run_dir).name, command, {}, {jobs.RUN_DIR: run_dir})
     return Submitted(job, run_dir, client, url)
@@ -144,6 +150,7 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
     if "--gpus-per-trial" in given:
         check_gpus_per_trial(amount(str(given["--gpus-per-trial"])))
     asked.budget_s  # noqa: B018  # raises for a text that is no duration
+    check_ends(found, asked.target, asked.stop)
     data = data_of(search, found, _text(given, "--data"))
     if not BY_NAME.match(data):
         _must_be_absolute("--data", data, "/shared/photos")
@@ -160,6 +167,8 @@ def _checked(search: str, given: Mapping[str, object]) -> Search:
     for source in sources:
         if source not in RECIPES:
             _must_be_absolute("--warm-start", source, "/shared/runs/earlier, or a recipe (`visionsweep recipes`)")
+    for source in _several(given, "--learn-from"):
+        _must_be_absolute("--learn-from", source, "/shared/runs/earlier")
     return found
 
 

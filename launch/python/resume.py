@@ -25,6 +25,7 @@ def resume(
     address: str | None = None,
     cache_dir: Path | str | None = None,
     data: Path | str | None = None,
+    target: str | float | None = None,
     no_report: bool = False,
     wait: bool = True,
     quiet: bool = False,
@@ -36,6 +37,7 @@ def resume(
         trials  so many configurations more, None means what is left
         budget  of this session, as '30m' or in seconds; None means what is left of the run's
         data    where the run's data is, needed where it is fetched and the run is not the user's own
+        target  that ends the search from now on; None means the run's own
 
     The other arguments are those of `search`. `on_epoch` is called with the epochs of this session alone.
 
@@ -57,6 +59,7 @@ def resume(
         "address": address,
         "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
         "data": None if data is None else os.fspath(data),
+        "target": target,
         "no_report": no_report,
     }
     process = SearchProcess(["resume", place, *options_as_words(options)])

@@ -48,6 +48,9 @@ def search(
     sampler: str | None = None,
     pruner: str | None = None,
     warm_start: object = None,
+    learn_from: object = None,
+    target: str | float | None = None,
+    stop: str | None = None,
     max_concurrent: int | None = None,
     cpus_per_trial: float | str | None = None,
     gpus_per_trial: float | str | None = None,
@@ -78,6 +81,8 @@ def search(
         trials    how many configurations to try
         set       parts to fix or change by their dotted path; a value may be a range, such as Float(...)
         warm_start  runs, handles or recipes whose best are tried first
+        learn_from  runs or handles whose trials the sampler's model learns from
+        target    that ends the search once it is reached, as 'val/accuracy=0.95', or a value of its own metric
         wait      until it has ended; False returns at once, and prints nothing before `wait()` is called
         quiet     print nothing, show no table
         on_epoch  called with each line of epochs.jsonl, in another thread; what it raises stops the search
@@ -129,6 +134,9 @@ def search(
         "sampler": sampler,
         "pruner": pruner,
         "warm_start": paths_of(warm_start),
+        "learn_from": paths_of(learn_from),
+        "target": target,
+        "stop": stop,
         "max_concurrent": max_concurrent,
         "cpus_per_trial": cpus_per_trial,
         "gpus_per_trial": gpus_per_trial,

@@ -30,6 +30,7 @@ from launch.samplers.gp import (
     perturb_hyperparameters,
 )
 from launch.samplers.history import History, Ladder, Vector
+from launch.samplers.learned import Learned
 from launch.samplers.scalarization import ScalarizedImprovement, by_ranks
 from launch.samplers.warm_prior import WarmPrior
 from search_spaces.grammar import REGIME, Space
@@ -93,6 +94,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.stream: tuple[int, int] | None = None
         self.spent: frozenset[str] = frozenset()  # regimes of which every configuration was tried
         self.fits: Callable[[Rows], NDArray[np.bool_]] | None = None  # whether rows fit into the budget; None: all do
+        self.learned: Learned | None = None  # of earlier runs
         self.nothing_fits = False  # whether no draw fitted at the last proposal
 
     def propose_only(self, fits: Callable[[Rows], NDArray[np.bool_]]) -> None:
@@ -108,6 +110,10 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         """
         self.stream = (number, attempt)
         self.spent = spent
+
+    def learn(self, learned: Learned | None) -> None:
+        """Hear, before the first proposal, what trials of earlier runs have shown."""
+        self.learned = learned
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.chosen[trial.number] = self._propose(study, trial.number) if len(self.encoder) else {}
@@ -145,7 +151,8 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         number, attempt = self.stream or (proposing, 0)
         rng = np.random.default_rng([self.seed, number, attempt])
         self.history.update(study.get_trials(deepcopy=False), proposing)
-        if self.history.num_observed < self.least_observed:
+        num_known = self.history.num_observed + (0 if self.learned is None else self.learned.num_trials)
+        if num_known < self.least_observed:
             row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt, rng)
         elif rng.random() < RANDOM_SHARE:
             row = self._drawn(rng, 1, self._only_open(rng))[0]
@@ -176,11 +183,15 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         return self.encoder.settle(fix(pulled, fixed))
 
     def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
-        """Return the observations of each objective."""
+        """Return the observations of each objective, those of earlier runs after the search's own."""
+        if self.learned is None:
+            scores = [normal_scores(column) for column in values.T]
+        else:
+            scores = [self.learned.scores(column, place) for place, column in enumerate(values.T)]
+            rows = np.concatenate([rows, self.learned.rows])
+            fidelity = np.concatenate([fidelity, self.learned.fidelity])
         features, owner = self.encoder.features(rows)
-        return [
-            Observations(features, owner, len(self.encoder), fidelity, normal_scores(column)) for column in values.T
-        ]
+        return [Observations(features, owner, len(self.encoder), fidelity, column) for column in scores]
 
     def _hyper(self) -> list[Vector]:
         """Return the hyperparameters of each objective's model.
@@ -189,9 +200,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         any rebuilt history has too.
         """
         total = self.history.num_ended
-        if not total:
+        if not total and self.learned is None:
             return [Prior(len(self.encoder)).mean] * self.num_objectives
-        first = max(total - total % max(1, total // 20), 1)
+        first = max(total - total % max(1, total // 20), min(total, 1))
         if self._fitted is None or self._fitted[0] != first:
             rng = np.random.default_rng([self.seed, first])
             alike = functools.partial(by_ranks, weights=np.ones(self.num_objectives))
@@ -256,12 +267,16 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             model.believe(running_features, np.ones(len(running)))
         scalarized = ScalarizedImprovement(models, expectations, weights, rng) if several else None
         expected = expectations[:, 0] if scalarized is None else scalarized.seen
-        tried = np.concatenate([features, running_features])
+        # What an earlier run has tried may be tried here: its model is not among this run's.
+        tried = np.concatenate([features[: len(rows)], running_features])
+        if self.learned is not None:
+            rows = np.concatenate([rows, self.learned.rows])
         # Draw the distance within which a candidate counts as a repetition. A small one refines what is good, a large
         # one asks for something else. Its unit is the spacing of that many evenly spread points, which hardly changes
         # beyond 8 dimensions.
         dimensions = min(len(self.encoder), 8)
-        distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * len(tried) ** (-1 / dimensions)
+        num_known = len(features) + len(running)
+        distance = rng.random() * MAX_DISTANCE * math.sqrt(dimensions) * num_known ** (-1 / dimensions)
         drawn = self._drawn_choices(rng)
         fixed = {**drawn, **self._only_open(rng)}
         cost = WholeCosts(self.cost(), self.lengths, *self.history.costs(MAX_OBSERVED))
@@ -312,5 +327,7 @@ def _nearness(seen: Rows, tried: Rows, distance: float) -> Rows:
     A model that is sure of itself proposes nearly the same configuration again and again for tiny gains. Training
     another configuration tells more than training almost the same one once more.
     """
+    if not len(tried):
+        return np.zeros(len(seen))
     squared = ((seen**2).sum(1)[:, None] + (tried**2).sum(1)[None] - 2 * seen @ tried.T).min(axis=1)
     return np.asarray(np.maximum(1 - np.sqrt(np.maximum(squared, 0)) / max(distance, 1e-12), 0))

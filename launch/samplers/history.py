@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from launch.samplers.encoding import Encoder, Rows
 from launch.samplers.lengths import Lengths
@@ -75,6 +75,7 @@ class History:
         self.signs = np.array([objective.sign for objective in objectives])
         self._num_ended_observed = 0
         self.num_ended_in_regimes = np.zeros(self.lengths.num_regimes)  # (num_regimes,) trials with values
+        self.num_complete = 0  # trials that were observed at full training
         self._num_read = 0
         self._open: dict[int, Rows | None] = {}  # row of parameters by trial number, None before it has any
         self._seen_open: dict[
@@ -97,7 +98,7 @@ class History:
             if row is not None and self._seen_open.get(number, (0, []))[0] != num_epochs:
                 length = float(self.lengths.of(row[None])[0])
                 seen = [
-                    Seen(row, *pair) for pair in self._shown(by_epoch(trial), length, trial.user_attrs.get(FOLDS_FROM))
+                    Seen(row, *pair) for pair in self.shown(by_epoch(trial), length, trial.user_attrs.get(FOLDS_FROM))
                 ]
                 self._seen_open[number] = num_epochs, seen
             if trial.state.is_finished():
@@ -114,6 +115,7 @@ class History:
         self._ended += seen
         self._num_ended_observed += bool(seen)
         self.num_ended_in_regimes[self.lengths.regime_of(row[None])] += bool(seen)
+        self.num_complete += trial.state == TrialState.COMPLETE and bool(seen)
         if trial.user_attrs.get(EPOCH_SECONDS):
             self._costs.append((row, math.log(trial.user_attrs[EPOCH_SECONDS])))
 
@@ -157,14 +159,15 @@ class History:
             others = np.setdiff1d(np.arange(len(seen)), kept)
             kept = np.union1d(kept, rng.choice(others, most - len(kept), replace=False))
         fidelity = np.array([seen[index].fidelity for index in kept])
-        return np.array([seen[index].row for index in kept]), fidelity, values[kept]
+        rows = np.array([seen[index].row for index in kept]).reshape(-1, len(self.encoder))
+        return rows, fidelity, values[kept]
 
     def costs(self, most: int) -> tuple[Rows, Vector]:
         """Return rows (n, num_parameters) and their log seconds per epoch (n,), of the latest `most` trials."""
         rows = [row for row, _ in self._costs[-most:]]
         return np.array(rows).reshape(-1, len(self.encoder)), np.array([cost for _, cost in self._costs[-most:]])
 
-    def _shown(
+    def shown(
         self, epochs: Mapping[int, Sequence[float]], length: float, folds_from: int | None = None
     ) -> list[tuple[float, tuple[float, ...]]]:
         """Return (fidelity, values) at each rung that was reached, and at the latest epoch.

@@ -66,6 +66,11 @@ def budget_note(session: RunOptions, options: RunOptions) -> str | None:
     )
 
 
+def reached_because(note: str) -> str:
+    """Return the sentence for a search that is over by its own results."""
+    return f"The search has ended: {note}. --budget 30m, --trials +20 or another --target in `resume` continues it."
+
+
 def ended_because(all_tried: str) -> str:
     """Return the sentence for a search that is over before its budget."""
     return f"The search has ended: {all_tried}. Widen the space in a new run to try more."

@@ -12,6 +12,7 @@ from ray.tune import Callback
 
 from launch.machines.ray_watchdog import ray_is_gone
 from launch.samplers.replay import ended_as
+from launch.search.ending import Ending
 from launch.search.estimating import Estimating
 from launch.search.progress import Progress
 from launch.search.records import Records
@@ -37,6 +38,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     keep_trials  number of best trials that keep their weights and predictions
     notes        read for why trials ended, if their processes cannot say so
     estimating   says what the budget buys, None: not of a run with a budget that begins
+    ending       is shown every trial that has ended, None: nothing but budget and number end the search
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         keep_trials: int,
         notes: TrialNotes,
         estimating: Estimating | None = None,
+        ending: Ending | None = None,
     ) -> None:
         self.records = records
         self.search = search
@@ -54,6 +57,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         self.keep_trials = keep_trials
         self.notes = notes
         self.estimating = estimating
+        self.ending = ending
         self.error: RunError | None = None  # the run directory could not be written
         self.best: list[Trial] | None = None  # ended trials that keep their files, best first
         self.written: str | None = None  # id of the trial in best.yaml
@@ -135,6 +139,8 @@ class RunCallback(Callback):  # type: ignore[misc]
         with self._remembering_errors():
             self.records.ended(trial_id, status, reason)
             self._keep_best(self.records.trials[trial_id])
+        if self.ending is not None:
+            self.ending.look_at(self.records.trials[trial_id])
         self.progress.ended(trial_id)
 
     def _keep_best(self, latest: Trial) -> None:

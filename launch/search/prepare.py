@@ -53,6 +53,8 @@ class RunOptions:
         keep_trials                     number of best trials that keep weights and predictions
         val_images, on_demand, alike    see `ReadAs`; what was settled when the run began
         log                             names of loggers (`launch/tracking/loggers.py`)
+        learn_from                      earlier runs (`launch/search/learning.py`)
+        target, stop                    what else ends the search (`launch/search/target.py`), None: nothing
 
     A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group,
     test and folds.
@@ -78,6 +80,9 @@ class RunOptions:
     test: str | None = None
     folds: int | None = None
     alike: Sequence[Sequence[str]] | None = None
+    target: str | None = None
+    stop: str | None = None
+    learn_from: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_gpus_per_trial(self.gpus_per_trial)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ray import tune
 from rich.console import Console
@@ -25,14 +26,16 @@ from launch.remote.location import RunLocation, location_of, new_location
 from launch.remote.mirror import Mirror
 from launch.remote.session import check_new, mirrored
 from launch.samplers.tried import nothing_left
-from launch.search.budget import ENDED, began_at, budget_note, closing_s, ended_because, resume_options
+from launch.search.budget import ENDED, began_at, budget_note, closing_s, ended_because, reached_because, resume_options
 from launch.search.callback import RunCallback
 from launch.search.comparing import Comparing
+from launch.search.ending import Ending, resumed_ends
 from launch.search.estimating import Estimating
 from launch.search.foreknown import known_before
 from launch.search.hang_detection import HangDetector
 from launch.search.interrupt import ctrl_c, stop_everywhere
 from launch.search.kept_room import end_running, kept_room
+from launch.search.learning import LEARNED, learned_from
 from launch.search.prepare import (
     RunOptions,
     as_settled,
@@ -47,6 +50,7 @@ from launch.search.progress import Progress
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from launch.search.settled import SettledSearch
+from launch.search.target import AUTO, Target, check_ends
 from launch.search.tuning import MAX_RETRIES, tune_until_done
 from launch.search.versions import versions, versions_note
 from launch.tracking.journal import Journal
@@ -60,6 +64,7 @@ from trainables.data.same_data import require_same
 from trainables.worker.door import TrialDoor
 from visionsweep.run_dir.files import STOP_FILE, STUDY_FILE
 from visionsweep.run_dir.recommended import forget
+from visionsweep.run_dir.run import SETTLED
 from visionsweep.run_dir.sessions import RESUMED, spent_s, times_written
 from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.trials import read_search
@@ -88,9 +93,11 @@ def start(
     check_new(location)
     settled, dataset = prepared(search, options, began)
     options = as_settled(options, settled, dataset)
+    check_ends(settled, options.target, options.stop)
     print_found(dataset, console)
     if options.num_trials is None and options.budget_s is None:
         options = replace(options, num_trials=settled.num_trials or 50)
+    learned, lessons = learned_from(settled, dataset.describe(), options.learn_from)
     plan(*options.resources)  # raises for what the machine lacks, before there is a run
     shared = Shared(dataset, location, options.cache)
     shared.require()
@@ -104,10 +111,11 @@ def start(
         "machine": {"node": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()},
         "command": sys.argv[1:],
         "started": started,
+        **({LEARNED: learned} if learned else {}),
     }
     with mirrored(location, console.print, new=True) as mirror:
         records = Records.create(location.folder, sealed(about), mirror)
-        for note in (*fewer(settled, options.num_trials), *raw_epochs(settled)):
+        for note in (*fewer(settled, options.num_trials), *raw_epochs(settled), *lessons):
             console.print(note, style="yellow", soft_wrap=True)
         with records.locked():
             _execute(records, settled, shared, options, console, began)
@@ -123,6 +131,7 @@ def resume(
     started: float,
     data: str | None = None,
     began: float | None = None,
+    target: str | None = None,
 ) -> Records:
     """Resume a run: interrupted trials first, from their last epoch, then new proposals.
 
@@ -131,6 +140,7 @@ def resume(
         budget_s     of this session, None: what `launch.search.budget` makes of the run's
         cache_dir    of this session, None: the run's own, or this machine's for a run on S3
         data         where the user says that it is, from now on; None: where the run says
+        target       that ends the search from now on, None: the run's own
 
     Raises RunError if the data is no longer the run's, or would be fetched from where somebody else says.
     """
@@ -139,7 +149,7 @@ def resume(
     if location.remote is not None and cache_dir is None:
         cache_dir = default_cache_dir()
     with mirrored(location, console.print) as mirror:
-        return _resume_at(location, mirror, more_trials, budget_s, cache_dir, console, started, data, began)
+        return _resume_at(location, mirror, more_trials, budget_s, cache_dir, console, started, data, began, target)
 
 
 def _resume_at(
@@ -152,6 +162,7 @@ def _resume_at(
     started: float,
     data: str | None,
     began: float,
+    target: str | None,
 ) -> Records:
     read_search(location.folder)  # raises if it is no run
     records = Records(location.folder, mirror)
@@ -173,6 +184,12 @@ def _resume_at(
             records.write_search({**search_json, ENDED: note})
             console.print(ended_because(note), style="yellow", soft_wrap=True)
             return records
+        # So does one that has reached what it was to reach, unless more is asked for.
+        more = bool(more_trials) or budget_s is not None
+        options, over = resumed_ends(options, search, records.trials.values(), search_json, target, more)
+        if over is not None:
+            console.print(reached_because(over), style="yellow", soft_wrap=True)
+            return records
         # Settle the budget of this session, and check that the data is the same.
         spent = spent_s(search_json, times_written(location.folder))
         session, options = resume_options(options, len(records.trials), spent, more_trials, budget_s)
@@ -183,7 +200,7 @@ def _resume_at(
         shared = Shared(dataset, location, options.cache)
         shared.require()
         # Write what changes in the run, and search.
-        ends = {"num_trials": options.num_trials, "budget_s": options.budget_s}
+        ends = {key: getattr(options, key) for key in ("num_trials", "budget_s", "target", "stop")}
         resumed = [*search_json.get(RESUMED, ()), {"time": started, "versions": versions()}]
         search_json.pop(ENDED, None)
         if note := versions_note(search_json):
@@ -214,6 +231,15 @@ def _execute(
     progress = Progress(records, search, console, limited(search, options.num_trials), deadline)
     machines = Machines(shared, partial(slots_of, share, capacity), progress.say)
     takes_turns = search.pruner == "pbt"
+    ending = Ending(
+        search,
+        None if options.target is None else Target.of(options.target, search),
+        options.stop == AUTO,
+        len(shared.dataset.indices("val")),
+        records.trials.values(),
+        partial(_settled, records),
+        options.seed,
+    )
     searcher = StudySearcher(
         search,
         records,
@@ -226,6 +252,8 @@ def _execute(
         at_once=None if capacity is not None or takes_turns else at_once_on(machines, options.max_concurrent),
         avoided=machines.avoided,
         folds=shared.dataset.num_folds,
+        ending=ending,
+        learned=read_search(records.run_dir).get(LEARNED, ()),
     )
     # Build the callbacks, and what writes copies of the records.
     hang_detector = HangDetector(settings.run_dir, MAX_RETRIES, notes, None if mirror is None else mirror.bring)
@@ -233,7 +261,7 @@ def _execute(
     if options.budget_s is not None and deadline is not None and ends_s is not None and not records.trials:
         times = options.budget_s, began, deadline, ends_s
         estimating = Estimating(search, *times, share.concurrent, progress.tell, folds=shared.dataset.num_folds)
-    callback = RunCallback(records, search, progress, options.keep_trials, notes, estimating)
+    callback = RunCallback(records, search, progress, options.keep_trials, notes, estimating, ending)
     past = records.trials.values()
     records.listen(Journal(records.run_dir / STUDY_FILE, records.run_dir.name, search, past))
     records.listen(Loggers(options.log, records.run_dir))
@@ -260,9 +288,19 @@ def _execute(
             end_running(records)
             records.close_listeners()
             settings.stop_file.unlink(missing_ok=True)
+    if ending.note is not None:
+        records.write_search({**read_search(records.run_dir), ENDED: ending.note})
+        console.print(reached_because(ending.note), style="yellow", soft_wrap=True)
     # Recommend a model, and say if the search has ended for good.
     if not searcher.stopped:
         comparing.recommend(shared.dataset, settings, console)
     if searcher.all_tried is not None:
         records.write_search({**read_search(records.run_dir), ENDED: searcher.all_tried})
         console.print(ended_because(searcher.all_tried), style="yellow", soft_wrap=True)
+
+
+def _settled(records: Records, found: dict[str, Any]) -> None:
+    """Keep when nothing more than noise was left to gain. The first time counts."""
+    search_json = read_search(records.run_dir)
+    if SETTLED not in search_json:
+        records.write_search({**search_json, SETTLED: found})

@@ -10,7 +10,7 @@ import functools
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from launch.samplers.encoding import Rows
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.fitting import Fitting
 from launch.samplers.history import EPOCH_SECONDS, FOLDS_FROM, INFEASIBLE, OUTCOME, by_epoch, score_of
+from launch.samplers.learned import Learned
 from launch.samplers.optuna_internals import opened, stored
 from launch.samplers.proposals import GIVEN, Proposals
 from launch.samplers.replay import (
@@ -38,6 +39,7 @@ from launch.samplers.replay import (
 )
 from launch.samplers.samplers import build_sampler
 from launch.samplers.work import Known
+from launch.search.ending import Ending
 from launch.search.records import Records
 from launch.trial_notes import TrialNotes
 from trainables.config.io import parse_config
@@ -70,6 +72,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         at_once     most trials at once, which may change as machines join and leave, None: no limit
         avoided     machines that trials proposed from now on must avoid; it may change
         folds       that a complete trial is judged on, 1 without any
+        ending      ends the search by its own results, None: they do not
+        learned     trials of earlier runs, as `learning.learned_from` returns them
     """
 
     def __init__(
@@ -87,6 +91,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         at_once: Callable[[], int] | None = None,
         avoided: Collection[str] = (),
         folds: int = 1,
+        ending: Ending | None = None,
+        learned: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(metric=search.metric, mode=search.mode)
         self.search = search
@@ -102,7 +108,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.packer = packer
         self.at_once = at_once
         self.avoided = avoided
+        self.ending = ending
         sampler = build_sampler(search, seed, len(records.trials))
+        if isinstance(sampler, FidelitySampler):
+            sampler.learn(Learned.of(sampler.encoder, learned, len(search.compared)))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
             sampler.propose_only(self._fit)  # else there are no shorter trials to propose
         self.study = optuna.create_study(
@@ -140,6 +149,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         if self.proposals.nothing_left is not None:
             return self._ends()
+        if self.ending is not None and isinstance(self.study.sampler, FidelitySampler):
+            self.ending.look_ahead(self.study.sampler.history)
+            if self.ending.reason is not None:
+                return str(Searcher.FINISHED)
         # Propose a new trial, or a copy of another one.
         number = self.records.next_number
         own_id = f"{number:04d}"
@@ -168,6 +181,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Return why nothing more is proposed or started, None while the search continues."""
         if self.stopped:
             return "the search was asked to stop"
+        if self.ending is not None and self.ending.reason is not None:
+            return self.ending.reason
         return "the budget is spent" if self.deadline is not None and self.now() >= self.deadline else None
 
     @property

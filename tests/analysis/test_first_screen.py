@@ -232,3 +232,14 @@ def test_one_trial_is_not_called_trials(tmp_path: Path) -> None:
     assert "among 1 trial by" in words
     (run_dir / "epochs.jsonl").write_text("")
     assert screen(load_run(run_dir)).sentence.startswith("1 trial was proposed")
+
+
+def test_a_search_that_had_only_noise_left_to_gain_is_told_when_that_was(run: Run) -> None:
+    many = [trial(number, 9, 0.9 if number == 12 else 0.8 - 0.01 * number) for number in range(13)]
+    settled = {"time": 95.0, "trials": 9, "gain": 0.0123, "noise": 0.0207, "score": 0.8}
+    said = steps_of(replace(run, search={**run.search, "settled": settled}), many)
+    assert "After 9 trials the search's model saw at most 0.0123 of val/accuracy to gain" in said
+    assert "the standard error of the best score (0.0207): more photos" in said
+    assert "27s of training came after." in said
+    assert "search on" not in said
+    assert "to gain" not in steps_of(replace(run, search={**run.search, "settled": {"time": "?"}}), many)

@@ -45,6 +45,13 @@ def test_warm_start_compares_starts(monkeypatch: Patch, capsys: Capture) -> None
     assert re.search(r"\nplain  .*\nbad  .* behind by ", said)
 
 
+def test_stopping_says_what_an_early_end_costs_and_saves(monkeypatch: Patch, capsys: Capture) -> None:
+    main_of("stopping", monkeypatch)("--seeds", 1, "--budget", 5, "--jobs", 1)
+    assert re.search(
+        r"\nown-flowers5-cpu +\d of 1 +0\.\d{4} +0\.02\d\d +0\.\d{4} +0\.\d{4} +\d+%\n", capsys.readouterr().out
+    )
+
+
 def test_searcher_contract_prints_who_keeps_what(capsys: Capture, monkeypatch: Patch) -> None:
     main_of("searcher_contract", monkeypatch)()
     assert re.search(r"visionsweep.* stock", capsys.readouterr().out)

@@ -19,6 +19,7 @@ from search_spaces import Float, Search
 from search_spaces.serial import search_to_json
 from visionsweep.core.errors import RunError
 from visionsweep.run_dir.in_use import in_use
+from visionsweep.run_dir.trials import read_search
 
 CLI = Callable[..., Outcome]
 SEARCH = Search(task="multiclass", space={"optimizer": {"name": "sgd", "lr": Float(0.01, 1)}}, epochs=4).for_task(
@@ -62,6 +63,10 @@ def test_a_run_that_nobody_works_on_says_what_to_do(visionsweep: CLI, records: R
     assert f"was cut off with 1 running trial. `visionsweep resume {records.run_dir}` resumes from" in said
     records.ended("0003", "interrupted", "the search was asked to stop")
     assert "resumes 1 interrupted trial." in visionsweep("status", records.run_dir).out
+    search_json = read_search(records.run_dir)
+    records.write_search({**search_json, "ended": "the target val/accuracy >= 0.7 is reached"})
+    assert "has ended: the target val/accuracy >= 0.7 is reached." in visionsweep("status", records.run_dir).out
+    records.write_search(search_json)
     records.started("0003")
     records.ended("0003", "pruned", "")
     said = visionsweep("status", records.run_dir).out

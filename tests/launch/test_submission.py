@@ -44,6 +44,11 @@ def no_cluster_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["quickstart", "--runs-dir", "runs"], "or on S3, got 'runs'. For example --runs-dir /shared/runs"),
         (["quickstart", "--cache-dir", "cache"], "--cache-dir of a search that runs on a cluster is a path there"),
         (["quickstart", "--warm-start", "runs/old"], "--warm-start of a search that runs on a cluster is a path there"),
+        (["quickstart", "--learn-from", "runs/old"], "--learn-from of a search that runs on a cluster is a path there"),
+        (
+            ["quickstart", "--target", "val/acc=0.9"],
+            "unknown metric of --target 'val/acc'. Did you mean 'val/accuracy'?",
+        ),
         (["quickstart", "--warm-start", "report-cv4/fcn8s"], "is for segmentation, and this search is for"),
         (["classification-cpu"], "the search 'classification-cpu' names no data. Add --data DIR."),
     ],

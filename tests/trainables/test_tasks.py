@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
+    balanced_accuracy_score,
     precision_recall_fscore_support,
     roc_auc_score,
     top_k_accuracy_score,
@@ -75,6 +76,7 @@ def test_binary_metrics_are_scikit_learns(threshold: float) -> None:
     assert score("binary", logits, targets, 2, threshold) == close(
         {
             "accuracy": accuracy_score(stored, decided),
+            "balanced_accuracy": balanced_accuracy_score(stored, decided),
             **prf("binary", stored, decided),
             "map": average_precision_score(stored, probabilities),
             "auroc": roc_auc_score(stored, probabilities),
@@ -92,6 +94,7 @@ def test_multiclass_metrics_are_scikit_learns() -> None:
     assert score("multiclass", logits, targets, C, 0.5) == close(
         {
             "accuracy": accuracy_score(stored, decided),
+            "balanced_accuracy": balanced_accuracy_score(stored, decided),
             "top5": top_k_accuracy_score(stored, probabilities, k=5, labels=range(C)),
             **macro,
             **{f"{name}_macro": value for name, value in macro.items()},
@@ -110,6 +113,9 @@ def test_multilabel_metrics_are_scikit_learns(threshold: float) -> None:
     decided = (probabilities >= threshold).astype(np.uint8)
     expected = {
         "accuracy": float((decided == stored).mean()),
+        "balanced_accuracy": np.mean(
+            [balanced_accuracy_score(*pair) for pair in zip(stored.T, decided.T, strict=True)]
+        ),
         **prf("samples", stored, decided),
         **{
             f"{name}_{average}": v

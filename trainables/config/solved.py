@@ -46,6 +46,11 @@ def check_solved(config: TrialConfig) -> None:
         raise ValueError(f"{who}, and epochs is {config.epochs}: set epochs=1")
     if getattr(config.loss, "reduction", "mean") != "mean":
         raise ValueError(f"{who} for the mean loss, and loss.reduction is sum: set loss.reduction=mean")
+    if config.sampling != "uniform":
+        raise ValueError(
+            f"{who}, from every image once, and sampling is {config.sampling}: set sampling=uniform, and weights in "
+            "the loss, such as loss.class_weights=inverse_frequency"
+        )
     for name, neutral in OF_STEPS.items():
         value = getattr(config, name)
         if value != neutral:

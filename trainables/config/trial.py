@@ -25,7 +25,7 @@ from visionsweep.core.tasks import task_kind
 
 # Fields of only one kind of task. A value other than the default is refused for the other kind.
 SEGMENTATION_ONLY = ("merge", "short_side", "evaluation", "tile_overlap")
-CLASSIFICATION_ONLY = ("threshold", "eval_crop", "views")
+CLASSIFICATION_ONLY = ("threshold", "eval_crop", "views", "sampling")
 
 
 class TrialConfig(Part):
@@ -46,6 +46,8 @@ class TrialConfig(Part):
     eval_crop: Annotated[float, Field(ge=0.5, le=1)] = 0.875  # share of the shorter side that the centre crop keeps
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of a probability, for binary and multilabel decisions
     repeat: Annotated[int, Field(ge=1, le=100)] = 1  # how often an epoch goes through the training set
+    # balanced: an epoch draws every class equally often, and with tags an image by how rare its rarest tag is.
+    sampling: Literal["uniform", "balanced"] = "uniform"
     # Most images of an epoch. The next epoch continues where it stopped, so that all images have their turn. With views
     # so many training images are drawn once, by class, and only their features are computed. None is the whole set.
     epoch_images: Annotated[int, Field(ge=1, le=2**40)] | None = None

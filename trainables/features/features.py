@@ -23,6 +23,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from trainables.config.parts import part_names
 from trainables.config.trial import TrialConfig
+from trainables.data.balanced import balanced_draws
 from trainables.data.cache import CachedImages
 from trainables.data.dataset import Dataset
 from trainables.data.kept_views import KeptView, judged_view, training_views
@@ -113,7 +114,8 @@ class FrozenBackbone:
         self._compute_training_views(indices)
         generator = torch.Generator().manual_seed(derived_seed(config.seed, 0, num_views))
         first = torch.randint(num_views, (num_images,), generator=generator)
-        for draws in shuffled(num_images, config.batch_size, seed, repeat, config.accumulate):
+        drawn_ones = balanced_draws(config, labels[torch.from_numpy(indices)], epoch)
+        for draws in drawn_ones or shuffled(num_images, config.batch_size, seed, repeat, config.accumulate):
             drawn = torch.tensor(draws)
             rows = drawn % num_images
             times = drawn // num_images

@@ -50,7 +50,10 @@ class TaskKind:
         return self.outputs == "sigmoid"
 
 
-_COMMON = ("val/accuracy", "val/precision", "val/recall", "val/f1", "val/map", "val/auroc", "val/loss")
+_COMMON = (
+    "val/accuracy", "val/balanced_accuracy", "val/precision", "val/recall", "val/f1",
+    "val/map", "val/auroc", "val/loss",
+)  # fmt: skip
 _AVERAGED = (
     "val/precision_micro", "val/recall_micro", "val/f1_micro",
     "val/precision_macro", "val/recall_macro", "val/f1_macro",

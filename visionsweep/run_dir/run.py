@@ -16,6 +16,8 @@ from visionsweep.run_dir.shapes import value_at
 from visionsweep.run_dir.shown import run_html, run_line
 from visionsweep.run_dir.trials import Trial
 
+SETTLED = "settled"  # key of search.json: when no more than noise was left to gain
+
 
 @dataclass(frozen=True, repr=False)
 class Run:
