@@ -19,13 +19,16 @@ PROCESSES = multiprocessing.get_context("forkserver")
 END_S = 10.0
 
 
+_inside = False  # whether this is such a process itself
+
+
 class Apart:
-    """A call in a process of its own. It leads a group, so that whatever it started ends with it."""
+    """A call in a process of its own. The outermost leads a group, so that whatever it starts ends with it."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         PROCESSES.set_forkserver_preload(["benchmarks.gpu"])
         self._answer, theirs = PROCESSES.Pipe(duplex=False)
-        self.process = PROCESSES.Process(target=_call, args=(theirs, function, arguments))
+        self.process = PROCESSES.Process(target=_call, args=(theirs, not _inside, function, arguments))
         self.process.start()
         theirs.close()
 
@@ -48,8 +51,10 @@ class Apart:
         """End the process and all that it started."""
         self._answer.close()
         self.process.join(0.2)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid or 0, signal.SIGKILL)
+        if not _inside and self.process.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.join(END_S)
 
 
@@ -73,8 +78,10 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {words}{place}"
 
 
-def _call(answer: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    with contextlib.suppress(PermissionError):  # it leads a group already
+def _call(answer: Connection, leads: bool, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    global _inside
+    _inside = True
+    if leads:
         os.setpgid(0, 0)
     try:
         value = function(*arguments)
