@@ -365,6 +365,11 @@ PRIVATE: dict[str, set[str] | None] = {
     "launch/jobs/ray_client.py": {"_private"},  # in code that is sent to machines without this package
     "trainables/averaging.py": {"_foreach_lerp_"},  # torch's own optimizers stand on it
     "trainables/models/folding.py": {"_BatchNorm", "_pytree", "_version", "_C", "_get_tracing_state"},
+    "trainables/data/loader_processes.py": {
+        "_iterator",
+        "_shutdown_workers",
+        "_workers",
+    },  # torch ends them in no other way
     "trainables/models/freezing.py": {"_BatchNorm"},
 }
 DOCUMENTED = {"_replace", "_exit"}  # of named tuples, and of the module os

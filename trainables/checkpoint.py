@@ -12,6 +12,7 @@ With folds also what `worker/fold_steps.py` names.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -236,7 +237,11 @@ def _best_epochs(stored: dict[int, dict[str, float]], metric: str, mode: str, co
 def _save_npz(path: Path, result: EpochResult) -> None:
     with path.open("wb") as file:  # given a name, numpy would append .npz to it
         arrays: dict[str, Any] = {"metrics": np.array(json.dumps(result.metrics)), **result.predictions}
-        np.savez_compressed(file, **arrays)
+        # As numpy writes it, but at zlib's lowest level: masks take 0.36 of the time, while a GPU waits.
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def _pack(result: EpochResult) -> dict[str, Any]:

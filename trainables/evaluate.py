@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform
 from trainables.data.loader import Labels, TrialData, batches, whole_images
+from trainables.data.loader_processes import Loaders
 from trainables.data.merge import Merge
 from trainables.inference import chunk_images, predict_batch, predict_features, predict_logits, raise_if_asked
 from trainables.pixel_scores import PixelScores
@@ -45,6 +47,7 @@ def evaluate(
     *,
     split: str = "val",
     num_workers: int = 0,
+    loaders: Loaders | None = None,
     stop: Callable[[], str | None] | None = None,
     epoch: int = 0,
     features: Tensor | None = None,
@@ -52,6 +55,7 @@ def evaluate(
     """Evaluate a model, or the mean probability of several.
 
     labels    as `loader.batches` takes them
+    loaders   of a training that evaluates this split after each epoch, in place of `num_workers`
     stop      asked before every batch; a reason ends the evaluation
     epoch     named when it is interrupted
     features  (N, F) kept features of the split's images (see `features/features.py`), which spare the backbone; None
@@ -73,7 +77,8 @@ def evaluate(
     else:
         judge = _segmentation if task_kind(config.task).pixels else _classification
         seen = data.judged(config, split)
-        values, predictions = judge(config, models, seen, labels, device, split, num_workers, ask, epoch)
+        with Loaders(num_workers, device) if loaders is None else nullcontext(loaders) as loading:
+            values, predictions = judge(config, models, seen, labels, device, split, loading, ask, epoch)
     return Evaluation({f"val/{name}": value for name, value in values.items()}, predictions)
 
 
@@ -84,14 +89,14 @@ def _classification(
     labels: Labels,
     device: torch.device,
     split: str,
-    num_workers: int,
+    loaders: Loaders,
     stop: Callable[[], str | None],
     epoch: int,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    split_batches = batches(
-        data, split, labels, eval_transform(config), chunk_images(config, device),
-        num_workers=num_workers, pin_memory=device.type == "cuda",
-    )  # fmt: skip
+    transform = eval_transform(config)
+    split_batches = loaders.held(
+        split, lambda: batches(data, split, labels, transform, chunk_images(config, device), loaders=loaders)
+    )
     logits, targets = predict_logits(config, models, split_batches, device, stop, epoch)
     return _scored(config, logits, targets, data)
 
@@ -111,7 +116,7 @@ def _segmentation(
     labels: Labels,
     device: torch.device,
     split: str,
-    num_workers: int,
+    loaders: Loaders,
     stop: Callable[[], str | None],
     epoch: int,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
@@ -120,15 +125,21 @@ def _segmentation(
     decided = bytearray()  # bytes that grow in place: joining arrays at the end would hold them twice
     shapes = []
     # Whole images may be many times as large as the crops of training, which are known to fit into memory.
-    for images_u8, masks in whole_images(
-        data, split, labels, eval_transform(config), config.batch_size,
-        max_pixels=config.batch_size * config.image_size**2, num_workers=num_workers,
-    ):  # fmt: skip
+    most = config.batch_size * config.image_size**2
+    split_batches = loaders.held(
+        split,
+        lambda: whole_images(
+            data, split, labels, eval_transform(config), config.batch_size, max_pixels=most, loaders=loaders
+        ),
+    )
+    for images_u8, masks in split_batches:
         raise_if_asked(stop, epoch)
+        truth = masks.to(device, non_blocking=True)
         logits = predict_batch(config, models, images_u8, device)
-        # One by one: at the masks' size the logits of 20 classes take 80 times the bytes of an image's mask.
+        # One by one: at the masks' size the logits of 20 classes take 80 times the bytes of an image's mask. A GPU is
+        # waited for only once, when the batch's decisions are fetched.
         decisions = [
-            scores.update(at_size(logits[i : i + 1], masks.shape[-2:]), masks[i : i + 1].to(device).long())
+            scores.update(at_size(logits[i : i + 1], masks.shape[-2:]), truth[i : i + 1].long())
             for i in range(len(masks))
         ]
         decided.extend(torch.cat(decisions).cpu().numpy().tobytes())

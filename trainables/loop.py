@@ -25,6 +25,7 @@ from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_p
 from trainables.data.augment import mix_batch, train_transform
 from trainables.data.balanced import balanced_draws
 from trainables.data.loader import TrialData, batches, passes
+from trainables.data.loader_processes import Loaders
 from trainables.data.merge import Merge
 from trainables.data.order import epoch_size, piece_of_stream
 from trainables.device import speed_up
@@ -108,6 +109,19 @@ def fit(
     The epochs of a resumed training equal those of one that was never stopped.
     Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
     """
+    with Loaders(num_workers, device, holds=True) as loaders:  # however the training ends, they end with it
+        yield from _epochs(config, data, device, loaders, resume, gpu_share, should_stop)
+
+
+def _epochs(
+    config: TrialConfig,
+    data: TrialData,
+    device: torch.device,
+    loaders: Loaders,
+    resume: Callable[[TrainState], None] | None,
+    gpu_share: float,
+    should_stop: Callable[[], str | None] | None,
+) -> Iterator[EpochResult]:
     # Check that the data suffices.
     classes, labels, train_targets = classes_and_labels(config, data)
     train_rows = data.dataset.indices("train")
@@ -135,6 +149,7 @@ def fit(
     def ask() -> None:
         raise_if_asked(stop, state.epoch + 1)
 
+    num_workers = loaders.num_workers
     frozen = frozen_backbone(config, state.model, data, device, num_workers=num_workers, ask=ask)
     transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
     latency: float | None = None
@@ -163,7 +178,7 @@ def fit(
                     data, "train", labels, transform, config.batch_size,
                     seed=seed, repeat=repeat, accumulate=config.accumulate,
                     drawn=_drawn(config, labels, train_rows, state.epoch),
-                    num_workers=num_workers, pin_memory=device.type == "cuda",
+                    loaders=loaders,
                 )  # fmt: skip
             groups = Waited(in_groups(train_batches, config, num_images, mass))
             mean_loss = _train_epoch(config, state, iter(groups), num_images, train_loss, device, stop)
@@ -173,7 +188,7 @@ def fit(
         # Evaluate.
         judged = evaluate(
             config, [state.weights], data, labels, device,
-            num_workers=num_workers, stop=stop, epoch=state.epoch + 1,
+            loaders=loaders, stop=stop, epoch=state.epoch + 1,
             features=None if frozen is None else frozen.judged("val"),
         )  # fmt: skip
         state.epoch += 1

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainables.data.dataset import VOID
 from visionsweep.core.names import CLASS_IOU
@@ -26,23 +25,35 @@ class PixelScores:
 
     def __init__(self, classes: Sequence[str], device: torch.device) -> None:
         self.classes = classes
-        self.matrix = MulticlassConfusionMatrix(len(classes), ignore_index=VOID, validate_args=False).to(device)
+        self.cells = torch.zeros(len(classes) ** 2 + 1, dtype=torch.int64, device=device)  # the last is of void pixels
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
         self.counts = list[Tensor]()
 
     def update(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Add a batch, and return its decision (B, H, W) uint8."""
         decision = logits.argmax(dim=1)
-        before = self.matrix.confmat.clone()
-        self.matrix.update(decision, masks)
-        added = self.matrix.confmat - before
-        self.counts.append(torch.stack([added.diagonal(), added.sum(dim=1), added.sum(dim=0)]))
+        size = len(self.classes)
+        void = size**2  # one more cell
+        cells = (masks * size + decision).masked_fill(masks == VOID, void).flatten()
+        if cells.is_cuda:  # bincount would wait for the GPU, to learn the largest cell
+            added = torch.zeros_like(self.cells).scatter_add_(0, cells, torch.ones_like(cells))
+        else:
+            added = torch.bincount(cells, minlength=len(self.cells))
+        self.cells += added
+        table = added[:void].reshape(size, size)
+        self.counts.append(torch.stack([table.diagonal(), table.sum(dim=1), table.sum(dim=0)]))
         self.loss += F.cross_entropy(logits, masks, ignore_index=VOID, reduction="sum").double()
         return decision.to(torch.uint8)
 
+    @property
+    def matrix(self) -> Tensor:
+        """The confusion matrix (C, C) int64, rows truth and columns prediction, in the host's memory."""
+        size = len(self.classes)
+        return self.cells[:-1].reshape(size, size).cpu()
+
     def compute(self) -> dict[str, float]:
         """Return the metrics by name without `val/`, and the plain loss, the mean over the pixels that count."""
-        matrix = self.matrix.confmat.cpu()  # (C, C) int64: truth, prediction
+        matrix = self.matrix
         return {"loss": float(self.loss) / max(int(matrix.sum()), 1), **scores_of(matrix, self.classes)}
 
 

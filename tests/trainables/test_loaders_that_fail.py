@@ -16,7 +16,7 @@ from support import tiny_config
 from torch.utils.data import get_worker_info
 
 from trainables.config.io import parse_config
-from trainables.data import loader
+from trainables.data import loader, loader_processes
 from trainables.data.loader import TrialData
 from trainables.data.view import View
 from trainables.loop import EpochResult, fit
@@ -27,6 +27,11 @@ from trainables.worker.trainable import VisionTrainable
 CONFIG = tiny_config(
     task="multiclass", optimizer={"name": "sgd", "lr": 0.05}, epochs=1, batch_size=16, fit_image="squash"
 )
+
+
+@pytest.fixture(autouse=True)
+def four_batches_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_processes, "FEW_BATCHES", 4)
 
 
 class _Fatal:

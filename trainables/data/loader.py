@@ -17,6 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from trainables.config.trial import TrialConfig
 from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
+from trainables.data.loader_processes import Loaders
 from trainables.data.merge import Merge
 from trainables.data.view import View
 from trainables.seeds import derived_seed
@@ -135,6 +136,7 @@ def batches(
     drawn: Sequence[Sequence[int]] | None = None,
     num_workers: int = 0,
     pin_memory: bool = False,
+    loaders: Loaders | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches of one split, (images (B, S, S, 3) uint8, targets), in order or shuffled by `seed`.
 
@@ -145,6 +147,7 @@ def batches(
     repeat      how often an epoch goes through the split
     accumulate  batches in an optimizer step
     drawn       the draws of each batch, None for those of the seed (see `order.py`)
+    loaders     of a training, in place of `num_workers` and `pin_memory`; all passes through a split must be alike
     """
     positions = data.dataset.indices(split)
     samples = _Split(data.images, positions, labels, transform)
@@ -158,8 +161,12 @@ def batches(
             (derived_seed(seed, number), [draw % len(positions) for draw in draws])
             for number, draws in enumerate(drawn)
         ]
+    seeded = samples if seed is None else _Seeded(samples)
+    if loaders is not None:
+        yield from loaders.load(split, seeded, chunks, _collate, LOADER_S)
+        return
     yield from DataLoader(
-        samples if seed is None else _Seeded(samples),
+        seeded,
         batch_sampler=chunks,
         num_workers=num_workers,
         timeout=LOADER_S if num_workers else 0,
@@ -195,6 +202,7 @@ def whole_images(
     *,
     max_pixels: int | None = None,
     num_workers: int = 0,
+    loaders: Loaders | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (images (B, h, w, 3) uint8, masks (B, H, W) uint8) of one split in order, with varying B and sizes.
 
@@ -202,13 +210,18 @@ def whole_images(
     the pixels of a batch's images together, but a batch holds at least one image.
     """
     positions = data.dataset.indices(split)
-    loader = DataLoader(
-        _Whole(data.images, positions, merge, transform),
-        batch_sampler=_chunks(list(range(len(positions))), batch_size),
-        num_workers=num_workers,
-        timeout=LOADER_S if num_workers else 0,
-        collate_fn=list,
-    )
+    samples = _Whole(data.images, positions, merge, transform)
+    chunks = _chunks(list(range(len(positions))), batch_size)
+    if loaders is not None:
+        loader: Any = loaders.load(split, samples, chunks, list, LOADER_S)
+    else:
+        loader = DataLoader(
+            samples,
+            batch_sampler=chunks,
+            num_workers=num_workers,
+            timeout=LOADER_S if num_workers else 0,
+            collate_fn=list,
+        )
     for images, masks in loader:
         pairs = zip(images, masks, strict=True)
         for _, group in groupby(pairs, key=lambda pair: (pair[0].shape, pair[1].shape)):
