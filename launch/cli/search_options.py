@@ -15,6 +15,7 @@ from launch.cli.option_groups import filled
 from launch.cli.options import (
     Address,
     CacheDir,
+    Channels,
     CpusPerTrial,
     DataOption,
     GpusPerTrial,
@@ -65,6 +66,7 @@ class ReadingOptions:
     label_separator: LabelSeparator = None
     group: Group = None
     test: Test = None
+    channels: Channels = None
 
     def folder(self) -> str | None:
         """Return the folder of decoded images, None for none."""
@@ -80,6 +82,7 @@ class ReadingOptions:
             self.label_separator,
             group=group_of(self.group, data),
             test=self.test,
+            channels=self.channels,
         )
 
 
@@ -148,6 +151,7 @@ class SearchOptions:
             label_separator=self.reading.label_separator,
             group=group_of(self.reading.group, data),
             test=self.reading.test,
+            channels=self.reading.channels,
             keep_trials=self.keep_trials,
             log=self.log or [],
         )

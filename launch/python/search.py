@@ -63,6 +63,7 @@ def search(
     label_separator: str | None = None,
     group: str | None = None,
     test: str | None = None,
+    channels: int | str | None = None,
     no_report: bool = False,
     wait: bool = True,
     quiet: bool = False,
@@ -142,6 +143,7 @@ def search(
         "label_separator": label_separator,
         "group": group,
         "test": test,
+        "channels": channels,
         "no_report": no_report,
         "set": assignments({key: value for key, value in changes.items() if is_plain(value)}),
     }

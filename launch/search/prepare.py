@@ -21,6 +21,7 @@ from launch.search.amounts import MANY, in_amounts
 from launch.search.settled import SettledSearch, settle
 from search_spaces.finite import limited
 from search_spaces.search import Search
+from trainables.data.band_statistics import band_statistics
 from trainables.data.cache import Images, keep_views
 from trainables.data.dataset import Dataset
 from trainables.data.formats import load_dataset
@@ -53,8 +54,8 @@ class RunOptions:
         val_images, on_demand, alike    see `ReadAs`; what was settled when the run began
         log                             names of loggers (`launch/tracking/loggers.py`)
 
-    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group
-    and test.
+    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group,
+    test and channels.
     """
 
     data: str
@@ -75,6 +76,7 @@ class RunOptions:
     on_demand: bool = False
     group: str | None = None
     test: str | None = None
+    channels: str | None = None
     alike: Sequence[Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
@@ -126,6 +128,10 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
         )
     if not is_known:
         preflight.check_names(search.for_task(dataset.task))
+    bands = band_statistics(dataset, images)
+    if bands is not None:
+        search = search.with_set({"model.bands": bands.model_dump(mode="json")})
+        preflight.check_first_layers(search, bands)
     settled, notes = settle(search, dataset)
     if options.budget_s is not None and len(dataset.names) > MANY:
         with said_if_slow("measuring how fast trials are"):
