@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform, mix_batch, train_transform
 from trainables.data.merge import merge_classes
+from trainables.data.view import to_tensor
 from visionsweep.core.errors import RunError
 from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run
@@ -53,7 +54,7 @@ def seen_photos(run: Run, trial: Trial, data: RunData) -> list[Seen]:
         if len(names) == NUM_SHOWN:
             break
         try:
-            image = np.asarray(data.dataset.reader(position), np.uint8)
+            image = np.asarray(data.dataset.reader(position))
             own = eval_transform(config)(image=image)["image"]
             augmented = transform(**{"image": image, **_mask(run, data, config, position)})["image"]
         except IMAGE_ERRORS:
@@ -64,7 +65,7 @@ def seen_photos(run: Run, trial: Trial, data: RunData) -> list[Seen]:
     if not names:
         raise RunError("none of the training photos can be read.")
     probe = config.optimizer.name == "lbfgs"
-    mixed: list[Pixels | None] = [None] * len(names) if probe else [*_mixed(config, np.stack(trained))]
+    mixed: list[Pixels | None] = [None] * len(names) if probe else [*_mixed(config, trained)]
     return [
         Seen(name, thumbnail(one, SIZE_PX), None if other is None else thumbnail(other, SIZE_PX))
         for name, one, other in zip(names, judged, mixed, strict=True)
@@ -94,12 +95,13 @@ def _mask(run: Run, data: RunData, config: TrialConfig, position: int) -> dict[s
     return {"mask": merge.table[np.asarray(data.dataset.mask_reader(position), np.uint8)]}
 
 
-def _mixed(config: TrialConfig, images: Pixels) -> Pixels:
+def _mixed(config: TrialConfig, images: Sequence[Pixels]) -> Pixels:
     """Return a batch (B, H, W, 3) with its images mixed, as the configuration mixes batches."""
-    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    inputs = to_tensor(images).permute(0, 3, 1, 2).float()
     with _own_draws():
         mixed, _ = mix_batch(config.augment.mix, inputs, torch.zeros(len(images), 1))
-    return mixed.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8).numpy()
+    pixels: Pixels = mixed.permute(0, 2, 3, 1).numpy()
+    return pixels.round().clip(0, 255).astype(np.uint8) if config.model.bands is None else pixels
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def _lost(reader: FileReader) -> Iterator[str]:
     for bits, number in sorted(deep.items()):
         if bits == DEEP_PNG:
             yield f"{counted(number, 'image')} of 16 bits: shrunk to 8. {advice}"
-    many = sum(number for (pages, channels, _), number in found.items() if pages == 1 and channels > 4)
+    many = sum(number for (pages, channels, _), number in found.items() if pages == 1 and channels > 3)
     if many:
         most = max(channels for pages, channels, _ in found if pages == 1)
         yield f"{counted(many, 'image')} of up to {most} channels: the first three are taken. {advice}"

@@ -24,10 +24,11 @@ Pixels = npt.NDArray[Any]
 # Tags of TIFF 6.0.
 KIND, WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS = 254, 256, 257, 258, 259, 262
 OFFSETS, SAMPLES, STRIP_ROWS, COUNTS, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
-TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, FORMAT = 322, 323, 324, 325, 339
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 322, 323, 324, 325, 338, 339
 
 REDUCED = 1  # of KIND: a smaller copy of another page
 GREY, RGB = 1, 2
+ALPHA = (1, 2)  # of EXTRA: transparency
 DIFFERENCES = 2  # of PREDICTOR: each value is stored as its difference from the one on the left
 LOSSLESS = (1, 5, 8, 32773, 32946, 50000)  # none, LZW, deflate, PackBits, deflate, Zstandard
 MOST_PAGES = 64
@@ -47,12 +48,25 @@ def read_tiff(path: Path) -> Pixels:
 
 
 def tiff_depth(path: Path) -> tuple[int, int, int]:
-    """Return (pages, channels of all, bits) of a file's headers. Raises DataError or OSError."""
+    """Return (pages, channels of all but transparency, bits) by a file's headers. Raises DataError or OSError."""
+    headers = _headers(path)
+    alphas = sum(kind in ALPHA for header in headers for kind in _many(header, EXTRA))
+    channels = sum(int(header.get(SAMPLES, 1)) for header in headers)
+    return len(headers), channels - alphas, max(_many(headers[0], BITS, (1,)))
+
+
+def tiff_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) by a file's header. Raises DataError or OSError."""
+    first = _headers(path)[0]
+    return int(first.get(HEIGHT, 0)), int(first.get(WIDTH, 0))
+
+
+def _headers(path: Path) -> list[ImageFileDirectory_v2]:
     with open(path, "rb") as file:
         headers = list(_pages(file))
     if not headers:
         raise DataError("it has no page")
-    return len(headers), sum(int(header.get(SAMPLES, 1)) for header in headers), max(_many(headers[0], BITS, (1,)))
+    return headers
 
 
 def _pages(file: IO[bytes]) -> Iterator[ImageFileDirectory_v2]:
