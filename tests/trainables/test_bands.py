@@ -92,10 +92,11 @@ def test_files_that_are_not_alike_or_cannot_be_read_are_named(tmp_path: Path) ->
 
 
 def test_what_is_lost_without_channels_is_said(fields: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for number in range(4):
-            grey = np.random.default_rng(number).integers(0, 60000, (16, 16)).astype(np.uint16)
+            grey = random.integers(0, 60000, (16, 16)).astype(np.uint16)
             cv2.imwrite(str(tmp_path / name / f"{number}.png"), grey)
     dataset, images = load_dataset(str(tmp_path), short_side_px=16, cache_dir=None)
     assert dataset.notes == ("8 images of 16 bits: shrunk to 8. --channels auto trains on them as they are.",)
