@@ -157,10 +157,11 @@ def test_a_first_layer_takes_what_the_pretrained_one_knows() -> None:
     assert scratch.pixel_mean.flatten().tolist() == pytest.approx([7.0] * 6)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_probe_of_four_bands_is_trained_handed_over_and_predicts(fields: Path, tmp_path: Path) -> None:
     values = {
         "task": "binary",
-        "model": {"backbone": "tf_efficientnet_lite0", "freeze": "all"},
+        "model": {"backbone": "test_resnet", "weights": "none", "freeze": "all"},
         "optimizer": {"name": "lbfgs"},
         "epochs": 1,
         "batch_size": 8,
@@ -186,6 +187,7 @@ def test_a_probe_of_four_bands_is_trained_handed_over_and_predicts(fields: Path,
     assert "1. Decode 4 channels of uint16, as the file has them." in (out / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_masks_of_four_bands_train_through_geometric_augmentations(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for folder in ("images", "masks"):
