@@ -27,7 +27,8 @@ def latency_ms(model: nn.Module, config: TrialConfig, device: torch.device) -> f
     """
     model.eval()
     size = config.image_size
-    image = torch.zeros(1, 3, size, size, device=device)
+    channels = 3 if config.model.bands is None else config.model.bands.channels
+    image = torch.zeros(1, channels, size, size, device=device)
     if config.channels_last:
         image = image.contiguous(memory_format=torch.channels_last)
     found: list[float] = []

@@ -17,7 +17,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side, eval_transform, mix_batch, train_transform
 from trainables.data.dataset import Dataset
 from trainables.data.merge import Merge, merge_classes
-from trainables.data.view import shrunk
+from trainables.data.view import shrunk, to_tensor
 from visionsweep.core.errors import RunError
 from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run
@@ -105,7 +105,7 @@ def augmented(
             break
         position = int(training[int(number)])
         try:
-            whole = np.asarray(photos.reader(position), np.uint8)
+            whole = np.asarray(photos.reader(position))
             image = shrunk(whole, cached_short_side(config))  # as decoded images are kept
             given = {"image": image, **_mask(photos.mask_reader, merge, position, image)}
             done = transform(**given)
@@ -114,7 +114,7 @@ def augmented(
             continue
     if not found:
         raise RunError("none of the training photos can be read.")
-    mixed, mixture = _mixed(config, np.stack([one[2] for one in found]))
+    mixed, mixture = _mixed(config, [one[2] for one in found])
     probe = config.optimizer.name == "lbfgs"
     return [
         Augmented(position, judged, None if probe else image, mask, shares)
@@ -133,12 +133,13 @@ def _mask(
     return {"mask": merge.table[cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)]}
 
 
-def _mixed(config: TrialConfig, images: Pixels) -> tuple[Pixels, NDArray[np.float32]]:
-    """Return a batch (B, H, W, 3) with its images mixed, as the configuration mixes batches, and the shares (B, B)."""
-    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+def _mixed(config: TrialConfig, images: Sequence[Pixels]) -> tuple[Pixels, NDArray[np.float32]]:
+    """Return a batch (B, H, W, C) with its images mixed, as the configuration mixes batches, and the shares (B, B)."""
+    inputs = to_tensor(images).permute(0, 3, 1, 2).float()
     with _own_draws():
         mixed, mixture = mix_batch(config.augment.mix, inputs, torch.eye(len(images)))
-    return mixed.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8).numpy(), mixture.numpy()
+    pixels: Pixels = mixed.permute(0, 2, 3, 1).numpy()
+    return pixels.round().clip(0, 255).astype(np.uint8) if config.model.bands is None else pixels, mixture.numpy()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from analysis.figures.style import SYMBOLS, colour_of, plot, safe, short
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform
+from trainables.data.view import to_tensor
 from trainables.ensemble import load_models
 from trainables.inference import autocast, to_input
 from trainables.models.classifiers import Classifier
@@ -62,13 +64,15 @@ def features(run: Run, trial: Trial, data: RunData) -> tuple[NDArray[np.int64], 
         raise RunError(f"a map of the images needs {LEAST_IMAGES} of them, and {len(rows)} can be read.")
     alike = not task_kind(config.task).pixels or len({image.shape for image in found}) == 1
     size = BATCH if alike else 1
-    parts = [_features(config, model, np.stack(found[at : at + size]), device) for at in range(0, len(found), size)]
+    parts = [_features(config, model, found[at : at + size], device) for at in range(0, len(found), size)]
     return np.array(rows), np.concatenate(parts)
 
 
 @torch.no_grad()
-def _features(config: TrialConfig, model: Any, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
-    inputs = to_input(torch.from_numpy(images), model, config, device)
+def _features(
+    config: TrialConfig, model: Any, images: Sequence[NDArray[np.uint8]], device: torch.device
+) -> NDArray[np.float32]:
+    inputs = to_input(to_tensor(images), model, config, device)
     with autocast(config, device):
         if isinstance(model, Classifier):
             output: Any = model.features(inputs)

@@ -16,6 +16,7 @@ from analysis.figures.best_trial import kept_predictions
 from analysis.models.masks import class_colours
 from analysis.models.open_run_data import open_run_data
 from trainables.config.io import parse_config
+from trainables.data.bands import shown
 from trainables.data.dataset import VOID, Dataset
 from trainables.data.merge import merge_classes
 from visionsweep.core.errors import DataError, RunError
@@ -39,7 +40,7 @@ class RunData:
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """Return a validation image (H, W, 3). Raises DataError or OSError if it cannot be read."""
-        return np.asarray(self.dataset.reader(int(self.positions[row])), np.uint8)
+        return np.asarray(self.dataset.reader(int(self.positions[row])))
 
     def mask(self, row: int) -> NDArray[np.uint8]:
         assert self.dataset.mask_reader is not None
@@ -66,7 +67,7 @@ def open_data(run: Run) -> RunData:
 
 def thumbnail(image: NDArray[np.uint8], size_px: int = THUMBNAIL_PX) -> str:
     """Return the data: address of a small JPEG for an image (H, W, 3)."""
-    small = Image.fromarray(image)
+    small = Image.fromarray(shown(image))
     small.thumbnail((size_px, size_px))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=80)
@@ -148,7 +149,7 @@ def _scene(
     scale = min(1.0, 2 * OVERLAY_PX / max(predicted.shape))
     size = (max(1, round(predicted.shape[1] * scale)), max(1, round(predicted.shape[0] * scale)))
     predicted, truth = (cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) for mask in (predicted, truth))
-    pixels = np.asarray(Image.fromarray(data.image(row)).resize(size))
+    pixels = np.asarray(Image.fromarray(shown(data.image(row))).resize(size))
     palette = np.full((256, 3), 128, np.uint8)  # void pixels are grey
     palette[: len(colours)] = colours
 

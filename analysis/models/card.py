@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.expect.expected import Expected, in_words
-from analysis.models.card_config import as_code, configuration, own_code
+from analysis.models.card_config import SESSION, as_code, configuration, own_code
 from analysis.models.evaluate import Judged
 from analysis.models.graphs import OPSET, TOLERANCE, Written
 from analysis.models.preprocessing import in_steps
@@ -145,11 +145,17 @@ def _how_to_run(facts: Facts) -> Iterator[str]:
     task = task_kind(facts.config["task"])
     last = ", height, width" if task.pixels else ""
     columns = "1 (the positive class)" if task.one_output else f"{len(facts.classes)} classes"
-    yield f"Input `images`: uint8 (N, height, width, 3); {sizes}. Outputs `logits` and `probabilities`: float32"
+    bands = facts.config["model"].get("bands")
+    channels = 3 if bands is None else len(bands["mean"])
+    dtype = "uint8" if bands is None or bands["dtype"] == "uint8" else "float32"
+    shape = f"{dtype} (N, height, width, {channels})"
+    yield f"Input `images`: {shape}; {sizes}. Outputs `logits` and `probabilities`: float32"
     yield f"(N, {columns}{last}), in the order of `classes.txt`."
     yield ""
     if any(graph.file == "model.onnx" for graph in written):
-        yield from own_code(facts.preprocessing["resize"], facts.config["task"], facts.elsewhere, facts.checked_on)
+        resize = facts.preprocessing["resize"]
+        code = own_code(resize, facts.config["task"], facts.elsewhere, facts.checked_on)
+        yield from code if bands is None else SESSION
     # What was measured of the graphs, and what they leave out.
     for graph in written:
         kind = f"opset {OPSET}; what stands here about images is in its metadata, too" if "onnx" in graph.file else ""

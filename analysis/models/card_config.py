@@ -9,11 +9,21 @@ from typing import Any
 from analysis.models.resizing import BOUND, Elsewhere, in_code, without_opencv
 from visionsweep.core.tasks import task_kind
 
+# Of images that are no RGB of 8 bits, which few libraries read alike.
+SESSION = (
+    "    import onnxruntime",
+    '    session = onnxruntime.InferenceSession("model.onnx")',
+    '    (probabilities,) = session.run(["probabilities"], {"images": images})',
+    "",
+)
+
 
 def configuration(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield one line for each part of a configuration's values."""
     yield _model(config["model"])
-    yield f"images: {_size(config)}"
+    bands = config["model"].get("bands")
+    deep = f", {len(bands['mean'])} channels of {bands['dtype']}" if bands else ""
+    yield f"images: {_size(config)}{deep}"
     optimizer = config["optimizer"]
     schedule = config["schedule"]
     loss = config["loss"]

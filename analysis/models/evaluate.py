@@ -16,6 +16,7 @@ from analysis.models.judged_data import SPLITS, as_described, one_split, with_mo
 from analysis.models.predictor import ExportedEnsemble, ExportedModel, load_export
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side, eval_transform
+from trainables.data.band_statistics import channels_of, check_bands
 from trainables.data.cache import keep_views
 from trainables.data.formats import load_dataset
 from trainables.data.judged_part import readable
@@ -96,11 +97,17 @@ def evaluate_export(
         spec,
         task=exported.config.task,
         seed=exported.config.seed,
-        **replace(read_as, for_training=False, group=read_as.group or described.get("group")).options(),
+        **replace(
+            read_as,
+            for_training=False,
+            group=read_as.group or described.get("group"),
+            channels=channels_of(members[0].config),
+        ).options(),
         short_side_px=cached_short_side(members[0].config),
         cache_dir=cache_dir,
         decode_within_s=MOST_DECODING_S,
     )
+    check_bands(members[0].config, dataset, "the model")
     # Settle the classes and the split, which is the model's own on the data that it was trained on.
     dataset = with_model_classes(dataset, members[0], described)
     known = described.get("fingerprint") == dataset.fingerprint

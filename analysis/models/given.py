@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from analysis.models.predict import Given, expand
+from trainables.config.bands import Bands
 from trainables.data.reading import to_rgb
 from trainables.data.remote import bring_images
 from trainables.data.view import Pixels
@@ -21,10 +22,13 @@ from visionsweep.core.s3 import is_remote
 TAKEN = "files, folders, patterns, arrays (H, W, 3) of uint8, PIL images, or a list of these"
 
 
-def given_images(images: Any, note: Callable[[str], None]) -> tuple[list[Given], list[str | None]]:
+def given_images(
+    images: Any, note: Callable[[str], None], bands: Bands | None = None
+) -> tuple[list[Given], list[str | None]]:
     """Return the images in their order, and the path or address of each, None for one that is no file.
 
-    note: called with what folders and patterns leave out. Raises DataError for what is no image.
+    note: called with what folders and patterns leave out. bands: of the model, None for RGB of 8 bits. Raises
+    DataError for what is no image.
     """
     given: list[Given] = []
     paths: list[str | None] = []
@@ -34,7 +38,7 @@ def given_images(images: Any, note: Callable[[str], None]) -> tuple[list[Given],
                 given.append((path, None))
                 paths.append(shown)
         else:
-            given.append((Path(f"image-{len(given)}"), _pixels(one)))
+            given.append((Path(f"image-{len(given)}"), _pixels(one, bands)))
             paths.append(None)
     return given, paths
 
@@ -59,8 +63,10 @@ def _files(named: str, note: Callable[[str], None]) -> Iterator[tuple[Path, str]
         yield path, str(path).replace(str(copy.folder), copy.uri)
 
 
-def _pixels(image: Any) -> Pixels:
-    """Return (H, W, 3) uint8, of a PIL image as a file of it would be read."""
+def _pixels(image: Any, bands: Bands | None) -> Pixels:
+    """Return (H, W, 3) uint8, of a PIL image as a file of it would be read, or (H, W, C) of `bands`."""
+    if bands is not None:
+        return _of_bands(image, bands)
     if isinstance(image, Image.Image):
         return to_rgb(ImageOps.exif_transpose(image))
     if not isinstance(image, np.ndarray):
@@ -72,3 +78,14 @@ def _pixels(image: Any) -> Pixels:
         )
     pixels: Pixels = np.ascontiguousarray(image)
     return pixels
+
+
+def _of_bands(image: Any, bands: Bands) -> Pixels:
+    pixels = np.asarray(image)
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != bands.dtype or pixels.ndim != 3 or pixels.shape[2] != bands.channels or not pixels.size:
+        raise DataError(
+            f"an array is one image (H, W, {bands.channels}) of {bands.dtype}, as the model was trained on, got "
+            f"{pixels.shape} of {pixels.dtype}. Convert it."
+        )
+    return np.ascontiguousarray(pixels)

@@ -1,6 +1,7 @@
 """Export of a model as one graph that runs without visionsweep: ONNX, or torch.export's .pt2.
 
-    images          (N, H, W, 3) uint8, resized as the card says; N is free, of segmenters of whole images H and W too
+    images          (N, H, W, 3) uint8, resized as the card says; N is free, of segmenters of whole images H and W too.
+                    (N, H, W, C) with `--channels`, float32 unless the files have 8 bits
     logits          (N, K) float32, or (N, C, H, W) of a segmenter
     probabilities   likewise; of an ensemble the mean of its models', and the logits are those of that mean
 
@@ -24,7 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from analysis.models.predictor import ExportedModel
+from trainables.config.bands import Bands
 from trainables.data.augment import eval_transform, seen_short_side
+from trainables.data.view import to_tensor
 from trainables.ranking import mean_in_logs
 from trainables.tasks import TASKS
 from visionsweep.core.errors import RunError
@@ -97,7 +100,7 @@ def write_graphs(
     config = exported.config
     whole = task_kind(config.task).pixels and config.fit_image == "crop"
     sides = [None, seen_short_side(config)] if whole else [config.image_size]
-    traced = _Traced(graph, sides[-1] or config.image_size)
+    traced = _Traced(graph, sides[-1] or config.image_size, config.model.bands)
     writers: dict[str, Callable[[Any, Path], Run]] = {
         "model.onnx": lambda program, path: _to_onnx(program, path, about),
         "model.pt2": _to_pt2,
@@ -115,9 +118,11 @@ def write_graphs(
 class _Traced:
     """Cached traces of torch.export for images of one side, or (None) of any size. All formats share them."""
 
-    def __init__(self, graph: Graph, usual_side: int) -> None:
+    def __init__(self, graph: Graph, usual_side: int, bands: Bands | None = None) -> None:
         self.graph = graph
         self.usual_side = usual_side
+        self.channels = 3 if bands is None else bands.channels
+        self.dtype = torch.uint8 if bands is None or bands.dtype == "uint8" else torch.float32
         self.programs = dict[int | None, Any]()
 
     @torch.no_grad()
@@ -127,7 +132,7 @@ class _Traced:
             # Odd on purpose: with a size that needs no padding, the trace might be specialized to it.
             size = (self.usual_side + 7, self.usual_side + 39) if side is None else (side, side)
             shapes = {0: free, 1: free, 2: free} if side is None else {0: free}
-            example = torch.zeros((2, *size, 3), dtype=torch.uint8)
+            example = torch.zeros((2, *size, self.channels), dtype=self.dtype)
             with _quiet():
                 self.programs[side] = torch.export.export(self.graph, (example,), dynamic_shapes={"images": shapes})
         return self.programs[side]
@@ -212,7 +217,7 @@ def _to_pt2(program: Any, path: Path) -> Run:
 def _batches(exported: ExportedModel, images: Sequence[np.ndarray], side: int | None) -> Iterator[Tensor]:
     """Yield images as the network sees them: the first one alone, the others in batches of one size."""
     transform = eval_transform(exported.config)
-    seen = [torch.from_numpy(np.ascontiguousarray(transform(image=image)["image"])) for image in images]
+    seen = [to_tensor([transform(image=image)["image"]])[0] for image in images]
     if side is None:  # also the first one transposed, and as a square whose sides need no padding
         seen.append(seen[0].transpose(0, 1).contiguous())
         even = min(seen[0].shape[:2]) // 32 * 32

@@ -67,7 +67,7 @@ class LoadedModel:
         """Return a row for each image, in their order.
 
             images      files, folders, quoted patterns, s3:// addresses, arrays (H, W, 3) or (N, H, W, 3) of uint8,
-                        PIL images, or a list of these
+                        PIL images, or a list of these; of a model with --channels, arrays of its channels and dtype
             tta         average with the mirror image
             batch_size  images at a time
             out         for segmentation, a folder for the masks' files too
@@ -79,7 +79,7 @@ class LoadedModel:
         Raises DataError if there is no image. Raises RunError for an `out` that cannot be used.
         """
         notes: list[str] = []
-        given, paths = given_images(images, notes.append)
+        given, paths = given_images(images, notes.append, self.config.model.bands)
         exported = with_flips(self._exported, tta)
         batches = rows_of(exported, given, self._keep_mask(out), batch_size)
         rows = [row for batch in batches for row in batch]

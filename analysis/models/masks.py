@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from trainables.data.bands import shown
 from visionsweep.core.errors import RunError
 
 OPACITY = 0.5
@@ -54,7 +55,7 @@ class MaskWriter:
             raise self._unwritable(error) from None
 
     def write(self, path: Path, image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]) -> dict[str, str]:
-        """Write the files of a mask and return their paths by kind. image (H, W, 3), mask (H, W) of class numbers."""
+        """Write the files of a mask and return their paths by kind. image (H, W, C), mask (H, W) of class numbers."""
         name = self._free_name(path.stem)
         coloured = Image.frombytes("P", (mask.shape[1], mask.shape[0]), mask.tobytes())
         coloured.putpalette(self.colours.tobytes())
@@ -63,7 +64,7 @@ class MaskWriter:
             "colours": self.out / "colours" / f"{name}.png",
             "overlay": self.out / "overlays" / f"{name}.jpg",
         }
-        overlay = Image.blend(Image.fromarray(image), coloured.convert("RGB"), OPACITY)
+        overlay = Image.blend(Image.fromarray(shown(image)), coloured.convert("RGB"), OPACITY)
         try:
             Image.fromarray(mask).save(files["mask"])
             coloured.save(files["colours"])

@@ -30,7 +30,7 @@ from trainables.config.io import load_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side
 from trainables.data.loader import TrialData
-from trainables.data.view import Pixels
+from trainables.data.view import Pixels, View
 from trainables.tasks import mean_logits
 from visionsweep.core.errors import InputError
 from visionsweep.core.files import read_object
@@ -109,7 +109,10 @@ def package_export(
             images = _noise(exported.config)
             checked_on = "images of noise (the data could not be read)"
         else:
-            images, elsewhere = compare(exported, _some(data))
+            if exported.config.model.bands is None:
+                images, elsewhere = compare(exported, _some(data))
+            else:  # Pillow, with which they would be compared, resizes RGB alone
+                images = [View.of(exported.config).apply(image) for image in _some(data)]
         stage("writing the graph and comparing it with torch")
         graphs = write_graphs(exported, out, images, _about(exported, before, checked_on), onnx=onnx, pt2=pt2)
     stage("computing the intervals of the model card")
@@ -209,9 +212,17 @@ def _some(data: TrialData) -> Iterator[Pixels]:
     """Yield up to NUM_CHECKED validation images (H, W, 3) as decoded, spread over the split."""
     positions = data.dataset.indices("val")
     chosen = np.unique(np.linspace(0, len(positions) - 1, NUM_CHECKED).astype(int))
-    return (np.array(data.dataset.reader(int(position)), np.uint8) for position in positions[chosen])
+    return (np.array(data.dataset.reader(int(position))) for position in positions[chosen])
 
 
 def _noise(config: TrialConfig) -> list[np.ndarray]:
     side = cached_short_side(config)
-    return list(np.random.default_rng(0).integers(0, 256, (4, side, side + side // 3, 3), dtype=np.uint8))
+    shape = (4, side, side + side // 3)
+    random = np.random.default_rng(0)
+    bands = config.model.bands
+    if bands is None:
+        return list(random.integers(0, 256, (*shape, 3), dtype=np.uint8))
+    drawn = random.normal(bands.mean, bands.std, (*shape, bands.channels))
+    if bands.dtype != "float32":
+        drawn = drawn.clip(0, np.iinfo(bands.dtype).max)
+    return list(drawn.astype(bands.dtype))

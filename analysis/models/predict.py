@@ -15,6 +15,7 @@ from torch import Tensor
 from analysis.models.annotations import AnnotationWriter
 from analysis.models.masks import MaskWriter
 from analysis.models.predictor import Predictor, Seen, load_export
+from trainables.data.bands import Kind, read_bands
 from trainables.data.endings import is_left_out, left_out_notes
 from trainables.data.reading import IMAGE_SUFFIXES, read_image
 from trainables.data.there import no_such_image
@@ -126,12 +127,17 @@ class Read:
 def _read(exported: Predictor, path: Path, pixels: Pixels | None, whole: bool) -> Read | DataError:
     """Return the image, or the error: one broken file must not cost the predictions of the others."""
     try:
-        image = read_image(path) if pixels is None else pixels
+        image = _pixels_of(exported, path) if pixels is None else pixels
         if whole:
             check_aspect(image.shape, str(path))
     except DataError as error:
         return error
     return Read(path, exported.seen(image), image if whole else None, (image.shape[0], image.shape[1]))
+
+
+def _pixels_of(exported: Predictor, path: Path) -> Pixels:
+    bands = exported.config.model.bands
+    return read_image(path) if bands is None else read_bands(path, Kind(bands.channels, bands.dtype))
 
 
 def _chunks(images: Iterator[Read | DataError], size: int) -> Iterator[list[Read | DataError]]:

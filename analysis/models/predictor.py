@@ -19,7 +19,7 @@ from analysis.models.manifest import check_files, read_manifest
 from analysis.models.pixel_mean import decide_together
 from trainables.config.io import load_config
 from trainables.config.trial import TrialConfig
-from trainables.data.view import Pixels, View
+from trainables.data.view import Pixels, View, to_tensor
 from trainables.device import device_here, speed_up
 from trainables.ensemble import load_models
 from trainables.evaluate import decide_at_size
@@ -55,7 +55,7 @@ class ExportedModel:
 
     def probabilities_of(self, seen: Sequence[Seen]) -> Tensor:
         """Return `probabilities` for the output of `seen`."""
-        batch = torch.from_numpy(np.stack([image for (image,) in seen]))
+        batch = to_tensor([image for (image,) in seen])
         return TASKS[self.config.task].probabilities(self.logits(batch)).cpu()
 
     def masks(self, images: Sequence[Pixels]) -> Iterator[Pixels]:
@@ -77,7 +77,7 @@ class ExportedModel:
         for (height, width, _), group in groupby(small, key=lambda image: image.shape):
             # Whole images may be many times as large as the crops of training, which are what fits into the memory.
             most = max(1, self.config.batch_size * self.config.image_size**2 // (height * width))
-            same = torch.from_numpy(np.stack(list(group)))
+            same = to_tensor(list(group))
             for start in range(0, len(same), most):
                 yield from torch.split(self.logits(same[start : start + most]), 1)
 

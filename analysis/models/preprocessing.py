@@ -8,12 +8,16 @@ from typing import Any
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side, seen_short_side
 from visionsweep.core.tasks import task_kind
+from visionsweep.core.words import counted
 
 RESIZED = "bilinear; by averaging over areas where it shrinks"
 
 
 def preprocessing(config: TrialConfig, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """Return the steps as plain values. mean, std: of pixels in [0, 1], which graphs apply themselves."""
+    """Return the steps as plain values. mean, std: of pixels in [0, 1], which graphs apply themselves.
+
+    Of channels as the files have them, mean and std are in the files' unit.
+    """
     size = config.image_size
     if config.fit_image == "squash":
         resize: dict[str, Any] = {"height": size, "width": size}
@@ -21,6 +25,11 @@ def preprocessing(config: TrialConfig, mean: Sequence[float], std: Sequence[floa
         resize = {"shorter_side": seen_short_side(config)}
     else:
         resize = {"shorter_side": cached_short_side(config), "centre_crop": size}
+    bands = config.model.bands
+    if bands is not None:
+        kept = f"{counted(bands.channels, 'channel')} of {bands.dtype}, as the file has them"
+        own = {"mean": [*bands.mean], "std": [*bands.std]}
+        return {"channels": kept, "resize": resize, "interpolation": RESIZED, **own}
     return {"colours": "RGB, 0 to 255", "resize": resize, "interpolation": RESIZED, "mean": [*mean], "std": [*std]}
 
 
@@ -35,8 +44,11 @@ def in_steps(values: Mapping[str, Any]) -> list[str]:
     else:
         size = f"Resize the shorter side to {resize['shorter_side']} pixels and keep the whole image"
     mean, std = (", ".join(f"{value:g}" for value in values[name]) for name in ("mean", "std"))
+    normalised = f"ubtract the mean ({mean}), divide by the deviation ({std})"
+    if "channels" in values:
+        return [f"Decode {values['channels']}", f"{size} ({values['interpolation']})", f"S{normalised}"]
     return [
         "Decode as RGB, 8 bits a channel, turned as its EXIF orientation says",
         f"{size} ({values['interpolation']})",
-        f"Divide by 255, subtract the mean ({mean}), divide by the deviation ({std})",
+        f"Divide by 255, s{normalised}",
     ]

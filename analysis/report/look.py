@@ -15,6 +15,7 @@ from analysis.figures.batches import Augmented, augmented, merge_of
 from analysis.figures.overlays import thumbnail
 from analysis.models.masks import class_colours
 from trainables.config.trial import TrialConfig
+from trainables.data.bands import shown
 from trainables.data.dataset import VOID, Dataset
 from trainables.data.merge import Merge
 from visionsweep.core.errors import RunError
@@ -118,7 +119,7 @@ def _photo(
 ) -> Photo:
     masked = ""
     if one.mask is not None and one.trained is not None and merge is not None:
-        masked = thumbnail((0.4 * one.trained + 0.6 * palette[one.mask]).round().astype(np.uint8), SIZE_PX)
+        masked = thumbnail((0.4 * shown(one.trained) + 0.6 * palette[one.mask]).round().astype(np.uint8), SIZE_PX)
         label = _of_pixels(one.mask, merge.classes)
     else:
         label = _of_mixture(one, batch, dataset)

@@ -36,6 +36,10 @@ MaskValues = Annotated[
     str | None,
     typer.Option(help="classes: every value in the masks is a class of its own, whatever it is."),
 ]
+Channels = Annotated[
+    str | None,
+    typer.Option(help="Train on images as they are: how many channels each has, 1 to 13, or auto."),
+]
 LabelSeparator = Annotated[
     str | None,
     typer.Option(help="What stands between the tags in a table's column `labels`; default: |."),

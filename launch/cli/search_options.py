@@ -15,6 +15,7 @@ from launch.cli.option_groups import filled
 from launch.cli.options import (
     Address,
     CacheDir,
+    Channels,
     CpusPerTrial,
     DataOption,
     Folds,
@@ -70,6 +71,7 @@ class ReadingOptions:
     label_separator: LabelSeparator = None
     group: Group = None
     test: Test = None
+    channels: Channels = None
 
     def folder(self) -> str | None:
         """Return the folder of decoded images, None for none."""
@@ -85,6 +87,7 @@ class ReadingOptions:
             self.label_separator,
             group=group_of(self.group, data),
             test=self.test,
+            channels=self.channels,
         )
 
 
@@ -160,6 +163,7 @@ class SearchOptions:
             group=group_of(self.reading.group, data),
             test=self.reading.test,
             folds=self.folds,
+            channels=self.reading.channels,
             keep_trials=self.keep_trials,
             log=self.log or [],
             target=self.target,

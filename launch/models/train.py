@@ -19,9 +19,10 @@ from launch.cli.printing import print_class_iou, print_found
 from launch.models.bar import bar_on
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.class_metrics import check_class_metrics
-from trainables.config.io import dump_config
+from trainables.config.io import dump_config, parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side
+from trainables.data.band_statistics import band_statistics, check_bands
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
@@ -76,6 +77,9 @@ def train_one(
         short_side_px=cached_short_side(config),
         cache_dir=None if cache_dir is None else Path(cache_dir),
     )
+    if (bands := band_statistics(dataset, images)) is not None:
+        config = parse_config({**config.model_dump(), "model": {**config.model.model_dump(), "bands": bands}})
+    check_bands(config, dataset, "the configuration")
     check_class_metrics(
         dataset,
         config.merge,

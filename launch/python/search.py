@@ -68,6 +68,7 @@ def search(
     group: str | None = None,
     test: str | None = None,
     folds: int | None = None,
+    channels: int | str | None = None,
     no_report: bool = False,
     wait: bool = True,
     quiet: bool = False,
@@ -154,6 +155,7 @@ def search(
         "group": group,
         "test": test,
         "folds": folds,
+        "channels": channels,
         "no_report": no_report,
         "set": assignments({key: value for key, value in changes.items() if is_plain(value)}),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.data.bands import BandReader
 from trainables.data.dataset import Dataset
 from trainables.data.near import named, near_sets
 from trainables.data.reading import FileReader
@@ -21,16 +22,17 @@ def duplicates(dataset: Dataset, cache_dir: Path | None) -> list[str]:
 
     Images are shown with their class where those of a set differ, and with their side of the split.
     """
-    if not isinstance(dataset.reader, FileReader):
+    reader = dataset.reader.as_rgb if isinstance(dataset.reader, BandReader) else dataset.reader
+    if not isinstance(reader, FileReader):
         return [f"near duplicates: not looked for, as '{dataset.spec}' is not made of files"]
-    near = near_sets(dataset.names, dataset.reader, dataset.fingerprint, cache_dir, most=sys.maxsize)
+    near = near_sets(dataset.names, reader, dataset.fingerprint, cache_dir, most=sys.maxsize)
     sets = named(dataset.names, near)
     if not sets:
         return [f"near duplicates: none among {counted(len(dataset.names), 'image')}"]
     place = {name: number for number, name in enumerate(dataset.names)}
     return [
         f"near duplicates: {counted(sum(map(len, sets)), 'image')} in {counted(len(sets), 'set')}",
-        *(_line(dataset, dataset.reader, names, [place[name] for name in names]) for names in sets),
+        *(_line(dataset, reader, names, [place[name] for name in names]) for names in sets),
     ]
 
 

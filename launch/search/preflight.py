@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import optuna
+import torch
 
 from launch.search.records import exists_already
 from search_spaces.grammar import REGIME
@@ -19,6 +20,7 @@ from search_spaces.regimes import capped, of_these_regimes, regimes_of, wholes, 
 from search_spaces.search import Search
 from trainables.class_metrics import check_class_metrics
 from trainables.config.architecture import SEGMENTERS
+from trainables.config.bands import Bands
 from trainables.config.io import parse_config
 from trainables.config.parts import part_names
 from trainables.config.trial import TrialConfig
@@ -26,11 +28,13 @@ from trainables.data.dataset import Dataset
 from trainables.data.folds import fewest_trained
 from trainables.data.view import View
 from trainables.models.known import has_package, is_known
+from trainables.models.weights import load_weights
 from visionsweep.core.errors import ConfigError, Contradiction, DataError, RunError
 from visionsweep.core.tasks import task_kind
 
 # A run of small networks needs about this much for its k best and its running trials.
 MIN_FREE_MB = 200
+LARGE_ENOUGH_PX = 224  # for every backbone's first layer
 # The most sizes at which validation images are kept on the disk before any trial asks for them.
 MOST_VIEWS = 16
 
@@ -92,6 +96,13 @@ def _check_copies(search: Search, config: TrialConfig) -> None:
             "--pruner pbt trains copies of the best trials further, and optimizer lbfgs solves a head in one go: "
             "choose another pruner, or take lbfgs out of the space (in classification-cpu: --set regime=finetune)."
         )
+
+
+def check_first_layers(search: Search, bands: Bands) -> None:
+    """Raise ConfigError for a backbone of the space that takes no images of these channels."""
+    for backbone in _backbones(search):
+        with torch.device("meta"):  # shapes alone: no memory, and hardly any time
+            load_weights(backbone, "none", LARGE_ENOUGH_PX, bands)
 
 
 def check_packing(search: Search, packed: bool) -> None:

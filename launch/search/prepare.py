@@ -21,6 +21,7 @@ from launch.search.amounts import MANY, in_amounts
 from launch.search.settled import SettledSearch, settle
 from search_spaces.finite import limited
 from search_spaces.search import Search
+from trainables.data.band_statistics import band_statistics
 from trainables.data.cache import Images, keep_views
 from trainables.data.dataset import Dataset
 from trainables.data.folds import judged_in_turn
@@ -57,7 +58,7 @@ class RunOptions:
         target, stop                    what else ends the search (`launch/search/target.py`), None: nothing
 
     A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group,
-    test and folds.
+    test, channels and folds.
     """
 
     data: str
@@ -79,6 +80,7 @@ class RunOptions:
     group: str | None = None
     test: str | None = None
     folds: int | None = None
+    channels: str | None = None
     alike: Sequence[Sequence[str]] | None = None
     target: str | None = None
     stop: str | None = None
@@ -135,6 +137,10 @@ def prepared(search: Search, options: RunOptions, began: float | None = None) ->
         )
     if not is_known:
         preflight.check_names(search.for_task(dataset.task))
+    bands = band_statistics(dataset, images)
+    if bands is not None:
+        search = search.with_set({"model.bands": bands.model_dump(mode="json")})
+        preflight.check_first_layers(search, bands)
     settled, notes = settle(search, dataset)
     if options.budget_s is not None and len(dataset.names) > MANY and dataset.folds is None:
         with said_if_slow("measuring how fast trials are"):

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from trainables.config.adapter import Lora
 from trainables.config.architecture import SEGMENTERS, Decoder
+from trainables.config.bands import Bands
 from trainables.config.base import Part
 from trainables.config.entries import Entry, Named, OneOf
 from trainables.config.parts import check_classifier, part_names
@@ -41,6 +42,10 @@ HEADS: dict[str, Entry] = {
 }
 
 
+# Left out of what is written where there is none: files of photos stay what they were.
+AnyBands = Annotated[Bands | None, Field(exclude_if=lambda value: value is None)]
+
+
 class ClassifierConfig(Part):
     """A backbone with a head.
 
@@ -51,6 +56,7 @@ class ClassifierConfig(Part):
     adapter     trains only adapters in what `freeze` leaves; None trains the weights themselves
     head_init   the head's initial weights: random, or a probe's, solved on features of the untouched backbone
     aux_weight  of the loss of an auxiliary classifier, where the backbone has one
+    bands       of images that are trained on as they are (`--channels`), set by the data; None: RGB of 8 bits
     """
 
     backbone: str
@@ -61,6 +67,7 @@ class ClassifierConfig(Part):
     head: Annotated[HeadPart, OneOf(HEADS)] = LinearHead()
     head_init: Literal["random", "probe"] = "random"
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
+    bands: AnyBands = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ClassifierConfig:
@@ -80,6 +87,7 @@ class SegmenterConfig(Part):
     weights             of the backbone: imagenet, none, or the path of a file
     freeze, batch_norm  of the backbone, as in `ClassifierConfig`; the decoder's norms always train
     decoder_first       share of the epochs in which the decoder trains alone
+    bands               as in `ClassifierConfig`
     """
 
     architecture: Annotated[Named, OneOf(SEGMENTERS)]
@@ -88,6 +96,7 @@ class SegmenterConfig(Part):
     freeze: Freeze = "none"
     batch_norm: BatchNorm = "trained"
     decoder_first: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    bands: AnyBands = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> SegmenterConfig:

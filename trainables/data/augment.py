@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trainables.config import augment as parts
 from trainables.config.augment import AUGMENTATIONS
+from trainables.config.bands import RGB_ONLY
 from trainables.config.trial import TrialConfig
 from trainables.data.dataset import VOID
 from trainables.data.steps import A, FitShortSide, ForegroundCrop, ImagePolicy, Pipeline, ShrinkLarge
@@ -37,6 +38,8 @@ def train_transform(config: TrialConfig, background: int | None = None) -> A.Com
         steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]  # what evaluation sees
     for field, augmentation in AUGMENTATIONS.items():
         part = getattr(config.augment, field, None)
+        if config.model.bands is not None and field in RGB_ONLY:
+            continue
         if part is not None and augmentation.function is not None:
             steps.append(augmentation.load()(part, config.image_size))
         elif field == "random_resized_crop":  # whatever is drawn, the geometric part ends at the final size

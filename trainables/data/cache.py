@@ -206,7 +206,7 @@ class _Part:
     indices: tuple[int, ...]
 
     def __call__(self, index: int) -> npt.NDArray[np.uint8]:
-        return np.asarray(self.reader(self.indices[index]), np.uint8)
+        return np.asarray(self.reader(self.indices[index]))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.data.bands import BandReader
 from trainables.data.cache import CachedImages, DecodedImages, Images, keep_views, open_images
 from trainables.data.cache_build import Source
 from trainables.data.dataset import Dataset
@@ -60,6 +61,7 @@ def load_dataset(
     on_demand: bool = False,
     group: str | None = None,
     test: str | None = None,
+    channels: str | None = None,
     alike: Sequence[Sequence[str]] | None = None,
     folds: int | None = None,
     decode_within_s: float | None = None,
@@ -72,8 +74,8 @@ def load_dataset(
                          image can have several labels, segmentation where there are masks and no labels
         seed             of the split. It and `val_fraction` matter only where the data gives no val
         val_fraction     share of each class that is split off
-        on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand, group, test, alike
-                         see `ReadAs`
+        on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand, group, test, channels,
+        alike            see `ReadAs`
         folds            likewise, in place of `val_fraction`
         decode_within_s  labelled images that would take longer to decode are decoded on demand too
         cache_dir        None decodes at each access
@@ -82,18 +84,9 @@ def load_dataset(
     """
     # Scan names and labels first. No image is decoded yet, so most errors come early.
     read_as = ReadAs(
-        on_bad_image,
-        layout,
-        mask_values,
-        label_separator,
-        for_training,
-        val_images,
-        on_demand,
-        group,
-        test,
-        alike,
-        folds,
-    )
+        on_bad_image, layout, mask_values, label_separator, for_training, val_images, on_demand,
+        group=group, test=test, channels=channels, alike=alike, folds=folds,
+    )  # fmt: skip
     scan, copy = scanned(spec, task, read_as, cache_dir)
     folds = folds if for_training else None
     if folds is not None:
@@ -119,7 +112,8 @@ def load_dataset(
     if images.pixel_counts is not None:
         scan = replace(scan, targets=np.array(images.pixel_counts[:, : len(scan.classes)]))  # (N, C) int64
     looked_at = for_training and not isinstance(images, OnDemandImages)
-    near = near_sets(scan.names, scan.reader, fingerprint, cache_dir, alike) if looked_at else None
+    files = scan.reader.as_rgb if isinstance(scan.reader, BandReader) else scan.reader
+    near = near_sets(scan.names, files, fingerprint, cache_dir, alike) if looked_at else None
     split = split_data(
         _by_presence(scan),
         list(images.bad),

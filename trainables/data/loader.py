@@ -19,7 +19,7 @@ from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
 from trainables.data.loader_processes import Loaders
 from trainables.data.merge import Merge
-from trainables.data.view import View
+from trainables.data.view import View, to_tensor
 from trainables.seeds import derived_seed
 from visionsweep.core.errors import DataError
 
@@ -120,7 +120,7 @@ class _Whole(_Split):
 
 def _collate(batch: tuple[list[np.ndarray], Any]) -> tuple[Tensor, Any]:
     arrays, targets = batch
-    return torch.from_numpy(np.stack(arrays)), targets
+    return to_tensor(arrays), targets
 
 
 def batches(
@@ -230,7 +230,7 @@ def whole_images(
             most = batch_size if max_pixels is None else max(1, max_pixels // (height * width))
             for chunk in _chunks(same, most):
                 same_images, same_masks = zip(*chunk, strict=True)
-                yield torch.from_numpy(np.stack(same_images)), torch.from_numpy(np.stack(same_masks))
+                yield to_tensor(same_images), torch.from_numpy(np.stack(same_masks))
 
 
 def _chunks(order: list[T], size: int) -> list[list[T]]:

@@ -14,6 +14,8 @@ ON_BAD_IMAGE = ("error", "skip")
 LAYOUTS = ("classes", "splits", "groups")
 MASK_VALUES = ("classes",)
 FEWEST_FOLDS = 2
+AUTO = "auto"
+MOST_CHANNELS = 13  # a satellite's: Sentinel-2 has as many
 MOST_TEST = 0.5  # of the images, that --test may keep back
 
 
@@ -29,6 +31,8 @@ class ReadAs:
         group            what belongs together: a column of the table, a file .csv, or a pattern on names (`groups.py`)
         test             share that is kept back as a test split, such as '15%'. None: the data's own test split, if any
         folds            number of folds that train and val are divided into, None: one split (`folds.py`)
+        channels         how many channels each file has, or auto: they are trained on as they are, at their own depth
+                         (`bands.py`). None: everything becomes RGB of 8 bits
         alike            not an option: the sets of near duplicates, by name, that a run found when it began. None: they
                          are looked for (`near.py`)
         for_training     not an option: False where the data is only judged. Then nothing is split, and a class may have
@@ -48,6 +52,7 @@ class ReadAs:
     on_demand: bool = False
     group: str | None = None
     test: str | None = None
+    channels: str | None = None
     alike: Sequence[Sequence[str]] | None = None
     folds: int | None = None
 
@@ -65,6 +70,7 @@ class ReadAs:
             check_group(self.group)
         share_of(self.test)
         check_folds(self.folds)
+        check_channels(self.channels)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ReadAs:
@@ -104,6 +110,14 @@ def check_group(group: str) -> None:
             raise DataError(
                 rf"--group '{group}' is not a pattern: {error}. Write a regular expression, such as '(.*)_\d+'."
             ) from None
+
+
+def check_channels(channels: str | None) -> None:
+    """Raise DataError for a `--channels` that is no number of channels and not 'auto'."""
+    if channels is None or channels == AUTO:
+        return
+    if not channels.isdecimal() or not 1 <= int(channels) <= MOST_CHANNELS:
+        raise DataError(f"--channels takes 1 to {MOST_CHANNELS}, or auto for what the files have, got '{channels}'.")
 
 
 def share_of(test: str | float | None) -> float | None:

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from trainables.data import endings
 from trainables.data.plain_files import check_plain
+from trainables.data.tiff import tiff_depth
 from visionsweep.core.errors import DataError
 
 IMAGE_SUFFIXES = endings.IMAGE_SUFFIXES
@@ -33,7 +34,17 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
     except MemoryError:
         raise  # the machine's trouble, not the file's
     except Exception as error:  # a broken file breaks decoders in every way: OSError, SyntaxError, struct.error, ...
-        raise DataError(f"image '{name or path}' cannot be read: {why_unreadable(error)}") from error
+        why = _why_not_rgb(path) if isinstance(error, UnidentifiedImageError) else ""
+        raise DataError(f"image '{name or path}' cannot be read: {why or why_unreadable(error)}") from error
+
+
+def _why_not_rgb(path: Path) -> str:
+    """Say that a TIFF has more channels than Pillow knows, '' if it is none."""
+    try:
+        _, channels, bits = tiff_depth(path)
+    except (DataError, OSError, SyntaxError, ValueError):
+        return ""
+    return f"it has {channels} channels of {bits} bits, and RGB is read; --channels auto reads all of them"
 
 
 def open_image(file: IO[bytes] | Path) -> Image.Image:

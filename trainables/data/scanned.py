@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from trainables.data.bands import with_channels
 from trainables.data.cache import default_cache_dir
 from trainables.data.class_names import class_name_notes
 from trainables.data.csv_table import scan_csv
@@ -53,6 +54,7 @@ def scanned(
     copy = (bring if fetch else brought)(spec, cache_dir) if is_remote(spec) else None
     path = Path(spec).expanduser() if copy is None else copy.path
     scan = _scan(spec, path, task, read_as, cache_dir, fetch)
+    scan = with_channels(scan, spec, read_as.channels, tells=grouped)
     if grouped:
         scan = with_groups(scan, spec, path, read_as)
     return replace(scan, notes=(*scan.notes, *class_name_notes(spec, scan.classes))), copy

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from trainables.config.trial import TrialConfig
 from visionsweep.core.errors import DataError
 from visionsweep.core.tasks import task_kind
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]  # or of uint16 or float32, with other channels than three (`bands.py`)
 
 # An image longer than this many times its other side is cut to its middle before it is enlarged. The crop that is
 # judged shows the middle anyway, and 8,000 x 1 pixels would become 2,048,000 x 256.
@@ -87,6 +90,12 @@ def shrunk(image: Pixels, short_side_px: int) -> Pixels:
     return _resized(image, _at_short_side(image, short_side_px))
 
 
+def to_tensor(images: Sequence[npt.NDArray[Any]]) -> Tensor:
+    """Stack images of one size, (B, H, W, C). Those of 16 bits become float32, as torch hardly knows uint16."""
+    stacked = np.stack(images)
+    return torch.from_numpy(stacked.astype(np.float32) if stacked.dtype == np.uint16 else stacked)
+
+
 def check_aspect(shape: Sequence[int], name: str) -> None:
     """Raise DataError for an image (H, W, ...) that is too long to be segmented as a whole."""
     height, width = shape[:2]
@@ -105,13 +114,22 @@ def _at_short_side(image: Pixels, short_side_px: int) -> tuple[int, int]:
 
 
 def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """Resize to (height, width, 3): first the sides that shrink, then those that grow."""
+    """Resize to (height, width, C): first the sides that shrink, then those that grow."""
     small = (min(image.shape[0], size[0]), min(image.shape[1], size[1]))
     # Area averages over all source pixels, so fine patterns do not turn into moire.
     for (height, width), how in ((small, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):
         if image.shape[:2] != (height, width):
-            image = np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
+            image = _scaled(image, (width, height), how)
     return image
+
+
+def _scaled(image: Pixels, size: tuple[int, int], how: int) -> Pixels:
+    """Resize to (width, height). OpenCV takes four channels at a time, and drops the axis of a single one."""
+    parts = [image[:, :, first : first + 4] for first in range(0, image.shape[2], 4)]
+    done = [np.asarray(cv2.resize(part, size, interpolation=how), image.dtype) for part in parts]
+    if len(done) == 1:
+        return done[0].reshape(size[1], size[0], -1)
+    return np.concatenate([part.reshape(size[1], size[0], -1) for part in done], axis=2)
 
 
 def _middle(image: Pixels) -> Pixels:

@@ -30,6 +30,7 @@ from trainables.data.kept_views import KeptView, judged_view, training_views
 from trainables.data.loader import TrialData, passes, shuffled
 from trainables.data.on_demand import OnDemandImages
 from trainables.data.stratify import stratified_draw
+from trainables.data.view import to_tensor
 from trainables.features.feature_key import backbone_key
 from trainables.features.feature_store import kept_rows
 from trainables.features.images_key import images_key
@@ -253,7 +254,7 @@ class _Pictures(TorchDataset[Tensor]):
         self.view = view
 
     def __getitem__(self, indices: list[int]) -> Tensor:
-        return torch.from_numpy(np.stack([self.view(index) for index in indices]))
+        return to_tensor([self.view(index) for index in indices])
 
 
 def _store(data: TrialData) -> Path | None:

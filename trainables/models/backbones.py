@@ -16,7 +16,7 @@ from trainables.config.parts import part_names
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.names import did_you_mean
 
-Colour = tuple[float, float, float]
+Colour = tuple[float, ...]  # a value for each channel
 
 IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
 IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
@@ -104,8 +104,8 @@ TORCHVISION_BACKBONES = {
 
 
 def pixel_colours(mean: Colour, std: Colour) -> tuple[Tensor, Tensor]:
-    """The two for pixels in [0, 255], (3, 1, 1) each."""
-    return torch.tensor(mean).view(3, 1, 1) * 255, torch.tensor(std).view(3, 1, 1) * 255
+    """The two for pixels in [0, 255], (C, 1, 1) each."""
+    return torch.tensor(mean).view(-1, 1, 1) * 255, torch.tensor(std).view(-1, 1, 1) * 255
 
 
 def check_backbone(name: str) -> None:

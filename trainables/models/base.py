@@ -67,5 +67,5 @@ class BackboneModel(nn.Module):
         frozen_whole = self.training and not self.backbone.training
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen_whole):
             if not self.backbone.training and not hooked and may_fold(images):
-                return self._folding.of(self.backbone)(images)
+                return self._folding.of(self.backbone, images.shape[1])(images)
             return self.backbone(images)

@@ -114,7 +114,7 @@ def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int
     Raises ConfigError for an unknown backbone or an image size that it cannot take, and WeightsError if the weights are
     not available.
     """
-    backbone = load_weights(config.backbone, config.weights, image_size)
+    backbone = load_weights(config.backbone, config.weights, image_size, config.bands)
     aux_head = _take_aux_head(backbone.module, num_outputs, wanted=config.aux_weight > 0)
     for part in backbone.module.modules():  # one among several has no auxiliary classifier to train
         _take_aux_head(part, num_outputs, wanted=False)

@@ -36,21 +36,21 @@ class Folding:
     def __reduce__(self) -> tuple[type[Folding], tuple[()]]:
         return Folding, ()
 
-    def of(self, backbone: nn.Module) -> nn.Module:
-        """The folded backbone, or itself where it cannot be folded. It is in evaluation mode."""
+    def of(self, backbone: nn.Module, channels: int = 3) -> nn.Module:
+        """The folded backbone for images of `channels`, or itself if it cannot be folded, in evaluation mode."""
         tensors = [*backbone.parameters(), *backbone.buffers()]
         key = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
         if self._folds is not False and key != self._of:
-            self._copy = self._made(backbone)
+            self._copy = self._made(backbone, channels)
             self._of = key
             self._folds = self._copy is not None
         return backbone if self._copy is None else self._copy
 
-    def _made(self, backbone: nn.Module) -> nn.Module | None:
+    def _made(self, backbone: nn.Module, channels: int) -> nn.Module | None:
         folded = copy.deepcopy(backbone).requires_grad_(False)
         if not _fold(folded):
             return None
-        return folded if self._folds or _alike(backbone, folded) else None
+        return folded if self._folds or _alike(backbone, folded, channels) else None
 
 
 def may_fold(images: Tensor) -> bool:
@@ -88,10 +88,11 @@ def _fit(convolution: nn.Module, norm: _BatchNorm) -> bool:
 
 
 @torch.no_grad()
-def _alike(backbone: nn.Module, folded: nn.Module) -> bool:
+def _alike(backbone: nn.Module, folded: nn.Module, channels: int) -> bool:
     """Whether both backbones give the same output, as children need not be called in the order of their definition."""
-    images = torch.rand(1, 3, PROBE_PX, PROBE_PX, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
     try:
+        images = torch.rand(1, channels, PROBE_PX, PROBE_PX, generator=generator)
         pairs = list(zip(tree_leaves(backbone(images)), tree_leaves(folded(images)), strict=True))
         return bool(pairs) and all(_near(one, other) for one, other in pairs)
     except Exception:  # whatever a backbone makes of such an image, or of a layer that is gone

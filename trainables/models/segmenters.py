@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from trainables.config.architecture import SEGMENTERS
 from trainables.config.model import SegmenterConfig
 from trainables.models.base import BackboneModel
+from trainables.models.first_layer import with_bands
 from trainables.models.freezing import fixed_norms, freeze_backbone
 from trainables.models.network import Network
 from trainables.models.pyramids import Source
@@ -59,6 +61,9 @@ def build_segmenter(config: SegmenterConfig, num_classes: int, image_size: int) 
     source = Source(config.backbone_name, config.weights, image_size)
     build = pick(SEGMENTERS, config.architecture.name, "architecture").load()
     network: Network = build(config.architecture, source, num_classes)
+    name = source.name or config.architecture.name
+    backbone = with_bands(network.backbone, config.bands, name, pretrained=config.weights != "none")
+    network = replace(network, backbone=backbone)
     frozen = freeze_backbone(network.backbone, config.freeze)
     return Segmenter(network, frozen + fixed_norms(network.backbone.module, config.batch_norm))
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from trainables.models.backbones import Backbone, Colour, pixel_colours
 
 # A model of several backbones gets plain pixels. So the output of each part equals, to the last bit, its output alone.
-PIXELS_MEAN: Colour = (0.0, 0.0, 0.0)
-PIXELS_STD: Colour = (1 / 255, 1 / 255, 1 / 255)
+PIXELS_MEAN: Colour = (0.0,)  # of each channel
+PIXELS_STD: Colour = (1 / 255,)
 
 
 class SideBySide(nn.Module):
@@ -62,4 +62,5 @@ class _InItsColours(nn.Module):
 def side_by_side(parts: Sequence[Backbone]) -> Backbone:
     """The backbones as one, without stages."""
     num_features = sum(part.num_features for part in parts)
-    return Backbone(SideBySide(parts), num_features, PIXELS_MEAN, PIXELS_STD, stages=())
+    channels = len(parts[0].mean)
+    return Backbone(SideBySide(parts), num_features, PIXELS_MEAN * channels, PIXELS_STD * channels, stages=())

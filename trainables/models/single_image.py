@@ -28,9 +28,10 @@ def needs_two_images(config: ClassifierConfig | SegmenterConfig, image_size: int
 def _needs_two_images(config_json: str, image_size: int) -> bool:
     kind = SegmenterConfig if "architecture" in json.loads(config_json) else ClassifierConfig
     config = kind.model_validate_json(config_json)
+    channels = 3 if config.bands is None else config.bands.channels
     try:
         with torch.device("meta"), torch.no_grad():  # shapes alone: no memory, and hardly any time
-            build_model(config, 2, image_size).train()(torch.empty(1, 3, image_size, image_size))
+            build_model(config, 2, image_size).train()(torch.empty(1, channels, image_size, image_size))
     except Exception as error:
         return "more than 1 value per channel" in str(error)
     return False

@@ -16,8 +16,10 @@ import timm
 import torch
 from torch import nn
 
+from trainables.config.bands import Bands
 from trainables.config.parts import part_names
 from trainables.models.backbones import TORCHVISION_BACKBONES, Backbone, check_backbone, create_backbone
+from trainables.models.first_layer import with_bands
 from trainables.models.known import LITE_PACKAGES, has_package
 from trainables.models.lite import lite_state_dict
 from trainables.models.side_by_side import side_by_side
@@ -29,15 +31,19 @@ HUB_TIMEOUT_S = 3
 ASKED_AT_ONCE = 8  # addresses of one host
 
 
-def load_weights(name: str, weights: str, image_size: int) -> Backbone:
+def load_weights(name: str, weights: str, image_size: int, bands: Bands | None = None) -> Backbone:
     """Load a backbone with its weights: `imagenet`, `none`, or the path of a file or of a folder of files.
 
-    Of 'a+b' both are loaded, side by side. Raises WeightsError if the weights are not available, and ConfigError as
-    `create_backbone` does.
+    Of 'a+b' both are loaded, side by side. `bands`: of its images, None for RGB. Raises WeightsError if the weights are
+    not available, and ConfigError as `create_backbone` and `with_bands` do.
     """
     parts = part_names(name)
     if len(parts) > 1:
-        return side_by_side([load_weights(part, weights, image_size) for part in parts])
+        return side_by_side([load_weights(part, weights, image_size, bands) for part in parts])
+    return with_bands(_load(name, weights, image_size), bands, name, pretrained=weights != "none")
+
+
+def _load(name: str, weights: str, image_size: int) -> Backbone:
     if weights == "none":
         return create_backbone(name, image_size)
     if weights != "imagenet":

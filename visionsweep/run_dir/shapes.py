@@ -171,7 +171,7 @@ SEARCH: Mapping[str, Check] = {
     "options.cache_dir": none_or(is_text),
     "options.on_bad_image": is_text,
     **dict.fromkeys(("options.layout", "options.mask_values", "options.label_separator"), none_or(is_text)),
-    **dict.fromkeys(("options.group", "options.test"), none_or(is_text)),
+    **dict.fromkeys(("options.group", "options.test", "options.channels"), none_or(is_text)),
     "options.alike": none_or(list_of(list_of(is_text))),
     "options.val_images": none_or(is_count),
     "options.folds": none_or(is_count),

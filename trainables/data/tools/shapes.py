@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import UnidentifiedImageError
 
 from trainables.data.reading import is_turned, open_image, read_image, why_unreadable
+from trainables.data.tiff import tiff_size
 from trainables.data.tools.fill import fill_rings
 from trainables.data.tools.runs import bits_of_brush, bits_of_counts, counts_of_text
 from visionsweep.core.errors import DataError
@@ -202,5 +204,8 @@ class DrawnMasks:
         if is_turned(path):
             height, width, _ = read_image(path, self.names[index]).shape
             return height, width
-        with open_image(path) as image:  # its head alone
-            return image.height, image.width
+        try:
+            with open_image(path) as image:  # its head alone
+                return image.height, image.width
+        except UnidentifiedImageError:
+            return tiff_size(path)  # of more channels than Pillow knows
