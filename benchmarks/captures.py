@@ -85,7 +85,7 @@ def live_table(run_dir: Path, width: int) -> str:
 def outcome(run_dir: Path, width: int) -> str:
     """Return what `run` prints when it has ended."""
     terminal = Terminal(width, record=True)
-    print_outcome(run_dir, terminal, report=lambda verdict: run_dir / "report.html")
+    print_outcome(run_dir, terminal, report=lambda verdict, chances: run_dir / "report.html")
     return _lines(terminal)
 
 

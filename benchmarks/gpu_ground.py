@@ -20,7 +20,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side, train_transform
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData, batches
-from trainables.models.lite import LITE_PACKAGES, has_package
+from trainables.models.known import LITE_PACKAGES, has_package
 from trainables.models.weights import load_weights
 from trainables.targets import classes_and_labels
 from visionsweep.core.cores import MAX_LOADERS, num_cores

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from benchmarks.gpu import SECTIONS
 from benchmarks.gpu_ground import MASKS, PHOTOS, WEIGHTS, Wrong, draw_masks, draw_photos
 from benchmarks.gpu_process import Apart
-from trainables.models.lite import LITE_PACKAGES, has_package
+from trainables.models.known import LITE_PACKAGES, has_package
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
