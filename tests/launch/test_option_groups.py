@@ -58,7 +58,7 @@ def test_a_search_takes_the_same_options_wherever_it_runs() -> None:
     run = options_of("run")
     assert set(run) - {"--address"} | {"--cluster"} == set(options_of("submit"))
     assert set(options_of("check")) - {"--duplicates"} < set(run)
-    reading = run[run.index("--cache-dir") : run.index("--test") + 1]
+    reading = run[run.index("--cache-dir") : run.index("--channels") + 1]
     assert options_of("train")[-len(reading) :] == reading
 
 
