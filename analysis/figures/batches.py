@@ -17,7 +17,8 @@ from trainables.config.trial import TrialConfig
 from trainables.data.augment import cached_short_side, eval_transform, mix_batch, train_transform
 from trainables.data.dataset import Dataset
 from trainables.data.merge import Merge, merge_classes
-from trainables.data.view import shrunk, to_tensor
+from trainables.data.tensors import to_tensor
+from trainables.data.view import shrunk
 from visionsweep.core.errors import RunError
 from visionsweep.core.tasks import task_kind
 from visionsweep.run_dir.run import Run

@@ -18,7 +18,7 @@ from analysis.figures.style import SYMBOLS, colour_of, plot, safe, short
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import eval_transform
-from trainables.data.view import to_tensor
+from trainables.data.tensors import to_tensor
 from trainables.ensemble import load_models
 from trainables.inference import autocast, to_input
 from trainables.models.classifiers import Classifier

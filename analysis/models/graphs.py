@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from analysis.models.predictor import ExportedModel
 from trainables.config.bands import Bands
 from trainables.data.augment import eval_transform, seen_short_side
-from trainables.data.view import to_tensor
+from trainables.data.tensors import to_tensor
 from trainables.ranking import mean_in_logs
 from trainables.tasks import TASKS
 from visionsweep.core.errors import RunError

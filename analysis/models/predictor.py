@@ -19,7 +19,8 @@ from analysis.models.manifest import check_files, read_manifest
 from analysis.models.pixel_mean import decide_together
 from trainables.config.io import load_config
 from trainables.config.trial import TrialConfig
-from trainables.data.view import Pixels, View, to_tensor
+from trainables.data.tensors import to_tensor
+from trainables.data.view import Pixels, View
 from trainables.device import device_here, speed_up
 from trainables.ensemble import load_models
 from trainables.evaluate import decide_at_size

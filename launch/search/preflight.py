@@ -11,7 +11,6 @@ from itertools import product
 from pathlib import Path
 
 import optuna
-import torch
 
 from launch.search.records import exists_already
 from search_spaces.grammar import REGIME
@@ -28,7 +27,6 @@ from trainables.data.dataset import Dataset
 from trainables.data.folds import fewest_trained
 from trainables.data.view import View
 from trainables.models.known import has_package, is_known
-from trainables.models.weights import load_weights
 from visionsweep.core.errors import ConfigError, Contradiction, DataError, RunError
 from visionsweep.core.tasks import task_kind
 
@@ -100,6 +98,10 @@ def _check_copies(search: Search, config: TrialConfig) -> None:
 
 def check_first_layers(search: Search, bands: Bands) -> None:
     """Raise ConfigError for a backbone of the space that takes no images of these channels."""
+    import torch
+
+    from trainables.models.weights import load_weights
+
     for backbone in _backbones(search):
         with torch.device("meta"):  # shapes alone: no memory, and hardly any time
             load_weights(backbone, "none", LARGE_ENOUGH_PX, bands)

@@ -19,7 +19,8 @@ from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
 from trainables.data.loader_processes import Loaders
 from trainables.data.merge import Merge
-from trainables.data.view import View, to_tensor
+from trainables.data.tensors import to_tensor
+from trainables.data.view import View
 from trainables.seeds import derived_seed
 from visionsweep.core.errors import DataError
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from trainables.config.trial import TrialConfig
 from visionsweep.core.errors import DataError
@@ -88,12 +85,6 @@ def shrunk(image: Pixels, short_side_px: int) -> Pixels:
     if min(image.shape[:2]) <= short_side_px:
         return image
     return _resized(image, _at_short_side(image, short_side_px))
-
-
-def to_tensor(images: Sequence[npt.NDArray[Any]]) -> Tensor:
-    """Stack images of one size, (B, H, W, C). Those of 16 bits become float32, as torch hardly knows uint16."""
-    stacked = np.stack(images)
-    return torch.from_numpy(stacked.astype(np.float32) if stacked.dtype == np.uint16 else stacked)
 
 
 def check_aspect(shape: Sequence[int], name: str) -> None:

@@ -30,7 +30,7 @@ from trainables.data.kept_views import KeptView, judged_view, training_views
 from trainables.data.loader import TrialData, passes, shuffled
 from trainables.data.on_demand import OnDemandImages
 from trainables.data.stratify import stratified_draw
-from trainables.data.view import to_tensor
+from trainables.data.tensors import to_tensor
 from trainables.features.feature_key import backbone_key
 from trainables.features.feature_store import kept_rows
 from trainables.features.images_key import images_key
