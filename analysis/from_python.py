@@ -21,7 +21,7 @@ AnyRun: TypeAlias = Path | str | Run | Readable
 def ranking(run: AnyRun) -> pd.DataFrame:
     """Return a row for each trial, best first: see `visionsweep.run_dir.rank.ranking_frame`.
 
-    The column `as_good` says whether a trial cannot be told from the best on the same photos. It is None where nobody
+    The column `as_good` says whether a trial is tied with the best on the same photos. It is None where nobody
     can say (`analysis.expect.ties`).
     """
     found = load_run(run)

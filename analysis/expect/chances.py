@@ -1,4 +1,4 @@
-"""How far a choice among trials is luck: what to expect of the winner, and which trials cannot be told from it."""
+"""How far a choice among trials is luck: what to expect of the winner, and which trials are tied with it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Chances:
     """What stored predictions tell of a run's choice.
 
     expected  of the winner on new photos, None where nobody can say
-    as_good   by trial, whether it cannot be told from the best; {} where nobody can say
+    as_good   by trial, whether it is tied with the best; {} where nobody can say
     """
 
     expected: Expected | None = None
     as_good: Mapping[str, bool] = field(default_factory=dict)
 
     def tied(self, best: str) -> list[str]:
-        """Return the trials that cannot be told from the best one, without itself."""
+        """Return the trials that are tied with the best one, without itself."""
         return [trial_id for trial_id, is_tied in self.as_good.items() if is_tied and trial_id != best]
 
 

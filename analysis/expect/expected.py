@@ -6,7 +6,7 @@ Greasidou and Borboudakis 2018, "Bootstrapping the out-of-sample predictions for
 cross-validation" (Machine Learning 107). Nothing is trained again, so hundreds of trials take seconds.
 
 A metric that is no mean over photos, such as F1 and average precision, has another value on the third of the photos
-that judge: they lack rare classes. What it differs by for a few trials, whoever won, is taken back.
+that judge: they lack rare classes. What it differs by for a few trials, whichever won, is taken back.
 
 The choice of an epoch within a trial is not corrected, since a trial keeps predictions of its best epoch alone.
 """

@@ -1,4 +1,4 @@
-"""Trials that cannot be told from the best: their difference on the same photos may be luck.
+"""Trials that are tied with the best: their difference on the same photos may be luck.
 
 By accuracy, McNemar's exact test (1947) counts the photos that only one of the two gets right. By another metric, or
 where photos belong together, the difference is divided by its deviation over resampled photos. Tests against all the
@@ -22,7 +22,7 @@ MOST_COUNTED = 2000  # photos that one of two gets right: beyond, the binomial i
 
 
 def as_good(run: Run) -> dict[str, bool]:
-    """Return by trial whether it cannot be told from the best, as far as predictions are kept. {} where nobody can say.
+    """Return by trial whether it is tied with the best, as far as predictions are kept. {} where nobody can say.
 
     The best trial itself is among them.
     """

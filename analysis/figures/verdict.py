@@ -48,7 +48,7 @@ class Verdict:
     constant   the class that is best to answer always, and its score then; '' for a metric of the ranking, where any
                constant answer gets that; None for a loss and top-5
     lead       over the next trial that has kept its predictions, None where none has
-    tied       trials that cannot be told from the best (`analysis/expect/ties.py`), as far as predictions are kept
+    tied       trials that are tied with the best (`analysis/expect/ties.py`), as far as predictions are kept
     weakest    None with one class alone, or where every class is found alike
     """
 
@@ -68,7 +68,7 @@ class Verdict:
 def verdict(run: Run, tied: Mapping[str, bool] | None = None) -> Verdict | None:
     """Return what the validation images say of the best trial.
 
-        tied  which trials cannot be told from the best, None asks `analysis.expect.ties`
+        tied  which trials are tied with the best, None asks `analysis.expect.ties`
 
     None for several objectives, for a metric that is not known here, and where the images' classes or pixels are not
     kept. Without the best trial's predictions an accuracy still has its interval, but no lead.
@@ -188,7 +188,7 @@ def result_sentence(found: Verdict) -> str:
 
 
 def lead_sentences(found: Verdict) -> list[str]:
-    """Return a sentence on the lead over the second trial, none where that cannot be told."""
+    """Return a sentence on the lead over the second trial, none where it is unknown."""
     lead = found.lead
     if lead is None:
         return []

@@ -131,7 +131,7 @@ class Bench:
         return max(among, key=lambda one: self._value(members.metrics(members.contribution(one), [one], self.by.name)))
 
     def _widest(self, best: int, among: Sequence[int]) -> int:
-        """Return the probe with most backbones of those that cannot be told apart from the best, else the best.
+        """Return the probe with most backbones of those that are tied with the best, else the best.
 
         Only where folds choose, by accuracy.
         """

@@ -44,7 +44,7 @@ def predict_images(
 
     A row has `path`, `probabilities` by class and `label`, or `labels` for multilabel tasks. For segmentation it has
     `path`, the files of its mask and the `shares` of its pixels. An unreadable image has `path` and `error`.
-    With `annotations`, `note` is told last where they are.
+    With `annotations`, `note` comes last and says where they are.
 
         export_dir  the export
         images      files, folders and patterns

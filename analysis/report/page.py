@@ -164,7 +164,7 @@ def _run_page(key: str, run: Run, known: Mapping[Path, Known], *, with_model: bo
 
 
 def _chances(run: Run) -> tuple[Chances, str]:
-    """Return how far the choice is luck, or a sentence on why that cannot be told of a damaged run."""
+    """Return how far the choice is luck, or a sentence on why that is unknown for a damaged run."""
     try:
         return chances_of(run), ""
     except Exception as error:
@@ -172,7 +172,7 @@ def _chances(run: Run) -> tuple[Chances, str]:
 
 
 def _verdict(run: Run, chances: Chances) -> tuple[Verdict | None, str]:
-    """Return what the validation images say, or a sentence on why that cannot be told of a damaged run."""
+    """Return what the validation images say, or a sentence on why that is unknown for a damaged run."""
     try:
         return verdict(run, chances.as_good), ""
     except Exception as error:

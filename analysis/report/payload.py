@@ -27,7 +27,7 @@ def trial_rows(run: Run, as_good: Mapping[str, bool] | None = None) -> dict[str,
     """Return the ranking by columns, each a list with one entry per trial.
 
     Parameters that all configurations share are stored once, under `constant`. `tied` are the best trial and those that
-    `as_good` says cannot be told from it.
+    `as_good` says are tied with it.
     """
     rows = ranking(run)
     tied = {trial_id for trial_id, is_tied in (as_good or {}).items() if is_tied}

@@ -40,7 +40,7 @@ def print_ranking(
 ) -> None:
     """Print the ranking as a table. Trials that do not compete for best are dimmed.
 
-    alike: by trial, whether it cannot be told from the best (`analysis/expect/ties.py`); those get a mark
+    alike: by trial, whether it is tied with the best (`analysis/expect/ties.py`); those get a mark
     """
     marked = {trial_id for trial_id, is_alike in alike.items() if is_alike}
     marked = marked if len(marked) > 1 else set()

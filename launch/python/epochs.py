@@ -42,11 +42,11 @@ class EpochFile:
 
 
 class EpochTeller(threading.Thread):
-    """Calls `on_epoch` for each epoch, in this thread, until the search is over and every line was told.
+    """Calls `on_epoch` for each epoch, in this thread, until the search is over and every line was passed on.
 
     path      the run's epochs.jsonl
     is_over   whether no line will follow
-    on_error  called when `on_epoch` raised, which is kept in `raised`; no further epoch is told
+    on_error  called when `on_epoch` raised, which is kept in `raised`; no further epoch is passed on
     """
 
     def __init__(

@@ -21,7 +21,7 @@ def stored(trial: optuna.Trial) -> FrozenTrial:
 
 
 def opened(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
-    """Return a running trial of a study, to be reported and told. `study.ask` opens new ones alone."""
+    """Return a running trial of a study, to be reported and closed. `study.ask` opens new ones alone."""
     return optuna.Trial(study, trial._trial_id)
 
 

@@ -1,4 +1,4 @@
-"""What long work does now, told to whoever listens: a command shows it, and a call from Python hears nothing."""
+"""What long work does now, passed to its listeners: a command shows it, and a call from Python hears nothing."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ Read = Callable[[Gathered, Sequence[Path]], None]
 
 @dataclass(frozen=True)
 class Tool:
-    """How the files of a tool are told, and read.
+    """How the files of a tool are recognised, and read.
 
     name     for messages
     ending   of its files
