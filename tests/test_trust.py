@@ -211,7 +211,8 @@ def unsafe_calls(source: str) -> list[str]:
         if isinstance(node, ast.Call):
             keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             name = ast.unparse(node.func)
-            is_safe = name == "torch.load" and keywords.get("weights_only") == "True"
+            only_writes = name == "zipfile.ZipFile" and [ast.unparse(one) for one in node.args[1:2]] == ["'w'"]
+            is_safe = only_writes or (name == "torch.load" and keywords.get("weights_only") == "True")
             if name.endswith((".extractall", ".extract", ".unpack_archive")):
                 found.append(f"line {node.lineno}: {name}")
             if (name in UNSAFE and not is_safe) or {"allow_pickle": "True", "shell": "True"}.items() & keywords.items():
@@ -245,6 +246,8 @@ def test_no_file_of_ours_loads_what_could_run() -> None:
         ("np.load(f)\nyaml.safe_load(f)\njson.load(f)\nmodel.eval()", []),
         ("pickle.loads(b)\nyaml.load(f, Loader=yaml.SafeLoader)", ["line 1: pickle.loads", "line 2: yaml.load"]),
         ("subprocess.run(line, shell=True)", ["line 1: subprocess.run"]),
+        ("zipfile.ZipFile(f)\nzipfile.ZipFile(f, 'a')", ["line 1: zipfile.ZipFile", "line 2: zipfile.ZipFile"]),
+        ("zipfile.ZipFile(f, 'w')", []),
     ],
 )
 def test_a_call_that_could_run_something_is_found(source: str, found: list[str]) -> None:
