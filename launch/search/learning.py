@@ -22,7 +22,6 @@ from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError
 from visionsweep.core.objectives import measured
 from visionsweep.core.s3 import is_remote
-from visionsweep.core.tasks import tasks_of
 from visionsweep.core.words import counted
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.trials import Trial
@@ -45,11 +44,13 @@ def check_sources(search: Search, sources: Sequence[str]) -> None:
         if not is_remote(source) and not Path(source).exists():
             raise ConfigError(f"--learn-from takes a run directory, and '{source}' is none. `ls runs` lists them.")
         with open_run(source) as run:
-            if run.task not in tasks_of(search.task):
-                asked = " or ".join(tasks_of(search.task))
-                raise ConfigError(
-                    f"--learn-from {source}: is for {run.task}, and this search is for {asked}. Leave it out."
-                )
+            _check_task(search, source, run)
+
+
+def _check_task(search: Search, source: str, run: Run) -> None:
+    if run.task not in search.tasks:
+        asked = " or ".join(search.tasks)
+        raise ConfigError(f"--learn-from {source}: is for {run.task}, and this search is for {asked}. Leave it out.")
 
 
 def learned_from(
@@ -61,16 +62,17 @@ def learned_from(
 
         search   for one task
         data     `Dataset.describe()` of this search's data
+        sources  as `check_sources` lets them pass. It came before any work, so each run is opened once more only
 
     Raises ConfigError where nothing of a run lies in the space.
     """
-    check_sources(search, sources)
     encoder = Encoder(search.full_space)
     history = History(encoder, Ladder(search.grace_epochs, search.epochs, search.reduction_factor), search.compared)
     found: list[dict[str, Any]] = []
     notes = []
     for number, source in enumerate(sources, start=1):
         with open_run(source) as run:
+            _check_task(search, source, run)
             known = [trial for trial in run.trials if trial.epochs or trial.status in INFEASIBLE_STATUSES]
             same = all(run.search.get("data", {}).get(key) == data[key] for key in ("fingerprint", "val"))
             told = [_told(search, history, run, trial, SAME if same else number) for trial in known]
