@@ -14,7 +14,6 @@ from rich.live import Live
 from rich.text import Text
 
 from launch.cli.narrow import table_for
-from launch.cli.slow import BEGAN
 from search_spaces.search import Search
 from visionsweep.core.objectives import sign_of
 from visionsweep.core.text import duration, in_words
@@ -92,11 +91,18 @@ class Recorded(Protocol):
 class Progress:
     """Display of a search that runs. It reads `records`, and knows nothing of Ray.
 
-    num_trials, deadline: what ends the search, None for what does not. The deadline is of time.monotonic().
+    num_trials, deadline: what ends the search, None for what does not. began: when the user asked for it, None: now.
+    Deadline and began are of time.monotonic().
     """
 
     def __init__(
-        self, records: Recorded, search: Search, console: Console, num_trials: int | None, deadline: float | None
+        self,
+        records: Recorded,
+        search: Search,
+        console: Console,
+        num_trials: int | None,
+        deadline: float | None,
+        began: float | None = None,
     ) -> None:
         self.records = records
         self.search = search
@@ -104,6 +110,7 @@ class Progress:
         self.num_trials = num_trials
         self.deadline = deadline
         self.started = time.monotonic()
+        self.asked = self.started if began is None else began
         self.tally = _Tally(search)
         self.tally.look(records.trials)
         self.epochs_before, self.done_before = self.tally.num_epochs, self._num_done()
@@ -132,7 +139,7 @@ class Progress:
     def epoch(self, trial_id: str) -> None:
         """Print the first epoch of this session and how long it took to get there, likewise."""
         if not self.any_epoch and not self.console.is_terminal:
-            waited_s = time.monotonic() - BEGAN
+            waited_s = time.monotonic() - self.asked
             score = self._score(self.records.trials[trial_id])
             self.console.print(
                 f"First epoch after {duration(waited_s)}: trial {trial_id}, {self.search.metric} {score}."

@@ -228,7 +228,7 @@ def _execute(
     settings = trial_settings(search, options, records.run_dir.resolve(), uri, share, deadline)
     # Build the searcher. It proposes a trial when there is room: in memory if trials are packed, else in their number.
     notes = TrialNotes()
-    progress = Progress(records, search, console, limited(search, options.num_trials), deadline)
+    progress = Progress(records, search, console, limited(search, options.num_trials), deadline, began)
     machines = Machines(shared, partial(slots_of, share, capacity), progress.say)
     takes_turns = search.pruner == "pbt"
     ending = Ending(

@@ -65,6 +65,14 @@ def test_where_there_is_no_terminal_a_trial_that_ended_is_one_line(records: Reco
     assert lines[3] == "Stopping."
 
 
+def test_the_first_epoch_is_counted_from_when_the_user_asked_and_not_from_when_python_began(records: Records) -> None:
+    console = plain()
+    progress = Progress(records, SEARCH, console, 20, None, began=time.monotonic() - 9)
+    progress.epoch("0000")
+    progress.epoch("0001")
+    assert console.export_text() == "First epoch after 9s: trial 0000, val/accuracy 0.8000.\n"
+
+
 def test_a_search_without_a_number_of_trials_counts_up(records: Records) -> None:
     console = plain()
     Progress(records, SEARCH, console, None, None).ended("0000")
