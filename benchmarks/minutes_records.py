@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.minutes_scores import METHODS, Cell, Record, cells_of, means
 
 RECORDS = Path(__file__).parent / "records" / "minutes.jsonl"
+RECORDS_IN_CLONE = "benchmarks/records"
 # What a row keeps of a result. Rounded: four digits of an error, tenths of a second.
 KEPT = ("set", "task", "method", "seed", "budget_s", "num_train", "num_test", "version", "commit", "time")
 ROUNDED = {"error": 4, "standard_error": 4, "first_model_s": 1, "wall_s": 1}
@@ -25,10 +26,18 @@ NAMES = {"ours": "`visionsweep run`"}
 
 
 def commit() -> str | None:
-    """Return the commit that is measured, with `-dirty` where files differ from it, None outside of a clone."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    """Return the commit that is measured, with `-dirty` where files differ from it, None outside of a clone.
+
+    The kept rows themselves do not count: every measurement writes one.
+    """
+    name = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(exclude,top){RECORDS_IN_CLONE}")
+    return f"{name}-dirty" if name and changed else name or None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def row_of(result: Record, commit: str | None) -> Record:
