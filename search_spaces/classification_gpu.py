@@ -48,7 +48,12 @@ _WITH_BATCH_NORM_LARGE = (
 def _probe(backbones: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
     """A head that is solved on kept features, in one pass over the images and without a learning rate."""
     return {
-        "model": {"backbone": Pick(*backbones), "freeze": "all", "head": {"name": "linear", "dropout": 0.0}},
+        "model": {
+            "backbone": Pick(*backbones),
+            "freeze": "all",
+            "head": {"name": "linear", "dropout": 0.0},
+            "features": Pick("last", "stages"),
+        },
         "optimizer": {"name": "lbfgs", "l2": None},
         "loss": None,
         "views": Pick(1, 2),
@@ -146,7 +151,7 @@ def _reports(backbones: Sequence[str], trained: dict[str, Any]) -> dict[str, Any
 
 def _first_probe(backbone: str, image_size: int = 224, fit_image: str = "crop") -> dict[str, Any]:
     seen = {"image_size": image_size, "fit_image": fit_image, "views": 1}
-    return {"regime": "probe", "model": {"backbone": backbone}, **seen}
+    return {"regime": "probe", "model": {"backbone": backbone, "features": "last"}, **seen}
 
 
 def _first(regime: str, model: dict[str, Any], optimizer: dict[str, Any], **sizes: Any) -> dict[str, Any]:

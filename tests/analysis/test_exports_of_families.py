@@ -34,10 +34,13 @@ def images(count: int) -> list[np.ndarray]:
     return [drawn.integers(0, 256, (60 + 7 * number, 80, 3), dtype=np.uint8) for number in range(count)]
 
 
-def exported(folder: Path, backbone: str, adapter: dict[str, object] | None) -> tuple[object, torch.nn.Module]:
+def exported(
+    folder: Path, backbone: str, adapter: dict[str, object] | None, **model_values: str
+) -> tuple[object, torch.nn.Module]:
     """Export an untrained network. Return the export and the network as it was kept."""
     config = parse_config(
-        {"task": "multiclass", "model": {"backbone": backbone, "weights": "none", "adapter": adapter}, "epochs": 1,
+        {"task": "multiclass", "epochs": 1,
+         "model": {"backbone": backbone, "weights": "none", "adapter": adapter, **model_values},
          "optimizer": {"name": "adamw", "lr": 1e-3}, "batch_size": 2, "image_size": SIDE}
     )  # fmt: skip
     torch.manual_seed(0)
@@ -64,6 +67,19 @@ def test_an_export_of_each_family_predicts_what_was_kept(
     probabilities = loaded.probabilities(images(3))
     assert probabilities.shape == (3, 3)
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
+
+
+def test_a_graph_has_the_means_of_stages_of_backbones_side_by_side(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    _, model = exported(tmp_path / "export", "test_resnet+test_efficientnet", None, features="stages", freeze="all")
+    loaded = load_export(tmp_path / "export", torch.device("cpu"))
+    (layer,) = (one for one in loaded.models[0].get_submodule("head").modules() if isinstance(one, torch.nn.Linear))
+    assert layer.in_features > sum(width for _, width in model.maps)  # type: ignore[operator, misc, union-attr]
+    about = {"classes": list(loaded.classes), "task": "multiclass"}
+    graphs = write_graphs(loaded, tmp_path / "export", images(3), about, onnx=True, pt2=True)
+    assert [(one.file, one.problem) for one in graphs] == [("model.onnx", ""), ("model.pt2", "")]
+    assert max(one.difference for one in graphs) <= 1e-4
 
 
 @pytest.mark.parametrize(("backbone", "adapter"), FAMILIES[:2])  # what no other graph has, as a graph takes its time

@@ -272,6 +272,39 @@ def test_freezing_stages_is_refused_where_a_backbone_has_none():
         build("levit_128s", 224, freeze="stage1")
 
 
+def test_features_of_stages_are_refused_where_a_backbone_has_none():
+    with pytest.raises(ConfigError, match=r"has no stages.*Set model\.features=last"), torch.device("meta"):
+        build("levit_128s", 224, features="stages")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "channels", "over"),
+    [
+        ("test_resnet", 32, (32, 48, 192, 96), (2, 3)),
+        ("test_vit", 160, (64, 64, 64, 64), (1,)),  # tokens
+        ("swin_tiny_patch4_window7_224", 224, (96, 192, 384, 768), (1, 2)),  # maps with channels last
+        ("alexnet", 63, (64, 192, 256, 256), (2, 3)),
+    ],
+)
+def test_a_head_may_see_the_means_of_the_stages_maps_behind_the_last_features(backbone, size, channels, over):
+    model = build(backbone, size, features="stages").eval()
+    maps = {}
+    for name in model.stages:
+        model.backbone.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: maps.setdefault(name, output)
+        )
+    images = torch.randn(2, 3, size, size)
+    seen = model.features(images)  # with a graph: as it is, not folded
+    last = model.backbone(images)
+    means = [maps[name].mean(over) for name in model.stages]
+    assert tuple(mean.shape[1] for mean in means) == channels
+    assert torch.equal(seen, torch.cat([last, *means], dim=1))
+    with torch.no_grad():
+        torch.testing.assert_close(model.features(images), seen.detach(), rtol=1e-3, atol=1e-5)
+    assert model(images).shape == (2, 3)
+    assert model.state_dict().keys() == build(backbone, size).state_dict().keys()
+
+
 def test_normalisation_is_that_of_the_backbones_own_weights():
     with torch.device("meta"):
         assert build("resnet18").mean == (0.485, 0.456, 0.406)

@@ -78,8 +78,9 @@ def source(config: TrialConfig, data: TrialData) -> FrozenBackbone:
         {"precision": "bf16", "views": 1},
         {"channels_last": False, "accumulate": 2},
         {"model": {"head": {"name": "mish_mlp", "hidden": 32}}, "views": 3, "augment": ROTATE},
+        {"model": {"features": "stages"}, "views": 2},
     ],
-    ids=["small batch", "mean weights", "bf16", "rows first", "mlp"],
+    ids=["small batch", "mean weights", "bf16", "rows first", "mlp", "stages"],
 )
 def test_validation_is_the_whole_models_bit_for_bit(
     loaded: Loaded, tiny: Tiny, backbone: str, changed: dict[str, Any]
@@ -133,6 +134,7 @@ def test_trials_of_other_heads_batches_and_seeds_share_features(
     ):
         list(fit(tiny(model=FROZEN, **{"views": 2, **changed}), data, CPU))
     list(fit(tiny(model={**FROZEN, "head": {"name": "mish_mlp", "hidden": 16}}, views=2), data, CPU))
+    list(fit(tiny(model={**FROZEN, "features": "stages"}, views=2), data, CPU))
 
 
 def test_what_a_cache_holds_is_named_by_backbone_size_and_fit_and_what_came_later_is_not(

@@ -145,7 +145,13 @@ def test_images_of_a_group_share_a_fold(tiny: Tiny, loaded: Loaded, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "model"), [("test_resnet", {}), (BOTH, {}), ("test_convnext2+test_resnet+test_vit", {})]
+    ("backbone", "model"),
+    [
+        ("test_resnet", {}),
+        (BOTH, {}),
+        (BOTH, {"features": "stages"}),
+        ("test_convnext2+test_resnet+test_vit", {}),
+    ],
 )
 def test_features_of_several_backbones_are_those_of_each_side_by_side(
     tiny: Tiny,
@@ -165,7 +171,12 @@ def test_features_of_several_backbones_are_those_of_each_side_by_side(
     kept = frozen.judged("val")
     assert kept is not None
     assert torch.equal(kept[:16], features_of(config, network, images, CPU))
-    assert sum(len(part.features(torch.zeros(1, 3, 32, 32))[0]) for part in network.parts()) == kept.shape[1]
+    sees_maps = network.sees_maps
+    parts = [part.wide() if sees_maps else part for part in network.parts()]
+    assert sum(len(part.features(torch.zeros(1, 3, 32, 32))[0]) for part in parts) == kept.shape[1]
+    # Each backbone's features, and then each stage's, are scaled by a deviation of their own.
+    own = [len(part.features(torch.zeros(1, 3, 32, 32))[0]) for part in network.parts()]
+    assert frozen.widths == [*own, *(width for part in parts for _, width in part.maps if sees_maps)]
 
 
 def _seen(config: TrialConfig, data: TrialData, index: int) -> np.ndarray:

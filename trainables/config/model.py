@@ -16,6 +16,7 @@ from trainables.config.parts import check_classifier, part_names
 Freeze = Literal["none", "stage1", "stage2", "stage3", "stage4", "all"]
 # The backbone's statistics: of the training batches, or fixed to those of its weights. Scale and shift train with both.
 BatchNorm = Literal["trained", "fixed"]
+Features = Literal["last", "stages"]  # left out of what is written where it is the first, like bands
 
 
 class HeadPart(Named):
@@ -54,6 +55,8 @@ class ClassifierConfig(Part):
     freeze      what is not trained: none, all (but the head), or everything up to and including one of the backbone's
                 four stages, a transformer's quarters
     adapter     trains only adapters in what `freeze` leaves; None trains the weights themselves
+    features    what the head sees: `last`, the backbone's pooled output, or `stages`, the means of its four stages'
+                maps too (Evci et al. 2022, "Head2Toe", arXiv:2201.03529)
     head_init   the head's initial weights: random, or a probe's, solved on features of the untouched backbone
     aux_weight  of the loss of an auxiliary classifier, where the backbone has one
     bands       of images that are trained on as they are (`--channels`), set by the data; None: RGB of 8 bits
@@ -65,6 +68,7 @@ class ClassifierConfig(Part):
     batch_norm: BatchNorm = "trained"
     adapter: Lora | None = None
     head: Annotated[HeadPart, OneOf(HEADS)] = LinearHead()
+    features: Annotated[Features, Field(exclude_if=lambda value: value == "last")] = "last"
     head_init: Literal["random", "probe"] = "random"
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
     bands: AnyBands = None

@@ -76,15 +76,15 @@ class FrozenBackbone:
     device: torch.device
     num_workers: int
     ask: Callable[[], None]
-    widths: list[int] = field(default_factory=list)  # of each backbone's features, once some are kept
+    widths: list[int] = field(default_factory=list)  # of each backbone's or stage's features, once some are kept
     _judged: dict[str, Tensor | None] = field(default_factory=dict)
     _trained_on: list[Tensor | None] = field(default_factory=list)
 
     @cached_property
     def _parts(self) -> list[tuple[Classifier, dict[str, Any]]]:
-        """Each backbone with its key."""
+        """Each backbone with its key. It gives the means of its stages too, as they cost next to nothing."""
         named = zip(self.model.parts(), part_names(self.config.model.backbone or ""), strict=True)
-        return [(part, backbone_key(self.config, part, self.device, name)) for part, name in named]
+        return [(part.wide(), backbone_key(self.config, part, self.device, name)) for part, name in named]
 
     def judged(self, split: str) -> Tensor | None:
         """Return (N, F) of a split's images in the evaluation's view. None for no images, or no room to keep them."""
@@ -198,14 +198,20 @@ class FrozenBackbone:
         return torch.cat(found)[torch.from_numpy(np.argsort(np.concatenate(places)))]
 
     def _kept_rows(self, view: KeptView, indices: npt.NDArray[np.int64], most: int) -> Tensor | None:
-        parts = []
+        last, of_stages = [], []
         for model, key in self._parts:
             kept = self._kept_part(model, key, view, indices, most // len(self._parts))
             if kept is None:
                 return None
-            parts.append(kept)
+            channels = [width for _, width in model.maps]
+            own, *means = torch.split(kept, [kept.shape[1] - sum(channels), *channels], dim=1)
+            last.append(own)
+            of_stages += means
+        parts = last + of_stages if self.model.sees_maps else last
         self.widths = [part.shape[1] for part in parts]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        if len(self._parts) > 1:
+            return torch.cat(parts, dim=1)
+        return kept if self.model.sees_maps else parts[0]  # not copied, as it may be a file's
 
     def _kept_part(
         self, model: Classifier, key: dict[str, Any], view: KeptView, indices: npt.NDArray[np.int64], most: int

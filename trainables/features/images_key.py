@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-KEY_VERSION = 1
+KEY_VERSION = 2  # with the means of stages
 
 
 def images_key(indices: npt.NDArray[np.int64], pixels: Mapping[str, Any]) -> dict[str, Any]:

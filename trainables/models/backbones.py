@@ -30,6 +30,7 @@ class Backbone:
     num_features  of its pooled output, 0 for a segmenter's, which gives maps
     mean, std     of the images that its weights were trained on
     stages        names of the modules that end its four stages, empty if it has no stages
+    maps          (name, channels) of the modules whose maps may be pooled as features: those of its stages
     """
 
     module: nn.Module
@@ -37,6 +38,7 @@ class Backbone:
     mean: Colour
     std: Colour
     stages: tuple[str, ...]
+    maps: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class TorchvisionBackbone:
     mean: Colour
     std: Colour
     stages: tuple[str, ...]
+    stage_channels: tuple[int, ...]
     min_image_size: int
 
 
@@ -88,6 +91,7 @@ TORCHVISION_BACKBONES = {
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         stages=("features.2", "features.5", "features.9", "features.12"),
+        stage_channels=(64, 192, 256, 256),
         min_image_size=63,
     ),
     # Not timm's, for its auxiliary classifier.
@@ -98,6 +102,7 @@ TORCHVISION_BACKBONES = {
         mean=HALF,
         std=HALF,
         stages=("maxpool2", "Mixed_5d", "Mixed_6e", "Mixed_7c"),
+        stage_channels=(192, 288, 768, 2048),
         min_image_size=75,
     ),
 }
@@ -141,12 +146,14 @@ def create_backbone(name: str, image_size: int, pretrained: bool = False, cached
         pretrain["pretrained_cfg_overlay"] = {"file": str(cached), "custom_load": False}
     module = _create_timm(name, image_size, pretrain)
     about = module.pretrained_cfg
+    levels = _stages(getattr(module, "feature_info", None) or [])
     return Backbone(
         module=module,
         num_features=getattr(module, "head_hidden_size", module.num_features),
         mean=tuple(about.get("mean") or IMAGENET_MEAN),
         std=tuple(about.get("std") or IMAGENET_STD),
-        stages=_stages(getattr(module, "feature_info", None) or []),
+        stages=tuple(level["module"] for level in levels),
+        maps=tuple((level["module"], level["num_chs"]) for level in levels),
     )
 
 
@@ -158,7 +165,8 @@ def _create_torchvision(name: str, image_size: int, pretrained: bool) -> Backbon
             "Raise image_size or choose another backbone."
         )
     module = entry.build(entry.weights if pretrained else None)
-    return Backbone(module, entry.num_features, entry.mean, entry.std, entry.stages)
+    maps = tuple(zip(entry.stages, entry.stage_channels, strict=True))
+    return Backbone(module, entry.num_features, entry.mean, entry.std, entry.stages, maps)
 
 
 def _create_timm(name: str, image_size: int, pretrain: dict[str, Any]) -> Any:
@@ -180,8 +188,8 @@ def _create_timm(name: str, image_size: int, pretrain: dict[str, Any]) -> Any:
     return timm.create_model(name, num_classes=0, **pretrain)
 
 
-def _stages(levels: list[dict[str, Any]]) -> tuple[str, ...]:
+def _stages(levels: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the last four levels of a pyramid, or the quarters of a model whose levels share one resolution."""
     if len({level["reduction"] for level in levels}) >= 4:
-        return tuple(level["module"] for level in levels[-4:])
-    return tuple(levels[(stage * len(levels)) // 4 - 1]["module"] for stage in (1, 2, 3, 4)) if len(levels) >= 4 else ()
+        return levels[-4:]
+    return [levels[(stage * len(levels)) // 4 - 1] for stage in (1, 2, 3, 4)] if len(levels) >= 4 else []

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainables.models.backbones import Colour, pixel_colours
 from trainables.models.folding import Folding, may_fold
+from trainables.models.watching import outputs_of
 
 
 class BackboneModel(nn.Module):
@@ -59,13 +60,19 @@ class BackboneModel(nn.Module):
         self.train(self.training)
         return True
 
-    def run_backbone(self, images: Tensor, *, hooked: bool = False) -> Any:
-        """Run the backbone on images (B, 3, H, W), without a graph if all of it is frozen.
+    def run_backbone(self, images: Tensor) -> Any:
+        """Run the backbone on images (B, 3, H, W), without a graph if all of it is frozen."""
+        return self.run_watched(images, ())[0]
 
-        hooked: run the backbone's own modules, not the folded copy, as a hook listens to one of them.
+    def run_watched(self, images: Tensor, names: Sequence[str], *, fold: bool = True) -> tuple[Any, list[Tensor]]:
+        """Run the backbone likewise. Return its output, and those of its modules with these names.
+
+        fold: whether a folded copy may run instead, whose values differ by rounding
         """
         frozen_whole = self.training and not self.backbone.training
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen_whole):
-            if not self.backbone.training and not hooked and may_fold(images):
-                return self._folding.of(self.backbone, images.shape[1])(images)
-            return self.backbone(images)
+            backbone = self.backbone
+            if fold and not backbone.training and may_fold(images):
+                backbone = self._folding.of(backbone, images.shape[1])
+            with outputs_of(backbone, names) as outputs:
+                return backbone(images), outputs

@@ -17,8 +17,10 @@ from trainables.models.backbones import TORCHVISION_BACKBONES, Colour, check_bac
 from trainables.models.base import BackboneModel
 from trainables.models.freezing import fixed_norms, freeze_backbone
 from trainables.models.heads import build_head
-from trainables.models.side_by_side import SideBySide
+from trainables.models.side_by_side import PART, SideBySide
+from trainables.models.watching import pooled
 from trainables.models.weights import load_weights
+from visionsweep.core.errors import ConfigError
 
 __all__ = ["TORCHVISION_BACKBONES", "Classifier", "build_classifier", "check_backbone"]
 
@@ -29,7 +31,9 @@ AUX_MAP_SIZE = 17  # what Inception's auxiliary classifier was made for: the map
 class Classifier(BackboneModel):
     """A model of images (B, 3, H, W), normalised with `mean` and `std`, to logits (B, K).
 
-    aux_head: Inception's auxiliary classifier, which works on one of the backbone's inner maps.
+    aux_head    Inception's auxiliary classifier, which works on one of the backbone's inner maps
+    maps        (name, channels) of the backbone's modules whose pooled maps can be features
+    sees_maps   whether the head sees them, after what the backbone returns
     """
 
     def __init__(
@@ -41,23 +45,28 @@ class Classifier(BackboneModel):
         aux_head: nn.Module | None = None,
         frozen: Sequence[nn.Module] = (),
         stages: Sequence[str] = (),
+        maps: Sequence[tuple[str, int]] = (),
+        sees_maps: bool = False,
     ) -> None:
         super().__init__(backbone, mean, std, frozen, stages)
         self.head = head
         self.aux_head = aux_head
+        self.maps = tuple(maps)
+        self.sees_maps = sees_maps
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return logits (B, K), or (logits, auxiliary logits) in training mode with an auxiliary head."""
         if self.aux_head is None or not self.training:
             logits: Tensor = self.head(self.features(images))
             return logits
-        features, aux_map = self._run_backbone_with_aux(images)
+        # Watched, as Inception returns the map (B, 768, h, w) in training mode only, and a frozen one is in evaluation
+        # mode.
+        features, (aux_map,) = self._watched(images, [AUX_LAYER], fold=False)
         return self.head(features), self.aux_head(aux_map)
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features (B, F), what the head sees."""
-        features: Tensor = self.run_backbone(images)
-        return features
+        return self._watched(images, ())[0]
 
     def parts(self) -> list[Classifier]:
         """Return the backbones side by side, each as a model without a head.
@@ -68,22 +77,30 @@ class Classifier(BackboneModel):
         if not isinstance(self.backbone, SideBySide):
             return [self]
         parts = [
-            Classifier(backbone, nn.Identity(), *colours, frozen=self._frozen)
-            for backbone, colours in zip(self.backbone.backbones(), self.backbone.colours, strict=True)
+            Classifier(backbone, nn.Identity(), *colours, frozen=self._frozen, maps=self._maps_of(number))
+            for number, (backbone, colours) in enumerate(
+                zip(self.backbone.backbones(), self.backbone.colours, strict=True)
+            )
         ]
         return [part.to(self.pixel_mean.device).train(self.training) for part in parts]
 
-    def _run_backbone_with_aux(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, F) and the map (B, 768, h, w) of the auxiliary head."""
-        # A hook is needed, as Inception returns the map in training mode only, and a frozen one is in evaluation mode.
-        # It lasts for this call only, as a copy of the model would share a lasting one.
-        maps: list[Tensor] = []
-        handle = self.backbone.get_submodule(AUX_LAYER).register_forward_hook(lambda *call: maps.append(call[2]))
-        try:
-            features: Tensor = self.run_backbone(images, hooked=True)
-            return features, maps[0]
-        finally:
-            handle.remove()
+    def wide(self) -> Classifier:
+        """Return the same backbone as a model without a head, whose features have the means of its maps behind."""
+        wide = Classifier(self.backbone, nn.Identity(), self.mean, self.std, None, self._frozen, (), self.maps, True)
+        wide._folding = self._folding  # one folded copy for both
+        return wide.to(self.pixel_mean.device).train(self.training)
+
+    def _maps_of(self, number: int) -> list[tuple[str, int]]:
+        """The maps of one of the backbones side by side, by their names in it."""
+        within = PART.format(number) + "."
+        return [(name.removeprefix(within), width) for name, width in self.maps if name.startswith(within)]
+
+    def _watched(self, images: Tensor, names: Sequence[str], *, fold: bool = True) -> tuple[Tensor, list[Tensor]]:
+        """Return features (B, F), and the outputs of the backbone's modules with these names."""
+        maps = self.maps if self.sees_maps else ()
+        found, outputs = self.run_watched(images, [*(name for name, _ in maps), *names], fold=fold)
+        means = [pooled(output, width).to(found.dtype) for output, (_, width) in zip(outputs, maps, strict=False)]
+        return torch.cat([found, *means], dim=1) if means else found, outputs[len(maps) :]
 
 
 class AuxHead(nn.Module):
@@ -124,11 +141,19 @@ def build_classifier(config: ClassifierConfig, num_outputs: int, image_size: int
         # to go deeper", section 2: all convolutions frozen, both classifiers replaced and trained).
         frozen += fixed_norms(aux_head, config.batch_norm)
         frozen += aux_head.freeze_convolutions() if config.freeze == "all" else []
-    head = build_head(config.head, backbone.num_features, num_outputs)
+    sees_maps = config.features == "stages"
+    if sees_maps and not backbone.maps:
+        raise ConfigError(
+            f"backbone '{config.backbone}' has no stages, and model.features is stages. Set model.features=last."
+        )
+    num_features = backbone.num_features + (sum(width for _, width in backbone.maps) if sees_maps else 0)
+    head = build_head(config.head, num_features, num_outputs)
     if config.adapter is not None:  # after the head, which is drawn as it would be without
         add_adapters(backbone.module, config.adapter, config.backbone)
         frozen += fixed_norms(backbone.module, "fixed")
-    return Classifier(backbone.module, head, backbone.mean, backbone.std, aux_head, frozen, backbone.stages)
+    return Classifier(
+        backbone.module, head, backbone.mean, backbone.std, aux_head, frozen, backbone.stages, backbone.maps, sees_maps
+    )
 
 
 def check_adapted(backbone: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def with_bands(backbone: Backbone, bands: Bands | None, name: str, *, pretrained
             layer.in_channels = bands.channels
     # Divided: what a backbone says of its colours is for pixels in [0, 1].
     mean, std = (tuple(value / 255 for value in values) for values in (bands.mean, bands.std))
-    return Backbone(backbone.module, backbone.num_features, mean, std, backbone.stages)
+    return replace(backbone, mean=mean, std=std)
 
 
 def _first_layers(module: nn.Module, name: str) -> list[nn.Conv2d]:

@@ -12,6 +12,7 @@ from trainables.models.backbones import Backbone, Colour, pixel_colours
 # A model of several backbones gets plain pixels. So the output of each part equals, to the last bit, its output alone.
 PIXELS_MEAN: Colour = (0.0,)  # of each channel
 PIXELS_STD: Colour = (1 / 255,)
+PART = "parts.{}.backbone"  # name of the module of a part's number
 
 
 class SideBySide(nn.Module):
@@ -37,7 +38,7 @@ class SideBySide(nn.Module):
         names = set()
         for number, part in enumerate(self.parts):
             exempt = getattr(part.get_submodule("backbone"), "no_weight_decay", set)
-            names |= {f"parts.{number}.backbone.{name}" for name in exempt()}
+            names |= {f"{PART.format(number)}.{name}" for name in exempt()}
         return names
 
 
@@ -60,7 +61,13 @@ class _InItsColours(nn.Module):
 
 
 def side_by_side(parts: Sequence[Backbone]) -> Backbone:
-    """The backbones as one, without stages."""
+    """The backbones as one, without stages that could be frozen. Their maps are pooled if all of them have some."""
     num_features = sum(part.num_features for part in parts)
     channels = len(parts[0].mean)
-    return Backbone(SideBySide(parts), num_features, PIXELS_MEAN * channels, PIXELS_STD * channels, stages=())
+    maps = tuple(
+        (f"{PART.format(number)}.{name}", width) for number, part in enumerate(parts) for name, width in part.maps
+    )
+    all_have = all(part.maps for part in parts)
+    return Backbone(
+        SideBySide(parts), num_features, PIXELS_MEAN * channels, PIXELS_STD * channels, (), maps if all_have else ()
+    )

@@ -22,6 +22,8 @@ def in_words(config: dict[str, object]) -> str:
         words.append(str(part("schedule").get("name")))
     if model.get("freeze", "none") != "none":
         words.append(f"frozen: {model['freeze']}")
+    if model.get("features", "last") != "last":
+        words.append(f"features of {model['features']}")
     adapter = model.get("adapter")
     if isinstance(adapter, dict):
         words.append(f"{adapter.get('name')} {adapter.get('rank', '')}".rstrip())
