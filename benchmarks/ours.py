@@ -57,7 +57,7 @@ def search_of(black_box: BlackBox, warm_start: Sequence[Mapping[str, Any]] = ())
 
 def described(search: Search, data: str) -> dict[str, Any]:
     """Return what search.json says of a search and its data, so that another search can learn from it."""
-    return {"search": search_to_json(search), "data": {"fingerprint": data, "val": data}}
+    return {"search": search_to_json(search), "data": {"fingerprint": data, "val": [data]}}
 
 
 class Recorder(Callback):  # type: ignore[misc]

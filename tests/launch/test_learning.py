@@ -95,6 +95,30 @@ def test_trials_outside_of_the_space_are_left_out_and_counted(run: str) -> None:
         learned_from(replace(search(SQUARE), metric="val/f1"), DATA, [run])
 
 
+def test_a_mean_over_folds_is_what_a_full_training_showed(tmp_path: Path) -> None:
+    run = earlier(tmp_path / "run")
+    plain, _ = learned_from(search(SQUARE), DATA, [run])
+    path = tmp_path / "run" / "epochs.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    last = max(row["epoch"] for row in rows)
+    means = []
+    for row in rows:
+        if row["epoch"] == last:
+            row["fold"] = 1
+            means.append({**row, "epoch": last + 1, "fold": 2, "metrics": dict.fromkeys(row["metrics"], 0.125)})
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, *means)))
+    folded, _ = learned_from(search(SQUARE), DATA, [run])
+    assert means
+    whole = {one["params"]["a"]: one["shown"] for one in folded if one["shown"][-1][1] == (0.125,)}
+    assert len(whole) == len(means)
+    for one in plain:
+        if one["params"]["a"] in whole:
+            before, now = one["shown"], whole[one["params"]["a"]]
+            assert [fidelity for fidelity, _ in now] == [fidelity for fidelity, _ in before]
+            assert now[:-1] == before[:-1]
+    assert max(fidelity for shown in whole.values() for fidelity, _ in shown) == pytest.approx(1)
+
+
 def test_a_space_with_arms_learns_from_whole_configurations(tmp_path: Path) -> None:
     run = earlier(tmp_path / "run", CONDITIONAL, trials=6, curve=bumpy)
     learned, _ = learned_from(search(CONDITIONAL), DATA, [run])
