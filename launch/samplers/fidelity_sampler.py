@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from launch.samplers.candidates import Candidates, nearness
 from launch.samplers.cost_model import CostModel, WholeCosts
 from launch.samplers.encoding import Encoder, Rows, fix
 from launch.samplers.gp import (
@@ -41,13 +42,9 @@ CHOICES_SHARE = 0.4  # of the model's proposals, in a space that has choices: se
 MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
 MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
-# see `_nearness`; NEARNESS scales the penalty on the log gain
+# see `nearness`; NEARNESS scales the penalty on the log gain
 MAX_DISTANCE = 0.36
 NEARNESS = 8.0
-# numbers of random candidates where proposals must fit into the rest of a budget
-DRAWS = 1500
-FEW = 100
-MANY = 300
 COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a trial) to this power
 
 
@@ -159,20 +156,16 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         else:
             row = self._most_promising(rng)
         self.nothing_fits = False
-        if not self._fitting(row[None])[0]:  # replaced by a random one that does
-            pool = self._that_fit(rng, self._only_open(rng))
+        candidates = self._candidates
+        if not candidates.fitting(row[None])[0]:  # replaced by a random one that does
+            pool = candidates.that_fit(rng, self._only_open(rng))
             self.nothing_fits = not len(pool)
             row = row if self.nothing_fits else pool[0]
         return self.encoder.decode(row)
 
-    def _fitting(self, rows: Rows) -> NDArray[np.bool_]:
-        """Return which rows fit into the budget, (n,) bool."""
-        return np.ones(len(rows), dtype=bool) if self.fits is None or not len(rows) else self.fits(rows)
-
-    def _that_fit(self, rng: np.random.Generator, fixed: Mapping[int, float]) -> Rows:
-        """Return those of DRAWS random configurations that fit into the budget, (n, num_parameters)."""
-        rows = self._drawn(rng, DRAWS, fixed)
-        return np.asarray(rows[self._fitting(rows)])
+    @property
+    def _candidates(self) -> Candidates:
+        return Candidates(self.encoder, self._drawn, self.fits)
 
     def _drawn(self, rng: np.random.Generator, num: int, fixed: Mapping[int, float]) -> Rows:
         """Return random configurations (num, num_parameters) of the prior, with the value of some columns fixed."""
@@ -283,7 +276,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
 
         def worth(candidates: Rows) -> Rows:
             seen = self.encoder.features(candidates)[0]
-            repeated = NEARNESS * _nearness(seen, tried, distance)
+            repeated = NEARNESS * nearness(seen, tried, distance)
             known = self.prior.log_weight(candidates, self.history.num_ended_in_regimes)
             if drawn and scalarized is None:  # the gain is tiny there, and would prefer the least known of the rest
                 return models[0].predict(seen)[0] + known - repeated
@@ -293,41 +286,5 @@ class FidelitySampler(optuna.samplers.BaseSampler):
                 gain = scalarized.gain(seen)
             return gain - COST * cost.log_seconds(candidates, seen) + known - repeated
 
-        # Candidates: random ones, and neighbours of the ten best so far, far and near.
-        rate = min(0.5, 2.5 / len(self.encoder))
         best = rows[np.argsort(-expected, kind="stable")[:10]]
-        pool = np.concatenate(
-            [
-                self._drawn(rng, 300, fixed),
-                self.encoder.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, fixed),
-                self.encoder.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, fixed),
-            ]
-        )
-        if self.fits is not None:
-            pool = pool[self._fitting(pool)]
-            if len(pool) < FEW:  # near the end of the budget most of the space is too long
-                pool = np.concatenate([pool, self._that_fit(rng, fixed)[:MANY]])
-            if not len(pool):
-                pool = self._drawn(rng, 1, fixed)
-        # Refine: replace the pool with its best six and their neighbours, twice, in ever smaller steps.
-        gain = worth(pool)
-        for scale in (0.08, 0.02):
-            first = np.argsort(-gain, kind="stable")[:6]
-            near = self.encoder.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, fixed)
-            near = near if self.fits is None else near[self._fitting(near)]
-            pool = np.concatenate([pool[first], near])
-            gain = np.concatenate([gain[first], worth(near)]) if len(near) else gain[first]
-        row: Rows = pool[int(np.argmax(gain))]
-        return row
-
-
-def _nearness(seen: Rows, tried: Rows, distance: float) -> Rows:
-    """Return a penalty (m,): 1 at a configuration that was tried, falling to 0 at `distance` from all of them.
-
-    A model that is sure of itself proposes nearly the same configuration again and again for tiny gains. Training
-    another configuration tells more than training almost the same one once more.
-    """
-    if not len(tried):
-        return np.zeros(len(seen))
-    squared = ((seen**2).sum(1)[:, None] + (tried**2).sum(1)[None] - 2 * seen @ tried.T).min(axis=1)
-    return np.asarray(np.maximum(1 - np.sqrt(np.maximum(squared, 0)) / max(distance, 1e-12), 0))
+        return self._candidates.best(rng, best, fixed, worth)

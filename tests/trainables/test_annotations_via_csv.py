@@ -112,6 +112,8 @@ def test_the_json_and_the_csv_of_one_folder_are_not_read_together(tmp_path: Path
 def test_a_file_in_each_folder_of_a_split_gives_the_split(tmp_path: Path) -> None:
     exported(tmp_path / "train", region(kind="cat"), num_images=4)
     exported(tmp_path / "val", region(kind="cat"), num_images=2)
+    for i in range(2):
+        photo(tmp_path / "val" / f"{i}.png", 100 + i)  # no copy of one to train on
     dataset, _ = load(tmp_path)
     assert dataset.split.tolist() == ["train"] * 4 + ["val"] * 2
 
