@@ -184,7 +184,20 @@ class FidelitySampler(optuna.samplers.BaseSampler):
             rows = np.concatenate([rows, self.learned.rows])
             fidelity = np.concatenate([fidelity, self.learned.fidelity])
         features, owner = self.encoder.features(rows)
-        return [Observations(features, owner, len(self.encoder), fidelity, column) for column in scores]
+        if self.num_others and self.learned is not None:
+            features = np.concatenate([features, self.learned.marks(len(rows) - len(self.learned.rows))], axis=1)
+            owner = np.concatenate([owner, len(self.encoder) + np.arange(self.num_others)])
+        num_parameters = len(self.encoder) + self.num_others
+        return [Observations(features, owner, num_parameters, fidelity, column) for column in scores]
+
+    @property
+    def num_others(self) -> int:
+        """How many earlier runs on other data the model knows."""
+        return 0 if self.learned is None else self.learned.num_others
+
+    def _here(self, features: Rows) -> Rows:
+        """Return features (n, F) of configurations as the model takes them, without a mark: on this search's data."""
+        return np.pad(features, ((0, 0), (0, self.num_others)))
 
     def _hyper(self) -> list[Vector]:
         """Return the hyperparameters of each objective's model.
@@ -248,22 +261,21 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         good = functools.partial(by_ranks, weights=weights)
         rows, *outcomes = self.history.observations(MAX_OBSERVED, rng, good)
         observed = self._observations(rows, *outcomes)
-        features = observed[0].features
+        known = rows if self.learned is None else np.concatenate([rows, self.learned.rows])
+        features = self._here(self.encoder.features(known)[0])
         models = [
-            GaussianProcess(one, perturb_hyperparameters(hyper, len(self.encoder), rng))
+            GaussianProcess(one, perturb_hyperparameters(hyper, one.num_parameters, rng))
             for one, hyper in zip(observed, self._hyper(), strict=True)
         ]
         expectations = np.stack([model.predict(features)[0] for model in models], axis=1)
         running = self.history.running(MAX_RUNNING)
-        running_features = self.encoder.features(running)[0]
+        running_features = self._here(self.encoder.features(running)[0])
         for model in models:
             model.believe(running_features, np.ones(len(running)))
         scalarized = ScalarizedImprovement(models, expectations, weights, rng) if several else None
         expected = expectations[:, 0] if scalarized is None else scalarized.seen
         # What an earlier run has tried may be tried here: its model is not among this run's.
         tried = np.concatenate([features[: len(rows)], running_features])
-        if self.learned is not None:
-            rows = np.concatenate([rows, self.learned.rows])
         # Draw the distance within which a candidate counts as a repetition. A small one refines what is good, a large
         # one asks for something else. Its unit is the spacing of that many evenly spread points, which hardly changes
         # beyond 8 dimensions.
@@ -275,16 +287,17 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         cost = WholeCosts(self.cost(), self.lengths, *self.history.costs(MAX_OBSERVED))
 
         def worth(candidates: Rows) -> Rows:
-            seen = self.encoder.features(candidates)[0]
+            features = self.encoder.features(candidates)[0]
+            seen = self._here(features)
             repeated = NEARNESS * nearness(seen, tried, distance)
-            known = self.prior.log_weight(candidates, self.history.num_ended_in_regimes)
+            given = self.prior.log_weight(candidates, self.history.num_ended_in_regimes)
             if drawn and scalarized is None:  # the gain is tiny there, and would prefer the least known of the rest
-                return models[0].predict(seen)[0] + known - repeated
+                return models[0].predict(seen)[0] + given - repeated
             if scalarized is None:
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
             else:
                 gain = scalarized.gain(seen)
-            return gain - COST * cost.log_seconds(candidates, seen) + known - repeated
+            return gain - COST * cost.log_seconds(candidates, features) + given - repeated
 
-        best = rows[np.argsort(-expected, kind="stable")[:10]]
+        best = known[np.argsort(-expected, kind="stable")[:10]]
         return self._candidates.best(rng, best, fixed, worth)

@@ -76,6 +76,24 @@ class Learned:
             theirs[there] = normal_scores(self.values[there, column])
         return found
 
+    @property
+    def num_others(self) -> int:
+        """How many runs on other data there are."""
+        return len(self._others)
+
+    def marks(self, num_own: int) -> Rows:
+        """Return which run on other data each observation is of, (num_own + m, num_others) of 0 and 1.
+
+        The model takes a mark as one more parameter, whose length scale says how alike the two data sets are. So it
+        learns how much another run says as the search's own values come in (Swersky et al. 2013).
+        """
+        theirs = self.source[:, None] == self._others[None]
+        return np.concatenate([np.zeros((num_own, self.num_others)), theirs.astype(np.float64)])
+
+    @property
+    def _others(self) -> NDArray[np.int_]:
+        return np.unique(self.source[self.source != SAME])
+
 
 _One = tuple[Rows, float, tuple[float, ...], int]
 
