@@ -23,15 +23,13 @@ from launch.samplers.cost_model import CostModel, WholeCosts
 from launch.samplers.encoding import Encoder, Rows, fix
 from launch.samplers.gp import (
     GaussianProcess,
-    Observations,
     Prior,
     expected_improvement,
     fit,
-    normal_scores,
     perturb_hyperparameters,
 )
 from launch.samplers.history import History, Ladder, Vector
-from launch.samplers.learned import Learned
+from launch.samplers.learned import Learned, observations
 from launch.samplers.scalarization import ScalarizedImprovement, by_ranks
 from launch.samplers.warm_prior import WarmPrior
 from search_spaces.grammar import REGIME, Space
@@ -175,21 +173,6 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         pulled = self.prior.pull(fix(points, fixed), rng, self.history.num_ended_in_regimes)
         return self.encoder.settle(fix(pulled, fixed))
 
-    def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
-        """Return the observations of each objective, those of earlier runs after the search's own."""
-        if self.learned is None:
-            scores = [normal_scores(column) for column in values.T]
-        else:
-            scores = [self.learned.scores(column, place) for place, column in enumerate(values.T)]
-            rows = np.concatenate([rows, self.learned.rows])
-            fidelity = np.concatenate([fidelity, self.learned.fidelity])
-        features, owner = self.encoder.features(rows)
-        if self.num_others and self.learned is not None:
-            features = np.concatenate([features, self.learned.marks(len(rows) - len(self.learned.rows))], axis=1)
-            owner = np.concatenate([owner, len(self.encoder) + np.arange(self.num_others)])
-        num_parameters = len(self.encoder) + self.num_others
-        return [Observations(features, owner, num_parameters, fidelity, column) for column in scores]
-
     @property
     def num_others(self) -> int:
         """How many earlier runs on other data the model knows."""
@@ -212,7 +195,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         if self._fitted is None or self._fitted[0] != first:
             rng = np.random.default_rng([self.seed, first])
             alike = functools.partial(by_ranks, weights=np.ones(self.num_objectives))
-            observed = self._observations(*self.history.observations(MAX_FITTED, rng, alike, first))
+            observed = observations(
+                self.encoder, self.learned, *self.history.observations(MAX_FITTED, rng, alike, first)
+            )
             self._fitted = first, [fit(one) for one in observed]
         return self._fitted[1]
 
@@ -260,7 +245,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         weights = rng.dirichlet(np.ones(self.num_objectives)) if several else np.ones(1)
         good = functools.partial(by_ranks, weights=weights)
         rows, *outcomes = self.history.observations(MAX_OBSERVED, rng, good)
-        observed = self._observations(rows, *outcomes)
+        observed = observations(self.encoder, self.learned, rows, *outcomes)
         known = rows if self.learned is None else np.concatenate([rows, self.learned.rows])
         features = self._here(self.encoder.features(known)[0])
         models = [
