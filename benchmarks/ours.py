@@ -15,6 +15,7 @@ from launch.pruners.pruning import build_scheduler
 from launch.search.records import Records
 from launch.search.searcher import StudySearcher
 from search_spaces.search import Search
+from search_spaces.serial import search_to_json
 
 
 def method_ours(
@@ -24,22 +25,39 @@ def method_ours(
     budget_s: float,
     clock: Clock,
     warm_start: Sequence[Mapping[str, Any]] = (),
+    learned: Sequence[Mapping[str, Any]] = (),
+    data: str = "",
 ) -> RayMethod:
     """The search that a user gets: defaults for everything but the space, the metric and the epochs.
 
     It knows neither budget nor workers, like `visionsweep run --trials N`. The run directory is a real one and lives as
     long as the method.
+
+        learned  trials of earlier runs, as `learned_from` returns them
+        data     what search.json calls the data
     """
+    search = search_of(black_box, warm_start)
+    folder = tempfile.TemporaryDirectory(prefix="visionsweep-benchmark-")
+    records = Records.create(Path(folder.name) / "run", {"name": "benchmark", **described(search, data)})
+    # A black box's configuration is not one of TrialConfig's.
+    searcher = StudySearcher(
+        search, records, seed, num_trials=None, deadline=None, valid=lambda config: None, learned=learned
+    )
+    metric = str(search.metric)
+    return RayMethod(searcher, build_scheduler(search), metric, black_box.epochs, Recorder(records, folder))
+
+
+def search_of(black_box: BlackBox, warm_start: Sequence[Mapping[str, Any]] = ()) -> Search:
     metric = {"max": "val/accuracy", "min": "val/loss"}[black_box.mode]
     search = Search(
         task="multiclass", space=black_box.space, metric=metric, epochs=black_box.epochs, warm_start=warm_start
     )
-    search = search.for_task("multiclass")
-    folder = tempfile.TemporaryDirectory(prefix="visionsweep-benchmark-")
-    records = Records.create(Path(folder.name) / "run", {"name": "benchmark"})
-    # A black box's configuration is not one of TrialConfig's.
-    searcher = StudySearcher(search, records, seed, num_trials=None, deadline=None, valid=lambda config: None)
-    return RayMethod(searcher, build_scheduler(search), metric, black_box.epochs, Recorder(records, folder))
+    return search.for_task("multiclass")
+
+
+def described(search: Search, data: str) -> dict[str, Any]:
+    """Return what search.json says of a search and its data, so that another search can learn from it."""
+    return {"search": search_to_json(search), "data": {"fingerprint": data, "val": [data]}}
 
 
 class Recorder(Callback):  # type: ignore[misc]

@@ -44,7 +44,7 @@ def write_out_of_fold(path: Path, dataset: Dataset, predictions: Sequence[Mappin
     write_whole(path, save)
 
 
-def unseen_logits(path: Path, dataset: Dataset) -> np.ndarray | None:
+def out_of_fold_logits(path: Path, dataset: Dataset) -> np.ndarray | None:
     """Return (n, K) logits of the data's training images, in their order, each by a model that has not seen it.
 
     The result is None if there is no such file, or it is of other data. Raises RunError for a damaged one.

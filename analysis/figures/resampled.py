@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.figures.balanced import balanced_accuracy
 from analysis.figures.best_trial import Judged
 from analysis.figures.pixels import JudgedMasks, pixel_scores
 from analysis.figures.ranking import ranking
@@ -72,12 +73,14 @@ def scores(one: Kept, task: str, metric: str, counts: Array) -> Array | None:
     kind, _, average = name.partition("_")
     truth = one.truth.astype(float)
     decided = one.decided.astype(float)
-    if name == "balanced_accuracy":
-        return _balanced(task_kind(task).tags, truth, decided, counts)
-    if kind not in ("precision", "recall", "f1") or average not in ("", "micro", "macro"):
-        return None
     hits = truth * decided
     found, said, there = (counts @ part for part in (hits, decided, truth))  # each (R, C)
+    if name == "balanced_accuracy":
+        missed, wrong = there - found, said - found
+        right = counts.sum(axis=1)[:, None] - found - missed - wrong
+        return balanced_accuracy(found, missed, right, wrong, tags=task_kind(task).tags)
+    if kind not in ("precision", "recall", "f1") or average not in ("", "micro", "macro"):
+        return None
     if average == "micro":
         return _ratio(kind, found.sum(axis=1), said.sum(axis=1), there.sum(axis=1))
     of_class = _ratio(kind, found, said, there)
@@ -119,18 +122,6 @@ def by_image(one: Kept, task: str, metric: str) -> Array | None:
         hits = (one.truth & one.decided).sum(axis=1).astype(float)
         return _ratio(name, hits, one.decided.sum(axis=1).astype(float), one.truth.sum(axis=1).astype(float), 1.0)
     return None
-
-
-def _balanced(tags: bool, truth: Array, decided: Array, counts: Array) -> Array:
-    """Return the mean recall (R,) over the classes of the truth, or over the yes and no of the tags that have both."""
-    yes = counts @ truth  # (R, C)
-    recall = counts @ (truth * decided) / np.maximum(yes, 1e-12)
-    counted = yes > 0
-    if tags:
-        no = counts @ (1 - truth)
-        recall = (recall + counts @ ((1 - truth) * (1 - decided)) / np.maximum(no, 1e-12)) / 2
-        counted &= no > 0
-    return np.asarray((recall * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1))
 
 
 def _ratio(kind: str, hits: Array, said: Array, there: Array, undefined: float = 0.0) -> Array:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 
+from analysis.figures.balanced import balanced_accuracy
 from analysis.figures.ranking import ranking
 from trainables.pixel_scores import scores_of
 from trainables.ranking import log_odds
@@ -106,7 +107,7 @@ def label_scores(
         metrics |= {f"{name}_micro": values for name, values in micro.items()}
         metrics |= {f"{name}_macro": values for name, values in macro.items()}
     tn = total[:, None] - tp - fp - fn
-    metrics["balanced_accuracy"] = _balanced(task, tp, fn, tn, fp)
+    metrics["balanced_accuracy"] = balanced_accuracy(tp, fn, tn, fp, tags=task_kind(task).tags)
     # Metrics of the ranking: the mean over the classes where they are defined.
     positive = slice(1, 2) if task_kind(task).one_output else slice(None)
     drawn = np.ascontiguousarray(counts.T)
@@ -190,19 +191,6 @@ def _from_counts(tp: Array, fp: Array, fn: Array, undefined: float = 0.0) -> dic
     """Return precision, recall and F1. `undefined` stands for 0/0, like scikit-learn's zero_division."""
     over = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
     return {name: np.where(whole > 0, part / np.maximum(whole, 1), undefined) for name, (part, whole) in over.items()}
-
-
-def _balanced(task: str, tp: Array, fn: Array, tn: Array, fp: Array) -> Array:
-    """Return the mean recall (R,) over the classes of the truth, or over the yes and no of the tags that have both."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        recall = np.where(tp + fn > 0, tp / (tp + fn), np.nan)
-        if task_kind(task).tags:
-            recall = (recall + tn / (tn + fp)) / 2  # NaN without a yes or a no
-    defined = ~np.isnan(recall)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(
-            np.where(defined, recall, 0).sum(axis=1) / np.where(defined.any(axis=1), defined.sum(1), np.nan)
-        )
 
 
 def _interval(values: Array) -> Interval | None:

@@ -12,7 +12,7 @@ from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import TrialData
 from trainables.features.probe import UNSEEN
-from trainables.out_of_fold import unseen_logits
+from trainables.out_of_fold import out_of_fold_logits
 from trainables.targets import classes_and_labels, output_classes
 from visionsweep.core.errors import RunError
 from visionsweep.core.tasks import task_kind
@@ -97,7 +97,7 @@ def with_out_of_fold(run: Run, data: TrialData, kept: Sequence[Kept]) -> list[Ke
         if any(one.trial_id == better.trial_id for better in kept[:number]):
             continue
         path = out_of_fold_file(run.run_dir, one.trial_id)
-        unseen = unseen_logits(path, data.dataset)
+        unseen = out_of_fold_logits(path, data.dataset)
         if unseen is not None:
             found.append(replace(one, predictions={**one.predictions, UNSEEN: unseen}))
     return found if len(found) > 1 else list(kept)

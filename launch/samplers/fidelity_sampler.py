@@ -18,19 +18,18 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from launch.samplers.candidates import Candidates, nearness
 from launch.samplers.cost_model import CostModel, WholeCosts
 from launch.samplers.encoding import Encoder, Rows, fix
 from launch.samplers.gp import (
     GaussianProcess,
-    Observations,
     Prior,
     expected_improvement,
     fit,
-    normal_scores,
     perturb_hyperparameters,
 )
 from launch.samplers.history import History, Ladder, Vector
-from launch.samplers.learned import Learned
+from launch.samplers.learned import Learned, observations
 from launch.samplers.scalarization import ScalarizedImprovement, by_ranks
 from launch.samplers.warm_prior import WarmPrior
 from search_spaces.grammar import REGIME, Space
@@ -41,13 +40,9 @@ CHOICES_SHARE = 0.4  # of the model's proposals, in a space that has choices: se
 MAX_OBSERVED = 240  # what the model is conditioned on, however long the history: keeps a proposal near 20 ms
 MAX_FITTED = 120  # what its length scales are fitted on
 MAX_RUNNING = 64
-# see `_nearness`; NEARNESS scales the penalty on the log gain
+# see `nearness`; NEARNESS scales the penalty on the log gain
 MAX_DISTANCE = 0.36
 NEARNESS = 8.0
-# numbers of random candidates where proposals must fit into the rest of a budget
-DRAWS = 1500
-FEW = 100
-MANY = 300
 COST = 1.0  # how much cheaper trials count: the gain is divided by (seconds of a trial) to this power
 
 
@@ -159,20 +154,16 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         else:
             row = self._most_promising(rng)
         self.nothing_fits = False
-        if not self._fitting(row[None])[0]:  # replaced by a random one that does
-            pool = self._that_fit(rng, self._only_open(rng))
+        candidates = self._candidates
+        if not candidates.fitting(row[None])[0]:  # replaced by a random one that does
+            pool = candidates.that_fit(rng, self._only_open(rng))
             self.nothing_fits = not len(pool)
             row = row if self.nothing_fits else pool[0]
         return self.encoder.decode(row)
 
-    def _fitting(self, rows: Rows) -> NDArray[np.bool_]:
-        """Return which rows fit into the budget, (n,) bool."""
-        return np.ones(len(rows), dtype=bool) if self.fits is None or not len(rows) else self.fits(rows)
-
-    def _that_fit(self, rng: np.random.Generator, fixed: Mapping[int, float]) -> Rows:
-        """Return those of DRAWS random configurations that fit into the budget, (n, num_parameters)."""
-        rows = self._drawn(rng, DRAWS, fixed)
-        return np.asarray(rows[self._fitting(rows)])
+    @property
+    def _candidates(self) -> Candidates:
+        return Candidates(self.encoder, self._drawn, self.fits)
 
     def _drawn(self, rng: np.random.Generator, num: int, fixed: Mapping[int, float]) -> Rows:
         """Return random configurations (num, num_parameters) of the prior, with the value of some columns fixed."""
@@ -182,16 +173,14 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         pulled = self.prior.pull(fix(points, fixed), rng, self.history.num_ended_in_regimes)
         return self.encoder.settle(fix(pulled, fixed))
 
-    def _observations(self, rows: Rows, fidelity: Vector, values: Rows) -> list[Observations]:
-        """Return the observations of each objective, those of earlier runs after the search's own."""
-        if self.learned is None:
-            scores = [normal_scores(column) for column in values.T]
-        else:
-            scores = [self.learned.scores(column, place) for place, column in enumerate(values.T)]
-            rows = np.concatenate([rows, self.learned.rows])
-            fidelity = np.concatenate([fidelity, self.learned.fidelity])
-        features, owner = self.encoder.features(rows)
-        return [Observations(features, owner, len(self.encoder), fidelity, column) for column in scores]
+    @property
+    def num_others(self) -> int:
+        """How many earlier runs on other data the model knows."""
+        return 0 if self.learned is None else self.learned.num_others
+
+    def _here(self, features: Rows) -> Rows:
+        """Return features (n, F) of configurations as the model takes them, without a mark: on this search's data."""
+        return np.pad(features, ((0, 0), (0, self.num_others)))
 
     def _hyper(self) -> list[Vector]:
         """Return the hyperparameters of each objective's model.
@@ -206,7 +195,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         if self._fitted is None or self._fitted[0] != first:
             rng = np.random.default_rng([self.seed, first])
             alike = functools.partial(by_ranks, weights=np.ones(self.num_objectives))
-            observed = self._observations(*self.history.observations(MAX_FITTED, rng, alike, first))
+            observed = observations(
+                self.encoder, self.learned, *self.history.observations(MAX_FITTED, rng, alike, first)
+            )
             self._fitted = first, [fit(one) for one in observed]
         return self._fitted[1]
 
@@ -254,23 +245,22 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         weights = rng.dirichlet(np.ones(self.num_objectives)) if several else np.ones(1)
         good = functools.partial(by_ranks, weights=weights)
         rows, *outcomes = self.history.observations(MAX_OBSERVED, rng, good)
-        observed = self._observations(rows, *outcomes)
-        features = observed[0].features
+        observed = observations(self.encoder, self.learned, rows, *outcomes)
+        known = rows if self.learned is None else np.concatenate([rows, self.learned.rows])
+        features = self._here(self.encoder.features(known)[0])
         models = [
-            GaussianProcess(one, perturb_hyperparameters(hyper, len(self.encoder), rng))
+            GaussianProcess(one, perturb_hyperparameters(hyper, one.num_parameters, rng))
             for one, hyper in zip(observed, self._hyper(), strict=True)
         ]
         expectations = np.stack([model.predict(features)[0] for model in models], axis=1)
         running = self.history.running(MAX_RUNNING)
-        running_features = self.encoder.features(running)[0]
+        running_features = self._here(self.encoder.features(running)[0])
         for model in models:
             model.believe(running_features, np.ones(len(running)))
         scalarized = ScalarizedImprovement(models, expectations, weights, rng) if several else None
         expected = expectations[:, 0] if scalarized is None else scalarized.seen
         # What an earlier run has tried may be tried here: its model is not among this run's.
         tried = np.concatenate([features[: len(rows)], running_features])
-        if self.learned is not None:
-            rows = np.concatenate([rows, self.learned.rows])
         # Draw the distance within which a candidate counts as a repetition. A small one refines what is good, a large
         # one asks for something else. Its unit is the spacing of that many evenly spread points, which hardly changes
         # beyond 8 dimensions.
@@ -282,52 +272,17 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         cost = WholeCosts(self.cost(), self.lengths, *self.history.costs(MAX_OBSERVED))
 
         def worth(candidates: Rows) -> Rows:
-            seen = self.encoder.features(candidates)[0]
-            repeated = NEARNESS * _nearness(seen, tried, distance)
-            known = self.prior.log_weight(candidates, self.history.num_ended_in_regimes)
+            features = self.encoder.features(candidates)[0]
+            seen = self._here(features)
+            repeated = NEARNESS * nearness(seen, tried, distance)
+            given = self.prior.log_weight(candidates, self.history.num_ended_in_regimes)
             if drawn and scalarized is None:  # the gain is tiny there, and would prefer the least known of the rest
-                return models[0].predict(seen)[0] + known - repeated
+                return models[0].predict(seen)[0] + given - repeated
             if scalarized is None:
                 gain = expected_improvement(*models[0].predict(seen), float(expected.max()))
             else:
                 gain = scalarized.gain(seen)
-            return gain - COST * cost.log_seconds(candidates, seen) + known - repeated
+            return gain - COST * cost.log_seconds(candidates, features) + given - repeated
 
-        # Candidates: random ones, and neighbours of the ten best so far, far and near.
-        rate = min(0.5, 2.5 / len(self.encoder))
-        best = rows[np.argsort(-expected, kind="stable")[:10]]
-        pool = np.concatenate(
-            [
-                self._drawn(rng, 300, fixed),
-                self.encoder.perturb(np.repeat(best, 15, axis=0), rng, 0.15, rate, fixed),
-                self.encoder.perturb(np.repeat(best, 10, axis=0), rng, 0.03, rate, fixed),
-            ]
-        )
-        if self.fits is not None:
-            pool = pool[self._fitting(pool)]
-            if len(pool) < FEW:  # near the end of the budget most of the space is too long
-                pool = np.concatenate([pool, self._that_fit(rng, fixed)[:MANY]])
-            if not len(pool):
-                pool = self._drawn(rng, 1, fixed)
-        # Refine: replace the pool with its best six and their neighbours, twice, in ever smaller steps.
-        gain = worth(pool)
-        for scale in (0.08, 0.02):
-            first = np.argsort(-gain, kind="stable")[:6]
-            near = self.encoder.perturb(np.repeat(pool[first], 15, axis=0), rng, scale, rate, fixed)
-            near = near if self.fits is None else near[self._fitting(near)]
-            pool = np.concatenate([pool[first], near])
-            gain = np.concatenate([gain[first], worth(near)]) if len(near) else gain[first]
-        row: Rows = pool[int(np.argmax(gain))]
-        return row
-
-
-def _nearness(seen: Rows, tried: Rows, distance: float) -> Rows:
-    """Return a penalty (m,): 1 at a configuration that was tried, falling to 0 at `distance` from all of them.
-
-    A model that is sure of itself proposes nearly the same configuration again and again for tiny gains. Training
-    another configuration tells more than training almost the same one once more.
-    """
-    if not len(tried):
-        return np.zeros(len(seen))
-    squared = ((seen**2).sum(1)[:, None] + (tried**2).sum(1)[None] - 2 * seen @ tried.T).min(axis=1)
-    return np.asarray(np.maximum(1 - np.sqrt(np.maximum(squared, 0)) / max(distance, 1e-12), 0))
+        best = known[np.argsort(-expected, kind="stable")[:10]]
+        return self._candidates.best(rng, best, fixed, worth)

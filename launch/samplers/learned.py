@@ -1,7 +1,8 @@
 """Trials of earlier runs as observations of the sampler's model.
 
 Those on the same data are values like this search's own. Those on other data are ranked among themselves. So the model
-learns which configurations were good there, and nothing of how good (Salinas et al. 2020, quantile-based transfer).
+learns which configurations were good there, and nothing of how good (Salinas et al. 2020, quantile-based transfer). A
+mark for each other run lets it learn how much that says here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launch.samplers.encoding import Encoder, Rows
-from launch.samplers.gp import Vector, normal_scores
+from launch.samplers.gp import Observations, Vector, normal_scores
 from visionsweep.core.errors import RunError
 
 MOST = 100  # observations in all: with the search's own, a proposal still takes some tens of milliseconds
@@ -75,6 +76,43 @@ class Learned:
             there = self.source == number
             theirs[there] = normal_scores(self.values[there, column])
         return found
+
+    @property
+    def num_others(self) -> int:
+        """How many runs on other data there are."""
+        return len(self._others)
+
+    def marks(self, num_own: int) -> Rows:
+        """Return which run on other data each observation is of, (num_own + m, num_others) of 0 and 1.
+
+        The model takes a mark as one more parameter, whose length scale says how alike the two data sets are. So it
+        learns how much another run says as the search's own values come in (Swersky et al. 2013).
+        """
+        theirs = self.source[:, None] == self._others[None]
+        return np.concatenate([np.zeros((num_own, self.num_others)), theirs.astype(np.float64)])
+
+    @property
+    def _others(self) -> NDArray[np.int_]:
+        return np.unique(self.source[self.source != SAME])
+
+
+def observations(
+    encoder: Encoder, learned: Learned | None, rows: Rows, fidelity: Vector, values: Rows
+) -> list[Observations]:
+    """Return the observations of each objective: the search's own, and after them those of earlier runs.
+
+    rows, fidelity, values: the search's own, as in `Learned`.
+    """
+    features, owner = encoder.features(rows)
+    if learned is None:
+        scores = [normal_scores(column) for column in values.T]
+        return [Observations(features, owner, len(encoder), fidelity, column) for column in scores]
+    theirs, _ = encoder.features(learned.rows)
+    features = np.concatenate([np.concatenate([features, theirs]), learned.marks(len(rows))], axis=1)
+    owner = np.concatenate([owner, len(encoder) + np.arange(learned.num_others)])
+    fidelity = np.concatenate([fidelity, learned.fidelity])
+    scores = [learned.scores(column, place) for place, column in enumerate(values.T)]
+    return [Observations(features, owner, len(encoder) + learned.num_others, fidelity, column) for column in scores]
 
 
 _One = tuple[Rows, float, tuple[float, ...], int]

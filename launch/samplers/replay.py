@@ -97,9 +97,14 @@ class Replay:
             found[INFEASIBLE] = True
         if record.epochs:
             found[EPOCH_SECONDS] = epoch_seconds([row["seconds"] for row in record.curve])
-        if record.num_folds:
-            found[FOLDS_FROM] = record.curve[-1]["epoch"]
+        if (last := last_of_first_fold(record)) is not None:
+            found[FOLDS_FROM] = last
         return found
+
+
+def last_of_first_fold(record: Trial) -> int | None:
+    """Return the last epoch of a trial's first fold, None while it has not completed it, or has no folds."""
+    return int(record.curve[-1]["epoch"]) if record.num_folds else None
 
 
 def epoch_seconds(seconds: list[float]) -> float:

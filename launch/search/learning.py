@@ -16,7 +16,7 @@ from launch.remote.open_run import open_run
 from launch.samplers.encoding import Encoder
 from launch.samplers.history import History, Ladder
 from launch.samplers.learned import SAME
-from launch.samplers.replay import INFEASIBLE_STATUSES
+from launch.samplers.replay import INFEASIBLE_STATUSES, last_of_first_fold
 from search_spaces.finite import drawn_as, identity
 from search_spaces.search import Search
 from visionsweep.core.errors import ConfigError
@@ -75,8 +75,8 @@ def learned_from(
             _check_task(search, source, run)
             known = [trial for trial in run.trials if trial.epochs or trial.status in INFEASIBLE_STATUSES]
             same = all(run.search.get("data", {}).get(key) == data[key] for key in ("fingerprint", "val"))
-            told = [_told(search, history, run, trial, SAME if same else number) for trial in known]
-        useful = [one for one in told if one is not None]
+            observed = [_observed(search, history, run, trial, SAME if same else number) for trial in known]
+        useful = [one for one in observed if one is not None]
         if not useful:
             raise ConfigError(
                 f"--learn-from {source}: none of its {counted(len(known), 'trial')} lies in the space of this search "
@@ -92,8 +92,8 @@ def learned_from(
     return found, notes
 
 
-def _told(search: Search, history: History, run: Run, trial: Trial, source: int) -> dict[str, Any] | None:
-    """Return what a trial tells, None if it is of another space, or has nothing of what this search compares."""
+def _observed(search: Search, history: History, run: Run, trial: Trial, source: int) -> dict[str, Any] | None:
+    """Return what a trial has shown, None if it is of another space, or has nothing of what this search compares."""
     params = search.encode(trial.config)
     row = history.encoder.encode(params)
     whole = history.encoder.settle(np.where(np.isnan(row), 0.5, row)[None])[0]
@@ -103,7 +103,8 @@ def _told(search: Search, history: History, run: Run, trial: Trial, source: int)
     infeasible = trial.status in INFEASIBLE_STATUSES
     if not by_epoch and not infeasible:
         return None
-    shown = history.shown(by_epoch, float(trial.config.get("epochs", run.full_epochs)))
+    length = float(trial.config.get("epochs", run.full_epochs))
+    shown = history.shown(by_epoch, length, last_of_first_fold(trial))
     return {"run": run.run_dir.name, "params": params, "shown": shown, "infeasible": infeasible, "source": source}
 
 

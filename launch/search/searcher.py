@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from threadpoolctl import ThreadpoolController
 
@@ -25,25 +24,17 @@ from launch.pruners.pbt import Copied, mutated
 from launch.samplers.encoding import Rows
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.fitting import Fitting
-from launch.samplers.history import EPOCH_SECONDS, FOLDS_FROM, INFEASIBLE, OUTCOME, by_epoch, score_of
 from launch.samplers.learned import Learned
-from launch.samplers.optuna_internals import opened, stored
+from launch.samplers.optuna_internals import opened
 from launch.samplers.proposals import GIVEN, Proposals
-from launch.samplers.replay import (
-    DIRECTIONS,
-    INFEASIBLE_STATUSES,
-    STATES,
-    Replay,
-    ended_as,
-    epoch_seconds,
-)
+from launch.samplers.replay import DIRECTIONS, Replay, ended_as
 from launch.samplers.samplers import build_sampler
 from launch.samplers.work import Known
 from launch.search.ending import Ending
 from launch.search.records import Records
+from launch.search.reports import end, report
 from launch.trial_notes import TrialNotes
 from trainables.config.io import parse_config
-from visionsweep.core.objectives import measured
 from visionsweep.run_dir.trials import WARM_START
 
 if TYPE_CHECKING:
@@ -241,14 +232,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         status = "failed" if error else ended_as(result or {}, self.search.metric or "")
         if status == "failed":
             self.proposals.may_try_again()
-        if status in INFEASIBLE_STATUSES:
-            trial.set_user_attr(INFEASIBLE, True)
-        values = score_of(stored(trial), self.objectives[0].sign)
-        # An interrupted trial counts as failed here. A resumed run builds a new study, in which it runs.
-        state = STATES.get(status, TrialState.FAIL)
-        if state == TrialState.COMPLETE and values is None:  # it never had a value of the metric
-            state = TrialState.FAIL
-        self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+        end(self.study, trial, status, self.objectives)
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Ray pickles searchers for its own restore; a run is resumed from its records instead
@@ -257,22 +241,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Save nothing: a run is resumed from its records."""
 
     def _report(self, trial: optuna.Trial, result: Mapping[str, Any]) -> None:
-        if "epoch" not in result or result["epoch"] in by_epoch(stored(trial)):
-            return
-        seconds = self.seconds.setdefault(trial.user_attrs["trial_id"], [])
-        if result.get("fold", 1) == 1:  # else they are of all epochs of a fold
-            seconds.append(float(result["seconds"]))
-        if result.get("fold") == 1:
-            trial.set_user_attr(FOLDS_FROM, result["epoch"])
-        if stored(trial).user_attrs.get(EPOCH_SECONDS) != (took := epoch_seconds(seconds)):
-            trial.set_user_attr(EPOCH_SECONDS, took)
-        values = measured(result, self.objectives)
-        if values is None:
-            return
-        if len(values) > 1:  # Optuna's trials of several objectives take no reports
-            trial.set_user_attr(f"{OUTCOME}{result['epoch']}", values)
-        else:
-            trial.report(values[0], step=int(result["epoch"]))
+        report(trial, result, self.objectives, self.seconds.setdefault(trial.user_attrs["trial_id"], []))
 
     def _has_room(self) -> bool:
         """Whether one more trial can start."""

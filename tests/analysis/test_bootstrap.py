@@ -7,10 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 
+from analysis.figures.best_trial import Judged
+from analysis.figures.resampled import scores
 from analysis.models.bootstrap import confusion_of, label_intervals, label_scores, mask_intervals, wilson
 from trainables.data.dataset import VOID
 from trainables.pixel_scores import scores_of
 from trainables.tasks import score
+from visionsweep.run_dir.trials import Trial
 
 
 def guessed(task: str, num_images: int, num_classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,3 +93,29 @@ def test_masks_are_drawn_by_image_and_void_pixels_do_not_count() -> None:
 def test_wilsons_interval_is_the_one_in_his_tables() -> None:
     assert wilson(0.9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)
     assert wilson(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+
+
+@pytest.mark.parametrize(("task", "num_classes"), [("binary", 2), ("multiclass", 4), ("multilabel", 5)])
+def test_balanced_accuracy_is_the_same_on_the_page_and_in_an_evaluation_where_a_class_is_not_drawn(
+    task: str, num_classes: int
+) -> None:
+    logits, targets = guessed(task, 40, num_classes)
+    if task == "binary":
+        truth, decided = torch.cat([1 - targets, targets], dim=1), torch.cat([logits <= 0, logits > 0], dim=1)
+    else:
+        truth = targets
+        decided = F.one_hot(logits.argmax(1), num_classes) if task == "multiclass" else logits > 0
+    judged = Judged(
+        Trial("0000", {}, {}), 1, tuple("abcde")[:num_classes], tuple(map(str, range(40))), torch.sigmoid(logits).double().numpy(),
+        truth.numpy() > 0.5, decided.numpy().astype(bool),
+    )  # fmt: skip
+    counts = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=20).astype(float)
+    counts[0, truth[:, 0].numpy() > 0.5] = 0  # the first class is absent
+    counts[1] = 0  # and here everything is
+    found = scores(judged, task, "val/balanced_accuracy", counts)
+    with np.errstate(all="ignore"):
+        metrics, _ = label_scores(task, logits, targets, 0.5, counts)
+    assert found is not None
+    assert found == pytest.approx(metrics["balanced_accuracy"], nan_ok=True)
+    assert np.isfinite(found[0])
+    assert np.isnan(found[1])

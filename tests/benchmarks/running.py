@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from support import make_photos
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 DATA = ROOT.parent / "shared" / "data"
+
+Sides = tuple[np.ndarray, np.ndarray]
 
 needs_curves = pytest.mark.skipif(not (DATA / "hpo").is_dir(), reason=f"the learning curves are not at {DATA}/hpo")
 
@@ -30,6 +35,32 @@ def main_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         module.main()
 
     return call
+
+
+def drawn_set(
+    root: Path, places: Iterable[tuple[int, int]], is_test: Callable[[int], bool], features: Callable[[Sides], Sides]
+) -> Path:
+    """Write a set 'drawn' of 120 photos of three classes, and the kept features of its frozen backbones. Return root.
+
+    root      gets many/drawn and features/
+    places    number and size in pixels of each backbone, which name its file of features
+    is_test   whether the image of a number is in the test split
+    features  of the class numbers of (train, test), each (n, num_features)
+    """
+    folder = make_photos(root / "many" / "drawn", dict.fromkeys("abc", 40))
+    files = sorted(folder.glob("*/*"))
+    with (folder / "split.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image", "label", "split"])
+        for number, path in enumerate(files):
+            table.writerow([path.relative_to(folder), path.parent.name, "test" if is_test(number) else "train"])
+    of_class = np.arange(120) // 40
+    sides = np.array([is_test(number) for number in range(120)])
+    (root / "features").mkdir()
+    for number, px in places:
+        train, test = features((of_class[~sides], of_class[sides]))
+        np.savez(root / "features" / f"drawn-lite{number}-{px}.npz", train=train, test=test)
+    return root
 
 
 class InThisProcess:

@@ -45,6 +45,17 @@ def test_warm_start_compares_starts(monkeypatch: Patch, capsys: Capture) -> None
     assert re.search(r"\nplain  .*\nbad  .* behind by ", said)
 
 
+@needs_curves
+def test_learning_from_compares_what_earlier_runs_teach(monkeypatch: Patch, capsys: Capture) -> None:
+    sizes = ("--seeds", 1, "--workers", 2, "--taught", 3, "--budgets", 1, 2, "--jobs", 1)
+    main_of("learning_from", monkeypatch)("--tasks", *TASKSET, *sizes)
+    said = capsys.readouterr().out
+    assert "[6/6]" in said
+    assert re.search(r"\nplain +\d\.\d{4} .*\nsame .*\(.\d\.\d{4} ± nan|\nsame .*won \d+%\)\nother .*won \d+%\)", said)
+    with pytest.raises(SystemExit):
+        main_of("learning_from", monkeypatch)("--tasks", TASKSET[0])
+
+
 def test_stopping_says_what_an_early_end_costs_and_saves(monkeypatch: Patch, capsys: Capture) -> None:
     main_of("stopping", monkeypatch)("--seeds", 1, "--budget", 5, "--jobs", 1)
     assert re.search(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
-from running import main_of
-from support import make_photos
+from running import drawn_set, main_of
 
 from benchmarks.many_features import SEEN, ridge
 
@@ -16,21 +14,11 @@ from benchmarks.many_features import SEEN, ridge
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A set of 120 photos of three classes whose kept features tell nothing of the class."""
-    folder = make_photos(tmp_path / "many" / "drawn", dict.fromkeys("abc", 40))
-    files = sorted(folder.glob("*/*"))
-    with (folder / "split.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["image", "label", "split"])
-        for number, path in enumerate(files):
-            table.writerow([path.relative_to(folder), path.parent.name, "test" if number % 3 == 0 else "train"])
     rng = np.random.default_rng(0)
-    (tmp_path / "features").mkdir()
-    for number, px in SEEN:
-        np.savez(
-            tmp_path / "features" / f"drawn-lite{number}-{px}.npz",
-            train=rng.normal(size=(80, 12)), test=rng.normal(size=(40, 12)),
-        )  # fmt: skip
-    return tmp_path
+    return drawn_set(
+        tmp_path, SEEN, lambda number: number % 3 == 0,
+        lambda classes: (rng.normal(size=(len(classes[0]), 12)), rng.normal(size=(len(classes[1]), 12))),
+    )  # fmt: skip
 
 
 def test_the_corrected_score_of_trials_that_guess_is_nearer_to_the_truth(

@@ -1,9 +1,10 @@
 """Searches with `--cpus-per-trial auto` on a Ray of three cores and a little memory, in a process of their own.
 
-    python packed_searches.py FOLDER
+    python packed_searches.py FOLDER [--folds]
 
 FOLDER holds photos/, and the runs go to FOLDER/runs. Run `a` is resumed. Run `b` is its copy, in which every peak of
-memory was made small and every trial has a large batch.
+memory was made small and every trial has a large batch. With --folds there is one run, `f`, whose trials are judged on
+three folds. It is resumed too.
 
 The memory of a small trial is measured first, as libraries differ in size between machines. Ray's memory holds four of
 those, or two large ones.
@@ -15,6 +16,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -36,6 +38,8 @@ SEARCH = Search(
     grace_epochs=EPOCHS,
     sampler="random",
 )
+FOLDED = replace(SEARCH, epochs=2, grace_epochs=2, pruner="none")
+NUM_FOLDS = 3
 
 
 def main() -> None:
@@ -52,6 +56,10 @@ def main() -> None:
     print("small", small_mb, "in all", memory / 2**20)
     with local_ray(num_cpus=3, memory=memory):
         ready()
+        if "--folds" in sys.argv[2:]:
+            start(FOLDED, "f", str(runs), replace(options, folds=NUM_FOLDS), console, time.time())
+            resume(str(runs / "f"), 1, None, None, console, time.time())
+            return
         start(SEARCH, "a", str(runs), options, console, time.time())
         resume(str(runs / "a"), 1, None, None, console, time.time())
         forge(runs / "a", runs / "b", small_mb)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,14 @@ class Searching:
     """A search by one worker: proposals are trained one after the other, with pruning, into a run directory."""
 
     def __init__(
-        self, folder: Path, chosen: Search, curve: Curve, seed: int = 0, valid: Any = None, costs: Costs | None = None
+        self,
+        folder: Path,
+        chosen: Search,
+        curve: Curve,
+        seed: int = 0,
+        valid: Any = None,
+        costs: Costs | None = None,
+        learned: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.folder = folder
         self.search = chosen
@@ -55,7 +62,9 @@ class Searching:
         exists = (folder / "search.json").exists()
         self.records = Records.open(folder)[0] if exists else Records.create(folder, {"search": {}})
         past = list(self.records.trials.values())
-        self.searcher = StudySearcher(chosen, self.records, seed, num_trials=None, deadline=None, valid=self.valid)
+        self.searcher = StudySearcher(
+            chosen, self.records, seed, num_trials=None, deadline=None, valid=self.valid, learned=learned
+        )
         self.scheduler = build_scheduler(chosen, past)
 
     def propose(self, name: str) -> dict[str, Any]:

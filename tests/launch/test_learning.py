@@ -67,6 +67,30 @@ def test_the_first_proposals_are_near_the_best_of_an_earlier_run(
     assert taught == proposals(tmp_path / "again", json.loads(json.dumps(learned)), 6)  # as a resumed run reads it
 
 
+def test_an_earlier_run_that_misleads_is_believed_less_as_own_values_come_in(tmp_path: Path) -> None:
+    def elsewhere(config: dict[str, Any]) -> list[float]:
+        return quadratic({"a": 1 - config["a"], "b": 1 - config["b"]})
+
+    run = earlier(tmp_path / "run", trials=30, curve=elsewhere)
+    learned, _ = learned_from(search(SQUARE), {**DATA, "fingerprint": "f" * 16}, [run])
+    misled = Searching(tmp_path / "misled", search(SQUARE), quadratic, learned=learned)
+    first, *_, last = [[off(misled.step()) for _ in range(6)] for _ in range(5)]
+    assert min(first[:2]) > 0.6, "the first are where the earlier run was good"
+    assert np.median(last) < 0.25
+    assert misled.best() > 0.95
+
+
+def test_each_run_on_other_data_is_marked_and_the_searchs_own_trials_are_not() -> None:
+    stored = [
+        {"params": {"a": 0.1 * source, "b": 0.5}, "shown": [[1.0, [source]]], "infeasible": False, "source": source}
+        for source in (2, SAME, 5)
+    ]
+    learned = Learned.of(Encoder(SQUARE), stored, 1)
+    assert learned is not None
+    assert learned.num_others == 2
+    assert learned.marks(1).tolist() == [[0, 0], [1, 0], [0, 0], [0, 1]]
+
+
 def test_what_diverged_earlier_is_kept_away_from(tmp_path: Path) -> None:
     def half(config: dict[str, Any]) -> list[float]:
         return [0.1, math.nan] if config["a"] > 0.5 else rising(1 - config["b"])
@@ -93,6 +117,30 @@ def test_trials_outside_of_the_space_are_left_out_and_counted(run: str) -> None:
             learned_from(search(space), DATA, [run])
     with pytest.raises(ConfigError, match="and has its metric"):
         learned_from(replace(search(SQUARE), metric="val/f1"), DATA, [run])
+
+
+def test_a_mean_over_folds_is_what_a_full_training_showed(tmp_path: Path) -> None:
+    run = earlier(tmp_path / "run")
+    plain, _ = learned_from(search(SQUARE), DATA, [run])
+    path = tmp_path / "run" / "epochs.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    last = max(row["epoch"] for row in rows)
+    means = []
+    for row in rows:
+        if row["epoch"] == last:
+            row["fold"] = 1
+            means.append({**row, "epoch": last + 1, "fold": 2, "metrics": dict.fromkeys(row["metrics"], 0.125)})
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, *means)))
+    folded, _ = learned_from(search(SQUARE), DATA, [run])
+    assert means
+    whole = {one["params"]["a"]: one["shown"] for one in folded if one["shown"][-1][1] == (0.125,)}
+    assert len(whole) == len(means)
+    for one in plain:
+        if one["params"]["a"] in whole:
+            before, now = one["shown"], whole[one["params"]["a"]]
+            assert [fidelity for fidelity, _ in now] == [fidelity for fidelity, _ in before]
+            assert now[:-1] == before[:-1]
+    assert max(fidelity for shown in whole.values() for fidelity, _ in shown) == pytest.approx(1)
 
 
 def test_a_space_with_arms_learns_from_whole_configurations(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import test_annotations_label_studio as of_label_studio
 import test_annotations_labelme as of_labelme
 import test_annotations_metadata as of_metadata
 import test_annotations_via as of_via
+import test_annotations_via_csv as of_via_csv
 import test_annotations_yolo as of_yolo
 from drawn_masks import load
 
@@ -102,10 +103,12 @@ def test_odd_values_are_read_or_refused_in_a_sentence(tmp_path: Path, write: Cal
     assert "read" in outcomes, "some change nothing that matters"
 
 
-@pytest.mark.parametrize("tool", ["cvat", "yolo"])
+@pytest.mark.parametrize("tool", ["cvat", "yolo", "via_csv"])
 def test_odd_bytes_are_read_or_refused_in_a_sentence(tmp_path: Path, tool: str) -> None:
     if tool == "cvat":
         path = of_cvat.write(tmp_path, of_cvat.POLYGON, of_cvat.MASK)
+    elif tool == "via_csv":
+        path = of_via_csv.exported(tmp_path, of_via.region(kind="cat"), of_via.region(kind="dog"))
     else:
         of_yolo.write(tmp_path, "images", f"0 {of_yolo.SQUARE}", f"1 {of_yolo.SQUARE}")
         path = tmp_path / "labels" / "0.txt"

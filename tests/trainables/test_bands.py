@@ -20,9 +20,10 @@ from launch.models.train import train_one
 from trainables.config.bands import Bands
 from trainables.config.io import dump_config, parse_config
 from trainables.config.model import ClassifierConfig
+from trainables.data import bands
 from trainables.data.band_statistics import band_statistics
 from trainables.data.bands import Kind, read_bands, shown
-from trainables.data.formats import load_dataset, read_image
+from trainables.data.formats import load_dataset, read_image, scan_data
 from trainables.data.loader import TrialData
 from trainables.data.read_as import ReadAs
 from trainables.data.view import View
@@ -107,6 +108,23 @@ def test_what_is_lost_without_channels_is_said(fields: Path, tmp_path: Path) -> 
         load_dataset(str(tmp_path), channels="3", short_side_px=16, cache_dir=None)
     with pytest.raises(DataError, match="--channels is for files of your own, and 'digits' has none"):
         load_dataset("digits", channels="1", short_side_px=16, cache_dir=None)
+
+
+def test_of_many_files_some_headers_are_read_all_over_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "LOOKED_AT", 5)
+    for number in range(20):
+        (tmp_path / "ab"[number >= 10]).mkdir(exist_ok=True)
+        grey = np.full((16, 16), number, np.uint16 if number >= 10 else np.uint8)
+        cv2.imwrite(str(tmp_path / "ab"[number >= 10] / f"{number}.png"), grey)
+    looked_at = list[str]()
+    depths = bands._depths
+    monkeypatch.setattr(bands, "_depths", lambda root, names: looked_at.extend(names) or depths(root, names))
+    notes = scan_data(str(tmp_path), cache_dir=None).notes
+    assert looked_at == ["a/0.png", "a/4.png", "a/8.png", "b/12.png", "b/16.png"]
+    assert (
+        "Of 5 files looked at, among 20 taken to be like them: 2 images of 16 bits: shrunk to 8. "
+        "--channels auto trains on them as they are."
+    ) in notes
 
 
 def test_photos_are_read_as_ever_whatever_channels_says(photos: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from trainables.config.io import parse_config
 from trainables.data.folds import of_fold, with_folds
 from trainables.data.loader import TrialData
 from trainables.loop import fit
-from trainables.out_of_fold import unseen_logits
+from trainables.out_of_fold import out_of_fold_logits
 from trainables.worker.settings import TrialSettings
 from trainables.worker.trainable import VisionTrainable
 
@@ -89,11 +89,11 @@ def test_every_fold_is_trained_and_the_score_is_the_mean_of_their_best_epochs(
     assert len({*stored["names"].tolist()}) == 90
     for fold in (1, 2, 3):
         assert np.array_equal(stored["logits"][stored["fold"] == fold], logits[fold])
-    unseen = unseen_logits(kept / "out-of-fold.npz", data.dataset)
+    unseen = out_of_fold_logits(kept / "out-of-fold.npz", data.dataset)
     assert unseen is not None
     train = data.dataset.indices("train")
     assert np.array_equal(unseen[data.dataset.folds[train] == 3], logits[3])  # type: ignore[index]
-    assert unseen_logits(kept / "out-of-fold.npz", replace(data.dataset, names=("other",) * 2000)) is None
+    assert out_of_fold_logits(kept / "out-of-fold.npz", replace(data.dataset, names=("other",) * 2000)) is None
 
 
 @pytest.mark.parametrize("num_steps", [2, 3, 4, 5])

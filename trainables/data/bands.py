@@ -27,6 +27,7 @@ from visionsweep.core.words import counted
 TIFF = (".tif", ".tiff")
 DEEP_PNG = 16  # bits: Pillow would shrink its colours to 8
 TRIED = 16  # files, until one can be read, to find what all have
+LOOKED_AT = 1000  # headers, spread evenly: of 20,000 small files all of them took 13% of what reading the data takes
 
 Pixels = npt.NDArray[Any]
 
@@ -166,28 +167,30 @@ def _kind_of(reader: FileReader, spec: str) -> Kind:
 
 def _lost(reader: FileReader) -> Iterator[str]:
     """Yield a sentence for each thing that files have and training as RGB of 8 bits loses."""
-    found = Counter[tuple[int, int, int]](one for one in _depths(reader) if one is not None)
-    deep = {bits: sum(number for (_, _, b), number in found.items() if b == bits) for _, _, bits in found if bits > 8}
+    files = [name for name in reader.names if name.lower().endswith((*TIFF, ".png"))]
+    num = min(len(files), LOOKED_AT)
+    looked_at = [files[place * len(files) // num] for place in range(num)]
+    found = Counter[tuple[int, int, int]](one for one in _depths(reader.root, looked_at) if one is not None)
+    of = "" if num == len(files) else f"Of {num:,} files looked at, among {len(files):,} taken to be like them: "
     advice = "--channels auto trains on them as they are."
-    for bits, number in sorted(deep.items()):
-        if bits == DEEP_PNG:
-            yield f"{counted(number, 'image')} of 16 bits: shrunk to 8. {advice}"
+    deep = sum(number for (_, _, bits), number in found.items() if bits == DEEP_PNG)
+    if deep:
+        yield f"{of}{counted(deep, 'image')} of 16 bits: shrunk to 8. {advice}"
     many = sum(number for (pages, channels, _), number in found.items() if pages == 1 and channels > 3)
     if many:
         most = max(channels for pages, channels, _ in found if pages == 1)
-        yield f"{counted(many, 'image')} of up to {most} channels: the first three are taken. {advice}"
+        yield f"{of}{counted(many, 'image')} of up to {most} channels: the first three are taken. {advice}"
     paged = sum(number for (pages, _, _), number in found.items() if pages > 1)
     if paged:
-        yield f"{counted(paged, 'image')} of several pages: the first is taken. {advice}"
+        yield f"{of}{counted(paged, 'image')} of several pages: the first is taken. {advice}"
 
 
-def _depths(reader: FileReader) -> Sequence[tuple[int, int, int] | None]:
-    """(pages, channels, bits) of the files that may have more than RGB of 8 bits, by their headers."""
-    deep = [name for name in reader.names if name.lower().endswith((*TIFF, ".png"))]
+def _depths(root: Path, names: Sequence[str]) -> Sequence[tuple[int, int, int] | None]:
+    """(pages, channels, bits) of files by their headers, None for what cannot be read."""
 
     def look(name: str) -> tuple[int, int, int] | None:
         try:
-            path = reader.root / name
+            path = root / name
             if not name.lower().endswith(TIFF):
                 with open(path, "rb") as file:
                     return 1, 1, _png_bits(file.read(26))
@@ -196,7 +199,7 @@ def _depths(reader: FileReader) -> Sequence[tuple[int, int, int] | None]:
             return None
 
     with ThreadPoolExecutor(num_cores()) as pool:
-        return list(pool.map(look, deep))
+        return list(pool.map(look, names))
 
 
 def shown(image: Pixels) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from trainables.data.mask_folders import find_layout, scan_masks
 from trainables.data.plain_files import require_plain
 from trainables.data.read_as import ReadAs
 from trainables.data.scan import Scan, check_masks_wanted
-from trainables.data.tools.find import all_annotations, find_annotations, scan_annotations
+from trainables.data.tools.find import all_annotations, find_annotations, is_table, scan_annotations
 from trainables.data.unpacked import TABLE_NAME, enter
 from trainables.data.walk import notes_below
 from visionsweep.core.errors import DataError
@@ -33,7 +33,7 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
     What a tool wrote comes after a table and after masks, which somebody may have made of it.
     """
     table = path / TABLE_NAME
-    if read_as.layout is not None or (not task_kind(task).pixels and os.path.lexists(table)):
+    if read_as.layout is not None or (not task_kind(task).pixels and _is_own_table(table)):
         return _without_tools(spec, path, table, task, read_as)
     if find_layout(spec, path) is None:
         found = find_annotations(spec, path)
@@ -47,7 +47,7 @@ def _scan(spec: str, path: Path, task: str | None, read_as: ReadAs) -> Scan:
 def _without_tools(spec: str, path: Path, table: Path, task: str | None, read_as: ReadAs) -> Scan:
     if task_kind(task).pixels:
         return _masks(spec, path, read_as)
-    if os.path.lexists(table):  # a link that leads nowhere is no reason to take the folders for the classes
+    if _is_own_table(table):
         if read_as.layout is not None:
             raise DataError(
                 f"--layout {read_as.layout} is for folders of classes, but '{below(spec, TABLE_NAME)}' gives the "
@@ -61,6 +61,11 @@ def _without_tools(spec: str, path: Path, table: Path, task: str | None, read_as
     if task in TASKS:
         check_masks_wanted(task)
     return _masks(spec, path, read_as)
+
+
+def _is_own_table(table: Path) -> bool:
+    """Whether there is a table of the user's own. A link that leads nowhere counts, and reading it says so."""
+    return os.path.lexists(table) and is_table(table)
 
 
 def _not_read(spec: str, path: Path) -> list[str]:

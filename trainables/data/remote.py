@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from trainables.data.cache import NEXT_MOVE, default_cache_dir
 from trainables.data.dataset import RemoteCopy
+from trainables.data.remote_file import names_file, place_of, places
 from visionsweep.core.errors import DataError
 from visionsweep.core.s3 import Listed, Remote, parse_remote
 
@@ -33,23 +34,20 @@ log = logging.getLogger(__name__)
 
 
 def bring(spec: str, cache_dir: Path | None) -> RemoteCopy:
-    """Download the folder, or the table with its folder, that `spec` (s3://BUCKET/FOLDER) names.
+    """Download the folder, or the table or annotations with the folder of their images, that `spec` names.
 
     cache_dir: None means the default cache folder, as the files must be somewhere even if images are not cached. Raises
     StorageError if S3 does not answer, and DataError if there is nothing, or no room for it.
     """
-    named = parse_remote(spec)
-    table = named.name if named.name.lower().endswith(".csv") else ""
-    source = named.parent if table else named
+    source, file = _place(parse_remote(spec))
     listing = _listing(source)
-    if not listing or (table and table not in listing):
-        raise DataError(
-            f"no data in '{spec}': the bucket has no such {'table' if table else 'folder'}. Check its name."
-        )
+    if not listing or (file and file not in listing):
+        what = "folder" if not file else "table" if file.lower().endswith(".csv") else "file"
+        raise DataError(f"no data in '{spec}': the bucket has no such {what}. Check its name.")
     folder = _folder((cache_dir or default_cache_dir()).expanduser().absolute() / "s3", source, listing)
     if not folder.is_dir():
         _bring(source, listing, folder)
-    return RemoteCopy(source.uri, folder, folder / table)
+    return RemoteCopy(source.uri, folder, folder / file)
 
 
 def brought(spec: str, cache_dir: Path | None) -> RemoteCopy:
@@ -58,15 +56,16 @@ def brought(spec: str, cache_dir: Path | None) -> RemoteCopy:
     S3 may have changed since. Raises DataError if there is no copy.
     """
     named = parse_remote(spec)
-    table = named.name if named.name.lower().endswith(".csv") else ""
-    source = named.parent if table else named
     home = (cache_dir or default_cache_dir()).expanduser().absolute() / "s3"
-    whole = f"{_address(source)}-" + "[0-9a-f]" * DIGITS
-    copies = [folder for folder in home.glob(whole) if (folder / table).exists()]
+    copies = [
+        RemoteCopy(source.uri, folder, folder / file)
+        for source, file in ((named, ""), *(places(named) if names_file(named) else ()))
+        for folder in home.glob(f"{_address(source)}-" + "[0-9a-f]" * DIGITS)
+        if (folder / file).exists()
+    ]
     if not copies:
         raise DataError(f"{spec} is not on this machine.")
-    newest = max(copies, key=lambda folder: folder.stat().st_mtime)
-    return RemoteCopy(source.uri, newest, newest / table)
+    return max(copies, key=lambda copy: copy.folder.stat().st_mtime)
 
 
 def bring_images(spec: str) -> RemoteCopy:
@@ -99,6 +98,15 @@ def bring_again(copy: RemoteCopy) -> None:
     if _folder(copy.folder.parent, source, listing) != copy.folder:
         raise DataError(f"{copy.uri} has changed since the search read it. Restore it, or start a new run.")
     _bring(source, listing, copy.folder)
+
+
+def _place(named: Remote) -> tuple[Remote, str]:
+    """Return the folder to download, and the name in it of the file that was named, '' for the folder itself."""
+    if not names_file(named):
+        return named, ""
+    source, file = place_of(named)
+    is_folder = not source.hurried().listing(file).get(file) and named.hurried().listing()
+    return (named, "") if is_folder else (source, file)
 
 
 def _listing(source: Remote) -> dict[str, Listed]:

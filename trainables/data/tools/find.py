@@ -5,7 +5,6 @@ Only the first and the last bytes of a file are looked at, as a file of COCO may
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,21 @@ from trainables.data.tools.gathered import Gathered
 from trainables.data.tools.label_studio import read_label_studio
 from trainables.data.tools.label_table import LABEL_TABLE, read_label_tables
 from trainables.data.tools.labelme import read_labelme
-from trainables.data.tools.metadata import KEYS, METADATA, read_metadata
+from trainables.data.tools.metadata import METADATA, read_metadata
+from trainables.data.tools.recognise import (
+    FOLDERS,
+    is_coco,
+    is_cvat,
+    is_label_studio,
+    is_label_table,
+    is_labelme,
+    is_metadata,
+    is_via,
+    is_via_csv,
+    is_yolo,
+)
 from trainables.data.tools.via import read_via
+from trainables.data.tools.via_csv import read_via_csv
 from trainables.data.tools.yolo import CONFIGS, read_yolo
 from trainables.data.walk import ends_in, is_folder, subfolders, visible
 from visionsweep.core.errors import DataError
@@ -30,10 +42,6 @@ from visionsweep.core.words import below, quoted
 
 LOOKED_AT = 2**16  # bytes at each end of a file
 MOST_TRIED = 200  # files of a folder that are looked at, where none of them is a tool's
-FOLDERS = (
-    "annotations", "annotation", "anns", "ann", "labels", "label", "labelme", "images", "image", "imgs", "json",
-    "jsons", "xml", "txt", "coco", "data",
-)  # fmt: skip
 ENDINGS = (".json", ".jsonl", ".xml", ".csv", ".yaml", ".yml", ".txt")
 
 Read = Callable[[Gathered, Sequence[Path]], None]
@@ -58,74 +66,16 @@ class Tool:
     a_file_each: bool = False
 
 
-def _has(*keys: str) -> Callable[[bytes], bool]:
-    patterns = [re.compile(rf'"{key}"\s*:'.encode()) for key in keys]
-    return lambda content: all(pattern.search(content) for pattern in patterns)
-
-
-def _is_coco(content: bytes, name: str) -> bool:
-    is_object = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
-    pairs = (
-        ("images", "annotations"),
-        ("images", "categories"),
-        ("annotations", "categories"),
-        ("images", "file_name"),
-    )
-    return is_object and any(_has(*pair)(content) for pair in pairs)
-
-
-def _is_labelme(content: bytes, name: str) -> bool:
-    return _has("shapes")(content) and (_has("imagePath")(content) or _has("imageHeight")(content))
-
-
-_YOLO_LINE = re.compile(rb"\s*\d+(\.0*)?(\s+-?[\d.]+(e-?\d+)?){4,}\s*(\n|$)", re.IGNORECASE)
-
-
-def _is_yolo(content: bytes, name: str) -> bool:
-    return _YOLO_LINE.match(content) is not None
-
-
-def _is_label_table(content: bytes, name: str) -> bool:
-    return name == LABEL_TABLE and content.lstrip(b"\xef\xbb\xbf ").lower().startswith(b"filename")
-
-
-def _is_label_studio(content: bytes, name: str) -> bool:
-    is_list = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    tasks = (_has("data", "annotations"), _has("data", "completions"), _has("annotation_id", "annotator"))
-    return is_list and any(is_task(content) for is_task in tasks)
-
-
-def _is_cvat(content: bytes, name: str) -> bool:
-    return (
-        re.search(rb"<annotations[\s>]", content) is not None
-        and re.search(rb"<(image|track|meta)[\s>]", content) is not None
-    )
-
-
-def _is_via(content: bytes, name: str) -> bool:
-    return _has("_via_img_metadata")(content) or _has("filename", "regions")(content)
-
-
-def _is_metadata(content: bytes, name: str) -> bool:
-    """Whether it names labels. Without them, folders of classes may stand beside it."""
-    if name not in METADATA:
-        return False
-    head = content.partition(b"\n")[0]
-    if name == METADATA[0]:
-        return _has("file_name")(head) and any(_has(key)(head) for key in KEYS)
-    columns = {column.strip(b' "\r\xef\xbb\xbf').decode(errors="replace") for column in head.split(b",")}
-    return "file_name" in columns and bool(columns & {"label", "labels"})
-
-
 TOOLS = (
-    Tool("labelme", ".json", _is_labelme, read_labelme, a_file_each=True),
-    Tool("COCO", ".json", _is_coco, read_coco),
-    Tool("Label Studio", ".json", _is_label_studio, read_label_studio),
-    Tool("VIA", ".json", _is_via, read_via),
-    *(Tool("Hugging Face's imagefolder", name, _is_metadata, read_metadata) for name in METADATA),
-    Tool("CVAT", ".xml", _is_cvat, read_cvat),
-    Tool("Roboflow", LABEL_TABLE, _is_label_table, read_label_tables),
-    Tool("YOLO", ".txt", _is_yolo, read_yolo, a_file_each=True),
+    Tool("labelme", ".json", is_labelme, read_labelme, a_file_each=True),
+    Tool("COCO", ".json", is_coco, read_coco),
+    Tool("Label Studio", ".json", is_label_studio, read_label_studio),
+    Tool("VIA", ".json", is_via, read_via),
+    Tool("VIA (csv)", ".csv", is_via_csv, read_via_csv),
+    *(Tool("Hugging Face's imagefolder", name, is_metadata, read_metadata) for name in METADATA),
+    Tool("CVAT", ".xml", is_cvat, read_cvat),
+    Tool("Roboflow", LABEL_TABLE, is_label_table, read_label_tables),
+    Tool("YOLO", ".txt", is_yolo, read_yolo, a_file_each=True),
 )
 
 
@@ -188,7 +138,7 @@ def scan_annotation_file(spec: str, file: Path, task: str | None, read_as: ReadA
         )
     root = file.parent
     folder = spec.rpartition("/")[0] or "."
-    if root.name.lower() in FOLDERS and root.name != "":
+    if root.name.lower() in FOLDERS:
         root = root.parent
         folder = folder.rpartition("/")[0] or ("." if folder == root.name else f"{folder}/..")
     return scan_annotations(folder, root, Found(tool, (file,)), task, read_as)
@@ -196,7 +146,9 @@ def scan_annotation_file(spec: str, file: Path, task: str | None, read_as: ReadA
 
 def is_table(file: Path) -> bool:
     """Whether a file is a table of the user's own, not one that a tool wrote."""
-    return ends_in(file.name, (".csv",)) and file.name not in (LABEL_TABLE, *METADATA)
+    if not ends_in(file.name, (".csv",)) or file.name in (LABEL_TABLE, *METADATA):
+        return False
+    return not is_via_csv(_ends(file), file.name)  # an unreadable one is the user's own: reading it says why
 
 
 def _places(root: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The json of the VGG Image Annotator, version 1 and 2: a project, or exported annotations.
+"""The json of the VGG Image Annotator, version 1 and 2: a project, or exported annotations. Its csv is `via_csv.py`.
 
 Format: robots.ox.ac.uk/~vgg/software/via. A class is the value of an attribute that the user has named.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainables.data.tools.fill import ellipse, rectangle
-from trainables.data.tools.gathered import Annotated, Gathered
+from trainables.data.tools.gathered import Annotated, Gathered, split_in
 from trainables.data.tools.shapes import Shape, box, is_number, polygon
 from visionsweep.core.errors import DataError
 from visionsweep.core.files import read_object, short
@@ -23,6 +24,22 @@ OF_VIA = ("caption", "public_domain", "image_url")  # attributes of a file that 
 NO_ATTRIBUTE = "region"  # the class of areas where nothing was said about any of them
 
 
+@dataclass(frozen=True)
+class Row:
+    """What VIA says of an image.
+
+    where    the file and the place in it, for messages
+    name     as VIA has it
+    of_file  its file_attributes
+    regions  each with what messages call it
+    """
+
+    where: str
+    name: object
+    of_file: object
+    regions: tuple[tuple[str, Any], ...]
+
+
 def read_via(found: Gathered, files: Sequence[Path]) -> None:
     """Add the images of VIA's files. Raises DataError."""
     found.tool = "VIA"
@@ -32,31 +49,50 @@ def read_via(found: Gathered, files: Sequence[Path]) -> None:
         rows = content.get("_via_img_metadata", content)
         if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
             raise found.error(called, f"must have an object for each image, got {short(rows)}")
-        images = list(rows.values())
-        of_regions = [one for row in images for one in _attributes(_regions(row), "region_attributes")]
-        attribute = _class_attribute(found, called, "regions", of_regions)
-        of_files = [{name: value for name, value in one.items() if name not in OF_VIA}
-                    for one in _attributes(images, "file_attributes")]  # fmt: skip
-        is_needed = not of_regions
-        file_attribute = _class_attribute(found, called, "files", of_files) if is_needed else ""
-        if of_regions and not attribute:
-            found.notes.append(f"No region has an attribute, so all areas are of one class, '{NO_ATTRIBUTE}'.")
-        for row in images:
-            with found.image_at(f"{called}, image {short(row.get('filename'))}"):
-                image = found.find(row.get("filename"), called.rpartition("/")[0])
-                shapes = []
-                for number, region in enumerate(_regions(row), 1):
-                    try:
-                        shape = _shape(region, attribute)
-                    except DataError as error:
-                        raise DataError(f"region {number}: {error}") from None
-                    if shape is None:
-                        found.left_out[str(region["shape_attributes"]["name"])] += 1
-                    else:
-                        shapes.append(shape)
-                own = row.get("file_attributes")
-                labels = _chosen(own.get(file_attribute)) if file_attribute and isinstance(own, dict) else []
-                found.add(Annotated(image, called, tuple(shapes), tuple(labels)), called)
+        images = [
+            Row(
+                f"{called}, image {short(row.get('filename'))}",
+                row.get("filename"),
+                row.get("file_attributes"),
+                tuple((f"region {number}", region) for number, region in enumerate(_regions(row), 1)),
+            )
+            for row in rows.values()
+        ]
+        add_images(found, called, images, split_of_file(found, called, files))
+
+
+def split_of_file(found: Gathered, called: str, files: Sequence[Path]) -> str:
+    """Return the split that a file's path names, '' unless there are several files and each names one."""
+    splits = [split_in(found.called(file)) for file in files]
+    return split_in(called) if len(files) > 1 and all(splits) else ""
+
+
+def add_images(found: Gathered, called: str, images: Sequence[Row], split: str) -> None:
+    """Add the images of one file, once the attribute that names their classes is known. Raises DataError."""
+    of_regions = _attributes(region.get("region_attributes") if isinstance(region, dict) else None
+                             for row in images for _, region in row.regions)  # fmt: skip
+    attribute = _class_attribute(found, called, "regions", of_regions)
+    of_files = [{name: value for name, value in one.items() if name not in OF_VIA}
+                for one in _attributes(row.of_file for row in images)]  # fmt: skip
+    file_attribute = "" if of_regions else _class_attribute(found, called, "files", of_files)
+    if of_regions and not attribute:
+        found.notes.append(f"No region has an attribute, so all areas are of one class, '{NO_ATTRIBUTE}'.")
+    for row in images:
+        with found.image_at(row.where):
+            image = found.find(row.name, called.rpartition("/")[0], split)
+            shapes = []
+            for place, region in row.regions:
+                try:
+                    shape = _shape(region, attribute)
+                except DataError as error:
+                    raise DataError(f"{place}: {error}") from None
+                if shape is None:
+                    found.left_out[str(region["shape_attributes"]["name"])] += 1
+                else:
+                    shapes.append(shape)
+            own = row.of_file
+            labels = _chosen(own.get(file_attribute)) if file_attribute and isinstance(own, dict) else []
+            found.add(Annotated(image, called, tuple(shapes), tuple(labels), split), called)
 
 
 def _regions(row: dict[str, Any]) -> list[Any]:
@@ -64,8 +100,7 @@ def _regions(row: dict[str, Any]) -> list[Any]:
     return list(regions.values()) if isinstance(regions, dict) else regions if isinstance(regions, list) else [None]
 
 
-def _attributes(rows: Iterable[Any], key: str) -> list[dict[str, Any]]:
-    rows = [row.get(key) for row in rows if isinstance(row, dict)]
+def _attributes(rows: Iterable[Any]) -> list[dict[str, Any]]:
     return [row if isinstance(row, dict) else {} for row in rows]
 
 
