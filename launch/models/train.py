@@ -140,6 +140,8 @@ def train_on(
                     result = replace(result, metrics={**result.metrics, LAST_EPOCH: float(result.epoch)})
                 files.save(result, resumable=out is not None)
                 bar.update(task, completed=result.epoch)
+                if result.note:
+                    console.print(result.note, style="yellow", soft_wrap=True, markup=False)
                 console.print(_line(result, metric))
                 if result.reason:
                     console.print(result.reason, soft_wrap=True)
