@@ -34,6 +34,7 @@ from trainables.evaluate import evaluate
 from trainables.features.features import frozen_backbone
 from trainables.features.head_start import start_head
 from trainables.features.probe import solve_epoch
+from trainables.finite import FiniteLoss
 from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss, loss_with_aux
 from trainables.optimizers import base_lr, set_lr
@@ -256,8 +257,12 @@ def _train_epoch(
     seen = 0
     pending = 0
     step = 0
-    check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
-    for number, batch in enumerate(micro_batches):
+
+    def diverged(value: float, at_step: int) -> None:
+        raise Diverged(value, state.epoch + 1, at_step, base_lr(state.optimizer))
+
+    watched = FiniteLoss(device, diverged)
+    for batch in micro_batches:
         raise_if_asked(stop, state.epoch + 1)
         if pending == 0:
             set_lr(config, state.optimizer, state.epoch + step / num_steps)
@@ -272,8 +277,7 @@ def _train_epoch(
         with autocast(config, device):
             output = trained(inputs)
         loss = loss_with_aux(output, targets, loss_of, config.model.aux_weight)
-        if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
-            raise Diverged(value, state.epoch + 1, step, base_lr(state.optimizer))
+        watched.look(loss.detach(), step)
         scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * batch.counts
         seen = seen + len(inputs)
@@ -284,7 +288,7 @@ def _train_epoch(
             pending = 0
     mean = float(total) / seen
     if not math.isfinite(mean):
-        raise Diverged(mean, state.epoch + 1, step, base_lr(state.optimizer))
+        diverged(mean, step)
     return mean
 
 

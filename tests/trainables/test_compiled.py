@@ -72,9 +72,7 @@ def test_a_compiled_training_has_the_losses_of_the_uncompiled_one(
     assert not any(one.note for one in compiled_ones)
 
 
-def test_a_real_compiler_gives_the_same_losses(
-    digits: Digits, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_real_compiler_gives_the_same_losses(digits: Digits, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """AOTAutograd traces the backward pass too, which is all of torch.compile but the C++ code."""
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     data = digits(train=40, val=8)
@@ -101,9 +99,7 @@ def test_checkpoints_have_plain_names_and_a_resumed_training_is_the_uninterrupte
     assert losses([plain]) == pytest.approx(losses([whole[1]]), rel=1e-5)
 
 
-def test_a_start_leaves_weights_statistics_modes_and_random_numbers(
-    tiny: Tiny, graphs: list[int]
-) -> None:
+def test_a_start_leaves_weights_statistics_modes_and_random_numbers(tiny: Tiny, graphs: list[int]) -> None:
     config = tiny(compile=True)
     torch.manual_seed(0)
     state = build_state(config, 10, CPU)
