@@ -40,7 +40,7 @@ class FiniteLoss:
         self._number += 1
 
     def _look_later(self, loss: Tensor, step: int) -> None:
-        if self._arrived is not None and self._arrived.query():
+        if self._arrived is not None and self._arrived.query():  # type: ignore[no-untyped-call]
             self._arrived = None
             assert self._host is not None
             self._check(float(self._host), self._step)
@@ -48,8 +48,8 @@ class FiniteLoss:
             if self._host is None:
                 self._host = torch.empty((), dtype=loss.dtype, pin_memory=True)
             self._host.copy_(loss, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record()  # type: ignore[no-untyped-call]
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record()
             self._step = step
 
     def _check(self, value: float, step: int) -> None:

@@ -21,7 +21,8 @@ class _Seen:
     """A trial's latest epoch.
 
     times: how many times as long the trial takes with folds.
-    seconds, waited_s: of that epoch. start_s: before its first one. settled: False for the first of several, whose seconds include the start.
+    seconds, waited_s: of that epoch. start_s: of the compilation before the first one.
+    settled: False for the first of several, whose seconds include the start.
     """
 
     regime: str

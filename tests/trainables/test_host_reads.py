@@ -59,9 +59,9 @@ class Waits(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if name in READS and args[0].device == self.device:
             self.found.append(name)
-        if name == "_to_copy" and kwargs.get("device", args[0].device) != args[0].device:
-            if not kwargs.get("non_blocking"):
-                self.found.append(f"copy to {kwargs['device']}")
+        moves = name == "_to_copy" and kwargs.get("device", args[0].device) != args[0].device
+        if moves and not kwargs.get("non_blocking"):
+            self.found.append(f"copy to {kwargs['device']}")
         if name == "copy_" and args[0].device != args[1].device and not (len(args) > 2 and args[2]):
             self.found.append(f"copy to {args[0].device}")
         return function(*args, **kwargs)
