@@ -39,6 +39,8 @@ def latency_ms(model: nn.Module, config: TrialConfig, device: torch.device) -> f
             model(image)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         found.append((time.perf_counter() - begun) * 1000)
     return min(found[1:])  # the first pass initialises kernels and buffers
 

@@ -16,6 +16,7 @@ CPU = torch.device("cpu")
 GPU = torch.device("cuda", 0)
 APPLE = torch.device("mps")
 CHOICE = "VISIONSWEEP_DEVICE"
+NO_FLOAT64 = ("mps",)  # devices that have no such numbers, and few functions of linear algebra
 # torch's settings of its allocator: the name for all builds, and the older ones for CUDA and for ROCm.
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 # Files of a GPU's driver, and the build of torch that uses it.
@@ -48,9 +49,9 @@ def less_fragmented() -> None:
     """Let torch's GPU memory grow in segments that can be extended, unless the user has set its allocator.
 
     Every size of a validation image would otherwise leave blocks that no other size fits into. It takes effect in a
-    process that has not used its GPU yet.
+    process that has not used its GPU yet. ROCm builds do not have it on every system.
     """
-    if not any(name in os.environ for name in ALLOCATOR):
+    if torch.version.hip is None and not any(name in os.environ for name in ALLOCATOR):
         os.environ[ALLOCATOR[0]] = "expandable_segments:True"
 
 
@@ -60,6 +61,11 @@ def trial_device(gpus: float) -> torch.device:
     Visible GPUs say nothing: Ray shows all of them to an actor that asked for none.
     """
     return GPU if gpus else CPU
+
+
+def exact_place(device: torch.device) -> torch.device:
+    """Return where float64 is computed with what lies on `device`: there, or on the CPU for Apple's GPUs."""
+    return CPU if device.type in NO_FLOAT64 else device
 
 
 def unused_gpu(device: torch.device) -> str | None:

@@ -74,7 +74,9 @@ def predict_features(
     They equal those of `predict_batch` on the images in chunks of `chunk_images`.
     """
     # Copies are aligned as the backbone's own output is, which the last bits of a product depend on.
-    chunks = [chunk.clone().to(device) for chunk in torch.split(features, chunk_images(config, device))]
+    chunks = [
+        chunk.clone().to(device, non_blocking=True) for chunk in torch.split(features, chunk_images(config, device))
+    ]
     each = []
     for head in (model.get_submodule("head") for model in models):
         with autocast(config, device):
@@ -147,7 +149,7 @@ def predict_logits(
     for images_u8, targets in split_batches:
         raise_if_asked(stop, epoch)
         all_logits.append(predict_batch(config, models, images_u8, device))
-        all_targets.append(targets.to(device))
+        all_targets.append(targets.to(device, non_blocking=True))
     return torch.cat(all_logits), torch.cat(all_targets)
 
 

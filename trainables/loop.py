@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.accumulation import MicroBatch, Waited, batch_mass, in_groups
+from trainables.compiled import forgotten_graphs, trained_forward
 from trainables.config.solved import Lbfgs
 from trainables.config.trial import TrialConfig
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
@@ -33,6 +34,7 @@ from trainables.evaluate import evaluate
 from trainables.features.features import frozen_backbone
 from trainables.features.head_start import start_head
 from trainables.features.probe import solve_epoch
+from trainables.finite import FiniteLoss
 from trainables.inference import autocast, raise_if_asked, to_input
 from trainables.losses import build_loss, loss_with_aux
 from trainables.optimizers import base_lr, set_lr
@@ -65,6 +67,8 @@ class EpochResult:
     reason          why it ended before its last epoch, or ''
     l2              strength of a solved head, None for any other
     waited_s        those of `seconds` in which training waited for batches
+    start_s         seconds of compilation before this epoch, which are not in `seconds`
+    note            a sentence for the user, '' without one
     """
 
     epoch: int
@@ -82,11 +86,14 @@ class EpochResult:
     reason: str = ""
     l2: float | None = None
     waited_s: float = 0.0
+    start_s: float = 0.0
+    note: str = ""
 
     def row(self) -> dict[str, Any]:
         """Return the result as plain values, a line of epochs.jsonl."""
         keys = ("epoch", "metrics", "seconds", "images_per_s", "lr", *COSTS)
-        return {key: getattr(self, key) for key in keys} | ({} if self.l2 is None else {"l2": self.l2})
+        found = {key: getattr(self, key) for key in keys} | ({} if self.l2 is None else {"l2": self.l2})
+        return found | ({"start_s": self.start_s} if self.start_s else {})
 
 
 def fit(
@@ -109,7 +116,8 @@ def fit(
     The epochs of a resumed training equal those of one that was never stopped.
     Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
     """
-    with Loaders(num_workers, device, holds=True) as loaders:  # however the training ends, they end with it
+    # However the training ends, they end with it.
+    with Loaders(num_workers, device, holds=True) as loaders, forgotten_graphs(config):
         yield from _epochs(config, data, device, loaders, resume, gpu_share, should_stop)
 
 
@@ -155,6 +163,8 @@ def _epochs(
     latency: float | None = None
     l2: float | None = None
     unseen: dict[str, np.ndarray] = {}
+    forward = trained_forward(config, state, device)
+    state.gpu_seconds += forward.start_s * gpu_share
 
     while state.epoch < config.epochs:
         # Train. Each epoch has a seed of its own, so that it depends on no random numbers before it: a resumed training
@@ -181,7 +191,7 @@ def _epochs(
                     loaders=loaders,
                 )  # fmt: skip
             groups = Waited(in_groups(train_batches, config, num_images, mass))
-            mean_loss = _train_epoch(config, state, iter(groups), num_images, train_loss, device, stop)
+            mean_loss = _train_epoch(config, state, forward.module, iter(groups), num_images, train_loss, device, stop)
             waited_s = groups.seconds
         train_seconds = time.perf_counter() - started
 
@@ -202,6 +212,7 @@ def _epochs(
             latency = latency_ms(state.weights, config, device)
         seconds = time.perf_counter() - started
         state.gpu_seconds += seconds * gpu_share
+        start_s, note = forward.taken()
         yield EpochResult(
             epoch=state.epoch,
             metrics=metrics,
@@ -215,7 +226,7 @@ def _epochs(
             predictions={**judged.predictions, **unseen},
             state=state,
             last=bool(early) or state.epoch == config.epochs,
-            reason=early, l2=l2, waited_s=waited_s,
+            reason=early, l2=l2, waited_s=waited_s, start_s=start_s, note=note,
         )  # fmt: skip
         if early:
             return
@@ -230,24 +241,28 @@ def _drawn(config: TrialConfig, labels: Tensor | Merge, rows: np.ndarray, epoch:
 def _train_epoch(
     config: TrialConfig,
     state: TrainState,
+    trained: Callable[[Tensor], Any],
     micro_batches: Iterator[MicroBatch],
     num_images: int,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     device: torch.device,
     stop: Callable[[], str | None],
 ) -> float:
-    """Train for one epoch, and return the mean loss."""
+    """Train for one epoch, and return the mean loss. trained: what is called on each batch's inputs."""
     model = state.model
     scaler = state.scaler
     model.train()
-    trained = model if config.views is None else model.get_submodule("head")
     num_steps = math.ceil(num_images / (config.batch_size * config.accumulate))
     total = torch.zeros((), device=device)
     seen = 0
     pending = 0
     step = 0
-    check_every = 1 if device.type == "cpu" else 20  # reading the loss off a GPU waits for it
-    for number, batch in enumerate(micro_batches):
+
+    def diverged(value: float, at_step: int) -> None:
+        raise Diverged(value, state.epoch + 1, at_step, base_lr(state.optimizer))
+
+    watched = FiniteLoss(device, diverged)
+    for batch in micro_batches:
         raise_if_asked(stop, state.epoch + 1)
         if pending == 0:
             set_lr(config, state.optimizer, state.epoch + step / num_steps)
@@ -262,8 +277,7 @@ def _train_epoch(
         with autocast(config, device):
             output = trained(inputs)
         loss = loss_with_aux(output, targets, loss_of, config.model.aux_weight)
-        if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
-            raise Diverged(value, state.epoch + 1, step, base_lr(state.optimizer))
+        watched.look(loss.detach(), step)
         scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * batch.counts
         seen = seen + len(inputs)
@@ -274,7 +288,7 @@ def _train_epoch(
             pending = 0
     mean = float(total) / seen
     if not math.isfinite(mean):
-        raise Diverged(mean, state.epoch + 1, step, base_lr(state.optimizer))
+        diverged(mean, step)
     return mean
 
 

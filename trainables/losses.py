@@ -8,6 +8,7 @@ Targets are one-hot or soft for multiclass, one column for binary, multi-hot or 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -23,6 +24,7 @@ from visionsweep.core.functions import function_at
 from visionsweep.core.names import pick
 from visionsweep.core.tasks import TASKS
 
+LossOf = Callable[[Tensor, Tensor], Tensor]  # logits and targets -> ()
 MIN_BASE = 1e-8  # a power below 1 has an infinite gradient at zero
 
 
@@ -51,6 +53,14 @@ def build_loss(config: TrialConfig, train_targets: np.ndarray, num_classes: int)
     entry = pick(LOSSES, config.loss.name, "loss")
     place = getattr(entry, TASKS[config.task].outputs)
     return Loss(partial(function_at(place), settings=config.loss), _weights(config, train_targets, num_classes))
+
+
+def loss_on(loss: LossOf, device: torch.device) -> LossOf:
+    """Return a loss whose weights are on the device. It is the same one if they are there already."""
+    weight = getattr(loss, "weight", None)
+    if not isinstance(loss, nn.Module) or weight is None or weight.device == device:
+        return loss
+    return copy.deepcopy(loss).to(device)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None, settings: CrossEntropy) -> Tensor:

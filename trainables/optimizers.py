@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,16 +47,25 @@ def build_optimizer(config: OptimizerPart | Lbfgs, model: nn.Module) -> torch.op
     return optimizer
 
 
-def sgd(config: Sgd, groups: Iterable[Group]) -> torch.optim.Optimizer:
-    return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=_nesterov(config))
+def sgd(config: Sgd, groups: Sequence[Group]) -> torch.optim.Optimizer:
+    return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=_nesterov(config), fused=_fused(groups))
 
 
-def adam(config: Adam, groups: Iterable[Group]) -> torch.optim.Optimizer:
-    return ADAM(groups, lr=config.lr, betas=(config.beta1, config.beta2))
+def adam(config: Adam, groups: Sequence[Group]) -> torch.optim.Optimizer:
+    return ADAM(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=_fused(groups))
 
 
-def adamw(config: AdamW, groups: Iterable[Group]) -> torch.optim.Optimizer:
-    return ADAMW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
+def adamw(config: AdamW, groups: Sequence[Group]) -> torch.optim.Optimizer:
+    return ADAMW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=_fused(groups))
+
+
+def _fused(groups: Sequence[Group]) -> bool | None:
+    """Return whether a step is one kernel for all tensors, None for torch's own choice.
+
+    Said to the optimizer, and not to its groups alone, it also divides by fp16's loss scale in that kernel. Otherwise
+    each step would wait for the GPU, to learn whether a gradient has overflowed.
+    """
+    return True if groups and all(group["params"][0].device.type in FUSED for group in groups) else None
 
 
 def _nesterov(config: Sgd) -> bool:
@@ -84,8 +93,7 @@ def _groups(config: OptimizerPart, model: nn.Module) -> list[Group]:
         if stage is not None:
             lr_scale = config.backbone_lr_scale * config.layer_decay ** (NUM_STAGES - stage)
         decay = 0.0 if plain else config.weight_decay
-        group = {"params": members, "lr": config.lr * lr_scale, "lr_scale": lr_scale, "weight_decay": decay}
-        groups.append(group | ({"fused": True} if members[0].device.type in FUSED else {}))
+        groups.append({"params": members, "lr": config.lr * lr_scale, "lr_scale": lr_scale, "weight_decay": decay})
     return groups
 
 

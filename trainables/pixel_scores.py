@@ -16,6 +16,8 @@ from torch import Tensor
 from trainables.data.dataset import VOID
 from visionsweep.core.names import CLASS_IOU
 
+COUNTED_ON = ("cpu", "mps")  # devices with a bincount, which need not add up int64 at places
+
 
 class PixelScores:
     """Metrics that batches of logits (B, C, H, W) and masks (B, H, W) are added to. Void pixels do not count.
@@ -26,7 +28,7 @@ class PixelScores:
     def __init__(self, classes: Sequence[str], device: torch.device) -> None:
         self.classes = classes
         self.cells = torch.zeros(len(classes) ** 2 + 1, dtype=torch.int64, device=device)  # the last is of void pixels
-        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.losses = list[Tensor]()  # of each batch, summed over its pixels
         self.counts = list[Tensor]()
 
     def update(self, logits: Tensor, masks: Tensor) -> Tensor:
@@ -35,14 +37,14 @@ class PixelScores:
         size = len(self.classes)
         void = size**2  # one more cell
         cells = (masks * size + decision).masked_fill(masks == VOID, void).flatten()
-        if cells.is_cuda:  # bincount would wait for the GPU, to learn the largest cell
+        if cells.device.type not in COUNTED_ON:  # bincount would wait for the GPU, to learn the largest cell
             added = torch.zeros_like(self.cells).scatter_add_(0, cells, torch.ones_like(cells))
         else:
             added = torch.bincount(cells, minlength=len(self.cells))
         self.cells += added
         table = added[:void].reshape(size, size)
         self.counts.append(torch.stack([table.diagonal(), table.sum(dim=1), table.sum(dim=0)]))
-        self.loss += F.cross_entropy(logits, masks, ignore_index=VOID, reduction="sum").double()
+        self.losses.append(F.cross_entropy(logits, masks, ignore_index=VOID, reduction="sum"))
         return decision.to(torch.uint8)
 
     @property
@@ -54,7 +56,8 @@ class PixelScores:
     def compute(self) -> dict[str, float]:
         """Return the metrics by name without `val/`, and the plain loss, the mean over the pixels that count."""
         matrix = self.matrix
-        return {"loss": float(self.loss) / max(int(matrix.sum()), 1), **scores_of(matrix, self.classes)}
+        total = sum(torch.stack(self.losses).tolist()) if self.losses else 0.0  # in float64, which not every GPU has
+        return {"loss": total / max(int(matrix.sum()), 1), **scores_of(matrix, self.classes)}
 
 
 def scores_of(matrix: Tensor, classes: Sequence[str]) -> dict[str, float]:

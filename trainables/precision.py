@@ -15,6 +15,7 @@ def precision_in_force(config: TrialConfig, device: torch.device) -> str:
     """Return the precision that `config.precision` becomes on a device: fp32, fp16 or bf16.
 
     device                     fp16     bf16
+    GPU of Apple               fp32     fp32, as neither has been tried there
     CPU with bf16 arithmetic   fp32     bf16
     any other CPU              fp32     fp32
     GPU of NVIDIA before 8.0   fp16     fp16, with loss scaling
@@ -23,6 +24,8 @@ def precision_in_force(config: TrialConfig, device: torch.device) -> str:
     torch would emulate what the hardware lacks. A training step in fp16 on a CPU takes ten times as long as in fp32.
     """
     asked = config.precision
+    if device.type == "mps":
+        return "fp32"
     if device.type == "cpu":
         return "bf16" if asked == "bf16" and _cpu_has_bf16() else "fp32"
     if device.type == "cuda" and asked == "bf16" and not _gpu_has_bf16(device):
@@ -35,6 +38,8 @@ def fallback(config: TrialConfig, device: torch.device) -> str | None:
     used = precision_in_force(config, device)
     if used == config.precision:
         return None
+    if device.type == "mps":
+        return f"precision is {config.precision}, which has not been tried on Apple's GPUs: it computes in {used}."
     hardware = "CPU" if device.type == "cpu" else "GPU"
     return f"precision is {config.precision}, which this {hardware} lacks: it computes in {used}."
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from trainables.device import exact_place
 from trainables.label_metrics import binary_metrics, multiclass_metrics, multilabel_metrics
 from trainables.ranking import log_odds, ranks
 from visionsweep.core.tasks import task_kind
@@ -126,10 +127,12 @@ def mean_logits(task_name: str, logits: Sequence[Tensor], weights: Sequence[floa
     No probability saturates on the way, so that confident models keep their order.
     """
     task = TASKS[task_name]
+    place = logits[0].device
     shares = [1.0] * len(logits) if weights is None else weights
     # Added up one by one: the stacked maps of M models would take M times the memory.
-    total = sum(share * task.likelihoods(one) for share, one in zip(shares, logits, strict=True))
-    return task.from_likelihoods(cast(Tensor, total) / sum(shares))
+    exact = exact_place(place)
+    total = sum(share * task.likelihoods(one.to(exact)) for share, one in zip(shares, logits, strict=True))
+    return task.from_likelihoods(cast(Tensor, total) / sum(shares)).to(place)
 
 
 def score(
@@ -144,6 +147,8 @@ def score(
     Metrics that are not defined on this split, such as those without any positive, are left out.
     """
     labels = LABEL_TASKS[task_name]
+    logits = logits.to(exact_place(logits.device))
+    targets = targets.to(logits.device)
     wanted = labels.metric_target(targets)
     # Logits rank the classes of an image even where a probability rounds to one.
     decided_by = logits if task_kind(task_name).softmax else TASKS[task_name].probabilities(logits)

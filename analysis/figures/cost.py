@@ -14,7 +14,7 @@ from visionsweep.run_dir.rank import ranked
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.sessions import spent_s, times_of
 from visionsweep.run_dir.shapes import is_epoch
-from visionsweep.run_dir.trials import WARM_START, Trial
+from visionsweep.run_dir.trials import WARM_START, Trial, seconds_of
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def best_so_far(run: Run) -> pd.DataFrame:
     sign = run.sign
     values = {trial.trial_id: trial.values(run.metric) for trial in run.trials}
     for _, trial, row in rows:
-        hours += float(row["seconds"]) / 3600
+        hours += seconds_of(row) / 3600
         score = values[trial.trial_id].get(row["epoch"])
         if score is not None and (best is None or sign * score > sign * best):
             best = score

@@ -13,6 +13,7 @@ from analysis.figures.style import plot, safe, short, status_colour
 from visionsweep.core.words import counted
 from visionsweep.run_dir.run import Run
 from visionsweep.run_dir.sessions import same_session, sessions, times_of, worked_s
+from visionsweep.run_dir.trials import seconds_of
 
 GAP_S = 120.0  # a longer gap than this and one epoch between two epochs of a trial begins a new stretch
 BROKEN = ("failed", "diverged", "oom", "interrupted")
@@ -29,7 +30,7 @@ def timeline(run: Run) -> pd.DataFrame:
         rows = sorted((row for row in trial.epochs if "time" in row), key=lambda row: float(row["time"]))
         for row in rows:
             end_s = float(row["time"])
-            seconds = float(row["seconds"])
+            seconds = seconds_of(row)
             where = {"node": str(row.get("node") or "?"), "pid": row.get("pid") or 0}
             last = stretches[-1] if stretches and stretches[-1]["trial_id"] == trial.trial_id else None
             same = last is not None and {key: last[key] for key in where} == where

@@ -115,7 +115,7 @@ def train_on(
     limit_threads(own_threads())
     less_fragmented()
     device = device_here()
-    num_workers = min(MAX_LOADERS, num_cores() // 2) if device.type == "cuda" else 0
+    num_workers = min(MAX_LOADERS, num_cores() // 2) if device.type != "cpu" else 0
     if note := unused_gpu(device):
         console.print(note, style="yellow", soft_wrap=True)
     if note := fallback(config, device):
@@ -140,6 +140,8 @@ def train_on(
                     result = replace(result, metrics={**result.metrics, LAST_EPOCH: float(result.epoch)})
                 files.save(result, resumable=out is not None)
                 bar.update(task, completed=result.epoch)
+                if result.note:
+                    console.print(result.note, style="yellow", soft_wrap=True, markup=False)
                 console.print(_line(result, metric))
                 if result.reason:
                     console.print(result.reason, soft_wrap=True)

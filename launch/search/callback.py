@@ -25,7 +25,7 @@ from visionsweep.run_dir.trials import Trial
 if TYPE_CHECKING:
     from launch.search.settled import SettledSearch
 
-IF_THERE = ("l2", "fold", "fold_values")  # beside what every epoch has
+IF_THERE = ("l2", "start_s", "fold", "fold_values")  # beside what every epoch has
 SAY_AFTER_S = 60.0  # without a first result, after which the user learns what takes long
 
 

@@ -21,7 +21,8 @@ class _Seen:
     """A trial's latest epoch.
 
     times: how many times as long the trial takes with folds.
-    seconds, waited_s: of that epoch. settled: False for the first of several, whose seconds include the start.
+    seconds, waited_s: of that epoch. start_s: of the compilation before the first one.
+    settled: False for the first of several, whose seconds include the start.
     """
 
     regime: str
@@ -30,6 +31,7 @@ class _Seen:
     image_size: int | None
     settled: bool
     times: int
+    start_s: float = 0.0
 
 
 @dataclass
@@ -62,13 +64,15 @@ class Estimating:
         if self.done or result.get("fold", 1) > 1:  # whose seconds are of all its epochs
             return
         seconds = float(result["seconds"])
+        start_s = float(result.get("start_s") or 0.0)
         if self.first_s is None:
-            self.first_s = max(0.0, self.now() - self.began - seconds)
+            self.first_s = max(0.0, self.now() - self.began - seconds - start_s)
         settled = result["epoch"] > 1 or result.get("status") == "complete" or "fold" in result
         waited_s = float(result.get("waited_s") or 0.0)
         size = config.get("image_size")
         times = times_folds(config, self.folds)
-        self.seen[trial_id] = _Seen(str(config.get(REGIME, "")), seconds, waited_s, size, settled, times)
+        start_s = max(start_s, self.seen[trial_id].start_s if trial_id in self.seen else 0.0)
+        self.seen[trial_id] = _Seen(str(config.get(REGIME, "")), seconds, waited_s, size, settled, times, start_s)
         lengths = usual_epochs(self.search)
         known = {one.regime for one in self.seen.values() if one.settled}
         if known >= set(lengths) or (known and self.now() - self.began > MOST_WAITING * self.budget_s):
@@ -87,8 +91,9 @@ class Estimating:
             waited = sum(one.waited_s for one in trials) / max(1e-9, total)
             sizes = {one.image_size for one in trials}
             size = sizes.pop() if len(sizes) == 1 else None
+            trial_s = (total * epochs + sum(one.start_s for one in trials)) / len(trials)  # each fold compiles anew
             costs[regime] = Cost(
-                total / len(trials) * epochs * max(one.times for one in trials),
+                trial_s * max(one.times for one in trials),
                 size,
                 1 - waited if 0 < waited < 1 else None,
             )

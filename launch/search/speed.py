@@ -40,6 +40,7 @@ FEW = 8
 MORE = 48
 NUM_DRAWS = 24
 MOST_S = 120.0  # on a GPU, with the start of the process
+MOST_COMPILED_S = 300.0  # more for each regime whose training is compiled
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Speed:
 
     An epoch's seconds come from its training and its validation images.
 
-        fixed_s   once, whatever it looks at
+        fixed_s   once, whatever it looks at; compilation is in it
         start_s   once for every image that its head begins with
         train_s   in every epoch, for every image that it trains on
         judge_s   in every epoch, for every image that judges it
@@ -82,8 +83,10 @@ def speeds(search: Search, dataset: Dataset, share: MachineShare) -> dict[str, S
     if not share.gpus:
         return _speeds(search, dataset, cpus, False)
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, max_calls=1)(_speeds)
+    compiled = sum(bool(usual(search, name).get("compile")) for name in by_regime(search.full_space))
     try:
-        found: dict[str, Speed] = ray.get(task.remote(search, dataset, cpus, True), timeout=MOST_S)
+        most_s = MOST_S + compiled * MOST_COMPILED_S
+        found: dict[str, Speed] = ray.get(task.remote(search, dataset, cpus, True), timeout=most_s)
     except Exception:  # whatever it is, the trials will say it
         return {}
     return found

@@ -83,11 +83,11 @@ class Watched:
         self.one = Estimating(search, budget_s, 0.0, budget_s - 40, budget_s, 1, self.said.append, lambda: self.at)
 
     def epoch(self, at: float, epoch: int, seconds: float, regime: str = "", waited_s: float = 0.0, trial: str = "0000",
-              status: str = "running") -> None:  # fmt: skip
+              status: str = "running", start_s: float | None = None) -> None:  # fmt: skip
         self.at = at
         config = {"image_size": 160, **({"regime": regime} if regime else {})}
         row = {"epoch": epoch, "seconds": seconds, "waited_s": waited_s, "status": status}
-        self.one.look(trial, config, row)
+        self.one.look(trial, config, row if start_s is None else {**row, "start_s": start_s})
 
 
 def test_a_run_says_it_once_and_not_by_a_first_epoch_which_starts_more_than_it_trains() -> None:
@@ -101,6 +101,17 @@ def test_a_run_says_it_once_and_not_by_a_first_epoch_which_starts_more_than_it_t
     ]
     run.epoch(100, 3, 25.0)
     assert len(run.said) == 1
+
+
+def test_each_trial_compiles_and_its_epochs_are_as_long_as_without() -> None:
+    plain, compiled = Watched(PLAIN), Watched(PLAIN)
+    plain.epoch(50, 1, 30.0)
+    plain.epoch(75, 2, 25.0)
+    compiled.epoch(150, 1, 30.0, start_s=100.0)
+    compiled.epoch(175, 2, 25.0)
+    (one,), (other,) = (run.one.estimate({"": 12.0}).costs.values() for run in (plain, compiled))
+    assert (one.seconds, other.seconds) == (12 * 25.0, 100.0 + 12 * 25.0)
+    assert plain.one.first_s == compiled.one.first_s == 20.0
 
 
 def test_a_run_of_regimes_waits_for_each_and_then_no_longer() -> None:

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from trainables import device
+from trainables.config.trial import TrialConfig
 from trainables.costs import peak_memory_mb
-from trainables.device import ALLOCATOR, CPU, GPU, device_here, less_fragmented, speed_up, trial_device, unused_gpu
+from trainables.data import loader_processes
+from trainables.data.loader_processes import HELD_BYTES, Loaders, most_on
+from trainables.device import (
+    ALLOCATOR,
+    APPLE,
+    CPU,
+    GPU,
+    device_here,
+    exact_place,
+    less_fragmented,
+    speed_up,
+    trial_device,
+    unused_gpu,
+)
+from trainables.features.feature_key import arithmetic
+from trainables.optimizers import FUSED
+from trainables.pixel_scores import PixelScores
+from trainables.precision import fallback, precision_in_force
+from trainables.tasks import mean_logits, score
 from trainables.worker.resources import GPU_CONTEXT_MB, TrialResources
 from visionsweep.core.cores import num_cores
 from visionsweep.core.errors import ConfigError
@@ -63,6 +86,105 @@ def test_apples_gpu_is_named_and_taken_on_demand_alone(monkeypatch: pytest.Monke
     assert "VISIONSWEEP_DEVICE=mps" in (unused_gpu(CPU) or "")
     monkeypatch.setenv("VISIONSWEEP_DEVICE", "mps")
     assert device_here() == torch.device("mps")
+
+
+class NoFloat64(TorchDispatchMode):
+    """Refuses float64 on the meta device, as Apple's GPUs do."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for one in tree_leaves(made):
+            if isinstance(one, torch.Tensor) and one.device.type == "meta" and one.dtype == torch.float64:
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return made
+
+
+def test_pixels_are_counted_without_float64_on_the_device() -> None:
+    meta = torch.device("meta")
+    with NoFloat64():
+        with pytest.raises(TypeError, match="float64"):
+            torch.zeros(2, device=meta).double()
+        scores = PixelScores(["sky", "road"], meta)
+        scores.update(torch.zeros(2, 2, 4, 4, device=meta), torch.zeros(2, 4, 4, dtype=torch.int64, device=meta))
+
+
+def test_what_needs_float64_leaves_apples_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores, means of models and solved heads. The device is played by meta, which is moved to the CPU's zeros."""
+    meta = torch.device("meta")
+    moved: list[torch.device] = []
+    to = torch.Tensor.to
+
+    def as_zeros(tensor: torch.Tensor, place: Any, *more: Any, **kind: Any) -> torch.Tensor:
+        if tensor.device == meta and place == CPU:
+            moved.append(CPU)
+            return torch.zeros(tensor.shape, dtype=tensor.dtype)
+        return to(tensor, place, *more, **kind)
+
+    monkeypatch.setattr(device, "NO_FLOAT64", ("meta",))
+    monkeypatch.setattr(torch.Tensor, "to", as_zeros)
+    assert exact_place(meta) == CPU
+    assert exact_place(GPU) == GPU
+    logits = torch.zeros(4, 3, device=meta)
+    with NoFloat64():
+        for task in ("binary", "multiclass", "multilabel"):
+            mean = mean_logits(task, [logits, logits])
+            assert (mean.device, mean.dtype) == (meta, torch.float32)
+            score(
+                task,
+                logits[:, :1] if task == "binary" else logits,
+                torch.zeros(4, 1 if task == "binary" else 3),
+                3,
+                0.5,
+            )
+    assert len(moved) >= 2 * 3 + 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_apples_gpu_computes_in_fp32_and_says_so(tiny: Callable[..., TrialConfig], precision: str) -> None:
+    config = tiny(precision=precision)
+    assert precision_in_force(config, APPLE) == "fp32"
+    said = fallback(config, APPLE)
+    assert (said is None) == (precision == "fp32")
+    if said:
+        assert said == f"precision is {precision}, which has not been tried on Apple's GPUs: it computes in fp32."
+
+
+def test_features_of_apples_gpu_have_a_key_of_their_own() -> None:
+    assert arithmetic(APPLE)["device"].endswith(" mps")
+    assert arithmetic(APPLE) != arithmetic(CPU)
+
+
+def test_apples_gpu_gets_no_pinned_memory_and_no_fused_steps() -> None:
+    assert APPLE.type not in FUSED
+    assert most_on(APPLE) == HELD_BYTES
+    assert speed_up(APPLE, fixed_shapes=True) is None
+    asked: list[bool] = []
+
+    class Asked:
+        def __init__(self, *_: object, pin_memory: bool, **__: object) -> None:
+            asked.append(pin_memory)
+
+        def __iter__(self) -> Iterator[int]:
+            return iter(())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader_processes, "DataLoader", Asked)
+        for place in (APPLE, CPU, GPU):
+            list(Loaders(0, place).load("val", [], [[0]], list, 1.0))
+    assert asked == [False, False, True]
+
+
+def test_a_rocm_build_is_a_cuda_device_with_bf16_and_the_allocator_as_it_is(
+    gpu_of_16_gb: object, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., TrialConfig]
+) -> None:
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    for name in ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    assert device_here() == GPU
+    assert precision_in_force(tiny(precision="bf16"), GPU) == "bf16"
+    less_fragmented()
+    assert not any(name in os.environ for name in ALLOCATOR)
 
 
 @pytest.mark.parametrize(("value", "words"), [("gpu", "takes cpu, cuda or mps, got 'gpu'"), ("mps", "sees cpu only")])

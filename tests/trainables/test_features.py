@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch import nn
 
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.config.trial import TrialConfig
+from trainables.data import loader_processes
 from trainables.data.augment import eval_transform
 from trainables.data.cache import CachedImages
 from trainables.data.folds import of_fold, with_folds
@@ -312,6 +314,39 @@ def test_a_training_with_workers_is_the_same(loaded: Loaded, tiny: Tiny, tmp_pat
     config = tiny(model={**FROZEN, "head": {"name": "linear", "dropout": 0.3}}, views=3, epochs=2, augment=ROTATE)
     alone = metrics(list(fit(config, loaded(), CPU)))
     assert metrics(list(fit(config, loaded(cache=tmp_path / "other"), CPU, num_workers=2))) == alone
+
+
+def test_features_are_loaded_by_processes_of_the_server_where_batches_are_many(
+    loaded: Loaded, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forked process would have the threads of Ray and the GPU's memory of the one that forked it."""
+    config = tiny(model=FROZEN, views=1)
+    data = loaded(train=48)
+    model = built(config).to(memory_format=torch.channels_last)
+    rows = data.dataset.indices("train")  # three chunks of 16
+    seen: list[list[str]] = []
+
+    def computed(num_workers: int, few: int) -> torch.Tensor:
+        monkeypatch.setattr(loader_processes, "FEW_BATCHES", few)
+        seen.append([])
+
+        def ask() -> None:
+            seen[-1] += [type(one).__name__ for one in multiprocessing.active_children()]
+
+        source = FrozenBackbone(config, model.eval(), data, CPU, num_workers, ask)
+        view = training_views(config, data, rows)[0]
+        chunks = [rows[start : start + 16] for start in range(0, 48, 16)]
+        return torch.cat(list(source._computed(model, view, chunks)))
+
+    before = torch.get_rng_state()
+    alone = computed(0, few=3)
+    assert torch.equal(computed(2, few=3), alone)
+    assert torch.equal(computed(2, few=4), alone)
+    assert seen[0] == seen[2] == []
+    assert set(seen[1]) == {"ForkServerProcess"}
+    assert len(seen[1]) == 2 * 2, "started with the first batch, before the second and third are asked for"
+    assert multiprocessing.active_children() == []
+    assert torch.equal(torch.get_rng_state(), before), "a training's draws must not depend on kept features"
 
 
 def test_what_changes_the_bits_has_features_of_its_own(loaded: Loaded, tiny: Tiny) -> None:

@@ -67,6 +67,7 @@ class TrialConfig(Part):
 
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = True
+    compile: bool = False  # torch.compile for the training step; see `trainables/compiled.py`
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None

@@ -30,11 +30,16 @@ class Loaders:
     what they need. They get batches by their rows, so that one epoch or many makes no difference to them.
     """
 
-    def __init__(self, num_workers: int, device: torch.device, *, holds: bool = False) -> None:
-        """holds: whether a GPU's validation batches are held, for a training that asks for them in each epoch."""
+    def __init__(self, num_workers: int, device: torch.device, *, holds: bool = False, draws: bool = True) -> None:
+        """Start nothing yet.
+
+        holds  whether a GPU's validation batches are held, for a training that asks for them in each epoch
+        draws  whether a pass takes one of torch's random numbers, as that of any DataLoader does
+        """
         self.num_workers = num_workers
         self.device = device
         self.holds = holds and device.type in HELD_ON
+        self.draws = draws
         self._loaders: dict[str, DataLoader[Any]] = {}
         self._orders: dict[str, list[Any]] = {}
         self._held: dict[str, list[Batch]] = {}
@@ -58,10 +63,12 @@ class Loaders:
         """
         pin = self.device.type == "cuda"
         if not self.num_workers or len(chunks) < FEW_BATCHES:
-            yield from DataLoader(samples, batch_sampler=chunks, collate_fn=collate, pin_memory=pin)
+            own = None if self.draws else torch.Generator()
+            yield from DataLoader(samples, batch_sampler=chunks, collate_fn=collate, pin_memory=pin, generator=own)
             return
         # A DataLoader draws a number in each pass, and one that is kept would not. Training uses the numbers after it.
-        torch.empty((), dtype=torch.int64).random_()
+        if self.draws:
+            torch.empty((), dtype=torch.int64).random_()
         if name not in self._loaders:
             self._orders[name] = []
             self._loaders[name] = DataLoader(

@@ -65,5 +65,7 @@ def arithmetic(device: torch.device) -> dict[str, Any]:
         # Sums are split among the threads, and another instruction set adds them up in another order.
         cpu = {"instructions": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
         return {**libraries, "device": platform.machine(), **cpu}
+    if device.type == "mps":
+        return {**libraries, "device": f"{platform.machine()} mps"}
     tf32 = {"matmul": torch.get_float32_matmul_precision(), "cudnn_tf32": torch.backends.cudnn.allow_tf32}
     return {**libraries, "device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda, **tf32}

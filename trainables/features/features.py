@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from trainables.config.parts import part_names
@@ -26,8 +26,9 @@ from trainables.config.trial import TrialConfig
 from trainables.data.balanced import balanced_draws
 from trainables.data.cache import CachedImages
 from trainables.data.dataset import Dataset
-from trainables.data.kept_views import KeptView, judged_view, training_views
-from trainables.data.loader import TrialData, passes, shuffled
+from trainables.data.kept_views import KeptView, Pixels, judged_view, training_views
+from trainables.data.loader import LOADER_S, TrialData, passes, shuffled
+from trainables.data.loader_processes import Loaders
 from trainables.data.on_demand import OnDemandImages
 from trainables.data.stratify import stratified_draw
 from trainables.data.tensors import to_tensor
@@ -41,6 +42,7 @@ from trainables.seeds import derived_seed
 from visionsweep.core.errors import DataError
 
 MOST_IN_MEMORY = 2**30  # bytes of features that a training holds without a store for them
+PIECE = 32  # images that a loader process reads at once; a GPU computes the features of several pieces together
 
 
 def frozen_backbone(
@@ -229,16 +231,16 @@ class FrozenBackbone:
 
     def _computed(self, model: Classifier, view: KeptView, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Tensor]:
         """Yield (B, F) of each chunk, on the CPU, in the type that the head takes."""
-        loader = DataLoader(
-            _Pictures(view),
-            sampler=[chunk.tolist() for chunk in chunks],  # a whole chunk is one sample
-            batch_size=None,
-            num_workers=self.num_workers if len(chunks) > 1 else 0,
-            generator=torch.Generator(),  # the training's own draws must not depend on features computed before
-        )
-        for images_u8 in loader:
-            self.ask()
-            yield features_of(self.config, model, images_u8, self.device).cpu()
+        cut = [[chunk[at : at + PIECE].tolist() for at in range(0, len(chunk), PIECE)] for chunk in chunks]
+        pieces = [piece for parts in cut for piece in parts]
+        # The training's own draws must not depend on features computed before.
+        with Loaders(self.num_workers, self.device, draws=False) as loaders:
+            loaded = loaders.load("features", _Pictures(view), pieces, to_tensor, LOADER_S)
+            for parts in cut:
+                self.ask()
+                read = [piece.to(self.device, non_blocking=True) for piece in islice(loaded, len(parts))]
+                images_u8 = read[0] if len(read) == 1 else torch.cat(read)
+                yield features_of(self.config, model, images_u8, self.device).cpu()
 
 
 def images_learnt(config: TrialConfig, dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
@@ -253,14 +255,14 @@ def images_learnt(config: TrialConfig, dataset: Dataset, split: str) -> npt.NDAr
     return drawn
 
 
-class _Pictures(TorchDataset[Tensor]):
-    """Whole chunks of pictures, (B, S, S, 3) uint8."""
+class _Pictures(TorchDataset[list[Pixels]]):
+    """Pictures (S, S, 3) uint8 by the positions of their images."""
 
     def __init__(self, view: KeptView) -> None:
         self.view = view
 
-    def __getitem__(self, indices: list[int]) -> Tensor:
-        return to_tensor([self.view(index) for index in indices])
+    def __getitems__(self, indices: list[int]) -> list[Pixels]:
+        return [self.view(index) for index in indices]
 
 
 def _store(data: TrialData) -> Path | None:

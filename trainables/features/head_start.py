@@ -18,9 +18,10 @@ from torch import Tensor
 from trainables.config.model import ClassifierConfig
 from trainables.config.trial import TrialConfig
 from trainables.data.loader import Labels, TrialData
+from trainables.device import exact_place
 from trainables.features.features import FrozenBackbone
 from trainables.features.solved_head import solve_head
-from trainables.losses import Loss
+from trainables.losses import Loss, loss_on
 from trainables.models.classifiers import Classifier
 from trainables.state import TrainState
 
@@ -56,17 +57,19 @@ def start_head(
     # Draw the images. There are no more than an epoch has: a start must not cost more than what it starts.
     most = min(MOST_IMAGES, config.epoch_images or MOST_IMAGES)
     images = train[balanced_draw(data.dataset.targets[train], most, config.seed)]
-    targets = labels[torch.from_numpy(images)].to(device)
+    exact = exact_place(device)
+    loss_there = loss_on(loss, exact)
+    targets = labels[torch.from_numpy(images)].to(exact)
 
     # Solve the head on features as in evaluation, for the mean loss.
     model.eval()
     untouched = FrozenBackbone(config, model, data, device, num_workers, ask)
-    features = untouched.of_images(images).to(device)
+    features = untouched.of_images(images).to(exact)
     summed = getattr(config.loss, "reduction", "mean") == "sum"
     solved = solve_head(
         features,
         targets,
-        (lambda logits, wanted: loss(logits, wanted) / len(wanted)) if summed else loss,
+        (lambda logits, wanted: loss_there(logits, wanted) / len(wanted)) if summed else loss_there,
         targets.shape[1],
         l2=None,
         seed=config.seed,

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from trainables.config.solved import Lbfgs
 from trainables.config.views import MIRRORED
+from trainables.device import exact_place
 from trainables.features.features import FrozenBackbone
 from trainables.features.solved_head import solve_head
+from trainables.losses import loss_on
 from visionsweep.core.errors import Diverged
 
 UNSEEN = "unseen"  # the name of `SolvedEpoch.unseen` among a trial's predictions
@@ -56,8 +58,9 @@ def solve_epoch(
 
     Raises Diverged if features are not finite, DataError if there is no room for them.
     """
-    device = frozen.device
+    device = exact_place(frozen.device)
     config = frozen.config
+    loss_of = loss_on(loss_of, device)
     features, images = frozen.training_rows(splits)
     features = features.to(device)
     targets = labels[images].to(device)

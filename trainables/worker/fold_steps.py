@@ -105,7 +105,7 @@ class FoldSteps:
         if result.epoch == 1:
             self._part(self.fold).unlink(missing_ok=True)  # of a training that was lost
             self.seconds = 0.0
-        self.seconds += result.seconds
+        self.seconds += result.seconds + result.start_s
         metrics = files.save_part(self._part(self.fold), result)
         row = None
         if result.last:
@@ -122,6 +122,7 @@ class FoldSteps:
         means = self._best(self.files.rows)["metrics"] if before["fold"] == 1 else before["metrics"]
         num = self.fold
         row = result.row()
+        row.pop("start_s", None)  # within the fold's seconds
         return row | {
             "epoch": before["epoch"] + 1,
             "fold": num,

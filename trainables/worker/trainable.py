@@ -103,6 +103,8 @@ class VisionTrainable:
         try:
             result = next(self.epochs)
             row = self.steps.take(result)
+            if result.note:
+                self.files.notes.append(result.note)
             if self.mirror is not None:
                 self.mirror.send(row)
             if result.last and not self.steps.over:

@@ -117,6 +117,7 @@ EPOCH_IF_THERE: Mapping[str, Check] = {
     "images_per_s": none_or(is_number),
     "lr": none_or(is_number),
     "l2": none_or(is_number),
+    "start_s": is_duration,
     "fold": lambda value: is_count(value) and value > 0,
     "fold_values": list_of(none_or(is_number)),
     **dict.fromkeys(COSTS, none_or(is_number)),

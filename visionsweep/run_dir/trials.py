@@ -116,8 +116,13 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """Training and evaluation time of all epochs."""
-        return float(sum(row["seconds"] for row in self.epochs))
+        """Training and evaluation time of all epochs, with the compilation before them."""
+        return float(sum(seconds_of(row) for row in self.epochs))
+
+
+def seconds_of(row: Mapping[str, Any]) -> float:
+    """Return what an epoch took, with the compilation before it (`start_s`), which is no part of its own seconds."""
+    return float(row["seconds"]) + float(row.get("start_s", 0.0))
 
 
 Trials = dict[str, Trial]
