@@ -36,19 +36,17 @@ def looked_up(tables: Tensor, images: Tensor) -> Tensor:
 
 def hsv(images: Tensor, values: Tensor, size: int) -> Tensor:
     """Replace hue and saturation by those of two tables, values (N, 512). Hues are 0 to 179, as in OpenCV."""
-    rgb = images.float()
-    red, green, blue = rgb.unbind(3)
-    # From RGB: the value, the saturation and the hue of OpenCV's 8 bits.
-    value = rgb.amax(3)
-    spread = value - rgb.amin(3)
-    saturation = (spread * 255 / value.clamp(min=1) + 0.5).floor()
-    divisor = spread.clamp(min=1)
-    hue = torch.where(
+    red, green, blue = images.to(torch.int32).unbind(3)
+    # From RGB, in OpenCV's fixed point of 12 bits.
+    value = images.amax(3).to(torch.int32)
+    spread = value - images.amin(3).to(torch.int32)
+    saturation = (spread * (255 * 4096 / value.clamp(min=1)).round().int() + 2048) >> 12
+    along = torch.where(
         value == red,
-        (green - blue) * 30 / divisor,
-        torch.where(value == green, 60 + (blue - red) * 30 / divisor, 120 + (red - green) * 30 / divisor),
+        green - blue,
+        torch.where(value == green, blue - red + 2 * spread, red - green + 4 * spread),
     )
-    hue = (hue + 0.5).floor()
+    hue = (along * (30 * 4096 / spread.clamp(min=1)).round().int() + 2048) >> 12
     hue = torch.where(hue < 0, hue + 180, hue)
     # Back to RGB, as OpenCV does it: it cuts the fraction off.
     hue = looked_up(values[:, :256], hue) / 30
@@ -58,7 +56,7 @@ def hsv(images: Tensor, values: Tensor, size: int) -> Tensor:
         place = (hue + number) % 6
         share = torch.minimum(place, 4 - place).clamp(0, 1)
         channels.append(value - value * saturation * share)
-    return (torch.stack(channels, 3) + 1e-3).floor().clamp(0, 255).to(images.dtype)
+    return torch.stack(channels, 3).clamp(0, 255).to(images.dtype)
 
 
 def grey(images: Tensor) -> Tensor:

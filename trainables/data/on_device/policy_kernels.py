@@ -11,11 +11,13 @@ from trainables.data.on_device.filters import bordered
 def affine(images: Tensor, values: Tensor, size: int) -> Tensor:
     """Take each pixel from where a matrix (N, 6) leads, the nearest one. Outside of the image it is black."""
     num, height, width, channels = images.shape
-    y = torch.arange(height, device=images.device)[:, None] + 0.5
-    x = torch.arange(width, device=images.device) + 0.5
-    matrix = values[:, :, None, None]  # (N, 6, 1, 1)
-    column = (matrix[:, 0] * x + matrix[:, 1] * y + matrix[:, 2]).floor().long()  # (N, H, W)
-    row = (matrix[:, 3] * x + matrix[:, 4] * y + matrix[:, 5]).floor().long()
+    y = torch.arange(height, device=images.device)[:, None]
+    x = torch.arange(width, device=images.device)
+    # Pillow's fixed point of 16 bits, from the middles of the pixels.
+    across, down, left, along, below, top = (values * 65536).round().long()[:, :, None, None].unbind(1)  # (N, 1, 1)
+    left, top = (one + (a + b) // 2 for one, a, b in ((left, across, down), (top, along, below)))
+    column = (across * x + down * y + left) >> 16  # (N, H, W)
+    row = (along * x + below * y + top) >> 16
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
     flat = images.reshape(num, height * width, channels)
