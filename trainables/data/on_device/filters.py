@@ -11,9 +11,10 @@ MOST_VALUES = 2**27  # of the windows of a median, that are held at once
 
 def blur(images: Tensor, values: Tensor, size: int) -> Tensor:
     """Convolve (N, H, W, C) uint8 with kernels (N, size x size). The border is mirrored, as in OpenCV."""
-    num, height, width, channels = images.shape
     planes = bordered(images, size // 2, mirrored=True).permute(3, 0, 1, 2).float()  # (C, N, h, w)
-    blurred = F.conv2d(planes, values.view(num, 1, size, size), groups=num)
+    # cuDNN would time its algorithms again for every N, and multiply in TF32.
+    with torch.backends.cudnn.flags(enabled=False):
+        blurred = F.conv2d(planes, values.view(-1, 1, size, size), groups=len(images))
     return blurred.round().clamp(0, 255).to(images.dtype).permute(1, 2, 3, 0).contiguous()
 
 
@@ -22,7 +23,7 @@ def median(images: Tensor, values: Tensor, size: int) -> Tensor:
     wide = bordered(images, size // 2, mirrored=False)
     at_once = max(1, MOST_VALUES // (images[0].numel() * size * size))
     done = []
-    for some in wide.split(at_once):
+    for some in torch.split(wide, at_once):
         windows = some.unfold(1, size, 1).unfold(2, size, 1)  # (n, H, W, C, size, size)
         done.append(windows.flatten(4).median(4).values)
     return torch.cat(done)

@@ -9,6 +9,8 @@ from trainables.data.on_device.kernels import KERNELS
 from trainables.data.on_device.ops import Group, UndoneBatch
 
 MOVES_MASKS = ("flip",)  # kinds that move pixels of segmentation. Policies are for classification
+# Values of images that an operation is done to at once. A kernel needs up to some fifty bytes for each.
+MOST_VALUES = 2**25
 
 
 @torch.no_grad()
@@ -31,5 +33,8 @@ def finished(batch: Tensor | UndoneBatch, targets: Tensor, device: torch.device)
 
 
 def _changed(images: Tensor, group: Group, places: Tensor, values: Tensor) -> Tensor:
-    done = KERNELS[group.kind](images.index_select(0, places), values, group.size)
-    return images.index_copy(0, places, done)
+    at_once = max(1, MOST_VALUES // images[0].numel())
+    pieces = zip(torch.split(places, at_once), torch.split(values, at_once), strict=True)
+    kernel = KERNELS[group.kind]
+    done = [kernel(images.index_select(0, some), drawn, group.size) for some, drawn in pieces]
+    return images.index_copy(0, places, torch.cat(done))
