@@ -6,8 +6,8 @@ One training of tf_efficientnet_lite0 (all layers, from scratch, one core, the r
 ways: with prepared batches, from the decoded cache, and without a cache. They take turns within one run, epoch by
 epoch, and the ratio of the medians is printed. Target for the cache: at least 0.9.
 
-`--alone` trains nothing. It measures how many images a loader of one core makes with `augment_on` cpu, with `augment_on`
-device (it crops and draws, and a GPU does the rest), and with the crop alone. They take turns, pass by pass.
+`--alone` trains nothing. It measures how many images a loader of one core makes: with `augment_on` cpu, with device (it
+crops and draws, and a GPU does the rest), and with the crop alone. They take turns, pass by pass.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from trainables import loop
+from trainables.config.augment import RandAugment
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import train_transform
@@ -93,10 +94,15 @@ def configuration(image_size: int, epochs: int) -> TrialConfig:
 
 
 def tell_alone(config: TrialConfig, data: TrialData, passes: int) -> None:
-    """Print the images per second of core time of each kind of loader, with the pipeline and without its rotation."""
+    """Print the images per second of core time of each kind of loader, for three pipelines."""
     augment = config.augment
-    for name, some in (("all", augment), ("all but rotate", augment.model_copy(update={"rotate": None}))):
-        crop = type(augment)(random_resized_crop=augment.random_resized_crop)
+    crop = type(augment)(random_resized_crop=augment.random_resized_crop)
+    pipelines = {
+        "the reports'": augment,
+        "the reports' without rotate": augment.model_copy(update={"rotate": None}),
+        "crop and RandAugment": crop.model_copy(update={"policy": RandAugment()}),
+    }
+    for name, some in pipelines.items():
         kinds = {
             "augmented by the loader": config.model_copy(update={"augment": some, "augment_on": "cpu"}),
             "left to the device": config.model_copy(update={"augment": some, "augment_on": "device"}),
