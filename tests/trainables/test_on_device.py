@@ -21,7 +21,7 @@ from trainables.config.entries import Entry
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
 from trainables.data.augment import mix_batch, train_transform
-from trainables.data.loader import TrialData
+from trainables.data.loader import TrialData, batches
 from trainables.data.on_device.drawn import DrawnTransform
 from trainables.data.on_device.finish import finished
 from trainables.data.on_device.kernels import KERNELS
@@ -30,6 +30,7 @@ from trainables.data.on_device.where import augmented_on, fallback, loader_trans
 from trainables.data.steps import A
 from trainables.loop import fit
 from trainables.seeds import derived_seed
+from trainables.tasks import LABEL_TASKS
 from visionsweep.core.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -215,6 +216,29 @@ def test_a_part_of_a_batch_has_the_draws_that_it_has_in_the_whole() -> None:
     drawing.set_random_seed(SEED, place=5)
     alone, _ = finished(collated([drawing(image=image)["image"] for image in images(12)[5:]]), targets[5:], CPU)
     assert torch.equal(alone, wanted[5:])
+
+
+def test_a_loader_process_gives_the_same_batches(digits: Callable[..., TrialData]) -> None:
+    data = digits()
+    config = make(REPORT)
+    labels = LABEL_TASKS["multiclass"].encode(data.dataset.targets, 10)
+    options: dict[str, Any] = {"seed": SEED, "batch_size": 16}
+    here, there = (
+        list(batches(data, "train", labels, DrawnTransform(config), **options, num_workers=number)) for number in (0, 1)
+    )
+    assert len(here) == len(there) == 4
+    for (one, one_targets), (other, other_targets) in zip(here, there, strict=True):
+        assert torch.equal(one_targets, other_targets)
+        assert torch.equal(finished(one, one_targets, CPU)[0], finished(other, other_targets, CPU)[0])
+
+
+def test_a_batch_is_pinned_with_its_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of({"horizontal_flip": {}})
+    pinned = list[torch.Tensor]()
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
+    assert batch.pin_memory().groups == batch.groups
+    assert pinned[0] is batch.pixels
+    assert pinned[1] is batch.values
 
 
 def test_an_image_without_draws_stays_as_it_is() -> None:
