@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from benchmarks.gpu_ground import Ground, Wrong, classifier
 from trainables import loop
 from trainables.config.trial import TrialConfig
-from trainables.data.augment import train_transform
 from trainables.data.loader import TrialData, batches
+from trainables.data.on_device.where import loader_transform
 from trainables.inference import autocast
 from trainables.loop import fit
 from trainables.targets import classes_and_labels
@@ -46,11 +46,12 @@ def throughput(ground: Ground, left_s: float) -> dict[str, object]:
         config = classifier(
             backbone, image_size=ground.size(224, 32), batch_size=ground.size(128, 16), epochs=ground.size(EPOCHS, 2),
             precision="fp32" if ground.fake else "bf16", repeat=2,
+            augment_on="device",  # as `auto` does it on a GPU
         )  # fmt: skip
         data = few_judged(ground.data(config, ground.photos()))
         with Busy(ground) as busy:
             ours, waited = speed(config, data, ground, None)
-        memory, _ = speed(config, data, ground, list(prepared(config, data, pin=not ground.fake)))
+        memory, _ = speed(config, data, ground, list(prepared(config, data, ground)))
         theirs = timm_speed(config, ground)
         ratios.append(f"{backbone} {ours:.0f} images/s, {ours / theirs:.2f} of timm, {ours / memory:.2f} of memory")
         found[backbone] = {
@@ -74,16 +75,16 @@ def few_judged(data: TrialData) -> TrialData:
     return TrialData(replace(data.dataset, split=split), data.images)
 
 
-def prepared(config: TrialConfig, data: TrialData, *, pin: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield an epoch's batches, in pinned memory if `pin`."""
+def prepared(config: TrialConfig, data: TrialData, ground: Ground) -> Iterator[tuple[Any, Tensor]]:
+    """Yield an epoch's batches as the loader makes them for the device, in pinned memory for a GPU."""
     _, labels, _ = classes_and_labels(config, data)
-    made = batches(data, "train", labels, train_transform(config), config.batch_size, seed=0, repeat=config.repeat)
-    for images, targets in made:
-        yield (images.pin_memory(), targets.pin_memory()) if pin else (images, targets)
+    transform = loader_transform(config, ground.device)
+    for images, targets in batches(data, "train", labels, transform, config.batch_size, seed=0, repeat=config.repeat):
+        yield (images, targets) if ground.fake else (images.pin_memory(), targets.pin_memory())
 
 
 def speed(
-    config: TrialConfig, data: TrialData, ground: Ground, given: list[tuple[Tensor, Tensor]] | None
+    config: TrialConfig, data: TrialData, ground: Ground, given: list[tuple[Any, Tensor]] | None
 ) -> tuple[float, float]:
     """Return images per second of `fit`, and the share of the time that it waited for batches.
 

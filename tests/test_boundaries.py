@@ -370,6 +370,7 @@ PRIVATE: dict[str, set[str] | None] = {
         "_shutdown_workers",
         "_workers",
     },  # torch ends them in no other way
+    "trainables/data/on_device/policies.py": {"_augmentation_space"},  # where torchvision has a policy's magnitudes
     "trainables/models/freezing.py": {"_BatchNorm"},
 }
 DOCUMENTED = {"_replace", "_exit"}  # of named tuples, and of the module os

@@ -23,7 +23,7 @@ Mass = Callable[[Tensor], float]  # targets of a batch, on the host -> the divis
 class MicroBatch:
     """One of the batches of an optimizer step.
 
-    inputs      images (B, S, S, 3) uint8 or kept features (B, F)
+    inputs      images (B, S, S, 3) uint8, with what the device still does to them, or kept features (B, F)
     targets     as `loader.batches` gives them
     group_size  number of images of the optimizer step
     share       weight of its gradient in the step's

@@ -23,11 +23,13 @@ from trainables.compiled import forgotten_graphs, trained_forward
 from trainables.config.solved import Lbfgs
 from trainables.config.trial import TrialConfig
 from trainables.costs import latency_ms, num_parameters, peak_memory_mb, reset_peak_memory
-from trainables.data.augment import mix_batch, train_transform
+from trainables.data.augment import mix_batch
 from trainables.data.balanced import balanced_draws
 from trainables.data.loader import TrialData, batches, passes
 from trainables.data.loader_processes import Loaders
 from trainables.data.merge import Merge
+from trainables.data.on_device.finish import finished
+from trainables.data.on_device.where import loader_transform
 from trainables.data.order import epoch_size, piece_of_stream
 from trainables.device import speed_up
 from trainables.evaluate import evaluate
@@ -159,7 +161,7 @@ def _epochs(
 
     num_workers = loaders.num_workers
     frozen = frozen_backbone(config, state.model, data, device, num_workers=num_workers, ask=ask)
-    transform = train_transform(config, labels.background if isinstance(labels, Merge) else None)
+    transform = loader_transform(config, device, labels.background if isinstance(labels, Merge) else None)
     latency: float | None = None
     l2: float | None = None
     unseen: dict[str, np.ndarray] = {}
@@ -269,7 +271,8 @@ def _train_epoch(
             state.let_backbone_rest(config, state.epoch + step / num_steps)
         targets = batch.targets.to(device, non_blocking=True)
         if config.views is None:
-            inputs = to_input(batch.inputs, model, config, device)
+            images, targets = finished(batch.inputs, targets, device)
+            inputs = to_input(images, model, config, device)
             if config.augment.mix is not None:
                 inputs, targets = mix_batch(config.augment.mix, inputs, targets)
         else:

@@ -25,6 +25,7 @@ from trainables.data.augment import cached_short_side
 from trainables.data.band_statistics import band_statistics, check_bands
 from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
+from trainables.data.on_device.where import fallback as augmented_elsewhere
 from trainables.data.read_as import ReadAs
 from trainables.data.same_data import split_digest
 from trainables.device import device_here, less_fragmented, unused_gpu
@@ -118,8 +119,9 @@ def train_on(
     num_workers = min(MAX_LOADERS, num_cores() // 2) if device.type != "cpu" else 0
     if note := unused_gpu(device):
         console.print(note, style="yellow", soft_wrap=True)
-    if note := fallback(config, device):
-        console.print(note, style="yellow", soft_wrap=True)
+    for note in (fallback(config, device), augmented_elsewhere(config, device)):
+        if note:
+            console.print(note, style="yellow", soft_wrap=True)
     # Train, or resume an earlier training. One of another configuration or of other data is dropped.
     of = f"{dataset.fingerprint}, split {split_digest(dataset.split)}, {dataset.split_origin}"
     asked = f"# data {of}, best by {metric}\n{dump_config(config)}"

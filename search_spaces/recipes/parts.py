@@ -69,4 +69,11 @@ def cosine() -> Recipe:
 
 def rest(precision: str = "fp32") -> Recipe:
     """Return settings that hardly any report mentions."""
-    return {"accumulate": 1, "repeat": 1, "precision": precision, "clip_grad_norm": None, "ema_decay": None}
+    return {
+        "accumulate": 1,
+        "repeat": 1,
+        "precision": precision,
+        "clip_grad_norm": None,
+        "ema_decay": None,
+        "augment_on": "cpu",  # as the reports did it
+    }

@@ -37,6 +37,9 @@ class TrialConfig(Part):
     loss: Annotated[LossPart, OneOf(LOSSES)]
     schedule: Annotated[SchedulePart, OneOf(SCHEDULES)] = Cosine()
     augment: Augmentations = AugmentConfig()
+    # Where images are augmented after their crop: by the loader's processes, or in batches on the training's device.
+    # auto is a GPU, if all that is set has a device version there, and the CPU everywhere else.
+    augment_on: Literal["auto", "cpu", "device"] = "auto"
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]

@@ -28,6 +28,11 @@ def check_views(config: TrialConfig) -> None:
             f"views {views} keeps features, and augment.mix {augment.mix.name} mixes pixels: set augment.mix=null, "
             "or leave out views"
         )
+    if config.augment_on == "device":
+        raise ValueError(
+            f"views {views} keeps features of pictures that the CPU augments once, and augment_on is 'device': "
+            "set augment_on=auto or cpu, or leave out views"
+        )
     if model.backbone in WITH_AUX_HEAD and model.aux_weight > 0:
         raise ValueError(
             f"views {views} keeps no maps for the auxiliary classifier of '{model.backbone}', and model.aux_weight is "

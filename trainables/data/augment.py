@@ -32,19 +32,35 @@ def train_transform(config: TrialConfig, background: int | None = None) -> A.Com
     With `mask=`, ["mask"] is the mask after the same steps. `transform.set_random_seed(seed)` makes the draws
     repeatable. `background`: that class's number, for crops that look for foreground.
     """
+    crops, rest = training_steps(config, background)
+    return Pipeline([*crops, *(step for _, step in rest)])
+
+
+def training_steps(config: TrialConfig, background: int | None = None) -> tuple[list[Any], list[tuple[str, Any]]]:
+    """Return the steps that end at the final size, and those after them, each with the field that it is of.
+
+    The latter have images of one size. So a device can do them in batches (`on_device`).
+    """
     # Twice the final size is enough for a crop of a quarter of the area. It bounds the work on large photos.
     steps = [ShrinkLarge(2 * config.image_size)]
     if task_kind(config.task).pixels and config.fit_image == "crop":
         steps = [A.SmallestMaxSize(seen_short_side(config), area_for_downscale="image")]  # what evaluation sees
+    rest = list[tuple[str, Any]]()
+    cropped = False
     for field, augmentation in AUGMENTATIONS.items():
         part = getattr(config.augment, field, None)
         if config.model.bands is not None and field in RGB_ONLY:
             continue
         if part is not None and augmentation.function is not None:
-            steps.append(augmentation.load()(part, config.image_size))
+            step = augmentation.load()(part, config.image_size)
+            if cropped:
+                rest.append((field, step))
+            else:
+                steps.append(step)
         elif field == "random_resized_crop":  # whatever is drawn, the geometric part ends at the final size
             steps += _final_crop(config, background)
-    return Pipeline(steps)
+        cropped = cropped or field == "random_resized_crop"
+    return steps, rest
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from trainables.data.cache import Images
 from trainables.data.dataset import Dataset
 from trainables.data.loader_processes import Loaders
 from trainables.data.merge import Merge
+from trainables.data.on_device.ops import UndoneBatch, collated
 from trainables.data.tensors import to_tensor
 from trainables.data.view import View
 from trainables.seeds import derived_seed
@@ -119,9 +120,9 @@ class _Whole(_Split):
         return images, [self.labels.table[self.images.mask(position)] for position in positions]
 
 
-def _collate(batch: tuple[list[np.ndarray], Any]) -> tuple[Tensor, Any]:
+def _collate(batch: tuple[list[np.ndarray], Any]) -> tuple[Tensor | UndoneBatch, Any]:
     arrays, targets = batch
-    return to_tensor(arrays), targets
+    return collated(arrays), targets
 
 
 def batches(

@@ -146,7 +146,7 @@ def most_on(device: torch.device) -> float:
 
 def _server() -> Any:
     context = torch.multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trainables.data.loader", "trainables.data.augment"])
+    context.set_forkserver_preload(["trainables.data.loader", "trainables.data.on_device.drawn"])
     return context
 
 

@@ -25,6 +25,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.dataset import Dataset
 from trainables.data.formats import reopen_images
 from trainables.data.loader import TrialData
+from trainables.data.on_device.where import fallback
 from trainables.device import less_fragmented, trial_device
 from trainables.loop import EpochResult, fit
 from trainables.precision import precision_in_force
@@ -181,6 +182,8 @@ class VisionTrainable:
             self.should_stop = FirstBatches(self.should_stop, self.device, self.parsed.accumulate + 1)
         self.unrecorded = self.files.take_up(config.get("epochs_recorded", 0))
         self.steps.resumed()
+        if not resume and (note := fallback(self.parsed, self.device)):
+            self.files.notes.append(note)
         self.epochs = self._fit()
         if config.get(HALVED):
             self._begin_halved()
