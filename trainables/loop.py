@@ -34,8 +34,10 @@ from trainables.features.features import frozen_backbone
 from trainables.features.head_start import start_head
 from trainables.features.probe import solve_epoch
 from trainables.inference import autocast, raise_if_asked, to_input
-from trainables.losses import build_loss, loss_with_aux
+from trainables.losses import Loss, build_loss, loss_with_aux
 from trainables.optimizers import base_lr, set_lr
+from trainables.parallel.processes import ranks_used, together
+from trainables.parallel.ranks import Ranks
 from trainables.patience import stop_early
 from trainables.seeds import derived_seed, seed_everything
 from trainables.state import TrainState, build_state
@@ -98,6 +100,7 @@ def fit(
     num_workers: int = 0,
     gpu_share: float = 1.0,
     should_stop: Callable[[], str | None] | None = None,
+    ranks: int = 1,
 ) -> Iterator[EpochResult]:
     """Train `config` on `data` and yield after every epoch.
 
@@ -105,12 +108,24 @@ def fit(
     num_workers  loader processes, 0 loads in this one
     gpu_share    for `gpu_seconds`
     should_stop  asked before every batch; a reason ends the epoch
+    ranks        processes that train each batch together, each on a GPU of its own (see `parallel/`)
 
     The epochs of a resumed training equal those of one that was never stopped.
     Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
     """
-    with Loaders(num_workers, device, holds=True) as loaders:  # however the training ends, they end with it
-        yield from _epochs(config, data, device, loaders, resume, gpu_share, should_stop)
+    size = ranks_used(config, ranks)
+    each = -(-num_workers // size)
+    job = config, data, device, each
+    # However the training ends, its loader processes and its ranks end with it.
+    with Loaders(each, device, holds=True) as loaders, together(size, device, _follow, job) as group:
+        yield from _epochs(config, data, device, loaders, resume, gpu_share, should_stop, group)
+
+
+def _follow(ranks: Ranks, config: TrialConfig, data: TrialData, device: torch.device, num_workers: int) -> None:
+    """Train in a process of a rank after the first, whose training is the same and yields nothing."""
+    with Loaders(num_workers, device) as loaders:
+        for _ in _epochs(config, data, device, loaders, None, 1.0, None, ranks):
+            pass
 
 
 def _epochs(
@@ -121,6 +136,7 @@ def _epochs(
     resume: Callable[[TrainState], None] | None,
     gpu_share: float,
     should_stop: Callable[[], str | None] | None,
+    ranks: Ranks,
 ) -> Iterator[EpochResult]:
     # Check that the data suffices.
     classes, labels, train_targets = classes_and_labels(config, data)
@@ -161,10 +177,12 @@ def _epochs(
         # is the same training. No other seed of a configuration has an epoch with the same draws.
         started = time.perf_counter()
         waited_s = 0.0
-        if state.epoch == 0:
+        if state.epoch == 0 and ranks.leads:
             start_head(config, state, data, labels, train_loss, device, num_workers=num_workers, ask=ask)
+        ranks.begin_epoch(state)
         seed = derived_seed(config.seed, state.epoch)
         seed_everything(seed)
+        ranks.reseed(seed)
         if frozen is not None and solved is not None and isinstance(labels, Tensor):
             found = solve_epoch(solved, frozen, labels, train_loss, ask)
             mean_loss = found.loss
@@ -174,16 +192,20 @@ def _epochs(
             if frozen is not None and config.views is not None and isinstance(labels, Tensor):
                 train_batches = frozen.batches(labels, state.epoch, seed)
             else:
-                train_batches = batches(
+                own = batches(
                     data, "train", labels, transform, config.batch_size,
                     seed=seed, repeat=repeat, accumulate=config.accumulate,
                     drawn=_drawn(config, labels, train_rows, state.epoch),
-                    loaders=loaders,
+                    only=ranks.own, loaders=loaders,
                 )  # fmt: skip
+                train_batches = ranks.shared(own)
             groups = Waited(in_groups(train_batches, config, num_images, mass))
-            mean_loss = _train_epoch(config, state, iter(groups), num_images, train_loss, device, stop)
+            mean_loss = _train_epoch(config, state, iter(groups), num_images, train_loss, device, stop, ranks)
             waited_s = groups.seconds
         train_seconds = time.perf_counter() - started
+        if not ranks.leads:
+            state.epoch += 1
+            continue
 
         # Evaluate.
         judged = evaluate(
@@ -232,15 +254,16 @@ def _train_epoch(
     state: TrainState,
     micro_batches: Iterator[MicroBatch],
     num_images: int,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
+    loss_of: Loss,
     device: torch.device,
     stop: Callable[[], str | None],
+    ranks: Ranks,
 ) -> float:
     """Train for one epoch, and return the mean loss."""
     model = state.model
     scaler = state.scaler
     model.train()
-    trained = model if config.views is None else model.get_submodule("head")
+    trained = ranks.wrapped(model if config.views is None else model.get_submodule("head"), config, loss_of)
     num_steps = math.ceil(num_images / (config.batch_size * config.accumulate))
     total = torch.zeros((), device=device)
     seen = 0
@@ -259,20 +282,24 @@ def _train_epoch(
                 inputs, targets = mix_batch(config.augment.mix, inputs, targets)
         else:
             inputs = batch.inputs.to(device, non_blocking=True)  # (B, F) kept features
+        images = len(inputs)
+        inputs, targets = ranks.take(inputs, targets, ends_step=pending + images == batch.group_size)
         with autocast(config, device):
             output = trained(inputs)
         loss = loss_with_aux(output, targets, loss_of, config.model.aux_weight)
         if number % check_every == 0 and not math.isfinite(value := float(loss.detach())):
             raise Diverged(value, state.epoch + 1, step, base_lr(state.optimizer))
-        scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
+        loss = ranks.weighed(loss)
+        # DistributedDataParallel divides by the number of ranks.
+        scaler.scale(loss * (batch.share * ranks.size)).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * batch.counts
-        seen = seen + len(inputs)
-        pending = pending + len(inputs)
+        seen = seen + images
+        pending = pending + images
         if pending == batch.group_size:
             _optimizer_step(config, state)
             step = step + 1
             pending = 0
-    mean = float(total) / seen
+    mean = float(ranks.summed(total)) / seen
     if not math.isfinite(mean):
         raise Diverged(mean, state.epoch + 1, step, base_lr(state.optimizer))
     return mean
