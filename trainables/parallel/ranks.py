@@ -9,6 +9,7 @@ Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -29,6 +30,9 @@ from trainables.state import TrainState
 
 CPU = torch.device("cpu")
 Batch = tuple[Tensor, Tensor]
+# The option by which rank 0's buffers would be sent in every forward pass. torch has renamed it.
+_OPTIONS = inspect.signature(DistributedDataParallel.__init__).parameters
+BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers"
 
 
 class Link(Protocol):
@@ -147,7 +151,7 @@ class Group:
         self._wrapped = DistributedDataParallel(
             model,
             device_ids=None if self.device.type == "cpu" else [self.device],
-            forward_sync_buffers=False,
+            **{BUFFERS: False},
             find_unused_parameters=leaves_out(config),  # which takes time, and warns where it finds none
         )
         return self._wrapped
