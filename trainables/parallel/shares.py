@@ -39,6 +39,12 @@ def least_images(config: TrialConfig) -> int:
     return 2 if needs_two_images(model, config.image_size) else 1
 
 
+def most_images(config: TrialConfig, num_ranks: int) -> int:
+    """Return how many images of a whole batch the rank with the most of them trains on."""
+    rows = parts(config.batch_size, num_ranks, least_images(config)) if num_ranks > 1 else [slice(0, config.batch_size)]
+    return max(part.stop - part.start for part in rows)
+
+
 def share_of(config: TrialConfig, loss: Loss) -> Share:
     """Return a function of a batch's targets, on their device, and a rank's rows: the weight of the rank's loss.
 
