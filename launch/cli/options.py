@@ -94,7 +94,7 @@ def check_gpus_per_trial(gpus: object) -> None:
     if gpus is None or gpus == "auto":
         return
     is_number = isinstance(gpus, (int, float)) and not isinstance(gpus, bool)
-    if not is_number or not (0 <= float(gpus) <= 1 or float(gpus).is_integer() and float(gpus) > 1):  # type: ignore[arg-type]
+    if not is_number or not (0 <= float(gpus) <= 1 or (float(gpus).is_integer() and float(gpus) > 1)):  # type: ignore[arg-type]
         got = f"{gpus:g}" if isinstance(gpus, float) else repr(gpus)
         raise ConfigError(
             "a trial trains on a share of one GPU, or on several whole ones, so --gpus-per-trial takes auto, a number "
@@ -116,7 +116,9 @@ CpusPerTrial = Annotated[
 GpusPerTrial = Annotated[
     str | None,
     typer.Option(
-        parser=_gpus, metavar="N|auto", help="2, 3, ...: one trial on several; fractions share a GPU, auto: by the memory that each needs."
+        parser=_gpus,
+        metavar="N|auto",
+        help="2, 3, ...: one trial on several; fractions share a GPU, auto: by the memory that each needs.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

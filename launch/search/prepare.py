@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-
 from launch.cli.options import check_gpus_per_trial
 from launch.cli.slow import said_if_slow
 from launch.machines.capacity import plan

@@ -65,13 +65,15 @@ def test_the_gpus_of_a_trial_are_on_one_machine(monkeypatch: pytest.MonkeyPatch)
     share = share_of_machine(None, 2.0, None)
     assert (share.gpus, share.concurrent) == (2.0, 3), "two on the first, one on the second"
     machines(monkeypatch, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0})
-    with pytest.raises(ConfigError, match="2 GPUs of one machine, and there are 16 and 2 on 2. Lower"):
+    with pytest.raises(ConfigError, match=r"2 GPUs of one machine, and there are 16 and 2 on 2\. Lower"):
         share_of_machine(None, 2.0, None)
 
 
 def test_packing_and_several_gpus_for_a_trial_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     machines(monkeypatch, {"CPU": 16.0, "GPU": 4.0, "memory": 2.0**34})
-    with pytest.raises(ConfigError, match="auto packs several trials on one machine, and --gpus-per-trial 2 trains one"):
+    with pytest.raises(
+        ConfigError, match="auto packs several trials on one machine, and --gpus-per-trial 2 trains one"
+    ):
         capacity_of_cluster("auto", 2.0, None)
 
 
@@ -94,7 +96,9 @@ def test_check_measures_the_part_of_the_batch_that_one_gpu_gets(monkeypatch: pyt
     assert parse_config(drawn).batch_size == 9
 
 
-@pytest.mark.parametrize(("seen", "words"), [(0, "this training is on cpu"), (1, "the 1 that torch sees. Give --gpus 1.")])
+@pytest.mark.parametrize(
+    ("seen", "words"), [(0, "this training is on cpu"), (1, "the 1 that torch sees. Give --gpus 1.")]
+)
 def test_train_refuses_gpus_that_are_not_there(
     visionsweep: CLI, monkeypatch: pytest.MonkeyPatch, seen: int, words: str
 ) -> None:

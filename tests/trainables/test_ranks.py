@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchmetrics import Metric
 
 from trainables.config.io import parse_config
 from trainables.config.trial import TrialConfig
@@ -19,6 +20,7 @@ from trainables.parallel.follower import Place, portable, see_one_device
 from trainables.parallel.left_out import leaves_out
 from trainables.parallel.processes import ASKED, lost, num_ranks, ranks_used, together
 from trainables.parallel.shares import least_images, parts, share_of
+from trainables.tasks import LABEL_TASKS
 from visionsweep.core.errors import ConfigError, Diverged
 
 Tiny = Callable[..., TrialConfig]
@@ -94,7 +96,10 @@ def test_a_probe_has_one_process_alone(tiny: Tiny) -> None:
 
 def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="on 2 GPUs sees 1 here. Ask for 1"), together(2, torch.device("cuda", 0), print, ()):
+    with (
+        pytest.raises(ConfigError, match=r"on 2 GPUs sees 1 here\. Ask for 1"),
+        together(2, torch.device("cuda", 0), print, ()),
+    ):
         pass
 
 
@@ -121,13 +126,13 @@ def test_each_rank_sees_its_own_gpu_alone(
 def test_an_error_of_ours_crosses_processes_as_it_is_and_any_other_one_says_where_it_was(tmp_path: Any) -> None:
     place = Place(1, 2, torch.device("cpu"), tmp_path, 1)
     same = portable(Diverged(float("inf"), 3, 1, 0.5), place)
-    assert isinstance(same, Diverged) and same.epoch == 3
+    assert isinstance(same, Diverged)
+    assert same.epoch == 3
     memory = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     assert isinstance(portable(memory, place), torch.OutOfMemoryError)
-    try:
+    with pytest.raises(KeyError) as raised:
         raise KeyError("x")
-    except KeyError as error:
-        assert str(portable(error, place)).startswith("rank 1 of 2: KeyError: 'x' (test_ranks.py:")
+    assert str(portable(raised.value, place)).startswith("rank 1 of 2: KeyError: 'x' (test_ranks.py:")
 
 
 def test_a_killed_process_counts_as_out_of_memory() -> None:
@@ -148,3 +153,9 @@ def configured_resting() -> TrialConfig:
 def test_a_rank_gets_two_images_where_batch_norm_needs_them(tiny: Tiny) -> None:
     assert least_images(tiny("resnet18", image_size=32)) == 2
     assert least_images(tiny("test_convnext")) == 1
+
+
+@pytest.mark.parametrize("task", sorted(LABEL_TASKS))
+def test_no_metric_waits_for_other_ranks(task: str) -> None:
+    metrics = [part for one in LABEL_TASKS[task].metrics(3, 0.5).values() for part in one.modules()]
+    assert [type(one) for one in metrics if isinstance(one, Metric) and one.sync_on_compute] == []

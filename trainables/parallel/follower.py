@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
-import pickle
 import queue
 import shutil
 import signal
@@ -25,7 +25,8 @@ from trainables.parallel.ranks import Group
 from trainables.worker.threads import limit_threads
 from visionsweep.core.errors import VisionsweepError
 
-READY, EPOCH, END = "ready", "epoch", "end"  # messages between rank 0 and the others; any other one is an error
+READY, FAILED = "ready", "failed"  # messages to rank 0, with None or an error
+EPOCH, END = "epoch", "end"  # messages of rank 0, with an epoch's number or None
 EXCHANGE_S = 600.0  # for an exchange among the ranks, which includes waiting for the slowest
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 LOOPBACK = "GLOO_SOCKET_IFNAME"  # the variable of the network that gloo uses
@@ -95,9 +96,10 @@ def follow(connection: Connection, place: Place, target: Target, job: tuple[Any,
             target(Group(place.rank, place.size, place.device, orders), *job)
         dist.destroy_process_group()
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            connection.send(("failed", portable(error, place)))
-        os._exit(1)  # at once: leaving the group could wait for the others
+        try:
+            connection.send((FAILED, portable(error, place)))
+        finally:
+            os._exit(1)  # at once: leaving the group could wait for the others
 
 
 def see_one_device(place: Place) -> None:
@@ -140,10 +142,9 @@ def portable(error: BaseException, place: Place) -> Exception:
     """Return an error as rank 0 raises it: ours and a lack of memory as they are, any other one with its place."""
     if isinstance(error, (VisionsweepError, torch.OutOfMemoryError, MemoryError)):
         with contextlib.suppress(Exception):
-            same = pickle.loads(pickle.dumps(error))
+            same = copy.copy(error)  # by its arguments, as it crosses processes
             if isinstance(same, Exception) and str(same) == str(error):
                 return same
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return RuntimeError(
-        f"rank {place.rank} of {place.size}: {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-    )
+    line = f"{Path(where.filename).name}:{where.lineno}"
+    return RuntimeError(f"rank {place.rank} of {place.size}: {type(error).__name__}: {error} ({line})")

@@ -1,8 +1,8 @@
 """What one of the processes of a training does: its part of each batch, and what it exchanges with the others.
 
-Ranks count from 0. Rank 0 is the trial's own process: it alone judges, stores and reports. All ranks read every batch in
-turns and exchange them whole. So order, augmentation and mixing are those of one process, and loading is divided. Each
-trains on its rows of the batch, and DistributedDataParallel adds the gradients up.
+Ranks count from 0. Rank 0 is the trial's own process: it alone judges, stores and reports. The ranks load batches in
+turns, and exchange them whole. So order, augmentation and mixing are those of one process, and loading is divided. Each
+rank trains on its rows of the batch, and DistributedDataParallel adds up the gradients.
 
 Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel Training" (arXiv:2006.15704).
 """

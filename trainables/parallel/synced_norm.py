@@ -14,11 +14,11 @@ import torch
 import torch.distributed as dist
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from visionsweep.core.errors import ConfigError
 
-KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
+ANY = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+KNOWN = (*ANY, BatchNormAct2d)
 
 
 class _Summed(torch.autograd.Function):
@@ -56,7 +56,7 @@ def sync_norms(model: nn.Module, has_images: Callable[[], bool]) -> None:
         return normed
 
     for norm in model.modules():
-        if isinstance(norm, _BatchNorm):
+        if isinstance(norm, ANY):
             if type(norm) not in KNOWN:
                 raise ConfigError(
                     f"sync_batch_norm does not know the norm {type(norm).__name__} of this network. "
@@ -65,7 +65,7 @@ def sync_norms(model: nn.Module, has_images: Callable[[], bool]) -> None:
             norm.forward = MethodType(forward, norm)
 
 
-def _normed(norm: _BatchNorm, images: Tensor, counts: bool) -> Tensor:
+def _normed(norm: Any, images: Tensor, counts: bool) -> Tensor:
     """Return images (B, C, ...) normalised over all ranks' images, and update the running statistics."""
     axes = [axis for axis in range(images.ndim) if axis != 1]
     wide = images.float()
@@ -90,7 +90,7 @@ def _normed(norm: _BatchNorm, images: Tensor, counts: bool) -> Tensor:
 
 
 @torch.no_grad()
-def _run(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+def _run(norm: Any, mean: Tensor, variance: Tensor) -> None:
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked.add_(1)
