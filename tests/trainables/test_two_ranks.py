@@ -36,6 +36,7 @@ pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(1800)]
 CPU = torch.device("cpu")
 Tiny = Callable[..., TrialConfig]
 Digits = Callable[..., TrialData]
+SLOW = {"name": "sgd", "lr": 0.001}
 MIXED = {"horizontal_flip": {"p": 0.5}, "mix": {"name": "mixup", "alpha": 0.4, "p": 1.0}}
 
 
@@ -64,17 +65,20 @@ def assert_same(config: TrialConfig, data: TrialData) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        # 61 images in batches of 7: neither divides. The last batch has 5, and the step before it is whole.
+        # 33 images in batches of 7: neither divides, and the last batch has 5.
         {"augment": MIXED, "loss": {"name": "cross_entropy", "class_weights": "inverse_frequency"}, "ema_decay": 0.9},
-        {"backbone": "test_resnet", "sync_batch_norm": True, "accumulate": 2, "clip_grad_norm": 1.0},
+        # Batch norm of a few values multiplies rounding in each step, so these are small.
+        {"backbone": "test_resnet", "sync_batch_norm": True, "accumulate": 2, "clip_grad_norm": 1.0, "optimizer": SLOW},
     ],
 )
 def test_two_processes_train_a_classifier_as_one_does(tiny: Tiny, digits: Digits, changed: dict[str, Any]) -> None:
     plain: dict[str, Any] = {"backbone": "test_convnext", "epochs": 2, "batch_size": 7}
-    assert_same(tiny(**{**plain, **changed}), digits(train=61, val=20))
+    assert_same(tiny(**{**plain, **changed}), digits(train=33, val=20))
 
 
 def test_two_processes_train_a_segmenter_as_one_does(tmp_path: Path) -> None:
+    # The last batch has 3 images, too few for two parts that batch norm can train on. Rank 1 gets none of it. In the
+    # first epoch the backbone rests.
     dataset, images = load_dataset("digits:segmentation", short_side_px=32, cache_dir=tmp_path)
     split = np.full(len(dataset.split), "duplicate", dtype=dataset.split.dtype)
     for name, count in (("train", 13), ("val", 4)):
@@ -82,12 +86,9 @@ def test_two_processes_train_a_segmenter_as_one_does(tmp_path: Path) -> None:
     config = parse_config(
         {
             "task": "segmentation",
-            "model": {
-                "architecture": {"name": "fpn", "channels": 16}, "backbone": "test_convnext", "weights": "none",
-                "decoder_first": 0.5,
-            },
-            "optimizer": {"name": "adamw", "lr": 0.003}, "loss": {"name": "cross_entropy", "class_weights": "median_frequency"},
-            "epochs": 2, "batch_size": 3, "accumulate": 2, "image_size": 32, "fit_image": "squash",
+            "model": {"architecture": {"name": "unet"}, "backbone": "test_resnet", "weights": "none", "decoder_first": 0.5},
+            "optimizer": SLOW, "loss": {"name": "cross_entropy", "class_weights": "median_frequency"},
+            "epochs": 2, "batch_size": 5, "accumulate": 2, "sync_batch_norm": True, "image_size": 32, "fit_image": "squash",
             "augment": {"horizontal_flip": {"p": 0.5}},
         }
     )  # fmt: skip
