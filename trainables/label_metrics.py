@@ -10,7 +10,6 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics import classification as tm
 
-
 # Checks cost time. One process alone judges, so its metrics do not wait for those of other ranks.
 PLAIN: dict[str, Any] = {"validate_args": False, "sync_on_compute": False}
 
