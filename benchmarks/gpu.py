@@ -1,4 +1,4 @@
-"""Whether training on this machine's GPU is right and fast: eight sections, one table, in about ten minutes.
+"""Whether training on this machine's GPU is right and fast: nine sections, one table, in about ten minutes.
 
     python -m benchmarks.gpu [--data DIR] [--out FILE.json] [--sections A B ...] [--minutes 10]
     python -m benchmarks.gpu --prepare DIR [--photos FOLDER] [--masks FOLDER]
@@ -27,6 +27,7 @@ from benchmarks.gpu_memory import out_of_memory, packing, poisoned
 from benchmarks.gpu_process import Apart, first_line
 from benchmarks.gpu_right import correctness, every_network
 from benchmarks.gpu_searches import forty_trials, to_their_best
+from benchmarks.gpu_several import several_gpus
 from benchmarks.gpu_speed import throughput
 from trainables.device import CPU, GPU
 from trainables.worker.threads import limit_threads
@@ -50,9 +51,10 @@ SECTIONS = {
     "C": Section("a batch that does not fit is halved", out_of_memory, 0.08),
     "D": Section("a broken process is replaced", poisoned, 0.05),
     "E": Section("every backbone and segmenter trains in bf16", every_network, 0.17),
-    "F": Section("images/s against timm and memory", throughput, 0.22),
+    "F": Section("images/s against timm and memory", throughput, 0.18),
     "G": Section("40 trials packed against one by one", forty_trials, 0.13),
-    "H": Section("photos and masks to their best", to_their_best, 0.15),
+    "H": Section("photos and masks to their best", to_their_best, 0.14),
+    "I": Section("all GPUs train as one does", several_gpus, 0.05),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -98,13 +99,21 @@ def batch_mass(config: TrialConfig, loss: Loss) -> Mass | None:
     It is the sum of the targets' class weights, or the number of pixels that are not void. Dice and Lovasz are not
     means. An accumulated step averages the values of its batches. This differs from the value of one large batch.
     """
-    if config.accumulate == 1 or getattr(config.loss, "reduction", "mean") == "sum":
+    kind = divided_by(config)
+    if config.accumulate == 1 or kind in ("sum", "images"):
         return None
-    if task_kind(config.task).pixels and LOSSES[config.loss.name].mean_of_pixels:
+    if kind == "pixels":
         weighed = np.ones(VOID) if loss.weight is None else loss.weight.double().cpu().numpy()
         return lambda masks: float(np.bincount(masks.flatten().numpy(), minlength=VOID + 1)[: len(weighed)] @ weighed)
-    if getattr(config.loss, "class_weights", "none") != "none":
-        weights = torch.as_tensor(loss.weight).cpu()
-        # Mixing moves targets within a batch, and leaves their sum.
-        return lambda targets: float((weights * targets).double().sum())
-    return None
+    weights = torch.as_tensor(loss.weight).cpu()
+    # Mixing moves targets within a batch, and leaves their sum.
+    return lambda targets: float((weights * targets).double().sum())
+
+
+def divided_by(config: TrialConfig) -> Literal["sum", "pixels", "weights", "images"]:
+    """Return what the loss of a batch is divided by: nothing, pixels that are not void, class weights, or images."""
+    if getattr(config.loss, "reduction", "mean") == "sum":
+        return "sum"
+    if task_kind(config.task).pixels and LOSSES[config.loss.name].mean_of_pixels:
+        return "pixels"
+    return "images" if getattr(config.loss, "class_weights", "none") == "none" else "weights"

@@ -30,6 +30,7 @@ from visionsweep.core.files import one_line
 BACKEND = "inductor"
 # torch's setting of how many processes compile at once. It would take one for each core of the machine.
 PROCESSES = "TORCHINDUCTOR_COMPILE_THREADS"
+ON_SEVERAL = "compile is true, but a training on several GPUs runs uncompiled."
 NOT_THE_COMPILERS = (torch.OutOfMemoryError, MemoryError, torch.AcceleratorError)
 
 
@@ -53,17 +54,21 @@ class TrainedForward:
         return taken
 
 
-def trained_forward(config: TrialConfig, state: TrainState, device: torch.device) -> TrainedForward:
+def trained_forward(config: TrialConfig, state: TrainState, device: torch.device, ranks: int = 1) -> TrainedForward:
     """Return what the training calls: the model, its compiled form, or its head if it trains on kept features.
 
     It compiles on a batch of black images, before the first epoch. Weights, statistics and random numbers are then
     what they were. A compiler that fails costs the training nothing but the time. It runs uncompiled and says so.
+
+    ranks: processes that train together. Their parts of a batch have sizes of their own, so they run uncompiled
     """
     model = state.model
     if config.views is not None:
         return TrainedForward(model.get_submodule("head"))  # whose steps are too short to gain anything
     if not config.compile or state.epoch >= config.epochs:
         return TrainedForward(model)
+    if ranks > 1:
+        return TrainedForward(model, note=ON_SEVERAL)
     began = time.perf_counter()
     compiled = _Compiled(config, model)
     try:

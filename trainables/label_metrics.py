@@ -10,24 +10,27 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics import classification as tm
 
+# Checks cost time. One process alone judges, so its metrics do not wait for those of other ranks.
+PLAIN: dict[str, Any] = {"validate_args": False, "sync_on_compute": False}
+
 
 def binary_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
     """Return the metrics of two classes, by the names of `visionsweep.core.names`."""
-    common: dict[str, Any] = {"threshold": threshold, "validate_args": False}
+    common: dict[str, Any] = {"threshold": threshold, **PLAIN}
     return {
         "accuracy": tm.BinaryAccuracy(**common),
         "balanced_accuracy": _BalancedAccuracy(1, threshold),
         "precision": tm.BinaryPrecision(**common),
         "recall": tm.BinaryRecall(**common),
         "f1": tm.BinaryF1Score(**common),
-        "map": tm.BinaryAveragePrecision(validate_args=False),
-        "auroc": tm.BinaryAUROC(validate_args=False),
+        "map": tm.BinaryAveragePrecision(**PLAIN),
+        "auroc": tm.BinaryAUROC(**PLAIN),
     }
 
 
 def multiclass_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
     """Return the metrics of one class per image. The threshold is not used."""
-    common: dict[str, Any] = {"num_classes": num_classes, "validate_args": False}
+    common: dict[str, Any] = {"num_classes": num_classes, **PLAIN}
     per_average = {
         f"{name}_{average}": metric(average=average, **common)
         for average in ("micro", "macro")
@@ -46,7 +49,7 @@ def multiclass_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
 
 def multilabel_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
     """Return the metrics of several labels per image."""
-    ranking: dict[str, Any] = {"num_labels": num_classes, "validate_args": False}
+    ranking: dict[str, Any] = {"num_labels": num_classes, **PLAIN}
     common: dict[str, Any] = {**ranking, "threshold": threshold}
     per_average = {
         f"{name}_{average}": metric(average=average, **common)
@@ -85,7 +88,7 @@ class _BalancedAccuracy(Metric):
     have: Tensor  # likewise, all images
 
     def __init__(self, num_outputs: int, threshold: float | None) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)
         self.threshold = threshold
         shape = (num_outputs,) if threshold is None else (num_outputs, 2)
         self.add_state("hits", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
@@ -115,7 +118,7 @@ class _MeanOverSamples(Metric):
     """The mean of a samplewise metric, for which torchmetrics returns one value per image."""
 
     def __init__(self, samplewise: Metric) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)
         self.samplewise = samplewise
 
     def update(self, preds: Tensor, target: Tensor) -> None:

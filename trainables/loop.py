@@ -38,8 +38,10 @@ from trainables.features.head_start import start_head
 from trainables.features.probe import solve_epoch
 from trainables.finite import FiniteLoss
 from trainables.inference import autocast, raise_if_asked, to_input
-from trainables.losses import build_loss, loss_with_aux
+from trainables.losses import Loss, build_loss, loss_with_aux
 from trainables.optimizers import base_lr, set_lr
+from trainables.parallel.processes import ranks_used, together
+from trainables.parallel.ranks import Ranks
 from trainables.patience import stop_early
 from trainables.seeds import derived_seed, seed_everything
 from trainables.state import TrainState, build_state
@@ -107,6 +109,7 @@ def fit(
     num_workers: int = 0,
     gpu_share: float = 1.0,
     should_stop: Callable[[], str | None] | None = None,
+    ranks: int = 1,
 ) -> Iterator[EpochResult]:
     """Train `config` on `data` and yield after every epoch.
 
@@ -114,13 +117,28 @@ def fit(
     num_workers  loader processes, 0 loads in this one
     gpu_share    for `gpu_seconds`
     should_stop  asked before every batch; a reason ends the epoch
+    ranks        processes that train each batch together, each on a GPU of its own (see `parallel/`)
 
     The epochs of a resumed training equal those of one that was never stopped.
     Raises Diverged when the loss is not finite, Interrupted when asked to stop, DataError when the data is too small.
     """
-    # However the training ends, they end with it.
-    with Loaders(num_workers, device, holds=True) as loaders, forgotten_graphs(config):
-        yield from _epochs(config, data, device, loaders, resume, gpu_share, should_stop)
+    size = ranks_used(config, ranks)
+    each = -(-num_workers // size)
+    job = config, data, device, each
+    # However the training ends, its loader processes and its ranks end with it.
+    with (
+        Loaders(each, device, holds=True) as loaders,
+        together(size, device, _follow, job) as group,
+        forgotten_graphs(config),
+    ):
+        yield from _epochs(config, data, device, loaders, resume, gpu_share, should_stop, group)
+
+
+def _follow(ranks: Ranks, config: TrialConfig, data: TrialData, device: torch.device, num_workers: int) -> None:
+    """Train in a process of a rank after the first, whose training is the same and yields nothing."""
+    with Loaders(num_workers, device) as loaders:
+        for _ in _epochs(config, data, device, loaders, None, 1.0, None, ranks):
+            pass
 
 
 def _epochs(
@@ -131,6 +149,7 @@ def _epochs(
     resume: Callable[[TrainState], None] | None,
     gpu_share: float,
     should_stop: Callable[[], str | None] | None,
+    ranks: Ranks,
 ) -> Iterator[EpochResult]:
     # Check that the data suffices.
     classes, labels, train_targets = classes_and_labels(config, data)
@@ -165,7 +184,7 @@ def _epochs(
     latency: float | None = None
     l2: float | None = None
     unseen: dict[str, np.ndarray] = {}
-    forward = trained_forward(config, state, device)
+    forward = trained_forward(config, state, device, ranks.size)
     state.gpu_seconds += forward.start_s * gpu_share
 
     while state.epoch < config.epochs:
@@ -173,10 +192,12 @@ def _epochs(
         # is the same training. No other seed of a configuration has an epoch with the same draws.
         started = time.perf_counter()
         waited_s = 0.0
-        if state.epoch == 0:
+        if state.epoch == 0 and ranks.leads:
             start_head(config, state, data, labels, train_loss, device, num_workers=num_workers, ask=ask)
+        ranks.begin_epoch(state)
         seed = derived_seed(config.seed, state.epoch)
         seed_everything(seed)
+        ranks.reseed(seed)
         if frozen is not None and solved is not None and isinstance(labels, Tensor):
             found = solve_epoch(solved, frozen, labels, train_loss, ask)
             mean_loss = found.loss
@@ -186,16 +207,21 @@ def _epochs(
             if frozen is not None and config.views is not None and isinstance(labels, Tensor):
                 train_batches = frozen.batches(labels, state.epoch, seed)
             else:
-                train_batches = batches(
+                own = batches(
                     data, "train", labels, transform, config.batch_size,
                     seed=seed, repeat=repeat, accumulate=config.accumulate,
                     drawn=_drawn(config, labels, train_rows, state.epoch),
-                    loaders=loaders,
+                    only=ranks.own, loaders=loaders,
                 )  # fmt: skip
+                train_batches = ranks.shared(own)
             groups = Waited(in_groups(train_batches, config, num_images, mass))
-            mean_loss = _train_epoch(config, state, forward.module, iter(groups), num_images, train_loss, device, stop)
+            trained = ranks.wrapped(forward.module, config, train_loss)
+            mean_loss = _train_epoch(config, state, trained, iter(groups), num_images, train_loss, device, stop, ranks)
             waited_s = groups.seconds
         train_seconds = time.perf_counter() - started
+        if not ranks.leads:
+            state.epoch += 1
+            continue
 
         # Evaluate.
         judged = evaluate(
@@ -246,9 +272,10 @@ def _train_epoch(
     trained: Callable[[Tensor], Any],
     micro_batches: Iterator[MicroBatch],
     num_images: int,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
+    loss_of: Loss,
     device: torch.device,
     stop: Callable[[], str | None],
+    ranks: Ranks,
 ) -> float:
     """Train for one epoch, and return the mean loss. trained: what is called on each batch's inputs."""
     model = state.model
@@ -277,19 +304,23 @@ def _train_epoch(
                 inputs, targets = mix_batch(config.augment.mix, inputs, targets)
         else:
             inputs = batch.inputs.to(device, non_blocking=True)  # (B, F) kept features
+        images = len(inputs)
+        inputs, targets = ranks.take(inputs, targets, ends_step=pending + images == batch.group_size)
         with autocast(config, device):
             output = trained(inputs)
         loss = loss_with_aux(output, targets, loss_of, config.model.aux_weight)
         watched.look(loss.detach(), step)
-        scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
+        loss = ranks.weighed(loss)
+        # DistributedDataParallel divides by the number of ranks.
+        scaler.scale(loss * (batch.share * ranks.size)).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * batch.counts
-        seen = seen + len(inputs)
-        pending = pending + len(inputs)
+        seen = seen + images
+        pending = pending + images
         if pending == batch.group_size:
             _optimizer_step(config, state)
             step = step + 1
             pending = 0
-    mean = float(total) / seen
+    mean = float(ranks.summed(total)) / seen
     if not math.isfinite(mean):
         diverged(mean, step)
     return mean

@@ -28,6 +28,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Where to export the trained model.")] = None,
     metric: Annotated[str | None, typer.Option(help="Which epoch is the best.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split and the training.")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="Train each batch on so many GPUs of this machine.")] = 1,
     *,
     reading: ReadingOptions,
 ) -> None:
@@ -37,7 +38,7 @@ def train(
     parsed = configuration(config, recipe, assignments or [])
     from launch.models.train import train_one  # imports torch, after the names are checked
 
-    train_one(parsed, data, out, metric, seed, reading.folder(), reading.read_as(data), new_console())
+    train_one(parsed, data, out, metric, seed, reading.folder(), reading.read_as(data), new_console(), gpus)
 
 
 def export(

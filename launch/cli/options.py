@@ -90,14 +90,15 @@ def _amount(least: float) -> Callable[[str], str]:
 
 
 def check_gpus_per_trial(gpus: object) -> None:
-    """Raise ConfigError for more GPUs than a trial can use: its training loop knows one device."""
+    """Raise ConfigError for GPUs that a trial cannot use: above one they are whole, with a process for each."""
     if gpus is None or gpus == "auto":
         return
-    if not isinstance(gpus, (int, float)) or isinstance(gpus, bool) or not 0 <= gpus <= 1:
+    is_number = isinstance(gpus, (int, float)) and not isinstance(gpus, bool)
+    if not is_number or not (0 <= float(gpus) <= 1 or (float(gpus).is_integer() and float(gpus) > 1)):  # type: ignore[arg-type]
         got = f"{gpus:g}" if isinstance(gpus, float) else repr(gpus)
         raise ConfigError(
-            f"a trial trains on one GPU, so --gpus-per-trial takes auto or a number from 0 to 1, got {got}. "
-            "Give 1: further GPUs train further trials at the same time."
+            "a trial trains on a share of one GPU, or on several whole ones, so --gpus-per-trial takes auto, a number "
+            f"from 0 to 1, or a whole number, got {got}. Give 1: further GPUs train further trials at the same time."
         )
 
 
@@ -115,7 +116,9 @@ CpusPerTrial = Annotated[
 GpusPerTrial = Annotated[
     str | None,
     typer.Option(
-        parser=_gpus, metavar="N|auto", help="At most 1; fractions share a GPU, auto: by the memory that each needs."
+        parser=_gpus,
+        metavar="N|auto",
+        help="2, 3, ...: one trial on several; fractions share a GPU, auto: by the memory that each needs.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

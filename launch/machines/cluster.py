@@ -223,7 +223,7 @@ class Slots:
 def share_of_machine(cpus: float | None, gpus: float | None, max_concurrent: int | None) -> MachineShare:
     """Settle the resources that were left open: one GPU and its share of the cores, or one core where there is no GPU.
 
-    Raises ConfigError if not even one trial fits, or if a trial asks for more than one GPU.
+    A trial with several GPUs gets all of them on one machine. Raises ConfigError if not even one trial fits.
     """
     check_gpus_per_trial(gpus)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

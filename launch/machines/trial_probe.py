@@ -73,7 +73,7 @@ def measure(drawn: dict[str, Any], dataset: Dataset, share: MachineShare) -> Pro
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, max_calls=1)(_step)
     try:
         peak_memory_mb, seconds = ray.get(
-            task.remote(drawn, dataset, share.gpus > 0, max(1, int(share.cpus))), timeout=PROBE_S
+            task.remote(drawn, dataset, share.gpus, max(1, int(share.cpus))), timeout=PROBE_S
         )
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -81,13 +81,15 @@ def measure(drawn: dict[str, Any], dataset: Dataset, share: MachineShare) -> Pro
     return ProbeResult(drawn, peak_memory_mb, seconds)
 
 
-def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> tuple[float, float]:
-    """Return (peak memory in MB, seconds) of an epoch of one batch."""
+def _step(drawn: dict[str, Any], dataset: Dataset, gpus: float, cpus: int) -> tuple[float, float]:
+    """Return (peak memory in MB, seconds) of an epoch of one batch. With several GPUs it is the part of one of them."""
     from trainables.data.augment import cached_short_side
     from trainables.data.formats import reopen_images
     from trainables.data.loader import TrialData
     from trainables.device import trial_device
     from trainables.loop import fit
+    from trainables.parallel.processes import num_ranks
+    from trainables.parallel.shares import most_images
     from trainables.worker.threads import limit_threads
 
     limit_threads(cpus)
@@ -95,9 +97,10 @@ def _step(drawn: dict[str, Any], dataset: Dataset, use_gpu: bool, cpus: int) -> 
     config: TrialConfig = parse_config(drawn, "the search").model_copy(update=one_pass)
     if hasattr(config.model, "decoder_first"):  # a step of all layers takes the most
         config = config.model_copy(update={"model": config.model.model_copy(update={"decoder_first": 0.0})})
+    config = config.model_copy(update={"batch_size": most_images(config, num_ranks(gpus))})
     small = replace(dataset, split=first_of_each(dataset.split, config.batch_size))
     images = reopen_images(small, cached_short_side(config), None)  # a batch: not worth a cache
-    result = next(fit(config, TrialData(small, images), trial_device(use_gpu)))
+    result = next(fit(config, TrialData(small, images), trial_device(gpus)))
     return result.peak_memory_mb, result.seconds
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from analysis.models.export import write_export
@@ -32,6 +33,7 @@ from trainables.device import device_here, less_fragmented, unused_gpu
 from trainables.ensemble import evaluate_files
 from trainables.loop import EpochResult, fit
 from trainables.models.weights import require_weights
+from trainables.parallel.processes import num_ranks
 from trainables.precision import fallback, precision_in_force
 from trainables.targets import output_classes
 from trainables.worker.failures import without_lost_loaders
@@ -54,12 +56,19 @@ def train_one(
     cache_dir: str | None,
     read_as: ReadAs,
     console: Console,
+    gpus: int = 1,
 ) -> None:
     """Train, print every epoch, and write the best epoch to `out` as an export.
 
     With `out`, a training that was stopped is resumed from its last epoch when the command is given again.
     """
     # Check what needs no data.
+    device = device_here()
+    if gpus > 1 and device.type != "cuda":
+        raise ConfigError(f"--gpus {gpus} asks for GPUs, and this training is on {device.type}. Leave it out.")
+    if gpus > 1 and torch.cuda.device_count() < gpus:
+        seen = torch.cuda.device_count()
+        raise ConfigError(f"--gpus {gpus} asks for more GPUs than the {seen} that torch sees. Give --gpus {seen}.")
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     if out is not None:
@@ -89,7 +98,7 @@ def train_one(
         ensemble_metric=[config.ensemble_metric],
     )
     print_found(dataset, console)
-    train_on(config, TrialData(dataset, images), out, metric, console)
+    train_on(config, TrialData(dataset, images), out, metric, console, gpus=gpus)
     if out is None:
         console.print("Add --out DIR to keep the model.", style="dim")
 
@@ -102,6 +111,7 @@ def train_on(
     console: Console,
     *,
     predictions: Path | None = None,
+    gpus: int = 1,
 ) -> dict[str, Any]:
     """Train on data that is open. Returns what `metrics.json` of an export says.
 
@@ -109,6 +119,7 @@ def train_on(
     (`test/...`), if there is one, as nothing was chosen by it. One that the user had kept back stays unseen.
 
     predictions: where those of the best epoch on the validation split are kept, None: nowhere beside the export.
+    gpus: that train each batch together.
     """
     # Settle device, threads and precision.
     dataset = data.dataset
@@ -133,7 +144,7 @@ def train_on(
 
         def begin(loaders: int) -> Iterator[EpochResult]:
             resume = load_state(files.last) if files.last.exists() else None
-            return fit(config, data, device, resume=resume, num_workers=loaders)
+            return fit(config, data, device, resume=resume, num_workers=loaders, ranks=num_ranks(gpus))
 
         with bar_on(console) as bar:
             task = bar.add_task("training", total=config.epochs)

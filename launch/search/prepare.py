@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
 from launch.cli.options import check_gpus_per_trial
 from launch.cli.slow import said_if_slow
 from launch.machines.capacity import plan
@@ -57,7 +55,7 @@ class RunOptions:
         learn_from                      earlier runs (`launch/search/learning.py`)
         target, stop                    what else ends the search (`launch/search/target.py`), None: nothing
 
-    A trial uses one GPU at most. `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group,
+    `ReadAs` also describes on_bad_image, layout, mask_values, label_separator, group,
     test, channels and folds.
     """
 
@@ -194,19 +192,6 @@ def fewer(search: Search, num_trials: int | None) -> list[str]:
     if most is None or most == num_trials:
         return []
     return [f"The space has {counted(most, 'configuration')}, and each is tried once: the search ends after them."]
-
-
-def with_one_gpu(options: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Return a run's options with at most one GPU per trial.
-
-    An earlier version let a run set more aside than a trial uses.
-    """
-    gpus = options.get("gpus_per_trial")
-    if not isinstance(gpus, (int, float)) or gpus <= 1:
-        return options
-    note = f"The run set {gpus:g} GPUs aside for each trial, which trains on one. It is resumed with 1 for each."
-    console.print(note, style="yellow", soft_wrap=True)
-    return {**options, "gpus_per_trial": 1.0}
 
 
 def trial_settings(

@@ -44,7 +44,6 @@ from launch.search.prepare import (
     options_of,
     prepared,
     trial_settings,
-    with_one_gpu,
 )
 from launch.search.progress import Progress
 from launch.search.records import Records
@@ -170,9 +169,8 @@ def _resume_at(
         search_json = read_search(location.folder)  # what the last holder of the lock wrote
         # Take the search and its options from the run, the data from where the user says.
         search = SettledSearch.of(search_from_json(value_at(search_json, "search")))
-        one_gpu = with_one_gpu(value_at(search_json, "options"), console)
         spec, cache = source_of(search_json, data)
-        options = options_of({**search_json, "options": one_gpu})
+        options = options_of(search_json)
         options = replace(options, data=spec, cache_dir=None if cache is None else str(cache))
         if data is not None:  # from now on it is this user's run, with the data at this place
             where = {"data": spec, "cache_dir": options.cache_dir}

@@ -29,6 +29,7 @@ from trainables.data.stratify import stratified_draw
 from trainables.data.view import View
 from trainables.device import trial_device
 from trainables.loop import fit
+from trainables.parallel.processes import num_ranks
 from trainables.worker.threads import threads_of_a_trial
 from visionsweep.core.errors import Contradiction, InputError
 
@@ -81,18 +82,18 @@ def speeds(search: Search, dataset: Dataset, share: MachineShare) -> dict[str, S
     """
     cpus = max(1, int(share.cpus))
     if not share.gpus:
-        return _speeds(search, dataset, cpus, False)
+        return _speeds(search, dataset, cpus, 0.0)
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, max_calls=1)(_speeds)
     compiled = sum(bool(usual(search, name).get("compile")) for name in by_regime(search.full_space))
     try:
         most_s = MOST_S + compiled * MOST_COMPILED_S
-        found: dict[str, Speed] = ray.get(task.remote(search, dataset, cpus, True), timeout=most_s)
+        found: dict[str, Speed] = ray.get(task.remote(search, dataset, cpus, share.gpus), timeout=most_s)
     except Exception:  # whatever it is, the trials will say it
         return {}
     return found
 
 
-def _speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[str, Speed]:
+def _speeds(search: Search, dataset: Dataset, cpus: int, gpus: float) -> dict[str, Speed]:
     if dataset.copy is not None:
         bring_again(dataset.copy)
     found = {}
@@ -101,7 +102,7 @@ def _speeds(search: Search, dataset: Dataset, cpus: int, use_gpu: bool) -> dict[
         shortest = int(lowest(space, "epochs") or search.epochs)
         try:
             with threads_of_a_trial(cpus):
-                found[name] = _measured(drawn, dataset, trial_device(use_gpu), shortest)
+                found[name] = _measured(drawn, dataset, trial_device(gpus), shortest, num_ranks(gpus))
         except (InputError, RuntimeError, OSError, ValueError):
             continue
     return found
@@ -135,7 +136,7 @@ def usual(search: Search, regime: str) -> dict[str, Any]:
     return drawn[len(drawn) // 2]
 
 
-def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, shortest: int) -> Speed:
+def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, shortest: int, ranks: int) -> Speed:
     config = parse_config(dict(drawn), "the search").model_copy(update={"epoch_images": None, "repeat": 1})
     if config.views is not None:
         _first_epoch(config, dataset, device, FEW)  # warms up libraries, kernels and the decoder
@@ -147,7 +148,7 @@ def _measured(drawn: Mapping[str, Any], dataset: Dataset, device: torch.device, 
     small = config.model_copy(update={"epochs": 2, "batch_size": batch_size, "accumulate": 1, **no_patience})
     data = _some(small, dataset, NUM_TRAINED, NUM_JUDGED)
     began = time.perf_counter()
-    _, second = fit(small, data, device)  # the first epoch's seconds include the start
+    _, second = fit(small, data, device, ranks=ranks)  # the first epoch's seconds include the start
     train_s = 1 / second.images_per_s
     trained_s = len(data.dataset.indices("train")) * train_s
     judge_s = max(0.0, second.seconds - trained_s) / max(1, len(data.dataset.indices("val")))

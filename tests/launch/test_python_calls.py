@@ -180,7 +180,7 @@ def test_resume_takes_every_option_of_its_command_but_the_one_that_sends_a_job()
         ({"data": "digits", "trials": 2.5}, ConfigError, "trials must be a whole number of at least 1, got 2.5"),
         ({"data": "digits", "seed": -1}, ConfigError, "seed must be a whole number of at least 0"),
         ({"data": "digits", "cpus_per_trial": 0}, ConfigError, "cpus_per_trial takes 'auto' or a number of at least"),
-        ({"data": "digits", "gpus_per_trial": 2}, ConfigError, "a trial trains on one GPU"),
+        ({"data": "digits", "gpus_per_trial": 1.5}, ConfigError, "a share of one GPU"),
         ({"data": "digits", "search": "classification-cqu"}, ConfigError, "Did you mean"),
         ({"data": "digits", "search": 3}, ConfigError, "a search is a Search, a name or a Python file, got 3"),
         ({"data": "digits", "sampler": "psychic"}, ConfigError, "unknown sampler 'psychic'"),

@@ -328,5 +328,5 @@ def test_what_the_machine_does_not_have_is_refused_before_there_is_a_run(
     assert "one trial asks for 64 CPUs" in refused.err
     assert "Lower --cpus-per-trial" in refused.err
     refused = visionsweep("run", tiny, "--data", photos, "--name", "l", "--gpus-per-trial", 1.5)
-    assert "a trial trains on one GPU" in refused.err
+    assert "a share of one GPU, or on several whole ones" in refused.err
     assert not (tmp_path / "runs" / "l").exists()

@@ -71,6 +71,8 @@ class TrialConfig(Part):
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     channels_last: bool = True
     compile: bool = False  # torch.compile for the training step; see `trainables/compiled.py`
+    # On several devices batch norm takes the statistics of the whole batch, else each device those of its own images.
+    sync_batch_norm: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None

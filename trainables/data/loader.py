@@ -136,6 +136,7 @@ def batches(
     repeat: int = 1,
     accumulate: int = 1,
     drawn: Sequence[Sequence[int]] | None = None,
+    only: slice = slice(None),
     num_workers: int = 0,
     pin_memory: bool = False,
     loaders: Loaders | None = None,
@@ -149,6 +150,7 @@ def batches(
     repeat      how often an epoch goes through the split
     accumulate  batches in an optimizer step
     drawn       the draws of each batch, None for those of the seed (see `order.py`)
+    only        which batches are yielded; the others are never loaded
     loaders     of a training, in place of `num_workers` and `pin_memory`; all passes through a split must be alike
     """
     positions = data.dataset.indices(split)
@@ -163,6 +165,7 @@ def batches(
             (derived_seed(seed, number), [draw % len(positions) for draw in draws])
             for number, draws in enumerate(drawn)
         ]
+    chunks = chunks[only]
     seeded = samples if seed is None else _Seeded(samples)
     if loaders is not None:
         yield from loaders.load(split, seeded, chunks, _collate, LOADER_S)

@@ -83,7 +83,7 @@ class Loaders:
                 generator=torch.Generator(),
             )
         self._orders[name][:] = chunks
-        with _main_left_alone():
+        with main_left_alone():
             iterator = iter(self._loaders[name])
         asked = time.monotonic()
         for _ in range(len(chunks)):
@@ -151,7 +151,7 @@ def _server() -> Any:
 
 
 @contextlib.contextmanager
-def _main_left_alone() -> Iterator[None]:
+def main_left_alone() -> Iterator[None]:
     """Keep processes that start within the body from running this program's main file again.
 
     It is Ray's, or a user's without `if __name__ == "__main__"`. A loader process needs nothing of it.

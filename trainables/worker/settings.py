@@ -20,7 +20,7 @@ class TrialSettings:
     short_side_px  of the decoded images
     cache_dir      of the decoded images, None decodes at every access
     cpus           threads for arithmetic
-    gpu_share      share of one GPU, a number of GPUs above 1, 0 without
+    gpu_share      share of one GPU, a number of GPUs that train each batch together, 0 without
     num_workers    loader processes
     deadline       None for a search without one
     stop_file      when it exists, trials end after their current batch

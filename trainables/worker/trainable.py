@@ -28,6 +28,7 @@ from trainables.data.loader import TrialData
 from trainables.data.on_device.where import fallback
 from trainables.device import less_fragmented, trial_device
 from trainables.loop import EpochResult, fit
+from trainables.parallel.processes import num_ranks
 from trainables.precision import precision_in_force
 from trainables.worker.failures import (
     end_loaders,
@@ -261,6 +262,7 @@ class VisionTrainable:
             num_workers=self.loaders,
             gpu_share=self.share.gpus or 1.0,
             should_stop=self.should_stop,
+            ranks=num_ranks(self.share.gpus) if self.share.of_one == 1 else 1,
         )
 
     def _trained(self, row: dict[str, Any], last: bool, reason: str) -> dict[str, Any]:
