@@ -62,7 +62,7 @@ def run(ctx: typer.Context, search: SearchArgument, options: SearchOptions) -> N
     data = data_of(search, found, options.data)
     look_first(found, data)
     with said_if_slow("importing libraries"):
-        from launch.cli.printing import print_outcome
+        from launch.cli.outcome import print_outcome
         from launch.cli.signals import finishing
         from launch.search.learning import check_sources
         from launch.search.target import check_ends
@@ -79,11 +79,15 @@ def run(ctx: typer.Context, search: SearchArgument, options: SearchOptions) -> N
 
     # Start Ray, and import the rest meanwhile.
     at_once = [most for most in (options.trials, options.max_concurrent) if most is not None]
-    stage("Starting Ray and importing torch; then the data is read." if address is None else f"Joining {address}.")
+    stage(
+        "Starting Ray, and importing torch for its trials; then the data is read."
+        if address is None
+        else f"Joining {address}."
+    )
     ahead = preloading(min(at_once, default=None), amount(options.cpus_per_trial), amount(options.gpus_per_trial))
     with ray_at(address, ahead):
         with said_if_slow("importing libraries"):
-            from launch.search.run import start  # imports torch
+            from launch.search.run import start  # takes seconds
 
         # Search, and print the outcome even if a signal comes.
         console = new_console()
@@ -128,9 +132,9 @@ def resume(
         tell(submitted, cluster or address)
         raise typer.Exit(follow(submitted) if through_client else 0)
     require_run(run_dir)
-    stage(f"Resuming {run_dir}: starting Ray and importing torch; then the data is read.")
+    stage(f"Resuming {run_dir}: starting Ray; then the data is read.")
     with said_if_slow("importing libraries"):
-        from launch.cli.printing import print_outcome
+        from launch.cli.outcome import print_outcome
         from launch.cli.signals import finishing
         from launch.machines.cluster import ray_at
 
