@@ -107,7 +107,8 @@ def _widest(centred: npt.NDArray[np.float64], number: int) -> Floats:
     values, of_rows = np.linalg.eigh(centred @ centred.T)
     lasting = values[::-1][:number] > FLAT * max(values[-1], FLAT)  # rows that are alike span fewer directions
     directions = (of_rows.T[::-1][:number] @ centred)[lasting]
-    return (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
+    found: Floats = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
+    return found
 
 
 def alike(looks: Floats) -> npt.NDArray[np.int64]:
