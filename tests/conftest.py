@@ -115,16 +115,12 @@ def visionsweep(
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """A local Ray of one core for all searches of the session, as starting one costs more than most of them.
-
-    Each process of a trial imports for five CPU-seconds, longer than most of these searches train. Two of pytest's
-    processes have a core each.
-    """
+    """A local Ray for all searches of the session, as starting one costs more than most of them."""
     import ray
 
     from launch.machines.cluster import local_ray, ready
 
-    with local_ray(num_cpus=1):
+    with local_ray(num_cpus=2):
         ready()
         yield
     assert not ray.is_initialized()
