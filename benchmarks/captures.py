@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 from analysis.report import write_report
-from launch.cli.printing import print_outcome
+from launch.cli.outcome import print_outcome
 from launch.cli.terminal import Terminal
 from launch.search.progress import Progress
 from search_spaces.finite import limited

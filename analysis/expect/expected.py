@@ -98,15 +98,26 @@ def expected_of(found: Candidates, replicates: int | None = None) -> Expected | 
     )  # fmt: skip
 
 
+def in_short(one: Expected) -> str:
+    """Return a sentence that fits a line of the terminal: what to expect."""
+    digits = _digits(one)
+    amount = f"{one.score:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+    return f"On new photos expect {one.metric} of about {amount}."
+
+
 def in_words(one: Expected) -> str:
     """Return a sentence: what to expect, and why it is not the score that chose."""
-    digits = 3 if one.num_images >= 1000 else 2
-    amount = f"{one.score:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+    digits = _digits(one)
     among = f"{one.num_trials} of {one.competing}" if one.num_trials < one.competing else f"{one.num_trials}"
     kept = " that kept their predictions" if one.num_trials < one.competing else ""
     looked = f"{one.chosen_by:.{digits}f}"
     instead = f", not {looked}" if looked != f"{one.score:.{digits}f}" else ""
     return (
-        f"On new photos expect {one.metric} of about {amount}{instead}: "
+        f"{in_short(one).rstrip('.')}{instead}: "
         f"these {counted(one.num_images, 'photo')} chose the best of {among} trials{kept}."
     )
+
+
+def _digits(one: Expected) -> int:
+    """Return how many digits of a share so many photos support."""
+    return 3 if one.num_images >= 1000 else 2

@@ -36,6 +36,14 @@ class Lead:
     def is_clear(self) -> bool:
         return self.p_value < CLEAR and self.is_ahead
 
+    def in_short(self) -> str:
+        """Return a sentence that fits a line of the terminal: whether the lead is more than luck."""
+        if self.only_first is not None and self.only_first == self.only_second:
+            return f"It leads trial {self.over} by nothing."
+        clear = "clear" if self.is_clear else "not clear"
+        counts = f"{self.gain:+.2g}" if self.only_first is None else f"{self.only_first} images to {self.only_second}"
+        return f"Its lead over trial {self.over} is {clear}: {counts}, p = {self.p_value:.2g}."
+
 
 def right(one: Judged) -> NDArray[np.bool_]:
     """Return (N,) bool: the images whose classes it decides as they are."""

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from analysis.expect.chances import Chances, chances_of
-from analysis.figures.verdict import Verdict, in_lines, verdict
 from launch.cli.narrow import table_for
 from visionsweep.core.names import CLASS_IOU
 from visionsweep.core.text import duration, in_words
 from visionsweep.core.words import counted
-from visionsweep.run_dir.load import load_run
 from visionsweep.run_dir.rank import ranking
-from visionsweep.run_dir.recommended import in_sentences, stored
 from visionsweep.run_dir.run import Run
 
 if TYPE_CHECKING:  # imports torch, which most commands do not need
@@ -50,11 +45,11 @@ def print_ranking(
         **({"front": [str(row["front"] or "") for row in rows]} if others else {}),
         "trial": [row["trial_id"] for row in rows],
         run.metric: [
-            _score(row["metrics"].get(run.metric), row.get("deviation"))
+            score_words(row["metrics"].get(run.metric), row.get("deviation"))
             + (f" {TIED}" if row["trial_id"] in marked else "")
             for row in rows
         ],
-        **{name: [_amount(row["objectives"][name]) for row in rows] for name in others},
+        **{name: [amount_words(row["objectives"][name]) for row in rows] for name in others},
         "status": [row["status"] for row in rows],
         **({"folds": [str(row["folds"]) for row in rows]} if run.num_folds > 1 else {}),
         "epochs": [str(row["epochs"]) for row in rows],
@@ -77,7 +72,7 @@ def print_ranking(
     # Below the table: what it leaves out, who competes, the Pareto front, and why trials failed.
     if len(shown) < len(columns):
         missing = ", ".join(name for name in columns if name not in shown)
-        console.print(f"The terminal is too narrow for: {missing}. --json has all.", style="dim", **_prose(console))
+        console.print(f"The terminal is too narrow for: {missing}. --json has all.", style="dim", **prose(console))
     if num_competing < len(rows):
         console.print(
             f"{num_competing} of {len(rows)} trials shown trained to {_their_end(run)} "
@@ -92,19 +87,20 @@ def print_ranking(
             soft_wrap=True,
         )
     if others:
-        best = [row["trial_id"] for row in ranking(run) if row["front"] == 1]
-        console.print(
-            f"Pareto front of {', '.join([run.metric, *others])}: trials {', '.join(best) or 'none yet'}. "
-            "Export one of them with --trial ID.",
-            style="dim",
-            soft_wrap=True,
-        )
+        console.print(front_line(run, ranking(run)), style="dim", soft_wrap=True)
     for row in rows:
         if row["status"] in ("failed", "diverged", "oom"):
             console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
 
 
-def _prose(console: Console) -> dict[str, Any]:
+def front_line(run: Run, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return which trials are on the Pareto front of a run with several objectives. rows: all of its ranking."""
+    best = [row["trial_id"] for row in rows if row["front"] == 1]
+    names = ", ".join(objective.name for objective in run.objectives)
+    return f"Pareto front of {names}: trials {', '.join(best) or 'none yet'}. Export one of them with --trial ID."
+
+
+def prose(console: Console) -> dict[str, Any]:
     """Return how a sentence is printed: broken between words on a terminal, in one line where a program may read it.
 
     Paths and commands are never broken: they are to be copied.
@@ -120,86 +116,17 @@ def _their_end(run: Run) -> str:
     return f"the full {run.full_epochs} epochs" if lengths <= {run.full_epochs} else "the end of their own epochs"
 
 
-def _score(value: float | None, deviation: float | None = None) -> str:
+def score_words(value: float | None, deviation: float | None = None) -> str:
     """Return a score, with its deviation over folds if there are several."""
     spread = "" if deviation is None else f" ± {deviation:.4f}"
     return "" if value is None else f"{value:.4f}{spread}"
 
 
-def _amount(value: float | None) -> str:
+def amount_words(value: float | None) -> str:
     """Return a number with four significant digits, without powers of ten: 0.8312, 14.25, 4030000."""
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def print_outcome(
-    run_dir: Path,
-    console: Console,
-    place: str | None = None,
-    report: Callable[[Verdict | None, Chances], Path | None] = lambda found, chances: None,
-) -> None:
-    """Print what a finished search found, where it lies, and what to do next.
-
-        place   what commands take for the run, None means the folder
-        report  writes the run's page with what was found, and returns its path, None means that there is none
-
-    The page takes seconds: what was found stands on the terminal before.
-    """
-    run = load_run(run_dir)
-    place = place or str(run_dir)
-    rows = ranking(run)
-    if not any(row["epochs"] for row in rows):
-        console.print(f"No trial has finished an epoch. `visionsweep resume {place}` resumes the run.", soft_wrap=True)
-        for row in rows[:5]:
-            console.print(f"trial {row['trial_id']} {row['status']}: {row['reason']}", style="yellow", soft_wrap=True)
-        return
-    chances = chances_of(run)
-    print_ranking(run, rows[:10], console, chances.as_good)
-    best = rows[0]
-    if run.metric not in best["metrics"]:
-        console.print(f"\nNo trial has a value of {run.metric}. Start a run with another --set metric.", soft_wrap=True)
-        return
-    so_far = "" if best["status"] == "complete" else f" so far ({best['status']} after {best['epochs']} epochs)"
-    score = f"{run.metric} {_score(best['metrics'][run.metric], best.get('deviation'))}"
-    score += f" over {best['folds']} folds" if best.get("folds", 0) > 1 else ""
-    score += "".join(f", {name} {_amount(value)}" for name, value in list(best.get("objectives", {}).items())[1:])
-    console.print(f"\nBest{so_far}: trial {best['trial_id']}, {score}", style="bold green")
-    console.print(f"{in_words(best['config'])}.", **_prose(console))
-    console.print(f"All of it is in {place}/best.yaml.", soft_wrap=True)
-    print_class_iou(best["metrics"], console)
-    if run.num_folds > 1:
-        console.print(
-            "Kept models have not seen fold 1, by which an export is judged. To train on all images: "
-            f"visionsweep refit {shlex.quote(place)} --seeds 1 --on train+val",
-            soft_wrap=True,
-        )
-    found = verdict(run, chances.as_good)
-    for line in () if found is None else in_lines(found):
-        console.print(line, **_prose(console))
-    if chances.expected is not None:
-        console.print(str(chances.expected), **_prose(console))
-    unfinished = sum(row["status"] == "interrupted" for row in rows)
-    recommended = stored(run_dir)
-    for line in in_sentences(recommended) if recommended is not None else ():
-        console.print(line, style="bold green" if line.startswith("Recommended") else None, **_prose(console))
-    model = "model" if recommended is None else recommended["kind"].replace("single", "model")
-    page = report(found, chances)
-    console.print()
-    _next(console, "Report", str(page or f"visionsweep report {shlex.quote(place)}"))
-    out = shlex.quote(f"exports/{run_dir.name}")
-    _next(console, f"Export the {model}", f"visionsweep export {shlex.quote(place)} --out {out}")
-    _next(console, "Then predict", f"visionsweep predict {out} PHOTOS")
-    more = f"  (with {counted(unfinished, 'interrupted trial')})" if unfinished else ""
-    _next(console, "Search longer", f"visionsweep resume {shlex.quote(place)} --budget 20m{more}")
-
-
-def _next(console: Console, what: str, command: str) -> None:
-    """Print a command beside its purpose, or below it where both do not fit into the terminal's line."""
-    line = f"{what}:  {command}"
-    if console.is_terminal and len(line) > console.width:
-        line = f"{what}:\n  {command}"
-    console.print(line, soft_wrap=True)
 
 
 def print_found(dataset: Dataset, console: Console) -> None:

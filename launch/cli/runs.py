@@ -14,16 +14,24 @@ def rank(
     top: Annotated[int | None, typer.Option(min=1, help="Only the best N.")] = None,
     json: Json = False,
 ) -> None:
-    """Rank a run's trials: complete ones first, best first. Works while the search runs."""
+    """Rank a run's trials, complete ones first, and tell how sure the best is. Works while the search runs."""
+    from analysis.expect.chances import chances_of
     from analysis.expect.ties import as_good
+    from launch.cli.outcome import print_story
     from launch.cli.printing import print_json, print_ranking
     from launch.remote.open_run import open_run
     from visionsweep.run_dir.rank import ranking
 
     with open_run(run_dir) as loaded:
-        alike = as_good(loaded)
-        rows = [{**row, "as_good": alike.get(row["trial_id"])} for row in ranking(loaded)[:top]]
-        print_json(rows) if json else print_ranking(loaded, rows, new_console(), alike)
+        rows = ranking(loaded)[:top]
+        if json:
+            alike = as_good(loaded)
+            print_json([{**row, "as_good": alike.get(row["trial_id"])} for row in rows])
+            return
+        chances = chances_of(loaded)
+        console = new_console()
+        print_ranking(loaded, rows, console, chances.as_good)
+        print_story(loaded, chances, console)
 
 
 def spaces(

@@ -19,12 +19,12 @@ from support import make_photos
 
 import visionsweep as vs
 from analysis.expect.candidates import Candidates, candidates
-from analysis.expect.expected import expected_of, expected_score, in_words
+from analysis.expect.expected import expected_of, expected_score, in_short, in_words
 from analysis.expect.ties import as_good, as_good_of, mcnemar, p_values
 from analysis.figures.best_trial import Judged
 from analysis.figures.resampled import Kept
 from analysis.models.card import Facts, limits
-from launch.cli.printing import print_outcome
+from launch.cli.outcome import print_outcome
 from trainables.compact import MOST_VALUES, compact, write_compact
 from visionsweep.run_dir.files import judged_file, out_of_fold_file
 from visionsweep.run_dir.load import load_run
@@ -223,7 +223,10 @@ def test_rank_the_last_lines_and_the_report_say_how_far_the_choice_is_luck(
     print_outcome(run.run_dir, console)
     expected = expected_score(run)
     assert expected is not None
-    assert in_words(expected) in console.export_text()
+    assert in_words(expected) in done.out
+    short = in_short(expected)
+    assert in_words(expected).startswith(short.rstrip("."))
+    assert short in console.export_text()
     page = vs.report(run.run_dir, with_model=False).read_text()
     assert "So much the best gets where resampled photos choose and the others judge." in page
     assert '"tied":[true,true,false]' in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from analysis.models.soup import ingredients, mean_weights, start_of
 from trainables.config.io import parse_config
 from visionsweep.core.errors import RunError
 from visionsweep.run_dir.load import load_run
-from visionsweep.run_dir.recommended import forget, in_sentences, kind_of, stored
+from visionsweep.run_dir.recommended import forget, in_sentences, in_short, kind_of, stored
 
 CLI = Callable[..., Outcome]
 CPU = torch.device("cpu")
@@ -119,7 +120,15 @@ def test_an_ensemble_whose_members_err_apart_is_recommended(photos: Path, truth:
     assert first.startswith(f"Recommended: an ensemble of {len(members)} models, val/accuracy +0.")
     assert first.endswith(" ms an image.")
     assert others[0] == f"Instead: trial {told['single']['trial_id']} alone, 2 ms an image."
+    alone = f"trial {told['single']['trial_id']} alone"
+    assert re.fullmatch(
+        rf"Recommended: an ensemble of \d models, val/accuracy \+0\.\d+ ± 0\.\d+ over {alone}\.", in_short(told)
+    )
     lost = {**told["ensemble"], "held_out": {**held_out, "gain": -3 * held_out["error"]}}
+    assert re.match(
+        rf"Recommended: {alone}\. Instead an ensemble of \d models, val/accuracy -0\.",
+        in_short({**told, "kind": "single", "ensemble": lost}),
+    )
     assert in_sentences({**told, "kind": "single", "ensemble": lost})[1].startswith("Worse: an ensemble of ")
 
 
@@ -151,6 +160,7 @@ def test_where_time_ends_while_it_is_judged_nothing_is_claimed(photos: Path, tru
     assert told is not None
     assert (told["kind"], told["soup"], told["ensemble"]["held_out"]) == ("single", None, None)
     assert "no gain could be judged" in in_sentences(told)[1]
+    assert in_short(told) == f"Recommended: trial {told['single']['trial_id']} alone."
 
 
 # --- the soup ----------------------------------------------------------------------------------------------------

@@ -42,8 +42,7 @@ def test_what_is_captured_fits_its_width_and_breaks_no_word_of_a_sentence(run_di
         assert max(map(len, text.splitlines())) <= width
     joined = " ".join(end.split())
     assert "validation images are right: " in joined
-    assert "and compete for best; the others follow by score." in joined
-    assert "Export the model:" in joined
+    assert "Next: visionsweep export " in joined
 
 
 def test_a_page_gets_the_captures_between_its_marks_and_nothing_else_changes(

@@ -57,13 +57,13 @@ def slow_to_start() -> type[tune.Trainable]:
 def test_a_search_that_is_over_waits_for_no_process_that_is_starting(tmp_path: Path) -> None:
     records = Records.create(tmp_path / "run", {"search": {}})
     deadline = time.monotonic() + 4
-    # Two trials have a core each and are starting by then, while the others wait for a core.
+    # Two trials have half a core each and are starting by then, while the others wait for theirs.
     notes = TrialNotes()
     searcher = StudySearcher(SEARCH, records, seed=0, num_trials=4, deadline=deadline, notes=notes)
     progress = Progress(records, SEARCH, Console(file=io.StringIO()), 4, deadline)
     callback = RunCallback(records, SEARCH, progress, 5, notes)
     tune_until_done(
-        tune.with_resources(slow_to_start(), {"cpu": 1}),
+        tune.with_resources(slow_to_start(), {"cpu": 0.5}),
         searcher,
         SEARCH,
         callback,
@@ -89,7 +89,7 @@ def test_a_search_that_is_stopped_just_when_a_trial_was_proposed_ends_in_peace(
     searcher = StudySearcher(SEARCH, records, seed=0, num_trials=4, deadline=None, valid=stop, notes=notes)
     progress = Progress(records, SEARCH, Console(file=io.StringIO()), 4, None)
     callback = RunCallback(records, SEARCH, progress, 5, notes)
-    trainable = tune.with_resources(slow_to_start(), {"cpu": 1})
+    trainable = tune.with_resources(slow_to_start(), {"cpu": 0.5})
     tune_until_done(trainable, searcher, SEARCH, callback, HangDetector(tmp_path / "run", 2, notes), 2)
     ended = [row for row in lines(tmp_path / "run" / "trials.jsonl") if row["event"] == "ended"]
     assert [(row["trial_id"], row["status"], row["reason"]) for row in ended] == [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from rich.console import Console
 from support import Outcome
 
-from launch.cli.printing import print_outcome, print_ranking
+from launch.cli.printing import print_ranking
 from launch.cli.printing_search import print_search
 from search_spaces import Branch, Float, Int, Pick, Search
 from search_spaces.grammar import walk
@@ -22,7 +21,7 @@ from search_spaces.shipped import SEARCHES
 from visionsweep.core.tasks import tasks_of
 from visionsweep.run_dir.rank import ranking
 from visionsweep.run_dir.run import Run
-from visionsweep.run_dir.trials import VERSION, Trial
+from visionsweep.run_dir.trials import Trial
 
 CLI = Callable[..., Outcome]
 CONFIG = {"model": {"backbone": "resnet18"}, "optimizer": {"name": "sgd", "lr": 0.1}}
@@ -35,20 +34,6 @@ def console() -> Console:
 
 def epochs(*scores: float, metric: str = "val/f1") -> list[dict[str, Any]]:
     return [{"epoch": i, "metrics": {metric: score}, "seconds": 1.0} for i, score in enumerate(scores, start=1)]
-
-
-def write_run(folder: Path, trials: list[Trial]) -> Path:
-    folder.mkdir()
-    search = {"metric": "val/f1", "mode": "max", "epochs": 3}
-    (folder / "search.json").write_text(json.dumps({"version": VERSION, "search": search}))
-    with open(folder / "trials.jsonl", "w") as events, open(folder / "epochs.jsonl", "w") as rows:
-        for trial in trials:
-            about = {"trial_id": trial.trial_id}
-            proposed = {**about, "event": "proposed", "params": trial.params, "config": trial.config}
-            ended = {**about, "event": "ended", "status": trial.status, "reason": trial.reason}
-            events.write(f"{json.dumps(proposed)}\n{json.dumps(ended)}\n")
-            rows.writelines(json.dumps({**about, **epoch}) + "\n" for epoch in trial.epochs)
-    return folder
 
 
 def test_the_shipped_searches_are_listed(visionsweep: CLI) -> None:
@@ -140,31 +125,3 @@ def test_on_a_narrow_terminal_trial_score_and_status_stay_whole(width: int) -> N
     assert left_out == ("configuration" not in head)
     assert ("configuration" in head) == (width >= 64)
     assert ("rank" in head) == (width >= 40)
-
-
-def test_an_outcome_names_the_best_trial_and_what_to_do_next(console: Console, tmp_path: Path) -> None:
-    run_dir = write_run(tmp_path / "one", [Trial("0000", {}, CONFIG, epochs(0.5, 0.7, 0.6), "complete")])
-    print_outcome(run_dir, console)
-    text = console.export_text()
-    assert "Best: trial 0000, val/f1 0.7000" in text
-    assert "visionsweep export" in text
-
-
-def test_an_outcome_ends_with_the_report_and_commands_that_can_be_pasted(console: Console, tmp_path: Path) -> None:
-    run_dir = write_run(tmp_path / "my photos", [Trial("0000", {}, CONFIG, epochs(0.5, 0.7, 0.6), "complete")])
-    print_outcome(run_dir, console, report=lambda found, chances: run_dir / "report.html")
-    lines = [line.rstrip() for line in console.export_text().splitlines()][-4:]
-    assert lines == [
-        f"Report:  {run_dir}/report.html",
-        f"Export the model:  visionsweep export '{run_dir}' --out 'exports/my photos'",
-        "Then predict:  visionsweep predict 'exports/my photos' PHOTOS",
-        f"Search longer:  visionsweep resume '{run_dir}' --budget 20m",
-    ]
-
-
-def test_an_outcome_in_which_no_trial_has_the_metric_says_so(console: Console, tmp_path: Path) -> None:
-    trials = [Trial("0000", {}, CONFIG, epochs(0.5, metric="val/loss"), "complete")]
-    print_outcome(write_run(tmp_path / "one", trials), console)
-    text = console.export_text()
-    assert "Best" not in text
-    assert "No trial has a value of val/f1" in text

@@ -49,7 +49,7 @@ def test_a_search_with_data_and_run_on_s3_is_ranked_exported_and_gone_on_with_an
     asked += ("--max-concurrent", 1)
     ran = visionsweep(*asked)
     assert ran.code == 0, ran.err
-    assert f"All of it is in {runs}/a/best.yaml." in ran.out
+    assert f"Configuration:  {runs}/a/best.yaml" in ran.out
     assert f"visionsweep export {runs}/a --out exports/a" in ran.out
     rows = json.loads(visionsweep("rank", f"{runs}/a", "--json").out)
     assert [row["status"] for row in rows] == ["complete"] * 3

@@ -80,7 +80,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Sea
     ran = command_in(folder, "run", "tiny.py", "--data", folder / "photos", *options)
     assert ran.code == 0, ran.err
     first = lines(folder / "runs" / "a" / "epochs.jsonl")[0]
-    assert ran.err.startswith(f"tiny.py on {folder / 'photos'}: looking at both.\nStarting Ray and importing torch")
+    assert ran.err.startswith(f"tiny.py on {folder / 'photos'}: looking at both.\nStarting Ray")
     return Searched(folder, ran.out, first["time"] - began)
 
 
@@ -95,9 +95,11 @@ def test_from_a_folder_of_photos_to_a_ranking_an_export_and_predictions(
     assert re.search(r"^First epoch after [\dms]+: trial 0000, val/accuracy 0\.\d+\.$", searched.out, re.M)
     assert "Best: trial" in searched.out
     assert re.search(
-        r"^\d+ of \d+ validation images are right: \d+% \(95% interval .*\. Always 'blue' ", searched.out, re.M
+        r"^Best: trial .* \d+ of \d+ validation images are right: \d+% \(95% interval .*\. Always 'blue' ",
+        searched.out,
+        re.M,
     )
-    assert f"Report:  visionsweep report {Path('runs/a')}" in searched.out
+    assert f"Report:  visionsweep report {Path('runs/a')}   Configuration:  {Path('runs/a')}/best.yaml" in searched.out
     assert (run_dir / "best.yaml").read_text().startswith("# trial 00"), "and its score"
     assert ": val/accuracy " in (run_dir / "best.yaml").read_text().splitlines()[0]
     assert str(run_dir.name) in searched.out

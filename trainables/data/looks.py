@@ -36,6 +36,7 @@ COARSE_PX = 8  # side of the one that shows the coarse shapes
 LOOK_SIZE = NUM_SIGNS + DETAIL_PX**2
 NUM_SHARED = 4  # directions in which the photos of a set differ most, taken away with their mean
 PER_DIRECTION = 20  # photos for each such direction: in fewer it could be one photo's own
+FLAT = 1e-9  # of the largest variance: a direction with less is rounding
 LEAST_OWN = 0.1  # of a photo's details that must be left then
 LEAST_CONTRAST = 1.0  # grey levels of deviation, below which a picture has no look
 DRAFT_PX = 4 * HASH_PX  # the shorter side at which a JPEG is decoded, at least
@@ -80,10 +81,7 @@ class Shared:
         _, first = np.unique(looks[:, :NUM_SIGNS], axis=0, return_index=True)
         details = looks[first, NUM_SIGNS:]
         mean = details.mean(axis=0)
-        number = min(most, len(details) // PER_DIRECTION)
-        centred = details - mean
-        _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # ascending
-        return cls(mean, vectors.T[::-1][:number].astype(np.float32))
+        return cls(mean, _widest((details - mean).astype(np.float64), min(most, len(details) // PER_DIRECTION)))
 
     def own(self, looks: Floats) -> Floats:
         """Return the details (N, D) of each photo that it does not share, of length 1. Zeros if hardly any is left."""
@@ -92,6 +90,25 @@ class Shared:
         length = np.linalg.norm(rest, axis=1, keepdims=True)
         found: Floats = np.where(length > LEAST_OWN, rest / np.maximum(length, LEAST_OWN), 0).astype(np.float32)
         return found
+
+
+def _widest(centred: npt.NDArray[np.float64], number: int) -> Floats:
+    """Return the `number` directions (K, D) in which rows (N, D) around their mean differ most.
+
+    Of fewer rows than columns the small matrix of rows is solved (Turk and Pentland 1991): of 48 photos in 0.5 ms
+    instead of 31 ms.
+    """
+    num_rows, num_columns = centred.shape
+    if number == 0:
+        return np.zeros((0, num_columns), np.float32)
+    if num_rows >= num_columns:
+        _, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
+        return vectors.T[::-1][:number].astype(np.float32)
+    values, of_rows = np.linalg.eigh(centred @ centred.T)
+    lasting = values[::-1][:number] > FLAT * max(values[-1], FLAT)  # rows that are alike span fewer directions
+    directions = (of_rows.T[::-1][:number] @ centred)[lasting]
+    found: Floats = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
+    return found
 
 
 def alike(looks: Floats) -> npt.NDArray[np.int64]:

@@ -42,6 +42,7 @@ RECOMMENDED_FILE = "recommended.json"
 CLEAR = 2  # standard errors
 PREDICTIONS_FILE = "recommended.npz"
 HEADS_FILE = "recommended.safetensors"
+SEVERAL = ("ensemble", "soup")
 KINDS = ("single", "soup", "ensemble")  # of equal gains, the first is taken: it predicts faster
 
 
@@ -84,21 +85,30 @@ def one_network(recommended: Mapping[str, Any]) -> str:
     return kind_of({"soup": gain_of(recommended, "soup")})
 
 
+def in_short(recommended: Mapping[str, Any]) -> str:
+    """Return what is recommended, in a line or two: with the gain of several models, also where the best one is."""
+    kind = recommended["kind"]
+    alone = _alone(recommended)
+    if kind != "single":
+        return f"Recommended: {_several(recommended, kind)} over {alone}."
+    judged = {name: gain for name in SEVERAL if (gain := gain_of(recommended, name)) is not None}
+    if not judged:
+        return f"Recommended: {alone}."
+    return f"Recommended: {alone}. Instead {_several(recommended, max(judged, key=judged.__getitem__))}."
+
+
 def in_sentences(recommended: Mapping[str, Any]) -> list[str]:
     """Return sentences: what is recommended, then what each of the others would give."""
     single = recommended["single"]
     kind = recommended["kind"]
-    alone = f"trial {single['trial_id']} alone"
+    alone = _alone(recommended)
     described = {"single": f"{alone}{_time(single)}"}
-    for name in ("ensemble", "soup"):
+    for name in SEVERAL:
         if (one := recommended[name]) is not None:
-            held_out = one["held_out"]
-            num = len(one["members"])
-            gain = "no gain could be judged" if held_out is None else f"{recommended['metric']} {_signed(held_out)}"
-            described[name] = f"{'an' if name == 'ensemble' else 'a'} {name} of {num} models, {gain}{_time(one)}"
+            described[name] = f"{_several(recommended, name)}{_time(one)}"
     first = described[kind]
     others = [(_verdict(recommended, name), words) for name, words in described.items() if name != kind]
-    judged = any(gain_of(recommended, name) is not None for name in ("ensemble", "soup"))
+    judged = any(gain_of(recommended, name) is not None for name in SEVERAL)
     num_images = recommended.get("chosen_on")
     where = "the validation split" if num_images is None else f"these {num_images} images"
     how = f"Gains are over {alone}, ± their standard error, on halves of {where} that did not choose."
@@ -108,6 +118,17 @@ def in_sentences(recommended: Mapping[str, Any]) -> list[str]:
         whose = "the probe's head" if len(again["trials"]) == 1 else "the heads of its probes"
         lines.append(f"What is exported has {whose} solved again on all {again['images']} images, after these scores.")
     return [*lines, *([how] if judged else []), *recommended["notes"]]
+
+
+def _alone(recommended: Mapping[str, Any]) -> str:
+    return f"trial {recommended['single']['trial_id']} alone"
+
+
+def _several(recommended: Mapping[str, Any], name: str) -> str:
+    """Return an ensemble or a soup in words, with its gain over the best model alone."""
+    held_out = recommended[name]["held_out"]
+    gain = "no gain could be judged" if held_out is None else f"{recommended['metric']} {_signed(held_out)}"
+    return f"{'an' if name == 'ensemble' else 'a'} {name} of {len(recommended[name]['members'])} models, {gain}"
 
 
 def _verdict(recommended: Mapping[str, Any], kind: str) -> str:
