@@ -128,7 +128,7 @@ def capacity_of_cluster(cpus: float | str | None, gpus: float | str | None, max_
         cpus_each = float(cpus) if isinstance(cpus, (int, float)) else None
         devices = _gpu_devices(nodes, cpus_each)
     else:
-        if gpus is not None and gpus > 1:
+        if isinstance(gpus, (int, float)) and gpus > 1:
             raise ConfigError(
                 f"auto packs several trials on one machine, and --gpus-per-trial {gpus:g} trains one trial on several "
                 "GPUs. Give --cpus-per-trial a number, or --gpus-per-trial auto."

@@ -85,7 +85,7 @@ def test_check_measures_the_part_of_the_batch_that_one_gpu_gets(monkeypatch: pyt
         yield SimpleNamespace(peak_memory_mb=1.0, seconds=1.0)
 
     monkeypatch.setattr(loop, "fit", fit)
-    dataset, _ = load_dataset("digits", short_side_px=32)
+    dataset, _ = load_dataset("digits", short_side_px=32, cache_dir=None)
     drawn = {
         "task": "multiclass", "model": {"backbone": "test_convnext", "weights": "none"},
         "optimizer": {"name": "sgd", "lr": 0.1}, "epochs": 3, "batch_size": 9, "image_size": 32,

@@ -113,7 +113,7 @@ def see_one_device(place: Place) -> None:
 
 def join(place: Place) -> None:
     """Join the ranks. They exchange over this machine's own network alone, and GPUs over NCCL."""
-    store = dist.FileStore(str(place.folder / "store"), place.size)
+    store = dist.FileStore(str(place.folder / "store"), place.size)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if place.device.type == "cuda" else "gloo"
     with _loopback():
         dist.init_process_group(

@@ -152,10 +152,11 @@ class Group:
         self._least = least_images(config)
         if config.sync_batch_norm:
             sync_norms(model, lambda: self.has_images)
+        buffers: dict[str, Any] = {BUFFERS: False}
         self._wrapped = DistributedDataParallel(
             model,
             device_ids=None if self.device.type == "cpu" else [self.device],
-            **{BUFFERS: False},
+            **buffers,
             find_unused_parameters=leaves_out(config),  # which takes time, and warns where it finds none
         )
         return self._wrapped

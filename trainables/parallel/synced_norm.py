@@ -62,7 +62,7 @@ def sync_norms(model: nn.Module, has_images: Callable[[], bool]) -> None:
                     f"sync_batch_norm does not know the norm {type(norm).__name__} of this network. "
                     "Set sync_batch_norm=false."
                 )
-            norm.forward = MethodType(forward, norm)
+            norm.forward = MethodType(forward, norm)  # type: ignore[method-assign]
 
 
 def _normed(norm: Any, images: Tensor, counts: bool) -> Tensor:
@@ -86,7 +86,8 @@ def _normed(norm: Any, images: Tensor, counts: bool) -> Tensor:
     normed = (wide - mean.view(shape)) * torch.rsqrt(variance + norm.eps).view(shape)
     if norm.affine:
         normed = normed * norm.weight.view(shape) + norm.bias.view(shape)
-    return normed.to(images.dtype)
+    result: Tensor = normed.to(images.dtype)
+    return result
 
 
 @torch.no_grad()
