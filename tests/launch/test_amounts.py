@@ -132,9 +132,7 @@ def test_a_dozen_trials_of_fifty_photos_look_at_all_of_them(
     visionsweep: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     photos = make_photos(tmp_path / "photos", {"a": 25, "b": 25})
-    outcome, run = dozen(
-        visionsweep, photos, "5m", least=12
-    )  # it takes half a minute, where the machine does nothing else
+    outcome, run = dozen(visionsweep, photos, "5m", least=12)  # it takes half a minute, where the machine does nothing else
     assert "so that a dozen" not in outcome.out
     asked = json.loads((run / "search.json").read_text())
     assert asked["search"]["val_images"] is None

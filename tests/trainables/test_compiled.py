@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 from safetensors.torch import load_file
 from support import make_sides, tiny_config
 from torch import Tensor, nn
 
+from search_spaces.shipped import SEARCHES
 from trainables import compiled
 from trainables.checkpoint import TrialFiles, load_state
 from trainables.compiled import trained_forward
@@ -21,6 +24,7 @@ from trainables.data.formats import load_dataset
 from trainables.data.loader import TrialData
 from trainables.loop import EpochResult, fit
 from trainables.state import build_state
+from visionsweep.core.errors import Contradiction
 from visionsweep.run_dir.trials import Trial
 
 pytestmark = pytest.mark.usefixtures("one_thread", "fresh_compiler")
@@ -184,3 +188,13 @@ def test_a_start_counts_in_the_trials_time_and_in_no_epochs() -> None:
 def test_it_is_an_option_of_a_configuration(tiny: Tiny) -> None:
     assert not tiny().compile
     assert "compile: true" in dump_config(tiny(compile=True))
+
+
+@pytest.mark.parametrize("name", ["classification-cpu", "segmentation-cpu"])
+def test_a_search_fixes_it_for_all_of_its_trainings(name: str) -> None:
+    search = SEARCHES[name].with_set({"compile": True})
+    search = search.for_task("segmentation" if name.startswith("segmentation") else "multiclass")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(3):
+        with contextlib.suppress(Contradiction):
+            assert parse_config(search.draw(study.ask())).compile
