@@ -84,12 +84,16 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         near_root = (self.encoder.parents < 0) | (self.encoder.parents == self.regime)
         self.choices = np.flatnonzero(near_root & (self.encoder.choices > 1)).tolist()
         self.chosen: dict[int, dict[str, Any]] = {}
-        self._fitted: tuple[int, list[Vector]] | None = None  # number of values used, and the fitted hyperparameters
+        # number of values used, and the fitted hyperparameters, by the number of runs on other data
+        self._fitted: dict[int, tuple[int, list[Vector]]] = {}
         # The number of the next proposal and of the attempt at it; None means the study's own numbering.
         self.stream: tuple[int, int] | None = None
         self.spent: frozenset[str] = frozenset()  # regimes of which every configuration was tried
         self.fits: Callable[[Rows], NDArray[np.bool_]] | None = None  # whether rows fit into the budget; None: all do
-        self.learned: Learned | None = None  # of earlier runs
+        # of earlier runs: what this proposal hears of them, all of them, and those on the same data
+        self.learned: Learned | None = None
+        self.all_learned: Learned | None = None
+        self.same_learned: Learned | None = None
         self.nothing_fits = False  # whether no draw fitted at the last proposal
 
     def propose_only(self, fits: Callable[[Rows], NDArray[np.bool_]]) -> None:
@@ -106,9 +110,14 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         self.stream = (number, attempt)
         self.spent = spent
 
-    def learn(self, learned: Learned | None) -> None:
-        """Hear, before the first proposal, what trials of earlier runs have shown."""
-        self.learned = learned
+    def learn(self, learned: Learned | None, same: Learned | None) -> None:
+        """Hear, before the first proposal, what trials of earlier runs have shown. same: those on the same data alone.
+
+        Every second proposal hears nothing of other data. However much that misleads, half of the search stays as good
+        as one that nothing was taught.
+        """
+        self.all_learned = learned
+        self.same_learned = same
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.chosen[trial.number] = self._propose(study, trial.number) if len(self.encoder) else {}
@@ -146,6 +155,7 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         number, attempt = self.stream or (proposing, 0)
         rng = np.random.default_rng([self.seed, number, attempt])
         self.history.update(study.get_trials(deepcopy=False), proposing)
+        self.learned = self.same_learned if number % 2 else self.all_learned
         num_known = self.history.num_observed + (0 if self.learned is None else self.learned.num_trials)
         if num_known < self.least_observed:
             row = self._quasi_random(max(0, number - self.num_given) + 2**16 * attempt, rng)
@@ -192,14 +202,14 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         if not total and self.learned is None:
             return [Prior(len(self.encoder)).mean] * self.num_objectives
         first = max(total - total % max(1, total // 20), min(total, 1))
-        if self._fitted is None or self._fitted[0] != first:
+        if self.num_others not in self._fitted or self._fitted[self.num_others][0] != first:
             rng = np.random.default_rng([self.seed, first])
             alike = functools.partial(by_ranks, weights=np.ones(self.num_objectives))
             observed = observations(
                 self.encoder, self.learned, *self.history.observations(MAX_FITTED, rng, alike, first)
             )
-            self._fitted = first, [fit(one) for one in observed]
-        return self._fitted[1]
+            self._fitted[self.num_others] = first, [fit(one) for one in observed]
+        return self._fitted[self.num_others][1]
 
     def _only_open(self, rng: np.random.Generator) -> dict[int, float]:
         """Return a random regime that still has untried configurations, as column and value.

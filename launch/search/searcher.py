@@ -24,7 +24,7 @@ from launch.pruners.pbt import Copied, mutated
 from launch.samplers.encoding import Rows
 from launch.samplers.fidelity_sampler import FidelitySampler
 from launch.samplers.fitting import Fitting
-from launch.samplers.learned import Learned
+from launch.samplers.learned import SAME, Learned
 from launch.samplers.optuna_internals import opened
 from launch.samplers.proposals import GIVEN, Proposals
 from launch.samplers.replay import DIRECTIONS, Replay, ended_as
@@ -102,7 +102,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.ending = ending
         sampler = build_sampler(search, seed, len(records.trials))
         if isinstance(sampler, FidelitySampler):
-            sampler.learn(Learned.of(sampler.encoder, learned, len(search.compared)))
+            known_before = Learned.of(sampler.encoder, learned, len(search.compared))
+            same = [one for one in learned if one["source"] == SAME]
+            sampler.learn(known_before, Learned.of(sampler.encoder, same, len(search.compared)))
         if isinstance(sampler, FidelitySampler) and deadline is not None and self.fitting.lengths.vary:
             sampler.propose_only(self._fit)  # else there are no shorter trials to propose
         self.study = optuna.create_study(

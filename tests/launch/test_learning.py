@@ -63,21 +63,22 @@ def test_the_first_proposals_are_near_the_best_of_an_earlier_run(
     plain = proposals(tmp_path / "plain", [], 6)
     taught = proposals(tmp_path / "taught", learned, 6)
     assert plain != taught
-    assert np.median([off(config) for config in taught]) < 0.6 * np.median([off(config) for config in plain])
+    hearing = taught[::2] if data else taught  # every second proposal hears nothing of other data
+    assert np.median([off(config) for config in hearing]) < 0.6 * np.median([off(config) for config in plain])
+    assert (taught[1::2] == plain[1::2]) == bool(data)
     assert taught == proposals(tmp_path / "again", json.loads(json.dumps(learned)), 6)  # as a resumed run reads it
 
 
-def test_an_earlier_run_that_misleads_is_believed_less_as_own_values_come_in(tmp_path: Path) -> None:
+def test_a_search_that_an_earlier_run_misleads_finds_the_best_all_the_same(tmp_path: Path) -> None:
     def elsewhere(config: dict[str, Any]) -> list[float]:
         return quadratic({"a": 1 - config["a"], "b": 1 - config["b"]})
 
     run = earlier(tmp_path / "run", trials=30, curve=elsewhere)
     learned, _ = learned_from(search(SQUARE), {**DATA, "fingerprint": "f" * 16}, [run])
     misled = Searching(tmp_path / "misled", search(SQUARE), quadratic, learned=learned)
-    first, *_, last = [[off(misled.step()) for _ in range(6)] for _ in range(5)]
-    assert min(first[:2]) > 0.6, "the first are where the earlier run was good"
-    assert np.median(last) < 0.25
-    assert misled.best() > 0.95
+    taught = [off(misled.step()) for _ in range(30)]
+    assert taught[0] > 0.6, "the first is where the earlier run was good"
+    assert misled.best() > 0.9
 
 
 def test_each_run_on_other_data_is_marked_and_the_searchs_own_trials_are_not() -> None:
