@@ -1,4 +1,4 @@
-"""How much of a large set a search uses: the rule, and trials on 50 photos and on a hundred thousand."""
+"""How much of a large set a search uses: the rule, and trials on 50 photos and on half a million."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.with_ray
 
 HERE = Path(__file__).parent
 SEARCH_FILE = HERE / "tiny_lengths.py"
-NUM_FOLDERS = 500
+NUM_FOLDERS = 2500
 IMAGES_EACH = 200
 
 
@@ -97,9 +97,9 @@ def test_what_is_measured_of_a_regime_is_what_is_tried_first_of_it() -> None:
 
 
 @pytest.fixture(scope="module")
-def hundred_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of a hundred thousand rows. Its folders are names of one folder, of 200 small photos of three classes."""
-    root = tmp_path_factory.mktemp("many") / "photos"
+def half_a_million(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of half a million rows. Its folders are names of one folder, of 200 small photos of three classes."""
+    root = tmp_path_factory.mktemp("half") / "photos"
     (root / "real").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(IMAGES_EACH):
@@ -132,7 +132,8 @@ def test_a_dozen_trials_of_fifty_photos_look_at_all_of_them(
     visionsweep: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     photos = make_photos(tmp_path / "photos", {"a": 25, "b": 25})
-    outcome, run = dozen(visionsweep, photos, "5m", least=12)  # it takes half a minute, where the machine does nothing else
+    # Half a minute, where the machine does nothing else.
+    outcome, run = dozen(visionsweep, photos, "5m", least=12)
     assert "so that a dozen" not in outcome.out
     asked = json.loads((run / "search.json").read_text())
     assert asked["search"]["val_images"] is None
@@ -141,16 +142,16 @@ def test_a_dozen_trials_of_fifty_photos_look_at_all_of_them(
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_dozen_trials_of_a_hundred_thousand_images_fit_into_a_small_budget(
-    visionsweep: Callable[..., Outcome], hundred_thousand: Path
+def test_a_dozen_trials_of_half_a_million_images_fit_into_a_small_budget(
+    visionsweep: Callable[..., Outcome], half_a_million: Path
 ) -> None:
-    outcome, run = dozen(visionsweep, hundred_thousand, "2m", least=9)  # other tests take some of it
-    assert "80,500 to train on" in outcome.out
-    assert "of 19,500 to judge by" in outcome.out
+    outcome, run = dozen(visionsweep, half_a_million, "2m", least=9)  # other tests take some of it
+    assert "402,500 to train on" in outcome.out
+    assert "of 97,500 to judge by" in outcome.out
     assert "--set epoch_images=N and --set val_images=N say otherwise." in outcome.out
     assert "Images are decoded when they are asked for" in outcome.out
     text = (run / "search.json").read_text()
-    assert len(text) < 300_000  # the names of all validation images would be 400 kB
+    assert len(text) < 300_000  # the names of all validation images would be 2 MB
     asked = json.loads(text)
     num_judged = asked["search"]["val_images"]
     assert asked["options"]["val_images"] == num_judged == len(asked["data"]["val"])
@@ -162,17 +163,17 @@ def test_a_dozen_trials_of_a_hundred_thousand_images_fit_into_a_small_budget(
     exported = visionsweep("export", run, "--out", "exported", "--single")
     assert exported.code == 0, exported.err
     card = Path("exported/README.md").read_text()
-    assert f"On {num_judged} of the 19500 images of the validation split" in card
-    judged = visionsweep("evaluate", "exported", "--data", hundred_thousand, "--no-cache")
+    assert f"On {num_judged} of the 97500 images of the validation split" in card
+    judged = visionsweep("evaluate", "exported", "--data", half_a_million, "--no-cache")
     assert judged.code == 0, judged.err
     assert f"{num_judged} images" in judged.out.replace(",", "")
 
 
-def test_data_of_a_run_that_has_begun_is_judged_on_the_same_images(hundred_thousand: Path, tmp_path: Path) -> None:
+def test_data_of_a_run_that_has_begun_is_judged_on_the_same_images(half_a_million: Path, tmp_path: Path) -> None:
     search = Search(**{**vars(SEARCHES["quickstart"]), "val_images": 600, "space_by_task": {}}).with_set(
         {"task": "multiclass"}
     )
-    options = RunOptions(str(hundred_thousand), budget_s=60.0, cache_dir=str(tmp_path))
+    options = RunOptions(str(half_a_million), budget_s=60.0, cache_dir=str(tmp_path))
     settled, dataset = prepared(replace(search, fixed={**search.fixed, "epoch_images": None}), options)
     assert len(dataset.indices("val")) == 600
     again = load_data(settled, as_settled(options, settled, dataset))
