@@ -115,7 +115,7 @@ def test_a_classifier_is_judged_folded_and_trained_as_it_is() -> None:
     model.eval()
     with torch.no_grad():
         judged = model(images)
-    assert norms(model._folding.of(model.backbone)) < norms(model.backbone)
+    assert norms(model.folding.of(model.backbone)) < norms(model.backbone)
     torch.testing.assert_close(judged, model(images), rtol=1e-3, atol=1e-4)  # with a graph: its own layers
     assert set(model.state_dict()) == names
 
@@ -126,4 +126,4 @@ def test_copies_and_pickles_hold_the_weights_once() -> None:
         model(torch.randn(1, 3, 64, 64))
     size = len(pickle.dumps(classifier()))
     assert abs(len(pickle.dumps(model)) - size) < 1000
-    assert copy.deepcopy(model)._folding._copy is None
+    assert copy.deepcopy(model).folding._copy is None

@@ -43,7 +43,7 @@ class BackboneModel(nn.Module):
         self.register_buffer("pixel_std", pixel_std, persistent=False)
         self._frozen = list(frozen)
         self._rests = False
-        self._folding = Folding()
+        self.folding = Folding()
         self.train()
 
     def train(self, mode: bool = True) -> Self:
@@ -73,6 +73,6 @@ class BackboneModel(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen_whole):
             backbone = self.backbone
             if fold and not backbone.training and may_fold(images):
-                backbone = self._folding.of(backbone, images.shape[1])
+                backbone = self.folding.of(backbone, images.shape[1])
             with outputs_of(backbone, names) as outputs:
                 return backbone(images), outputs

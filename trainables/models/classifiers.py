@@ -87,7 +87,7 @@ class Classifier(BackboneModel):
     def wide(self) -> Classifier:
         """Return the same backbone as a model without a head, whose features have the means of its maps behind."""
         wide = Classifier(self.backbone, nn.Identity(), self.mean, self.std, None, self._frozen, (), self.maps, True)
-        wide._folding = self._folding  # one folded copy for both
+        wide.folding = self.folding  # one folded copy for both
         return wide.to(self.pixel_mean.device).train(self.training)
 
     def _maps_of(self, number: int) -> list[tuple[str, int]]:
