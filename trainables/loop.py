@@ -298,8 +298,8 @@ def _train_epoch(
             state.let_backbone_rest(config, state.epoch + step / num_steps)
         targets = batch.targets.to(device, non_blocking=True)
         if config.views is None:
-            images, targets = finished(batch.inputs, targets, device)
-            inputs = to_input(images, model, config, device)
+            pixels, targets = finished(batch.inputs, targets, device)
+            inputs = to_input(pixels, model, config, device)
             if config.augment.mix is not None:
                 inputs, targets = mix_batch(config.augment.mix, inputs, targets)
         else:

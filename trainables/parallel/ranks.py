@@ -10,7 +10,7 @@ Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from trainables.state import TrainState
 
 CPU = torch.device("cpu")
 Batch = tuple[Tensor, Tensor]
+Forward = Callable[[Tensor], Any]  # a module, or its compiled form
 # The option by which rank 0's buffers would be sent in every forward pass. torch has renamed it.
 _OPTIONS = inspect.signature(DistributedDataParallel.__init__).parameters
 BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers"
@@ -63,7 +64,7 @@ class Alone:
         """Yield every batch, of `batches` that have those of this rank (`own`)."""
         return batches
 
-    def wrapped(self, model: nn.Module, config: TrialConfig, loss: Loss) -> nn.Module:
+    def wrapped(self, model: Forward, config: TrialConfig, loss: Loss) -> Forward:
         """Return the module whose backward pass adds up the gradients of all ranks."""
         return model
 
@@ -144,7 +145,8 @@ class Group:
             dist.broadcast(images.view(torch.uint8), src=owner)  # as bytes, since not every type can be sent
             yield images, targets
 
-    def wrapped(self, model: nn.Module, config: TrialConfig, loss: Loss) -> nn.Module:
+    def wrapped(self, model: Forward, config: TrialConfig, loss: Loss) -> Forward:
+        assert isinstance(model, nn.Module), "several ranks train uncompiled"
         if self._wrapped is not None and self._whole is model:
             return self._wrapped
         self._whole = model
