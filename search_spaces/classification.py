@@ -23,7 +23,7 @@ _PROBE = {
         "backbone": Pick(*LITE, *("+".join(pair) for pair in combinations(LITE, 2)), "+".join(LITE)),
         "freeze": "all",
         "head": {"name": "linear", "dropout": 0.0},
-        # The means of the stages' maps cost nothing, and were better on 9 of 11 sets (docs/decisions.md).
+        # The means of the stages' maps cost nothing, and were mostly better (docs/decisions.md).
         "features": Pick("stages", "last"),
     },
     "optimizer": {"name": "lbfgs", "l2": None},

@@ -51,7 +51,7 @@ def main() -> None:
     )
     search, dataset = prepared(SEARCH, options)
     drawn = {**search.fixed, "task": "binary", "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}, "epochs": 1}
-    small_mb, _ = _step(drawn, dataset, use_gpu=False, cpus=1)
+    small_mb, _ = _step(drawn, dataset, gpus=0, cpus=1)
     memory = int(4 * 1.12 * MARGIN * small_mb * 2**20)
     print("small", small_mb, "in all", memory / 2**20)
     with local_ray(num_cpus=3, memory=memory):

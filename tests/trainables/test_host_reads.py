@@ -28,6 +28,7 @@ from trainables.inference import predict_batch, predict_features, predict_logits
 from trainables.loop import _optimizer_step, _train_epoch
 from trainables.losses import build_loss
 from trainables.optimizers import build_optimizer
+from trainables.parallel.ranks import Alone
 from trainables.pixel_scores import PixelScores
 from trainables.state import TrainState, build_state
 from visionsweep.core.tasks import TASKS
@@ -119,7 +120,7 @@ def waits_of_an_epoch(config: TrialConfig, state: TrainState | None = None) -> l
     loss.to(META)
     trained = iter(micro_batches)
     with Waits() as waits, pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-        _train_epoch(config, state, state.model, trained, NUM_IMAGES, loss, META, lambda: None)
+        _train_epoch(config, state, state.model, trained, NUM_IMAGES, loss, META, lambda: None, Alone())
     assert next(trained, None) is None, "it stopped before the epoch's end"
     assert state.num_steps == -(-NUM_IMAGES // (config.batch_size * config.accumulate))
     assert waits.found.pop() in READS, "the epoch's mean"
