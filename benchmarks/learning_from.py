@@ -15,20 +15,18 @@ The earlier run is a whole search of --taught full trainings. Its run directory 
 
 from __future__ import annotations
 
-import argparse
 import functools
-import multiprocessing
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.blackboxes import DATA, TASKS, scale
+from benchmarks.blackboxes import TASKS, scale
 from benchmarks.ours import Recorder, described, method_ours, search_of
 from benchmarks.regrets import regret_at
 from benchmarks.simulate import Clock, incumbent, simulate
 from benchmarks.simulate_ray import RayMethod
+from benchmarks.starts import asked_starts, parser_of, simulated, with_others
 from launch.search.learning import learned_from
 
 STARTS = ("plain", "same", "other")
@@ -49,37 +47,21 @@ class Run(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", default=[f"lcbench-{number}" for number in FOUR])
-    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=8)
+    parser = parser_of(__doc__, FOUR, STARTS, seeds=5, jobs=1)
     parser.add_argument("--taught", type=float, default=15.0)
     parser.add_argument("--budgets", nargs="+", type=float, default=[5.0, 15.0, 30.0])
-    parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f"the learning curves are not at {DATA}. Put the folder hpo/ of the shared data there.")
-    if len(options.tasks) < 2 or not set(options.tasks) <= set(TASKS):
-        parser.error(f"--tasks takes two or more of {', '.join(list(TASKS)[:5])}, ..., got {options.tasks}.")
-    others = [*options.tasks[1:], options.tasks[0]]
+    budgets = sorted(options.budgets)
     runs = [
-        Run(task, other, start, seed, options.workers, options.taught, max(options.budgets))
+        Run(task, other, start, seed, options.workers, options.taught, budgets[-1])
         for seed in range(options.seeds)  # the outer loop: what is cut off early has something of everything
-        for task, other in zip(options.tasks, others, strict=True)
-        for start in sorted({STARTS[0], *options.starts}, key=STARTS.index)
+        for task, other in with_others(parser, options.tasks)
+        for start in asked_starts(options.starts, STARTS)
     ]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread each: there are `jobs` of them
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        results = []
-        for number, result in enumerate(pool.imap_unordered(run_one, runs), start=1):
-            results.append(result)
-            shown = ", ".join(f"{regret_at(result, budget):.3f}" for budget in sorted(options.budgets))
-            print(
-                f"[{number}/{len(runs)}] {result['start']} on {result['task']}, seed {result['seed']}: {shown}",
-                flush=True,
-            )
-    print(summary(results, sorted(options.budgets)))
+    results = simulated(
+        run_one, runs, options.jobs, lambda one: ": " + ", ".join(f"{regret_at(one, budget):.3f}" for budget in budgets)
+    )
+    print(summary(results, budgets))
 
 
 def run_one(run: Run) -> dict[str, Any]:

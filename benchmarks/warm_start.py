@@ -16,19 +16,17 @@ average over the second half of the budget, and at its end, where curves are fla
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
 
-from benchmarks.blackboxes import DATA, TASKS, scale
+from benchmarks.blackboxes import TASKS, scale
 from benchmarks.ours import method_ours
 from benchmarks.regrets import regret_at
 from benchmarks.simulate import BlackBox, Clock, Floats, incumbent, simulate
+from benchmarks.starts import asked_starts, parser_of, simulated, with_others
 from search_spaces.grammar import draw
 
 LONGER = 1.5  # the searches run for so many budgets, to see when the bad start has caught up
@@ -50,31 +48,16 @@ class Run(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", default=[f"lcbench-{number}" for number in EIGHT])
-    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=8)
+    parser = parser_of(__doc__, EIGHT, STARTS, seeds=20, jobs=2)
     parser.add_argument("--budget", type=float, default=15.0)
-    parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f"the learning curves are not at {DATA}. Put the folder hpo/ of the shared data there.")
-    if len(options.tasks) < 2 or not set(options.tasks) <= set(TASKS):
-        parser.error(f"--tasks takes two or more of {', '.join(list(TASKS)[:5])}, ..., got {options.tasks}.")
-    others = [*options.tasks[1:], options.tasks[0]]
     runs = [
         Run(task, other, start, seed, options.workers, options.budget)
-        for task, other in zip(options.tasks, others, strict=True)
+        for task, other in with_others(parser, options.tasks)
         for seed in range(options.seeds)
-        for start in sorted({STARTS[0], *options.starts}, key=STARTS.index)
+        for start in asked_starts(options.starts, STARTS)
     ]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread each: there are `jobs` of them
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        results = []
-        for number, result in enumerate(pool.imap_unordered(run_one, runs), start=1):
-            results.append(result)
-            print(f"[{number}/{len(runs)}] {result['start']} on {result['task']}, seed {result['seed']}", flush=True)
+    results = simulated(run_one, runs, options.jobs, lambda one: "")
     print(summary(results, options.budget))
 
 
