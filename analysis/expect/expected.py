@@ -100,9 +100,7 @@ def expected_of(found: Candidates, replicates: int | None = None) -> Expected | 
 
 def in_short(one: Expected) -> str:
     """Return a sentence that fits a line of the terminal: what to expect."""
-    digits = _digits(one)
-    amount = f"{one.score:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
-    return f"On new photos expect {one.metric} of about {amount}."
+    return f"{_expected(one)}."
 
 
 def in_words(one: Expected) -> str:
@@ -113,9 +111,15 @@ def in_words(one: Expected) -> str:
     looked = f"{one.chosen_by:.{digits}f}"
     instead = f", not {looked}" if looked != f"{one.score:.{digits}f}" else ""
     return (
-        f"{in_short(one).rstrip('.')}{instead}: "
+        f"{_expected(one)}{instead}: "
         f"these {counted(one.num_images, 'photo')} chose the best of {among} trials{kept}."
     )
+
+
+def _expected(one: Expected) -> str:
+    digits = _digits(one)
+    amount = f"{one.score:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+    return f"On new photos expect {one.metric} of about {amount}"
 
 
 def _digits(one: Expected) -> int:
