@@ -111,8 +111,7 @@ def in_words(one: Expected) -> str:
     looked = f"{one.chosen_by:.{digits}f}"
     instead = f", not {looked}" if looked != f"{one.score:.{digits}f}" else ""
     return (
-        f"{_expected(one)}{instead}: "
-        f"these {counted(one.num_images, 'photo')} chose the best of {among} trials{kept}."
+        f"{_expected(one)}{instead}: these {counted(one.num_images, 'photo')} chose the best of {among} trials{kept}."
     )
 
 
