@@ -3,7 +3,10 @@
 A regime such as `finetune` has dozens of parameters, and a budget of minutes pays for a handful of its trials. Drawn
 evenly, hardly any of them can win. So the first draws keep most of a warm start, and the gain of a proposal is weighed
 by the prior, as πBO does (Hvarfner et al. 2022, arXiv:2204.11051). Both fade as trials of the regime end: what the
-model has learned decides then. A space without regimes, and a regime without warm starts, has no prior.
+model has learned decides then.
+
+A space without regimes that chooses the length of trainings is made for such budgets too, and counts as one regime. Any
+other space, and a regime without warm starts, has no prior.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ class WarmPrior:
     """A mixture for every parameter: the value of a warm start, and with a smaller weight any value.
 
     encoder     of the space
-    lengths     of the space, which know its regimes
+    lengths     of the space, which know its regimes and whether trainings differ in length
     warm_start  flat parameters of each warm start; what one of them lacks has no prior
     """
 
@@ -36,7 +39,8 @@ class WarmPrior:
         self.encoder = encoder
         self.lengths = lengths
         self.regime = encoder.column.get(REGIME)
-        known = [encoder.encode(params) for params in warm_start] if REGIME in encoder.space else []
+        has_prior = REGIME in encoder.space or lengths.vary
+        known = [encoder.encode(params) for params in warm_start] if has_prior else []
         given = np.array(known).reshape(len(known), len(encoder))
         regimes = lengths.regime_of(given)
         self.given = [given[regimes == number] for number in range(lengths.num_regimes)]

@@ -1,7 +1,4 @@
-"""kill -9 inside the commands that write exports, choices, refits, caches and pages.
-
-`benchmarks/kills.py` does more.
-"""
+"""kill -9 inside the commands that write exports, refits and caches. `benchmarks/kills.py` does more, and more often."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import sys
 import pytest
 from running import ROOT
 
-COMMANDS = ("export", "ensemble", "refit", "cache", "report")
+COMMANDS = ("export", "refit", "cache")
 
 
 @pytest.mark.timeout(300)

@@ -1,10 +1,10 @@
 """Searches with `--cpus-per-trial auto` on a Ray of three cores and a little memory, in a process of their own.
 
-    python packed_searches.py FOLDER [--folds]
+    python packed_searches.py FOLDER
 
 FOLDER holds photos/, and the runs go to FOLDER/runs. Run `a` is resumed. Run `b` is its copy, in which every peak of
-memory was made small and every trial has a large batch. With --folds there is one run, `f`, whose trials are judged on
-three folds. It is resumed too.
+memory was made small and every trial has a large batch. The trials of run `f` are judged on three folds. It is resumed
+too.
 
 The memory of a small trial is measured first, as libraries differ in size between machines. Ray's memory holds four of
 those, or two large ones.
@@ -56,14 +56,12 @@ def main() -> None:
     print("small", small_mb, "in all", memory / 2**20)
     with local_ray(num_cpus=3, memory=memory):
         ready()
-        if "--folds" in sys.argv[2:]:
-            start(FOLDED, "f", str(runs), replace(options, folds=NUM_FOLDS), console, time.time())
-            resume(str(runs / "f"), 1, None, None, console, time.time())
-            return
         start(SEARCH, "a", str(runs), options, console, time.time())
         resume(str(runs / "a"), 1, None, None, console, time.time())
         forge(runs / "a", runs / "b", small_mb)
         resume(str(runs / "b"), 1, None, None, console, time.time())
+        start(FOLDED, "f", str(runs), replace(options, folds=NUM_FOLDS), console, time.time())
+        resume(str(runs / "f"), 1, None, None, console, time.time())
 
 
 def forge(old: Path, new: Path, peak_memory_mb: float) -> None:

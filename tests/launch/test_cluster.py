@@ -105,7 +105,7 @@ def test_through_the_port_of_rays_client_a_search_is_followed_and_stopped(cluste
     ended = [row["status"] for row in lines(run_dir / "trials.jsonl") if row["event"] == "ended"]
     assert ended == ["interrupted"]
 
-    stranger = {"RAY_AUTH_TOKEN": "1" * 64, "RAY_CLIENT_CONNECT_TIMEOUT_S": "3"}
+    stranger = {"RAY_AUTH_TOKEN": "1" * 64, "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "3"}
     refused = cluster.visionsweep(work, "logs", "r", "--cluster", cluster.client_url, own=stranger)
     assert refused.code == 2, refused.out
     assert "a cluster that asks for a token wants its own" in refused.err

@@ -126,6 +126,27 @@ def test_probes_of_features_that_an_earlier_run_has_kept_do_not_make_fine_tuning
     assert cost.seconds(probe(LITE[2]), study.get_trials()) == pytest.approx(0.5, rel=0.35)
 
 
+def test_heads_on_kept_features_are_cheap_after_probes_that_all_computed_theirs() -> None:
+    """658 scans: the seconds of the first four probes of a search of a minute, 7 s before its end."""
+    cost = Fitting(SEARCH, replace(KNOWN, num_train=526, num_val=132)).cost
+    study = optuna.create_study()
+    timed = {
+        13.9: probe(LITE[0], fit="squash"), 14.1: probe(LITE[0]), 16.3: probe(LITE[1]), 16.1: probe(LITE[1], fit="squash")
+    }  # fmt: skip
+    for seconds, params in timed.items():
+        study.enqueue_trial(params)
+        trial = study.ask()
+        SEARCH.draw(trial)
+        trial.set_user_attr(EPOCH_SECONDS, seconds)
+        study.tell(trial, 0.8)
+    kept = cost.seconds(probe("+".join(LITE[:2])), study.get_trials())
+    fresh = cost.seconds(probe(LITE[2]), study.get_trials())
+    assert kept is not None
+    assert fresh is not None
+    assert kept < 1.0
+    assert 14 < fresh < 22
+
+
 def test_features_that_a_running_trial_computes_are_not_paid_again() -> None:
     study = optuna.create_study()
     cost = Fitting(SEARCH, KNOWN).cost

@@ -9,24 +9,27 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from packed_searches import LARGE, SEARCH
-from support import make_photos
+from packed_searches import FOLDED, LARGE, NUM_FOLDS, SEARCH
+from support import lines, make_photos
 
 from launch.machines.capacity import MARGIN
 from launch.machines.memory_model import MemoryModel
 from launch.search.records import Records
+from visionsweep.run_dir.load import load_run
 
 pytestmark = pytest.mark.with_ray(turn=7)
 
 Rows = list[dict[str, Any]]
+NUM_PHOTOS = 170
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of runs `a`, which was resumed, and `b`, whose recorded memories are wrong."""
+    """The folder of runs `a`, which was resumed, `b`, whose recorded memories are wrong, and `f`, with folds."""
     found = tmp_path_factory.mktemp("packed")
-    make_photos(found / "photos", {"red": 85, "blue": 85}, (160, 160))
+    make_photos(found / "photos", {"red": NUM_PHOTOS // 2, "blue": NUM_PHOTOS // 2}, (160, 160))
     script = Path(__file__).with_name("packed_searches.py")
     done = subprocess.run([sys.executable, str(script), str(found)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
@@ -124,3 +127,40 @@ def test_what_the_first_trials_took_bounds_what_the_later_ones_take(folder: Path
 
 def test_images_are_decoded_once_for_all_trials_of_a_machine(folder: Path) -> None:
     assert len([path for path in (folder / "cache").iterdir() if path.is_dir()]) == 1
+
+
+def test_every_trial_is_trained_once_on_every_fold(folder: Path) -> None:
+    run = load_run(folder / "runs" / "f")
+    assert run.num_folds == NUM_FOLDS
+    assert [trial.status for trial in run.trials] == ["complete"] * 7
+    steps = [(1, None), (2, 1), *((FOLDED.epochs + fold - 1, fold) for fold in range(2, NUM_FOLDS + 1))]
+    for trial in run.trials:
+        assert [(row["epoch"], row.get("fold")) for row in trial.epochs] == steps
+    kept = sorted((folder / "runs" / "f" / "predictions").glob("*/out-of-fold.npz"))
+    assert kept
+    for path in kept:
+        stored = np.load(path)
+        assert len(set(stored["names"].tolist())) == NUM_PHOTOS
+        assert set(stored["fold"].tolist()) == {1, 2, 3}
+
+
+def test_trials_of_folds_are_packed_by_what_they_need_in_all_folds(folder: Path) -> None:
+    run = folder / "runs" / "f"
+    sizes = {
+        row["trial_id"]: row["config"]["batch_size"]
+        for row in lines(run / "trials.jsonl")
+        if row["event"] == "proposed"
+    }
+    shares = {row["trial_id"]: row["share"] for row in lines(run / "trials.jsonl") if row["event"] == "started"}
+    for row in lines(run / "epochs.jsonl"):
+        assert row["peak_memory_mb"] <= shares[row["trial_id"]]["memory_mb"]
+    alive = set[str]()
+    most = 0
+    for row in lines(run / "trials.jsonl"):
+        if row["event"] == "started":
+            alive.add(row["trial_id"])
+        elif row["event"] == "ended":
+            alive.remove(row["trial_id"])
+        most = max(most, sum(sizes[name] != LARGE for name in alive))
+        assert sum(sizes[name] == LARGE for name in alive) <= 2
+    assert most > 1

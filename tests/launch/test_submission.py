@@ -132,7 +132,7 @@ def test_an_address_of_rays_client_has_a_port() -> None:
 def test_a_server_that_is_not_rays_clients_is_not_waited_for_without_end(
     greeter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_CLIENT_CONNECT_TIMEOUT_S", "1")
+    monkeypatch.setenv("RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S", "1")
     url = greeter.replace("http", "ray")
     code = f"from launch.jobs.jobs import connect\ntry: connect({url!r})\nexcept Exception as error: print(error)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -16,8 +16,10 @@ from launch.samplers.warm_prior import KEPT, TRIALS, WarmPrior
 from search_spaces.classification import CPU
 from search_spaces.grammar import Branch, Float, Maybe, Pick
 from search_spaces.search import Search
+from search_spaces.segmentation import CPU as MASKS_ON_CPU
 
 PHOTOS = CPU.for_task("multiclass")
+MASKS = MASKS_ON_CPU.for_task("segmentation")
 
 
 def prior_of(search: Search) -> WarmPrior:
@@ -60,7 +62,17 @@ def test_a_weight_is_zero_at_a_warm_start_and_falls_with_what_differs_and_with_w
     assert later == pytest.approx(first / 2)
 
 
-def test_a_search_of_one_regime_has_its_prior_and_one_without_regimes_has_none() -> None:
+def test_masks_on_a_laptop_begin_near_the_warm_starts_though_their_space_has_no_regimes() -> None:
+    prior = prior_of(MASKS)
+    points = np.random.default_rng(0).random((400, len(prior.encoder)))
+    pulled = prior.encoder.settle(prior.pull(points, np.random.default_rng(1), np.zeros(1)))
+    losses = [prior.encoder.decode(row)["loss"] for row in pulled]
+    assert losses.count("dice") > 0.8 * len(losses)
+    rows = np.stack([prior.encoder.encode(MASKS.encode(config)) for config in MASKS.warm_start])
+    assert (prior.log_weight(rows, np.zeros(1)) == 0).all()
+
+
+def test_a_search_of_one_regime_has_its_prior_and_one_of_one_length_has_none() -> None:
     alone = prior_of(PHOTOS.with_set({"regime": "finetune"}))
     points = np.random.default_rng(0).random((200, len(alone.encoder)))
     pulled = alone.encoder.settle(alone.pull(points.copy(), np.random.default_rng(1), np.zeros(1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import timm
@@ -41,14 +42,14 @@ def encoder_arguments(name: str, image_size: int, stride: int) -> dict[str, Any]
         # The size decides the windows and tables of attention. Some models take other sizes only if asked to.
         own_size = {"img_size": pyramid_size(image_size)}
         choices = [own_size | {"strict_img_size": False}, own_size]
-    arguments = next((choice for choice in choices if _has_pyramid(name, 32, choice)), None)
+    arguments = next((choice for choice in choices if _has_pyramid(name, 32, **choice)), None)
     if arguments is None:
         raise ConfigError(
             f"backbone '{name}' gives no feature pyramid (maps at 1/4, 1/8, 1/16 and 1/32 of any image), and a decoder "
             "works on one. Set model.backbone to one that does, such as resnet34, tf_efficientnet_lite0 or "
             "convnext_tiny."
         )
-    if stride < 32 and not _has_pyramid(name, stride, arguments):
+    if stride < 32 and not _has_pyramid(name, stride, **arguments):
         raise ConfigError(
             f"backbone '{name}' cannot keep its last maps at 1/{stride} of the image by dilation, as pspnet and the "
             "deeplabs need it. Set model.backbone to one that can, such as resnet34, or model.architecture to unet, "
@@ -62,7 +63,8 @@ def pyramid_size(image_size: int) -> int:
     return -(-image_size // 32) * 32
 
 
-def _has_pyramid(name: str, stride: int, arguments: dict[str, Any]) -> bool:
+@cache  # half a second each
+def _has_pyramid(name: str, stride: int, **arguments: Any) -> bool:
     height, width = PROBE_SIZE
     try:
         with torch.device("meta"):  # shapes alone: no memory, no time
