@@ -55,10 +55,9 @@ class FidelitySampler(optuna.samplers.BaseSampler):
         seed        of all random draws
         warm_start  flat parameters of the first trials
 
-    Trials of a warm start are learned from like any other. In a space with regimes, or with a choice of length, they are
-    its prior too (WarmPrior).
-    The sampler's own initial points begin after them. So a bad warm start does not use up the first points that cover
-    the space.
+    Trials of a warm start are learned from like any other. In a space with regimes, or with a choice of length, they
+    are its prior too (WarmPrior). The sampler's own initial points begin after them. So a bad warm start does not use
+    up the first points that cover the space.
 
     A proposal depends only on the seed, its number and the study's trials. A study that is rebuilt from the records
     continues as if it had never stopped.
