@@ -1,4 +1,7 @@
-"""kill -9 inside the commands that write exports, refits and caches. `benchmarks/kills.py` does more, and more often."""
+"""kill -9 inside the commands that write exports, choices, refits, caches and pages.
+
+`benchmarks/kills.py` does more.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 import pytest
 from running import ROOT
 
-COMMANDS = ("export", "refit", "cache")
+COMMANDS = ("export", "ensemble", "refit", "cache", "report")
 
 
 @pytest.mark.timeout(300)

@@ -1,4 +1,4 @@
-"""A power cut at every second request of a search whose run is on a real S3 server.
+"""A power cut at every request of a search whose run is on a real S3 server.
 
 The contents of S3 are then resumed, on another machine or on the one where the power failed. Nothing that S3 had is
 lost.
@@ -91,7 +91,7 @@ class Searching:
 
 
 class Checked:
-    """Copy and resume the contents of S3 after every second request that changes something.
+    """Copy and resume the contents of S3 after every request that changes something.
 
     The machine's own folder is gone, as it was, or with half of its last line.
     """
@@ -139,8 +139,8 @@ class Checked:
             assert found is not None
             assert name not in LINES or found.content.startswith(self.content.get(name, b"")), "S3 has what it had"
             self.content[name] = found.content
-        if self.searching.created and self.num_moments % 2 == 0:  # a copy and its resumption take 0.2 s
-            for here in ("gone", "there" if self.num_moments % 4 else "torn"):
+        if self.searching.created:
+            for here in ("gone", "there" if self.num_moments % 2 else "torn"):
                 self.num_states += 1
                 copy = Remote(self.bucket, f"copies/{self.num_states}")
                 for name, content in self.content.items():

@@ -58,8 +58,6 @@ def tiny(name: str) -> TrialConfig:
         small = next((small for start, small in SMALL.items() if backbone.startswith(start)), backbone)
         values["model"] = {**model, "backbone": small}
     values["model"]["weights"] = "none"
-    if values["model"].get("architecture", {}).get("fc_kernel"):  # of 7: a hundred million weights in one layer
-        values["model"]["architecture"]["fc_kernel"] = 1
     size = LEAST_SIZE.get(str(backbone), 32)
     values |= {"image_size": size, "batch_size": 2, "accumulate": 1, "epochs": 2, "repeat": 1}
     values["schedule"] = {**values["schedule"], "warmup_epochs": 0.0}
